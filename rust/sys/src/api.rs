@@ -1,0 +1,213 @@
+//! The function table: every C function this project calls, and no other.
+//!
+//! Pointers are `extern "C-unwind"`: a C++ exception that escapes would otherwise be undefined behaviour at once. Functions
+//! known to throw or abort on ordinary input (grammars, the sampler chain, `llama_get_logits`) are left out on purpose.
+#![allow(clippy::type_complexity)]
+
+use crate::block::ParamBlock;
+use crate::types::*;
+use std::ffi::{c_char, c_void};
+
+/// Required functions that a library does not export.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{} required symbols are missing: {}", .0.len(), .0.iter().map(|s| format!("`{s}`")).collect::<Vec<_>>().join(", "))]
+pub struct MissingSymbols(pub Vec<&'static str>);
+
+macro_rules! function_table {
+    (
+        required { $( $name:ident: fn($($arg:ty),* $(,)?) $(-> $ret:ty)?; )* }
+        optional { $( $oname:ident: fn($($oarg:ty),* $(,)?) $(-> $oret:ty)?; )* }
+    ) => {
+        /// The functions of one loaded llama.cpp. Fields are named as in `llama.h` and `ggml-backend.h`.
+        #[derive(Clone)]
+        pub struct Api {
+            $(
+                #[doc = concat!("`", stringify!($name), "`")]
+                pub $name: unsafe extern "C-unwind" fn($($arg),*) $(-> $ret)?,
+            )*
+            $(
+                #[doc = concat!("`", stringify!($oname), "`, absent from some builds")]
+                pub $oname: Option<unsafe extern "C-unwind" fn($($oarg),*) $(-> $oret)?>,
+            )*
+        }
+
+        impl Api {
+            /// Names of the functions without which nothing works.
+            pub const REQUIRED: &'static [&'static str] = &[$(stringify!($name)),*];
+            /// Names of the functions that are used where they exist.
+            pub const OPTIONAL: &'static [&'static str] = &[$(stringify!($oname)),*];
+
+            /// Fills the table from `resolve`, which gives the address of a symbol or null.
+            ///
+            /// # Safety
+            /// `resolve` must give the same answer to the same name. Every non-null address must be that of a C function with
+            /// the signature that this table gives its name, and must stay callable as long as the table or a copy of it exists.
+            ///
+            /// # Errors
+            /// [`MissingSymbols`] with all required names that did not resolve.
+            pub unsafe fn resolve_with(mut resolve: impl FnMut(&'static str) -> *mut c_void) -> Result<Self, MissingSymbols> {
+                let mut missing = Vec::new();
+                $(
+                    if resolve(stringify!($name)).is_null() {
+                        missing.push(stringify!($name));
+                    }
+                )*
+                if !missing.is_empty() {
+                    return Err(MissingSymbols(missing));
+                }
+                Ok(Self {
+                    $(
+                        // SAFETY: not null (checked above), and the caller vouches for the signature.
+                        $name: unsafe {
+                            std::mem::transmute::<*mut c_void, unsafe extern "C-unwind" fn($($arg),*) $(-> $ret)?>(
+                                resolve(stringify!($name)),
+                            )
+                        },
+                    )*
+                    $(
+                        // SAFETY: `Option` of a function pointer has null as `None`; the caller vouches for the signature.
+                        $oname: unsafe {
+                            std::mem::transmute::<*mut c_void, Option<unsafe extern "C-unwind" fn($($oarg),*) $(-> $oret)?>>(
+                                resolve(stringify!($oname)),
+                            )
+                        },
+                    )*
+                })
+            }
+        }
+    };
+}
+
+function_table! {
+    required {
+        ggml_backend_dev_backend_reg: fn(*mut ggml_backend_device) -> *mut ggml_backend_reg;
+        ggml_backend_dev_count: fn() -> usize;
+        ggml_backend_dev_description: fn(*mut ggml_backend_device) -> *const c_char;
+        ggml_backend_dev_get: fn(usize) -> *mut ggml_backend_device;
+        ggml_backend_dev_memory: fn(*mut ggml_backend_device, *mut usize, *mut usize);
+        ggml_backend_dev_name: fn(*mut ggml_backend_device) -> *const c_char;
+        ggml_backend_dev_type: fn(*mut ggml_backend_device) -> ggml_backend_dev_type;
+        ggml_backend_load: fn(*const c_char) -> *mut ggml_backend_reg;
+        ggml_backend_load_all_from_path: fn(*const c_char);
+        ggml_backend_reg_by_name: fn(*const c_char) -> *mut ggml_backend_reg;
+        ggml_backend_reg_get_proc_address: fn(*mut ggml_backend_reg, *const c_char) -> *mut c_void;
+        ggml_log_set: fn(ggml_log_callback, *mut c_void);
+        llama_attach_threadpool: fn(*mut llama_context, *mut ggml_threadpool, *mut ggml_threadpool);
+        llama_backend_init: fn();
+        llama_context_default_params: fn() -> ParamBlock;
+        llama_decode: fn(*mut llama_context, llama_batch) -> i32;
+        llama_detach_threadpool: fn(*mut llama_context);
+        llama_detokenize: fn(*const llama_vocab, *const llama_token, i32, *mut c_char, i32, bool, bool) -> i32;
+        llama_free: fn(*mut llama_context);
+        llama_get_logits_ith: fn(*mut llama_context, i32) -> *mut f32;
+        llama_get_memory: fn(*const llama_context) -> *mut llama_memory;
+        llama_init_from_model: fn(*mut llama_model, ParamBlock) -> *mut llama_context;
+        llama_log_set: fn(ggml_log_callback, *mut c_void);
+        llama_memory_clear: fn(*mut llama_memory, bool);
+        llama_memory_seq_cp: fn(*mut llama_memory, llama_seq_id, llama_seq_id, llama_pos, llama_pos);
+        llama_memory_seq_pos_max: fn(*mut llama_memory, llama_seq_id) -> llama_pos;
+        llama_memory_seq_pos_min: fn(*mut llama_memory, llama_seq_id) -> llama_pos;
+        llama_memory_seq_rm: fn(*mut llama_memory, llama_seq_id, llama_pos, llama_pos) -> bool;
+        llama_model_chat_template: fn(*const llama_model, *const c_char) -> *const c_char;
+        llama_model_default_params: fn() -> ParamBlock;
+        llama_model_desc: fn(*const llama_model, *mut c_char, usize) -> i32;
+        llama_model_free: fn(*mut llama_model);
+        llama_model_get_vocab: fn(*const llama_model) -> *const llama_vocab;
+        llama_model_has_decoder: fn(*const llama_model) -> bool;
+        llama_model_has_encoder: fn(*const llama_model) -> bool;
+        llama_model_is_hybrid: fn(*const llama_model) -> bool;
+        llama_model_is_recurrent: fn(*const llama_model) -> bool;
+        llama_model_load_from_file: fn(*const c_char, ParamBlock) -> *mut llama_model;
+        llama_model_load_from_splits: fn(*mut *const c_char, usize, ParamBlock) -> *mut llama_model;
+        llama_model_meta_count: fn(*const llama_model) -> i32;
+        llama_model_meta_key_by_index: fn(*const llama_model, i32, *mut c_char, usize) -> i32;
+        llama_model_meta_val_str_by_index: fn(*const llama_model, i32, *mut c_char, usize) -> i32;
+        llama_model_n_ctx_train: fn(*const llama_model) -> i32;
+        llama_model_n_embd: fn(*const llama_model) -> i32;
+        llama_model_n_head: fn(*const llama_model) -> i32;
+        llama_model_n_head_kv: fn(*const llama_model) -> i32;
+        llama_model_n_layer: fn(*const llama_model) -> i32;
+        llama_model_n_params: fn(*const llama_model) -> u64;
+        llama_model_n_swa: fn(*const llama_model) -> i32;
+        llama_model_size: fn(*const llama_model) -> u64;
+        llama_n_batch: fn(*const llama_context) -> u32;
+        llama_n_ctx: fn(*const llama_context) -> u32;
+        llama_n_seq_max: fn(*const llama_context) -> u32;
+        llama_n_ubatch: fn(*const llama_context) -> u32;
+        llama_set_abort_callback: fn(*mut llama_context, Option<ggml_abort_callback>, *mut c_void);
+        llama_set_n_threads: fn(*mut llama_context, i32, i32);
+        llama_state_get_data: fn(*mut llama_context, *mut u8, usize) -> usize;
+        llama_state_get_size: fn(*mut llama_context) -> usize;
+        llama_state_seq_get_data: fn(*mut llama_context, *mut u8, usize, llama_seq_id) -> usize;
+        llama_state_seq_get_size: fn(*mut llama_context, llama_seq_id) -> usize;
+        llama_state_seq_set_data: fn(*mut llama_context, *const u8, usize, llama_seq_id) -> usize;
+        llama_state_set_data: fn(*mut llama_context, *const u8, usize) -> usize;
+        llama_supports_gpu_offload: fn() -> bool;
+        llama_supports_mlock: fn() -> bool;
+        llama_supports_mmap: fn() -> bool;
+        llama_synchronize: fn(*mut llama_context);
+        llama_token_to_piece: fn(*const llama_vocab, llama_token, *mut c_char, i32, i32, bool) -> i32;
+        llama_tokenize: fn(*const llama_vocab, *const c_char, i32, *mut llama_token, i32, bool, bool) -> i32;
+        llama_vocab_bos: fn(*const llama_vocab) -> llama_token;
+        llama_vocab_eos: fn(*const llama_vocab) -> llama_token;
+        llama_vocab_eot: fn(*const llama_vocab) -> llama_token;
+        llama_vocab_fim_mid: fn(*const llama_vocab) -> llama_token;
+        llama_vocab_fim_pad: fn(*const llama_vocab) -> llama_token;
+        llama_vocab_fim_pre: fn(*const llama_vocab) -> llama_token;
+        llama_vocab_fim_rep: fn(*const llama_vocab) -> llama_token;
+        llama_vocab_fim_sep: fn(*const llama_vocab) -> llama_token;
+        llama_vocab_fim_suf: fn(*const llama_vocab) -> llama_token;
+        llama_vocab_get_add_bos: fn(*const llama_vocab) -> bool;
+        llama_vocab_get_add_eos: fn(*const llama_vocab) -> bool;
+        llama_vocab_get_attr: fn(*const llama_vocab, llama_token) -> i32;
+        llama_vocab_get_score: fn(*const llama_vocab, llama_token) -> f32;
+        llama_vocab_get_text: fn(*const llama_vocab, llama_token) -> *const c_char;
+        llama_vocab_is_control: fn(*const llama_vocab, llama_token) -> bool;
+        llama_vocab_is_eog: fn(*const llama_vocab, llama_token) -> bool;
+        llama_vocab_mask: fn(*const llama_vocab) -> llama_token;
+        llama_vocab_n_tokens: fn(*const llama_vocab) -> i32;
+        llama_vocab_nl: fn(*const llama_vocab) -> llama_token;
+        llama_vocab_pad: fn(*const llama_vocab) -> llama_token;
+        llama_vocab_sep: fn(*const llama_vocab) -> llama_token;
+        llama_vocab_type: fn(*const llama_vocab) -> llama_vocab_type;
+    }
+    optional {
+        ggml_commit: fn() -> *const c_char;
+        ggml_version: fn() -> *const c_char;
+        llama_print_system_info: fn() -> *const c_char;
+        llama_version: fn() -> *const c_char;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_missing_symbols_are_reported_at_once() {
+        // SAFETY: only null is returned, so no address is vouched for.
+        let error = unsafe { Api::resolve_with(|_| std::ptr::null_mut()) }.err().unwrap();
+        assert_eq!(error.0, Api::REQUIRED);
+        assert!(
+            error.to_string().contains("`llama_decode`") && error.to_string().contains("`ggml_backend_load`")
+        );
+    }
+
+    /// Grammars throw, chains abort on empty candidates, `llama_get_logits` lies before a decode: FACTS of the crash surface.
+    #[test]
+    fn functions_known_to_abort_or_lie_are_not_in_the_table() {
+        for banned in [
+            "llama_sampler",
+            "llama_get_logits",
+            "llama_grammar",
+            "llama_memory_seq_div",
+            "llama_adapter",
+            "llama_chat_apply",
+        ] {
+            for name in Api::REQUIRED.iter().chain(Api::OPTIONAL) {
+                let hit = *name == banned || (banned != "llama_get_logits" && name.starts_with(banned));
+                assert!(!hit, "{name}");
+            }
+        }
+    }
+}

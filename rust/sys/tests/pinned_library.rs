@@ -1,0 +1,44 @@
+//! The pinned library is recognised by evidence; doctored ones are refused.
+//!
+//! Needs `TABAGENT_LIBRARY_PATH`, the directory of the built library. `make test` provides it.
+
+use std::path::PathBuf;
+use tabagent_sys::*;
+
+fn library() -> Option<PathBuf> {
+    let path = std::env::var_os("TABAGENT_LIBRARY_PATH").map(PathBuf::from);
+    if path.is_none() {
+        assert!(std::env::var_os("CI").is_none(), "CI must set `TABAGENT_LIBRARY_PATH`");
+        eprintln!("skipped: `TABAGENT_LIBRARY_PATH` is not set");
+    }
+    path
+}
+
+#[test]
+fn the_pinned_library_is_identified_by_version_symbols_and_default_bytes() {
+    let Some(path) = library() else { return };
+    let opened = locate(&path).unwrap().load().unwrap();
+    // SAFETY: the test set-up built this library from the pinned tree.
+    let api = unsafe { opened.api() }.unwrap();
+    // SAFETY: as above.
+    let (model, context) = unsafe { probe(&api) };
+    assert_eq!((model.extent(), context.extent()), (78, 160));
+    let evidence = Evidence {
+        version: VersionEvidence::Is("0.5.0-dev".to_owned()),
+        symbols: opened.facts.exported.iter().filter(|s| s.starts_with("llama_")).cloned().collect(),
+        model_defaults: Some(model),
+        context_defaults: Some(context),
+    };
+    assert_eq!(identify(&evidence, KNOWN_LAYOUTS).unwrap().name, "llama.cpp 0.5.0");
+}
+
+#[test]
+fn every_function_of_the_table_lies_in_the_directory_of_the_library() {
+    let Some(path) = library() else { return };
+    let opened = locate(&path).unwrap().load().unwrap();
+    let directory = opened.path.parent().unwrap();
+    for name in Api::REQUIRED.iter().chain(Api::OPTIONAL) {
+        let file = file_of_address(opened.address(name)).unwrap_or_else(|| panic!("{name}"));
+        assert_eq!(file.parent().unwrap(), directory, "{name}");
+    }
+}
