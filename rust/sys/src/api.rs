@@ -2,7 +2,7 @@
 //!
 //! Pointers are `extern "C-unwind"`: a C++ exception that escapes would otherwise be undefined behaviour at once. Functions
 //! known to throw or abort on ordinary input (grammars, the sampler chain, `llama_get_logits`) are left out on purpose.
-#![allow(clippy::type_complexity)]
+#![allow(clippy::type_complexity, clippy::wildcard_imports)]
 
 use crate::block::ParamBlock;
 use crate::types::*;

@@ -87,10 +87,10 @@ fn parse_elf(data: &[u8]) -> object::Result<BinaryFacts> {
 
     let symbols = sections.symbols(endian, data, elf::SHT_DYNSYM)?;
     for symbol in symbols.iter() {
-        if symbol.st_shndx(endian) != elf::SHN_UNDEF {
-            if let Ok(name) = std::str::from_utf8(symbol.name(endian, symbols.strings())?) {
-                facts.exported.insert(name.to_owned());
-            }
+        if symbol.st_shndx(endian) != elf::SHN_UNDEF
+            && let Ok(name) = std::str::from_utf8(symbol.name(endian, symbols.strings())?)
+        {
+            facts.exported.insert(name.to_owned());
         }
     }
     for section in sections.iter() {

@@ -33,7 +33,7 @@ impl OpenedLibrary {
         let Ok(name) = CString::new(symbol) else { return std::ptr::null_mut() };
         // SAFETY: the type is a plain pointer; nothing is called through it here.
         let found = unsafe { self.handle.get::<*mut c_void>(name.as_bytes_with_nul()) };
-        found.map_or(std::ptr::null_mut(), |symbol| symbol.as_raw_ptr())
+        found.map_or(std::ptr::null_mut(), libloading::os::unix::Symbol::as_raw_ptr)
     }
 
     /// The function table.
@@ -174,6 +174,9 @@ fn running_glibc() -> Option<(u32, u32)> {
 }
 
 /// The file that an address was loaded from, without links; `None` for null or an address in no file.
+///
+/// The address is only compared, never read.
+#[allow(clippy::not_unsafe_ptr_arg_deref)]
 pub fn file_of_address(address: *const c_void) -> Option<PathBuf> {
     use std::os::unix::ffi::OsStrExt;
     if address.is_null() {

@@ -1,0 +1,356 @@
+//! Contexts: a model's working memory.
+
+use crate::abort::{AbortFlag, should_abort};
+use crate::batch::{Batch, CBatch, TokenId};
+use crate::budget::{available_memory, kv_bytes};
+use crate::context_config::{ContextConfig, Resolved};
+use crate::context_error::ContextError;
+use crate::log;
+use crate::model::Model;
+use crate::threadpool::Threadpool;
+use crate::vocab::VocabError;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tabagent_sys::{Api, llama_context, llama_memory, llama_pos};
+
+/// A context: the KV cache of some sequences, and the buffers to decode with.
+///
+/// It moves between threads but is used by one at a time; decoding takes `&mut self`. It keeps its model alive.
+pub struct Context {
+    // Fields are dropped in this order: the context before its threads and before its model.
+    handle: Handle,
+    pool: Option<Threadpool>,
+    pub(crate) model: Model,
+    pub(crate) config: ContextConfig,
+    pub(crate) resolved: Resolved,
+    /// Unlike an address, never used twice.
+    pub(crate) id: u64,
+    abort: AbortFlag,
+    arrays: CBatch,
+    /// For each token of the last decode, whether its logits were computed.
+    outputs: Vec<bool>,
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+
+struct Handle {
+    ptr: NonNull<llama_context>,
+    free: unsafe extern "C-unwind" fn(*mut llama_context),
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // SAFETY: made by `llama_init_from_model`, freed only here.
+        unsafe { (self.free)(self.ptr.as_ptr()) };
+    }
+}
+
+// SAFETY: a `llama_context` has no thread affinity on the C side; it must only not be used by two threads at once, which `&mut self`
+// and the missing `Sync` see to (llama.h: contexts are not thread-safe).
+unsafe impl Send for Handle {}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context").field("model", &self.model).field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Context {
+    pub(crate) fn new(model: &Model, config: &ContextConfig) -> Result<Self, ContextError> {
+        let resolved = config.resolve(model.facts().context_train_size)?;
+        refuse_unsuitable(model)?;
+        let needed =
+            kv_bytes(model.facts(), model.metadata(), &resolved, config.kv_type, config.full_sliding_window);
+        if let Some(available) = available_memory()
+            && needed > available
+        {
+            return Err(ContextError::OutOfMemory { context_size: resolved.n_ctx, needed, available });
+        }
+        let abort = AbortFlag::new();
+        let ptr = init(model, config, &resolved)?;
+        let handle = Handle { ptr, free: model.api().llama_free };
+        // SAFETY: the context is live, and `abort` lives as long as it does, as both are fields of the result.
+        unsafe { (model.api().llama_set_abort_callback)(ptr.as_ptr(), Some(should_abort), abort.address()) };
+        let pool = Threadpool::new(model.library(), resolved.n_threads.max(resolved.n_threads_batch));
+        if let Some(pool) = &pool {
+            // SAFETY: both are live, and the context is freed before the pool; null means "the same for prompts".
+            unsafe {
+                (model.api().llama_attach_threadpool)(ptr.as_ptr(), pool.as_ptr(), std::ptr::null_mut());
+            };
+        }
+        let mut context = Self {
+            handle,
+            pool,
+            model: model.clone(),
+            config: config.clone(),
+            resolved,
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            abort,
+            arrays: CBatch::default(),
+            outputs: Vec::new(),
+        };
+        context.read_back_limits()?;
+        Ok(context)
+    }
+
+    /// Decodes a batch: computes its tokens into the KV cache and keeps the logits that it asks for until the next call.
+    ///
+    /// Takes as long as the model takes; stops early with [`ContextError::Aborted`] when the abort flag is raised. After an
+    /// error, sequences hold what [`Context::next_position`] says.
+    ///
+    /// # Errors
+    /// See [`ContextError`]. Nothing is computed when the batch is refused.
+    pub fn decode(&mut self, batch: &Batch) -> Result<(), ContextError> {
+        self.outputs.clear();
+        self.check(batch)?;
+        let c_batch = self.arrays.fill(batch);
+        let decode = self.model.api().llama_decode;
+        let context = self.handle.ptr.as_ptr();
+        // SAFETY: ids, sequences, positions and counts were checked; the arrays live in `self` and stay untouched during the
+        // call; `&mut self` excludes another decode.
+        let (code, log) = log::capture(|| unsafe { decode(context, c_batch) });
+        match code {
+            0 => {
+                self.outputs.extend_from_slice(&batch.outputs);
+                Ok(())
+            }
+            1 => Err(ContextError::Full { tokens: batch.len(), n_ctx: self.resolved.n_ctx }),
+            2 => Err(ContextError::Aborted),
+            code => Err(ContextError::Failed { code, log }),
+        }
+    }
+
+    /// The logits of token `index` of the last batch: one `f32` a token of the vocabulary. Valid until the next decode.
+    ///
+    /// # Errors
+    /// [`ContextError::NoLogits`] when the last decode failed or did not compute them.
+    pub fn logits(&self, index: usize) -> Result<&[f32], ContextError> {
+        let missing = || ContextError::NoLogits { index, available: self.describe_outputs() };
+        if !self.outputs.get(index).copied().unwrap_or(false) {
+            return Err(missing());
+        }
+        let row = i32::try_from(index).map_err(|_| missing())?;
+        // SAFETY: the context is live; llama.cpp answers null for rows it did not compute.
+        let logits = unsafe { (self.model.api().llama_get_logits_ith)(self.handle.ptr.as_ptr(), row) };
+        if logits.is_null() {
+            return Err(missing());
+        }
+        // SAFETY: a row has one value a token; the next decode, which would overwrite it, needs `&mut self`.
+        Ok(unsafe { std::slice::from_raw_parts(logits, self.model.vocab().len()) })
+    }
+
+    /// Generates tokens after `prompt` in sequence 0, which is emptied first. `select` picks each token from the logits, or ends
+    /// the generation with `None`; it also ends with an end-of-generation token, which is not returned.
+    ///
+    /// # Errors
+    /// See [`ContextError`].
+    pub fn generate(
+        &mut self,
+        prompt: &[TokenId],
+        max_tokens: usize,
+        mut select: impl FnMut(&[f32]) -> Option<TokenId>,
+    ) -> Result<Vec<TokenId>, ContextError> {
+        self.remove_sequence(0)?;
+        let mut generated = Vec::new();
+        for chunk in prompt.chunks(self.resolved.n_batch as usize) {
+            let start = self.next_position(0)?;
+            self.decode(&Batch::prompt(0, start, chunk))?;
+        }
+        while generated.len() < max_tokens {
+            let row = self.outputs.len().saturating_sub(1);
+            let Some(token) = select(self.logits(row)?) else { break };
+            if self.model.vocab().is_eog(token) {
+                break;
+            }
+            generated.push(token);
+            let next = self.next_position(0)?;
+            if generated.len() == max_tokens || next == self.resolved.n_ctx {
+                break;
+            }
+            self.decode(&Batch::prompt(0, next, &[token]))?;
+        }
+        Ok(generated)
+    }
+
+    /// Text to tokens of the model; see [`Vocab::tokenize`](crate::Vocab::tokenize).
+    ///
+    /// # Errors
+    /// See [`VocabError`].
+    pub fn tokenize(&self, text: &str, add_special: bool, parse_special: bool) -> Result<Vec<TokenId>, VocabError> {
+        self.model.vocab().tokenize(text, add_special, parse_special)
+    }
+
+    /// Tokens to text; see [`Vocab::detokenize`](crate::Vocab::detokenize).
+    ///
+    /// # Errors
+    /// See [`VocabError`].
+    pub fn detokenize(&self, tokens: &[TokenId]) -> Result<String, VocabError> {
+        self.model.vocab().detokenize(tokens, false, true)
+    }
+
+    /// Its model.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Context size in tokens, shared by its sequences, as llama.cpp rounded it.
+    pub fn context_size(&self) -> u32 {
+        self.resolved.n_ctx
+    }
+
+    /// Most tokens of one decode.
+    pub fn batch_size(&self) -> u32 {
+        self.resolved.n_batch
+    }
+
+    /// Number of sequences.
+    pub fn max_sequences(&self) -> u32 {
+        self.resolved.n_seq_max
+    }
+
+    /// Threads that generate.
+    pub fn threads(&self) -> u32 {
+        self.resolved.n_threads
+    }
+
+    /// The flag that stops a running decode from another thread.
+    pub fn abort_flag(&self) -> &AbortFlag {
+        &self.abort
+    }
+
+    pub(crate) fn api(&self) -> &Api {
+        self.model.api()
+    }
+
+    pub(crate) fn ptr(&self) -> *mut llama_context {
+        self.handle.ptr.as_ptr()
+    }
+
+    pub(crate) fn memory(&self) -> *mut llama_memory {
+        // SAFETY: the context is live.
+        unsafe { (self.api().llama_get_memory)(self.ptr()) }
+    }
+
+    /// Forgets which logits there are, after something that overwrote them.
+    pub(crate) fn forget_outputs(&mut self) {
+        self.outputs.clear();
+    }
+
+    fn read_back_limits(&mut self) -> Result<(), ContextError> {
+        let (api, ptr) = (self.model.api(), self.handle.ptr.as_ptr());
+        // SAFETY: the context is live.
+        self.resolved.n_ctx = unsafe { (api.llama_n_ctx)(ptr) };
+        // SAFETY: as above.
+        self.resolved.n_batch = unsafe { (api.llama_n_batch)(ptr) };
+        // SAFETY: as above.
+        self.resolved.n_ubatch = unsafe { (api.llama_n_ubatch)(ptr) };
+        // SAFETY: as above.
+        self.resolved.n_seq_max = unsafe { (api.llama_n_seq_max)(ptr) };
+        if self.memory().is_null() {
+            return Err(ContextError::NotGenerative {
+                architecture: self.model.facts().architecture.clone(),
+                reason: "they have no KV cache",
+            });
+        }
+        Ok(())
+    }
+
+    fn check(&self, batch: &Batch) -> Result<(), ContextError> {
+        if batch.is_empty() {
+            return Err(ContextError::EmptyBatch);
+        }
+        if batch.len() > self.resolved.n_batch as usize {
+            return Err(ContextError::BatchTooLarge { tokens: batch.len(), n_batch: self.resolved.n_batch });
+        }
+        let outputs = batch.outputs.iter().filter(|o| **o).count();
+        if outputs > self.resolved.n_outputs_max as usize {
+            return Err(ContextError::TooManyOutputs { outputs, max_outputs: self.resolved.n_outputs_max as usize });
+        }
+        let vocab_size = self.model.vocab().len();
+        // The next position of each sequence that the batch touches.
+        let mut next: Vec<Option<llama_pos>> = vec![None; self.resolved.n_seq_max as usize];
+        for (index, token) in batch.tokens.iter().enumerate() {
+            if usize::try_from(*token).map_or(true, |t| t >= vocab_size) {
+                return Err(ContextError::TokenOutOfRange { index, token: *token, vocab_size });
+            }
+            let sequences = &batch.sequences[index];
+            let repeated = sequences.iter().enumerate().any(|(i, s)| sequences[..i].contains(s));
+            if sequences.is_empty() || repeated {
+                return Err(ContextError::BadSequences { index });
+            }
+            for sequence in sequences {
+                let slot = self.check_sequence(i64::from(*sequence))?;
+                let expected = match next[slot as usize] {
+                    Some(expected) => expected,
+                    None => self.next_position(slot)?.cast_signed(),
+                };
+                let position = batch.positions[index];
+                if position != expected || position == llama_pos::MAX {
+                    return Err(ContextError::WrongPosition { index, sequence: slot, position, expected });
+                }
+                next[slot as usize] = Some(expected + 1);
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn check_sequence(&self, sequence: i64) -> Result<u32, ContextError> {
+        let n_seq_max = self.resolved.n_seq_max;
+        match u32::try_from(sequence) {
+            Ok(slot) if slot < n_seq_max => Ok(slot),
+            _ => Err(ContextError::SequenceOutOfRange { sequence, n_seq_max }),
+        }
+    }
+
+    fn describe_outputs(&self) -> String {
+        let rows: Vec<_> = self.outputs.iter().enumerate().filter(|(_, o)| **o).map(|(i, _)| i.to_string()).collect();
+        match rows.len() {
+            0 => "none".to_owned(),
+            1..=8 => rows.join(", "),
+            n => format!("{n} tokens, {} to {}", rows[0], rows[n - 1]),
+        }
+    }
+
+    /// Whether decoding uses a thread pool of its own.
+    #[doc(hidden)]
+    pub fn has_threadpool(&self) -> bool {
+        self.pool.is_some()
+    }
+}
+
+fn refuse_unsuitable(model: &Model) -> Result<(), ContextError> {
+    if model.is_vocab_only() {
+        return Err(ContextError::VocabOnly);
+    }
+    let facts = model.facts();
+    let reason = if facts.has_encoder && facts.has_decoder {
+        "they need an encoder pass before the decoder, which is not supported yet"
+    } else if !facts.has_decoder {
+        "they have no decoder"
+    } else {
+        return Ok(());
+    };
+    Err(ContextError::NotGenerative { architecture: facts.architecture.clone(), reason })
+}
+
+fn init(model: &Model, config: &ContextConfig, resolved: &Resolved) -> Result<NonNull<llama_context>, ContextError> {
+    let api = model.api();
+    let layout = &model.library().layout().context_params;
+    // SAFETY: takes nothing; `ParamBlock` is larger than the struct and the layout was identified.
+    let mut params = unsafe { (api.llama_context_default_params)() };
+    layout.set_uint(&mut params, "n_ctx", resolved.n_ctx)?;
+    layout.set_uint(&mut params, "n_batch", resolved.n_batch)?;
+    layout.set_uint(&mut params, "n_ubatch", resolved.n_ubatch)?;
+    layout.set_uint(&mut params, "n_seq_max", resolved.n_seq_max)?;
+    layout.set_uint(&mut params, "n_outputs_max", resolved.n_outputs_max)?;
+    layout.set_uint(&mut params, "n_threads", resolved.n_threads)?;
+    layout.set_uint(&mut params, "n_threads_batch", resolved.n_threads_batch)?;
+    layout.set_int(&mut params, "flash_attn_type", config.flash_attention.to_c().0)?;
+    layout.set_int(&mut params, "type_k", config.kv_type.to_c().0)?;
+    layout.set_int(&mut params, "type_v", config.kv_type.to_c().0)?;
+    layout.set_bool(&mut params, "swa_full", config.full_sliding_window)?;
+    layout.set_bool(&mut params, "kv_unified", true)?;
+    // SAFETY: the model is live and has weights; `params` holds the library's own defaults with fields set through its layout.
+    let (ptr, log) = log::capture(|| unsafe { (api.llama_init_from_model)(model.ptr(), params) });
+    NonNull::new(ptr).ok_or(ContextError::Refused { log })
+}

@@ -1,0 +1,301 @@
+//! How to make a context.
+
+use crate::context_error::ConfigError;
+use tabagent_sys::{ggml_type, llama_flash_attn_type};
+
+/// The number format of a KV cache. Other ggml types crash llama.cpp and cannot be named.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum KvType {
+    /// 32-bit float.
+    F32,
+    /// 16-bit float, the default.
+    #[default]
+    F16,
+    /// Brain float.
+    Bf16,
+    /// 8 bits.
+    Q8_0,
+    /// 5 bits with minimum.
+    Q5_1,
+    /// 5 bits.
+    Q5_0,
+    /// 4 bits with minimum.
+    Q4_1,
+    /// 4 bits.
+    Q4_0,
+    /// 4 bits, non-linear.
+    Iq4Nl,
+}
+
+impl KvType {
+    const ALL: [(&'static str, Self); 9] = [
+        ("f32", Self::F32),
+        ("f16", Self::F16),
+        ("bf16", Self::Bf16),
+        ("q8_0", Self::Q8_0),
+        ("q5_1", Self::Q5_1),
+        ("q5_0", Self::Q5_0),
+        ("q4_1", Self::Q4_1),
+        ("q4_0", Self::Q4_0),
+        ("iq4_nl", Self::Iq4Nl),
+    ];
+
+    pub(crate) fn to_c(self) -> ggml_type {
+        match self {
+            Self::F32 => ggml_type::F32,
+            Self::F16 => ggml_type::F16,
+            Self::Bf16 => ggml_type::BF16,
+            Self::Q8_0 => ggml_type::Q8_0,
+            Self::Q5_1 => ggml_type::Q5_1,
+            Self::Q5_0 => ggml_type::Q5_0,
+            Self::Q4_1 => ggml_type::Q4_1,
+            Self::Q4_0 => ggml_type::Q4_0,
+            Self::Iq4Nl => ggml_type::IQ4_NL,
+        }
+    }
+
+    /// Bytes of 32 values.
+    pub(crate) fn bytes_of_32(self) -> u64 {
+        match self {
+            Self::F32 => 128,
+            Self::F16 | Self::Bf16 => 64,
+            Self::Q8_0 => 34,
+            Self::Q5_1 => 24,
+            Self::Q5_0 => 22,
+            Self::Q4_1 => 20,
+            Self::Q4_0 | Self::Iq4Nl => 18,
+        }
+    }
+
+    /// Whether values are stored in blocks of 32 with a scale.
+    pub(crate) fn is_quantized(self) -> bool {
+        !matches!(self, Self::F32 | Self::F16 | Self::Bf16)
+    }
+}
+
+impl std::str::FromStr for KvType {
+    type Err = ConfigError;
+
+    fn from_str(name: &str) -> Result<Self, ConfigError> {
+        Self::ALL.iter().find(|(n, _)| *n == name).map(|(_, t)| *t).ok_or_else(|| ConfigError::UnknownName {
+            option: "kv_type",
+            got: name.to_owned(),
+            known: Self::ALL.map(|(n, _)| n).join(", "),
+        })
+    }
+}
+
+/// When attention runs in one fused operation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum FlashAttention {
+    /// Where the device can.
+    #[default]
+    Auto,
+    /// Never.
+    Off,
+    /// Always.
+    On,
+}
+
+impl FlashAttention {
+    pub(crate) fn to_c(self) -> llama_flash_attn_type {
+        match self {
+            Self::Auto => llama_flash_attn_type::AUTO,
+            Self::Off => llama_flash_attn_type::DISABLED,
+            Self::On => llama_flash_attn_type::ENABLED,
+        }
+    }
+}
+
+/// Settings of a context.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ContextConfig {
+    /// Context size in tokens, shared by all sequences; `None` takes the model's training context, at most 4,096.
+    pub context_size: Option<u32>,
+    /// Most tokens of one decode call; `None` takes 2,048, at most the context.
+    pub batch_size: Option<u32>,
+    /// Most tokens computed at once; `None` takes 512, at most the batch.
+    pub micro_batch_size: Option<u32>,
+    /// Sequences that can exist at once, 1 to 256.
+    pub max_sequences: u32,
+    /// Most tokens of one decode whose logits are wanted; `None` takes the batch size. Fewer save memory.
+    pub max_outputs: Option<u32>,
+    /// Threads that generate; `None` takes the usable cores.
+    pub threads: Option<u32>,
+    /// Threads that read prompts; `None` takes `threads`.
+    pub prompt_threads: Option<u32>,
+    /// Number format of the KV cache.
+    pub kv_type: KvType,
+    /// Fused attention.
+    pub flash_attention: FlashAttention,
+    /// Keeps the whole context of sliding-window layers, so that earlier tokens can be removed; costs memory.
+    pub full_sliding_window: bool,
+}
+
+impl Default for ContextConfig {
+    fn default() -> Self {
+        Self {
+            context_size: None,
+            batch_size: None,
+            micro_batch_size: None,
+            max_sequences: 1,
+            max_outputs: None,
+            threads: None,
+            prompt_threads: None,
+            kv_type: KvType::F16,
+            flash_attention: FlashAttention::Auto,
+            full_sliding_window: false,
+        }
+    }
+}
+
+/// Values that were checked against each other and the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Resolved {
+    pub(crate) n_ctx: u32,
+    pub(crate) n_batch: u32,
+    pub(crate) n_ubatch: u32,
+    pub(crate) n_seq_max: u32,
+    pub(crate) n_outputs_max: u32,
+    pub(crate) n_threads: u32,
+    pub(crate) n_threads_batch: u32,
+}
+
+/// Context size that is taken when none is asked for, if the model was trained with at least as much.
+const DEFAULT_CONTEXT: u32 = 4096;
+/// Largest context size; llama.cpp counts cells in 32 bits and pads them.
+const MAX_CONTEXT: u32 = 1 << 27;
+/// `LLAMA_MAX_SEQ` (src/llama-cparams.h).
+const MAX_SEQUENCES: u32 = 256;
+/// `GGML_MAX_N_THREADS` (ggml/include/ggml.h).
+const MAX_THREADS: u32 = 512;
+
+impl ContextConfig {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the context size in tokens.
+    #[must_use]
+    pub fn with_context_size(mut self, tokens: u32) -> Self {
+        self.context_size = Some(tokens);
+        self
+    }
+
+    /// Sets the number of sequences.
+    #[must_use]
+    pub fn with_max_sequences(mut self, count: u32) -> Self {
+        self.max_sequences = count;
+        self
+    }
+
+    /// Sets the number of threads, for prompts too.
+    #[must_use]
+    pub fn with_threads(mut self, count: u32) -> Self {
+        self.threads = Some(count);
+        self
+    }
+
+    /// Sets the batch size in tokens.
+    #[must_use]
+    pub fn with_batch_size(mut self, tokens: u32) -> Self {
+        self.batch_size = Some(tokens);
+        self
+    }
+
+    pub(crate) fn resolve(&self, context_train_size: u32) -> Result<Resolved, ConfigError> {
+        let n_ctx = match self.context_size {
+            Some(tokens) => in_range("context_size", tokens, 1, MAX_CONTEXT)?,
+            None if context_train_size == 0 => DEFAULT_CONTEXT,
+            None => context_train_size.min(DEFAULT_CONTEXT),
+        };
+        let n_batch = match self.batch_size {
+            Some(tokens) => in_range("batch_size", tokens, 1, MAX_CONTEXT)?.min(n_ctx),
+            None => 2048.min(n_ctx),
+        };
+        let n_ubatch = match self.micro_batch_size {
+            Some(tokens) => in_range("micro_batch_size", tokens, 1, MAX_CONTEXT)?.min(n_batch),
+            None => 512.min(n_batch),
+        };
+        let n_seq_max = in_range("max_sequences", self.max_sequences, 1, MAX_SEQUENCES)?;
+        let n_ubatch = n_ubatch.max(n_seq_max.min(n_batch));
+        if n_seq_max > n_ubatch {
+            return Err(ConfigError::OutOfRange {
+                option: "max_sequences",
+                minimum: 1,
+                maximum: n_ubatch,
+                got: u64::from(n_seq_max),
+            });
+        }
+        let n_outputs_max = match self.max_outputs {
+            Some(count) => in_range("max_outputs", count, 1, MAX_CONTEXT)?.min(n_batch).max(n_seq_max.min(n_batch)),
+            None => n_batch,
+        };
+        let n_threads = match self.threads {
+            Some(count) => in_range("threads", count, 1, MAX_THREADS)?,
+            None => usable_cores().min(MAX_THREADS),
+        };
+        let n_threads_batch = match self.prompt_threads {
+            Some(count) => in_range("prompt_threads", count, 1, MAX_THREADS)?,
+            None => n_threads,
+        };
+        Ok(Resolved { n_ctx, n_batch, n_ubatch, n_seq_max, n_outputs_max, n_threads, n_threads_batch })
+    }
+}
+
+/// Cores by affinity and cgroup quota, as the standard library counts them.
+fn usable_cores() -> u32 {
+    std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(MAX_THREADS))
+}
+
+fn in_range(option: &'static str, value: u32, minimum: u32, maximum: u32) -> Result<u32, ConfigError> {
+    if (minimum..=maximum).contains(&value) {
+        Ok(value)
+    } else {
+        Err(ConfigError::OutOfRange { option, minimum, maximum, got: u64::from(value) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_follow_the_model_up_to_4096() {
+        let config = ContextConfig::new().with_threads(1);
+        assert_eq!(config.resolve(2048).unwrap().n_ctx, 2048);
+        assert_eq!(config.resolve(131_072).unwrap().n_ctx, 4096);
+        assert_eq!(config.resolve(0).unwrap().n_ctx, 4096);
+        let small = config.with_context_size(8).resolve(2048).unwrap();
+        assert_eq!((small.n_batch, small.n_ubatch, small.n_outputs_max), (8, 8, 8));
+    }
+
+    #[test]
+    fn what_would_abort_in_c_is_out_of_range() {
+        let base = ContextConfig::new().with_threads(1);
+        for (config, option) in [
+            (base.clone().with_context_size(0), "context_size"),
+            (base.clone().with_context_size(u32::MAX), "context_size"),
+            (base.clone().with_batch_size(0), "batch_size"),
+            (ContextConfig { micro_batch_size: Some(0), ..base.clone() }, "micro_batch_size"),
+            (base.clone().with_max_sequences(0), "max_sequences"),
+            (base.clone().with_max_sequences(257), "max_sequences"),
+            (base.clone().with_max_sequences(9).with_context_size(8), "max_sequences"),
+            (ContextConfig { max_outputs: Some(0), ..base.clone() }, "max_outputs"),
+            (base.clone().with_threads(0), "threads"),
+            (base.clone().with_threads(513), "threads"),
+            (ContextConfig { prompt_threads: Some(0), ..base.clone() }, "prompt_threads"),
+        ] {
+            let text = config.resolve(2048).unwrap_err().to_string();
+            assert!(text.starts_with(&format!("`{option}` must be between")), "{text}");
+        }
+    }
+
+    #[test]
+    fn kv_types_are_an_allow_list() {
+        assert_eq!("q8_0".parse::<KvType>().unwrap(), KvType::Q8_0);
+        let text = "i32".parse::<KvType>().unwrap_err().to_string();
+        assert!(text.starts_with("unknown `kv_type` `i32`; known are f32, f16"), "{text}");
+    }
+}

@@ -1,0 +1,179 @@
+//! Errors of contexts.
+
+use crate::vocab::VocabError;
+use tabagent_sys::UnknownField;
+
+/// An option of a context is unusable.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// A number out of its range.
+    #[error("`{option}` must be between {minimum} and {maximum}, got `{got}`")]
+    OutOfRange {
+        /// The option.
+        option: &'static str,
+        /// The smallest allowed value.
+        minimum: u32,
+        /// The largest allowed value.
+        maximum: u32,
+        /// What was given.
+        got: u64,
+    },
+    /// A name that does not exist.
+    #[error("unknown `{option}` `{got}`; known are {known}")]
+    UnknownName {
+        /// The option.
+        option: &'static str,
+        /// What was given.
+        got: String,
+        /// The known names.
+        known: String,
+    },
+}
+
+/// A context could not be made or used.
+#[derive(Debug, thiserror::Error)]
+pub enum ContextError {
+    /// An option is unusable.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The model holds no weights.
+    #[error("the model was loaded with `vocab_only`; load it with its weights to decode")]
+    VocabOnly,
+    /// The model cannot generate.
+    #[error("`{architecture}` models do not generate text: {reason}")]
+    NotGenerative {
+        /// The architecture.
+        architecture: String,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// The KV cache does not fit in memory.
+    #[error(
+        "a context of {context_size} tokens needs about {} MiB for its KV cache and {} MiB are available; lower `context_size`",
+        needed >> 20, available >> 20
+    )]
+    OutOfMemory {
+        /// Tokens asked for.
+        context_size: u32,
+        /// Bytes needed.
+        needed: u64,
+        /// Bytes available.
+        available: u64,
+    },
+    /// llama.cpp refused to make the context.
+    #[error("llama.cpp cannot create the context: {}", crate::model_error::reason(log))]
+    Refused {
+        /// The errors it logged.
+        log: Vec<String>,
+    },
+    /// No tokens to decode.
+    #[error("the batch is empty; add at least one token")]
+    EmptyBatch,
+    /// More tokens than one decode takes.
+    #[error("the batch has {tokens} tokens but one decode takes at most {n_batch}; split it or raise `batch_size`")]
+    BatchTooLarge {
+        /// Tokens in it.
+        tokens: usize,
+        /// The limit.
+        n_batch: u32,
+    },
+    /// More logits wanted than the context has room for.
+    #[error("the batch wants logits of {outputs} tokens but the context keeps at most {max_outputs}; raise `max_outputs`")]
+    TooManyOutputs {
+        /// Tokens that want logits.
+        outputs: usize,
+        /// The limit.
+        max_outputs: u32,
+    },
+    /// A token id out of range.
+    #[error("token {index} is `{token}`, but ids go from 0 to {}", vocab_size.saturating_sub(1))]
+    TokenOutOfRange {
+        /// Its index in the batch.
+        index: usize,
+        /// The id.
+        token: i32,
+        /// Size of the vocabulary.
+        vocab_size: usize,
+    },
+    /// A sequence that does not exist.
+    #[error("sequence `{sequence}` does not exist; this context has {n_seq_max} (`max_sequences`)")]
+    SequenceOutOfRange {
+        /// The sequence asked for.
+        sequence: i64,
+        /// How many there are.
+        n_seq_max: u32,
+    },
+    /// A token in no sequence, or twice in one.
+    #[error("token {index} must be in at least one sequence, and in each only once")]
+    BadSequences {
+        /// Its index in the batch.
+        index: usize,
+    },
+    /// A position that does not follow the one before.
+    #[error("token {index} has position {position} in sequence {sequence}, which continues at {expected}")]
+    WrongPosition {
+        /// Its index in the batch.
+        index: usize,
+        /// The sequence.
+        sequence: u32,
+        /// Its position.
+        position: i32,
+        /// The position that comes next.
+        expected: i32,
+    },
+    /// A range of positions that is none.
+    #[error("positions {start}..{end} are no range")]
+    BadRange {
+        /// First position.
+        start: u32,
+        /// One past the last.
+        end: u32,
+    },
+    /// No free cells.
+    #[error("the context is full: {tokens} more tokens do not fit beside the sequences in its {n_ctx} cells; remove one or raise `context_size`")]
+    Full {
+        /// Tokens that did not fit.
+        tokens: usize,
+        /// Cells of the context.
+        n_ctx: u32,
+    },
+    /// The abort flag was raised.
+    #[error("the decode was aborted")]
+    Aborted,
+    /// llama.cpp failed.
+    #[error("llama.cpp failed to decode (code {code}): {}", crate::model_error::reason(log))]
+    Failed {
+        /// What `llama_decode` returned.
+        code: i32,
+        /// The errors it logged.
+        log: Vec<String>,
+    },
+    /// Logits that the last decode did not compute.
+    #[error("no logits for token {index}: the last decode computed them for {available}")]
+    NoLogits {
+        /// The index asked for.
+        index: usize,
+        /// Where there are some, in words.
+        available: String,
+    },
+    /// Memory that cannot forget a part.
+    #[error("this model's memory cannot remove positions {start}..{end} alone; remove the whole sequence")]
+    CannotRemove {
+        /// First position.
+        start: u32,
+        /// One past the last.
+        end: u32,
+    },
+    /// A copy onto a sequence in use.
+    #[error("sequence {sequence} is in use; remove it before copying onto it")]
+    SequenceInUse {
+        /// The target.
+        sequence: u32,
+    },
+    /// The build lacks a parameter that is needed.
+    #[error(transparent)]
+    UnknownField(#[from] UnknownField),
+    /// Tokenizing failed.
+    #[error(transparent)]
+    Vocab(#[from] VocabError),
+}

@@ -1,0 +1,64 @@
+//! Safe models, contexts and tokenizers over a llama.cpp library that is loaded at run time.
+//!
+//! [`Library::open`] brings llama.cpp into the process once and for good; [`Model::load`] reads a GGUF file with it;
+//! [`Model::create_context`] gives a [`Context`] that decodes. Everything on which the C side would abort is checked here
+//! first and comes back as a typed error.
+//!
+//! ```no_run
+//! use tabagent_llama::{Batch, ContextConfig, Library, Model, ModelConfig};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let library = Library::open("/opt/tabagent/lib")?;
+//! let model = Model::load(&library, ModelConfig::new("model.gguf")?)?;
+//! let mut context = model.create_context_with(&ContextConfig::new().with_context_size(512))?;
+//! let tokens = context.tokenize("Once upon a time", true, false)?;
+//! context.decode(&Batch::prompt(0, 0, &tokens))?;
+//! let logits = context.logits(tokens.len() - 1)?;
+//! assert_eq!(logits.len(), model.vocab().len());
+//! # Ok(())
+//! # }
+//! ```
+
+mod abort;
+mod batch;
+mod big_stack;
+mod budget;
+mod context;
+mod context_config;
+mod context_error;
+mod cpu_module;
+mod device;
+mod fingerprint;
+mod library;
+mod library_error;
+mod log;
+mod memory;
+mod model;
+mod model_config;
+mod model_error;
+mod model_facts;
+mod overrides;
+mod preflight;
+mod progress;
+mod state;
+mod strings;
+mod threadpool;
+mod vocab;
+
+pub use abort::AbortFlag;
+pub use batch::{Batch, SeqId, TokenId};
+pub use context::Context;
+pub use context_config::{ContextConfig, FlashAttention, KvType};
+pub use context_error::{ConfigError, ContextError};
+pub use cpu_module::CpuModule;
+pub use device::{Device, DeviceKind};
+pub use library::{Library, LibraryInfo};
+pub use library_error::LibraryError;
+pub use log::{LogLevel, LogRecord, drain_log, set_log_level};
+pub use model::Model;
+pub use model_config::{GpuLayers, ModelConfig};
+pub use model_error::ModelError;
+pub use model_facts::ModelFacts;
+pub use overrides::MetadataOverride;
+pub use state::{SequenceSnapshot, StateError};
+pub use vocab::{TokenAttributes, Vocab, VocabError, VocabKind};

@@ -1,0 +1,212 @@
+//! The one llama.cpp of a process.
+
+use crate::cpu_module::{self, CpuModule};
+use crate::library_error::LibraryError;
+use crate::log;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use tabagent_sys::{
+    AbiLayout, Api, Evidence, KNOWN_LAYOUTS, LocatedLibrary, OpenedLibrary, VersionEvidence, file_of_address, identify,
+    locate, probe,
+};
+
+/// A loaded llama.cpp: function table, ABI layout and backends. Cheap to clone; never unloaded.
+#[derive(Clone)]
+pub struct Library(Arc<Inner>);
+
+struct Inner {
+    api: Api,
+    layout: &'static AbiLayout,
+    info: LibraryInfo,
+}
+
+/// What was loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LibraryInfo {
+    /// The directory of libllama, without links.
+    pub directory: PathBuf,
+    /// The recognised build, such as `llama.cpp 0.5.0`.
+    pub build: String,
+    /// The version of ggml, if the build tells.
+    pub ggml_version: Option<String>,
+    /// The file that the CPU backend runs from.
+    pub cpu_module_file: Option<PathBuf>,
+    /// The CPU module's name, such as `haswell`; `None` when the CPU backend is not a module of its own.
+    pub cpu_module: Option<String>,
+}
+
+static LOADED: Mutex<Option<Library>> = Mutex::new(None);
+
+impl std::fmt::Debug for Library {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Library").field(&self.0.info).finish()
+    }
+}
+
+impl Library {
+    /// Loads llama.cpp from `path`: the directory of libllama, or the file itself. The best CPU module is chosen by ggml.
+    ///
+    /// The first call takes some milliseconds; later calls with the same path return the same library.
+    ///
+    /// # Errors
+    /// See [`LibraryError`]. A library that is refused by what its file says is not brought into the process at all.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, LibraryError> {
+        Self::open_with(path, &CpuModule::Auto)
+    }
+
+    /// As [`Library::open`], with a CPU module of the caller's choice.
+    ///
+    /// # Errors
+    /// See [`LibraryError`]; [`LibraryError::ModuleAlreadyLoaded`] when the process already runs another module.
+    pub fn open_with(path: impl AsRef<Path>, module: &CpuModule) -> Result<Self, LibraryError> {
+        let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+        let located = locate(path.as_ref())?;
+        let directory = located.path.parent().unwrap_or(Path::new("/")).to_owned();
+        if let Some(library) = loaded.as_ref() {
+            return library.reuse(&directory, module);
+        }
+        let library = Self::bring_in(located, directory, module)?;
+        *loaded = Some(library.clone());
+        Ok(library)
+    }
+
+    /// The library this process has loaded, if any.
+    pub fn current() -> Option<Self> {
+        LOADED.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What was loaded.
+    pub fn info(&self) -> &LibraryInfo {
+        &self.0.info
+    }
+
+    /// Whether the platform can lock a model in RAM.
+    pub fn supports_mlock(&self) -> bool {
+        // SAFETY: takes nothing, reads a constant.
+        unsafe { (self.api().llama_supports_mlock)() }
+    }
+
+    /// A library made of a fake function table, for tests of what lies above. It is not registered as the process's own.
+    ///
+    /// # Safety
+    /// As for [`Api::resolve_with`]: every function must have the signature of its name.
+    #[doc(hidden)]
+    pub unsafe fn from_api(api: Api, directory: &Path) -> Self {
+        let info = LibraryInfo {
+            directory: directory.to_owned(),
+            build: "fake".to_owned(),
+            ggml_version: None,
+            cpu_module_file: None,
+            cpu_module: None,
+        };
+        Self(Arc::new(Inner { api, layout: &KNOWN_LAYOUTS[0], info }))
+    }
+
+    pub(crate) fn api(&self) -> &Api {
+        &self.0.api
+    }
+
+    pub(crate) fn layout(&self) -> &'static AbiLayout {
+        self.0.layout
+    }
+
+    fn reuse(&self, directory: &Path, module: &CpuModule) -> Result<Self, LibraryError> {
+        if self.0.info.directory != directory {
+            return Err(LibraryError::AlreadyLoaded {
+                loaded: self.0.info.directory.clone(),
+                requested: directory.to_owned(),
+            });
+        }
+        match (module, &self.0.info.cpu_module) {
+            (CpuModule::Named(requested), loaded) if loaded.as_ref() != Some(requested) => {
+                Err(LibraryError::ModuleAlreadyLoaded {
+                    loaded: loaded.clone().unwrap_or_else(|| "built-in".to_owned()),
+                    requested: requested.clone(),
+                })
+            }
+            _ => Ok(self.clone()),
+        }
+    }
+
+    fn bring_in(located: LocatedLibrary, directory: PathBuf, module: &CpuModule) -> Result<Self, LibraryError> {
+        let path = located.path.clone();
+        let mut evidence = evidence_of_file(&located);
+        refuse_other_libraries(&located)?;
+        let refuse = |source| LibraryError::Incompatible { path: path.clone(), source };
+        identify(&evidence, KNOWN_LAYOUTS).map_err(refuse)?;
+
+        let opened = located.load()?;
+        refuse_foreign_ggml(&opened, &directory)?;
+        // SAFETY: the exported names are exactly those of a known llama.cpp build, checked above.
+        let api = unsafe { opened.api() }
+            .map_err(|source| LibraryError::MissingSymbols { path: path.clone(), source })?;
+        evidence.version = version_of(&api);
+        identify(&evidence, KNOWN_LAYOUTS).map_err(refuse)?;
+        // SAFETY: version and names are those of a known build, whose two functions have this signature.
+        let (model_defaults, context_defaults) = unsafe { probe(&api) };
+        evidence.model_defaults = Some(model_defaults);
+        evidence.context_defaults = Some(context_defaults);
+        let layout = identify(&evidence, KNOWN_LAYOUTS).map_err(refuse)?;
+
+        log::install(&api);
+        cpu_module::load(&api, &directory, module)?;
+        // SAFETY: takes nothing; called once, as the registry holds the lock.
+        unsafe { (api.llama_backend_init)() };
+
+        let cpu_module_file = cpu_module::loaded_file(&api);
+        let info = LibraryInfo {
+            directory,
+            build: layout.name.to_owned(),
+            ggml_version: static_text(api.ggml_version),
+            cpu_module: cpu_module_file.as_deref().and_then(cpu_module::name_of),
+            cpu_module_file,
+        };
+        Ok(Self(Arc::new(Inner { api, layout, info })))
+    }
+}
+
+fn evidence_of_file(located: &LocatedLibrary) -> Evidence {
+    Evidence {
+        version: VersionEvidence::Unread,
+        symbols: located.facts.exported.iter().filter(|s| s.starts_with("llama_")).cloned().collect(),
+        model_defaults: None,
+        context_defaults: None,
+    }
+}
+
+/// A library without most of llama.cpp's functions is no llama.cpp: say which are missing instead of comparing builds.
+fn refuse_other_libraries(located: &LocatedLibrary) -> Result<(), LibraryError> {
+    let missing: Vec<_> = Api::REQUIRED
+        .iter()
+        .filter(|name| name.starts_with("llama_") && !located.facts.exported.contains(**name))
+        .copied()
+        .collect();
+    let llama_functions = Api::REQUIRED.iter().filter(|n| n.starts_with("llama_")).count();
+    if missing.len() * 2 > llama_functions {
+        let source = tabagent_sys::MissingSymbols(missing);
+        return Err(LibraryError::MissingSymbols { path: located.path.clone(), source });
+    }
+    Ok(())
+}
+
+/// Two directories with the same sonames bind to the first one's copies; ggml's state would then be another package's.
+fn refuse_foreign_ggml(opened: &OpenedLibrary, directory: &Path) -> Result<(), LibraryError> {
+    for symbol in ["llama_backend_init", "ggml_backend_load_all_from_path", "ggml_log_set"] {
+        let Some(found) = file_of_address(opened.address(symbol)) else { continue };
+        if found.parent() != Some(directory) {
+            return Err(LibraryError::ForeignGgml { path: opened.path.clone(), symbol, found });
+        }
+    }
+    Ok(())
+}
+
+fn version_of(api: &Api) -> VersionEvidence {
+    static_text(api.llama_version).map_or(VersionEvidence::Missing, VersionEvidence::Is)
+}
+
+fn static_text(function: Option<unsafe extern "C-unwind" fn() -> *const std::ffi::c_char>) -> Option<String> {
+    // SAFETY: such functions take nothing and return a string constant.
+    let text = unsafe { function?() };
+    // SAFETY: a NUL-terminated constant of the library.
+    unsafe { crate::strings::copy(text) }
+}

@@ -1,0 +1,87 @@
+//! Errors of loading llama.cpp.
+
+use std::path::PathBuf;
+use tabagent_sys::{AbiMismatch, LoadFailure, MissingSymbols};
+
+/// llama.cpp could not be loaded, or must not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LibraryError {
+    /// The operating system could not bring it into the process.
+    #[error(transparent)]
+    Load(#[from] LoadFailure),
+    /// It is not llama.cpp, or one too old or too new.
+    #[error("`{}` is not a usable llama.cpp: {source}", path.display())]
+    MissingSymbols {
+        /// The file.
+        path: PathBuf,
+        /// What it lacks.
+        source: MissingSymbols,
+    },
+    /// It is a build of llama.cpp whose struct layouts are not known.
+    #[error("`{}`: {source}", path.display())]
+    Incompatible {
+        /// The file.
+        path: PathBuf,
+        /// Expected, found and why.
+        source: AbiMismatch,
+    },
+    /// Its ggml is another copy than the one beside it.
+    #[error(
+        "`{}` resolved `{symbol}` to `{}`: another package has already loaded its own ggml into this process; \
+         import tabagent before it, or use separate processes",
+        path.display(), found.display()
+    )]
+    ForeignGgml {
+        /// libllama.
+        path: PathBuf,
+        /// A function of ggml.
+        symbol: &'static str,
+        /// Where that function is from.
+        found: PathBuf,
+    },
+    /// One llama.cpp a process.
+    #[error(
+        "cannot load `{}`: this process already uses `{}`, and two llama.cpp builds in one process mix their symbols; \
+         use another process",
+        requested.display(), loaded.display()
+    )]
+    AlreadyLoaded {
+        /// The directory in use.
+        loaded: PathBuf,
+        /// The directory asked for.
+        requested: PathBuf,
+    },
+    /// One CPU module a process.
+    #[error("cannot use CPU module `{requested}`: this process already runs `{loaded}`; use another process")]
+    ModuleAlreadyLoaded {
+        /// The module in use.
+        loaded: String,
+        /// The module asked for.
+        requested: String,
+    },
+    /// The forced CPU module is not there.
+    #[error("no CPU module `{name}` in `{}`; it has {}", directory.display(), available.join(", "))]
+    NoSuchModule {
+        /// The module asked for.
+        name: String,
+        /// Where it was looked for.
+        directory: PathBuf,
+        /// What is there.
+        available: Vec<String>,
+    },
+    /// No module runs on this processor.
+    #[error("no CPU backend in `{}` runs on this machine{}", directory.display(), details(log))]
+    NoCpuBackend {
+        /// The directory.
+        directory: PathBuf,
+        /// What ggml logged.
+        log: Vec<String>,
+    },
+    /// A path that C cannot take.
+    #[error("path `{}` contains a NUL byte", .0.display())]
+    BadPath(PathBuf),
+}
+
+fn details(log: &[String]) -> String {
+    if log.is_empty() { String::new() } else { format!(": {}", log.join("; ")) }
+}

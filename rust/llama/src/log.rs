@@ -1,0 +1,164 @@
+//! llama.cpp's log: never on stderr, kept for whoever asks, and part of the errors it explains.
+//!
+//! llama.cpp explains failures only in its log. The callback runs on whatever thread of llama.cpp has something to say, so
+//! it only copies the line; Python's `logging` gets the lines later, from a thread that Python owns.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::ffi::{c_char, c_void};
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Mutex, PoisonError};
+use tabagent_sys::{Api, ggml_log_level};
+
+/// How much a line matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LogLevel {
+    /// Details for developers of llama.cpp.
+    Debug = 1,
+    /// What it does.
+    Info = 2,
+    /// It goes on, but somebody should know.
+    Warn = 3,
+    /// It failed.
+    Error = 4,
+}
+
+/// One line of llama.cpp's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogRecord {
+    /// Its level.
+    pub level: LogLevel,
+    /// Its text, without the line end.
+    pub text: String,
+}
+
+/// Lines kept until somebody drains them; the oldest go first.
+const CAPACITY: usize = 4096;
+
+#[derive(Default)]
+struct State {
+    records: VecDeque<LogRecord>,
+    /// A line whose end has not come yet (`GGML_LOG_LEVEL_CONT` continues it).
+    unfinished: Option<LogRecord>,
+}
+
+static STATE: Mutex<State> = Mutex::new(State { records: VecDeque::new(), unfinished: None });
+static MINIMUM: AtomicI32 = AtomicI32::new(LogLevel::Info as i32);
+
+thread_local! {
+    /// Errors of this thread since `capture` began.
+    static CAPTURED: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
+}
+
+/// Takes all lines kept since the last call, oldest first.
+pub fn drain_log() -> Vec<LogRecord> {
+    let mut state = STATE.lock().unwrap_or_else(PoisonError::into_inner);
+    state.records.drain(..).collect()
+}
+
+/// Keeps only lines of `level` and above from now on. The default is [`LogLevel::Info`].
+pub fn set_log_level(level: LogLevel) {
+    MINIMUM.store(level as i32, Ordering::Relaxed);
+}
+
+/// Runs `work` and returns with its result the errors that llama.cpp logged on this
+/// thread meanwhile.
+pub(crate) fn capture<T>(work: impl FnOnce() -> T) -> (T, Vec<String>) {
+    let outer = CAPTURED.with(|c| c.borrow_mut().replace(Vec::new()));
+    let result = work();
+    let lines = CAPTURED.with(|c| std::mem::replace(&mut *c.borrow_mut(), outer)).unwrap_or_default();
+    (result, lines)
+}
+
+/// Sends the log of both libraries here.
+pub(crate) fn install(api: &Api) {
+    // SAFETY: `on_log` has the type the C side expects, is a static function, and needs no user data.
+    unsafe { (api.ggml_log_set)(Some(on_log), std::ptr::null_mut()) };
+    // SAFETY: as above.
+    unsafe { (api.llama_log_set)(Some(on_log), std::ptr::null_mut()) };
+}
+
+unsafe extern "C-unwind" fn on_log(level: ggml_log_level, text: *const c_char, _user: *mut c_void) {
+    // A panic must not cross into C, and there is nobody to tell.
+    let _ = std::panic::catch_unwind(|| {
+        // SAFETY: llama.cpp passes the NUL-terminated buffer of its own `vsnprintf` (ggml/src/ggml.c, ggml_log_internal_v).
+        if let Some(text) = unsafe { crate::strings::copy(text) } {
+            record(level, &text);
+        }
+    });
+}
+
+fn record(level: ggml_log_level, text: &str) {
+    let mut state = STATE.lock().unwrap_or_else(PoisonError::into_inner);
+    let level = match level {
+        ggml_log_level::DEBUG => Some(LogLevel::Debug),
+        ggml_log_level::WARN => Some(LogLevel::Warn),
+        ggml_log_level::ERROR => Some(LogLevel::Error),
+        ggml_log_level::CONT => None,
+        _ => Some(LogLevel::Info),
+    };
+    let mut line = match (level, state.unfinished.take()) {
+        (None, Some(begun)) => begun,
+        (None, None) => LogRecord { level: LogLevel::Info, text: String::new() },
+        (Some(level), begun) => {
+            if let Some(begun) = begun {
+                finish(&mut state, begun);
+            }
+            LogRecord { level, text: String::new() }
+        }
+    };
+    line.text.push_str(text);
+    if line.text.ends_with('\n') {
+        finish(&mut state, line);
+    } else {
+        state.unfinished = Some(line);
+    }
+}
+
+fn finish(state: &mut State, mut line: LogRecord) {
+    line.text.truncate(line.text.trim_end().len());
+    if line.text.is_empty() {
+        return;
+    }
+    if line.level >= LogLevel::Error {
+        CAPTURED.with(|captured| {
+            if let Some(lines) = captured.borrow_mut().as_mut() {
+                lines.push(line.text.clone());
+            }
+        });
+    }
+    if (line.level as i32) < MINIMUM.load(Ordering::Relaxed) {
+        return;
+    }
+    if state.records.len() == CAPACITY {
+        state.records.pop_front();
+    }
+    state.records.push_back(line);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn continued_lines_are_joined_and_errors_are_captured() {
+        let ((), lines) = capture(|| {
+            record(ggml_log_level::ERROR, "cannot read ");
+            record(ggml_log_level::CONT, "tensor `a`\n");
+            record(ggml_log_level::INFO, "done\n");
+        });
+        assert_eq!(lines, ["cannot read tensor `a`"]);
+        let drained = drain_log();
+        assert!(drained.contains(&LogRecord { level: LogLevel::Error, text: "cannot read tensor `a`".to_owned() }));
+        assert!(drained.contains(&LogRecord { level: LogLevel::Info, text: "done".to_owned() }));
+    }
+
+    #[test]
+    fn captures_nest() {
+        let (inner, outer) = capture(|| {
+            record(ggml_log_level::ERROR, "outer\n");
+            capture(|| record(ggml_log_level::ERROR, "inner\n")).1
+        });
+        assert_eq!((inner, outer), (vec!["inner".to_owned()], vec!["outer".to_owned()]));
+    }
+}

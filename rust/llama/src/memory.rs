@@ -1,0 +1,118 @@
+//! Sequences of a context: what they hold, copying and removing.
+
+use crate::batch::SeqId;
+use crate::context::Context;
+use crate::context_error::ContextError;
+use std::ops::Range;
+
+impl Context {
+    /// The position that the next token of a sequence has: the number of its tokens, unless earlier ones were removed.
+    ///
+    /// # Errors
+    /// [`ContextError::SequenceOutOfRange`].
+    pub fn next_position(&self, sequence: SeqId) -> Result<u32, ContextError> {
+        let slot = self.check_sequence(i64::from(sequence))?;
+        // SAFETY: the memory is live and the sequence exists.
+        let last = unsafe { (self.api().llama_memory_seq_pos_max)(self.memory(), slot.cast_signed()) };
+        Ok(u32::try_from(last.saturating_add(1)).unwrap_or(0))
+    }
+
+    /// The first position that a sequence still holds; `None` when it is empty.
+    ///
+    /// # Errors
+    /// [`ContextError::SequenceOutOfRange`].
+    pub fn first_position(&self, sequence: SeqId) -> Result<Option<u32>, ContextError> {
+        let slot = self.check_sequence(i64::from(sequence))?;
+        // SAFETY: the memory is live and the sequence exists.
+        let first = unsafe { (self.api().llama_memory_seq_pos_min)(self.memory(), slot.cast_signed()) };
+        Ok(u32::try_from(first).ok())
+    }
+
+    /// Forgets a whole sequence.
+    ///
+    /// # Errors
+    /// [`ContextError::SequenceOutOfRange`].
+    pub fn remove_sequence(&mut self, sequence: SeqId) -> Result<(), ContextError> {
+        let slot = self.check_sequence(i64::from(sequence))?;
+        // SAFETY: the memory is live and the sequence exists; -1 means "all positions"; whole sequences can always be removed
+        // (src/llama-memory-recurrent.cpp refuses only parts).
+        unsafe { (self.api().llama_memory_seq_rm)(self.memory(), slot.cast_signed(), -1, -1) };
+        Ok(())
+    }
+
+    /// Forgets the positions `start` and later of a sequence. False, with nothing changed, when its memory cannot: a recurrent state, or a
+    /// sliding window that has already dropped what `start` would need.
+    ///
+    /// # Errors
+    /// [`ContextError::SequenceOutOfRange`].
+    pub fn truncate_sequence(&mut self, sequence: SeqId, start: u32) -> Result<bool, ContextError> {
+        let slot = self.check_sequence(i64::from(sequence))?;
+        if start == 0 {
+            self.remove_sequence(sequence)?;
+            return Ok(true);
+        }
+        if start >= self.next_position(sequence)? {
+            return Ok(true);
+        }
+        let facts = self.model().facts();
+        let windowed = facts.sliding_window > 0 && !self.config.full_sliding_window;
+        if windowed && self.first_position(sequence)?.is_some_and(|first| first > start.saturating_sub(facts.sliding_window)) {
+            return Ok(false);
+        }
+        let Ok(from) = i32::try_from(start) else { return Ok(true) };
+        // SAFETY: the memory is live and the sequence exists; -1 means "to the end".
+        Ok(unsafe { (self.api().llama_memory_seq_rm)(self.memory(), slot.cast_signed(), from, -1) })
+    }
+
+    /// Forgets a range of positions of a sequence. Positions after it keep their numbers.
+    ///
+    /// # Errors
+    /// [`ContextError::SequenceOutOfRange`], [`ContextError::BadRange`], or [`ContextError::CannotRemove`] when the memory is a recurrent state
+    /// or a sliding window.
+    pub fn remove_range(&mut self, sequence: SeqId, range: Range<u32>) -> Result<(), ContextError> {
+        let slot = self.check_sequence(i64::from(sequence))?;
+        let Range { start, end } = range;
+        let (Ok(from), Ok(to)) = (i32::try_from(start), i32::try_from(end)) else {
+            return Err(ContextError::BadRange { start, end });
+        };
+        if start >= end {
+            return Err(ContextError::BadRange { start, end });
+        }
+        let next = self.next_position(sequence)?;
+        if start == 0 && end >= next {
+            return self.remove_sequence(sequence);
+        }
+        if end >= next {
+            return if self.truncate_sequence(sequence, start)? { Ok(()) } else { Err(ContextError::CannotRemove { start, end }) };
+        }
+        let facts = self.model().facts();
+        let removed = !(facts.sliding_window > 0 || facts.recurrent || facts.hybrid)
+            // SAFETY: the memory is live, the sequence exists, and the range is one.
+            && unsafe { (self.api().llama_memory_seq_rm)(self.memory(), slot.cast_signed(), from, to) };
+        if removed { Ok(()) } else { Err(ContextError::CannotRemove { start, end }) }
+    }
+
+    /// Makes the empty sequence `to` hold what `from` holds. Cells are shared, so it costs no memory.
+    ///
+    /// # Errors
+    /// [`ContextError::SequenceOutOfRange`], or [`ContextError::SequenceInUse`] when `to` is not empty.
+    pub fn copy_sequence(&mut self, from: SeqId, to: SeqId) -> Result<(), ContextError> {
+        let source = self.check_sequence(i64::from(from))?;
+        let target = self.check_sequence(i64::from(to))?;
+        if self.first_position(target)?.is_some() {
+            return Err(ContextError::SequenceInUse { sequence: to });
+        }
+        // SAFETY: the memory is live, both sequences exist, the target is empty, and -1 means "all positions".
+        unsafe {
+            (self.api().llama_memory_seq_cp)(self.memory(), source.cast_signed(), target.cast_signed(), -1, -1);
+        };
+        Ok(())
+    }
+
+    /// Forgets all sequences.
+    pub fn clear(&mut self) {
+        self.forget_outputs();
+        // SAFETY: the memory is live; `true` also clears its data.
+        unsafe { (self.api().llama_memory_clear)(self.memory(), true) };
+    }
+}

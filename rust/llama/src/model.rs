@@ -1,0 +1,319 @@
+//! Loaded models.
+
+use crate::context::Context;
+use crate::context_config::ContextConfig;
+use crate::context_error::ContextError;
+use crate::device::DeviceKind;
+use crate::fingerprint::Fingerprint;
+use crate::library::Library;
+use crate::log;
+use crate::model_config::{GpuLayers, ModelConfig};
+use crate::model_error::ModelError;
+use crate::model_facts::ModelFacts;
+use crate::preflight;
+use crate::progress::{Progress, on_progress};
+use crate::strings;
+use crate::vocab::Vocab;
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use tabagent_sys::{Api, ParamBlock, llama_load_mode, llama_model};
+
+/// A model in memory. Cheap to clone; freed when the last clone and the last context of it are dropped.
+#[derive(Clone)]
+pub struct Model(Arc<Inner>);
+
+struct Inner {
+    ptr: *mut llama_model,
+    library: Library,
+    path: PathBuf,
+    facts: ModelFacts,
+    metadata: BTreeMap<String, String>,
+    vocab_only: bool,
+    context: ContextConfig,
+    vocab: Vocab,
+    fingerprint: OnceLock<Fingerprint>,
+}
+
+// SAFETY: after loading, llama.cpp only reads a `llama_model`; contexts of several threads share one (llama.h: a model is
+// immutable, `llama_init_from_model` takes it from any thread). `Drop` runs once, for the last `Arc`.
+unsafe impl Send for Inner {}
+// SAFETY: as above: every function called through `&Inner` takes `const llama_model *`, or creates a context from it.
+unsafe impl Sync for Inner {}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // SAFETY: `ptr` came from a load function and is freed only here; contexts hold an `Arc` of this.
+        unsafe { (self.library.api().llama_model_free)(self.ptr) };
+    }
+}
+
+impl std::fmt::Debug for Model {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Model").field("path", &self.0.path).field("facts", &self.0.facts).finish_non_exhaustive()
+    }
+}
+
+impl Model {
+    /// Loads a model. Takes as long as reading the file; with `mmap` the weights are read when they are first used.
+    ///
+    /// The file's header is checked before llama.cpp sees it.
+    ///
+    /// # Errors
+    /// See [`ModelError`]. A panic of the progress callback is resumed here, after llama.cpp has cleaned up.
+    pub fn load(library: &Library, config: ModelConfig) -> Result<Self, ModelError> {
+        let paths = preflight::check(&config.path)?;
+        let overrides = crate::overrides::to_c(&config.overrides)?;
+        let mut progress = config.progress.map(Progress::new);
+
+        let layout = &library.layout().model_params;
+        // SAFETY: takes nothing; `ParamBlock` is larger than the struct and the layout was identified.
+        let mut params = unsafe { (library.api().llama_model_default_params)() };
+        layout.set_int(&mut params, "n_gpu_layers", gpu_layers(config.gpu_layers)?)?;
+        layout.set_int(&mut params, "load_mode", load_mode(config.use_mmap, config.mlock).0)?;
+        layout.set_bool(&mut params, "vocab_only", config.vocab_only)?;
+        layout.set_bool(&mut params, "check_tensors", config.check_tensors)?;
+        if !config.overrides.is_empty() {
+            layout.set_address(&mut params, "kv_overrides", overrides.as_ptr() as usize)?;
+        }
+        if let Some(progress) = &mut progress {
+            layout.set_address(&mut params, "progress_callback", on_progress as *const () as usize)?;
+            let user = std::ptr::from_mut(progress.as_mut()) as usize;
+            layout.set_address(&mut params, "progress_callback_user_data", user)?;
+        }
+
+        let (ptr, log) = log::capture(|| load_files(library.api(), &paths, params));
+        let ptr = ptr?;
+        if let Some(panic) = progress.as_mut().and_then(|p| p.panic.take()) {
+            if !ptr.is_null() {
+                // SAFETY: just loaded, and nobody else has it.
+                unsafe { (library.api().llama_model_free)(ptr) };
+            }
+            std::panic::resume_unwind(panic);
+        }
+        if ptr.is_null() {
+            let stopped = progress.is_some_and(|p| p.stopped);
+            let path = config.path;
+            return Err(if stopped { ModelError::Cancelled(path) } else { ModelError::Refused { path, log } });
+        }
+
+        // SAFETY: `ptr` was just loaded by this library and is not null.
+        let metadata = unsafe { read_metadata(library.api(), ptr) };
+        // SAFETY: as above.
+        let vocab = unsafe { (library.api().llama_model_get_vocab)(ptr) };
+        // SAFETY: it belongs to the model just loaded, which owns the result.
+        let vocab = unsafe { Vocab::new(library.api(), vocab) };
+        // SAFETY: as above.
+        let facts = unsafe { read_facts(library, ptr, &metadata, config.gpu_layers, config.vocab_only) };
+        Ok(Self(Arc::new(Inner {
+            ptr,
+            library: library.clone(),
+            path: config.path,
+            facts,
+            metadata,
+            vocab_only: config.vocab_only,
+            context: config.context,
+            vocab,
+            fingerprint: OnceLock::new(),
+        })))
+    }
+
+    /// Loads a model with the library of this process: the one already loaded, else the one that `TABAGENT_LIBRARY_PATH`
+    /// names, with the CPU module that ggml scores highest.
+    ///
+    /// # Errors
+    /// See [`ModelError`]; [`ModelError::NoLibrary`] when there is none.
+    pub fn load_with_auto_select(config: ModelConfig) -> Result<Self, ModelError> {
+        let library = match (Library::current(), std::env::var_os("TABAGENT_LIBRARY_PATH")) {
+            (Some(library), _) => library,
+            (None, Some(path)) => Library::open(path)?,
+            (None, None) => return Err(ModelError::NoLibrary),
+        };
+        Self::load(&library, config)
+    }
+
+    /// What it is.
+    pub fn facts(&self) -> &ModelFacts {
+        &self.0.facts
+    }
+
+    /// All metadata that llama.cpp keeps, as text; arrays are cut by llama.cpp's own rules.
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.0.metadata
+    }
+
+    /// The file it was loaded from.
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    /// The library that runs it.
+    pub fn library(&self) -> &Library {
+        &self.0.library
+    }
+
+    /// Whether only the vocabulary was loaded.
+    pub fn is_vocab_only(&self) -> bool {
+        self.0.vocab_only
+    }
+
+    /// Its tokenizer.
+    pub fn vocab(&self) -> &Vocab {
+        &self.0.vocab
+    }
+
+    /// A built-in chat template of the file, by name or the default one.
+    pub fn chat_template(&self, name: Option<&str>) -> Option<String> {
+        let name = name.map(CString::new).transpose().ok()?;
+        let c_name = name.as_ref().map_or(std::ptr::null(), |n| n.as_ptr());
+        // SAFETY: the model is live; the name is null or NUL-terminated.
+        let template = unsafe { (self.api().llama_model_chat_template)(self.ptr(), c_name) };
+        // SAFETY: null, or a string that lives as long as the model.
+        unsafe { strings::copy(template) }
+    }
+
+    /// A context with the settings of the model's configuration.
+    ///
+    /// # Errors
+    /// As for [`Model::create_context_with`].
+    pub fn create_context(&self) -> Result<Context, ContextError> {
+        self.create_context_with(&self.0.context)
+    }
+
+    /// A context with settings of its own. Allocates its KV cache at once.
+    ///
+    /// # Errors
+    /// See [`ContextError`].
+    pub fn create_context_with(&self, config: &ContextConfig) -> Result<Context, ContextError> {
+        Context::new(self, config)
+    }
+
+    pub(crate) fn fingerprint(&self) -> Result<Fingerprint, std::io::Error> {
+        if let Some(fingerprint) = self.0.fingerprint.get() {
+            return Ok(*fingerprint);
+        }
+        let fingerprint = Fingerprint::of_file(&self.0.path)?;
+        Ok(*self.0.fingerprint.get_or_init(|| fingerprint))
+    }
+
+    pub(crate) fn api(&self) -> &Api {
+        self.0.library.api()
+    }
+
+    pub(crate) fn ptr(&self) -> *mut llama_model {
+        self.0.ptr
+    }
+}
+
+fn gpu_layers(layers: GpuLayers) -> Result<i32, ModelError> {
+    match layers {
+        GpuLayers::Auto => Ok(-1),
+        GpuLayers::Count(count) => i32::try_from(count).map_err(|_| ModelError::BadOption {
+            option: "gpu_layers",
+            range: "at most 2,147,483,647",
+            got: count.to_string(),
+        }),
+    }
+}
+
+fn load_mode(use_mmap: bool, mlock: bool) -> llama_load_mode {
+    match (use_mmap, mlock) {
+        (true, false) => llama_load_mode::MMAP,
+        (true, true) => llama_load_mode::MMAP_MLOCK,
+        (false, false) => llama_load_mode::NONE,
+        (false, true) => llama_load_mode::MLOCK,
+    }
+}
+
+fn load_files(api: &Api, paths: &[PathBuf], params: ParamBlock) -> Result<*mut llama_model, ModelError> {
+    let c_paths = paths
+        .iter()
+        .map(|p| CString::new(p.as_os_str().as_encoded_bytes()).map_err(|_| ModelError::BadPath(p.clone())))
+        .collect::<Result<Vec<_>, _>>()?;
+    if let [path] = c_paths.as_slice() {
+        // SAFETY: the path is NUL-terminated; `params` holds the library's own defaults with fields set through its layout, and
+        // what it points to (overrides, progress) outlives the call.
+        return Ok(unsafe { (api.llama_model_load_from_file)(path.as_ptr(), params) });
+    }
+    let mut pointers: Vec<_> = c_paths.iter().map(|p| p.as_ptr()).collect();
+    // SAFETY: as above, for every path; the array has `len` entries.
+    Ok(unsafe { (api.llama_model_load_from_splits)(pointers.as_mut_ptr(), pointers.len(), params) })
+}
+
+/// # Safety
+/// `model` was loaded by the library of `api` and is live.
+unsafe fn read_metadata(api: &Api, model: *mut llama_model) -> BTreeMap<String, String> {
+    // SAFETY: the caller's contract.
+    let count = unsafe { (api.llama_model_meta_count)(model) };
+    (0..count)
+        .filter_map(|i| {
+            // SAFETY: `i` is below the count; `sized` gives a buffer of the size it says.
+            let key = strings::sized(|out, n| unsafe { (api.llama_model_meta_key_by_index)(model, i, out, n) })?;
+            // SAFETY: as above.
+            let value = strings::sized(|out, n| unsafe { (api.llama_model_meta_val_str_by_index)(model, i, out, n) })?;
+            Some((key, value))
+        })
+        .collect()
+}
+
+/// # Safety
+/// `model` was loaded by `library` and is live.
+unsafe fn read_facts(
+    library: &Library,
+    model: *mut llama_model,
+    metadata: &BTreeMap<String, String>,
+    gpu_layers: GpuLayers,
+    vocab_only: bool,
+) -> ModelFacts {
+    let api = library.api();
+    let size = |n: i32| u32::try_from(n).unwrap_or(0);
+    // SAFETY: the caller's contract; `sized` gives a buffer of the size it says.
+    let description = strings::sized(|out, n| unsafe { (api.llama_model_desc)(model, out, n) }).unwrap_or_default();
+    let architecture = metadata.get("general.architecture").cloned().unwrap_or_default();
+    // SAFETY: the caller's contract, here and in the calls below.
+    let layers = size(unsafe { (api.llama_model_n_layer)(model) });
+    let has_gpu = library.devices().iter().any(|d| matches!(d.kind, DeviceKind::Gpu | DeviceKind::IntegratedGpu));
+    let layers_on_gpu = match gpu_layers {
+        _ if !has_gpu || vocab_only => 0,
+        GpuLayers::Auto => layers,
+        GpuLayers::Count(count) => count.min(layers),
+    };
+    let heads = |f: unsafe extern "C-unwind" fn(*const llama_model) -> i32| {
+        // SAFETY: the caller's contract; a vocabulary-only model has no layers to ask about.
+        if layers == 0 { 0 } else { size(unsafe { f(model) }) }
+    };
+    ModelFacts {
+        quantization: quantization(&description),
+        name: metadata.get("general.name").cloned(),
+        architecture,
+        // SAFETY: as above.
+        parameters: unsafe { (api.llama_model_n_params)(model) },
+        // SAFETY: as above.
+        size: unsafe { (api.llama_model_size)(model) },
+        // SAFETY: as above.
+        context_train_size: size(unsafe { (api.llama_model_n_ctx_train)(model) }),
+        // SAFETY: as above.
+        embedding_dim: size(unsafe { (api.llama_model_n_embd)(model) }),
+        layers,
+        heads: heads(api.llama_model_n_head),
+        kv_heads: heads(api.llama_model_n_head_kv),
+        // SAFETY: as above.
+        sliding_window: size(unsafe { (api.llama_model_n_swa)(model) }),
+        // SAFETY: as above.
+        has_encoder: unsafe { (api.llama_model_has_encoder)(model) },
+        // SAFETY: as above.
+        has_decoder: unsafe { (api.llama_model_has_decoder)(model) },
+        // SAFETY: as above.
+        recurrent: unsafe { (api.llama_model_is_recurrent)(model) },
+        // SAFETY: as above.
+        hybrid: unsafe { (api.llama_model_is_hybrid)(model) },
+        layers_on_gpu,
+        description,
+    }
+}
+
+/// `gemma3 270M Q4_K - Medium` → `Q4_K - Medium`: what stands after architecture and size (`llama_model::desc`).
+fn quantization(description: &str) -> String {
+    description.splitn(3, ' ').nth(2).unwrap_or("unknown").to_owned()
+}

@@ -1,0 +1,65 @@
+//! Errors of loading and using models.
+
+use std::path::PathBuf;
+use tabagent_gguf::GgufError;
+use tabagent_sys::UnknownField;
+
+/// A model could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// There is no such file.
+    #[error("no model file `{}`", .0.display())]
+    NotFound(PathBuf),
+    /// The file is not a regular file.
+    #[error("`{}` is a directory; give the path of a GGUF file in it", .0.display())]
+    IsDirectory(PathBuf),
+    /// The path has a NUL byte.
+    #[error("path `{}` contains a NUL byte", .0.display())]
+    BadPath(PathBuf),
+    /// The file is damaged, or llama.cpp cannot run it.
+    #[error(transparent)]
+    Gguf(#[from] GgufError),
+    /// A replaced metadata value is unusable.
+    #[error("metadata override `{key}`: {reason}")]
+    BadOverride {
+        /// Its key.
+        key: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An option is out of its range.
+    #[error("`{option}` must be {range}, got `{got}`")]
+    BadOption {
+        /// Its name.
+        option: &'static str,
+        /// What is allowed.
+        range: &'static str,
+        /// What was given.
+        got: String,
+    },
+    /// The progress callback asked to stop.
+    #[error("loading `{}` was cancelled by the progress callback", .0.display())]
+    Cancelled(PathBuf),
+    /// llama.cpp refused the file.
+    #[error("llama.cpp cannot load `{}`: {}", path.display(), reason(log))]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// The errors it logged.
+        log: Vec<String>,
+    },
+    /// No library was named and none is loaded.
+    #[error("no llama.cpp library is loaded; set `TABAGENT_LIBRARY_PATH` to the directory of one")]
+    NoLibrary,
+    /// The library could not be loaded.
+    #[error(transparent)]
+    Library(#[from] crate::library_error::LibraryError),
+    /// The build lacks a parameter that is needed.
+    #[error(transparent)]
+    UnknownField(#[from] UnknownField),
+}
+
+/// llama.cpp logs the cause first and then what failed because of it.
+pub(crate) fn reason(log: &[String]) -> String {
+    if log.is_empty() { "it gave no reason".to_owned() } else { log.join("; ") }
+}

@@ -1,0 +1,92 @@
+//! Replaced metadata values (`struct llama_model_kv_override`).
+
+use crate::model_error::ModelError;
+use tabagent_sys::{KvOverrideValue, llama_model_kv_override, llama_model_kv_override_type};
+
+/// A value put in place of the file's own.
+#[derive(Clone, Debug, PartialEq)]
+pub enum MetadataOverride {
+    /// For keys of integer type.
+    Int(i64),
+    /// For keys of float type; finite.
+    Float(f64),
+    /// For keys of type bool.
+    Bool(bool),
+    /// For keys of type string, at most 127 bytes without NUL.
+    Str(String),
+}
+
+/// Most bytes of a key or string value, its NUL included (`include/llama.h`, `llama_model_kv_override`).
+const TEXT_BYTES: usize = 128;
+
+/// The C array, ended by an entry with an empty key as `llama_model_params.kv_overrides` demands.
+pub(crate) fn to_c(overrides: &[(String, MetadataOverride)]) -> Result<Vec<llama_model_kv_override>, ModelError> {
+    let mut out = Vec::with_capacity(overrides.len() + 1);
+    for (key, value) in overrides {
+        let refuse = |reason: &str| ModelError::BadOverride { key: key.clone(), reason: reason.to_owned() };
+        if key.is_empty() {
+            return Err(refuse("the key is empty"));
+        }
+        let c_key = text(key).ok_or_else(|| refuse("keys have at most 127 bytes and no NUL"))?;
+        let mut bytes = [0_u8; TEXT_BYTES];
+        let tag = match value {
+            MetadataOverride::Int(int) => {
+                bytes[..8].copy_from_slice(&int.to_ne_bytes());
+                llama_model_kv_override_type::INT
+            }
+            MetadataOverride::Float(float) if float.is_finite() => {
+                bytes[..8].copy_from_slice(&float.to_ne_bytes());
+                llama_model_kv_override_type::FLOAT
+            }
+            MetadataOverride::Float(_) => return Err(refuse("the number is not finite")),
+            MetadataOverride::Bool(bool) => {
+                bytes[0] = u8::from(*bool);
+                llama_model_kv_override_type::BOOL
+            }
+            MetadataOverride::Str(string) => {
+                bytes = text(string).ok_or_else(|| refuse("text values have at most 127 bytes and no NUL"))?;
+                llama_model_kv_override_type::STR
+            }
+        };
+        out.push(llama_model_kv_override { tag, key: c_key, value: KvOverrideValue(bytes) });
+    }
+    let end = KvOverrideValue([0; TEXT_BYTES]);
+    out.push(llama_model_kv_override { tag: llama_model_kv_override_type::INT, key: [0; TEXT_BYTES], value: end });
+    Ok(out)
+}
+
+fn text(value: &str) -> Option<[u8; TEXT_BYTES]> {
+    let mut bytes = [0_u8; TEXT_BYTES];
+    if value.len() >= TEXT_BYTES || value.contains('\0') {
+        return None;
+    }
+    bytes[..value.len()].copy_from_slice(value.as_bytes());
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_array_ends_with_an_empty_key() {
+        let c = to_c(&[("a.b".to_owned(), MetadataOverride::Int(-2))]).unwrap();
+        assert_eq!(c.len(), 2);
+        assert_eq!(&c[0].key[..4], b"a.b\0");
+        assert_eq!(c[0].value.0[..8], (-2_i64).to_ne_bytes());
+        assert_eq!(c[1].key[0], 0);
+    }
+
+    #[test]
+    fn what_does_not_fit_the_c_struct_is_refused() {
+        for (key, value) in [
+            ("k".repeat(128), MetadataOverride::Bool(true)),
+            (String::new(), MetadataOverride::Bool(true)),
+            ("k".to_owned(), MetadataOverride::Str("v".repeat(128))),
+            ("k".to_owned(), MetadataOverride::Str("a\0b".to_owned())),
+            ("k".to_owned(), MetadataOverride::Float(f64::NAN)),
+        ] {
+            assert!(matches!(to_c(&[(key, value)]), Err(ModelError::BadOverride { .. })));
+        }
+    }
+}

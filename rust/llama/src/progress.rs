@@ -1,0 +1,62 @@
+//! The load-progress callback across the C boundary.
+
+use crate::model_config::ProgressFn;
+use std::ffi::c_void;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// A callback with the memory of what it said. Its address is given to C, so it must not move while a load runs.
+pub(crate) struct Progress {
+    callback: ProgressFn,
+    /// Whether the callback asked to stop, or panicked.
+    pub(crate) stopped: bool,
+    /// What it panicked with, to be resumed on the Rust side.
+    pub(crate) panic: Option<Box<dyn std::any::Any + Send>>,
+}
+
+impl Progress {
+    pub(crate) fn new(callback: ProgressFn) -> Box<Self> {
+        Box::new(Self { callback, stopped: false, panic: None })
+    }
+
+    fn report(&mut self, part: f32) -> bool {
+        if self.stopped {
+            return false;
+        }
+        match catch_unwind(AssertUnwindSafe(|| (self.callback)(part))) {
+            Ok(go_on) => self.stopped = !go_on,
+            Err(panic) => {
+                self.stopped = true;
+                self.panic = Some(panic);
+            }
+        }
+        !self.stopped
+    }
+}
+
+/// What C calls.
+///
+/// # Safety
+/// `user` must point to a live `Progress` that nobody else uses during the call.
+pub(crate) unsafe extern "C-unwind" fn on_progress(part: f32, user: *mut c_void) -> bool {
+    // SAFETY: the caller's contract; llama.cpp calls it from the loading thread alone (src/llama-model-loader.cpp).
+    let progress = unsafe { &mut *user.cast::<Progress>() };
+    progress.report(part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_stops_the_load_and_is_kept() {
+        let mut progress = Progress::new(Box::new(|part| if part > 0.5 { panic!("boom") } else { true }));
+        let user = std::ptr::from_mut(progress.as_mut()).cast();
+        // SAFETY: `user` is the boxed progress, used by nobody else.
+        assert!(unsafe { on_progress(0.1, user) });
+        // SAFETY: as above.
+        assert!(!unsafe { on_progress(0.9, user) });
+        // SAFETY: as above.
+        assert!(!unsafe { on_progress(0.1, user) }, "stays stopped");
+        assert!(progress.panic.is_some());
+    }
+}

@@ -1,0 +1,287 @@
+//! Saving and loading what a context holds.
+//!
+//! llama.cpp takes half of a damaged state and goes on with wrong numbers, so every state of ours has a header: what wrote it, which
+//! model and settings it belongs to, and a digest of its contents.
+
+use crate::batch::SeqId;
+use crate::context::Context;
+use crate::context_error::ContextError;
+use sha2::{Digest, Sha256};
+use std::io::Write as _;
+use std::path::Path;
+
+/// A saved state cannot be taken, or not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// It is something else, or cut off.
+    #[error("this is not a saved context state: {reason}")]
+    NotAState {
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// Bits have changed since it was saved.
+    #[error("the saved state is damaged: its digest does not match its contents")]
+    Damaged,
+    /// It belongs to another model.
+    #[error("the saved state belongs to another model; load it with the model file that it was saved with")]
+    OtherModel,
+    /// It was saved by another build of llama.cpp.
+    #[error("the saved state was written by `{found}` and this process runs `{expected}`; states do not carry over")]
+    OtherBuild {
+        /// The build that runs.
+        expected: String,
+        /// The build that wrote it.
+        found: String,
+    },
+    /// It does not fit the context.
+    #[error("the saved state was made with {what} `{found}` and this context has `{expected}`; create the context alike")]
+    OtherSettings {
+        /// The setting.
+        what: &'static str,
+        /// This context's.
+        expected: String,
+        /// The state's.
+        found: String,
+    },
+    /// llama.cpp did not take or give it.
+    #[error("llama.cpp could not {task} the state")]
+    Failed {
+        /// `save` or `load`.
+        task: &'static str,
+    },
+    /// A file could not be read or written.
+    #[error("state file `{path}`: {source}")]
+    Io {
+        /// The file.
+        path: String,
+        /// The operating system's reason.
+        source: std::io::Error,
+    },
+}
+
+const MAGIC: &[u8; 8] = b"TABSTATE";
+const VERSION: u32 = 1;
+/// Magic, version, model digest, contents digest, and the length of the settings text.
+const FIXED: usize = 8 + 4 + 32 + 32 + 4;
+
+impl Context {
+    /// Everything the context holds: all sequences, not the logits. As large as the used part of the KV cache.
+    ///
+    /// # Errors
+    /// [`StateError::Failed`], or [`StateError::Io`] when the model file is gone.
+    pub fn save_state(&self) -> Result<Vec<u8>, StateError> {
+        let settings = self.settings();
+        let header = FIXED + settings.len();
+        // SAFETY: the context is live.
+        let size = unsafe { (self.api().llama_state_get_size)(self.ptr()) };
+        let mut bytes = vec![0_u8; header + size];
+        // SAFETY: `size` writable bytes follow the header.
+        let written = unsafe { (self.api().llama_state_get_data)(self.ptr(), bytes[header..].as_mut_ptr(), size) };
+        if written == 0 || written > size {
+            return Err(StateError::Failed { task: "save" });
+        }
+        bytes.truncate(header + written);
+        let digest: [u8; 32] = Sha256::digest(&bytes[header..]).into();
+        bytes[..8].copy_from_slice(MAGIC);
+        bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        bytes[12..44].copy_from_slice(&self.model_digest()?);
+        bytes[44..76].copy_from_slice(&digest);
+        bytes[76..80].copy_from_slice(&(settings.len() as u32).to_le_bytes());
+        bytes[FIXED..header].copy_from_slice(settings.as_bytes());
+        Ok(bytes)
+    }
+
+    /// Replaces everything the context holds by a state that [`Context::save_state`] gave. After an error it holds what it held, or, if
+    /// llama.cpp itself failed, nothing.
+    ///
+    /// # Errors
+    /// See [`StateError`].
+    pub fn load_state(&mut self, state: &[u8]) -> Result<(), StateError> {
+        let (header, payload) = self.check_state(state)?;
+        debug_assert_eq!(header + payload.len(), state.len());
+        self.clear();
+        // SAFETY: the bytes are those that this build wrote for this model and these settings: their digest says so.
+        let read = unsafe { (self.api().llama_state_set_data)(self.ptr(), payload.as_ptr(), payload.len()) };
+        if read == payload.len() {
+            Ok(())
+        } else {
+            self.clear();
+            Err(StateError::Failed { task: "load" })
+        }
+    }
+
+    /// [`Context::save_state`] into a file, which appears whole or not at all.
+    ///
+    /// # Errors
+    /// See [`StateError`].
+    pub fn save_state_file(&self, path: &Path) -> Result<(), StateError> {
+        let bytes = self.save_state()?;
+        let failed = |source| StateError::Io { path: path.display().to_string(), source };
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{}.tmp", std::process::id()));
+        let temporary = path.with_file_name(name);
+        let write = || -> std::io::Result<()> {
+            let mut file = std::fs::File::create(&temporary)?;
+            file.write_all(&bytes)?;
+            file.sync_all()?;
+            std::fs::rename(&temporary, path)
+        };
+        write().map_err(|source| {
+            let _ = std::fs::remove_file(&temporary);
+            failed(source)
+        })
+    }
+
+    /// [`Context::load_state`] from a file.
+    ///
+    /// # Errors
+    /// See [`StateError`].
+    pub fn load_state_file(&mut self, path: &Path) -> Result<(), StateError> {
+        let bytes = std::fs::read(path)
+            .map_err(|source| StateError::Io { path: path.display().to_string(), source })?;
+        self.load_state(&bytes)
+    }
+
+    /// A context of the same model and settings that holds the same.
+    ///
+    /// # Errors
+    /// [`ContextError`] when the second context does not fit, or llama.cpp fails to copy.
+    pub fn try_clone(&self) -> Result<Self, ContextError> {
+        let mut copy = Self::new(&self.model, &self.config)?;
+        // SAFETY: the context is live.
+        let size = unsafe { (self.api().llama_state_get_size)(self.ptr()) };
+        let mut bytes = vec![0_u8; size];
+        // SAFETY: `bytes` has `size` writable bytes.
+        let written = unsafe { (self.api().llama_state_get_data)(self.ptr(), bytes.as_mut_ptr(), size) };
+        // SAFETY: `written` bytes that a context of the same model and settings just wrote.
+        let read = unsafe { (self.api().llama_state_set_data)(copy.ptr(), bytes.as_ptr(), written) };
+        copy.forget_outputs();
+        if written == 0 || read != written {
+            return Err(ContextError::Refused { log: vec!["the state could not be copied".to_owned()] });
+        }
+        Ok(copy)
+    }
+
+    /// One sequence, as plain bytes for this very context; see [`Context::restore_sequence`].
+    ///
+    /// # Errors
+    /// [`ContextError::SequenceOutOfRange`], or [`ContextError::Refused`] when llama.cpp fails.
+    pub fn snapshot_sequence(&self, sequence: SeqId) -> Result<SequenceSnapshot, ContextError> {
+        let slot = self.check_sequence(i64::from(sequence))?.cast_signed();
+        // SAFETY: the context is live and the sequence exists.
+        let size = unsafe { (self.api().llama_state_seq_get_size)(self.ptr(), slot) };
+        let mut bytes = vec![0_u8; size];
+        // SAFETY: `bytes` has `size` writable bytes.
+        let written = unsafe { (self.api().llama_state_seq_get_data)(self.ptr(), bytes.as_mut_ptr(), size, slot) };
+        if written == 0 || written > size {
+            return Err(ContextError::Refused { log: vec!["the sequence could not be saved".to_owned()] });
+        }
+        bytes.truncate(written);
+        Ok(SequenceSnapshot { bytes, context: self.id })
+    }
+
+    /// Puts a snapshot of this context into a sequence, in place of what that holds. It computes on as if it had never been away.
+    ///
+    /// # Errors
+    /// [`ContextError::SequenceOutOfRange`]; [`ContextError::Full`] when there are no cells for it; [`ContextError::Refused`] for the snapshot of another context.
+    pub fn restore_sequence(&mut self, sequence: SeqId, snapshot: &SequenceSnapshot) -> Result<(), ContextError> {
+        let slot = self.check_sequence(i64::from(sequence))?;
+        if snapshot.context != self.id {
+            return Err(ContextError::Refused { log: vec!["the snapshot is of another context".to_owned()] });
+        }
+        self.remove_sequence(slot)?;
+        self.forget_outputs();
+        let bytes = &snapshot.bytes;
+        // SAFETY: bytes that this context wrote, in a type that nobody else can make; the sequence exists.
+        let read = unsafe {
+            (self.api().llama_state_seq_set_data)(self.ptr(), bytes.as_ptr(), bytes.len(), slot.cast_signed())
+        };
+        if read == bytes.len() {
+            return Ok(());
+        }
+        self.remove_sequence(slot)?;
+        Err(ContextError::Full { tokens: 0, n_ctx: self.resolved.n_ctx })
+    }
+
+    fn check_state<'a>(&self, state: &'a [u8]) -> Result<(usize, &'a [u8]), StateError> {
+        let not = |reason| StateError::NotAState { reason };
+        if state.len() < FIXED {
+            return Err(not("it is too short"));
+        }
+        if &state[..8] != MAGIC {
+            return Err(not("it does not begin with `TABSTATE`"));
+        }
+        if state[8..12] != VERSION.to_le_bytes() {
+            return Err(not("it has another format version"));
+        }
+        let length = state[76..80].try_into().map_or(usize::MAX, |b| u32::from_le_bytes(b) as usize);
+        let header = FIXED.checked_add(length).filter(|h| *h <= state.len()).ok_or_else(|| not("it is cut off"))?;
+        let payload = &state[header..];
+        let digest: [u8; 32] = Sha256::digest(payload).into();
+        if state[44..76] != digest {
+            return Err(StateError::Damaged);
+        }
+        if state[12..44] != self.model_digest()? {
+            return Err(StateError::OtherModel);
+        }
+        let found = std::str::from_utf8(&state[FIXED..header]).map_err(|_| StateError::Damaged)?;
+        compare_settings(&self.settings(), found)?;
+        Ok((header, payload))
+    }
+
+    /// One `name=value` a line; the build first.
+    fn settings(&self) -> String {
+        format!(
+            "build={}\ncontext_size={}\nmax_sequences={}\nkv_type={:?}\nfull_sliding_window={}\nflash_attention={:?}",
+            self.model.library().info().build,
+            self.resolved.n_ctx,
+            self.resolved.n_seq_max,
+            self.config.kv_type,
+            self.config.full_sliding_window,
+            self.config.flash_attention,
+        )
+    }
+
+    fn model_digest(&self) -> Result<[u8; 32], StateError> {
+        let path = self.model.path().display().to_string();
+        self.model.fingerprint().map(|f| f.0).map_err(|source| StateError::Io { path, source })
+    }
+}
+
+/// One sequence of a context, for that context only.
+pub struct SequenceSnapshot {
+    bytes: Vec<u8>,
+    context: u64,
+}
+
+impl SequenceSnapshot {
+    /// Its size in bytes.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+}
+
+fn compare_settings(expected: &str, found: &str) -> Result<(), StateError> {
+    const NAMES: [&str; 6] =
+        ["build", "context_size", "max_sequences", "kv_type", "full_sliding_window", "flash_attention"];
+    let value = |text: &str, name: &str| {
+        let line = text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix('=')).unwrap_or("nothing");
+        line.to_owned()
+    };
+    for name in NAMES {
+        let (expected, found) = (value(expected, name), value(found, name));
+        if expected != found {
+            return Err(if name == "build" {
+                StateError::OtherBuild { expected, found }
+            } else {
+                StateError::OtherSettings { what: name, expected, found }
+            });
+        }
+    }
+    Ok(())
+}

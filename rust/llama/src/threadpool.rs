@@ -1,0 +1,66 @@
+//! ggml's CPU thread pool.
+//!
+//! Without one, ggml's CPU backend starts and joins its threads for every graph it computes (ggml/src/ggml-cpu/ggml-cpu.c,
+//! `ggml_graph_compute` with a null `threadpool`), which costs more than many a token.
+
+use crate::cpu_module::cpu_backend;
+use crate::library::Library;
+use std::ffi::{CStr, c_void};
+use std::ptr::NonNull;
+use tabagent_sys::{ggml_threadpool, ggml_threadpool_free_fn, ggml_threadpool_new_fn, ggml_threadpool_params};
+
+/// Polling level of a waiting thread: ggml's default (`ggml_threadpool_params_init`).
+const POLL: u32 = 50;
+
+/// A pool of threads, the caller's own included.
+pub(crate) struct Threadpool {
+    ptr: NonNull<ggml_threadpool>,
+    free: ggml_threadpool_free_fn,
+}
+
+// SAFETY: a pool may be made, used and freed from different threads, one at a time (ggml-cpu.c synchronises with its workers);
+// it is owned by one context, which is not shared.
+unsafe impl Send for Threadpool {}
+
+impl Threadpool {
+    /// A pool for up to `n_threads` threads; `None` when the backend offers none or the system has no more threads.
+    pub(crate) fn new(library: &Library, n_threads: u32) -> Option<Self> {
+        let new = procedure(library, c"ggml_threadpool_new")?;
+        let free = procedure(library, c"ggml_threadpool_free")?;
+        // SAFETY: the CPU backend gives this function under this name (ggml/src/ggml-cpu/ggml-cpu.cpp, get_proc_address).
+        let new = unsafe { std::mem::transmute::<NonNull<c_void>, ggml_threadpool_new_fn>(new) };
+        // SAFETY: as above.
+        let free = unsafe { std::mem::transmute::<NonNull<c_void>, ggml_threadpool_free_fn>(free) };
+        let mut params = ggml_threadpool_params {
+            cpumask: [false; 512],
+            n_threads: i32::try_from(n_threads).ok()?,
+            prio: 0,
+            poll: POLL,
+            strict_cpu: false,
+            paused: false,
+        };
+        // SAFETY: `params` has the layout of the header (checked by the header test) and a thread count within its bound.
+        let ptr = unsafe { new(&raw mut params) };
+        NonNull::new(ptr).map(|ptr| Self { ptr, free })
+    }
+
+    pub(crate) fn as_ptr(&self) -> *mut ggml_threadpool {
+        self.ptr.as_ptr()
+    }
+}
+
+impl Drop for Threadpool {
+    fn drop(&mut self) {
+        // SAFETY: made by the matching `new`, freed once; the context that used it is gone (field order of its owner).
+        unsafe { (self.free)(self.ptr.as_ptr()) };
+    }
+}
+
+fn procedure(library: &Library, name: &CStr) -> Option<NonNull<c_void>> {
+    let backend = cpu_backend(library.api());
+    if backend.is_null() {
+        return None;
+    }
+    // SAFETY: a registered backend and a NUL-terminated name; unknown names give null.
+    NonNull::new(unsafe { (library.api().ggml_backend_reg_get_proc_address)(backend, name.as_ptr()) })
+}

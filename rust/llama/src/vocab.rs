@@ -1,0 +1,436 @@
+//! Tokenizing and detokenizing.
+
+use crate::batch::TokenId;
+use rayon::prelude::*;
+use std::ffi::c_char;
+use tabagent_sys::{Api, llama_vocab, llama_vocab_type};
+
+/// The family of a tokenizer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum VocabKind {
+    /// No tokenizer.
+    None,
+    /// `SentencePiece` BPE with byte fallback.
+    SentencePiece,
+    /// Byte-level BPE.
+    Bpe,
+    /// `WordPiece`: lossy.
+    WordPiece,
+    /// Unigram.
+    Unigram,
+    /// RWKV's greedy one.
+    Rwkv,
+    /// `PLaMo-2`'s.
+    Plamo2,
+    /// One this version does not know, by its number.
+    Other(i32),
+}
+
+/// What a token is, as bits of `enum llama_token_attr`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TokenAttributes(pub u32);
+
+impl TokenAttributes {
+    const NAMES: [(&'static str, u32); 10] = [
+        ("unknown", 1),
+        ("unused", 1 << 1),
+        ("normal", 1 << 2),
+        ("control", 1 << 3),
+        ("user_defined", 1 << 4),
+        ("byte", 1 << 5),
+        ("normalized", 1 << 6),
+        ("lstrip", 1 << 7),
+        ("rstrip", 1 << 8),
+        ("single_word", 1 << 9),
+    ];
+
+    /// Names of the bits that are set.
+    pub fn names(self) -> Vec<&'static str> {
+        Self::NAMES.iter().filter(|(_, bit)| self.0 & bit != 0).map(|(name, _)| *name).collect()
+    }
+
+    /// A control token, such as the beginning of a sequence.
+    pub fn is_control(self) -> bool {
+        self.0 & (1 << 3) != 0
+    }
+}
+
+/// Text or tokens that a vocabulary cannot take.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum VocabError {
+    /// The model has no tokenizer.
+    #[error("this model has no tokenizer; pass token ids instead of text")]
+    NoTokenizer,
+    /// More text than llama.cpp counts.
+    #[error("text has {bytes} bytes, but at most {limit} can be tokenized at once; split it")]
+    TextTooLong {
+        /// Its bytes.
+        bytes: usize,
+        /// The most there may be.
+        limit: usize,
+    },
+    /// A token id out of range.
+    #[error("token {index} is `{token}`, but ids go from 0 to {}", vocab_size.saturating_sub(1))]
+    TokenOutOfRange {
+        /// Its index.
+        index: usize,
+        /// The id.
+        token: TokenId,
+        /// Size of the vocabulary.
+        vocab_size: usize,
+    },
+    /// llama.cpp failed.
+    #[error("llama.cpp cannot {task} this input (code {code})")]
+    Failed {
+        /// `tokenize` or `detokenize`.
+        task: &'static str,
+        /// What it returned.
+        code: i32,
+    },
+    /// No memory for the stack of a very long text.
+    #[error("no memory for the stack that tokenizing {bytes} bytes may need; split the text")]
+    NoStack {
+        /// Bytes of the text.
+        bytes: usize,
+    },
+}
+
+/// A model's tokenizer. All methods may be called from many threads at once.
+pub struct Vocab {
+    ptr: *const llama_vocab,
+    api: Api,
+    kind: VocabKind,
+    len: usize,
+}
+
+// SAFETY: tokenizers only read the vocabulary (every function of llama.h used here takes `const llama_vocab *`), and it lives as
+// long as the model that owns this value and hands out only references bound to itself.
+unsafe impl Send for Vocab {}
+// SAFETY: as above.
+unsafe impl Sync for Vocab {}
+
+/// Longest text: llama.cpp counts bytes and tokens in `int32_t`, and adds a few of its own.
+const MAX_TEXT_BYTES: usize = (i32::MAX - 1024) as usize;
+
+impl Vocab {
+    /// # Safety
+    /// `ptr` belongs to a model of the library of `api`, and that model outlives the result.
+    pub(crate) unsafe fn new(api: &Api, ptr: *const llama_vocab) -> Self {
+        // SAFETY: the caller's contract.
+        let kind = match unsafe { (api.llama_vocab_type)(ptr) } {
+            llama_vocab_type::NONE => VocabKind::None,
+            llama_vocab_type::SPM => VocabKind::SentencePiece,
+            llama_vocab_type::BPE => VocabKind::Bpe,
+            llama_vocab_type::WPM => VocabKind::WordPiece,
+            llama_vocab_type::UGM => VocabKind::Unigram,
+            llama_vocab_type::RWKV => VocabKind::Rwkv,
+            llama_vocab_type::PLAMO2 => VocabKind::Plamo2,
+            other => VocabKind::Other(other.0),
+        };
+        // SAFETY: the caller's contract.
+        let len = usize::try_from(unsafe { (api.llama_vocab_n_tokens)(ptr) }).unwrap_or(0);
+        Self { ptr, api: api.clone(), kind, len }
+    }
+
+    /// Its family.
+    pub fn kind(&self) -> VocabKind {
+        self.kind
+    }
+
+    /// Number of tokens.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are no tokens.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Text to tokens. `add_special` adds what the model wants around a text (BOS, EOS); `parse_special` turns the text of
+    /// control tokens into those tokens instead of reading it as plain text.
+    ///
+    /// # Errors
+    /// [`VocabError::NoTokenizer`], [`VocabError::TextTooLong`], [`VocabError::NoStack`] or [`VocabError::Failed`].
+    pub fn tokenize(&self, text: &str, add_special: bool, parse_special: bool) -> Result<Vec<TokenId>, VocabError> {
+        self.require_tokenizer()?;
+        if text.len() > MAX_TEXT_BYTES {
+            return Err(VocabError::TextTooLong { bytes: text.len(), limit: MAX_TEXT_BYTES });
+        }
+        crate::big_stack::run(text.len(), || self.tokenize_here(text, add_special, parse_special))
+            .unwrap_or(Err(VocabError::NoStack { bytes: text.len() }))
+    }
+
+    /// [`Vocab::tokenize`] for many texts, in parallel; results in the order of the texts.
+    ///
+    /// # Errors
+    /// The error of the first text that has one.
+    pub fn tokenize_batch<T: AsRef<str> + Sync>(
+        &self,
+        texts: &[T],
+        add_special: bool,
+        parse_special: bool,
+    ) -> Result<Vec<Vec<TokenId>>, VocabError> {
+        texts.par_iter().map(|text| self.tokenize(text.as_ref(), add_special, parse_special)).collect()
+    }
+
+    /// Tokens to the bytes of their text, which need not be whole characters. `remove_special` leaves out BOS and EOS at the
+    /// ends; `unparse_special` writes control tokens as text.
+    ///
+    /// # Errors
+    /// [`VocabError::NoTokenizer`], [`VocabError::TokenOutOfRange`] or [`VocabError::Failed`].
+    pub fn detokenize_bytes(
+        &self,
+        tokens: &[TokenId],
+        remove_special: bool,
+        unparse_special: bool,
+    ) -> Result<Vec<u8>, VocabError> {
+        self.require_tokenizer()?;
+        self.check_tokens(tokens)?;
+        let count = i32::try_from(tokens.len())
+            .map_err(|_| VocabError::TextTooLong { bytes: tokens.len(), limit: i32::MAX as usize })?;
+        let mut bytes = vec![0_u8; (tokens.len() * 6).clamp(64, MAX_TEXT_BYTES)];
+        loop {
+            let room = bytes.len() as i32;
+            // SAFETY: all ids are in range; `bytes` has `room` writable bytes.
+            let written = unsafe {
+                (self.api.llama_detokenize)(
+                    self.ptr,
+                    tokens.as_ptr(),
+                    count,
+                    bytes.as_mut_ptr().cast::<c_char>(),
+                    room,
+                    remove_special,
+                    unparse_special,
+                )
+            };
+            if let Ok(length) = usize::try_from(written) {
+                bytes.truncate(length);
+                return Ok(bytes);
+            }
+            match written.checked_neg() {
+                Some(needed) if needed > room => bytes.resize(needed as usize, 0),
+                _ => return Err(VocabError::Failed { task: "detokenize", code: written }),
+            }
+        }
+    }
+
+    /// [`Vocab::detokenize_bytes`] as text; bytes that are no UTF-8 become U+FFFD.
+    ///
+    /// # Errors
+    /// As for [`Vocab::detokenize_bytes`].
+    pub fn detokenize(
+        &self,
+        tokens: &[TokenId],
+        remove_special: bool,
+        unparse_special: bool,
+    ) -> Result<String, VocabError> {
+        let bytes = self.detokenize_bytes(tokens, remove_special, unparse_special)?;
+        Ok(String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
+    }
+
+    /// [`Vocab::detokenize`] for many token lists, in parallel; results in the order of the lists.
+    ///
+    /// # Errors
+    /// The error of the first list that has one.
+    pub fn detokenize_batch<T: AsRef<[TokenId]> + Sync>(
+        &self,
+        lists: &[T],
+        remove_special: bool,
+        unparse_special: bool,
+    ) -> Result<Vec<String>, VocabError> {
+        lists.par_iter().map(|tokens| self.detokenize(tokens.as_ref(), remove_special, unparse_special)).collect()
+    }
+
+    /// Appends the bytes that one token adds to a text. Control tokens add their text only with `special`.
+    ///
+    /// # Errors
+    /// [`VocabError::NoTokenizer`], [`VocabError::TokenOutOfRange`] or [`VocabError::Failed`].
+    pub fn push_token_bytes(&self, token: TokenId, special: bool, out: &mut Vec<u8>) -> Result<(), VocabError> {
+        self.require_tokenizer()?;
+        self.check_tokens(&[token])?;
+        let start = out.len();
+        let mut room = 64_usize;
+        loop {
+            out.resize(start + room, 0);
+            let buffer = out[start..].as_mut_ptr().cast::<c_char>();
+            // SAFETY: the id is in range; `buffer` has `room` writable bytes; nothing is stripped.
+            let written =
+                unsafe { (self.api.llama_token_to_piece)(self.ptr, token, buffer, room as i32, 0, special) };
+            if let Ok(length) = usize::try_from(written) {
+                out.truncate(start + length);
+                return Ok(());
+            }
+            match written.checked_neg().and_then(|n| usize::try_from(n).ok()) {
+                Some(needed) if needed > room => room = needed,
+                _ => {
+                    out.truncate(start);
+                    return Err(VocabError::Failed { task: "detokenize", code: written });
+                }
+            }
+        }
+    }
+
+    /// The bytes that one token adds to a text.
+    ///
+    /// # Errors
+    /// As for [`Vocab::push_token_bytes`].
+    pub fn token_bytes(&self, token: TokenId, special: bool) -> Result<Vec<u8>, VocabError> {
+        let mut bytes = Vec::new();
+        self.push_token_bytes(token, special, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// The token as the vocabulary writes it, such as `▁Once` or `<0x0A>`.
+    ///
+    /// # Errors
+    /// [`VocabError::NoTokenizer`] or [`VocabError::TokenOutOfRange`].
+    pub fn token_text(&self, token: TokenId) -> Result<String, VocabError> {
+        self.check_token(token)?;
+        // SAFETY: the id is in range and there is a tokenizer.
+        let text = unsafe { (self.api.llama_vocab_get_text)(self.ptr, token) };
+        // SAFETY: a NUL-terminated string that lives as long as the vocabulary.
+        Ok(unsafe { crate::strings::copy(text) }.unwrap_or_default())
+    }
+
+    /// The score of a token (log-probability or rank, by family).
+    ///
+    /// # Errors
+    /// [`VocabError::NoTokenizer`] or [`VocabError::TokenOutOfRange`].
+    pub fn token_score(&self, token: TokenId) -> Result<f32, VocabError> {
+        self.check_token(token)?;
+        // SAFETY: the id is in range and there is a tokenizer.
+        Ok(unsafe { (self.api.llama_vocab_get_score)(self.ptr, token) })
+    }
+
+    /// What kind of token it is.
+    ///
+    /// # Errors
+    /// [`VocabError::NoTokenizer`] or [`VocabError::TokenOutOfRange`].
+    pub fn token_attributes(&self, token: TokenId) -> Result<TokenAttributes, VocabError> {
+        self.check_token(token)?;
+        // SAFETY: the id is in range and there is a tokenizer.
+        let bits = unsafe { (self.api.llama_vocab_get_attr)(self.ptr, token) };
+        Ok(TokenAttributes(bits.cast_unsigned()))
+    }
+
+    /// Whether generation ends with this token; false for ids out of range.
+    pub fn is_eog(&self, token: TokenId) -> bool {
+        // SAFETY: the id is in range and there is a tokenizer.
+        self.check_token(token).is_ok() && unsafe { (self.api.llama_vocab_is_eog)(self.ptr, token) }
+    }
+
+    /// Whether it is a control token; false for ids out of range.
+    pub fn is_control(&self, token: TokenId) -> bool {
+        // SAFETY: the id is in range and there is a tokenizer.
+        self.check_token(token).is_ok() && unsafe { (self.api.llama_vocab_is_control)(self.ptr, token) }
+    }
+
+    /// Whether texts begin with BOS.
+    pub fn adds_bos(&self) -> bool {
+        // SAFETY: a live vocabulary.
+        unsafe { (self.api.llama_vocab_get_add_bos)(self.ptr) }
+    }
+
+    /// Whether texts end with EOS.
+    pub fn adds_eos(&self) -> bool {
+        // SAFETY: a live vocabulary.
+        unsafe { (self.api.llama_vocab_get_add_eos)(self.ptr) }
+    }
+
+    /// Checks that every id is one of this vocabulary.
+    ///
+    /// # Errors
+    /// [`VocabError::TokenOutOfRange`] with the first that is not.
+    pub fn check_tokens(&self, tokens: &[TokenId]) -> Result<(), VocabError> {
+        let bad = tokens.iter().position(|t| usize::try_from(*t).map_or(true, |id| id >= self.len));
+        match bad {
+            None => Ok(()),
+            Some(index) => {
+                Err(VocabError::TokenOutOfRange { index, token: tokens[index], vocab_size: self.len })
+            }
+        }
+    }
+
+    fn check_token(&self, token: TokenId) -> Result<(), VocabError> {
+        self.require_tokenizer()?;
+        self.check_tokens(&[token])
+    }
+
+    fn require_tokenizer(&self) -> Result<(), VocabError> {
+        if self.kind == VocabKind::None { Err(VocabError::NoTokenizer) } else { Ok(()) }
+    }
+
+    fn tokenize_here(&self, text: &str, add_special: bool, parse_special: bool) -> Result<Vec<TokenId>, VocabError> {
+        let length = text.len() as i32;
+        let mut tokens: Vec<TokenId> = vec![0; text.len() / 2 + 16];
+        loop {
+            let room = tokens.len() as i32;
+            // SAFETY: `text` has `length` readable bytes, `tokens` has room for `room` ids.
+            let count = unsafe {
+                (self.api.llama_tokenize)(
+                    self.ptr,
+                    text.as_ptr().cast::<c_char>(),
+                    length,
+                    tokens.as_mut_ptr(),
+                    room,
+                    add_special,
+                    parse_special,
+                )
+            };
+            if let Ok(count) = usize::try_from(count) {
+                tokens.truncate(count);
+                return Ok(tokens);
+            }
+            match count.checked_neg() {
+                Some(needed) if needed > room => tokens.resize(needed as usize, 0),
+                _ => return Err(VocabError::Failed { task: "tokenize", code: count }),
+            }
+        }
+    }
+}
+
+macro_rules! special_tokens {
+    ($($(#[$doc:meta])* $name:ident: $function:ident;)*) => {
+        impl Vocab {
+            $(
+                $(#[$doc])*
+                /// `None` when the vocabulary has none.
+                pub fn $name(&self) -> Option<TokenId> {
+                    // SAFETY: a live vocabulary.
+                    let token = unsafe { (self.api.$function)(self.ptr) };
+                    (token >= 0).then_some(token)
+                }
+            )*
+        }
+    };
+}
+
+special_tokens! {
+    /// Beginning of sequence.
+    token_bos: llama_vocab_bos;
+    /// End of sequence.
+    token_eos: llama_vocab_eos;
+    /// End of turn.
+    token_eot: llama_vocab_eot;
+    /// Line break.
+    token_nl: llama_vocab_nl;
+    /// Padding.
+    token_pad: llama_vocab_pad;
+    /// Separator.
+    token_sep: llama_vocab_sep;
+    /// Mask.
+    token_mask: llama_vocab_mask;
+    /// Fill in the middle: prefix.
+    token_fim_pre: llama_vocab_fim_pre;
+    /// Fill in the middle: suffix.
+    token_fim_suf: llama_vocab_fim_suf;
+    /// Fill in the middle: middle.
+    token_fim_mid: llama_vocab_fim_mid;
+    /// Fill in the middle: padding.
+    token_fim_pad: llama_vocab_fim_pad;
+    /// Fill in the middle: repository.
+    token_fim_rep: llama_vocab_fim_rep;
+    /// Fill in the middle: file separator.
+    token_fim_sep: llama_vocab_fim_sep;
+}
