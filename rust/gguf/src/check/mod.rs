@@ -1,0 +1,35 @@
+//! The rules on which llama.cpp would abort, crash, hang or fail with an unclear message, checked before it sees a file.
+//!
+//! Each rule cites the place in the pinned llama.cpp that needs it. What llama.cpp tolerates is tolerated here.
+
+mod architecture;
+mod container;
+mod hyperparameters;
+mod rules;
+mod tensors;
+mod tokens;
+mod vocabulary;
+
+use crate::error::GgufError;
+use crate::file::GgufFile;
+
+pub use architecture::ARCHITECTURES;
+pub use container::check_parts;
+
+use rules::Rules;
+
+/// Checks that llama.cpp can load `file` without aborting, crashing or hanging.
+///
+/// A file without tensors counts as a vocabulary: it need not have hyperparameters, but those it has must be right.
+/// Of a model in several files give the first part here and all of them to [`check_parts`]. Reads the metadata once and
+/// hashes the vocabulary: a few tens of milliseconds for 262,144 tokens.
+///
+/// # Errors
+/// [`GgufError::Unusable`] with the key or tensor and the rule that is broken.
+pub fn check_model(file: &GgufFile) -> Result<(), GgufError> {
+    let rules = Rules::new(file);
+    container::check(&rules)?;
+    let width = hyperparameters::check(&rules)?;
+    let n_tokens = vocabulary::check(&rules)?;
+    tensors::check(&rules, width, n_tokens)
+}

@@ -1,0 +1,130 @@
+//! Reading metadata the way llama.cpp does: by exact type, with the file and key in every error.
+
+use crate::error::{GgufError, Subject};
+use crate::file::GgufFile;
+use crate::value::{Array, Value, ValueType};
+
+/// A file under test.
+pub(crate) struct Rules<'a> {
+    /// The file.
+    pub(crate) file: &'a GgufFile,
+    /// Its architecture, or nothing.
+    pub(crate) architecture: &'a str,
+}
+
+impl<'a> Rules<'a> {
+    pub(crate) fn new(file: &'a GgufFile) -> Self {
+        Self { file, architecture: file.architecture().unwrap_or_default() }
+    }
+
+    /// True if the file holds a vocabulary and no model.
+    pub(crate) fn is_vocabulary_only(&self) -> bool {
+        self.file.tensors().is_empty() && self.file.split().is_none()
+    }
+
+    /// The full name of a key of the architecture: `block_count` becomes `llama.block_count`.
+    pub(crate) fn own(&self, suffix: &str) -> String {
+        format!("{}.{suffix}", self.architecture)
+    }
+
+    /// The value of `key`.
+    pub(crate) fn get(&self, key: &str) -> Option<Value<'a>> {
+        self.file.metadata().get(key)
+    }
+
+    /// An error about `key`.
+    pub(crate) fn unusable(&self, key: &str, problem: impl Into<String>) -> GgufError {
+        self.unusable_subject(Subject::key(key.as_bytes()), problem)
+    }
+
+    /// An error about any part of the file.
+    pub(crate) fn unusable_subject(&self, subject: Subject, problem: impl Into<String>) -> GgufError {
+        GgufError::Unusable { file: self.file.file_name().to_owned(), subject, problem: problem.into() }
+    }
+
+    /// An error about a key with the wrong type.
+    pub(crate) fn wrong_type(&self, key: &str, found: &Value<'_>, expected: &str) -> GgufError {
+        let found = match found {
+            Value::Array(array) => format!("arr of {}", array.item_type()),
+            other => other.value_type().to_string(),
+        };
+        self.unusable(key, format!("has type `{found}`, but llama.cpp reads it as `{expected}`"))
+    }
+
+    /// An error about a key that is not there.
+    pub(crate) fn missing(&self, key: &str) -> GgufError {
+        self.unusable(key, "is missing, but llama.cpp needs it; convert the model again")
+    }
+
+    /// A `u32`, if the key is there (`get_key<uint32_t>` in `src/llama-model-loader.cpp`).
+    pub(crate) fn u32(&self, key: &str) -> Result<Option<u32>, GgufError> {
+        match self.get(key) {
+            None => Ok(None),
+            Some(Value::U32(value)) => Ok(Some(value)),
+            Some(other) => Err(self.wrong_type(key, &other, "u32")),
+        }
+    }
+
+    /// An `f32`, if the key is there.
+    pub(crate) fn f32(&self, key: &str) -> Result<Option<f32>, GgufError> {
+        match self.get(key) {
+            None => Ok(None),
+            Some(Value::F32(value)) => Ok(Some(value)),
+            Some(other) => Err(self.wrong_type(key, &other, "f32")),
+        }
+    }
+
+    /// A bool, if the key is there.
+    pub(crate) fn bool(&self, key: &str) -> Result<Option<bool>, GgufError> {
+        match self.get(key) {
+            None => Ok(None),
+            Some(Value::Bool(value)) => Ok(Some(value)),
+            Some(other) => Err(self.wrong_type(key, &other, "bool")),
+        }
+    }
+
+    /// The bytes of a string, if the key is there.
+    pub(crate) fn string(&self, key: &str) -> Result<Option<&'a [u8]>, GgufError> {
+        match self.get(key) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.as_bytes())),
+            Some(other) => Err(self.wrong_type(key, &other, "str")),
+        }
+    }
+
+    /// An array with items of one of `kinds`, if the key is there.
+    pub(crate) fn array(&self, key: &str, kinds: &[ValueType]) -> Result<Option<Array<'a>>, GgufError> {
+        match self.get(key) {
+            None => Ok(None),
+            Some(Value::Array(array)) if kinds.contains(&array.item_type()) => Ok(Some(array)),
+            Some(other) => {
+                let names: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
+                Err(self.wrong_type(key, &other, &format!("arr of {}", names.join(" or "))))
+            }
+        }
+    }
+
+    /// One number per layer, given as such or once for all (`get_key_or_arr` in `src/llama-model-loader.cpp`).
+    pub(crate) fn per_layer(&self, key: &str, layers: u32) -> Result<Option<Vec<u32>>, GgufError> {
+        let array = match self.get(key) {
+            None => return Ok(None),
+            Some(Value::U32(value)) => return Ok(Some(vec![value; layers as usize])),
+            Some(Value::Array(array)) => array,
+            Some(other) => return Err(self.wrong_type(key, &other, "u32 or arr of u32")),
+        };
+        if array.len() != layers as usize {
+            let problem = format!("has `{}` items, but the model has `{layers}` layers", array.len());
+            return Err(self.unusable(key, problem));
+        }
+        let numbers: Option<Vec<u32>> = array
+            .iter()
+            .map(|item| match item {
+                Value::U32(value) => Some(value),
+                Value::I32(value) => Some(value.cast_unsigned()),
+                Value::Bool(value) => Some(u32::from(value)),
+                _ => None,
+            })
+            .collect();
+        numbers.map(Some).ok_or_else(|| self.wrong_type(key, &Value::Array(array), "arr of u32 or i32"))
+    }
+}

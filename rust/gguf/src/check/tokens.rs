@@ -1,0 +1,169 @@
+//! The tokens themselves: unique, and of the kind that their tokenizer expects.
+
+use std::collections::HashSet;
+
+use crate::error::GgufError;
+use crate::text::shown;
+use crate::value::{Array, Value};
+
+use super::rules::Rules;
+use super::vocabulary::{Kind, TOKEN_TYPES, TOKENS};
+
+/// `LLAMA_TOKEN_TYPE_BYTE` in `include/llama.h`.
+const BYTE_TOKEN: Value<'_> = Value::I32(6);
+
+/// Checks `list` for tokenizer `kind`; `types` are the tokens' types, where the file has them.
+pub(crate) fn check(
+    rules: &Rules<'_>,
+    kind: Kind,
+    list: Array<'_>,
+    types: Option<Array<'_>>,
+) -> Result<(), GgufError> {
+    let Some(strings) = list.strings() else {
+        return Ok(());
+    };
+    let tokens: Vec<&[u8]> = strings.map(crate::value::GgufStr::as_bytes).collect();
+    let unique = check_unique(rules, &tokens)?;
+    if let Some(types) = types {
+        check_byte_tokens(rules, kind, &tokens, types)?;
+    }
+    match kind {
+        Kind::SentencePiece => check_bytes_present(rules, &unique, true),
+        Kind::Plamo2 => check_bytes_present(rules, &unique, false),
+        Kind::Rwkv => check_rwkv(rules, &tokens),
+        Kind::Bpe | Kind::GemmaBpe | Kind::WordPiece | Kind::Unigram | Kind::Test => Ok(()),
+    }
+}
+
+/// llama.cpp asserts that no token is there twice; it renames empty ones first, so those may repeat.
+fn check_unique<'a>(rules: &Rules<'_>, tokens: &[&'a [u8]]) -> Result<HashSet<&'a [u8]>, GgufError> {
+    let mut unique = HashSet::with_capacity(tokens.len());
+    for (id, token) in tokens.iter().enumerate() {
+        if !token.is_empty() && !unique.insert(*token) {
+            let problem = format!(
+                "has `{}` twice, the second time as token `{id}`, but tokens must be unique",
+                shown(token)
+            );
+            return Err(rules.unusable(TOKENS, problem));
+        }
+    }
+    Ok(unique)
+}
+
+/// Byte tokens are written `<0x41>` (`token_to_byte`); a `WordPiece` vocabulary has none, or llama.cpp aborts.
+fn check_byte_tokens(
+    rules: &Rules<'_>,
+    kind: Kind,
+    tokens: &[&[u8]],
+    types: Array<'_>,
+) -> Result<(), GgufError> {
+    if !matches!(kind, Kind::SentencePiece | Kind::Bpe | Kind::GemmaBpe | Kind::WordPiece | Kind::Unigram) {
+        return Ok(());
+    }
+    for (id, (token, token_type)) in tokens.iter().zip(types).enumerate() {
+        if token_type != BYTE_TOKEN {
+            continue;
+        }
+        if kind == Kind::WordPiece {
+            return Err(rules.unusable(
+                TOKEN_TYPES,
+                format!("marks token `{id}` as a byte, which a `bert` tokenizer has not"),
+            ));
+        }
+        // An empty token is renamed `[EMPTY_…]`, which is long enough.
+        if (1..3).contains(&token.len()) {
+            let problem =
+                format!("marks token `{id}`, `{}`, as a byte, but those are written `<0x41>`", shown(token));
+            return Err(rules.unusable(TOKEN_TYPES, problem));
+        }
+    }
+    Ok(())
+}
+
+/// Text outside the vocabulary becomes byte tokens; one that is missing is a C++ exception in the middle of tokenizing.
+/// With `raw_allowed` the byte itself will do (`llama_vocab::byte_to_token`).
+fn check_bytes_present(
+    rules: &Rules<'_>,
+    unique: &HashSet<&[u8]>,
+    raw_allowed: bool,
+) -> Result<(), GgufError> {
+    for byte in 0..=u8::MAX {
+        let name = format!("<0x{byte:02X}>");
+        // llama.cpp looks the raw byte up as a C string, so byte 0 is an empty one, and empty tokens are renamed.
+        let raw_found = raw_allowed && byte != 0 && unique.contains([byte].as_slice());
+        if !unique.contains(name.as_bytes()) && !raw_found {
+            let problem = format!(
+                "lacks the byte token `{name}`, but this kind of tokenizer needs all 256; is it of another kind?"
+            );
+            return Err(rules.unusable(TOKENS, problem));
+        }
+    }
+    Ok(())
+}
+
+/// RWKV's tokenizer walks a trie and never comes back from a branch without a token (`llm_tokenizer_rwkv_session`):
+/// it loops and fills memory. A token for every first byte rules that out.
+fn check_rwkv(rules: &Rules<'_>, tokens: &[&[u8]]) -> Result<(), GgufError> {
+    let mut single = [false; 256];
+    let mut first = [None; 256];
+    for (id, token) in tokens.iter().enumerate() {
+        let text = unescape_rwkv(token);
+        match text.as_slice() {
+            [] => {}
+            [byte] => single[usize::from(*byte)] = true,
+            [byte, ..] => {
+                first[usize::from(*byte)].get_or_insert(id);
+            }
+        }
+    }
+    for (byte, (id, single)) in first.iter().zip(single).enumerate() {
+        if let (Some(id), false) = (id, single) {
+            let problem = format!(
+                "has no token for the single byte `0x{byte:02X}`, with which token `{id}` starts; an `rwkv` tokenizer needs one, \
+                 so the tokens are of another kind"
+            );
+            return Err(rules.unusable(TOKENS, problem));
+        }
+    }
+    Ok(())
+}
+
+/// Undoes the escapes of RWKV's vocabularies: `\t`, `\n`, `\r`, `\x41`, and a backslash before anything else.
+fn unescape_rwkv(token: &[u8]) -> Vec<u8> {
+    let mut bytes = token.iter().copied();
+    let mut text = Vec::with_capacity(token.len());
+    // Digits beyond lower case are not expected; llama.cpp computes with them just the same.
+    let digit = |byte: u8| {
+        if byte >= b'a' { byte.wrapping_sub(b'a').wrapping_add(10) } else { byte.wrapping_sub(b'0') }
+    };
+    while let Some(byte) = bytes.next() {
+        if byte != b'\\' {
+            text.push(byte);
+            continue;
+        }
+        match bytes.next() {
+            Some(b't') => text.push(b'\t'),
+            Some(b'n') => text.push(b'\n'),
+            Some(b'r') => text.push(b'\r'),
+            Some(b'x') => {
+                if let (Some(high), Some(low)) = (bytes.next(), bytes.next()) {
+                    text.push((digit(high) << 4).wrapping_add(digit(low)));
+                }
+            }
+            Some(other) => text.push(other),
+            None => {}
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rwkv_escapes_are_undone() {
+        assert_eq!(unescape_rwkv(br"a\n\x41\\\x"), b"a\nA\\");
+        assert_eq!(unescape_rwkv(b"\\xe2\\x96"), b"\xe2\x96");
+    }
+}

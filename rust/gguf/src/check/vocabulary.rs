@@ -1,0 +1,188 @@
+//! The tokenizer's tables (`llama_vocab::impl::load` in `src/llama-vocab.cpp`).
+
+use crate::error::GgufError;
+use crate::value::{Array, ValueType};
+
+use super::rules::Rules;
+use super::tokens;
+
+pub(crate) const MODEL: &str = "tokenizer.ggml.model";
+pub(crate) const TOKENS: &str = "tokenizer.ggml.tokens";
+pub(crate) const TOKEN_TYPES: &str = "tokenizer.ggml.token_type";
+const SCORES: &str = "tokenizer.ggml.scores";
+const MERGES: &str = "tokenizer.ggml.merges";
+const CHARSMAP: &str = "tokenizer.ggml.precompiled_charsmap";
+
+/// The kinds of tokenizer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// SentencePiece with byte fallback.
+    SentencePiece,
+    /// Byte pairs.
+    Bpe,
+    /// Byte pairs over SentencePiece's spaces (Gemma 4).
+    GemmaBpe,
+    /// `WordPiece`, as in BERT.
+    WordPiece,
+    /// Unigram, as in T5.
+    Unigram,
+    /// A trie over bytes.
+    Rwkv,
+    /// `PLaMo` 2.
+    Plamo2,
+    /// llama.cpp's own for tests.
+    Test,
+}
+
+impl Kind {
+    fn of(model: &[u8]) -> Option<Self> {
+        Some(match model {
+            b"llama" => Self::SentencePiece,
+            b"gpt2" | b"hybriddna" | b"whitespace" => Self::Bpe,
+            b"gemma4" => Self::GemmaBpe,
+            b"bert" => Self::WordPiece,
+            b"t5" => Self::Unigram,
+            b"rwkv" => Self::Rwkv,
+            b"plamo2" => Self::Plamo2,
+            b"test" => Self::Test,
+            _ => return None,
+        })
+    }
+
+    /// Beginning, end and separator of text: the token where the file names none, and when the tokenizer adds it.
+    fn specials(self) -> [(Option<u32>, Added); 3] {
+        use Added::{Always, IfAsked, Never, Unless};
+        match self {
+            Self::SentencePiece => [(Some(1), Unless), (Some(2), IfAsked), (None, Never)],
+            Self::Bpe => [(Some(11), IfAsked), (Some(11), IfAsked), (None, Never)],
+            Self::GemmaBpe => [(None, Always), (None, IfAsked), (None, Never)],
+            Self::WordPiece => [(Some(101), Always), (None, Never), (Some(102), Always)],
+            Self::Unigram => [(None, IfAsked), (Some(1), Unless), (None, Never)],
+            Self::Rwkv | Self::Plamo2 | Self::Test => [(None, Never), (None, Never), (None, Never)],
+        }
+    }
+}
+
+/// When a tokenizer adds a special token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Added {
+    Always,
+    Never,
+    /// Unless `add_…_token` is false.
+    Unless,
+    /// If `add_…_token` is true.
+    IfAsked,
+}
+
+/// Checks the vocabulary; returns how many tokens it has, `None` if the model has no vocabulary of a known size.
+pub(crate) fn check(rules: &Rules<'_>) -> Result<Option<u64>, GgufError> {
+    let model = rules.string(MODEL)?.ok_or_else(|| rules.missing(MODEL))?;
+    rules.string("tokenizer.ggml.pre")?;
+    rules.u32("tokenizer.ggml.token_type_count")?;
+    if matches!(model, b"no_vocab" | b"none") {
+        return Ok(rules.u32(&rules.own("vocab_size"))?.map(u64::from));
+    }
+    let Some(kind) = Kind::of(model) else {
+        let problem = format!("is `{}`, a tokenizer that llama.cpp does not know", crate::text::shown(model));
+        return Err(rules.unusable(MODEL, problem));
+    };
+    let list = rules.array(TOKENS, &[ValueType::String])?.ok_or_else(|| rules.missing(TOKENS))?;
+    if list.is_empty() {
+        return Err(rules.unusable(TOKENS, "is empty, but a tokenizer needs tokens"));
+    }
+    if list.len() > i32::MAX as usize {
+        return Err(rules.unusable(TOKENS, "has more tokens than 31 bits count"));
+    }
+    check_length(rules, SCORES, &[ValueType::F32, ValueType::I32], list.len())?;
+    let types = check_length(rules, TOKEN_TYPES, &[ValueType::I32], list.len())?;
+    if matches!(kind, Kind::Bpe | Kind::GemmaBpe) {
+        check_merges(rules)?;
+    }
+    if kind == Kind::Unigram {
+        check_charsmap(rules)?;
+    }
+    tokens::check(rules, kind, list, types)?;
+    check_specials(rules, kind, list.len())?;
+    Ok(Some(list.len() as u64))
+}
+
+/// An array beside the tokens has an item for each of them.
+fn check_length<'a>(
+    rules: &Rules<'a>,
+    key: &str,
+    kinds: &[ValueType],
+    n_tokens: usize,
+) -> Result<Option<Array<'a>>, GgufError> {
+    let array = rules.array(key, kinds)?;
+    if let Some(array) = array.filter(|array| array.len() < n_tokens) {
+        let problem = format!("has `{}` items, but the vocabulary has `{n_tokens}` tokens", array.len());
+        return Err(rules.unusable(key, problem));
+    }
+    Ok(array)
+}
+
+/// Merges are two parts with a space between.
+fn check_merges(rules: &Rules<'_>) -> Result<(), GgufError> {
+    let merges = rules.array(MERGES, &[ValueType::String])?;
+    let Some(merges) = merges.and_then(|array| array.strings()) else {
+        // Kimi K2 has none by design.
+        let optional = rules.string("tokenizer.ggml.pre")? == Some(b"kimi-k2");
+        return if optional { Ok(()) } else { Err(rules.missing(MERGES)) };
+    };
+    for (number, merge) in merges.enumerate() {
+        // The first part may itself start with a space, so llama.cpp looks from the second byte on.
+        if !merge.as_bytes().iter().skip(1).any(|&byte| byte == b' ') {
+            let shown = crate::text::shown(merge.as_bytes());
+            let problem =
+                format!("has `{shown}` as item `{number}`, but a merge is two parts with a space between");
+            return Err(rules.unusable(MERGES, problem));
+        }
+    }
+    Ok(())
+}
+
+/// The normalizer's table starts with the size of its first half.
+fn check_charsmap(rules: &Rules<'_>) -> Result<(), GgufError> {
+    let Some(map) = rules.array(CHARSMAP, &[ValueType::I8, ValueType::U8])? else {
+        return Ok(());
+    };
+    let bytes = map.as_bytes();
+    let size = bytes.first_chunk().map(|head| u64::from(u32::from_le_bytes(*head)));
+    match size {
+        Some(size) if size + 4 < bytes.len() as u64 => Ok(()),
+        _ => Err(rules.unusable(CHARSMAP, "is shorter than its own size says; the file is damaged")),
+    }
+}
+
+/// Special tokens. llama.cpp ignores ids outside the vocabulary, but aborts when it must add a token that it has not
+/// (`llama_vocab::impl::tokenize`).
+fn check_specials(rules: &Rules<'_>, kind: Kind, n_tokens: usize) -> Result<(), GgufError> {
+    const OTHER_IDS: &[&str] = &["eot", "eom", "unknown", "padding", "mask", "fim_pre", "fim_suf", "fim_mid"];
+    for name in OTHER_IDS {
+        rules.u32(&format!("tokenizer.ggml.{name}_token_id"))?;
+    }
+    let inside = |id: &u32| (*id as usize) < n_tokens;
+    for (name, (default, added)) in ["bos", "eos", "seperator"].iter().zip(kind.specials()) {
+        let key = format!("tokenizer.ggml.{name}_token_id");
+        let id = rules.u32(&key)?.filter(inside).or(default.filter(inside));
+        // The file says `add_sep_token`, but llama.cpp looks only at the kind of tokenizer.
+        let wanted = match *name {
+            "seperator" => None,
+            name => rules.bool(&format!("tokenizer.ggml.add_{name}_token"))?,
+        };
+        let added = match added {
+            Added::Always => true,
+            Added::Never => false,
+            Added::Unless => wanted.unwrap_or(true),
+            Added::IfAsked => wanted.unwrap_or(false),
+        };
+        if added && id.is_none() {
+            let problem = format!(
+                "names no token of the `{n_tokens}` in the vocabulary, but the tokenizer adds this token"
+            );
+            return Err(rules.unusable(&key, problem));
+        }
+    }
+    rules.bool("tokenizer.ggml.add_sep_token")?;
+    Ok(())
+}

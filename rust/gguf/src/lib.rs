@@ -1,0 +1,31 @@
+//! GGUF files: reading, checking and writing them, with no engine behind it.
+//!
+//! [`GgufFile`] maps a file and proves its structure before it hands out anything: every count, length and offset is
+//! compared with the file's size before memory is taken for it. [`check_model`] then applies the rules on which
+//! llama.cpp would abort, crash or hang, so that a bad file becomes an error and not a dead process.
+
+mod check;
+mod error;
+mod file;
+mod ggml_type;
+mod metadata;
+mod mmap;
+mod owned;
+mod reader;
+mod split;
+mod tensor;
+mod text;
+mod value;
+mod writer;
+
+pub use check::{ARCHITECTURES, check_model, check_parts};
+pub use error::{GgufError, Subject};
+pub use file::GgufFile;
+pub use ggml_type::GgmlType;
+pub use metadata::Metadata;
+pub use owned::{OwnedArray, OwnedValue};
+pub use reader::ByteOrder;
+pub use split::{Split, split_paths};
+pub use tensor::{Shape, TensorInfo};
+pub use value::{Array, ArrayIter, GgufStr, Value, ValueType};
+pub use writer::GgufWriter;
