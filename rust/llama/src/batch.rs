@@ -71,6 +71,9 @@ pub(crate) struct CBatch {
     outputs: Vec<i8>,
 }
 
+// SAFETY: `rows` points into `sequences` of the same value and is rebuilt by every `fill` before C reads it.
+unsafe impl Send for CBatch {}
+
 impl CBatch {
     /// Fills the arrays and returns the C struct that points into them: valid until the next call or a move of `self`'s arrays.
     pub(crate) fn fill(&mut self, batch: &Batch) -> llama_batch {

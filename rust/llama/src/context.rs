@@ -264,7 +264,7 @@ impl Context {
         }
         let outputs = batch.outputs.iter().filter(|o| **o).count();
         if outputs > self.resolved.n_outputs_max as usize {
-            return Err(ContextError::TooManyOutputs { outputs, max_outputs: self.resolved.n_outputs_max as usize });
+            return Err(ContextError::TooManyOutputs { outputs, max_outputs: self.resolved.n_outputs_max });
         }
         let vocab_size = self.model.vocab().len();
         // The next position of each sequence that the batch touches.

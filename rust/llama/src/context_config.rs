@@ -66,11 +66,6 @@ impl KvType {
             Self::Q4_0 | Self::Iq4Nl => 18,
         }
     }
-
-    /// Whether values are stored in blocks of 32 with a scale.
-    pub(crate) fn is_quantized(self) -> bool {
-        !matches!(self, Self::F32 | Self::F16 | Self::Bf16)
-    }
 }
 
 impl std::str::FromStr for KvType {

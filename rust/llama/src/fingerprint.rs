@@ -4,7 +4,7 @@ use sha2::{Digest, Sha256};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-/// A digest of a model file's length, its beginning and samples of the rest: equal for the same file, different for a fine-tune
+/// A digest of a model file's length, its beginning, its end and samples between: equal for the same file, different for a fine-tune
 /// of the same shape. Reads about a megabyte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Fingerprint(pub(crate) [u8; 32]);
@@ -24,6 +24,8 @@ impl Fingerprint {
             let offset = length / SAMPLES * i;
             read_into(&mut file, offset, SAMPLE.min(length - offset), &mut hash)?;
         }
+        let tail = SAMPLE.min(length);
+        read_into(&mut file, length - tail, tail, &mut hash)?;
         Ok(Self(hash.finalize().into()))
     }
 }

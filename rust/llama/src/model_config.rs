@@ -16,7 +16,7 @@ pub enum GpuLayers {
 }
 
 /// Called with the loaded part, from 0 to 1; returns whether to go on. Runs on the loading thread.
-pub type ProgressFn = Box<dyn FnMut(f32) -> bool + Send>;
+pub(crate) type ProgressFn = Box<dyn FnMut(f32) -> bool + Send>;
 
 /// How to load a model: its file and what to do with it.
 pub struct ModelConfig {

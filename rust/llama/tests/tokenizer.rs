@@ -1,0 +1,90 @@
+//! Every vocabulary of the pinned tree, against its own test vectors and against hostile texts.
+
+mod common;
+
+use common::{library, vocab_dir};
+use std::path::{Path, PathBuf};
+use tabagent_llama::*;
+
+fn vocabularies() -> Vec<PathBuf> {
+    let Some(dir) = vocab_dir() else { return Vec::new() };
+    let mut files: Vec<_> = std::fs::read_dir(dir).unwrap().flatten().map(|e| e.path()).collect();
+    files.retain(|p| p.extension().is_some_and(|e| e == "gguf"));
+    files.sort();
+    assert!(files.len() >= 19, "{}", files.len());
+    files
+}
+
+fn load(path: &Path) -> Model {
+    let config = ModelConfig::new(path).unwrap().with_vocab_only(true);
+    Model::load(&library().unwrap(), config).unwrap()
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+#[test]
+fn all_vectors_of_the_pinned_tree_match_exactly() {
+    let mut vectors = 0;
+    for path in vocabularies() {
+        let Ok(inputs) = std::fs::read_to_string(with_suffix(&path, ".inp")) else { continue };
+        let outputs = std::fs::read_to_string(with_suffix(&path, ".out")).unwrap();
+        let model = load(&path);
+        let texts: Vec<_> = inputs.split("\n__ggml_vocab_test__\n").collect();
+        let expected: Vec<Vec<i32>> =
+            outputs.lines().map(|l| l.split_whitespace().map(|t| t.parse().unwrap()).collect()).collect();
+        assert!(expected.len() <= texts.len(), "{}", path.display());
+        let texts = &texts[..expected.len()];
+        let batch = model.vocab().tokenize_batch(texts, false, false).unwrap();
+        for ((text, tokens), from_batch) in texts.iter().zip(&expected).zip(&batch) {
+            assert_eq!(&model.vocab().tokenize(text, false, false).unwrap(), tokens, "{} {text:?}", path.display());
+            assert_eq!(from_batch, tokens);
+            vectors += 1;
+        }
+    }
+    assert!(vectors >= 693 || vocab_dir().is_none(), "{vectors}");
+}
+
+/// Long matches overflow the stack of `std::regex` unless they run on a larger one.
+#[test]
+fn very_long_words_spaces_and_digits_do_not_overflow_the_stack() {
+    for path in vocabularies() {
+        let model = load(&path);
+        for unit in ["a", " ", "7", "\n", "!", "é", "日", "\u{301}", "\u{0}", "A"] {
+            let text = unit.repeat(150_000 / unit.len());
+            let tokens = model.vocab().tokenize(&text, true, true).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+            model.vocab().check_tokens(&tokens).unwrap();
+        }
+    }
+}
+
+#[test]
+fn control_characters_and_special_texts_stay_in_range() {
+    let text: String = (0..0x300_u32).chain([0x1F600, 0x10FFFF, 0xE000, 0xFFFD]).filter_map(char::from_u32).collect();
+    for path in vocabularies() {
+        let vocab_model = load(&path);
+        let vocab = vocab_model.vocab();
+        for (add, parse) in [(false, false), (true, true)] {
+            let tokens = vocab.tokenize(&format!("<s></s><|im_start|>{text}"), add, parse).unwrap();
+            vocab.check_tokens(&tokens).unwrap();
+            vocab.detokenize(&tokens, true, false).unwrap();
+        }
+        assert!(vocab.tokenize("", false, false).unwrap().is_empty());
+        assert_eq!(vocab.detokenize(&[], false, true).unwrap(), "");
+    }
+}
+
+#[test]
+fn every_token_of_every_vocabulary_has_bytes_and_text() {
+    for path in vocabularies() {
+        let model = load(&path);
+        let vocab = model.vocab();
+        for token in 0..vocab.len() as i32 {
+            vocab.token_bytes(token, true).unwrap();
+            vocab.token_text(token).unwrap();
+        }
+    }
+}
