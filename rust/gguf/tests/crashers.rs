@@ -1,5 +1,7 @@
 //! Files on which llama.cpp aborts, crashes or hangs: each is refused with a text that names the key and the rule.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+
 mod common;
 
 use common::{Model, Raw, sentencepiece_tokens, vec_i32};

@@ -1,5 +1,7 @@
 //! The format: versions, byte orders, broken files of every kind, and writing what is read.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+
 mod common;
 
 use common::{Model, Raw};
