@@ -192,8 +192,25 @@ fn rwkv_tokenizer_over_other_tokens_is_refused() {
 fn integer_norm_is_refused() {
     let mut model = Model::llama();
     let text = model.retype("blk.0.attn_norm.weight", GgmlType::I32).refusal();
-    let rule = "has type `I32`, but norms and biases must be `F32`";
+    let rule = "has type `I32`, but norms must be `F32`";
     assert_eq!(text, format!("{START}tensor `blk.0.attn_norm.weight` {rule}"));
+}
+
+#[test]
+fn half_precision_norm_is_refused() {
+    let text = Model::llama().retype("output_norm.weight", GgmlType::F16).refusal();
+    assert!(text.ends_with("tensor `output_norm.weight` has type `F16`, but norms must be `F32`"), "{text}");
+}
+
+#[test]
+fn weights_without_a_kernel_are_refused() {
+    for kind in [GgmlType::I8, GgmlType::I32, GgmlType::F64, GgmlType::Q8_1] {
+        for name in ["token_embd.weight", "blk.0.attn_q.weight"] {
+            let text = Model::llama().retype(name, kind).refusal();
+            let rule = format!("has type `{kind}`, but llama.cpp cannot compute with weights of that type");
+            assert_eq!(text, format!("{START}tensor `{name}` {rule}"));
+        }
+    }
 }
 
 #[test]
