@@ -1,6 +1,7 @@
 //! Types, places and shapes of tensors.
 
 use crate::error::{GgufError, Subject};
+use crate::ggml_type::GgmlType;
 use crate::tensor::TensorInfo;
 
 use super::architecture;
@@ -29,8 +30,8 @@ pub(crate) fn check(rules: &Rules<'_>, width: Option<u32>, n_tokens: Option<u64>
                 file.alignment()
             ));
         }
-        if is_norm_or_bias(&tensor.name) && !tensor.ggml_type.is_float() {
-            return fail(format!("has type `{}`, but norms and biases must be `F32`", tensor.ggml_type));
+        if let Some(problem) = type_problem(tensor) {
+            return fail(problem);
         }
     }
     match (file.tensor("token_embd.weight"), width) {
@@ -57,12 +58,25 @@ fn check_token_embedding(
     Err(rules.unusable_subject(Subject::tensor(embedding.name.as_bytes()), problem))
 }
 
-/// True for weights that are multiplied or added element by element; kernels take no integers or blocks there
-/// (`ggml/src/ggml-cpu/binary-ops.cpp` aborts).
-fn is_norm_or_bias(name: &str) -> bool {
-    match name.rsplit_once('.') {
-        Some((_, "bias")) => true,
-        Some((stem, "weight")) => stem.ends_with("norm"),
-        _ => false,
+/// What is wrong with a tensor's type. Norms are multiplied element by element, which CPU kernels do in F32 only
+/// (`ggml/src/ggml-cpu/binary-ops.cpp` aborts); weights are multiplied as matrices, for which some types have no kernel
+/// (`type_traits_cpu` in `ggml/src/ggml-cpu/ggml-cpu.c`; the missing function pointer is called).
+fn type_problem(tensor: &TensorInfo) -> Option<String> {
+    let found = tensor.ggml_type;
+    let stem = tensor.name.strip_suffix(".weight");
+    if stem.is_some_and(|stem| stem.ends_with("norm")) && found != GgmlType::F32 {
+        return Some(format!("has type `{found}`, but norms must be `F32`"));
     }
+    if tensor.name.strip_suffix(".bias").is_some() && !found.is_float() {
+        return Some(format!("has type `{found}`, but biases must be `F32`"));
+    }
+    // Tables of ids are integers by design.
+    let is_table = tensor.name.contains("tid2eid") || tensor.name.starts_with("d2t");
+    let multiplies = match found {
+        GgmlType::I8 | GgmlType::I16 | GgmlType::I32 | GgmlType::I64 => is_table || stem.is_none(),
+        GgmlType::F64 | GgmlType::Q8_1 | GgmlType::Q8_K => false,
+        _ => true,
+    };
+    (!multiplies)
+        .then(|| format!("has type `{found}`, but llama.cpp cannot compute with weights of that type"))
 }

@@ -1,6 +1,6 @@
 //! The tokens themselves: unique, and of the kind that their tokenizer expects.
 
-use std::collections::HashSet;
+use std::hash::{BuildHasher as _, RandomState};
 
 use crate::error::GgufError;
 use crate::text::shown;
@@ -23,31 +23,37 @@ pub(crate) fn check(
         return Ok(());
     };
     let tokens: Vec<&[u8]> = strings.map(crate::value::GgufStr::as_bytes).collect();
-    let unique = check_unique(rules, &tokens)?;
+    check_unique(rules, &tokens)?;
     if let Some(types) = types {
         check_byte_tokens(rules, kind, &tokens, types)?;
     }
     match kind {
-        Kind::SentencePiece => check_bytes_present(rules, &unique, true),
-        Kind::Plamo2 => check_bytes_present(rules, &unique, false),
+        Kind::SentencePiece => check_bytes_present(rules, &tokens, true),
+        Kind::Plamo2 => check_bytes_present(rules, &tokens, false),
         Kind::Rwkv => check_rwkv(rules, &tokens),
         Kind::Bpe | Kind::GemmaBpe | Kind::WordPiece | Kind::Unigram | Kind::Test => Ok(()),
     }
 }
 
 /// llama.cpp asserts that no token is there twice; it renames empty ones first, so those may repeat.
-fn check_unique<'a>(rules: &Rules<'_>, tokens: &[&'a [u8]]) -> Result<HashSet<&'a [u8]>, GgufError> {
-    let mut unique = HashSet::with_capacity(tokens.len());
-    for (id, token) in tokens.iter().enumerate() {
-        if !token.is_empty() && !unique.insert(*token) {
-            let problem = format!(
-                "has `{}` twice, the second time as token `{id}`, but tokens must be unique",
-                shown(token)
-            );
+///
+/// Sorting hashes takes less than half the time of a hash set of 262,144 strings; equal hashes are compared as strings.
+fn check_unique(rules: &Rules<'_>, tokens: &[&[u8]]) -> Result<(), GgufError> {
+    let state = RandomState::new();
+    let filled = tokens.iter().enumerate().filter(|(_, token)| !token.is_empty());
+    let mut hashes: Vec<(u64, usize)> = filled.map(|(id, token)| (state.hash_one(token), id)).collect();
+    hashes.sort_unstable();
+    for alike in hashes.chunk_by_mut(|left, right| left.0 == right.0).filter(|alike| alike.len() > 1) {
+        alike.sort_unstable_by_key(|&(_, id)| (tokens[id], id));
+        if let Some(pair) = alike.array_windows().find(|[left, right]| tokens[left.1] == tokens[right.1]) {
+            let [_, (_, id)] = *pair;
+            let token = shown(tokens[id]);
+            let problem =
+                format!("has `{token}` twice, the second time as token `{id}`, but tokens must be unique");
             return Err(rules.unusable(TOKENS, problem));
         }
     }
-    Ok(unique)
+    Ok(())
 }
 
 /// Byte tokens are written `<0x41>` (`token_to_byte`); a `WordPiece` vocabulary has none, or llama.cpp aborts.
@@ -82,23 +88,36 @@ fn check_byte_tokens(
 
 /// Text outside the vocabulary becomes byte tokens; one that is missing is a C++ exception in the middle of tokenizing.
 /// With `raw_allowed` the byte itself will do (`llama_vocab::byte_to_token`).
-fn check_bytes_present(
-    rules: &Rules<'_>,
-    unique: &HashSet<&[u8]>,
-    raw_allowed: bool,
-) -> Result<(), GgufError> {
-    for byte in 0..=u8::MAX {
-        let name = format!("<0x{byte:02X}>");
-        // llama.cpp looks the raw byte up as a C string, so byte 0 is an empty one, and empty tokens are renamed.
-        let raw_found = raw_allowed && byte != 0 && unique.contains([byte].as_slice());
-        if !unique.contains(name.as_bytes()) && !raw_found {
-            let problem = format!(
-                "lacks the byte token `{name}`, but this kind of tokenizer needs all 256; is it of another kind?"
-            );
-            return Err(rules.unusable(TOKENS, problem));
+fn check_bytes_present(rules: &Rules<'_>, tokens: &[&[u8]], raw_allowed: bool) -> Result<(), GgufError> {
+    let mut present = [false; 256];
+    for token in tokens {
+        match *token {
+            // llama.cpp looks the raw byte up as a C string, so byte 0 is an empty one, which no token is.
+            [byte] if raw_allowed && *byte != 0 => present[usize::from(*byte)] = true,
+            [b'<', b'0', b'x', high, low, b'>'] => {
+                if let (Some(high), Some(low)) = (upper_hex(*high), upper_hex(*low)) {
+                    present[usize::from(high << 4 | low)] = true;
+                }
+            }
+            _ => {}
         }
     }
-    Ok(())
+    let Some(byte) = present.iter().position(|present| !present) else {
+        return Ok(());
+    };
+    let problem = format!(
+        "lacks the byte token `<0x{byte:02X}>`, but this kind of tokenizer needs all 256; is it of another kind?"
+    );
+    Err(rules.unusable(TOKENS, problem))
+}
+
+/// The value of a hexadecimal digit as llama.cpp writes it, in upper case.
+fn upper_hex(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
 }
 
 /// RWKV's tokenizer walks a trie and never comes back from a branch without a token (`llm_tokenizer_rwkv_session`):
