@@ -22,8 +22,8 @@ pub(crate) struct History {
 
 impl History {
     pub(crate) fn new(config: &SamplerConfig) -> Self {
-        let neutral =
-            [config.repeat_penalty, config.frequency_penalty, config.presence_penalty] == [1.0, 0.0, 0.0];
+        let penalties = [config.frequency_penalty, config.presence_penalty, config.repeat_penalty - 1.0];
+        let neutral = penalties.iter().all(|&penalty| penalty == 0.0);
         let window = usize::try_from(config.repeat_window).ok();
         let enabled = !neutral && window != Some(0);
         let reserve = if enabled { window.unwrap_or(0).min(RESERVE_MAX) } else { 0 };

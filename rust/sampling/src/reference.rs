@@ -1,5 +1,7 @@
 //! The definition, stage by stage, in double precision and with full sorts: what the sampler is compared with.
 
+#![allow(clippy::float_cmp, reason = "exact ties are told from near ones")]
+
 use proptest::prelude::*;
 
 use crate::{Sampler, SamplerConfig, Stage, TokenId};
