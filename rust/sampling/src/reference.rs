@@ -78,7 +78,9 @@ impl Naive {
     fn min_p(&mut self, p: f64, min_keep: usize) {
         self.sort();
         let probabilities = self.probabilities();
-        probabilities.iter().for_each(|&x| self.near(x / probabilities[0], p));
+        for &x in &probabilities {
+            self.near(x / probabilities[0], p);
+        }
         let n = probabilities.iter().filter(|&&x| x >= p * probabilities[0]).count();
         self.tokens.truncate(n.max(min_keep));
     }
@@ -121,7 +123,9 @@ impl Naive {
             let mu = 2.0 * f64::from(config.mirostat_tau);
             self.sort();
             let probabilities = self.probabilities();
-            probabilities.iter().for_each(|&x| self.near(-x.log2(), mu));
+            for &x in &probabilities {
+                self.near(-x.log2(), mu);
+            }
             let n = probabilities.iter().take_while(|&&x| -x.log2() <= mu).count();
             self.tokens.truncate(n.max(1));
         }
@@ -198,7 +202,9 @@ fn compare(config: &mut SamplerConfig, logits: &[f32], history: &[TokenId]) -> R
     config.logit_bias.iter_mut().for_each(|(token, _)| *token %= n as TokenId);
     let history: Vec<TokenId> = history.iter().map(|token| token % n as TokenId).collect();
     let mut sampler = Sampler::new(config, n).unwrap();
-    history.iter().for_each(|&token| sampler.accept(token));
+    for &token in &history {
+        sampler.accept(token);
+    }
     let mut naive = Naive::new(config, logits);
     if naive.tokens.is_empty() {
         prop_assert!(sampler.distribution(logits).is_err());
@@ -267,7 +273,9 @@ proptest! {
         config.logit_bias.iter_mut().for_each(|(token, _)| *token %= n);
         let history: Vec<TokenId> = history.iter().map(|token| token % n).collect();
         let mut sampler = Sampler::new(&config, logits.len()).unwrap();
-        history.iter().for_each(|&token| sampler.accept(token));
+        for &token in &history {
+        sampler.accept(token);
+    }
         let mut naive = Naive::new(&config, &logits);
         prop_assume!(!naive.tokens.is_empty());
         naive.penalties(&config, &history);

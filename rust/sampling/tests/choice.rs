@@ -33,7 +33,9 @@ fn tokens(config: &SamplerConfig, logits: &[f32], n: usize) -> Vec<TokenId> {
 fn chi_squared(config: &SamplerConfig, logits: &[f32], kept: &[usize]) -> f64 {
     const DRAWS: usize = 100_000;
     let mut seen = vec![0u32; logits.len()];
-    tokens(config, logits, DRAWS).into_iter().for_each(|token| seen[token as usize] += 1);
+    for token in tokens(config, logits, DRAWS) {
+        seen[token as usize] += 1;
+    }
     let weights: Vec<f64> = kept.iter().map(|&token| f64::from(logits[token]).exp()).collect();
     let total: f64 = weights.iter().sum();
     assert_eq!(kept.iter().map(|&token| seen[token] as usize).sum::<usize>(), DRAWS);
