@@ -1,0 +1,85 @@
+//! What can be wrong with a configuration or with a row of logits.
+
+use crate::{Stage, TokenId};
+
+/// A [`SamplerConfig`](crate::SamplerConfig) that cannot be used.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum ConfigError {
+    /// A real-valued field is NaN or outside its range.
+    #[error("`{field}` must be {range}, got `{got}`")]
+    Number {
+        /// The field's name.
+        field: &'static str,
+        /// The range in words, such as `in (0, 1]`.
+        range: &'static str,
+        /// The value as given.
+        got: f32,
+    },
+    /// An integer field is outside its range.
+    #[error("`{field}` must be {range}, got `{got}`")]
+    Integer {
+        /// The field's name.
+        field: &'static str,
+        /// The range in words, such as `0, 1 or 2`.
+        range: &'static str,
+        /// The value as given.
+        got: i64,
+    },
+    /// A stage is listed more than once.
+    #[error("`order` must name each stage at most once, got `{stage}` twice; remove one")]
+    DuplicateStage {
+        /// The stage.
+        stage: Stage,
+    },
+    /// A bias is NaN or positive infinity.
+    #[error("`logit_bias` of token `{token}` must be finite, or `-inf` to ban the token, got `{got}`")]
+    Bias {
+        /// The token.
+        token: TokenId,
+        /// The bias as given.
+        got: f32,
+    },
+    /// A bias names a token that the vocabulary does not have.
+    #[error("`logit_bias` names token `{token}`; the vocabulary has tokens `0` to `{}`", .n_vocab.saturating_sub(1))]
+    BiasToken {
+        /// The token.
+        token: TokenId,
+        /// The number of tokens in the vocabulary.
+        n_vocab: usize,
+    },
+    /// The vocabulary is empty or has more tokens than a [`TokenId`] can number.
+    #[error("`n_vocab` must be in [1, 2147483647], got `{n_vocab}`")]
+    Vocabulary {
+        /// The number of tokens as given.
+        n_vocab: usize,
+    },
+    /// No seed was given and the operating system gave none.
+    #[error("cannot draw a seed from the operating system: {source}; set `seed`")]
+    Seed {
+        /// What the operating system said.
+        source: getrandom::Error,
+    },
+}
+
+/// A row of logits that no token can be taken from.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SampleError {
+    /// The row does not have one logit a token.
+    #[error("expected `{expected}` logits, one a token of the vocabulary, got `{got}`")]
+    WrongLength {
+        /// The vocabulary's size.
+        expected: usize,
+        /// The row's length.
+        got: usize,
+    },
+    /// No token has a finite logit after bias and penalties, so there is nothing to choose.
+    #[error(
+        "none of the `{n_vocab}` logits is finite (`{n_nan}` are NaN); check the model's weights and that bias or masks leave a token"
+    )]
+    NoFiniteLogit {
+        /// The row's length.
+        n_vocab: usize,
+        /// How many logits of the row are NaN.
+        n_nan: usize,
+    },
+}

@@ -1,0 +1,59 @@
+//! Logits to token: logit bias, penalties, truncation, mirostat and a seeded choice, in safe Rust and without any engine.
+//!
+//! A [`SamplerConfig`] says what to do, a [`Sampler`] does it for one sequence of one vocabulary:
+//!
+//! ```
+//! use tabagent_sampling::{Sampler, SamplerConfig};
+//!
+//! let config = SamplerConfig { seed: Some(7), ..SamplerConfig::default() };
+//! let mut sampler = Sampler::new(&config, 4)?;
+//! let token = sampler.sample(&[0.1, 2.5, -1.0, 0.3])?;
+//! sampler.accept(token);
+//! assert!((0..4).contains(&token));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What a step does
+//!
+//! 1. The logit bias is added.
+//! 2. The stages run in [`SamplerConfig::order`]; each sees the probabilities renormalised over what the stages before it kept.
+//! 3. One token is chosen: walking the kept tokens in the order of their ids, the first one whose cumulative weight exceeds
+//!    `u` times the total, for one uniform `u` in `[0, 1)` with 53 random bits.
+//!
+//! A temperature of 0 makes the step greedy: the token with the highest logit after bias and penalties, the lowest id on ties, and
+//! no random number is drawn. With mirostat on, only bias, penalties and temperature run before it and it makes the choice.
+//!
+//! # Logits that are not finite
+//!
+//! NaN counts as negative infinity. A token at negative infinity is no candidate: it is never returned and no stage counts it. If a
+//! token has positive infinity after the bias, the lowest such id is returned and nothing is drawn. If no token has a finite logit,
+//! the step is an error: an arbitrary token is never returned.
+//!
+//! # Reproducibility
+//!
+//! The same configuration, seed, accepted tokens and logits give the same tokens on every platform. It rests on IEEE 754 addition,
+//! multiplication, division and comparison, which Rust neither reorders nor fuses; on this crate's own `exp` (a polynomial in `f32`, see
+//! `exp.rs`) and the `libm` crate's logarithm and power in place of the platform's; and on xoshiro256++ seeded through `SplitMix64`.
+//! No sum depends on the width of the machine's vectors. Top-p and typical add up weights in the order in which the standard
+//! library's selection leaves them, so another Rust release could move a cut that lies within 1e-15 of its target.
+
+mod candidates;
+mod config;
+mod error;
+mod exp;
+mod history;
+mod mirostat;
+mod row;
+mod sampler;
+mod stage;
+
+#[cfg(test)]
+mod reference;
+
+pub use config::SamplerConfig;
+pub use error::{ConfigError, SampleError};
+pub use sampler::Sampler;
+pub use stage::{ParseStageError, Stage};
+
+/// A token's id, as in llama.cpp (`llama_token` in `include/llama.h`).
+pub type TokenId = i32;
