@@ -1,0 +1,208 @@
+"""The compiled core. Not public: import from `tabagent` instead.
+
+Every method that can take over ~50 µs runs without the GIL. Waits wake every 50 ms for signals, so Ctrl-C works.
+Errors are the classes of `tabagent.errors`; wrong arguments are plain `TypeError` and `ValueError`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
+from typing import Any, Literal, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+__version__: str
+
+def check_sampling(config: Mapping[str, Any]) -> None:
+    """Checks the fields of a `SamplerConfig` (its `to_dict()`); raises `ValueError` that names the field and its range."""
+
+def drain_log() -> list[tuple[int, str]]:
+    """Lines of llama.cpp's log since the last call: `logging` level and text, oldest first."""
+
+def set_log_level(level: int) -> None:
+    """Keeps only llama.cpp's lines at or above this `logging` level from now on."""
+
+def hardware_json() -> str:
+    """Facts about the machine, as JSON."""
+
+def variants_json(
+    explicit: str | None, environment: str | None, companions: Sequence[tuple[str, str]], bundled: str | None
+) -> str:
+    """Every known variant, best first, with its verdict and reason, as JSON."""
+
+def select_variant_json(
+    request: str, explicit: str | None, environment: str | None, companions: Sequence[tuple[str, str]], bundled: str | None
+) -> str:
+    """The variant that `request` (`auto`, a module name, or a path) stands for, as JSON; raises `VariantError`."""
+
+def open_library(path: str, module: str | None) -> str:
+    """Loads llama.cpp from a directory with a CPU module (None: ggml's pick) and describes it, as JSON.
+
+    Keys: directory, build, ggml_version, cpu_module, cpu_module_file, devices (name, description, kind, memory_free, memory_total).
+    """
+
+def loaded_library() -> str | None:
+    """What `open_library` said, for the library of this process; None when none is loaded."""
+
+def gguf_info_json(path: str, array_items: int) -> str:
+    """Metadata and tensors of a GGUF file, as JSON; arrays cut to `array_items`. Checks the file; raises `GgufError`.
+
+    Keys: file, size, version, alignment, architecture, split (null or [number, count]), metadata (list of {key, type, value, length}),
+    tensors (list of {name, type, shape (GGUF order), offset, bytes}), problem (null, or why llama.cpp could not load it).
+    """
+
+@final
+class TokenLogprob:
+    """A token with its natural-log probability before sampling."""
+
+    @property
+    def token(self) -> int: ...
+    @property
+    def logprob(self) -> float: ...
+    @property
+    def top(self) -> list[tuple[int, float]]:
+        """The most probable tokens at this place with their log-probabilities, best first."""
+
+@final
+class TokenEvent:
+    """A piece of a stream: text of whole characters, and the tokens that it came from."""
+
+    @property
+    def text(self) -> str: ...
+    @property
+    def token_ids(self) -> list[int]: ...
+    @property
+    def logprobs(self) -> list[TokenLogprob]: ...
+
+@final
+class Stream:
+    """The consumer's end of one request. Dropping it cancels the request."""
+
+    def next_event(self) -> TokenEvent | None:
+        """Waits for the next event; None at the end. Raises what ended the stream if that was an error."""
+    def poll_event(self) -> TokenEvent | None:
+        """The next event if there is one now. None: nothing yet, or the end (`finished` tells). Raises as `next_event`."""
+    @property
+    def finished(self) -> bool:
+        """Whether all events were taken and the stream has ended."""
+    def wake_fd(self) -> int:
+        """A file descriptor that is readable whenever `poll_event` has something new. Owned by the stream."""
+    def clear_wake(self) -> None:
+        """Makes the descriptor unreadable until the next event; call before polling."""
+    def cancel(self) -> None: ...
+    def summary(self) -> dict[str, Any] | None:
+        """None while it runs, else finish_reason (str: stop, length, cancelled, error), stop_match (None, or a dict with kind
+        `string`, `token` or `eog` and value), prompt_tokens, cached_tokens, completion_tokens, and seconds: queued_s, prompt_s, decode_s,
+        first_token_s (None without a token)."""
+
+@final
+class Model:
+    """A loaded model with its decode thread."""
+
+    @staticmethod
+    def load(
+        path: str,
+        *,
+        library: str,
+        module: str | None,
+        gpu_layers: int | None,
+        context_size: int | None,
+        max_sequences: int,
+        threads: int | None,
+        batch_size: int | None,
+        kv_type: str,
+        use_mmap: bool,
+        mlock: bool,
+        vocab_only: bool,
+        check_tensors: bool,
+        metadata_overrides: Mapping[str, int | float | bool | str],
+        progress: Callable[[float], object] | None,
+    ) -> Model:
+        """Loads on a thread of its own. `progress` gets the part loaded, 0 to 1, on the calling thread; returning False, or raising,
+        stops the load (`ModelLoadCancelledError`, or the exception itself)."""
+    def close(self) -> None: ...
+    @property
+    def closed(self) -> bool: ...
+    def facts(self) -> dict[str, Any]:
+        """description, architecture, name, quantization, parameters, size, context_train_size, embedding_dim, layers, heads, kv_heads,
+        sliding_window, has_encoder, has_decoder, recurrent, hybrid, layers_on_gpu, vocab_size, vocab_kind, context_size, max_sequences,
+        batch_size, threads (the last four are 0 with vocab_only), adds_bos, adds_eos."""
+    def metadata(self) -> dict[str, str]: ...
+    def chat_template(self, name: str | None) -> str | None: ...
+    def special_tokens(self) -> dict[str, int | None]:
+        """Keys bos, eos, eot, nl, pad, sep, mask, fim_pre, fim_suf, fim_mid, fim_pad, fim_rep, fim_sep."""
+    def is_eog(self, token: int) -> bool: ...
+    def is_control(self, token: int) -> bool: ...
+    def token_text(self, token: int) -> str: ...
+    def token_score(self, token: int) -> float: ...
+    def token_attributes(self, token: int) -> list[str]: ...
+    def token_to_bytes(self, token: int, special: bool) -> bytes: ...
+    def tokenize(self, text: str, add_special: bool, parse_special: bool) -> list[int]: ...
+    def tokenize_batch(self, texts: Sequence[str], add_special: bool, parse_special: bool) -> list[list[int]]: ...
+    def detokenize(self, tokens: Sequence[int], remove_special: bool, unparse_special: bool) -> str: ...
+    def detokenize_batch(
+        self, lists: Sequence[Sequence[int]], remove_special: bool, unparse_special: bool
+    ) -> list[str]: ...
+    def generate(
+        self,
+        prompt: str | Sequence[int],
+        *,
+        add_special: bool,
+        parse_special: bool,
+        max_tokens: int | None,
+        sampling: Mapping[str, Any],
+        stop: Sequence[str],
+        stop_tokens: Sequence[int],
+        ignore_eos: bool,
+        logprobs: int | None,
+        cache_prompt: bool,
+    ) -> Stream: ...
+    def stats(self) -> dict[str, int]:
+        """active, queued, parked, cells_used."""
+    def create_context(
+        self,
+        *,
+        context_size: int | None,
+        batch_size: int | None,
+        micro_batch_size: int | None,
+        max_sequences: int,
+        threads: int | None,
+        prompt_threads: int | None,
+        kv_type: str,
+        flash_attention: Literal["auto", "on", "off"],
+        full_sliding_window: bool,
+    ) -> Context: ...
+
+@final
+class Context:
+    """A context of one's own, beside the decode thread's. Calls from several threads are served one after another."""
+
+    def decode(
+        self, tokens: Sequence[int], positions: Sequence[int] | None, sequences: Sequence[int], logits: Sequence[bool] | None
+    ) -> None:
+        """Positions None: after what the first sequence holds. `sequences` holds each token. Logits None: for the last token."""
+    def logits(self, index: int, copy: bool) -> NDArray[np.float32]:
+        """Shape (vocab_size,). Negative indexes count from the end. Without `copy` a read-only view that pins the context: `decode` and
+        whatever else would overwrite it raises `BufferError` until the view is dropped."""
+    @property
+    def context_size(self) -> int: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def max_sequences(self) -> int: ...
+    @property
+    def threads(self) -> int: ...
+    def next_position(self, sequence: int) -> int: ...
+    def remove(self, sequence: int, start: int, end: int | None) -> None: ...
+    def copy(self, source: int, target: int) -> None: ...
+    def clear(self) -> None: ...
+    def save_state(self) -> bytes: ...
+    def load_state(self, state: bytes) -> None: ...
+    def save_state_file(self, path: str | PathLike[str]) -> None: ...
+    def load_state_file(self, path: str | PathLike[str]) -> None: ...
+    def clone(self) -> Context: ...
+    def cancel(self) -> None:
+        """Stops a decode that runs in another thread."""
+    def close(self) -> None: ...
+    @property
+    def closed(self) -> bool: ...

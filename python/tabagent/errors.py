@@ -1,0 +1,97 @@
+"""Everything that tabagent raises, all derived from `TabagentError`.
+
+Wrong arguments are plain `TypeError` and `ValueError`, raised before anything is done.
+"""
+
+__all__ = [
+    "ClosedError",
+    "ContextFullError",
+    "DecodeError",
+    "ForkedError",
+    "GgufError",
+    "IncompatibleLibraryError",
+    "InvalidModelError",
+    "LibraryAlreadyLoadedError",
+    "LibraryLoadError",
+    "ModelLoadCancelledError",
+    "ModelLoadError",
+    "ModelNotFoundError",
+    "OutOfMemoryError",
+    "SamplingError",
+    "StateError",
+    "TabagentError",
+    "UnsupportedModelError",
+    "VariantError",
+]
+
+
+class TabagentError(Exception):
+    """The base of all errors of tabagent."""
+
+
+class LibraryLoadError(TabagentError, OSError):
+    """llama.cpp's shared library could not be loaded; the text says why and what to do."""
+
+
+class IncompatibleLibraryError(LibraryLoadError):
+    """The library is a build of llama.cpp whose ABI is not known; says what was expected and what was found."""
+
+
+class LibraryAlreadyLoadedError(TabagentError, RuntimeError):
+    """This process already uses another llama.cpp library or CPU module."""
+
+
+class VariantError(TabagentError, ValueError):
+    """The variant that was asked for does not exist, or does not run on this machine."""
+
+
+class GgufError(TabagentError, ValueError):
+    """A file is no intact GGUF file; says where and which rule it breaks."""
+
+
+class ModelLoadError(TabagentError, OSError):
+    """A model could not be loaded."""
+
+
+class ModelNotFoundError(ModelLoadError, FileNotFoundError):
+    """There is no such model file."""
+
+
+class InvalidModelError(ModelLoadError, GgufError):
+    """The model file is damaged, or one that llama.cpp cannot run."""
+
+
+class ModelLoadCancelledError(ModelLoadError):
+    """The progress callback stopped the load."""
+
+
+class UnsupportedModelError(TabagentError, ValueError):
+    """The model cannot do what was asked of it, such as generating with an embedding model."""
+
+
+class ContextFullError(TabagentError, ValueError):
+    """More tokens than the context holds."""
+
+
+class DecodeError(TabagentError, RuntimeError):
+    """llama.cpp failed to decode."""
+
+
+class SamplingError(TabagentError, RuntimeError):
+    """No token could be chosen, for example because no logit is finite."""
+
+
+class StateError(TabagentError, ValueError):
+    """A saved context state is damaged, or belongs to another model, build or setting."""
+
+
+class OutOfMemoryError(TabagentError, MemoryError):
+    """What was asked for does not fit in memory."""
+
+
+class ClosedError(TabagentError, RuntimeError):
+    """The model or context was closed."""
+
+
+class ForkedError(TabagentError, RuntimeError):
+    """The model was loaded before a fork; load it again in the child process, or use the spawn start method."""
