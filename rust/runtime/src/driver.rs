@@ -115,7 +115,7 @@ impl Driver {
             }
             Step::Park { job, seq } => self.park(job, seq),
             Step::Place { job, seq } => self.scheduler.placed(job, seq, 0),
-            Step::Reuse { job, seq, keep } => self.reuse(job, seq, keep),
+            Step::Reuse { job, seq, keep, whole } => self.reuse(job, seq, keep, whole),
             Step::Restore { job, seq } => self.restore(job, seq),
             Step::Stuck { job } => {
                 let n_tokens = self.scheduler.tokens(job).len();
@@ -147,8 +147,8 @@ impl Driver {
         }
     }
 
-    fn reuse(&mut self, job: JobId, seq: u32, keep: usize) {
-        let kept = if self.decoder.truncate(seq, keep) {
+    fn reuse(&mut self, job: JobId, seq: u32, keep: usize, whole: bool) {
+        let kept = if whole || self.decoder.truncate(seq, keep) {
             keep
         } else {
             self.decoder.clear(seq);
@@ -181,7 +181,7 @@ impl Driver {
             Ok(()) if want_logits => Some(run.generation.advance(&*self.decoder, run.submitted)),
             Ok(()) if batch.last => Some(Progress::Ended(End::new(FinishReason::Length))),
             Ok(()) => None,
-            Err(error) => return self.failed(batch.job, error),
+            Err(error) => return self.failed(batch.job, &error),
         };
         run.generation.count_time(in_prompt, started);
         self.scheduler.decoded(batch.job, batch.len);
@@ -199,14 +199,13 @@ impl Driver {
         if let Some(event) = run.generation.take_event()
             && !run.out.push(event)
         {
+            // The consumer may have drained the channel since the push; its poke then has this looked at again.
             self.scheduler.set_paused(job, true);
-            // The consumer may have drained the channel between the push and here; its poke then has this looked at again.
         }
     }
 
-    fn failed(&mut self, job: JobId, error: DecoderError) {
-        let aborted = error == DecoderError::Aborted;
-        if aborted && self.inbox.closing.is_raised() {
+    fn failed(&mut self, job: JobId, error: &DecoderError) {
+        if *error == DecoderError::Aborted && self.inbox.closing.is_raised() {
             return;
         }
         let cancelled = self.runs.get(&job).is_some_and(|run| run.out.is_cancelled());

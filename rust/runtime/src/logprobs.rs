@@ -28,8 +28,11 @@ fn largest(logits: &[f32], n: usize) -> Vec<(TokenId, f32)> {
     let n = n.min(logits.len());
     let mut top: Vec<(TokenId, f32)> = Vec::with_capacity(n + 1);
     for (id, &logit) in logits.iter().enumerate() {
-        let worst = if top.len() < n { f32::NEG_INFINITY } else { top.last().map_or(f32::INFINITY, |e| e.1) };
-        if logit > worst || (top.len() < n && logit == worst) {
+        let belongs = match top.last() {
+            Some(worst) if top.len() == n => logit > worst.1,
+            _ => n > 0 && !logit.is_nan(),
+        };
+        if belongs {
             let at = top.partition_point(|entry| entry.1 >= logit);
             top.insert(at, (id as TokenId, logit));
             top.truncate(n);
@@ -57,7 +60,7 @@ mod tests {
         let logits = [0.0, f32::NAN, 2.0, 2.0, 2.0];
         let found = token_logprob(&logits, 1, 2);
         assert_eq!(found.top.iter().map(|e| e.0).collect::<Vec<_>>(), [2, 3]);
-        assert_eq!(found.logprob, f32::NEG_INFINITY);
+        assert!(found.logprob.is_infinite() && found.logprob < 0.0);
         assert!(token_logprob(&logits, 9, 0).top.is_empty());
     }
 }

@@ -14,6 +14,7 @@ pub(crate) type JobId = u64;
 
 /// Sizes that no step may exceed.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_field_names, reason = "llama.cpp's own names")]
 pub(crate) struct Limits {
     pub(crate) n_ctx: usize,
     pub(crate) n_batch: usize,
@@ -32,7 +33,8 @@ pub(crate) enum Step {
     /// Give `job` the empty `seq`; then [`Scheduler::placed`].
     Place { job: JobId, seq: u32 },
     /// Give `job` the cached prefix in `seq`, less all from position `keep` on; then [`Scheduler::placed`].
-    Reuse { job: JobId, seq: u32, keep: usize },
+    /// `whole`: there is nothing from there on.
+    Reuse { job: JobId, seq: u32, keep: usize, whole: bool },
     /// Put the state of `job` into the empty `seq`; then [`Scheduler::restored`] or [`Scheduler::lost`].
     Restore { job: JobId, seq: u32 },
     /// Decode the next `len` tokens of `job` from position `pos` on; then [`Scheduler::decoded`]. `last`: it then has no more.
@@ -122,7 +124,7 @@ impl Scheduler {
             }
             JobPlace::Slot(_) => self.make_room(job.id),
             JobPlace::Queued => match (self.cached_prefix(job), self.free_seq()) {
-                (Some((seq, keep)), _) => Step::Reuse { job: job.id, seq, keep },
+                (Some((seq, keep, whole)), _) => Step::Reuse { job: job.id, seq, keep, whole },
                 (None, Some(seq)) => Step::Place { job: job.id, seq },
                 (None, None) => self.make_room(job.id),
             },
@@ -240,8 +242,9 @@ impl Scheduler {
         }
     }
 
-    /// The cached prefix that saves `job` the most tokens, and how many. The last token is always decoded, for its logits.
-    fn cached_prefix(&self, job: &Job) -> Option<(u32, usize)> {
+    /// The cached prefix that saves `job` the most tokens, and how many, and whether that is all of it. The last token
+    /// is always decoded, for its logits.
+    fn cached_prefix(&self, job: &Job) -> Option<(u32, usize, bool)> {
         if !job.cache_prompt {
             return None;
         }
@@ -253,7 +256,7 @@ impl Scheduler {
             }
             _ => None,
         });
-        common.max().filter(|best| best.0 > 0).map(|(keep, _, seq)| (seq, keep))
+        common.max().filter(|best| best.0 > 0).map(|(keep, len, seq)| (seq, keep, len.0 == keep))
     }
 
     fn free_seq(&self) -> Option<u32> {

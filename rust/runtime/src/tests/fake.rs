@@ -58,7 +58,6 @@ pub(crate) fn prompt(seed: usize, n: usize) -> Vec<TokenId> {
 
 /// One decode call, as a hook sees it.
 pub(crate) struct Call<'a> {
-    pub(crate) seq: u32,
     pub(crate) tokens: &'a [TokenId],
     pub(crate) abort: &'a AbortFlag,
 }
@@ -71,6 +70,8 @@ pub(crate) struct FakeDecoder {
     sequences: Vec<Vec<TokenId>>,
     logits: Vec<f32>,
     hook: Hook,
+    /// Tokens that really fit, which may be fewer than `n_ctx` promises.
+    pub(crate) n_cells: usize,
     pub(crate) can_truncate: bool,
     pub(crate) can_save: bool,
     pub(crate) dropped: Arc<AtomicBool>,
@@ -84,6 +85,7 @@ impl FakeDecoder {
             sequences: vec![Vec::new(); n_seq_max],
             logits: vec![0.0; PIECES.len()],
             hook: Box::new(|_| Ok(())),
+            n_cells: n_ctx,
             can_truncate: true,
             can_save: true,
             dropped: Arc::default(),
@@ -139,10 +141,13 @@ impl Decoder for FakeDecoder {
         want_logits: bool,
         abort: &AbortFlag,
     ) -> Result<(), DecoderError> {
-        (self.hook)(&Call { seq, tokens, abort })?;
+        (self.hook)(&Call { tokens, abort })?;
         let used: usize = self.sequences.iter().map(Vec::len).sum();
         check(!tokens.is_empty() && tokens.len() <= self.n_batch, "batch size")?;
         check(used + tokens.len() <= self.n_ctx, "cells")?;
+        if used + tokens.len() > self.n_cells {
+            return Err(DecoderError::NoSpace);
+        }
         let sequence = &mut self.sequences[seq as usize];
         check(sequence.len() == pos, "position")?;
         sequence.extend_from_slice(tokens);

@@ -89,8 +89,8 @@ fn cached_prefixes_make_way_for_requests() {
 }
 
 #[test]
-fn cached_prefix_survives_a_cancelled_request() {
-    let engine = FakeDecoder::new(1000, 8, 1).spawn();
+fn cancelled_request_leaves_what_it_decoded() {
+    let engine = FakeDecoder::new(1000, 8, 2).spawn();
     let first = prompt(46, 20);
     let stream = engine.submit(cached(&first, 900)).unwrap();
     // Waits for its turn, which comes when the first is paused.
@@ -99,4 +99,5 @@ fn cached_prefix_survives_a_cancelled_request() {
     drain(&stream);
     let outcome = run(&engine, cached(&first, 30));
     outcome.assert_continues(&first, 30);
+    assert_eq!(outcome.finish.usage.cached_tokens, 19);
 }

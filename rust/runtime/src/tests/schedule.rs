@@ -119,10 +119,10 @@ impl Simulation {
             }
             Step::Park { job, seq } => {
                 assert_ne!(Some(job), oldest, "the one to run is not parked");
-                assert_eq!(self.owners[seq as usize].take(), Some(job));
                 let cached =
                     (0..self.owners.len()).any(|i| self.owners[i].is_none() && !self.memory[i].is_empty());
-                assert!(!cached || self.memory[seq as usize].is_empty(), "cached prefixes go first");
+                assert!(!cached, "cached prefixes go first");
+                assert_eq!(self.owners[seq as usize].take(), Some(job));
                 let state = std::mem::take(&mut self.memory[seq as usize]);
                 self.job(job).parked = Some(state);
                 self.scheduler.parked(job);
@@ -132,7 +132,8 @@ impl Simulation {
                 self.owners[seq as usize] = Some(job);
                 self.scheduler.placed(job, seq, 0);
             }
-            Step::Reuse { job, seq, keep } => {
+            Step::Reuse { job, seq, keep, whole } => {
+                assert_eq!(whole, self.memory[seq as usize].len() == keep);
                 assert_eq!(self.owners[seq as usize].replace(job), None);
                 self.memory[seq as usize].truncate(keep);
                 self.scheduler.placed(job, seq, keep);
@@ -238,7 +239,7 @@ fn longest_cached_prefix_is_reused() {
         assert_eq!(scheduler.remove(id, true), None);
     }
     scheduler.submit(3, vec![1, 2, 4, 9, 9], true);
-    assert_eq!(scheduler.plan(), Step::Reuse { job: 3, seq: 2, keep: 3 });
+    assert_eq!(scheduler.plan(), Step::Reuse { job: 3, seq: 2, keep: 3, whole: false });
     scheduler.submit(4, vec![8, 8], true);
     scheduler.set_paused(3, true);
     assert_eq!(scheduler.plan(), Step::Place { job: 4, seq: 0 });
