@@ -37,8 +37,8 @@ impl Microarchitecture {
 
     /// The design of a processor by maker, family and model number, or `None` for one that no variant is named after.
     ///
-    /// Numbers: `arch/x86/include/asm/intel-family.h` and `arch/x86/kernel/cpu/amd.c` of Linux. Processors with the same core
-    /// count as the same design (Kaby Lake and Comet Lake as Skylake, Raptor Lake as Alder Lake).
+    /// Numbers: `arch/x86/include/asm/intel-family.h` and `arch/x86/kernel/cpu/amd.c` of Linux. Successors with the same core
+    /// count as that design (Kaby Lake, Comet Lake and the Xeons up to Cooper Lake as Skylake; Raptor Lake as Alder Lake).
     pub fn of(cpu: &CpuFacts) -> Option<Self> {
         match (cpu.vendor.as_str(), cpu.family?, cpu.model_number?) {
             ("AuthenticAMD", 0x17, 0x00..=0x2f) => Some(Self::Zen1),

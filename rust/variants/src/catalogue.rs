@@ -5,11 +5,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use thiserror::Error;
 
 use crate::bitnet::{BITNET_VARIANTS, BitnetVariant};
 use crate::library_dir::{LibraryDir, LibrarySource, ModuleFile};
 use crate::platform::System;
+use crate::text::serialize_path;
 
 /// Why a place that should hold a library does not.
 ///
@@ -18,7 +20,8 @@ use crate::platform::System;
 /// let found = discover(Some("/nonexistent".as_ref()), None, &[], None);
 /// assert!(matches!(found.as_slice(), [Err(CatalogueError::Unreadable { .. })]));
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum CatalogueError {
     /// An empty path was given.
     #[error("the path from {source_name} is empty; give a directory that holds `{}`", System::host().library_file())]
@@ -32,6 +35,7 @@ pub enum CatalogueError {
         /// How the path was given.
         source_name: LibrarySource,
         /// The path.
+        #[serde(serialize_with = "serialize_path")]
         path: PathBuf,
         /// The system's message.
         message: String,
@@ -42,6 +46,7 @@ pub enum CatalogueError {
         /// How the path was given.
         source_name: LibrarySource,
         /// The path.
+        #[serde(serialize_with = "serialize_path")]
         path: PathBuf,
     },
     /// The directory holds no llama.cpp library.
@@ -50,6 +55,7 @@ pub enum CatalogueError {
         /// How the path was given.
         source_name: LibrarySource,
         /// The directory.
+        #[serde(serialize_with = "serialize_path")]
         path: PathBuf,
     },
 }

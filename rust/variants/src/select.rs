@@ -10,7 +10,7 @@ use crate::catalogue::{absolute, is_library};
 use crate::feature::CpuFeature;
 use crate::library_dir::LibrarySource;
 use crate::request::VariantRequest;
-use crate::text::distance;
+use crate::text::{distance, serialize_path};
 use crate::verdict::Verdict;
 
 /// What was asked for, what was chosen, and what the caller should be told about it.
@@ -39,7 +39,8 @@ pub struct Choice {
 /// use tabagent_variants::{SelectError, VariantRequest};
 /// assert_eq!("".parse::<VariantRequest>(), Err(SelectError::EmptyRequest));
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SelectError {
     /// The request is an empty text.
     #[error("the variant is empty; ask for `auto`, a name such as `haswell`, or a path")]
@@ -71,6 +72,7 @@ pub enum SelectError {
     #[error("no llama.cpp library was found at `{}`; known here: {}", path.display(), backticked(known))]
     UnknownPath {
         /// The path asked for.
+        #[serde(serialize_with = "serialize_path")]
         path: PathBuf,
         /// The directories there are.
         known: Vec<String>,

@@ -1,5 +1,7 @@
 //! Library directories found in fixture trees, and the choice among them.
 
+#![allow(clippy::unwrap_used, reason = "a test helper that fails is a failed test")]
+
 mod common;
 
 use std::fs;
@@ -120,9 +122,9 @@ fn bitnet_tree_is_listed_by_variant() {
     let mut hardware = haswell();
     hardware.system = System::host();
     let verdicts = rank(&hardware, &dirs);
-    let named: Vec<(&str, bool)> = verdicts.iter().map(|v| (v.name.as_str(), v.usable)).collect();
+    let judged: Vec<(&str, bool)> = verdicts.iter().map(|v| (v.name.as_str(), v.usable)).collect();
     assert_eq!(
-        named[..3],
+        judged[..3],
         [("standard", true), ("standard-opencl", true), ("bitnet-amd-zen2", true)],
         "llama.cpp builds come before those for BitNet files"
     );

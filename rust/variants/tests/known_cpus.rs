@@ -1,5 +1,7 @@
 //! The module that ggml picks on well-known processors.
 
+#![allow(clippy::unwrap_used, reason = "a test helper that fails is a failed test")]
+
 mod common;
 
 use common::{bundled, machine};

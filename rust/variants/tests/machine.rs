@@ -1,5 +1,7 @@
 //! Facts read from fixture trees.
 
+#![allow(clippy::unwrap_used, reason = "a test helper that fails is a failed test")]
+
 use std::fs;
 use std::path::Path;
 

@@ -17,14 +17,12 @@ fn features() -> impl Strategy<Value = Vec<CpuFeature>> {
 }
 
 fn hardware() -> impl Strategy<Value = Hardware> {
-    let architectures = [Architecture::X86_64, Architecture::Aarch64, Architecture::Other];
-    (proptest::sample::select(&architectures[..]), features(), features()).prop_map(
-        |(architecture, on, off)| {
-            let mut hardware = machine(architecture, on);
-            hardware.cpu.reported.extend(off);
-            hardware
-        },
-    )
+    let architectures = vec![Architecture::X86_64, Architecture::Aarch64, Architecture::Other];
+    (proptest::sample::select(architectures), features(), features()).prop_map(|(architecture, on, off)| {
+        let mut hardware = machine(architecture, on);
+        hardware.cpu.reported.extend(off);
+        hardware
+    })
 }
 
 fn dirs() -> impl Strategy<Value = Vec<LibraryDir>> {
@@ -113,7 +111,8 @@ proptest! {
         hardware.cpu.reported = hardware.cpu.features.clone();
         let dir = bundled(Architecture::X86_64);
         let pick = ggml_pick(&hardware.cpu, &dir.modules).map(|file| file.name.clone());
-        prop_assert_eq!(pick.as_deref(), Some(rank(&hardware, &[dir])[0].name.as_str()));
+        let verdicts = rank(&hardware, &[dir]);
+        prop_assert_eq!(pick.as_deref(), Some(verdicts[0].name.as_str()));
     }
 
     #[test]
