@@ -10,6 +10,9 @@ pub type TokenId = i32;
 /// The decode thread owns it and calls it from that thread only. A panic in any method ends the engine and all its streams with an
 /// error, never the process.
 pub trait Decoder: Send + 'static {
+    /// The saved state of one sequence.
+    type Saved: Send;
+
     /// Cells in the memory, shared by all sequences; also the most tokens of one sequence.
     fn n_ctx(&self) -> usize;
 
@@ -57,17 +60,17 @@ pub trait Decoder: Send + 'static {
     /// # Errors
     ///
     /// [`DecoderError`] when the state cannot be copied; the sequence's tokens are then decoded anew when it is needed again.
-    fn save(&mut self, seq: u32) -> Result<Vec<u8>, DecoderError>;
+    fn save(&mut self, seq: u32) -> Result<Self::Saved, DecoderError>;
 
     /// Puts a saved state into `seq`, which is empty and need not be the one that it was saved from.
     ///
     /// # Errors
     ///
     /// [`DecoderError`] when the state cannot be put back; the sequence is then cleared and its tokens are decoded anew.
-    fn restore(&mut self, seq: u32, state: &[u8]) -> Result<(), DecoderError>;
+    fn restore(&mut self, seq: u32, state: &Self::Saved) -> Result<(), DecoderError>;
 
-    /// The bytes of text that `token` stands for; empty for control tokens. Need not be whole characters.
-    fn token_bytes(&self, token: TokenId) -> &[u8];
+    /// Appends the bytes of text that `token` stands for; none for control tokens. Need not be whole characters.
+    fn push_token_bytes(&self, token: TokenId, out: &mut Vec<u8>);
 
     /// Whether `token` ends a generation.
     fn is_eog(&self, token: TokenId) -> bool;

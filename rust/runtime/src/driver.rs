@@ -11,20 +11,20 @@ use crate::scheduler::{JobId, Limits, Scheduler, Step};
 use crate::{Decoder, DecoderError, EngineError, FinishReason, TokenId};
 
 /// Owns the decoder and all requests.
-pub(crate) struct Driver {
-    decoder: Box<dyn Decoder>,
+pub(crate) struct Driver<D: Decoder> {
+    decoder: D,
     inbox: Arc<Inbox>,
     scheduler: Scheduler,
-    runs: HashMap<JobId, Run>,
+    runs: HashMap<JobId, Run<D::Saved>>,
     n_submitted: JobId,
 }
 
 /// A request that was taken in.
-struct Run {
+struct Run<S> {
     generation: Generation,
     out: Producer,
     /// The saved state while the request is parked.
-    parked: Option<Vec<u8>>,
+    parked: Option<S>,
     submitted: Instant,
     started: bool,
 }
@@ -38,8 +38,8 @@ struct MicroBatch {
     last: bool,
 }
 
-impl Driver {
-    pub(crate) fn new(decoder: Box<dyn Decoder>, limits: Limits, inbox: Arc<Inbox>) -> Self {
+impl<D: Decoder> Driver<D> {
+    pub(crate) fn new(decoder: D, limits: Limits, inbox: Arc<Inbox>) -> Self {
         Self { decoder, inbox, scheduler: Scheduler::new(limits), runs: HashMap::new(), n_submitted: 0 }
     }
 
@@ -178,7 +178,7 @@ impl Driver {
         let tokens = &self.scheduler.tokens(batch.job)[batch.pos..batch.pos + batch.len];
         let result = self.decoder.decode(batch.seq, batch.pos, tokens, want_logits, run.out.abort());
         let progress = match result {
-            Ok(()) if want_logits => Some(run.generation.advance(&*self.decoder, run.submitted)),
+            Ok(()) if want_logits => Some(run.generation.advance(&self.decoder, run.submitted)),
             Ok(()) if batch.last => Some(Progress::Ended(End::new(FinishReason::Length))),
             Ok(()) => None,
             Err(error) => return self.failed(batch.job, &error),

@@ -23,6 +23,7 @@ use crate::{Decoder, EngineError, Request, SubmitError, TokenStream};
 /// struct Counter(Vec<f32>);
 ///
 /// impl Decoder for Counter {
+///     type Saved = ();
 ///     fn n_ctx(&self) -> usize { 16 }
 ///     fn n_batch(&self) -> usize { 8 }
 ///     fn n_seq_max(&self) -> usize { 1 }
@@ -35,9 +36,9 @@ use crate::{Decoder, EngineError, Request, SubmitError, TokenStream};
 ///     fn logits(&self) -> &[f32] { &self.0 }
 ///     fn truncate(&mut self, _seq: u32, _from_pos: usize) -> bool { true }
 ///     fn clear(&mut self, _seq: u32) {}
-///     fn save(&mut self, _seq: u32) -> Result<Vec<u8>, DecoderError> { Ok(Vec::new()) }
-///     fn restore(&mut self, _seq: u32, _state: &[u8]) -> Result<(), DecoderError> { Ok(()) }
-///     fn token_bytes(&self, token: TokenId) -> &[u8] { &b"abcd"[token as usize..][..1] }
+///     fn save(&mut self, _seq: u32) -> Result<(), DecoderError> { Ok(()) }
+///     fn restore(&mut self, _seq: u32, _state: &()) -> Result<(), DecoderError> { Ok(()) }
+///     fn push_token_bytes(&self, token: TokenId, out: &mut Vec<u8>) { out.push(b"abcd"[token as usize]) }
 ///     fn is_eog(&self, token: TokenId) -> bool { token == 3 }
 /// }
 ///
@@ -107,7 +108,7 @@ impl Engine {
         // Linux refuses names with a NUL; anything else it cuts to 15 bytes.
         let thread = thread::Builder::new()
             .name(name.replace('\0', ""))
-            .spawn(move || serve(Box::new(decoder), limits, for_thread))
+            .spawn(move || serve(decoder, limits, for_thread))
             .map_err(|error| EngineError::Spawn { message: error.to_string() })?;
         let thread_id = thread.thread().id();
         let thread = Mutex::new(Some(thread));
@@ -195,7 +196,7 @@ impl std::fmt::Debug for Inner {
 }
 
 /// The whole life of the decode thread.
-fn serve(decoder: Box<dyn Decoder>, limits: Limits, inbox: Arc<Inbox>) {
+fn serve<D: Decoder>(decoder: D, limits: Limits, inbox: Arc<Inbox>) {
     let mut driver = Driver::new(decoder, limits, inbox);
     let outcome = catch_unwind(AssertUnwindSafe(|| driver.run()));
     let error = match outcome {

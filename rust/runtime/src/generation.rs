@@ -49,6 +49,8 @@ pub(crate) struct Generation {
     stops: StopMatcher,
     /// Text between the two, kept for its memory.
     chars: String,
+    /// Bytes of one token, kept for its memory.
+    piece: Vec<u8>,
     /// What was not pushed yet.
     pending: TokenEvent,
     pub(crate) usage: Usage,
@@ -74,6 +76,7 @@ impl Generation {
             n_vocab,
             bytes: Utf8Decoder::new(),
             chars: String::new(),
+            piece: Vec::new(),
             pending: TokenEvent::default(),
             usage: Usage { prompt_tokens: request.prompt.len(), ..Usage::default() },
             timings: Timings::default(),
@@ -99,7 +102,7 @@ impl Generation {
     }
 
     /// Chooses the next token from the decoder's logits and makes text of it.
-    pub(crate) fn advance(&mut self, decoder: &dyn Decoder, submitted: Instant) -> Progress {
+    pub(crate) fn advance(&mut self, decoder: &impl Decoder, submitted: Instant) -> Progress {
         let logits = decoder.logits();
         let token = match self.choose(logits) {
             Ok(token) => token,
@@ -118,7 +121,9 @@ impl Generation {
             self.pending.logprobs.push(token_logprob(logits, token, n_top));
         }
         self.chars.clear();
-        self.bytes.push(decoder.token_bytes(token), &mut self.chars);
+        self.piece.clear();
+        decoder.push_token_bytes(token, &mut self.piece);
+        self.bytes.push(&self.piece, &mut self.chars);
         if let Some(index) = self.stops.push(&self.chars, &mut self.pending.text) {
             return Progress::Ended(End::stop(self.stop_string(index)));
         }

@@ -117,6 +117,8 @@ fn check(holds: bool, what: &str) -> Result<(), DecoderError> {
 }
 
 impl Decoder for FakeDecoder {
+    type Saved = Vec<u8>;
+
     fn n_ctx(&self) -> usize {
         self.n_ctx
     }
@@ -178,14 +180,14 @@ impl Decoder for FakeDecoder {
         Ok(self.sequences[seq as usize].iter().map(|&token| token as u8).collect())
     }
 
-    fn restore(&mut self, seq: u32, state: &[u8]) -> Result<(), DecoderError> {
+    fn restore(&mut self, seq: u32, state: &Vec<u8>) -> Result<(), DecoderError> {
         check(self.sequences[seq as usize].is_empty(), "restore into a sequence that is not empty")?;
         self.sequences[seq as usize] = state.iter().map(|&byte| TokenId::from(byte)).collect();
         Ok(())
     }
 
-    fn token_bytes(&self, token: TokenId) -> &[u8] {
-        PIECES[token as usize]
+    fn push_token_bytes(&self, token: TokenId, out: &mut Vec<u8>) {
+        out.extend_from_slice(PIECES[token as usize]);
     }
 
     fn is_eog(&self, token: TokenId) -> bool {
