@@ -4,7 +4,6 @@ use crate::TokenId;
 
 /// Why a stream ended early, or why the engine takes no requests.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum EngineError {
     /// The engine was closed.
     #[error("the model is closed; load it again to generate more")]
@@ -50,7 +49,6 @@ pub enum EngineError {
 
 /// What is wrong with a request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum RequestError {
     /// No tokens to begin with.
     #[error("prompt has no tokens; give at least one, such as the beginning-of-text token")]
