@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 from tabagent_build import bench_tools, library, source
 from tabagent_build.errors import BuildError
 from tabagent_build.fetching import fetching
 from tabagent_build.pin import read_pin
 
-STEPS = {
-    "cache": ("the cache folder", lambda: fetching.cache_folder()),
+STEPS: dict[str, tuple[str, Callable[[], Path]]] = {
+    "cache": ("the cache folder", fetching.cache_folder),
     "source": ("the pinned llama.cpp tree, fetched and unpacked", lambda: source.pinned_tree(read_pin())),
-    "library": ("python/tabagent/lib, filled with the built libraries", lambda: library.install_library()),
-    "bench-tools": ("the folder of llama-bench, built against the same libraries", lambda: bench_tools.build_bench_tools()),
+    "library": ("python/tabagent/lib, filled with the built libraries", library.install_library),
+    "bench-tools": ("the folder of llama-bench, built against the same libraries", bench_tools.build_bench_tools),
 }
 
 

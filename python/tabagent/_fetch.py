@@ -157,8 +157,7 @@ def fetch(wanted: IndexFile, destination: Path, *, progress: Progress | None = N
     hint = f"; {remedy}" if remedy else ""
     if is_offline():
         message = (
-            f"`{wanted.file_name}` is not in the cache and downloads are off (`TABAGENT_OFFLINE` or `HF_HUB_OFFLINE` is set); "
-            f"unset it once{hint}"
+            f"`{wanted.file_name}` is not in the cache and downloads are off (`TABAGENT_OFFLINE` or `HF_HUB_OFFLINE` is set); unset it once{hint}"
         )
         raise OfflineError(message)
     index = index_url()
@@ -180,6 +179,7 @@ def _retrying(action: Callable[[], T], what: str, url: str, hint: str) -> T:
         except FetchError:
             raise
         except urllib.error.HTTPError as error:
+            error.close()
             reason = f"the server answered {error.code} {error.reason}"
             if error.code < HTTP_SERVER_ERROR and error.code not in RETRIED_STATUS:
                 break
@@ -219,6 +219,7 @@ def _find(index: str, wanted: IndexFile, hint: str) -> tuple[str, str | None]:
             base = response.geturl()
     except urllib.error.HTTPError as error:
         if error.code == HTTP_NOT_FOUND:
+            error.close()
             message = f"the index `{_redacted(index)}` has no project `{name}`; choose another with `PIP_INDEX_URL`{hint}"
             raise NotInIndexError(message) from error
         raise

@@ -73,7 +73,7 @@ def test_job_count_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_source_override_must_be_a_llama_cpp_tree(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TABAGENT_LLAMA_CPP_SRC", str(tmp_path))
-    with pytest.raises(BuildError, match="give the root of a llama.cpp checkout"):
+    with pytest.raises(BuildError, match=r"give the root of a llama\.cpp checkout"):
         source.find_source(read_pin())
 
 
@@ -102,7 +102,12 @@ def test_unpacking_takes_plain_files_of_the_subtree_alone(tmp_path: Path) -> Non
     link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
     archive = archive_of(
         tmp_path / "a.tar.gz",
-        [(tarfile.TarInfo("top/tree/a/b.txt"), b"b"), (tarfile.TarInfo("top/other.txt"), b"o"), (tarfile.TarInfo("top/treebeard"), b"t"), (link, b"")],
+        [
+            (tarfile.TarInfo("top/tree/a/b.txt"), b"b"),
+            (tarfile.TarInfo("top/other.txt"), b"o"),
+            (tarfile.TarInfo("top/treebeard"), b"t"),
+            (link, b""),
+        ],
     )
     source.unpack_subtree(archive, "top/tree", tmp_path / "out")
     assert [path.relative_to(tmp_path / "out").as_posix() for path in sorted((tmp_path / "out").rglob("*"))] == ["a", "a/b.txt"]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from elftools.elf.dynamic import DynamicSection
 from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
 
 from tabagent_build.elf import glibc_needed, glibc_versions
 from tabagent_build.fetching import ROOT
@@ -106,9 +107,9 @@ def test_libraries_are_stripped_and_hide_the_cxx_runtime() -> None:
             elf = ELFFile(file)
             assert elf.get_section_by_name(".symtab") is None, path.name
             assert elf.get_section_by_name(".debug_info") is None, path.name
-            exported = {
-                symbol.name for symbol in elf.get_section_by_name(".dynsym").iter_symbols() if symbol["st_shndx"] != "SHN_UNDEF"
-            }
+            table = elf.get_section_by_name(".dynsym")
+            assert isinstance(table, SymbolTableSection)
+            exported = {symbol.name for symbol in table.iter_symbols() if symbol["st_shndx"] != "SHN_UNDEF"}
         assert "__cxa_throw" not in exported, path.name
 
 
@@ -125,7 +126,9 @@ def test_build_info_states_the_glibc_that_the_files_need() -> None:
     info = json.loads((LIBRARY_FOLDER / BUILD_INFO).read_text(encoding="utf-8"))
     needed = glibc_needed(libraries())
     assert info["glibc"] == f"{needed[0]}.{needed[1]}"
-    assert needed <= tuple(map(int, os.confstr("CS_GNU_LIBC_VERSION").split()[1].split(".")))
+    present = os.confstr("CS_GNU_LIBC_VERSION")
+    assert present is not None
+    assert needed <= tuple(map(int, present.split()[1].split(".")))
     assert any(glibc_versions(path) for path in libraries())
 
 
