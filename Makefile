@@ -46,11 +46,8 @@ demo: dev ## stream a text from the demo model
 	@echo
 	$(BIN)/tabagent run demo -p "$(PROMPT)" -n 64
 
-$(STAMPS)/test-material: $(STAMPS)/dev tests/material.py python/tabagent/_demo.py python/tabagent/_fetch.py
-	$(BIN)/python tests/material.py
-	@touch $@
-
-test-material: $(STAMPS)/test-material ## fetch the models that the tests read
+test-material: dev ## fetch the models that the tests read
+	@$(BIN)/python tests/material.py
 
 # What tests read from outside: the built libraries, the real models, and the pinned tree with its headers and vocabularies.
 TEST_ENV = TABAGENT_TEST_MODELS="$(CACHE)/models" TABAGENT_LLAMA_CPP_TREE="$$($(BACKEND) source)"
@@ -78,7 +75,7 @@ check-python: dev test-material
 	$(TEST_ENV) $(BIN)/python -m pytest
 
 wheel: $(STAMPS)/library ## build the wheel into dist/
-	@mkdir -p dist
+	@mkdir -p dist && rm -f dist/tabagent-*.whl
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-build-isolation --no-deps --wheel-dir dist .
 	@ls -l dist
 

@@ -47,8 +47,8 @@ OPTIONS = {
     "CMAKE_INSTALL_RPATH": "$ORIGIN",
 }
 
-LINK_FLAGS = "-static-libstdc++ -Wl,--exclude-libs,libstdc++.a -Wl,-z,noexecstack -s"
-"""The C++ runtime goes in and stays private, symbols that only a debugger reads stay out."""
+LINK_FLAGS = "-static-libstdc++ -Wl,--exclude-libs,libstdc++.a -Wl,--gc-sections -Wl,-z,noexecstack -s"
+"""The used part of the C++ runtime goes in and stays private; symbols that only a debugger reads stay out."""
 
 
 def build_library(pin: Pin | None = None) -> Path:
@@ -80,7 +80,8 @@ def build_library(pin: Pin | None = None) -> Path:
 def install_library(folder: Path = LIBRARY_FOLDER) -> Path:
     """Make `folder` hold the built libraries, and nothing else; quick when it does already."""
     built = build_library()
-    with locked(folder):
+    # The lock lies outside the package, or the wheel would carry it.
+    with locked(ROOT / "build" / folder.name):
         ours, theirs = folder / BUILD_INFO, built / BUILD_INFO
         if ours.is_file() and ours.read_bytes() == theirs.read_bytes() and _sizes(folder) == _sizes(built):
             return folder
