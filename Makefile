@@ -11,6 +11,9 @@ BACKEND := PYTHONPATH=build_backend $(BIN)/python -m tabagent_build
 # Asked for only by the recipes that need it, when .venv exists.
 CACHE = $(shell $(BACKEND) cache)
 
+# maturin's hooks call `maturin` by name. For single commands only: `$(PYTHON) -m venv` must not find the one in .venv.
+WITH_TOOLS := PATH="$(CURDIR)/$(BIN):$$PATH"
+
 BACKEND_SOURCES := $(shell find build_backend -type f -not -name '*.pyc') llama_cpp.toml python/tabagent/_fetch.py
 RUST_SOURCES := Cargo.toml $(wildcard Cargo.lock) $(shell find rust -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.json' \) 2>/dev/null)
 PYTHON_CODE := python build_backend tests $(wildcard benches)
@@ -36,7 +39,7 @@ $(STAMPS)/library: $(STAMPS)/venv $(BACKEND_SOURCES)
 # The package's Python files are used where they lie; only the extension has to be rebuilt.
 $(STAMPS)/dev: $(STAMPS)/library $(RUST_SOURCES) pyproject.toml
 	@command -v cargo >/dev/null || { echo "error: \`cargo\` not found; install Rust (https://rustup.rs)" >&2; exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable .
+	$(WITH_TOOLS) $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable .
 	@touch $@
 
 dev: $(STAMPS)/dev ## make .venv with the package, its libraries and the tools, for work on the source tree
@@ -76,7 +79,7 @@ check-python: dev test-material
 
 wheel: $(STAMPS)/library ## build the wheel into dist/
 	@mkdir -p dist && rm -f dist/tabagent-*.whl
-	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-build-isolation --no-deps --wheel-dir dist .
+	$(WITH_TOOLS) $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-build-isolation --no-deps --wheel-dir dist .
 	@ls -l dist
 
 bench: dev test-material ## compare speed and memory with the peers

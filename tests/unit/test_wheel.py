@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import platform
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,16 @@ from tabagent_build.pin import read_pin
 
 pytestmark = pytest.mark.wheel
 
-SYSTEM_LIBRARIES = {"libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0", "librt.so.1", "libgcc_s.so.1", "ld-linux-x86-64.so.2"}
+SYSTEM_LIBRARIES = {
+    "libc.so.6",
+    "libm.so.6",
+    "libdl.so.2",
+    "libpthread.so.0",
+    "librt.so.1",
+    "libgcc_s.so.1",
+    "ld-linux-x86-64.so.2",
+    "ld-linux-aarch64.so.1",
+}
 CPU_MODULES = {
     "x64",
     "sse42",
@@ -74,6 +84,7 @@ def test_extension_uses_the_stable_abi() -> None:
     assert extension().name == "_native.abi3.so"
 
 
+@pytest.mark.skipif(platform.machine() != "x86_64", reason=f"the list of CPU modules is for x86_64, and this is {platform.machine()}")
 def test_every_cpu_module_of_the_platform_is_there() -> None:
     names = {path.name for path in libraries()}
     assert {f"libggml-cpu-{module}.so" for module in CPU_MODULES} == {name for name in names if name.startswith("libggml-cpu-")}
@@ -129,7 +140,7 @@ def test_build_info_states_the_glibc_that_the_files_need() -> None:
     present = os.confstr("CS_GNU_LIBC_VERSION")
     assert present is not None
     assert needed <= tuple(map(int, present.split()[1].split(".")))
-    assert any(glibc_versions(path) for path in libraries())
+    assert (2, 36) not in glibc_versions(LIBRARY_FOLDER / "libllama.so")
 
 
 @pytest.mark.skipif("TABAGENT_LLAMA_CPP_SRC" in os.environ, reason="the libraries are not the pinned ones: `TABAGENT_LLAMA_CPP_SRC` is set")
