@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -63,8 +64,9 @@ def job_count() -> int:
     if stated.isdigit() and int(stated) > 0:
         return int(stated)
     cores = len(os.sched_getaffinity(0))
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
-    return max(1, min(cores, memory // BYTES_PER_JOB))
+    # Not `SC_AVPHYS_PAGES`: it leaves out what the page cache would give back.
+    match = re.search(r"^MemAvailable: +(\d+) kB$", Path("/proc/meminfo").read_text(encoding="ascii"), re.MULTILINE)
+    return cores if match is None else max(1, min(cores, int(match[1]) * 1024 // BYTES_PER_JOB))
 
 
 def _compiler(variable: str, names: tuple[str, ...], language: str) -> tuple[str, ...]:
