@@ -144,10 +144,12 @@ def test_build_info_states_the_glibc_that_the_files_need() -> None:
 
 
 @pytest.mark.skipif("TABAGENT_LLAMA_CPP_SRC" in os.environ, reason="the libraries are not the pinned ones: `TABAGENT_LLAMA_CPP_SRC` is set")
-def test_libraries_name_the_commit_of_the_pin() -> None:
-    commit = read_pin().commit.encode()
-    assert commit in (LIBRARY_FOLDER / "libggml-base.so").read_bytes()
-    assert commit in (LIBRARY_FOLDER / "libllama.so").read_bytes()
+def test_libraries_name_the_versions_of_the_pin() -> None:
+    pin = read_pin()
+    base = (LIBRARY_FOLDER / "libggml-base.so").read_bytes()
+    assert b"\0" + pin.commit.encode() + b"\0" in base
+    assert b"\0" + pin.ggml_version.encode() + b"\0" in base
+    assert pin.version.encode() in (LIBRARY_FOLDER / "libllama.so").read_bytes()
 
 
 def test_licence_of_llama_cpp_is_carried() -> None:
