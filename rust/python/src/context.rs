@@ -4,6 +4,7 @@ use crate::errors::{IntoPyErr, raise, value_error};
 use numpy::PyArray1;
 use pyo3::exceptions::PyBufferError;
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -225,7 +226,7 @@ impl Context {
         Ok(PyBytes::new(py, &state))
     }
 
-    fn load_state(&self, py: Python<'_>, state: Vec<u8>) -> PyResult<()> {
+    fn load_state(&self, py: Python<'_>, state: PyBackedBytes) -> PyResult<()> {
         self.try_with(py, true, |c| c.load_state(&state))
     }
 
