@@ -11,6 +11,24 @@ from typing import Any, Literal, final
 import numpy as np
 from numpy.typing import NDArray
 
+__all__ = [
+    "Context",
+    "Model",
+    "Stream",
+    "TokenEvent",
+    "TokenLogprob",
+    "__version__",
+    "check_sampling",
+    "drain_log",
+    "gguf_info_json",
+    "hardware_json",
+    "loaded_library",
+    "open_library",
+    "select_variant_json",
+    "set_log_level",
+    "variants_json",
+]
+
 __version__: str
 
 def check_sampling(config: Mapping[str, Any]) -> None:
