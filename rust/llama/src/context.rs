@@ -1,6 +1,6 @@
 //! Contexts: a model's working memory.
 
-use crate::abort::{AbortFlag, should_abort};
+use crate::abort::{AbortFlag, AbortSource, should_abort};
 use crate::batch::{Batch, CBatch, TokenId};
 use crate::budget::{available_memory, kv_bytes};
 use crate::context_config::{ContextConfig, Resolved};
@@ -25,7 +25,7 @@ pub struct Context {
     pub(crate) resolved: Resolved,
     /// Unlike an address, never used twice.
     pub(crate) id: u64,
-    abort: AbortFlag,
+    abort: Box<AbortSource>,
     arrays: CBatch,
     /// For each token of the last decode, whether its logits were computed.
     outputs: Vec<bool>,
@@ -66,10 +66,10 @@ impl Context {
         {
             return Err(ContextError::OutOfMemory { context_size: resolved.n_ctx, needed, available });
         }
-        let abort = AbortFlag::new();
+        let abort = Box::new(AbortSource::default());
         let ptr = init(model, config, &resolved)?;
         let handle = Handle { ptr, free: model.api().llama_free };
-        // SAFETY: the context is live, and `abort` lives as long as it does, as both are fields of the result.
+        // SAFETY: the context is live, and the boxed `abort` outlives it, as a later field of the result.
         unsafe { (model.api().llama_set_abort_callback)(ptr.as_ptr(), Some(should_abort), abort.address()) };
         let pool = Threadpool::new(model.library(), resolved.n_threads.max(resolved.n_threads_batch));
         if let Some(pool) = &pool {
@@ -95,12 +95,19 @@ impl Context {
 
     /// Decodes a batch: computes its tokens into the KV cache and keeps the logits that it asks for until the next call.
     ///
-    /// Takes as long as the model takes; stops early with [`ContextError::Aborted`] when the abort flag is raised. After an
-    /// error, sequences hold what [`Context::next_position`] says.
+    /// Takes as long as the model takes. After an error, sequences hold what [`Context::next_position`] says.
     ///
     /// # Errors
     /// See [`ContextError`]. Nothing is computed when the batch is refused.
     pub fn decode(&mut self, batch: &Batch) -> Result<(), ContextError> {
+        self.decode_unless(batch, &AbortFlag::new())
+    }
+
+    /// [`Context::decode`] that stops soon after `abort` is raised by another thread.
+    ///
+    /// # Errors
+    /// See [`ContextError`]; [`ContextError::Aborted`] when it stopped early.
+    pub fn decode_unless(&mut self, batch: &Batch, abort: &AbortFlag) -> Result<(), ContextError> {
         self.outputs.clear();
         self.check(batch)?;
         let c_batch = self.arrays.fill(batch);
@@ -108,7 +115,7 @@ impl Context {
         let context = self.handle.ptr.as_ptr();
         // SAFETY: ids, sequences, positions and counts were checked; the arrays live in `self` and stay untouched during the
         // call; `&mut self` excludes another decode.
-        let (code, log) = log::capture(|| unsafe { decode(context, c_batch) });
+        let (code, log) = log::capture(|| self.abort.watch(abort, || unsafe { decode(context, c_batch) }));
         match code {
             0 => {
                 self.outputs.extend_from_slice(&batch.outputs);
@@ -211,11 +218,6 @@ impl Context {
     /// Threads that generate.
     pub fn threads(&self) -> u32 {
         self.resolved.n_threads
-    }
-
-    /// The flag that stops a running decode from another thread.
-    pub fn abort_flag(&self) -> &AbortFlag {
-        &self.abort
     }
 
     pub(crate) fn api(&self) -> &Api {

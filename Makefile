@@ -1,0 +1,99 @@
+# `make help` lists the targets. Everything Python runs in .venv; what is fetched or built once lies in the cache folder (`TABAGENT_CACHE`,
+# `$XDG_CACHE_HOME/tabagent` or `~/.cache/tabagent`), outside the clone.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/stamps
+PROMPT ?= Once upon a time
+
+BACKEND := PYTHONPATH=build_backend $(BIN)/python -m tabagent_build
+# Asked for only by the recipes that need it, when .venv exists.
+CACHE = $(shell $(BACKEND) cache)
+
+# maturin's hooks call `maturin` by name. For single commands only: `$(PYTHON) -m venv` must not find the one in .venv.
+WITH_TOOLS := PATH="$(CURDIR)/$(BIN):$$PATH"
+
+BACKEND_SOURCES := $(shell find build_backend -type f -not -name '*.pyc') llama_cpp.toml python/tabagent/_fetch.py
+RUST_SOURCES := Cargo.toml $(wildcard Cargo.lock) $(shell find rust -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.json' \) 2>/dev/null)
+PYTHON_CODE := python build_backend tests $(wildcard benches)
+
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help demo dev test wheel bench fmt lint clean test-material
+.PHONY: check-rust-style check-rust check-python-style check-types check-python
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(STAMPS)/venv: requirements-dev.txt
+	@command -v $(PYTHON) >/dev/null || { echo "error: \`$(PYTHON)\` not found; install CPython 3.10 or later with its venv module" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/library: $(STAMPS)/venv $(BACKEND_SOURCES)
+	$(BACKEND) library
+	@touch $@
+
+# The package's Python files are used where they lie; only the extension has to be rebuilt.
+$(STAMPS)/dev: $(STAMPS)/library $(RUST_SOURCES) pyproject.toml
+	@command -v cargo >/dev/null || { echo "error: \`cargo\` not found; install Rust (https://rustup.rs)" >&2; exit 1; }
+	$(WITH_TOOLS) $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable .
+	@touch $@
+
+dev: $(STAMPS)/dev ## make .venv with the package, its libraries and the tools, for work on the source tree
+	@test -f python/tabagent/lib/libllama.so || { $(BACKEND) library; }
+
+demo: dev ## stream a text from the demo model
+	@echo
+	$(BIN)/tabagent run demo -p "$(PROMPT)" -n 64
+
+test-material: dev ## fetch the models that the tests read
+	@$(BIN)/python tests/material.py
+
+# What tests read from outside: the built libraries, the real models, and the pinned tree with its headers and vocabularies.
+TEST_ENV = TABAGENT_TEST_MODELS="$(CACHE)/models" TABAGENT_LLAMA_CPP_TREE="$$($(BACKEND) source)"
+PYO3_ENV := PYO3_PYTHON="$(CURDIR)/$(BIN)/python"
+
+test: check-rust-style check-python-style check-types check-rust check-python ## run every check and test
+	@echo "all checks passed"
+
+check-rust-style:
+	cargo fmt --all --check
+
+check-rust: dev test-material
+	$(PYO3_ENV) cargo clippy --workspace --all-targets --locked -- -D warnings
+	$(TEST_ENV) $(PYO3_ENV) TABAGENT_LIBRARY_PATH="$(CURDIR)/python/tabagent/lib" cargo test --workspace --locked
+
+check-python-style: $(STAMPS)/venv
+	$(BIN)/ruff check $(PYTHON_CODE)
+	$(BIN)/ruff format --check $(PYTHON_CODE)
+
+check-types: dev
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest tabagent --mypy-config-file pyproject.toml
+
+check-python: dev test-material
+	$(TEST_ENV) $(BIN)/python -m pytest
+
+wheel: $(STAMPS)/library ## build the wheel into dist/
+	@mkdir -p dist && rm -f dist/tabagent-*.whl
+	$(WITH_TOOLS) $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-build-isolation --no-deps --wheel-dir dist .
+	@ls -l dist
+
+bench: dev test-material ## compare speed and memory with the peers
+	TABAGENT_BENCH_TOOLS="$$($(BACKEND) bench-tools)" TABAGENT_TEST_MODELS="$(CACHE)/models" $(BIN)/python benches/run.py
+
+fmt: $(STAMPS)/venv ## format all code
+	cargo fmt --all
+	$(BIN)/ruff check --fix-only --quiet $(PYTHON_CODE)
+	$(BIN)/ruff format $(PYTHON_CODE)
+
+lint: check-rust-style check-python-style check-types ## run the linters and the type checker
+	$(PYO3_ENV) cargo clippy --workspace --all-targets --locked -- -D warnings
+
+clean: ## remove what was built in the clone (the cache folder stays)
+	rm -rf $(VENV) target dist build python/tabagent/lib python/tabagent/_native*.so
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis

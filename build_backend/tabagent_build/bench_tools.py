@@ -1,0 +1,47 @@
+"""llama.cpp's own benchmark, built from the pinned tree against the very libraries that the package carries."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from tabagent_build.cache import finished_folder
+from tabagent_build.fetching import fetching
+from tabagent_build.library import build_library
+from tabagent_build.pin import read_pin
+from tabagent_build.source import find_source
+from tabagent_build.toolchain import find_toolchain, job_count, run
+
+__all__ = ["build_bench_tools"]
+
+CMAKE_FOLDER = Path(__file__).parent / "cmake" / "bench"
+TOOL = "llama-bench"
+
+
+def build_bench_tools() -> Path:
+    """The folder in the cache with `llama-bench` and links to the libraries; builds it first if it is not there."""
+    pin = read_pin()
+    library = build_library(pin)
+    source = find_source(pin)
+    toolchain = find_toolchain()
+    recipe = (CMAKE_FOLDER / "CMakeLists.txt").read_text(encoding="utf-8")
+    key = hashlib.sha256(f"{library.name}\0{recipe}".encode()).hexdigest()[:20]
+
+    def make(work: Path) -> None:
+        sys.stderr.write(f"building `{TOOL}` (a few minutes; the result is kept in the cache)\n")
+        with tempfile.TemporaryDirectory(prefix=".build-", dir=work) as build:
+            configure = [toolchain.cmake, "-S", str(CMAKE_FOLDER), "-B", build, "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={toolchain.ninja}"]
+            configure += ["-DCMAKE_BUILD_TYPE=Release", f"-DTABAGENT_LLAMA_CPP_SRC={source.folder}", f"-DTABAGENT_LIBRARY={library}"]
+            configure += [f"-DTABAGENT_VERSION={pin.version}", f"-DTABAGENT_COMMIT={pin.commit}"]
+            env = {**os.environ, "CC": " ".join(toolchain.c_compiler), "CXX": " ".join(toolchain.cxx_compiler)}
+            run(configure, env=env)
+            run([toolchain.cmake, "--build", build, "--parallel", str(job_count()), "--target", TOOL], env=env)
+            (Path(build) / "bin" / TOOL).rename(work / TOOL)
+        # ggml looks for its CPU modules beside the program.
+        for path in library.glob("*.so"):
+            (work / path.name).symlink_to(path)
+
+    return finished_folder(fetching.cache_folder() / "tools" / key, make)

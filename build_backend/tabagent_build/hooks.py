@@ -1,0 +1,75 @@
+"""The hooks of PEP 517 and PEP 660: maturin's, with the libraries put in place before and the platform tag made honest after."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import maturin
+
+from tabagent_build.elf import glibc_needed
+from tabagent_build.errors import BuildError
+from tabagent_build.fetching import fetching
+from tabagent_build.library import install_library
+from tabagent_build.wheel_tag import retag
+
+__all__ = [
+    "build_editable",
+    "build_sdist",
+    "build_wheel",
+    "get_requires_for_build_editable",
+    "get_requires_for_build_sdist",
+    "get_requires_for_build_wheel",
+    "prepare_metadata_for_build_editable",
+    "prepare_metadata_for_build_wheel",
+]
+
+Settings = Mapping[str, Any] | None
+
+# CMake, Ninja and the rest are in `build-system.requires`; maturin adds a Rust installer where cargo is missing.
+build_sdist = maturin.build_sdist
+get_requires_for_build_editable = maturin.get_requires_for_build_editable
+get_requires_for_build_sdist = maturin.get_requires_for_build_sdist
+get_requires_for_build_wheel = maturin.get_requires_for_build_wheel
+prepare_metadata_for_build_editable = maturin.prepare_metadata_for_build_editable
+prepare_metadata_for_build_wheel = maturin.prepare_metadata_for_build_wheel
+
+
+def build_wheel(wheel_directory: str, config_settings: Settings = None, metadata_directory: str | None = None) -> str:
+    """Build the libraries and the wheel that holds them."""
+    _put_library()
+    name: str = maturin.build_wheel(wheel_directory, config_settings, metadata_directory)
+    wheel = Path(wheel_directory) / name
+    return retag(wheel, platform_tag(wheel)).name
+
+
+def build_editable(wheel_directory: str, config_settings: Settings = None, metadata_directory: str | None = None) -> str:
+    """Build the libraries and the extension in place, and a wheel that points to the source tree."""
+    _put_library()
+    name: str = maturin.build_editable(wheel_directory, config_settings, metadata_directory)
+    return name
+
+
+def platform_tag(wheel: Path) -> str:
+    """The `manylinux_2_NN` tag that all ELF files of the wheel together deserve.
+
+    maturin looks at the extension alone; the libraries beside it may need a newer glibc.
+    """
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(wheel) as archive:
+        paths = [Path(archive.extract(name, folder)) for name in archive.namelist() if name.endswith(".so")]
+        major, minor = glibc_needed(paths)
+    return f"manylinux_{major}_{minor}_{platform.machine()}"
+
+
+def _put_library() -> None:
+    try:
+        install_library()
+    except (BuildError, fetching.FetchError) as error:
+        # A build frontend shows a traceback for any exception; the user needs the sentence.
+        sys.stderr.write(f"\ntabagent: {error}\n\n")
+        sys.exit(1)

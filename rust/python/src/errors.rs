@@ -1,0 +1,143 @@
+//! Rust errors to the classes of `tabagent.errors`.
+
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use std::fmt::Display;
+use tabagent_gguf::GgufError;
+use tabagent_llama::{ConfigError, ContextError, LibraryError, ModelError, StateError, VocabError};
+use tabagent_runtime::{EngineError, RequestError, SubmitError};
+use tabagent_variants::SelectError;
+
+/// An exception of `tabagent.errors` by the name of its class.
+pub(crate) fn raise(py: Python<'_>, class: &str, message: impl Display) -> PyErr {
+    let make = || -> PyResult<PyErr> {
+        let class = py.import("tabagent.errors")?.getattr(class)?;
+        Ok(PyErr::from_value(class.call1((message.to_string(),))?))
+    };
+    // Only a broken installation has no `tabagent.errors`; the message must not be lost with it.
+    make().unwrap_or_else(|_| PyRuntimeError::new_err(message.to_string()))
+}
+
+pub(crate) fn value_error(message: impl Display) -> PyErr {
+    PyValueError::new_err(message.to_string())
+}
+
+/// An error that knows its Python class.
+pub(crate) trait IntoPyErr {
+    fn into_py(self, py: Python<'_>) -> PyErr;
+}
+
+impl IntoPyErr for LibraryError {
+    fn into_py(self, py: Python<'_>) -> PyErr {
+        let class = match &self {
+            Self::Incompatible { .. } | Self::MissingSymbols { .. } | Self::ForeignGgml { .. } => "IncompatibleLibraryError",
+            Self::AlreadyLoaded { .. } | Self::ModuleAlreadyLoaded { .. } => "LibraryAlreadyLoadedError",
+            Self::NoSuchModule { .. } => "VariantError",
+            Self::Load(_) | Self::NoCpuBackend { .. } | Self::BadPath(_) => "LibraryLoadError",
+        };
+        raise(py, class, self)
+    }
+}
+
+impl IntoPyErr for GgufError {
+    fn into_py(self, py: Python<'_>) -> PyErr {
+        raise(py, "GgufError", self)
+    }
+}
+
+impl IntoPyErr for ModelError {
+    fn into_py(self, py: Python<'_>) -> PyErr {
+        let class = match self {
+            Self::Library(error) => return error.into_py(py),
+            Self::BadPath(_) | Self::BadOverride { .. } | Self::BadOption { .. } => return value_error(self),
+            Self::NotFound(_) => "ModelNotFoundError",
+            Self::Gguf(_) => "InvalidModelError",
+            Self::Cancelled(_) => "ModelLoadCancelledError",
+            Self::UnknownField(_) => "IncompatibleLibraryError",
+            Self::IsDirectory(_) | Self::Refused { .. } | Self::NoLibrary => "ModelLoadError",
+        };
+        raise(py, class, self)
+    }
+}
+
+impl IntoPyErr for VocabError {
+    fn into_py(self, py: Python<'_>) -> PyErr {
+        match self {
+            Self::NoTokenizer => raise(py, "UnsupportedModelError", self),
+            Self::NoStack { .. } => raise(py, "OutOfMemoryError", self),
+            Self::Failed { .. } => raise(py, "DecodeError", self),
+            Self::TextTooLong { .. } | Self::TokenOutOfRange { .. } => value_error(self),
+        }
+    }
+}
+
+impl IntoPyErr for ContextError {
+    fn into_py(self, py: Python<'_>) -> PyErr {
+        let class = match self {
+            Self::Config(error) => return config_error(&error),
+            Self::Vocab(error) => return error.into_py(py),
+            Self::VocabOnly | Self::NotGenerative { .. } => "UnsupportedModelError",
+            Self::OutOfMemory { .. } => "OutOfMemoryError",
+            Self::Full { .. } => "ContextFullError",
+            Self::UnknownField(_) => "IncompatibleLibraryError",
+            Self::Refused { .. } | Self::Aborted | Self::Failed { .. } | Self::CannotRemove { .. } => "DecodeError",
+            Self::EmptyBatch
+            | Self::BatchTooLarge { .. }
+            | Self::TooManyOutputs { .. }
+            | Self::TokenOutOfRange { .. }
+            | Self::SequenceOutOfRange { .. }
+            | Self::BadSequences { .. }
+            | Self::WrongPosition { .. }
+            | Self::BadRange { .. }
+            | Self::NoLogits { .. }
+            | Self::SequenceInUse { .. } => return value_error(self),
+        };
+        raise(py, class, self)
+    }
+}
+
+pub(crate) fn config_error(error: &ConfigError) -> PyErr {
+    value_error(error)
+}
+
+impl IntoPyErr for StateError {
+    fn into_py(self, py: Python<'_>) -> PyErr {
+        match self {
+            Self::Io { ref source, .. } => match source.raw_os_error() {
+                // OSError picks the subclass (FileNotFoundError and so on) by the number.
+                Some(code) => pyo3::exceptions::PyOSError::new_err((code, self.to_string())),
+                None => pyo3::exceptions::PyOSError::new_err(self.to_string()),
+            },
+            other => raise(py, "StateError", other),
+        }
+    }
+}
+
+impl IntoPyErr for EngineError {
+    fn into_py(self, py: Python<'_>) -> PyErr {
+        let class = match self {
+            Self::Closed => "ClosedError",
+            Self::Forked => "ForkedError",
+            Self::Sampler { .. } => "SamplingError",
+            Self::NoSpace { .. } => "ContextFullError",
+            Self::Panicked { .. } | Self::Decode { .. } | Self::Spawn { .. } => "DecodeError",
+        };
+        raise(py, class, self)
+    }
+}
+
+impl IntoPyErr for SubmitError {
+    fn into_py(self, py: Python<'_>) -> PyErr {
+        match self {
+            Self::Engine(error) => error.into_py(py),
+            Self::Request(error @ RequestError::PromptTooLong { .. }) => raise(py, "ContextFullError", error),
+            Self::Request(error) => value_error(error),
+        }
+    }
+}
+
+impl IntoPyErr for SelectError {
+    fn into_py(self, py: Python<'_>) -> PyErr {
+        raise(py, "VariantError", self)
+    }
+}

@@ -1,0 +1,45 @@
+//! `tabagent._native`: the Python module over the Rust crates. The contract is `python/tabagent/_native.pyi`.
+//!
+//! A function here converts its arguments, leaves the GIL, calls, and converts the result; what more there is to do belongs in one of
+//! the crates below.
+// PyO3 takes arguments by value, and its macros expand to items that cannot carry docs.
+#![allow(clippy::needless_pass_by_value, clippy::too_many_arguments, missing_docs)]
+
+mod arguments;
+mod context;
+mod errors;
+mod event;
+mod facts;
+mod gguf_info;
+mod library;
+mod load;
+mod log;
+mod logits_view;
+mod model;
+mod stream;
+mod summary;
+mod variants;
+mod wait;
+mod wake;
+
+use pyo3::prelude::*;
+
+#[pymodule]
+fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_class::<context::Context>()?;
+    module.add_class::<event::TokenEvent>()?;
+    module.add_class::<event::TokenLogprob>()?;
+    module.add_class::<model::Model>()?;
+    module.add_class::<stream::Stream>()?;
+    module.add_function(wrap_pyfunction!(arguments::check_sampling, module)?)?;
+    module.add_function(wrap_pyfunction!(gguf_info::gguf_info_json, module)?)?;
+    module.add_function(wrap_pyfunction!(library::loaded_library, module)?)?;
+    module.add_function(wrap_pyfunction!(library::open_library, module)?)?;
+    module.add_function(wrap_pyfunction!(log::drain_log, module)?)?;
+    module.add_function(wrap_pyfunction!(log::set_log_level, module)?)?;
+    module.add_function(wrap_pyfunction!(variants::hardware_json, module)?)?;
+    module.add_function(wrap_pyfunction!(variants::select_variant_json, module)?)?;
+    module.add_function(wrap_pyfunction!(variants::variants_json, module)?)?;
+    Ok(())
+}

@@ -1,0 +1,346 @@
+//! A loaded model with its decode thread.
+
+use crate::arguments::{overrides, sampler_config};
+use crate::context::Context;
+use crate::errors::{IntoPyErr, raise, value_error};
+use crate::load::{LoadRequest, load};
+use crate::stream::Stream;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyString};
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use tabagent_llama as llama;
+use tabagent_llama::{ContextConfig, FlashAttention};
+use tabagent_runtime::{Engine, LlamaDecoder, Request};
+use tabagent_sampling::Sampler;
+
+/// A loaded model with its decode thread.
+#[pyclass(frozen, module = "tabagent._native")]
+pub(crate) struct Model {
+    /// `None` once closed.
+    open: RwLock<Option<Open>>,
+    process: u32,
+}
+
+/// What `close` takes away. Clones are cheap.
+#[derive(Clone)]
+struct Open {
+    model: llama::Model,
+    /// `None` with `vocab_only`.
+    engine: Option<Engine>,
+    limits: Limits,
+    end_tokens: Arc<OnceLock<Vec<i32>>>,
+}
+
+/// Limits of the decode thread's context; zeros with `vocab_only`.
+#[derive(Clone, Copy, Default)]
+struct Limits {
+    context_size: u32,
+    batch_size: u32,
+    max_sequences: u32,
+    threads: u32,
+}
+
+impl Model {
+    fn open(&self, py: Python<'_>) -> PyResult<Open> {
+        if self.process != std::process::id() {
+            let text = "this model was loaded before fork(); load it again in the child process, or use the spawn start method";
+            return Err(raise(py, "ForkedError", text));
+        }
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner).clone();
+        open.ok_or_else(|| raise(py, "ClosedError", "the model is closed; load it again"))
+    }
+
+    fn vocab<T: Send>(
+        &self,
+        py: Python<'_>,
+        ask: impl FnOnce(&llama::Vocab) -> Result<T, llama::VocabError> + Send,
+    ) -> PyResult<T> {
+        let open = self.open(py)?;
+        py.detach(|| ask(open.model.vocab())).map_err(|e| e.into_py(py))
+    }
+}
+
+#[pymethods]
+impl Model {
+    #[staticmethod]
+    #[pyo3(signature = (path, *, library, module, gpu_layers, context_size, max_sequences, threads, batch_size, kv_type, use_mmap, mlock, vocab_only, check_tensors, metadata_overrides, progress))]
+    fn load(
+        py: Python<'_>,
+        path: PathBuf,
+        library: PathBuf,
+        module: Option<String>,
+        gpu_layers: Option<u32>,
+        context_size: Option<u32>,
+        max_sequences: u32,
+        threads: Option<u32>,
+        batch_size: Option<u32>,
+        kv_type: &str,
+        use_mmap: bool,
+        mlock: bool,
+        vocab_only: bool,
+        check_tensors: bool,
+        metadata_overrides: &Bound<'_, PyDict>,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<Self> {
+        let overrides = overrides(metadata_overrides)?;
+        let context = ContextConfig {
+            context_size,
+            batch_size,
+            max_sequences,
+            // The decode thread samples one sequence at a time.
+            max_outputs: Some(1),
+            threads,
+            kv_type: kv_type.parse().map_err(|e| crate::errors::config_error(&e))?,
+            ..ContextConfig::default()
+        };
+        let configure = move |mut config: llama::ModelConfig| {
+            config = config.with_mmap(use_mmap).with_mlock(mlock).with_vocab_only(vocab_only);
+            config = config.with_check_tensors(check_tensors);
+            if let Some(layers) = gpu_layers {
+                config = config.with_gpu_layers(layers);
+            }
+            overrides.into_iter().fold(config, |config, (key, value)| config.with_override(key, value))
+        };
+        let request = LoadRequest { library, module, path, context, configure: Box::new(configure), vocab_only };
+        let (model, context) = load(py, request, progress)?;
+        let limits = context.as_ref().map_or_else(Limits::default, |c| Limits {
+            context_size: c.context_size(),
+            batch_size: c.batch_size(),
+            max_sequences: c.max_sequences(),
+            threads: c.threads(),
+        });
+        let engine = match context {
+            Some(context) => {
+                let spawned = py.detach(|| Engine::spawn(LlamaDecoder::new(context), "tabagent-decode"));
+                Some(spawned.map_err(|e| e.into_py(py))?)
+            }
+            None => None,
+        };
+        let open = Open { model, engine, limits, end_tokens: Arc::default() };
+        Ok(Self { open: RwLock::new(Some(open)), process: std::process::id() })
+    }
+
+    fn close(&self, py: Python<'_>) {
+        let open = py.detach(|| self.open.write().unwrap_or_else(PoisonError::into_inner).take());
+        let Some(open) = open else { return };
+        if self.process != std::process::id() {
+            // The threads and locks of the parent are not there; its memory goes with this process.
+            std::mem::forget(open);
+            return;
+        }
+        py.detach(move || {
+            if let Some(engine) = &open.engine {
+                engine.close();
+            }
+            drop(open);
+        });
+    }
+
+    #[getter]
+    fn closed(&self) -> bool {
+        self.open.read().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
+    fn facts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let open = self.open(py)?;
+        let dict = crate::facts::to_dict(py, &open.model)?;
+        dict.set_item("context_size", open.limits.context_size)?;
+        dict.set_item("batch_size", open.limits.batch_size)?;
+        dict.set_item("max_sequences", open.limits.max_sequences)?;
+        dict.set_item("threads", open.limits.threads)?;
+        Ok(dict)
+    }
+
+    fn metadata<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let open = self.open(py)?;
+        let dict = PyDict::new(py);
+        for (key, value) in open.model.metadata() {
+            dict.set_item(key, value)?;
+        }
+        Ok(dict)
+    }
+
+    fn chat_template(&self, py: Python<'_>, name: Option<&str>) -> PyResult<Option<String>> {
+        Ok(self.open(py)?.model.chat_template(name))
+    }
+
+    fn special_tokens<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        crate::facts::special_tokens(py, &self.open(py)?.model)
+    }
+
+    fn is_eog(&self, py: Python<'_>, token: i32) -> PyResult<bool> {
+        self.vocab(py, |v| v.check_tokens(&[token]).map(|()| v.is_eog(token)))
+    }
+
+    fn is_control(&self, py: Python<'_>, token: i32) -> PyResult<bool> {
+        self.vocab(py, |v| v.check_tokens(&[token]).map(|()| v.is_control(token)))
+    }
+
+    fn token_text(&self, py: Python<'_>, token: i32) -> PyResult<String> {
+        self.vocab(py, |v| v.token_text(token))
+    }
+
+    fn token_score(&self, py: Python<'_>, token: i32) -> PyResult<f32> {
+        self.vocab(py, |v| v.token_score(token))
+    }
+
+    fn token_attributes(&self, py: Python<'_>, token: i32) -> PyResult<Vec<&'static str>> {
+        self.vocab(py, |v| v.token_attributes(token).map(llama::TokenAttributes::names))
+    }
+
+    fn token_to_bytes<'py>(&self, py: Python<'py>, token: i32, special: bool) -> PyResult<Bound<'py, PyBytes>> {
+        let bytes = self.vocab(py, |v| v.token_bytes(token, special))?;
+        Ok(PyBytes::new(py, &bytes))
+    }
+
+    fn tokenize(&self, py: Python<'_>, text: String, add_special: bool, parse_special: bool) -> PyResult<Vec<i32>> {
+        self.vocab(py, move |v| v.tokenize(&text, add_special, parse_special))
+    }
+
+    fn tokenize_batch(
+        &self,
+        py: Python<'_>,
+        texts: Vec<String>,
+        add_special: bool,
+        parse_special: bool,
+    ) -> PyResult<Vec<Vec<i32>>> {
+        self.vocab(py, move |v| v.tokenize_batch(&texts, add_special, parse_special))
+    }
+
+    fn detokenize(
+        &self,
+        py: Python<'_>,
+        tokens: Vec<i32>,
+        remove_special: bool,
+        unparse_special: bool,
+    ) -> PyResult<String> {
+        self.vocab(py, move |v| v.detokenize(&tokens, remove_special, unparse_special))
+    }
+
+    fn detokenize_batch(
+        &self,
+        py: Python<'_>,
+        lists: Vec<Vec<i32>>,
+        remove_special: bool,
+        unparse_special: bool,
+    ) -> PyResult<Vec<String>> {
+        self.vocab(py, move |v| v.detokenize_batch(&lists, remove_special, unparse_special))
+    }
+
+    #[pyo3(signature = (prompt, *, add_special, parse_special, max_tokens, sampling, stop, stop_tokens, ignore_eos, logprobs, cache_prompt))]
+    fn generate(
+        &self,
+        py: Python<'_>,
+        prompt: &Bound<'_, PyAny>,
+        add_special: bool,
+        parse_special: bool,
+        max_tokens: Option<usize>,
+        sampling: &Bound<'_, PyAny>,
+        stop: Vec<String>,
+        stop_tokens: Vec<i32>,
+        ignore_eos: bool,
+        logprobs: Option<usize>,
+        cache_prompt: bool,
+    ) -> PyResult<Stream> {
+        let open = self.open(py)?;
+        let Some(engine) = &open.engine else {
+            return Err(llama::ContextError::VocabOnly.into_py(py));
+        };
+        let mut config = sampler_config(sampling)?;
+        let prompt = match prompt.cast::<PyString>() {
+            Ok(text) => {
+                let text = text.to_str()?.to_owned();
+                let tokens = py.detach(|| open.model.vocab().tokenize(&text, add_special, parse_special));
+                tokens.map_err(|e| e.into_py(py))?
+            }
+            Err(_) => prompt.extract()?,
+        };
+        if ignore_eos {
+            config.logit_bias.extend(open.end_tokens().iter().map(|t| (*t, f32::NEG_INFINITY)));
+        }
+        let mut sampler = Sampler::new(&config, open.model.vocab().len()).map_err(value_error)?;
+        prompt.iter().for_each(|token| sampler.accept(*token));
+        let request = Request {
+            max_tokens,
+            stop,
+            stop_tokens,
+            ignore_eos,
+            logprobs,
+            cache_prompt,
+            ..Request::new(prompt, Box::new(sampler))
+        };
+        let stream = py.detach(|| engine.submit(request)).map_err(|e| e.into_py(py))?;
+        Ok(Stream::new(stream))
+    }
+
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let open = self.open(py)?;
+        let stats = open.engine.as_ref().map(Engine::stats).unwrap_or_default();
+        let dict = PyDict::new(py);
+        dict.set_item("active", stats.active)?;
+        dict.set_item("queued", stats.queued)?;
+        dict.set_item("parked", stats.parked)?;
+        dict.set_item("cells_used", stats.cells_used)?;
+        Ok(dict)
+    }
+
+    #[pyo3(signature = (*, context_size, batch_size, micro_batch_size, max_sequences, threads, prompt_threads, kv_type, flash_attention, full_sliding_window))]
+    fn create_context(
+        &self,
+        py: Python<'_>,
+        context_size: Option<u32>,
+        batch_size: Option<u32>,
+        micro_batch_size: Option<u32>,
+        max_sequences: u32,
+        threads: Option<u32>,
+        prompt_threads: Option<u32>,
+        kv_type: &str,
+        flash_attention: &str,
+        full_sliding_window: bool,
+    ) -> PyResult<Context> {
+        let open = self.open(py)?;
+        let config = ContextConfig {
+            context_size,
+            batch_size,
+            micro_batch_size,
+            max_sequences,
+            max_outputs: None,
+            threads,
+            prompt_threads,
+            kv_type: kv_type.parse().map_err(|e| crate::errors::config_error(&e))?,
+            flash_attention: match flash_attention {
+                "auto" => FlashAttention::Auto,
+                "on" => FlashAttention::On,
+                "off" => FlashAttention::Off,
+                other => {
+                    let text = format!("`flash_attention` must be `auto`, `on` or `off`, got `{other}`");
+                    return Err(value_error(text));
+                }
+            },
+            full_sliding_window,
+        };
+        let context = py.detach(|| open.model.create_context_with(&config)).map_err(|e| e.into_py(py))?;
+        Ok(Context::new(context))
+    }
+}
+
+impl Open {
+    /// All tokens that end a generation.
+    fn end_tokens(&self) -> &[i32] {
+        self.end_tokens.get_or_init(|| {
+            let vocab = self.model.vocab();
+            (0..vocab.len() as i32).filter(|token| vocab.is_eog(*token)).collect()
+        })
+    }
+}
+
+impl Drop for Model {
+    fn drop(&mut self) {
+        if self.process == std::process::id() {
+            return;
+        }
+        let open = self.open.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        std::mem::forget(open);
+    }
+}

@@ -1,0 +1,211 @@
+//! The handle of a decode thread.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle, ThreadId};
+use std::time::Instant;
+
+use crate::channel::{Channel, Producer};
+use crate::driver::Driver;
+use crate::generation::{Generation, panic_message};
+use crate::inbox::{Inbox, Submission};
+use crate::scheduler::Limits;
+use crate::{Decoder, EngineError, Request, SubmitError, TokenStream};
+
+/// A decode thread that serves requests. Cheap to clone; all clones are the same engine.
+///
+/// It is closed by [`close`](Self::close), or by dropping the last clone.
+///
+/// ```
+/// use tabagent_runtime::{AbortFlag, Decoder, DecoderError, Engine, Poll, Request, SamplerError, TokenId, TokenSampler};
+///
+/// /// Continues every token with the next one of `0..4`.
+/// struct Counter(Vec<f32>);
+///
+/// impl Decoder for Counter {
+///     type Saved = ();
+///     fn n_ctx(&self) -> usize { 16 }
+///     fn n_batch(&self) -> usize { 8 }
+///     fn n_seq_max(&self) -> usize { 1 }
+///     fn n_vocab(&self) -> usize { 4 }
+///     fn decode(&mut self, _seq: u32, _pos: usize, tokens: &[TokenId], _want_logits: bool, _abort: &AbortFlag) -> Result<(), DecoderError> {
+///         self.0 = vec![0.0; 4];
+///         self.0[(tokens[tokens.len() - 1] as usize + 1) % 4] = 1.0;
+///         Ok(())
+///     }
+///     fn logits(&self) -> &[f32] { &self.0 }
+///     fn truncate(&mut self, _seq: u32, _from_pos: usize) -> bool { true }
+///     fn clear(&mut self, _seq: u32) {}
+///     fn save(&mut self, _seq: u32) -> Result<(), DecoderError> { Ok(()) }
+///     fn restore(&mut self, _seq: u32, _state: &()) -> Result<(), DecoderError> { Ok(()) }
+///     fn push_token_bytes(&self, token: TokenId, out: &mut Vec<u8>) { out.push(b"abcd"[token as usize]) }
+///     fn is_eog(&self, token: TokenId) -> bool { token == 3 }
+/// }
+///
+/// struct Greedy;
+///
+/// impl TokenSampler for Greedy {
+///     fn sample(&mut self, logits: &[f32]) -> Result<TokenId, SamplerError> {
+///         let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
+///         Ok(best.ok_or("there are no logits")? as TokenId)
+///     }
+///     fn accept(&mut self, _token: TokenId) {}
+/// }
+///
+/// let engine = Engine::spawn(Counter(Vec::new()), "counter")?;
+/// let stream = engine.submit(Request::new(vec![0], Box::new(Greedy)))?;
+/// let mut text = String::new();
+/// loop {
+///     match stream.next_timeout(std::time::Duration::from_secs(1)) {
+///         Poll::Event(event) => text += &event.text,
+///         Poll::Finished => break,
+///         Poll::Pending => {}
+///     }
+/// }
+/// assert_eq!(text, "bc");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Engine {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// What an engine has to do at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EngineStats {
+    /// Requests that have a sequence.
+    pub active: usize,
+    /// Requests of which nothing is decoded.
+    pub queued: usize,
+    /// Requests whose state waits in host memory.
+    pub parked: usize,
+    /// Cells in use, those of cached prefixes included.
+    pub cells_used: usize,
+    /// All cells.
+    pub cells: usize,
+}
+
+pub(crate) struct Inner {
+    pub(crate) inbox: Arc<Inbox>,
+    n_ctx: usize,
+    n_vocab: usize,
+    thread_id: ThreadId,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Engine {
+    /// Starts a thread called `name` that owns `decoder`.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Spawn`] when the operating system gives no thread.
+    pub fn spawn<D: Decoder>(decoder: D, name: &str) -> Result<Self, EngineError> {
+        let limits =
+            Limits { n_ctx: decoder.n_ctx(), n_batch: decoder.n_batch(), n_seq_max: decoder.n_seq_max() };
+        let n_vocab = decoder.n_vocab();
+        let inbox = Arc::new(Inbox::new());
+        let for_thread = Arc::clone(&inbox);
+        // Linux refuses names with a NUL; anything else it cuts to 15 bytes.
+        let thread = thread::Builder::new()
+            .name(name.replace('\0', ""))
+            .spawn(move || serve(decoder, limits, for_thread))
+            .map_err(|error| EngineError::Spawn { message: error.to_string() })?;
+        let thread_id = thread.thread().id();
+        let thread = Mutex::new(Some(thread));
+        Ok(Self { inner: Arc::new(Inner { inbox, n_ctx: limits.n_ctx, n_vocab, thread_id, thread }) })
+    }
+
+    /// Checks a request and puts it at the end of the queue. Does not wait for it to run.
+    ///
+    /// # Errors
+    ///
+    /// [`SubmitError::Request`] for a wrong request, [`SubmitError::Engine`] when the engine was closed, has failed, or belongs to
+    /// the parent process.
+    pub fn submit(&self, request: Request) -> Result<TokenStream, SubmitError> {
+        let Inner { inbox, n_ctx, n_vocab, .. } = &*self.inner;
+        if !inbox.home.is_here() {
+            return Err(EngineError::Forked.into());
+        }
+        request.check(*n_ctx, *n_vocab)?;
+        let cache_prompt = request.cache_prompt;
+        let (generation, prompt) = Generation::new(request, *n_ctx, *n_vocab)?;
+        let channel = Channel::new(inbox);
+        let out = Producer::new(Arc::clone(&channel));
+        inbox.submit(Submission { prompt, cache_prompt, generation, out, submitted: Instant::now() })?;
+        Ok(TokenStream::new(channel))
+    }
+
+    /// Ends all streams with [`EngineError::Closed`], stops the thread and drops the decoder.
+    ///
+    /// Returns when the decoder is gone, so the model may be freed then; the running decode is aborted. May be called again, and
+    /// from several threads. Only called on the decode thread itself (in a waker or a sampler), or in a forked child, it cannot wait.
+    pub fn close(&self) {
+        self.inner.close();
+    }
+
+    /// What the engine has to do now. In a forked child all numbers but `cells` are 0.
+    pub fn stats(&self) -> EngineStats {
+        let Inner { inbox, n_ctx, .. } = &*self.inner;
+        let census = if inbox.home.is_here() { inbox.census() } else { crate::scheduler::Census::default() };
+        EngineStats {
+            active: census.active,
+            queued: census.queued,
+            parked: census.parked,
+            cells_used: census.cells,
+            cells: *n_ctx,
+        }
+    }
+}
+
+impl Inner {
+    fn close(&self) {
+        if !self.inbox.home.is_here() {
+            return;
+        }
+        self.inbox.closing.raise();
+        self.inbox.poke();
+        if thread::current().id() == self.thread_id {
+            return;
+        }
+        // Held while joining, so that a second caller too returns only when the thread has ended.
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(thread) = thread.take() {
+            // The thread catches its panics, so there is no result to look at.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
+        // Still there only where nothing may be joined: in a forked child, which has no such thread to detach, and on the thread itself.
+        if !self.inbox.home.is_here() {
+            std::mem::forget(self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+        }
+    }
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine")
+            .field("n_ctx", &self.n_ctx)
+            .field("n_vocab", &self.n_vocab)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The whole life of the decode thread.
+fn serve<D: Decoder>(decoder: D, limits: Limits, inbox: Arc<Inbox>) {
+    let mut driver = Driver::new(decoder, limits, inbox);
+    let outcome = catch_unwind(AssertUnwindSafe(|| driver.run()));
+    let error = match outcome {
+        Ok(()) => EngineError::Closed,
+        Err(panic) => EngineError::Panicked { message: panic_message(&*panic) },
+    };
+    // A waker, a sampler's or the decoder's drop may panic here; whatever stream is left then ends when its producer is dropped.
+    let ended = catch_unwind(AssertUnwindSafe(|| driver.end_all(&error)));
+    let dropped = catch_unwind(AssertUnwindSafe(|| drop(driver)));
+    // Nobody is left to tell.
+    drop((ended, dropped));
+}

@@ -1,0 +1,123 @@
+//! Everything that can go wrong with a request.
+
+use crate::TokenId;
+
+/// Why a stream ended early, or why the engine takes no requests.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// The engine was closed.
+    #[error("the model is closed; load it again to generate more")]
+    Closed,
+    /// The engine is used in a child of the process that it was made in.
+    #[error(
+        "this model was loaded before fork(); load it again in the child process, or use the spawn start method"
+    )]
+    Forked,
+    /// The engine panicked; all its streams ended.
+    #[error("the decode thread failed with `{message}`; close the model and load it again")]
+    Panicked {
+        /// What the panic said.
+        message: String,
+    },
+    /// The engine could not decode a micro-batch of this request.
+    #[error("cannot decode this request: {message}")]
+    Decode {
+        /// What the engine said.
+        message: String,
+    },
+    /// The memory has no room for the request though it is alone in it.
+    #[error(
+        "the context memory has no room for {n_tokens} tokens; raise `context_size` or shorten the prompt"
+    )]
+    NoSpace {
+        /// How many tokens the request has so far.
+        n_tokens: usize,
+    },
+    /// The sampler could not choose a token.
+    #[error("cannot choose the next token: {message}")]
+    Sampler {
+        /// What the sampler said.
+        message: String,
+    },
+    /// The operating system gave no thread.
+    #[error("cannot start the decode thread: {message}")]
+    Spawn {
+        /// What the operating system said.
+        message: String,
+    },
+}
+
+/// What is wrong with a request.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// No tokens to begin with.
+    #[error("prompt has no tokens; give at least one, such as the beginning-of-text token")]
+    EmptyPrompt,
+    /// More tokens than the context holds.
+    #[error(
+        "prompt has {} tokens but the context holds {}; raise `context_size` or shorten the prompt",
+        Grouped(*n_prompt),
+        Grouped(*n_ctx)
+    )]
+    PromptTooLong {
+        /// Tokens in the prompt.
+        n_prompt: usize,
+        /// Tokens that the context holds.
+        n_ctx: usize,
+    },
+    /// A token that the vocabulary does not have.
+    #[error("`{list}[{index}]` is token {token} but the vocabulary has tokens 0 to {}", n_vocab.saturating_sub(1))]
+    TokenOutOfRange {
+        /// `prompt` or `stop_tokens`.
+        list: &'static str,
+        /// Where in the list.
+        index: usize,
+        /// The token.
+        token: TokenId,
+        /// Tokens in the vocabulary.
+        n_vocab: usize,
+    },
+    /// A stop string without text would match everywhere.
+    #[error("`stop[{index}]` is empty; remove it or give it text")]
+    EmptyStop {
+        /// Where in the list.
+        index: usize,
+    },
+}
+
+/// Why a request was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SubmitError {
+    /// The request is wrong.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// The engine takes no requests.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+/// Writes a number with commas between its thousands.
+struct Grouped(usize);
+
+impl std::fmt::Display for Grouped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.0 < 1000 {
+            return write!(f, "{}", self.0);
+        }
+        write!(f, "{},{:03}", Grouped(self.0 / 1000), self.0 % 1000)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_long_prompt_names_both_sizes_in_thousands() {
+        let error = RequestError::PromptTooLong { n_prompt: 1_009_120, n_ctx: 192 };
+        assert_eq!(
+            error.to_string(),
+            "prompt has 1,009,120 tokens but the context holds 192; raise `context_size` or shorten the prompt"
+        );
+    }
+}

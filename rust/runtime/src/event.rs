@@ -1,0 +1,103 @@
+//! What a stream yields: token events, then how it ended.
+
+use std::time::Duration;
+
+use crate::{EngineError, TokenId};
+
+/// The log-probability of a chosen token, and of the most probable ones.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TokenLogprob {
+    /// The chosen token.
+    pub token: TokenId,
+    /// Natural logarithm of its probability by the raw logits, before any sampling rule.
+    pub logprob: f32,
+    /// The most probable tokens, best first, as many as the request asked for.
+    pub top: Vec<(TokenId, f32)>,
+}
+
+/// A piece of the generated text with the tokens that became text in it.
+///
+/// Text is whole characters. It is empty only in the last event of a stream, where tokens without text may be left over. A token whose
+/// whole text is held back (half a character, the possible start of a stop string) comes with the event that brings the text.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TokenEvent {
+    /// The text.
+    pub text: String,
+    /// The tokens, in order.
+    pub token_ids: Vec<TokenId>,
+    /// One entry for each of `token_ids` when the request asked for them, else empty.
+    pub logprobs: Vec<TokenLogprob>,
+}
+
+/// Why a stream ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FinishReason {
+    /// A stop string, a stop token or an end-of-generation token; see [`Finish::stop_match`].
+    Stop,
+    /// `max_tokens` was reached or the context is full.
+    Length,
+    /// The stream was cancelled.
+    Cancelled,
+    /// Something failed.
+    Error(EngineError),
+}
+
+/// What ended a stream with [`FinishReason::Stop`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StopMatch {
+    /// This stop string; it is not part of the text.
+    String(String),
+    /// This token out of `stop_tokens`; it is in no event.
+    Token(TokenId),
+    /// This end-of-generation token of the model; it is in no event.
+    Eog(TokenId),
+}
+
+/// Tokens counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Tokens of the prompt that were in memory already and were not decoded.
+    pub cached_tokens: usize,
+    /// Tokens in the stream's events. A stop token or end-of-generation token is not among them.
+    pub completion_tokens: usize,
+}
+
+/// Where the time went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timings {
+    /// From submission to the first micro-batch, or to the end if there was none.
+    pub queued: Duration,
+    /// Spent in micro-batches of the prompt; time in which other requests ran does not count.
+    pub prompt: Duration,
+    /// Spent in micro-batches of generated tokens, sampling and text included; time in which other requests ran does not count.
+    pub decode: Duration,
+    /// From submission to the first chosen token.
+    pub first_token: Option<Duration>,
+}
+
+/// How a stream ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finish {
+    /// Why.
+    pub reason: FinishReason,
+    /// What was matched, when the reason is [`FinishReason::Stop`].
+    pub stop_match: Option<StopMatch>,
+    /// Tokens counted.
+    pub usage: Usage,
+    /// Where the time went.
+    pub timings: Timings,
+}
+
+impl Finish {
+    /// An end by `error` of which nothing else is known.
+    pub(crate) fn from_error(error: EngineError) -> Self {
+        Self {
+            reason: FinishReason::Error(error),
+            stop_match: None,
+            usage: Usage::default(),
+            timings: Timings::default(),
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! The decode thread: one thread owns an engine context and serves every request of a model.
+//!
+//! A [`Request`] goes in by [`Engine::submit`], a [`TokenStream`] comes back. The thread gives the oldest request that can run one
+//! micro-batch at a time, turns its tokens into text (never cutting a character, never leaking a stop string) and pushes events into the
+//! stream's bounded channel. The engine itself is behind the [`Decoder`] trait ([`LlamaDecoder`] is the real one), the choice of tokens behind
+//! [`TokenSampler`] (which `tabagent_sampling::Sampler` implements), so all else is tested without either.
+
+mod channel;
+mod decoder;
+mod driver;
+mod engine;
+mod error;
+mod event;
+mod generation;
+mod inbox;
+mod llama_decoder;
+mod logprobs;
+mod process;
+mod request;
+mod sampler;
+mod sampling;
+mod scheduler;
+mod stops;
+mod stream;
+mod utf8;
+
+#[cfg(test)]
+mod tests;
+
+pub use channel::CHANNEL_CAPACITY;
+pub use decoder::{Decoder, DecoderError, TokenId};
+pub use engine::{Engine, EngineStats};
+pub use error::{EngineError, RequestError, SubmitError};
+pub use event::{Finish, FinishReason, StopMatch, Timings, TokenEvent, TokenLogprob, Usage};
+pub use llama_decoder::LlamaDecoder;
+pub use logprobs::token_logprob;
+pub use request::Request;
+pub use sampler::{SamplerError, TokenSampler};
+pub use stops::StopMatcher;
+pub use stream::{Poll, TokenStream};
+pub use tabagent_llama::AbortFlag;
+pub use utf8::Utf8Decoder;

@@ -1,0 +1,95 @@
+//! A llama.cpp context as a [`Decoder`].
+
+use crate::{AbortFlag, Decoder, DecoderError, TokenId};
+use tabagent_llama::{Batch, Context, ContextError, SequenceSnapshot};
+
+/// The context that the decode thread owns.
+#[derive(Debug)]
+pub struct LlamaDecoder {
+    context: Context,
+    /// Reused between decodes.
+    batch: Batch,
+    /// Row of the logits of the last decode that wanted some.
+    row: usize,
+}
+
+impl LlamaDecoder {
+    /// Takes over a context. Its sequences should be empty.
+    pub fn new(context: Context) -> Self {
+        Self { context, batch: Batch::new(), row: 0 }
+    }
+}
+
+impl Decoder for LlamaDecoder {
+    type Saved = SequenceSnapshot;
+
+    fn n_ctx(&self) -> usize {
+        self.context.context_size() as usize
+    }
+
+    fn n_batch(&self) -> usize {
+        self.context.batch_size() as usize
+    }
+
+    fn n_seq_max(&self) -> usize {
+        self.context.max_sequences() as usize
+    }
+
+    fn n_vocab(&self) -> usize {
+        self.context.model().vocab().len()
+    }
+
+    fn decode(
+        &mut self,
+        seq: u32,
+        pos: usize,
+        tokens: &[TokenId],
+        want_logits: bool,
+        abort: &AbortFlag,
+    ) -> Result<(), DecoderError> {
+        self.batch.clear();
+        let last = tokens.len().saturating_sub(1);
+        for (i, token) in tokens.iter().enumerate() {
+            let position = u32::try_from(pos + i).map_err(|_| DecoderError::NoSpace)?;
+            self.batch.push(*token, position, &[seq], want_logits && i == last);
+        }
+        self.context.decode_unless(&self.batch, abort).map_err(|error| match error {
+            ContextError::Aborted => DecoderError::Aborted,
+            ContextError::Full { .. } => DecoderError::NoSpace,
+            other => DecoderError::Failed(other.to_string()),
+        })?;
+        self.row = last;
+        Ok(())
+    }
+
+    fn logits(&self) -> &[f32] {
+        // Without logits the sampler gets none and says so; the scheduler asks only after a decode that wanted them.
+        self.context.logits(self.row).unwrap_or_default()
+    }
+
+    fn truncate(&mut self, seq: u32, from_pos: usize) -> bool {
+        u32::try_from(from_pos).is_ok_and(|from| self.context.truncate_sequence(seq, from).unwrap_or(false))
+    }
+
+    fn clear(&mut self, seq: u32) {
+        // The only error is a sequence that does not exist, and that holds nothing.
+        let _ = self.context.remove_sequence(seq);
+    }
+
+    fn save(&mut self, seq: u32) -> Result<SequenceSnapshot, DecoderError> {
+        self.context.snapshot_sequence(seq).map_err(|e| DecoderError::Failed(e.to_string()))
+    }
+
+    fn restore(&mut self, seq: u32, state: &SequenceSnapshot) -> Result<(), DecoderError> {
+        self.context.restore_sequence(seq, state).map_err(|e| DecoderError::Failed(e.to_string()))
+    }
+
+    fn push_token_bytes(&self, token: TokenId, out: &mut Vec<u8>) {
+        // Ids come from logits of this vocabulary, so this does not fail; if it did, the token would have no text.
+        let _ = self.context.model().vocab().push_token_bytes(token, false, out);
+    }
+
+    fn is_eog(&self, token: TokenId) -> bool {
+        self.context.model().vocab().is_eog(token)
+    }
+}

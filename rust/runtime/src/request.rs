@@ -1,0 +1,125 @@
+//! One request: what to continue, how, and when to stop.
+
+use std::fmt;
+
+use crate::{RequestError, TokenId, TokenSampler};
+
+/// What to generate.
+///
+/// Make one with [`Request::new`] and change the fields that matter.
+pub struct Request {
+    /// The tokens to continue; at least one.
+    pub prompt: Vec<TokenId>,
+    /// Most tokens to generate; `None` for as many as the context holds. With 0 nothing is generated and the reason is
+    /// [`FinishReason::Length`](crate::FinishReason::Length); together with `cache_prompt` the prompt is still decoded, to be there for the
+    /// next request.
+    pub max_tokens: Option<usize>,
+    /// Strings that end the generation; none is ever part of the text.
+    pub stop: Vec<String>,
+    /// Tokens that end the generation, besides the model's own end-of-generation tokens.
+    pub stop_tokens: Vec<TokenId>,
+    /// Go on after an end-of-generation token. To never choose one is the sampler's business.
+    pub ignore_eos: bool,
+    /// Give the log-probability of each token and of this many most probable ones (0 for the chosen one alone).
+    pub logprobs: Option<usize>,
+    /// Chooses the tokens.
+    pub sampler: Box<dyn TokenSampler>,
+    /// Reuse what an earlier request with this option left in memory, and leave this one's tokens there. Reused tokens were decoded
+    /// in batches of other sizes, so logits may differ in their last bits; without this option results are those of running alone.
+    pub cache_prompt: bool,
+}
+
+impl Request {
+    /// A request that generates until the model ends it or the context is full.
+    pub fn new(prompt: Vec<TokenId>, sampler: Box<dyn TokenSampler>) -> Self {
+        Self {
+            prompt,
+            max_tokens: None,
+            stop: Vec::new(),
+            stop_tokens: Vec::new(),
+            ignore_eos: false,
+            logprobs: None,
+            sampler,
+            cache_prompt: false,
+        }
+    }
+
+    /// Checks everything that can be checked before the request runs. [`Engine::submit`](crate::Engine::submit) does so itself.
+    ///
+    /// # Errors
+    ///
+    /// Any [`RequestError`], the first one found.
+    pub fn check(&self, n_ctx: usize, n_vocab: usize) -> Result<(), RequestError> {
+        if self.prompt.is_empty() {
+            return Err(RequestError::EmptyPrompt);
+        }
+        if self.prompt.len() > n_ctx {
+            return Err(RequestError::PromptTooLong { n_prompt: self.prompt.len(), n_ctx });
+        }
+        check_tokens("prompt", &self.prompt, n_vocab)?;
+        check_tokens("stop_tokens", &self.stop_tokens, n_vocab)?;
+        match self.stop.iter().position(String::is_empty) {
+            Some(index) => Err(RequestError::EmptyStop { index }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("prompt", &self.prompt)
+            .field("max_tokens", &self.max_tokens)
+            .field("stop", &self.stop)
+            .field("stop_tokens", &self.stop_tokens)
+            .field("ignore_eos", &self.ignore_eos)
+            .field("logprobs", &self.logprobs)
+            .field("cache_prompt", &self.cache_prompt)
+            .finish_non_exhaustive()
+    }
+}
+
+fn check_tokens(list: &'static str, tokens: &[TokenId], n_vocab: usize) -> Result<(), RequestError> {
+    let out_of_range = |&token: &TokenId| usize::try_from(token).map_or(true, |token| token >= n_vocab);
+    match tokens.iter().position(out_of_range) {
+        Some(index) => Err(RequestError::TokenOutOfRange { list, index, token: tokens[index], n_vocab }),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SamplerError;
+
+    struct First;
+
+    impl TokenSampler for First {
+        fn sample(&mut self, _logits: &[f32]) -> Result<TokenId, SamplerError> {
+            Ok(0)
+        }
+        fn accept(&mut self, _token: TokenId) {}
+    }
+
+    fn error_of(change: impl FnOnce(&mut Request)) -> String {
+        let mut request = Request::new(vec![1, 2, 3], Box::new(First));
+        assert_eq!(request.check(3, 4), Ok(()));
+        change(&mut request);
+        request.check(3, 4).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn each_wrong_field_is_named() {
+        assert!(error_of(|r| r.prompt.clear()).starts_with("prompt has no tokens"));
+        assert!(error_of(|r| r.prompt.push(1)).starts_with("prompt has 4 tokens but the context holds 3;"));
+        assert_eq!(
+            error_of(|r| r.prompt[1] = 4),
+            "`prompt[1]` is token 4 but the vocabulary has tokens 0 to 3"
+        );
+        assert_eq!(
+            error_of(|r| r.stop_tokens.push(-1)),
+            "`stop_tokens[0]` is token -1 but the vocabulary has tokens 0 to 3"
+        );
+        assert!(error_of(|r| r.stop.push(String::new())).starts_with("`stop[0]` is empty"));
+    }
+}

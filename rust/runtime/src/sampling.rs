@@ -1,0 +1,14 @@
+//! `tabagent-sampling` as a [`TokenSampler`].
+
+use crate::{SamplerError, TokenId, TokenSampler};
+use tabagent_sampling::Sampler;
+
+impl TokenSampler for Sampler {
+    fn sample(&mut self, logits: &[f32]) -> Result<TokenId, SamplerError> {
+        Ok(Sampler::sample(self, logits)?)
+    }
+
+    fn accept(&mut self, token: TokenId) {
+        Sampler::accept(self, token);
+    }
+}

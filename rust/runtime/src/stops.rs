@@ -1,0 +1,253 @@
+//! Stop strings found in text that comes in pieces.
+
+use std::collections::VecDeque;
+
+use crate::RequestError;
+
+const ROOT: u32 = 0;
+
+/// Finds the first stop string in a text that comes in pieces, and holds back only what may still become one.
+///
+/// The match that starts first wins; of several that start at the same place the shortest. A match is reported as soon as none that starts
+/// earlier can come any more. Nothing from the start of the match on is ever let through. The time for a piece is proportional
+/// to its length, whatever the number of stop strings (Aho and Corasick, "Efficient string matching", CACM 18(6), 1975).
+///
+/// ```
+/// let mut stops = tabagent_runtime::StopMatcher::new(&["</s>".to_owned()])?;
+/// let mut text = String::new();
+/// assert_eq!(stops.push("1 < 2 <", &mut text), None);
+/// assert_eq!(text, "1 < 2 ");
+/// assert_eq!(stops.push("/s> 3", &mut text), Some(0));
+/// assert_eq!(text, "1 < 2 ");
+/// # Ok::<(), tabagent_runtime::RequestError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct StopMatcher {
+    nodes: Vec<Node>,
+    state: u32,
+    /// Text that was not let through yet.
+    held: String,
+    /// Bytes let through so far.
+    released: usize,
+    /// Bytes seen so far.
+    seen: usize,
+    candidate: Option<Candidate>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Node {
+    /// Sorted by byte.
+    edges: Vec<(u8, u32)>,
+    /// The node of the longest proper suffix that is in the tree.
+    fail: u32,
+    /// Length of the string that leads here: how much of the text's end may become a stop string.
+    depth: usize,
+    /// The longest stop string that ends here: its index and its length.
+    ends: Option<(usize, usize)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    start: usize,
+    stop: usize,
+}
+
+impl StopMatcher {
+    /// A matcher for `stops`; without any it lets everything through.
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError::EmptyStop`] when one of them is empty.
+    pub fn new(stops: &[String]) -> Result<Self, RequestError> {
+        if let Some(index) = stops.iter().position(String::is_empty) {
+            return Err(RequestError::EmptyStop { index });
+        }
+        Ok(Self {
+            nodes: build(stops),
+            state: ROOT,
+            held: String::new(),
+            released: 0,
+            seen: 0,
+            candidate: None,
+        })
+    }
+
+    /// Takes a piece of text, appends to `out` what is certainly free of stop strings, and says which stop string was found.
+    ///
+    /// After a match the matcher is done: call it no more.
+    pub fn push(&mut self, text: &str, out: &mut String) -> Option<usize> {
+        if self.nodes.len() == 1 {
+            out.push_str(text);
+            return None;
+        }
+        self.held.push_str(text);
+        for &byte in text.as_bytes() {
+            self.advance(byte);
+            if let Some(found) = self.candidate
+                && found.start <= self.earliest_open()
+            {
+                return Some(self.settle(found, out));
+            }
+        }
+        let open = self.earliest_open();
+        self.release_to(self.candidate.map_or(open, |found| found.start.min(open)), out);
+        None
+    }
+
+    /// Says that no more text comes: appends what was held back, up to a stop string if there is one in it, and says which.
+    pub fn finish(&mut self, out: &mut String) -> Option<usize> {
+        if let Some(found) = self.candidate {
+            return Some(self.settle(found, out));
+        }
+        self.release_to(self.released + self.held.len(), out);
+        None
+    }
+
+    /// Where the earliest stop string begins that is not complete yet but still possible.
+    fn earliest_open(&self) -> usize {
+        self.seen - self.nodes[self.state as usize].depth
+    }
+
+    fn advance(&mut self, byte: u8) {
+        self.seen += 1;
+        self.state = next_state(&self.nodes, self.state, byte);
+        if let Some((stop, len)) = self.nodes[self.state as usize].ends {
+            let start = self.seen - len;
+            if self.candidate.is_none_or(|found| start < found.start) {
+                self.candidate = Some(Candidate { start, stop });
+            }
+        }
+    }
+
+    fn settle(&mut self, found: Candidate, out: &mut String) -> usize {
+        self.release_to(found.start, out);
+        self.held.clear();
+        found.stop
+    }
+
+    /// Lets the held text through up to byte `to` of the whole text. A stop string begins with a whole character, so `to` never cuts one.
+    fn release_to(&mut self, to: usize, out: &mut String) {
+        let n_bytes = to - self.released;
+        out.extend(self.held.drain(..n_bytes));
+        self.released = to;
+    }
+}
+
+fn next_state(nodes: &[Node], mut state: u32, byte: u8) -> u32 {
+    loop {
+        let node = &nodes[state as usize];
+        if let Ok(edge) = node.edges.binary_search_by_key(&byte, |edge| edge.0) {
+            return node.edges[edge].1;
+        }
+        if state == ROOT {
+            return ROOT;
+        }
+        state = node.fail;
+    }
+}
+
+/// The tree of all stop strings with its failure links.
+fn build(stops: &[String]) -> Vec<Node> {
+    let mut nodes = vec![Node::default()];
+    for (index, stop) in stops.iter().enumerate() {
+        let mut at = ROOT;
+        for (depth, &byte) in stop.as_bytes().iter().enumerate() {
+            let n_nodes = nodes.len() as u32;
+            let edges = &mut nodes[at as usize].edges;
+            at = match edges.binary_search_by_key(&byte, |edge| edge.0) {
+                Ok(edge) => edges[edge].1,
+                Err(edge) => {
+                    edges.insert(edge, (byte, n_nodes));
+                    nodes.push(Node { depth: depth + 1, ..Node::default() });
+                    n_nodes
+                }
+            };
+        }
+        nodes[at as usize].ends.get_or_insert((index, stop.len()));
+    }
+    link(&mut nodes);
+    nodes
+}
+
+/// Sets the failure links breadth first, so that those of shorter strings are there when longer ones need them.
+fn link(nodes: &mut [Node]) {
+    let mut open: VecDeque<u32> = nodes[0].edges.iter().map(|edge| edge.1).collect();
+    while let Some(at) = open.pop_front() {
+        for (byte, child) in nodes[at as usize].edges.clone() {
+            let fail = next_state(nodes, nodes[at as usize].fail, byte);
+            let inherited = nodes[fail as usize].ends;
+            let node = &mut nodes[child as usize];
+            node.fail = fail;
+            node.ends = node.ends.or(inherited);
+            open.push_back(child);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::StopMatcher;
+
+    /// What the whole text gives: the text before the first stop string, and its index.
+    fn naive<'a>(text: &'a str, stops: &[String]) -> (&'a str, Option<usize>) {
+        let found = (0..stops.len())
+            .filter_map(|i| text.find(&stops[i]).map(|start| (start, stops[i].len(), i)))
+            .min();
+        found.map_or((text, None), |(start, _, i)| (&text[..start], Some(i)))
+    }
+
+    fn words(alphabet: &'static [char], len: std::ops::Range<usize>) -> impl Strategy<Value = String> {
+        prop::collection::vec(prop::sample::select(alphabet), len).prop_map(String::from_iter)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #[test]
+        fn pieces_give_what_a_search_of_the_whole_text_gives(
+            stops in prop::collection::vec(words(&['a', 'b', 'é', '🦀'], 1..6), 0..6),
+            pieces in prop::collection::vec(words(&['a', 'b', 'é', '🦀'], 0..5), 0..10),
+        ) {
+            let all = pieces.concat();
+            let (expected, expected_stop) = naive(&all, &stops);
+            let mut matcher = StopMatcher::new(&stops).unwrap();
+            let (mut text, mut seen) = (String::new(), String::new());
+            let mut found = None;
+            for piece in &pieces {
+                seen.push_str(piece);
+                found = matcher.push(piece, &mut text);
+                if found.is_some() {
+                    break;
+                }
+                prop_assert!(expected.starts_with(text.as_str()));
+                if expected_stop.is_none() {
+                    let held = &seen[text.len()..];
+                    prop_assert!(held.is_empty() || stops.iter().any(|stop| stop.starts_with(held)));
+                }
+            }
+            if found.is_none() {
+                found = matcher.finish(&mut text);
+            }
+            prop_assert_eq!(found, expected_stop);
+            prop_assert_eq!(text.as_str(), expected);
+        }
+    }
+
+    #[test]
+    fn later_match_waits_for_an_earlier_start_that_is_still_open() {
+        let stops = ["bc".to_owned(), "abcde".to_owned()];
+        for (last, expected, text) in [("e", Some(1), ""), ("x", Some(0), "a")] {
+            let (mut matcher, mut out) = (StopMatcher::new(&stops).unwrap(), String::new());
+            assert_eq!(matcher.push("abcd", &mut out), None);
+            assert_eq!(matcher.push(last, &mut out), expected);
+            assert_eq!(out, text);
+        }
+    }
+
+    #[test]
+    fn empty_stop_string_is_refused_with_its_index() {
+        let error = StopMatcher::new(&["a".to_owned(), String::new()]).unwrap_err();
+        assert_eq!(error.to_string(), "`stop[1]` is empty; remove it or give it text");
+    }
+}

@@ -1,0 +1,91 @@
+//! The consumer's end of a request.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::channel::Channel;
+use crate::{EngineError, Finish, TokenEvent};
+
+/// What a look at a [`TokenStream`] found.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Poll {
+    /// The next event.
+    Event(TokenEvent),
+    /// All events were taken and the request has ended; [`TokenStream::finish`] says how.
+    Finished,
+    /// Nothing yet.
+    Pending,
+}
+
+/// The events of one request, for one consumer.
+///
+/// Dropping it cancels the request. It may outlive its engine: it then ends with an error. In a forked child every look
+/// returns [`Poll::Finished`] at once, with [`EngineError::Forked`] in [`finish`](Self::finish).
+pub struct TokenStream {
+    channel: Arc<Channel>,
+}
+
+impl TokenStream {
+    pub(crate) fn new(channel: Arc<Channel>) -> Self {
+        Self { channel }
+    }
+
+    /// The next event, if there is one now. Never blocks.
+    pub fn try_next(&self) -> Poll {
+        if self.is_forked() { Poll::Finished } else { self.channel.take() }
+    }
+
+    /// The next event, waited for up to `timeout`.
+    pub fn next_timeout(&self, timeout: Duration) -> Poll {
+        if self.is_forked() { Poll::Finished } else { self.channel.take_timeout(timeout) }
+    }
+
+    /// Ends the request; its sequence is free within one micro-batch, of which the running one is aborted.
+    ///
+    /// Events that are already there can still be taken, then the stream ends with [`FinishReason::Cancelled`](crate::FinishReason::Cancelled).
+    /// Without effect on a request that has ended.
+    pub fn cancel(&self) {
+        if !self.is_forked() && !self.channel.abort.is_raised_itself() {
+            self.channel.abort.raise();
+            self.channel.inbox.poke();
+        }
+    }
+
+    /// How the request ended, or `None` while it runs. There may still be events to take.
+    pub fn finish(&self) -> Option<Finish> {
+        if self.is_forked() { Some(Finish::from_error(EngineError::Forked)) } else { self.channel.finish() }
+    }
+
+    /// Has `waker` called whenever there is something to take where there was nothing, and at the end; replaces the one before.
+    ///
+    /// It is called on the decode thread, and once at once if there is something already. It must be quick and must not block, and it must
+    /// own what it uses: a call may still be running when the stream is dropped. After a call take events until [`Poll::Pending`]
+    /// or [`Poll::Finished`].
+    pub fn set_waker(&self, waker: Box<dyn Fn() + Send + Sync>) {
+        if self.is_forked() {
+            waker();
+        } else {
+            self.channel.set_waker(Some(waker));
+        }
+    }
+
+    fn is_forked(&self) -> bool {
+        !self.channel.inbox.home.is_here()
+    }
+}
+
+impl Drop for TokenStream {
+    fn drop(&mut self) {
+        if !self.is_forked() {
+            self.cancel();
+            self.channel.discard();
+        }
+    }
+}
+
+impl fmt::Debug for TokenStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenStream").field("finish", &self.finish()).finish_non_exhaustive()
+    }
+}

