@@ -1,128 +1,103 @@
 """A conversation in the terminal: every turn and every answer stay in the context, token for token."""
 
-import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from tabagent.cli.generation import GenerationOptions, generate
-from tabagent.cli.output import is_terminal, write_note, write_text
-from tabagent.cli.prompt_source import decode_utf8
+from tabagent.cli.generation import Answer, GenerationOptions, generate
+from tabagent.cli.line_reader import LineReader
+from tabagent.cli.output import write_line, write_note, write_text
 from tabagent.errors import ContextFullError
 
 if TYPE_CHECKING:
     from tabagent import Completion, Model
 
-__all__ = ["Conversation", "LineReader", "converse"]
-
-PROMPT: Final = "> "
+__all__ = ["Conversation", "Transcript"]
 
 
-class Conversation:
-    """The transcript as token ids.
+class Transcript:
+    """What was said so far, as token ids.
 
-    Answers are kept as the tokens that were generated, not as text that is tokenized again, so that the model's memory of them is
-    found again and only what is new is decoded.
+    Answers are kept as the tokens that were generated, not as text that is tokenized again, so that the model finds them in its memory
+    and decodes only what is new.
     """
 
     def __init__(self, model: "Model") -> None:
         self._model = model
-        self._tokens: list[int] = []
-
-    def __len__(self) -> int:
-        """The number of tokens so far."""
-        return len(self._tokens)
+        self.tokens: list[int] = []
 
     def with_turn(self, text: str) -> list[int]:
-        """The tokens of the transcript and of a new turn, which begins a line."""
-        begins = not self._tokens
-        return self._tokens + self._model.tokenize(text if begins else f"\n{text}", add_special=begins, parse_special=True)
-
-    def keep(self, tokens: list[int]) -> None:
-        """Make `tokens` the transcript."""
-        self._tokens = tokens
-
-    def clear(self) -> None:
-        """Forget everything."""
-        self._tokens = []
+        """The tokens of the transcript and of a new turn. Every turn but the first begins a new line."""
+        begins = not self.tokens
+        return self.tokens + self._model.tokenize(text if begins else f"\n{text}", add_special=begins, parse_special=True)
 
 
-class LineReader:
-    """Reads the turns: with a prompt and line editing from a terminal, plainly from a pipe."""
+class Conversation:
+    """Reads turns and prints answers. `show` gets every answer that was not interrupted."""
 
-    def __init__(self) -> None:
-        self.is_terminal = is_terminal(sys.stdin)
-        self._edits = self.is_terminal and is_terminal(sys.stdout)
-        if self._edits:
-            try:
-                import readline  # noqa: F401, PLC0415 (gives `input` its history and keys)
-            except ImportError:
-                self._edits = True  # `input` works without
+    def __init__(self, model: "Model", options: GenerationOptions, reader: LineReader, show: Callable[["Completion"], None]) -> None:
+        self._model = model
+        self._options = options
+        self._reader = reader
+        self._show = show
+        self._transcript = Transcript(model)
 
-    def read(self, prompt: str = PROMPT) -> str | None:
-        """The next line without its end; None at the end of the input."""
-        if self._edits:
-            try:
-                return input(prompt)
-            except EOFError:
-                write_text("\n")
-                return None
-        line = sys.stdin.buffer.readline()
-        if not line:
+    def run(self, first: str | None) -> None:
+        """Answer turns, `first` before those that are read, until the input ends.
+
+        Ctrl-C ends the answer that is being generated; at a terminal's prompt it ends the conversation.
+
+        Raises:
+            ContextFullError: the context is full and nobody is there to begin another conversation.
+        """
+        if self._reader.is_terminal:
+            write_note("a conversation in plain text: what you type is continued; Ctrl-C stops an answer, Ctrl-D leaves")
+        turn = first if first is not None else self._next_turn()
+        while turn is not None:
+            if turn and not self._take_turn(turn):
+                return
+            turn = self._next_turn()
+
+    def _next_turn(self) -> str | None:
+        try:
+            return self._reader.read()
+        except KeyboardInterrupt:
+            if not self._reader.is_terminal:
+                raise
+            write_line()
             return None
-        return decode_utf8(line.rstrip(b"\r\n"), "standard input")
 
-
-def converse(model: "Model", first: str | None, options: GenerationOptions, *, show: Callable[["Completion"], None]) -> int:
-    """Answer turns until the input ends, and return the exit code. `show` gets every finished answer.
-
-    Ctrl-C ends the answer that is being generated; at the prompt it ends the conversation.
-    """
-    reader = LineReader()
-    conversation = Conversation(model)
-    if reader.is_terminal:
-        write_note("a conversation of plain text; Ctrl-C stops an answer, Ctrl-D leaves")
-    turn = first
-    while True:
-        if turn is None:
+    def _take_turn(self, turn: str) -> bool:
+        """Answer one turn; False if the conversation ends with it."""
+        try:
+            self._answer(turn)
+        except ContextFullError as error:
+            if not self._transcript.tokens:
+                raise
+            message = f"the context is full: {error}"
+            if not self._reader.is_terminal:
+                raise ContextFullError(message) from error
+            write_note(message.replace("`context_size`", "`-c`"))
             try:
-                turn = reader.read()
+                if not self._reader.confirm("start a new conversation with this turn?"):
+                    return False
             except KeyboardInterrupt:
-                if not reader.is_terminal:
-                    raise
-                write_text("\n")
-                return 0
-            if turn is None:
-                return 0
-        if turn:
-            again = _answer(conversation, model, turn, options, reader, show)
-            if again is not None:
-                return again
-        turn = None
+                write_line()
+                return False
+            self._transcript = Transcript(self._model)
+            return self._take_turn(turn)
+        return True
 
-
-def _answer(
-    conversation: Conversation,
-    model: "Model",
-    turn: str,
-    options: GenerationOptions,
-    reader: LineReader,
-    show: Callable[["Completion"], None],
-) -> int | None:
-    """One turn; the exit code if the conversation cannot go on."""
-    written = _Written()
-    try:
-        prompt = conversation.with_turn(turn)
-        stream_tokens: list[int] = []
-        completion = generate(model, prompt, options, written, stream_tokens)
-        conversation.keep(prompt + stream_tokens)
-    except KeyboardInterrupt:
-        conversation.keep(prompt + stream_tokens)
-        written.end_line()
-        return None
-    except ContextFullError as error:
-        if len(conversation) == 0:
-            raise
-        return _start_afresh(conversation, error, reader)
-    written.end_line()
-    show(completion)
-    return None
+    def _answer(self, turn: str) -> None:
+        answer = Answer(write_text)
+        prompt: list[int] = []
+        try:
+            prompt = self._transcript.with_turn(turn)
+            completion = generate(self._model, prompt, self._options, answer)
+        except KeyboardInterrupt:
+            if prompt:
+                self._transcript.tokens = prompt + answer.tokens
+            answer.end_line()
+            return
+        self._transcript.tokens = prompt + list(completion.tokens)
+        answer.end_line()
+        self._show(completion)
