@@ -1,1 +1,134 @@
-"""Local language models in process."""
+"""Local language models in process: load a GGUF file, stream text from it.
+
+    from tabagent import Model
+
+    with Model.load("demo") as model:
+        for text in model.generate("Once upon a time", max_tokens=64):
+            print(text, end="", flush=True)
+
+Importing this package loads nothing: each public name brings its module with it when it is first used.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tabagent import errors
+    from tabagent._native import TokenEvent, TokenLogprob, __version__
+    from tabagent.completion import Completion, FinishReason, StopMatch, Timings, Usage
+    from tabagent.context import Context
+    from tabagent.errors import (
+        ClosedError,
+        ContextFullError,
+        DecodeError,
+        ForkedError,
+        GgufError,
+        IncompatibleLibraryError,
+        InvalidModelError,
+        LibraryAlreadyLoadedError,
+        LibraryLoadError,
+        ModelLoadCancelledError,
+        ModelLoadError,
+        ModelNotFoundError,
+        OutOfMemoryError,
+        SamplingError,
+        StateError,
+        TabagentError,
+        UnsupportedModelError,
+        VariantError,
+    )
+    from tabagent.info import DeviceInfo, ModelInfo, ModelStats, VariantInfo
+    from tabagent.machine import Hardware, hardware
+    from tabagent.model import Model
+    from tabagent.sampling import SamplerConfig
+    from tabagent.stream import TokenEvents, TokenStream
+    from tabagent.variants import Variant, auto_select_variant, get_cpu_variant, list_available_variants
+
+__all__ = [
+    "ClosedError",
+    "Completion",
+    "Context",
+    "ContextFullError",
+    "DecodeError",
+    "DeviceInfo",
+    "FinishReason",
+    "ForkedError",
+    "GgufError",
+    "Hardware",
+    "IncompatibleLibraryError",
+    "InvalidModelError",
+    "LibraryAlreadyLoadedError",
+    "LibraryLoadError",
+    "Model",
+    "ModelInfo",
+    "ModelLoadCancelledError",
+    "ModelLoadError",
+    "ModelNotFoundError",
+    "ModelStats",
+    "OutOfMemoryError",
+    "SamplerConfig",
+    "SamplingError",
+    "StateError",
+    "StopMatch",
+    "TabagentError",
+    "Timings",
+    "TokenEvent",
+    "TokenEvents",
+    "TokenLogprob",
+    "TokenStream",
+    "UnsupportedModelError",
+    "Usage",
+    "Variant",
+    "VariantError",
+    "VariantInfo",
+    "__version__",
+    "auto_select_variant",
+    "errors",
+    "get_cpu_variant",
+    "hardware",
+    "list_available_variants",
+]
+
+_HOMES = {
+    "Completion": "completion",
+    "Context": "context",
+    "DeviceInfo": "info",
+    "FinishReason": "completion",
+    "Hardware": "machine",
+    "Model": "model",
+    "ModelInfo": "info",
+    "ModelStats": "info",
+    "SamplerConfig": "sampling",
+    "StopMatch": "completion",
+    "Timings": "completion",
+    "TokenEvent": "_native",
+    "TokenEvents": "stream",
+    "TokenLogprob": "_native",
+    "TokenStream": "stream",
+    "Usage": "completion",
+    "Variant": "variants",
+    "VariantInfo": "info",
+    "__version__": "_native",
+    "auto_select_variant": "variants",
+    "get_cpu_variant": "variants",
+    "hardware": "machine",
+    "list_available_variants": "variants",
+}
+"""The module of each public name; those not listed are in `errors`."""
+
+
+def __getattr__(name: str) -> object:
+    """Bring a public name in when it is first used."""
+    if name not in __all__:
+        message = f"module `tabagent` has no attribute `{name}`"
+        raise AttributeError(message)
+    from importlib import import_module  # noqa: PLC0415 (nothing is imported before it is needed)
+
+    module = import_module(f"tabagent.{_HOMES.get(name, 'errors')}")
+    value: object = module if name == "errors" else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names, whether or not they were used already."""
+    return sorted({*globals(), *__all__})

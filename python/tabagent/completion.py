@@ -1,0 +1,110 @@
+"""What a stream came to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from tabagent._native import TokenLogprob
+
+__all__ = ["Completion", "FinishReason", "StopMatch", "Timings", "Usage"]
+
+FinishReason: TypeAlias = Literal["stop", "length", "cancelled", "error"]
+"""Why a stream ended: the model or a stop string or token ended it; `max_tokens` or the context was used up; cancelled; failed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """Tokens counted."""
+
+    prompt_tokens: int
+    """Tokens of the prompt."""
+    completion_tokens: int
+    """Tokens generated; a stop token or end-of-generation token is not among them."""
+    cached_tokens: int
+    """Tokens of the prompt that were in memory already and were not decoded again."""
+
+    @property
+    def total_tokens(self) -> int:
+        """Tokens of the prompt and of the completion together."""
+        return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timings:
+    """Where the time went."""
+
+    queued_s: float
+    """Seconds from the request to its first batch."""
+    prompt_s: float
+    """Seconds spent on the prompt; time in which other requests ran does not count."""
+    decode_s: float
+    """Seconds spent on generated tokens; time in which other requests ran does not count."""
+    first_token_s: float | None
+    """Seconds from the request to its first token; None without one."""
+    prompt_tokens_per_s: float | None
+    """Speed of the prompt without its cached tokens; None if nothing of it was decoded."""
+    decode_tokens_per_s: float | None
+    """Speed of all tokens after the first, which the prompt brings; None with fewer than two."""
+
+
+@dataclass(frozen=True)
+class StopMatch:
+    """What ended a completion with the reason `stop`."""
+
+    kind: Literal["string", "token", "eog"]
+    """A stop string, a stop token, or an end-of-generation token of the model."""
+    value: str | int
+    """The string or the token; it is not part of the text."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completion:
+    """A whole generated text, from its first token on."""
+
+    text: str
+    """The text; the same as all pieces of the stream joined."""
+    tokens: tuple[int, ...]
+    """Its tokens."""
+    finish_reason: FinishReason
+    """Why it ended."""
+    stop_match: StopMatch | None
+    """What was matched if the reason is `stop`."""
+    usage: Usage
+    """Tokens counted."""
+    timings: Timings
+    """Where the time went."""
+    logprobs: tuple[TokenLogprob, ...] | None
+    """One entry for each token if `logprobs` was asked for, else None."""
+
+
+def usage_of(summary: Mapping[str, Any]) -> Usage:
+    """The counts in the core's summary of a stream."""
+    return Usage(
+        prompt_tokens=summary["prompt_tokens"],
+        completion_tokens=summary["completion_tokens"],
+        cached_tokens=summary["cached_tokens"],
+    )
+
+
+def timings_of(summary: Mapping[str, Any]) -> Timings:
+    """The times in the core's summary of a stream, and the speeds that follow from them."""
+    return Timings(
+        queued_s=summary["queued_s"],
+        prompt_s=summary["prompt_s"],
+        decode_s=summary["decode_s"],
+        first_token_s=summary["first_token_s"],
+        prompt_tokens_per_s=_rate(summary["prompt_tokens"] - summary["cached_tokens"], summary["prompt_s"]),
+        decode_tokens_per_s=_rate(summary["completion_tokens"] - 1, summary["decode_s"]),
+    )
+
+
+def stop_match_of(summary: Mapping[str, Any]) -> StopMatch | None:
+    """What the core's summary of a stream says was matched."""
+    match = summary["stop_match"]
+    return None if match is None else StopMatch(match["kind"], match["value"])
+
+
+def _rate(tokens: int, seconds: float) -> float | None:
+    return tokens / seconds if tokens > 0 and seconds > 0 else None

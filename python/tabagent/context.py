@@ -1,0 +1,205 @@
+"""A context of one's own: decode tokens and look at the logits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal
+
+from tabagent import _native, log
+from tabagent._arguments import INT32_MAX, Tokens, as_bool, as_int, as_path, as_tokens, type_name
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["Context"]
+
+
+class Context:
+    """The low level, for experts: tokens in, logits out, with the memory of several sequences under control.
+
+        with model.create_context(context_size=512) as context:
+            context.decode(model.tokenize("Once upon a time"))
+            token = int(context.logits().argmax())
+
+    Made by `Model.create_context`; independent of the model's own decode thread. Calls from several threads are served one after another.
+    """
+
+    __slots__ = ("_model", "_native")
+
+    def __init__(self, native: _native.Context, model: object = None) -> None:
+        """Made by `Model.create_context`. The model is kept alive as long as the context."""
+        self._native = native
+        self._model = model
+
+    def decode(
+        self,
+        tokens: Tokens,
+        *,
+        sequence: int | None = None,
+        sequences: Sequence[int] | None = None,
+        positions: Sequence[int] | None = None,
+        logits: Literal["last", "all", "none"] | Sequence[bool] = "last",
+    ) -> None:
+        """Run the tokens through the model and keep them in memory. Blocks; Ctrl-C and `cancel` stop it.
+
+        They belong to one `sequence` (0 unless told otherwise), or to each of `sequences`. `positions` default to what follows in the first of
+        those. `logits` says for which tokens the model's output is wanted. Earlier logits are gone afterwards.
+
+        Raises:
+            TypeError: an argument has the wrong type.
+            ValueError: a token, sequence or position is out of range, or there are more tokens than `batch_size`.
+            ContextFullError: the memory has no room for the tokens.
+            BufferError: a view on earlier logits is still alive.
+            DecodeError: llama.cpp failed, or the decode was cancelled.
+        """
+        batch = as_tokens(tokens, "tokens")
+        if sequences is None:
+            owners = [as_int(0 if sequence is None else sequence, "sequence", 0, INT32_MAX)]
+        elif sequence is not None:
+            message = "give `sequence` or `sequences`, not both"
+            raise TypeError(message)
+        else:
+            owners = _integers(sequences, "sequences")
+        places = None if positions is None else _integers(positions, "positions")
+        try:
+            self._native.decode(batch, places, owners, _outputs(logits, len(batch)))
+        except Exception:
+            log.forward()
+            raise
+
+    def logits(self, index: int = -1, *, copy: bool = True) -> NDArray[np.float32]:
+        """The logits after a token of the last `decode`: a float32 array with one value for each token of the vocabulary.
+
+        `index` counts the tokens that logits were asked for in the last `decode`; negative from the end. Without `copy` it is a read-only view
+        without a copy, which pins the context: what would overwrite it raises `BufferError` until the view is gone.
+
+        Raises:
+            ValueError: no logits were asked for at that place.
+        """
+        return self._native.logits(as_int(index, "index", -INT32_MAX, INT32_MAX), as_bool(copy, "copy"))
+
+    def next_position(self, sequence: int = 0) -> int:
+        """The position that the sequence's next token would have; 0 for an empty one."""
+        return self._native.next_position(as_int(sequence, "sequence", 0, INT32_MAX))
+
+    def remove(self, sequence: int = 0, start: int = 0, end: int | None = None) -> None:
+        """Forget the sequence's tokens from position `start` to before `end`; to its end if that is None.
+
+        Raises:
+            DecodeError: the model cannot forget a part (recurrent ones, and behind a sliding window).
+        """
+        last = None if end is None else as_int(end, "end", 0, INT32_MAX)
+        self._native.remove(as_int(sequence, "sequence", 0, INT32_MAX), as_int(start, "start", 0, INT32_MAX), last)
+
+    def copy_sequence(self, source: int, target: int) -> None:
+        """Make `target`, which must be empty, hold the same tokens as `source`."""
+        self._native.copy(as_int(source, "source", 0, INT32_MAX), as_int(target, "target", 0, INT32_MAX))
+
+    def clear(self) -> None:
+        """Forget all sequences."""
+        self._native.clear()
+
+    def save_state(self, path: str | os.PathLike[str] | None = None) -> bytes | None:
+        """All sequences, as bytes, or into a file (then None is returned). Only the same model with the same build and settings can load it.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        if path is None:
+            return self._native.save_state()
+        self._native.save_state_file(as_path(path, "path"))
+        return None
+
+    def load_state(self, state: bytes | bytearray | memoryview | str | os.PathLike[str]) -> None:
+        """Put back what `save_state` gave: bytes, or the path of a file. What the context holds now is lost; on an error it is not.
+
+        Raises:
+            StateError: it is damaged, or of another model, build or settings.
+            OSError: the file cannot be read.
+        """
+        if isinstance(state, (bytes, bytearray, memoryview)):
+            self._native.load_state(bytes(state))
+        elif isinstance(state, (str, os.PathLike)):
+            self._native.load_state_file(as_path(state, "state"))
+        else:
+            message = f"`state` must be bytes or a path, got {type_name(state)}"
+            raise TypeError(message)
+
+    def clone(self) -> Context:
+        """A new context with the same settings and the same content."""
+        return Context(self._native.clone(), self._model)
+
+    def cancel(self) -> None:
+        """Stop a `decode` that runs in another thread; it raises `DecodeError` there."""
+        self._native.cancel()
+
+    def close(self) -> None:
+        """Free the memory. Every further call raises `ClosedError`, but closing again is fine."""
+        self._native.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._native.closed
+
+    @property
+    def context_size(self) -> int:
+        """How many tokens it holds."""
+        return self._native.context_size
+
+    @property
+    def batch_size(self) -> int:
+        """How many tokens one `decode` takes at the most."""
+        return self._native.batch_size
+
+    @property
+    def max_sequences(self) -> int:
+        """How many sequences it holds; their ids are 0 to one less."""
+        return self._native.max_sequences
+
+    @property
+    def threads(self) -> int:
+        """Threads of computation."""
+        return self._native.threads
+
+    def __enter__(self) -> Context:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        if self.closed:
+            return "<Context closed>"
+        return f"<Context of {self.context_size} tokens, {self.max_sequences} sequences>"
+
+
+def _outputs(logits: object, count: int) -> list[bool] | None:
+    """For which tokens logits are wanted, as the core takes it: None is the last one alone."""
+    if isinstance(logits, str):
+        if logits == "last":
+            return None
+        if logits in {"all", "none"}:
+            return [logits == "all"] * count
+        message = f'`logits` must be "last", "all", "none" or one bool for each token, got "{logits}"'
+        raise ValueError(message)
+    if isinstance(logits, (bytes, bool)) or not isinstance(logits, Iterable):
+        message = f'`logits` must be "last", "all", "none" or a sequence of bool, got {type_name(logits)}'
+        raise TypeError(message)
+    # numpy's bools become Python's.
+    wanted = [item.item() if type(item).__name__ in {"bool", "bool_"} and hasattr(item, "item") else item for item in logits]
+    flags = [as_bool(item, f"logits[{index}]") for index, item in enumerate(wanted)]
+    if len(flags) != count:
+        message = f"`logits` has {len(flags)} values for {count} tokens; give one for each"
+        raise ValueError(message)
+    return flags
+
+
+def _integers(values: object, name: str) -> list[int]:
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        message = f"`{name}` must be a sequence of int, got {type_name(values)}"
+        raise TypeError(message)
+    return [as_int(value, f"{name}[{index}]", 0, INT32_MAX) for index, value in enumerate(values)]

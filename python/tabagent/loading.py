@@ -1,0 +1,101 @@
+"""From what a user asks for to a model file and a loaded llama.cpp."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tabagent import _native, log
+from tabagent._arguments import as_path
+from tabagent.errors import ModelNotFoundError
+from tabagent.info import DeviceInfo, VariantInfo
+from tabagent.variants import choose_variant
+
+__all__ = ["Engine", "open_engine", "resolve_model_path"]
+
+DEMO = "demo"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """The llama.cpp library of this process."""
+
+    directory: str
+    """Its directory."""
+    module: str | None
+    """The CPU module that it was opened with, as the core wants it again."""
+    devices: tuple[DeviceInfo, ...]
+    """What it can compute with."""
+    variant: VariantInfo
+    """What was asked for, what was got, and why."""
+
+
+def resolve_model_path(path: str | os.PathLike[str]) -> str:
+    """The model file that is meant: `demo` is the demo model (downloaded once), anything else a path, in which `~` is the home directory.
+
+    Raises:
+        TypeError: it is neither a str nor a path.
+        ModelNotFoundError: the demo model is not here and cannot be downloaded.
+    """
+    if isinstance(path, str) and path == DEMO:
+        return _demo_model()
+    wanted = as_path(path, "path")
+    if not wanted:
+        message = "`path` is empty; give the path of a GGUF file, or `demo`"
+        raise ValueError(message)
+    return wanted
+
+
+def open_engine(request: str | os.PathLike[str]) -> Engine:
+    """Load llama.cpp for a request, or take the one that this process has already, and describe it.
+
+    A process has one llama.cpp: `auto` takes what is loaded; another library than the loaded one is refused by the core.
+
+    Raises:
+        VariantError: there is no such variant, or it does not run here.
+        LibraryLoadError: the library cannot be loaded.
+        LibraryAlreadyLoadedError: this process uses another one.
+    """
+    log.follow_level()
+    loaded = _native.loaded_library()
+    if loaded is not None and isinstance(request, str) and request.strip().lower() == "auto":
+        return _described(json.loads(loaded), requested="auto", name=None, source="process", reason="this process uses it already")
+    choice = choose_variant(request)
+    if choice.warning is not None:
+        warnings.warn(choice.warning, stacklevel=4)
+    variant = choice.variant
+    try:
+        answer = json.loads(_native.open_library(variant.path, variant.cpu_module))
+    finally:
+        log.forward()
+    return _described(answer, requested=choice.requested, name=variant.name, source=variant.source, reason=variant.reason)
+
+
+def _described(answer: Mapping[str, Any], *, requested: str, name: str | None, source: str, reason: str) -> Engine:
+    module: str | None = answer["cpu_module"]
+    variant = VariantInfo(
+        requested=requested,
+        name=name or module or "built-in",
+        library=answer["directory"],
+        source=source,
+        reason=reason,
+        build=answer["build"],
+        cpu_module=module,
+    )
+    devices = tuple(DeviceInfo.from_json(device) for device in answer["devices"])
+    return Engine(directory=answer["directory"], module=module, devices=devices, variant=variant)
+
+
+def _demo_model() -> str:
+    """The demo model's file."""
+    from tabagent._demo import find_demo_model  # noqa: PLC0415 (its download code is needed only here)
+
+    try:
+        return str(find_demo_model())
+    except OSError as error:
+        message = f"the demo model cannot be fetched: {error}"
+        raise ModelNotFoundError(message) from error

@@ -1,0 +1,337 @@
+"""A loaded model."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Final, Literal
+
+from tabagent import _native, exit as at_exit, log
+from tabagent._arguments import INT32_MAX, Tokens, as_bool, as_float, as_int, as_text, as_texts, as_tokens, surrogate_error, type_name
+from tabagent.context import Context
+from tabagent.errors import ClosedError
+from tabagent.info import ModelInfo, ModelStats
+from tabagent.loading import Engine, open_engine, resolve_model_path
+from tabagent.sampling import SamplerConfig
+from tabagent.stream import TokenStream
+from tabagent.vocabulary import Vocabulary
+
+__all__ = ["Model"]
+
+MIN_BATCH: Final = 1
+MAX_TOKENS: Final = 2**63 - 1
+
+
+class Model(Vocabulary):
+    """A loaded model: text in, text out.
+
+        with Model.load("model.gguf") as model:
+            for text in model.generate("Once upon a time", max_tokens=64):
+                print(text, end="", flush=True)
+
+    Many threads and asyncio tasks may use one model at the same time. It is closed by `close`, at the end of its `with` block, when nothing
+    refers to it any more, and when the interpreter exits. After a fork, a child must load models of its own.
+    """
+
+    __slots__ = ("__weakref__", "_info", "_metadata")
+
+    def __init__(self, native: _native.Model, *, path: str, engine: Engine) -> None:
+        """Made by `Model.load` and `Model.from_pretrained`."""
+        self._native = native
+        self._facts = native.facts()
+        self._special = native.special_tokens()
+        self._info = _info(native.facts(), path, engine)
+        self._metadata: dict[str, str] | None = None
+        at_exit.watch_model(self)
+
+    @classmethod
+    def load(  # noqa: PLR0913 (what can be chosen is chosen here, by name)
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        variant: str | os.PathLike[str] = "auto",
+        gpu_layers: int | Literal["auto"] = "auto",
+        devices: None = None,
+        context_size: int | None = None,
+        max_sequences: int = 8,
+        threads: int | None = None,
+        batch_size: int | None = None,
+        kv_type: str = "f16",
+        use_mmap: bool = True,
+        mlock: bool = False,
+        vocab_only: bool = False,
+        check_tensors: bool = False,
+        progress: Callable[[float], object] | None = None,
+        metadata_overrides: Mapping[str, float | bool | str] | None = None,
+    ) -> Model:
+        """Load a GGUF file: a path, the first part of a split model, or `"demo"` for the demo model. Blocks; Ctrl-C stops it.
+
+        Args:
+            path: the file; `~` is the home directory.
+            variant: the llama.cpp to use: `auto`, a CPU module such as `haswell`, or the path of a library directory. One per process.
+            gpu_layers: how many layers to put on a GPU; `auto` fits them to its memory.
+            devices: not supported yet.
+            context_size: tokens of context for each request to share; None for what the model was trained for, as far as memory goes.
+            max_sequences: how many requests to serve at a time.
+            threads: threads of computation; None for one for each usable core.
+            batch_size: tokens decoded in one go.
+            kv_type: the type of the context's memory: `f16`, `f32`, `bf16`, `q8_0`, …
+            use_mmap: map the file instead of reading it.
+            mlock: keep the weights from being swapped out.
+            vocab_only: load the vocabulary alone, for tokenizing.
+            check_tensors: look for broken numbers in all weights first.
+            progress: called with the part loaded, 0 to 1; returning False stops the load.
+            metadata_overrides: metadata to use in place of what the file says.
+
+        Raises:
+            TypeError, ValueError: an argument is wrong; nothing was loaded.
+            ModelNotFoundError: there is no such file.
+            InvalidModelError: the file is damaged, or none that llama.cpp can run.
+            ModelLoadCancelledError: `progress` returned False.
+            OutOfMemoryError: model and context do not fit.
+            VariantError, LibraryLoadError, LibraryAlreadyLoadedError: the library cannot be used.
+        """
+        if devices is not None:
+            message = "`devices` is not supported yet; leave it out to use all devices, and limit the GPU with `gpu_layers`"
+            raise ValueError(message)
+        layers = None if gpu_layers == "auto" else as_int(gpu_layers, "gpu_layers", 0, INT32_MAX)
+        options = {
+            "gpu_layers": layers,
+            "context_size": _optional_int(context_size, "context_size", 1),
+            "max_sequences": as_int(max_sequences, "max_sequences", 1, INT32_MAX),
+            "threads": _optional_int(threads, "threads", 1),
+            "batch_size": _optional_int(batch_size, "batch_size", MIN_BATCH),
+            "kv_type": as_text(kv_type, "kv_type"),
+            "use_mmap": as_bool(use_mmap, "use_mmap"),
+            "mlock": as_bool(mlock, "mlock"),
+            "vocab_only": as_bool(vocab_only, "vocab_only"),
+            "check_tensors": as_bool(check_tensors, "check_tensors"),
+            "metadata_overrides": _overrides(metadata_overrides),
+            "progress": _callback(progress),
+        }
+        file = resolve_model_path(path)
+        engine = open_engine(variant)
+        if layers is not None and layers > 0 and not any(device.is_gpu for device in engine.devices):
+            message = f"`gpu_layers={layers}` was asked for, but llama.cpp finds no GPU here; the model runs on the CPU"
+            warnings.warn(message, RuntimeWarning, stacklevel=2)
+        try:
+            native = _native.Model.load(file, library=engine.directory, module=engine.module, **options)  # type: ignore[arg-type] # checked one by one above
+        finally:
+            log.forward()
+        return cls(native, path=file, engine=engine)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        repo_id: str,
+        filename: str = "*.gguf",
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        local_files_only: bool = False,
+        **options: object,
+    ) -> Model:
+        """Load a model of a repository on the Hugging Face Hub, downloading what is not in the cache: all parts of a split model.
+
+            Model.from_pretrained("bartowski/SmolLM2-135M-Instruct-GGUF", "*Q4_K_M.gguf")
+
+        `filename` is a file or a pattern that one model matches; `revision` a branch, tag or commit. The cache, offline mode and progress
+        bars are huggingface_hub's. All other options are those of `load`.
+
+        Raises:
+            ModelNotFoundError: there is no such repository, revision or file, or it is not in the cache and the network is off.
+            ModelLoadError: several models match (the text lists them), or a download failed.
+        """
+        from tabagent.hub import fetch_model  # noqa: PLC0415 (needed here alone)
+
+        path = fetch_model(repo_id, filename, revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only)
+        return cls.load(path, **options)  # type: ignore[arg-type] # `load` checks each
+
+    def generate(
+        self,
+        prompt: str | Tokens,
+        *,
+        max_tokens: int | None = None,
+        sampling: SamplerConfig | None = None,
+        stop: str | Sequence[str] = (),
+        stop_tokens: Sequence[int] = (),
+        ignore_eos: bool = False,
+        logprobs: int | None = None,
+        add_special: bool = True,
+        parse_special: bool = True,
+        cache_prompt: bool = False,
+    ) -> TokenStream:
+        """Continue a text or a list of tokens. Returns at once; the text comes through the stream, which is also where it can be cancelled.
+
+        Args:
+            prompt: the text, or its token ids (a list, or a numpy integer array).
+            max_tokens: most tokens to generate; None until the model ends the text or the context is full.
+            sampling: how to choose tokens; None for `SamplerConfig()`.
+            stop: a string or strings that end the text; none of them is ever part of it.
+            stop_tokens: tokens that end the text, besides the model's own.
+            ignore_eos: go on where the model would end.
+            logprobs: give each token's log-probability and those of so many most probable ones (0: its own alone).
+            add_special: put the model's beginning-of-text token in front of a text.
+            parse_special: read markers like `<|im_start|>` in a text as the tokens they name. It is on, other than in `tokenize`, because a
+                prompt is mostly written for its model; turn it off for text from outside, which could otherwise forge such markers.
+            cache_prompt: reuse what earlier requests with this option left in memory, and leave this one's tokens there. Faster for
+                prompts that begin alike; the last bits of logits may then differ from a run alone.
+
+        Raises:
+            TypeError, ValueError: an argument is wrong.
+            ContextFullError: the prompt has more tokens than the context holds.
+            UnsupportedModelError: the model cannot generate.
+            ClosedError, ForkedError: the model is closed, or was loaded before a fork.
+        """
+        if sampling is None:
+            sampling = SamplerConfig()
+        elif not isinstance(sampling, SamplerConfig):
+            message = f"`sampling` must be a SamplerConfig, got {type_name(sampling)}"
+            raise TypeError(message)
+        strings = [stop] if isinstance(stop, str) else as_texts(stop, "stop")
+        for index, string in enumerate(strings):
+            _check_encodable(string, f"stop[{index}]")
+        text = prompt if isinstance(prompt, str) else as_tokens(prompt, "prompt")
+        try:
+            native = self._native.generate(
+                text,
+                add_special=as_bool(add_special, "add_special"),
+                parse_special=as_bool(parse_special, "parse_special"),
+                max_tokens=None if max_tokens is None else as_int(max_tokens, "max_tokens", 0, MAX_TOKENS),
+                sampling=sampling.to_dict(),
+                stop=strings,
+                stop_tokens=as_tokens(stop_tokens, "stop_tokens"),
+                ignore_eos=as_bool(ignore_eos, "ignore_eos"),
+                logprobs=None if logprobs is None else as_int(logprobs, "logprobs", 0, INT32_MAX),
+                cache_prompt=as_bool(cache_prompt, "cache_prompt"),
+            )
+        except UnicodeEncodeError as error:
+            raise surrogate_error(error, "prompt") from None
+        return TokenStream(native, model=self, has_logprobs=logprobs is not None)
+
+    def create_context(
+        self,
+        *,
+        context_size: int | None = None,
+        batch_size: int | None = None,
+        micro_batch_size: int | None = None,
+        max_sequences: int = 1,
+        threads: int | None = None,
+        prompt_threads: int | None = None,
+        kv_type: str = "f16",
+        flash_attention: Literal["auto", "on", "off"] = "auto",
+        full_sliding_window: bool = False,
+    ) -> Context:
+        """A context of one's own beside the model's, for decoding step by step.
+
+        Sizes are in tokens; None is the model's setting. `full_sliding_window` keeps everything that sliding-window layers would forget, so that
+        sequences can be cut back anywhere. With `max_sequences` above 1, they share the context's tokens.
+
+        Raises:
+            ValueError: a size is wrong.
+            OutOfMemoryError: it does not fit.
+            UnsupportedModelError: the model was loaded with `vocab_only`.
+        """
+        native = self._native.create_context(
+            context_size=_optional_int(context_size, "context_size", 1),
+            batch_size=_optional_int(batch_size, "batch_size", 1),
+            micro_batch_size=_optional_int(micro_batch_size, "micro_batch_size", 1),
+            max_sequences=as_int(max_sequences, "max_sequences", 1, INT32_MAX),
+            threads=_optional_int(threads, "threads", 1),
+            prompt_threads=_optional_int(prompt_threads, "prompt_threads", 1),
+            kv_type=as_text(kv_type, "kv_type"),
+            flash_attention=flash_attention,
+            full_sliding_window=as_bool(full_sliding_window, "full_sliding_window"),
+        )
+        return Context(native, self)
+
+    @property
+    def info(self) -> ModelInfo:
+        """Facts about the model, its devices and the llama.cpp that runs it. There after `close` too."""
+        return self._info
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The file's metadata as text, without long arrays. A copy."""
+        if self._metadata is None:
+            self._metadata = self._native.metadata()
+        return dict(self._metadata)
+
+    @property
+    def stats(self) -> ModelStats:
+        """What the model is doing now."""
+        numbers = self._native.stats()
+        return ModelStats(**{name: numbers[name] for name in ("active", "queued", "parked", "cells_used")})
+
+    def chat_template(self, name: str | None = None) -> str | None:
+        """The file's template for conversations, or its template of that name; None if there is none."""
+        return self._native.chat_template(None if name is None else as_text(name, "name"))
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._native.closed
+
+    def close(self) -> None:
+        """End all streams (they raise `ClosedError` when read to the end), and free the memory. Closing again is fine."""
+        self._native.close()
+
+    def __enter__(self) -> Model:
+        if self.closed:
+            message = "the model is closed; load it again"
+            raise ClosedError(message)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = ", closed" if self.closed else ""
+        return f"<Model {self._info.description!r} from {self._info.path!r}{state}>"
+
+
+def _info(facts: Mapping[str, object], path: str, engine: Engine) -> ModelInfo:
+    """The model's facts and the engine's in one."""
+    ours = {"path": path, "devices": engine.devices, "variant": engine.variant}
+    known = {name: facts[name] for name in ModelInfo.__dataclass_fields__ if name not in ours}
+    return ModelInfo(**known, **ours)  # type: ignore[arg-type] # the contract of the core gives each its type
+
+
+def _optional_int(value: int | None, name: str, low: int) -> int | None:
+    return None if value is None else as_int(value, name, low, INT32_MAX)
+
+
+def _check_encodable(text: str, name: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise surrogate_error(error, name) from None
+
+
+def _callback(progress: object) -> Callable[[float], object] | None:
+    if progress is None or callable(progress):
+        return progress
+    message = f"`progress` must be a function of one number, got {type_name(progress)}"
+    raise TypeError(message)
+
+
+def _overrides(overrides: object) -> dict[str, int | float | bool | str]:
+    """Metadata overrides with plain values."""
+    if overrides is None:
+        return {}
+    if not isinstance(overrides, Mapping):
+        message = f"`metadata_overrides` must be a mapping from keys to values, got {type_name(overrides)}"
+        raise TypeError(message)
+    plain: dict[str, int | float | bool | str] = {}
+    for key, value in overrides.items():
+        name = f"metadata_overrides[{key!r:.80}]"
+        if isinstance(value, (bool, str)):
+            plain[as_text(key, f"{name} key")] = value
+        elif hasattr(value, "__index__"):
+            plain[as_text(key, f"{name} key")] = as_int(value, name, -(2**63), 2**63 - 1)
+        else:
+            plain[as_text(key, f"{name} key")] = as_float(value, name)
+    return plain

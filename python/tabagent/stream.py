@@ -1,0 +1,304 @@
+"""Generated text as it comes."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final
+
+from tabagent import _native, exit as at_exit, log
+from tabagent._native import TokenEvent
+from tabagent.completion import Completion, FinishReason, Timings, Usage, stop_match_of, timings_of, usage_of
+
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = ["TokenEvents", "TokenStream"]
+
+READY_IN_A_ROW: Final = 16
+"""After so many events that were there already, an async reader lets other tasks run once."""
+
+
+class TokenStream:
+    """A text while it is generated: an iterator of str, an async iterator of str, and a context manager of both kinds.
+
+        for text in model.generate("Once upon a time"): ...
+        async for text in model.generate("Once upon a time"): ...
+
+    Generation runs whether or not anybody reads (256 events ahead at the most). Dropping the stream, leaving its `with` block, `close` and
+    `cancel` end it, and so do Ctrl-C while waiting for it and the cancellation of a task that awaits it.
+
+    There is one place in the stream, shared by all its readers: each piece goes to one of them. Threads may share it; of tasks only one may
+    wait at a time. `result` is the exception: it is always the whole text from the first token on. An error that ended the stream is raised by
+    every reader that reaches the end. Async reading needs asyncio and adds no thread.
+    """
+
+    __slots__ = ("__weakref__", "_awaited", "_closed", "_has_logprobs", "_lock", "_model", "_native", "_ready", "_seen", "_wake_fd")
+
+    def __init__(self, native: _native.Stream, *, model: object = None, has_logprobs: bool = False) -> None:
+        """Made by `Model.generate`. The model is kept alive as long as the stream."""
+        self._native = native
+        self._model = model
+        self._has_logprobs = has_logprobs
+        self._seen: list[TokenEvent] = []
+        self._lock = threading.RLock()
+        self._awaited = False
+        self._closed = False
+        self._ready = 0
+        self._wake_fd: int | None = None
+        at_exit.watch_stream(self)
+
+    # Reading
+
+    def __iter__(self) -> TokenStream:
+        return self
+
+    def __next__(self) -> str:
+        while (event := self._next_event()) is not None:
+            if event.text:
+                return event.text
+        raise StopIteration
+
+    def __aiter__(self) -> TokenStream:
+        return self
+
+    async def __anext__(self) -> str:
+        while (event := await self._next_event_async()) is not None:
+            if event.text:
+                return event.text
+        raise StopAsyncIteration
+
+    def events(self) -> TokenEvents:
+        """The rest of the stream as events: text with its token ids and, if asked for, log-probabilities. For `for` and `async for`."""
+        return TokenEvents(self)
+
+    def result(self) -> Completion:
+        """Wait for the end, and give the whole text from the first token on, whatever was read before. Blocks.
+
+        After `cancel` or `close` it is what had come until then. Not for use in an event loop: there it is `await stream.aresult()`.
+
+        Raises:
+            TabagentError: what ended the stream, if that was an error.
+        """
+        while self._wait_event() is not None:
+            pass
+        return self._completion()
+
+    async def aresult(self) -> Completion:
+        """As `result`, for asyncio."""
+        while await self._await_event() is not None:
+            pass
+        return self._completion()
+
+    # Ending
+
+    def cancel(self) -> None:
+        """End the generation. Returns at once; what has come already can still be read. No effect on a stream that has ended."""
+        self._native.cancel()
+
+    def close(self) -> None:
+        """End the generation and the reading, and wait until the model is free again, which takes one micro-batch at the most."""
+        self._closed = True
+        self._native.cancel()
+        # What ended the stream was for its readers; there are none now.
+        with contextlib.suppress(Exception):
+            while self._wait_event() is not None:
+                pass
+
+    async def aclose(self) -> None:
+        """As `close`, for asyncio."""
+        self._closed = True
+        self._native.cancel()
+        if self._awaited:  # the task that waits sees the end
+            return
+        with contextlib.suppress(Exception):
+            while await self._await_event() is not None:
+                pass
+
+    def __enter__(self) -> TokenStream:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    async def __aenter__(self) -> TokenStream:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.aclose()
+
+    # Facts
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        """Why the generation ended; None while it runs."""
+        summary = self._native.summary()
+        if summary is None:
+            return None
+        reason: FinishReason = summary["finish_reason"]
+        return reason
+
+    @property
+    def usage(self) -> Usage | None:
+        """Tokens counted; None while it runs."""
+        summary = self._native.summary()
+        return None if summary is None else usage_of(summary)
+
+    @property
+    def timings(self) -> Timings | None:
+        """Where the time went; None while it runs."""
+        summary = self._native.summary()
+        return None if summary is None else timings_of(summary)
+
+    def __repr__(self) -> str:
+        state = self.finish_reason or "running"
+        return f"<TokenStream {state}, {sum(len(event.token_ids) for event in tuple(self._seen))} tokens read>"
+
+    # Inside
+
+    def _next_event(self) -> TokenEvent | None:
+        """The next event for a reader; None at the end."""
+        return None if self._closed else self._wait_event()
+
+    async def _next_event_async(self) -> TokenEvent | None:
+        """The next event for an async reader; None at the end."""
+        return None if self._closed else await self._await_event()
+
+    def _wait_event(self) -> TokenEvent | None:
+        """Wait for the next event and keep it; None at the end."""
+        try:
+            with self._lock:
+                event = self._native.next_event()
+                if event is not None:
+                    self._seen.append(event)
+                    return event
+        except BaseException:
+            # An error has ended the stream already. Ctrl-C has not, and whoever pressed it wants the model back.
+            self._native.cancel()
+            log.forward()
+            raise
+        log.forward()
+        return None
+
+    async def _await_event(self) -> TokenEvent | None:
+        """Wait for the next event in an event loop and keep it; None at the end."""
+        if self._awaited:
+            message = "another task waits for this stream already; read it in one task, or give each task a stream of its own"
+            raise RuntimeError(message)
+        self._awaited = True
+        try:
+            event = await self._await_next()
+        except BaseException:
+            # A cancelled task, or an error that has ended the stream already.
+            self._native.cancel()
+            log.forward()
+            raise
+        finally:
+            self._awaited = False
+        if event is None:
+            log.forward()
+        return event
+
+    async def _await_next(self) -> TokenEvent | None:
+        import asyncio  # noqa: PLC0415 (slow to import, and loaded already where this runs)
+
+        loop = asyncio.get_running_loop()
+        if self._ready >= READY_IN_A_ROW:
+            self._ready = 0
+            await asyncio.sleep(0)
+        if not self._lock.acquire(blocking=False):
+            return await self._await_in_thread(loop)
+        self._lock.release()
+        if (event := self._poll()) is not None or self._native.finished:
+            self._ready += 1
+            return event
+        self._ready = 0
+        try:
+            fd = self._descriptor()
+            while True:
+                self._native.clear_wake()
+                if (event := self._poll()) is not None or self._native.finished:
+                    return event
+                await _readable(loop, fd)
+        except NotImplementedError:
+            # Event loops without descriptors (Windows' default one).
+            return await self._await_in_thread(loop)
+
+    async def _await_in_thread(self, loop: asyncio.AbstractEventLoop) -> TokenEvent | None:
+        """Wait for the next event in a thread: where nothing better is there, or behind a thread that waits already."""
+        return await loop.run_in_executor(None, self._wait_event)
+
+    def _poll(self) -> TokenEvent | None:
+        """The next event if there is one now, and keep it. `finished` tells nothing yet from the end."""
+        with self._lock:
+            event = self._native.poll_event()
+            if event is not None:
+                self._seen.append(event)
+        return event
+
+    def _descriptor(self) -> int:
+        """The descriptor that tells of news."""
+        if self._wake_fd is None:
+            self._wake_fd = self._native.wake_fd()
+        return self._wake_fd
+
+    def _completion(self) -> Completion:
+        """Everything that came, after the end."""
+        summary: dict[str, Any] = self._native.summary() or {}
+        with self._lock:
+            seen = tuple(self._seen)
+        logprobs = tuple(logprob for event in seen for logprob in event.logprobs)
+        tokens = tuple(token for event in seen for token in event.token_ids)
+        return Completion(
+            text="".join(event.text for event in seen),
+            tokens=tokens,
+            finish_reason=summary["finish_reason"],
+            stop_match=stop_match_of(summary),
+            usage=usage_of(summary),
+            timings=timings_of(summary),
+            logprobs=logprobs if self._has_logprobs else None,
+        )
+
+
+class TokenEvents(Iterator[TokenEvent], AsyncIterator[TokenEvent]):
+    """The events of a stream, from where it has been read to. Made by `TokenStream.events`."""
+
+    __slots__ = ("_stream",)
+
+    def __init__(self, stream: TokenStream) -> None:
+        self._stream = stream
+
+    def __iter__(self) -> TokenEvents:
+        return self
+
+    def __next__(self) -> TokenEvent:
+        event = self._stream._next_event()  # noqa: SLF001 (its own other half)
+        if event is None:
+            raise StopIteration
+        return event
+
+    def __aiter__(self) -> TokenEvents:
+        return self
+
+    async def __anext__(self) -> TokenEvent:
+        event = await self._stream._next_event_async()  # noqa: SLF001 (its own other half)
+        if event is None:
+            raise StopAsyncIteration
+        return event
+
+
+async def _readable(loop: asyncio.AbstractEventLoop, fd: int) -> None:
+    """Wait until the descriptor is readable."""
+    future = loop.create_future()
+    loop.add_reader(fd, _wake, future)
+    try:
+        await future
+    finally:
+        loop.remove_reader(fd)
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -1,0 +1,168 @@
+"""The llama.cpp libraries on this machine, and which of them to use."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from tabagent import _native
+from tabagent._arguments import as_path
+from tabagent.errors import VariantError
+
+__all__ = ["Choice", "Variant", "auto_select_variant", "bundled_library", "choose_variant", "get_cpu_variant", "list_available_variants"]
+
+ENVIRONMENT: Final = "TABAGENT_LIBRARY_PATH"
+ENTRY_POINTS: Final = "tabagent.variants"
+
+Places: TypeAlias = "tuple[str | None, list[tuple[str, str]], str | None]"
+"""Where to look: the environment's paths, companion packages by name and directory, the bundled directory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One llama.cpp build for one kind of machine, and whether it runs on this one."""
+
+    name: str
+    """The CPU module, such as `haswell`; `built-in` where the CPU part is in the library; or a name in a BitnetRelease tree."""
+    source: str
+    """How it was found: `explicit_path`, `environment`, `companion NAME`, `bitnet_release` or `bundled`."""
+    path: str
+    """Its directory."""
+    library: str
+    """Its llama.cpp library."""
+    module: str | None
+    """Its CPU module's file; None where there is none to choose."""
+    family: str
+    """`llama_cpp`, or `bit_net` for the fork with types of its own."""
+    usable: bool
+    """Whether it runs on this machine."""
+    reason: str
+    """Why it does or does not, and its rank."""
+    score: int
+    """How well it fits; 0 if it is not usable."""
+    missing: tuple[str, ...]
+    """Features that it needs and this machine lacks."""
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Variant:
+        """A variant as the core describes it."""
+        return cls(**{**value, "source": _source(value["source"]), "missing": tuple(value["missing"])})
+
+    @property
+    def cpu_module(self) -> str | None:
+        """The name of its CPU module as `libggml-cpu-NAME` has it; None where there is none to choose."""
+        if self.module is None:
+            return None
+        _, found, name = Path(self.module).name.rpartition("ggml-cpu-")
+        return name.rpartition(".")[0] if found else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The variant that a request led to."""
+
+    requested: str
+    """What was asked for."""
+    variant: Variant
+    """What was chosen; always usable."""
+    warning: str | None
+    """What the caller should know about it, such as that something was passed over."""
+
+
+def list_available_variants() -> list[Variant]:
+    """All variants found, best first, with the reason why each is usable here or not. Loads nothing.
+
+    Looked at, in this order: `TABAGENT_LIBRARY_PATH`, companion packages, the bundled library. A place that holds no library gives a warning.
+    """
+    environment, companions, bundled = _places()
+    answer = json.loads(_native.variants_json(None, environment, companions, bundled))
+    for problem in answer["problems"]:
+        warnings.warn(problem, stacklevel=2)
+    return [Variant.from_json(verdict) for verdict in answer["verdicts"]]
+
+
+def auto_select_variant() -> Variant:
+    """The variant that `variant="auto"` stands for. Loads nothing.
+
+    Raises:
+        VariantError: no library was found, or none that runs here.
+    """
+    choice = choose_variant("auto")
+    if choice.warning is not None:
+        warnings.warn(choice.warning, stacklevel=2)
+    return choice.variant
+
+
+def get_cpu_variant() -> str:
+    """The name of the variant for this machine's CPU, such as `haswell` or `zen4`. Loads nothing.
+
+    Raises:
+        VariantError: no library was found, or none that runs here.
+    """
+    return auto_select_variant().name
+
+
+def choose_variant(request: str | os.PathLike[str]) -> Choice:
+    """The variant that a request stands for: `auto`, a name, or a path (a str with a separator, or a `PathLike`).
+
+    Raises:
+        TypeError: the request is neither a str nor a path.
+        VariantError: there is no such variant, or it does not run here.
+    """
+    wanted = as_path(request, "variant")
+    if not wanted.strip():
+        message = "`variant` is empty; ask for `auto`, a name such as `haswell`, or a path"
+        raise VariantError(message)
+    if not isinstance(request, str):
+        # A lone word would be taken for a name.
+        wanted = os.path.abspath(wanted)  # noqa: PTH100 (`wanted` may be a file; nothing is resolved)
+    environment, companions, bundled = _places()
+    answer = json.loads(_native.select_variant_json(wanted, None, environment, companions, bundled))
+    remarks = [remark for remark in (answer["warning"], *answer["problems"]) if remark]
+    return Choice(requested=wanted, variant=Variant.from_json(answer["verdict"]), warning="; ".join(remarks) or None)
+
+
+def bundled_library() -> str | None:
+    """The directory of the libraries that came with this package; None in a package without them."""
+    folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib")  # noqa: PTH100, PTH118, PTH120 (paths as the core takes them)
+    return folder if os.path.isdir(folder) else None  # noqa: PTH112
+
+
+def companion_libraries() -> list[tuple[str, str]]:
+    """Name and directory of each installed companion package; a broken one gives a warning and is left out.
+
+    A companion declares an entry point in the group `tabagent.variants` that is a path (a `str` or `PathLike`), or a function without
+    parameters that returns one.
+    """
+    from importlib.metadata import entry_points  # noqa: PLC0415 (slow to import, and only needed here)
+
+    found = []
+    for entry in _sorted_by_name(entry_points(group=ENTRY_POINTS)):
+        try:
+            value = entry.load()
+            found.append((entry.name, as_path(value() if callable(value) else value, f"{ENTRY_POINTS}.{entry.name}")))
+        except Exception as error:  # noqa: BLE001 (a companion is another's code; whatever it raises must not stop the others)
+            message = f"the companion package `{entry.name}` (`{entry.value}`) is broken and was left out: {type(error).__name__}: {error}"
+            warnings.warn(message, RuntimeWarning, stacklevel=2)
+    return found
+
+
+def _places() -> Places:
+    return os.environ.get(ENVIRONMENT) or None, companion_libraries(), bundled_library()
+
+
+def _sorted_by_name(entries: Iterable[Any]) -> list[Any]:
+    return sorted(entries, key=lambda entry: (entry.name, entry.value))
+
+
+def _source(value: object) -> str:
+    """How a library was found, from the core's tagged value."""
+    if isinstance(value, Mapping):
+        ((kind, details),) = value.items()
+        return f"{kind} {details['name']}"
+    return str(value)

@@ -1,0 +1,179 @@
+"""A model's vocabulary: text to tokens, tokens to text, and what each token is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tabagent import _native
+from tabagent._arguments import INT32_MAX, Tokens, as_bool, as_int, as_text, as_texts, as_tokens, surrogate_error, type_name
+
+__all__ = ["Vocabulary"]
+
+
+class Vocabulary:
+    """The part of `Model` that knows tokens. Works with `vocab_only` models too, from any thread, and does not hold the GIL."""
+
+    __slots__ = ("_facts", "_native", "_special")
+
+    _native: _native.Model
+    _facts: dict[str, object]
+    _special: dict[str, int | None]
+
+    # Text and tokens
+
+    def tokenize(self, text: str, *, add_special: bool = True, parse_special: bool = False) -> list[int]:
+        """The text's tokens.
+
+        `add_special` adds what the model wants at the ends, such as the beginning-of-text token. `parse_special` reads markers like
+        `<|im_end|>` as the tokens they name; leave it off for text from outside, which could otherwise forge them.
+
+        Raises:
+            TypeError: `text` is no str.
+            ValueError: the text holds a lone surrogate, or is too long.
+            UnsupportedModelError: the model has no vocabulary.
+        """
+        as_text(text, "text")
+        try:
+            return self._native.tokenize(text, as_bool(add_special, "add_special"), as_bool(parse_special, "parse_special"))
+        except UnicodeEncodeError as error:
+            raise surrogate_error(error, "text") from None
+
+    def tokenize_batch(self, texts: Sequence[str], *, add_special: bool = True, parse_special: bool = False) -> list[list[int]]:
+        """The tokens of each text, worked out in parallel; otherwise as `tokenize`."""
+        checked = as_texts(texts, "texts")
+        try:
+            return self._native.tokenize_batch(checked, as_bool(add_special, "add_special"), as_bool(parse_special, "parse_special"))
+        except UnicodeEncodeError as error:
+            raise surrogate_error(error, f"texts[{checked.index(error.object)}]") from None
+
+    def detokenize(self, tokens: Tokens, *, remove_special: bool = False, unparse_special: bool = True) -> str:
+        """The tokens' text. Bytes that are no valid UTF-8 become U+FFFD; for those see `token_to_bytes`.
+
+        `remove_special` leaves out what `add_special` added. `unparse_special` writes special tokens as their markers; without it they are
+        left out.
+
+        Raises:
+            TypeError: `tokens` is no sequence of ints.
+            ValueError: a token is not in the vocabulary.
+        """
+        checked = as_tokens(tokens, "tokens")
+        return self._native.detokenize(checked, as_bool(remove_special, "remove_special"), as_bool(unparse_special, "unparse_special"))
+
+    def detokenize_batch(self, lists: Sequence[Tokens], *, remove_special: bool = False, unparse_special: bool = True) -> list[str]:
+        """The text of each list of tokens, worked out in parallel; otherwise as `detokenize`."""
+        if isinstance(lists, (str, bytes)) or not hasattr(lists, "__iter__"):
+            message = f"`lists` must be a sequence of token sequences, got {type_name(lists)}"
+            raise TypeError(message)
+        checked = [as_tokens(tokens, f"lists[{index}]") for index, tokens in enumerate(lists)]
+        return self._native.detokenize_batch(checked, as_bool(remove_special, "remove_special"), as_bool(unparse_special, "unparse_special"))
+
+    # Single tokens
+
+    def token_to_bytes(self, token: int, *, special: bool = True) -> bytes:
+        """The bytes of the token's text, which may be a part of a character. With `special` off, special tokens have none."""
+        return self._native.token_to_bytes(_token(token), as_bool(special, "special"))
+
+    def token_text(self, token: int) -> str:
+        """The token as it stands in the vocabulary, in the tokenizer's own spelling (`Ġthe`, `▁the`, `<0x0A>`)."""
+        return self._native.token_text(_token(token))
+
+    def token_score(self, token: int) -> float:
+        """The token's score in the vocabulary; 0 in vocabularies without scores."""
+        return self._native.token_score(_token(token))
+
+    def token_attributes(self, token: int) -> list[str]:
+        """What the vocabulary says about the token, such as `normal`, `control`, `byte`, `user_defined`."""
+        return self._native.token_attributes(_token(token))
+
+    def is_eog(self, token: int) -> bool:
+        """Whether the token ends a generation."""
+        return self._native.is_eog(_token(token))
+
+    def is_control(self, token: int) -> bool:
+        """Whether the token is a marker without text of its own."""
+        return self._native.is_control(_token(token))
+
+    # Special tokens, None where the vocabulary has no such token
+
+    def token_bos(self) -> int | None:
+        """The token that begins a text."""
+        return self._special["bos"]
+
+    def token_eos(self) -> int | None:
+        """The token that ends a text."""
+        return self._special["eos"]
+
+    def token_eot(self) -> int | None:
+        """The token that ends a turn of a conversation."""
+        return self._special["eot"]
+
+    def token_nl(self) -> int | None:
+        """The token of a line break."""
+        return self._special["nl"]
+
+    def token_pad(self) -> int | None:
+        """The token that fills up batches."""
+        return self._special["pad"]
+
+    def token_sep(self) -> int | None:
+        """The token between two texts."""
+        return self._special["sep"]
+
+    def token_mask(self) -> int | None:
+        """The token that stands for one to be guessed."""
+        return self._special["mask"]
+
+    def token_fim_pre(self) -> int | None:
+        """The token before the text in front of a gap to fill."""
+        return self._special["fim_pre"]
+
+    def token_fim_suf(self) -> int | None:
+        """The token before the text behind a gap to fill."""
+        return self._special["fim_suf"]
+
+    def token_fim_mid(self) -> int | None:
+        """The token after which the gap is filled."""
+        return self._special["fim_mid"]
+
+    def token_fim_pad(self) -> int | None:
+        """The token that fills up gap-filling prompts."""
+        return self._special["fim_pad"]
+
+    def token_fim_rep(self) -> int | None:
+        """The token before the name of a repository."""
+        return self._special["fim_rep"]
+
+    def token_fim_sep(self) -> int | None:
+        """The token between the files of a repository."""
+        return self._special["fim_sep"]
+
+    def vocab_size(self) -> int:
+        """How many tokens there are; ids are 0 to one less."""
+        return self._number("vocab_size")
+
+    def context_train_size(self) -> int:
+        """The longest context, in tokens, that the model was trained for."""
+        return self._number("context_train_size")
+
+    def embedding_dim(self) -> int:
+        """The width of the model."""
+        return self._number("embedding_dim")
+
+    @property
+    def adds_bos(self) -> bool:
+        """Whether `add_special` puts the beginning-of-text token in front."""
+        return bool(self._facts["adds_bos"])
+
+    @property
+    def adds_eos(self) -> bool:
+        """Whether `add_special` puts the end-of-text token behind."""
+        return bool(self._facts["adds_eos"])
+
+    def _number(self, name: str) -> int:
+        value = self._facts[name]
+        return value if isinstance(value, int) else 0
+
+
+def _token(token: int) -> int:
+    """A token id that the core can take; whether the vocabulary has it, the core knows."""
+    return as_int(token, "token", 0, INT32_MAX)
