@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import TextIO
 
 __all__ = ["main"]
 
@@ -31,16 +32,21 @@ def _finish(code: int) -> int:
     if code == 130:
         with contextlib.suppress(ValueError):  # not the main thread
             signal.signal(signal.SIGINT, signal.SIG_DFL)
-    for stream, number in ((sys.stdout, 1), (sys.stderr, 2)):
-        try:
-            stream.flush()
-        except BrokenPipeError:
-            # Python flushes once more at exit; without a place to write to, it would print a warning.
-            with contextlib.suppress(OSError):
-                nowhere = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(nowhere, number)
-                os.close(nowhere)
-            code = code or 141
-        except (OSError, ValueError, AttributeError):
-            code = code or 1
-    return code
+    flushed = [_flush(sys.stdout, 1), _flush(sys.stderr, 2)]
+    return code or max(flushed)
+
+
+def _flush(stream: TextIO, number: int) -> int:
+    """Flush a standard stream; 0, or the exit code for what went wrong."""
+    try:
+        stream.flush()
+    except BrokenPipeError:
+        # Python flushes once more at exit; without a place to write to, it would print a warning.
+        with contextlib.suppress(OSError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, number)
+            os.close(nowhere)
+        return 141
+    except (OSError, ValueError, AttributeError):  # a full disk; a closed stream; none at all
+        return 1
+    return 0

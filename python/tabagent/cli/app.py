@@ -26,17 +26,25 @@ for _command in (run, info, variants, doctor):
     app.command(cls=ExamplesCommand)(_command)
 
 
-@app.callback(epilog="Each command explains itself: [bold]tabagent run --help[/bold].")
-def tabagent(
-    *,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
-) -> None:
-    """Run language models on this machine, and look into model files."""
-    if version:
+def _print_version(*, wanted: bool) -> None:
+    if wanted:
         from tabagent import __version__  # noqa: PLC0415
 
         write_line(f"tabagent {__version__}")
         raise typer.Exit
+
+
+Version = Annotated[
+    bool,
+    typer.Option(
+        "--version", help="Print the version and exit.", is_eager=True, callback=lambda value: _print_version(wanted=value), show_default=False
+    ),
+]
+
+
+@app.callback()
+def tabagent(*, version: Version = False) -> None:
+    """Run language models on this machine, and look into model files."""
 
 
 def run_app(arguments: list[str]) -> int:

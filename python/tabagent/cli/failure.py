@@ -3,6 +3,7 @@
 import difflib
 import functools
 import logging
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final, ParamSpec, Protocol, cast, runtime_checkable
 
@@ -11,13 +12,14 @@ import typer
 from tabagent.cli.output import Verbosity, write_error
 from tabagent.errors import TabagentError
 
-__all__ = ["UsageProblem", "explained", "one_line", "report_usage"]
+__all__ = ["UsageError", "explained", "one_line", "report_usage"]
 
 P = ParamSpec("P")
 LOG: Final = logging.getLogger("tabagent.cli")
+NO_COMMAND: Final = re.compile(r"No such command '(.*?)'")
 
 
-class UsageProblem(Exception):
+class UsageError(Exception):
     """The command line asks for something that cannot be; the text says what to give instead."""
 
 
@@ -42,14 +44,14 @@ def explained(command: Callable[P, int]) -> Callable[P, None]:
     return guarded
 
 
-def _run(command: Callable[[], int]) -> int:
+def _run(command: Callable[[], int]) -> int:  # noqa: PLR0911 (an exit code for each kind of end)
     try:
         return command()
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         return 141
-    except UsageProblem as error:
+    except UsageError as error:
         write_error(f"{error} (see `--help`)")
         return 2
     except (TabagentError, OSError, ValueError, MemoryError) as error:
@@ -62,7 +64,7 @@ def _run(command: Callable[[], int]) -> int:
         LOG.debug("the command failed", exc_info=error)
         write_error(f"the installation is incomplete: {one_line(error)}; install tabagent again")
         return 1
-    except Exception as error:  # noqa: BLE001 (the last line of defence: a user gets no traceback)
+    except Exception as error:
         if isinstance(error, _ParserError):
             raise
         LOG.debug("the command failed", exc_info=error)
@@ -97,19 +99,18 @@ def _usage_text(error: _ParserError, context: Any) -> str:
     option = getattr(error, "option_name", None)
     if type(error).__name__ == "NoSuchOption" and isinstance(option, str):
         return f"no such option `{option}`{_suggestion(option, _option_names(context))}"
-    if getattr(context, "invoked_subcommand", None) is None and hasattr(getattr(context, "command", None), "commands"):
-        asked = getattr(context, "_protected_args", None) or getattr(context, "protected_args", None) or []
-        asked = asked or getattr(context, "args", [])
-        commands = list(context.command.commands)
-        if asked and asked[0] not in commands and not asked[0].startswith("-"):
-            return f"no such command `{asked[0]}`{_suggestion(asked[0], commands) or '; there are ' + ', '.join(f'`{name}`' for name in commands)}"
+    if (command := NO_COMMAND.match(error.format_message())) is not None:
+        known = list(getattr(getattr(context, "command", None), "commands", ()))
+        return f"no such command `{command[1]}`{_suggestion(command[1], known) or '; there are ' + ', '.join(f'`{name}`' for name in known)}"
     text = " ".join(error.format_message().split()).rstrip(".").replace("'", "`")
     return text[:1].lower() + text[1:]
 
 
 def _option_names(context: Any) -> list[str]:
     parameters = getattr(getattr(context, "command", None), "params", [])
-    return [name for parameter in parameters for name in (*getattr(parameter, "opts", ()), *getattr(parameter, "secondary_opts", ())) if name[:1] == "-"]
+    return [
+        name for parameter in parameters for name in (*getattr(parameter, "opts", ()), *getattr(parameter, "secondary_opts", ())) if name[:1] == "-"
+    ]
 
 
 def _suggestion(asked: str, known: Sequence[str]) -> str:

@@ -1,10 +1,14 @@
 """What matters about a GGUF file, from its metadata and tensors."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-__all__ = ["FILE_TYPES", "GgufSummary", "TypeShare", "element_count"]
+__all__ = ["FILE_TYPES", "GgufSummary", "TypeShare", "describe", "element_count", "summarize"]
+
+# Arrays with one number for each layer are read whole; the largest models have some hundred layers.
+SUMMARY_ITEMS: Final = 512
 
 FILE_TYPES: Final = {
     0: "F32",
@@ -122,6 +126,24 @@ class GgufSummary:
             split=None if split is None else (split[0], split[1]),
             problem=description["problem"],
         )
+
+
+def describe(path: str, array_items: int = SUMMARY_ITEMS) -> dict[str, Any]:
+    """What the file holds, with arrays cut to so many items.
+
+    Raises:
+        GgufError: it is no intact GGUF file.
+        OSError: it cannot be read.
+    """
+    from tabagent import _native  # noqa: PLC0415 (not needed for `--help`)
+
+    description: dict[str, Any] = json.loads(_native.gguf_info_json(path, array_items))
+    return description
+
+
+def summarize(path: str) -> GgufSummary:
+    """The summary of a file; raises as `describe`."""
+    return GgufSummary.of(describe(path))
 
 
 def element_count(shape: Sequence[int]) -> int:

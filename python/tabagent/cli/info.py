@@ -12,8 +12,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from tabagent.cli.failure import UsageProblem, explained
-from tabagent.cli.gguf_summary import GgufSummary, element_count
+from tabagent.cli.failure import UsageError, explained
+from tabagent.cli.gguf_summary import GgufSummary, describe, element_count
 from tabagent.cli.options import Verbose
 from tabagent.cli.output import printable, write_json, write_line, write_tables
 from tabagent.cli.units import bytes_text, count_text
@@ -22,20 +22,26 @@ __all__ = ["info"]
 
 SHOWN_ITEMS: Final = 6
 ALL_ITEMS: Final = 2**32 - 1
-# Arrays with one number for each layer are read whole; the largest models have some hundred layers.
-SUMMARY_ITEMS: Final = 512
 
 GgufPath = Annotated[str, typer.Argument(metavar="FILE", help="A GGUF file.", show_default=False)]
 Tensors = Annotated[bool, typer.Option("--tensors", help="List all tensors too.", show_default=False)]
 Metadata = Annotated[
     list[str] | None,
-    typer.Option("--metadata", metavar="KEY", help="Print only this value, in full; with `*`: all keys that match. May be given several times.", show_default=False),
+    typer.Option(
+        "--metadata",
+        metavar="KEY",
+        help="Print only this value, in full; with `*`: all keys that match. May be given several times.",
+        show_default=False,
+    ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object: the facts, the metadata (long arrays cut), with --tensors the tensors.", show_default=False)]
+Json = Annotated[
+    bool,
+    typer.Option("--json", help="Print one JSON object: the facts, the metadata (long arrays cut), with --tensors the tensors.", show_default=False),
+]
 
 
 @explained
-def info(file: GgufPath, *, json: Json = False, tensors: Tensors = False, metadata: Metadata = None, verbose: Verbose = False) -> int:
+def info(file: GgufPath, *, json: Json = False, tensors: Tensors = False, metadata: Metadata = None, verbose: Verbose = False) -> int:  # noqa: ARG001 (`explained` reads it)
     """Show what a GGUF file holds: size, types, context, vocabulary, chat template, metadata and tensors.
 
     Only the file is read, no engine is needed. A damaged file is an error that says where and why.
@@ -43,10 +49,10 @@ def info(file: GgufPath, *, json: Json = False, tensors: Tensors = False, metada
     if metadata:
         if tensors:
             message = "`--metadata` prints nothing but metadata; leave out `--tensors`"
-            raise UsageProblem(message)
+            raise UsageError(message)
         whole = not any(_is_pattern(key) for key in metadata) or json
-        return _show_metadata(_describe(file, ALL_ITEMS if whole else SHOWN_ITEMS), metadata, as_json=json)
-    description = _describe(file, SUMMARY_ITEMS)
+        return _show_metadata(describe(file, ALL_ITEMS if whole else SHOWN_ITEMS), metadata, as_json=json)
+    description = describe(file)
     summary = GgufSummary.of(description)
     if json:
         values = {entry["key"]: _shortened(entry) for entry in description["metadata"]}
@@ -56,13 +62,6 @@ def info(file: GgufPath, *, json: Json = False, tensors: Tensors = False, metada
     tables = [_facts_table(summary, len(description["tensors"])), _types_table(summary)]
     write_tables(*tables, *([_tensors_table(description["tensors"])] if tensors else []))
     return 0
-
-
-def _describe(file: str, array_items: int) -> dict[str, Any]:
-    from tabagent import _native  # noqa: PLC0415 (not needed for `--help`)
-
-    description: dict[str, Any] = json_format.loads(_native.gguf_info_json(file, array_items))
-    return description
 
 
 def _is_pattern(key: str) -> bool:
@@ -100,7 +99,7 @@ def _shortened(entry: Mapping[str, Any]) -> Any:
 
 
 def _table(**settings: Any) -> Table:
-    return Table(box=box.SIMPLE_HEAD, pad_edge=False, **settings)
+    return Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, **settings)
 
 
 def _facts_table(summary: GgufSummary, tensor_count: int) -> Table:

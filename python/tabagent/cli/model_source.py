@@ -1,11 +1,13 @@
 """Which model a command line means."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
-from tabagent.cli.failure import UsageProblem
+from tabagent.cli.failure import UsageError
 
 __all__ = ["ModelSource"]
+
+ANY_FILE: Final = "*.gguf"
 
 
 @dataclass(frozen=True)
@@ -23,19 +25,19 @@ class ModelSource:
         """Read `MODEL`, or `--hf` with `--hf-file`.
 
         Raises:
-            UsageProblem: no model, two of them, or a repository without a file.
+            UsageError: no model, two of them, or something that is no repository.
         """
         if hf is not None:
             if model is not None:
                 message = f"`{model}` and `--hf {hf}` both name a model; give one of them"
-                raise UsageProblem(message)
+                raise UsageError(message)
             return cls._hub(hf.removeprefix("hf:"), hf_file, f"--hf {hf}")
         if hf_file is not None:
             message = "`--hf-file` needs `--hf OWNER/REPO`"
-            raise UsageProblem(message)
+            raise UsageError(message)
         if model is None or model == "":
             message = "there is no model; give the path of a GGUF file, `demo`, or `hf:OWNER/REPO/FILE`"
-            raise UsageProblem(message)
+            raise UsageError(message)
         if model == "demo":
             return cls("demo", model)
         if model.startswith("hf:"):
@@ -49,11 +51,8 @@ class ModelSource:
         parts = repository.split("/")
         if len(parts) != 2 or not all(parts):
             message = f"`{given}` does not name a repository; write `OWNER/REPO`"
-            raise UsageProblem(message)
-        if not pattern:
-            message = f"`{given}` does not name a file; write `hf:{repository}/*Q4_K_M.gguf` or add `--hf-file '*Q4_K_M.gguf'`"
-            raise UsageProblem(message)
-        return cls("hub", repository, pattern)
+            raise UsageError(message)
+        return cls("hub", repository, pattern or ANY_FILE)
 
     def __str__(self) -> str:
         """As it is typed."""

@@ -4,12 +4,24 @@ import io
 import json
 import logging
 import sys
+import warnings
 from types import TracebackType
 from typing import Any, Final, TextIO
 
 from rich.console import Console, RenderableType
 
-__all__ = ["Verbosity", "is_terminal", "prepare_streams", "printable", "write_error", "write_json", "write_line", "write_note", "write_tables", "write_text"]
+__all__ = [
+    "Verbosity",
+    "is_terminal",
+    "prepare_streams",
+    "printable",
+    "write_error",
+    "write_json",
+    "write_line",
+    "write_note",
+    "write_tables",
+    "write_text",
+]
 
 PIPE_WIDTH: Final = 400
 """Columns where nobody looks: tables are as wide as what they hold, and never cut."""
@@ -87,20 +99,36 @@ def write_tables(*tables: RenderableType) -> None:
 
 
 class Verbosity:
-    """While it is entered, what the package logs goes to stderr: everything if verbose, warnings otherwise."""
+    """While it is entered, what the package logs and warns of goes to stderr: warnings, and with `verbose` everything.
+
+    llama.cpp's own log is left at its informative lines; at its debug level it has thousands for each load.
+    """
 
     def __init__(self, *, verbose: bool) -> None:
         self._logger = logging.getLogger("tabagent")
         self._level = logging.DEBUG if verbose else logging.WARNING
         self._handler = logging.StreamHandler(sys.stderr)
-        self._handler.setFormatter(logging.Formatter("%(name)s: %(levelname)s: %(message)s" if verbose else "tabagent: %(levelname)s: %(message)s"))
-        self._before = logging.NOTSET
+        self._handler.setFormatter(logging.Formatter("%(name)s: %(levelname)s: %(message)s" if verbose else "tabagent: %(message)s"))
+        self._llama = logging.getLogger("tabagent.llama")
+        self._before = (self._logger.level, self._llama.level)
+        self._warnings = warnings.catch_warnings()
 
     def __enter__(self) -> None:
-        self._before = self._logger.level
+        self._warnings.__enter__()
+        warnings.showwarning = _show_warning
+        self._before = (self._logger.level, self._llama.level)
         self._logger.setLevel(self._level)
+        self._llama.setLevel(max(self._level, logging.INFO))
         self._logger.addHandler(self._handler)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._logger.removeHandler(self._handler)
-        self._logger.setLevel(self._before)
+        for logger, level in zip((self._logger, self._llama), self._before, strict=True):
+            logger.setLevel(level)
+        self._warnings.__exit__(kind, error, trace)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+    """Show a warning in one line, without the place in the code, which is of no use on a command line."""
+    if not issubclass(category, (DeprecationWarning, ResourceWarning)):
+        write_note(f"warning: {' '.join(str(message).split())}")

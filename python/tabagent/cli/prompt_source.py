@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from tabagent.cli.escapes import unescape
-from tabagent.cli.failure import UsageProblem
+from tabagent.cli.failure import UsageError
 from tabagent.cli.output import is_terminal
 
 __all__ = ["decode_utf8", "read_prompt", "standard_input_bytes"]
@@ -16,27 +16,27 @@ def read_prompt(text: str | None, file: str | None, *, escape: bool, interactive
     One newline at the end of a file or of standard input is not part of the prompt. Both are UTF-8 in every locale.
 
     Raises:
-        UsageProblem: there are two prompts, or none.
+        UsageError: there are two prompts, or none.
         ValueError: the prompt is not UTF-8.
         OSError: the file cannot be read.
     """
     if text is not None and file is not None:
         message = "`-p` and `-f` both give a prompt; give one of them"
-        raise UsageProblem(message)
+        raise UsageError(message)
     prompt: str | None = None
     if text is not None:
         prompt = _from_arguments(text)
     elif file == "-":
         if interactive:
             message = "`-i` reads its turns from standard input, which `-f -` would use up; give the first turn with `-p` or `-f FILE`"
-            raise UsageProblem(message)
+            raise UsageError(message)
         prompt = _without_last_newline(decode_utf8(standard_input_bytes(), "standard input"))
     elif file is not None:
         prompt = _without_last_newline(decode_utf8(Path(file).read_bytes(), f"`{file}`"))
     elif not interactive:
         if sys.stdin is None or is_terminal(sys.stdin):
             message = "there is no prompt; give one with `-p TEXT` or `-f FILE`, pipe it in, or start a conversation with `-i`"
-            raise UsageProblem(message)
+            raise UsageError(message)
         prompt = _without_last_newline(decode_utf8(standard_input_bytes(), "standard input"))
     return unescape(prompt) if escape and prompt is not None else prompt
 

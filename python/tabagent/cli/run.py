@@ -1,6 +1,8 @@
 """`tabagent run`: continue a text, or converse."""
 
+import os
 import re
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from tabagent.cli import options as opt
 from tabagent.cli.conversation import Conversation
 from tabagent.cli.escapes import unescape
-from tabagent.cli.failure import UsageProblem, explained, one_line
+from tabagent.cli.failure import UsageError, explained, one_line
 from tabagent.cli.generation import Answer, GenerationOptions, generate
+from tabagent.cli.gguf_summary import summarize
 from tabagent.cli.line_reader import LineReader
 from tabagent.cli.model_source import ModelSource
-from tabagent.cli.output import write_json, write_note, write_text
+from tabagent.cli.output import is_terminal, write_json, write_note, write_text
 from tabagent.cli.progress import ProgressBar
 from tabagent.cli.prompt_source import read_prompt
 from tabagent.cli.report import completion_json, timings_line
@@ -86,7 +89,7 @@ def run(  # noqa: PLR0913 (one parameter for each option)
     """
     if json and interactive:
         message = "`--json` prints one object at the end, and `-i` has no end; give one of them"
-        raise UsageProblem(message)
+        raise UsageError(message)
     source = ModelSource.parse(model, hf, hf_file)
     sampling = _sampling(
         temperature=temp,
@@ -112,7 +115,7 @@ def run(  # noqa: PLR0913 (one parameter for each option)
     settings = {
         "variant": variant,
         "gpu_layers": _gpu_layers(n_gpu_layers),
-        "context_size": ctx_size or None,
+        "context_size": ctx_size,
         "max_sequences": 1,
         "threads": threads,
         "batch_size": batch_size,
@@ -137,23 +140,37 @@ def run(  # noqa: PLR0913 (one parameter for each option)
 
 
 def load(source: ModelSource, settings: Mapping[str, Any]) -> "Model":
-    """Load a model, with a progress bar on a terminal for what takes long."""
+    """Load a model, with a progress bar on a terminal for what takes long. A `context_size` of 0 is what the model was trained for."""
     from tabagent import Model  # noqa: PLC0415 (brings the compiled core, which `--help` does not need)
 
-    path = source.name
+    path = _fetch(source)
+    if settings["context_size"] == 0:
+        settings = {**settings, "context_size": summarize(path).context_length}
+    with ProgressBar(f"loading {Path(path).name}") as bar:
+        return Model.load(path, progress=bar.part, **settings)
+
+
+def _fetch(source: ModelSource) -> str:
+    """The local path of the model's file."""
+    if source.kind == "hub":
+        from tabagent.hub import fetch_model  # noqa: PLC0415 (its imports are slow)
+
+        if not is_terminal(sys.stderr):
+            os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        return fetch_model(source.name, source.pattern)
     if source.kind == "demo":
-        from tabagent._demo import find_demo_model  # noqa: PLC0415
+        from tabagent._demo import find_demo_model  # noqa: PLC0415 (brings the code for downloads)
 
         with ProgressBar("downloading the demo model", in_bytes=True, patience_s=0.0) as bar:
-            path = str(find_demo_model(bar.bytes))
-    with ProgressBar(f"loading {Path(path).name}") as bar:
-        if source.kind == "hub":
-            return Model.from_pretrained(source.name, source.pattern, progress=bar.part, **settings)
-        return Model.load(path, progress=bar.part, **settings)
+            return str(find_demo_model(bar.bytes))
+    return source.name
 
 
 def _complete(model: "Model", prompt: str, options: GenerationOptions, output: OutputOptions, load_s: float) -> None:
     tokens = model.tokenize(prompt, add_special=True, parse_special=True)
+    if not tokens:
+        message = "the prompt is empty, and this model cannot begin without one; give some text"
+        raise ValueError(message)
     pieces: list[str] = []
     answer = Answer(pieces.append if output.as_json else write_text)
     if output.display_prompt and not output.as_json:
@@ -187,7 +204,7 @@ def _sampling(**given: Any) -> "SamplerConfig":
     try:
         return SamplerConfig(**{name: value for name, value in given.items() if value is not None})
     except (TypeError, ValueError) as error:
-        raise UsageProblem(_named_as_options(str(error))) from error
+        raise UsageError(_named_as_options(str(error))) from error
 
 
 def _gpu_layers(text: str) -> int | str:
@@ -195,14 +212,14 @@ def _gpu_layers(text: str) -> int | str:
         return text
     if not text.isdecimal():
         message = f"`-ngl {text}` is neither `auto` nor a number of layers"
-        raise UsageProblem(message)
+        raise UsageError(message)
     return int(text)
 
 
 def _kv_type(name: str) -> str:
     if name.lower() not in opt.KV_TYPES:
         message = f"`--kv-type {name}` is not known; there are {', '.join(f'`{known}`' for known in opt.KV_TYPES)}"
-        raise UsageProblem(message)
+        raise UsageError(message)
     return name.lower()
 
 

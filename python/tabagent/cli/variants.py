@@ -21,7 +21,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.", sho
 
 
 @explained
-def variants(*, json: Json = False, verbose: Verbose = False) -> int:
+def variants(*, json: Json = False, verbose: Verbose = False) -> int:  # noqa: ARG001 (`explained` reads it)
     """List every build of llama.cpp that is known here: whether it runs on this machine, why, and which one is used.
 
     They come from TABAGENT_LIBRARY_PATH, from installed companion packages, and from the package itself. Nothing is loaded.
@@ -52,7 +52,7 @@ def _tables(found: "list[Variant]", selected: "Variant | None") -> list[Table]:
     tables = []
     for path, source in dict.fromkeys((variant.path, variant.source) for variant in found):
         title = Text(printable(f"{path} ({source.replace('_', ' ')})"), style="bold")
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left", title_style="")
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, title=title, title_justify="left", title_style="")
         table.add_column("", no_wrap=True)
         table.add_column("variant", no_wrap=True)
         table.add_column("usable", no_wrap=True)
