@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any, Final, TypeAlias
 
 __all__ = ["Tokens", "as_bool", "as_float", "as_int", "as_path", "as_text", "as_texts", "as_tokens", "surrogate_error", "type_name"]
@@ -89,7 +90,7 @@ def as_tokens(value: object, name: str) -> list[int]:
         raise TypeError(message)
     if hasattr(value, "dtype") and hasattr(value, "tolist"):
         values = _from_array(value, name)
-    elif isinstance(value, Iterable) and not isinstance(value, (Set, Mapping)):
+    elif isinstance(value, Iterable) and not isinstance(value, (AbstractSet, Mapping)):
         values = list(value)
     else:
         message = f"`{name}` must be a sequence of token ids, got {type_name(value)}"

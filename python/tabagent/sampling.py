@@ -12,14 +12,14 @@ from tabagent._arguments import as_float, as_int, type_name
 
 __all__ = ["SamplerConfig", "Stage"]
 
-Stage: TypeAlias = (  # stubtest cannot read the short form
-    Literal["penalties"]
+Stage: TypeAlias = (
+    Literal["penalties"]  # noqa: PYI030 (stubtest cannot read the short form)
     | Literal["temperature"]
     | Literal["top_k"]
     | Literal["top_p"]
     | Literal["min_p"]
     | Literal["typical_p"]
-    | Literal["mirostat"]  # noqa: PYI030
+    | Literal["mirostat"]
 )
 """The name of one sampling stage."""
 

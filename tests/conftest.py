@@ -1,0 +1,69 @@
+"""Models for all tests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+if TYPE_CHECKING:
+    from tabagent import Model
+
+SMOLLM2: Final = "smollm2-135m-instruct-q4_1.gguf"
+GEMMA: Final = "gemma-3-270m-q4_k_m.gguf"
+
+
+def model_file(name: str) -> Path:
+    """A test model's file; the test is skipped if it is not there."""
+    folder = Path(os.environ.get("TABAGENT_TEST_MODELS") or Path.home() / ".cache" / "tabagent" / "models")
+    path = folder / name
+    if not path.is_file():
+        pytest.skip(f"`{path}` is missing; `make test-material` fetches it, `TABAGENT_TEST_MODELS` says where it is")
+    return path
+
+
+@pytest.fixture(scope="session")
+def smollm2_path() -> Path:
+    return model_file(SMOLLM2)
+
+
+@pytest.fixture(scope="session")
+def gemma_path() -> Path:
+    return model_file(GEMMA)
+
+
+@pytest.fixture(scope="session")
+def smollm2(smollm2_path: Path) -> Iterator[Model]:
+    """SmolLM2 135M Instruct, with a context of 1,024 tokens."""
+    from tabagent import Model
+
+    with Model.load(smollm2_path, context_size=1024) as model:
+        yield model
+
+
+@pytest.fixture(scope="session")
+def gemma(gemma_path: Path) -> Iterator[Model]:
+    """Gemma 3 270M, with a context of 512 tokens."""
+    from tabagent import Model
+
+    with Model.load(gemma_path, context_size=512) as model:
+        yield model
+
+
+@pytest.fixture(scope="session")
+def smollm2_vocabulary(smollm2_path: Path) -> Iterator[Model]:
+    from tabagent import Model
+
+    with Model.load(smollm2_path, vocab_only=True) as model:
+        yield model
+
+
+@pytest.fixture(scope="session")
+def gemma_vocabulary(gemma_path: Path) -> Iterator[Model]:
+    from tabagent import Model
+
+    with Model.load(gemma_path, vocab_only=True) as model:
+        yield model

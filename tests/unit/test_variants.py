@@ -1,0 +1,109 @@
+"""What is known about the machine and its libraries."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from importlib.metadata import EntryPoint, EntryPoints
+from pathlib import Path
+
+import pytest
+
+import tabagent
+from tabagent import variants
+
+
+def needs_library() -> None:
+    if not os.environ.get("TABAGENT_LIBRARY_PATH") and variants.bundled_library() is None:
+        pytest.skip("no llama.cpp library: `make dev` builds it, `TABAGENT_LIBRARY_PATH` says where one is")
+
+
+@pytest.fixture
+def no_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TABAGENT_LIBRARY_PATH", raising=False)
+    monkeypatch.setattr(variants, "bundled_library", lambda: None)
+    declare(monkeypatch)
+
+
+def declare(monkeypatch: pytest.MonkeyPatch, **entries: str) -> None:
+    """Have these entry points installed, and no others."""
+    found = EntryPoints(EntryPoint(name, value, variants.ENTRY_POINTS) for name, value in entries.items())
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda **_: found)
+
+
+def test_hardware_is_plausible() -> None:
+    machine = tabagent.hardware()
+    assert 1 <= machine.default_threads <= machine.budget.usable <= machine.cpu.logical_cores
+    assert machine.budget.usable <= len(os.sched_getaffinity(0))
+    assert set(machine.cpu.features) <= set(machine.cpu.reported)
+    assert machine.memory is not None
+    assert 0 < machine.memory.available_bytes <= machine.memory.total_bytes
+
+
+def test_every_variant_has_a_reason_and_the_best_comes_first() -> None:
+    needs_library()
+    found = tabagent.list_available_variants()
+    assert all(variant.reason for variant in found)
+    assert [variant.usable for variant in found] == sorted((variant.usable for variant in found), reverse=True)
+    assert all(variant.usable != bool(variant.missing) for variant in found if variant.module)
+    assert tabagent.auto_select_variant() == found[0]
+    assert tabagent.get_cpu_variant() == found[0].name
+
+
+def test_module_can_be_asked_for_by_name() -> None:
+    needs_library()
+    choice = variants.choose_variant("X64")
+    assert (choice.variant.name, choice.variant.cpu_module) == ("x64", "x64")
+
+
+def test_unknown_name_lists_the_known_ones() -> None:
+    needs_library()
+    with pytest.raises(tabagent.VariantError, match="unknown variant `hasvell`; known here, closest first: `haswell`"):
+        variants.choose_variant("hasvell")
+
+
+def test_path_may_be_a_path_object_of_one_word(no_library: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("haswell").mkdir()
+    with pytest.raises(tabagent.VariantError, match=str(tmp_path)):
+        variants.choose_variant(Path("haswell"))
+
+
+@pytest.mark.parametrize("wrong", [None, 5, b"auto", ["auto"]])
+def test_variant_of_wrong_type_is_named(wrong: object) -> None:
+    with pytest.raises(TypeError, match="`variant`"):
+        variants.choose_variant(wrong)  # type: ignore[arg-type]
+
+
+def test_empty_variant_is_refused() -> None:
+    with pytest.raises(tabagent.VariantError, match="empty"):
+        variants.choose_variant("  ")
+
+
+def test_no_library_says_what_to_do(no_library: None) -> None:
+    with pytest.raises(tabagent.VariantError, match="TABAGENT_LIBRARY_PATH"):
+        tabagent.auto_select_variant()
+
+
+def test_companion_may_be_a_path_or_a_function(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "companion_of_test.py").write_text(
+        f"from pathlib import Path\nHERE = Path({str(tmp_path)!r})\ndef where():\n    return {str(tmp_path)!r}\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    declare(monkeypatch, one="companion_of_test:HERE", two="companion_of_test:where")
+    assert variants.companion_libraries() == [("one", str(tmp_path)), ("two", str(tmp_path))]
+
+
+@pytest.mark.parametrize("value", ["no_such_module:HERE", "os:no_such_name", "os:getpid", "os:kill"])
+def test_broken_companion_warns_and_others_go_on(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    declare(monkeypatch, broken=value, fine="os:sep")
+    with pytest.warns(RuntimeWarning, match="companion package `broken`"):
+        assert variants.companion_libraries() == [("fine", os.sep)]
+
+
+def test_place_without_library_warns(no_library: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TABAGENT_LIBRARY_PATH", str(tmp_path))
+    with pytest.warns(UserWarning, match=r"holds no `libllama\.so`"):
+        assert tabagent.list_available_variants() == []
+    with warnings.catch_warnings(), pytest.raises(tabagent.VariantError, match="holds no"):
+        tabagent.auto_select_variant()
