@@ -19,7 +19,8 @@ MODELS: Final = Path(os.environ.get("TABAGENT_TEST_MODELS") or Path.home() / ".c
 SCRIPT: Final = Path(sys.executable).parent / "tabagent"
 PROMPT: Final = "1, 2, 3, 4, 5, 6,"
 COUNTED: Final = " 7, 8, 9,"
-GREEDY: Final = ("-n", "9", "--temp", "0")
+# One thread: with two, llama.cpp's threads wait for each other at every operation, which takes long on a busy machine.
+GREEDY: Final = ("-n", "9", "--temp", "0", "-t", "1")
 
 
 @pytest.fixture(scope="session")
@@ -59,7 +60,7 @@ def test_json_has_text_and_counts(model: Path) -> None:
 
 
 def test_same_seed_gives_the_same_text(model: Path) -> None:
-    texts = {tabagent("run", model, "-p", "Once", "-n", "16", "-s", seed).stdout for seed in ("7", "7", "8")}
+    texts = {tabagent("run", model, "-p", "Once", "-n", "16", "-t", "1", "-s", seed).stdout for seed in ("7", "7", "8")}
     assert len(texts) == 2
 
 
@@ -68,7 +69,7 @@ def test_stop_text_is_not_printed(model: Path) -> None:
 
 
 def test_text_is_printed_as_it_comes(model: Path) -> None:
-    with start("run", model, "-p", "Once upon a time", "-n", "400", "--ignore-eos") as process:
+    with start("run", model, "-p", "Once upon a time", "-n", "400", "--ignore-eos", "-t", "1") as process:
         assert process.stdout is not None
         assert process.stdout.read(1)
         assert process.poll() is None
@@ -77,7 +78,7 @@ def test_text_is_printed_as_it_comes(model: Path) -> None:
 
 def test_reader_that_goes_away_ends_it_quietly(model: Path) -> None:
     started = time.monotonic()
-    with start("run", model, "-p", "Once upon a time", "-n", "4000", "--ignore-eos") as process:
+    with start("run", model, "-p", "Once upon a time", "-n", "4000", "--ignore-eos", "-t", "1") as process:
         assert process.stdout is not None
         assert process.stderr is not None
         assert len(process.stdout.read(10)) == 10
@@ -88,7 +89,7 @@ def test_reader_that_goes_away_ends_it_quietly(model: Path) -> None:
 
 
 def test_interrupt_in_the_middle_ends_with_130_at_once(model: Path) -> None:
-    with start("run", model, "-p", "Once upon a time", "-n", "4000", "--ignore-eos") as process:
+    with start("run", model, "-p", "Once upon a time", "-n", "4000", "--ignore-eos", "-t", "1") as process:
         assert process.stdout is not None
         process.stdout.read(10)
         process.send_signal(signal.SIGINT)
@@ -100,7 +101,7 @@ def test_interrupt_in_the_middle_ends_with_130_at_once(model: Path) -> None:
 
 
 def test_interrupt_of_an_answer_leads_back_to_the_next_turn(model: Path) -> None:
-    with start("run", model, "-i", "-v", "--ignore-eos", "--temp", "0", stdin=subprocess.PIPE) as process:
+    with start("run", model, "-i", "-v", "--ignore-eos", "--temp", "0", "-t", "1", stdin=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(b"Once upon a time\n")
@@ -168,7 +169,7 @@ def test_variants_and_doctor_agree(model: Path) -> None:
 )
 def test_unusual_locales_are_no_reason_to_crash(model: Path, settings: dict[str, str]) -> None:
     environment = {**os.environ, **settings, "NO_COLOR": "1"}
-    done = tabagent("run", model, "-p", "Grüße, ☃", "-n", "4", "--display-prompt", env=environment)
+    done = tabagent("run", model, "-p", "Grüße, ☃", "-n", "4", "-t", "1", "--display-prompt", env=environment)
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.startswith(b"Gr")
     for command in (["info", str(model)], ["variants"], ["run", "--help"], ["info", str(model), "--metadata", "*"]):

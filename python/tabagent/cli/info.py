@@ -177,7 +177,7 @@ def _metadata_table(entries: Mapping[str, Mapping[str, Any]]) -> Table:
         value = entry["value"]
         if isinstance(value, list):
             items = ", ".join(json_format.dumps(item, ensure_ascii=False) for item in value[:SHOWN_ITEMS])
-            text = f"[{items}{', ...' if entry['length'] > SHOWN_ITEMS else ''}] ({entry['length']:,} items)"
+            text = f"[{items}{', ...' if entry['length'] > SHOWN_ITEMS else ''}] ({entry['length']:,} in all)"
         else:
             text = _cut(_value_text(value).replace("\n", "\\n"))
         table.add_row(printable(key), entry["type"], printable(text))
