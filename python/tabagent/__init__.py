@@ -9,7 +9,8 @@
 Importing this package loads nothing: each public name brings its module with it when it is first used.
 """
 
-from typing import TYPE_CHECKING
+# `typing` takes longer to import than all of this; type checkers know the name.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from tabagent import errors

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Set
 from typing import Any, Final, TypeAlias
 
 __all__ = ["Tokens", "as_bool", "as_float", "as_int", "as_path", "as_text", "as_texts", "as_tokens", "surrogate_error", "type_name"]
 
-Tokens: TypeAlias = "Sequence[int] | Iterable[int]"
-"""Token ids: any sequence of integers, a one-dimensional numpy integer array among them."""
+Tokens: TypeAlias = Iterable[int]
+"""Token ids: integers in an order of their own, such as a list or a one-dimensional numpy integer array."""
 
 INT32_MAX: Final = 2**31 - 1
 
@@ -89,7 +89,7 @@ def as_tokens(value: object, name: str) -> list[int]:
         raise TypeError(message)
     if hasattr(value, "dtype") and hasattr(value, "tolist"):
         values = _from_array(value, name)
-    elif isinstance(value, (Sequence, Iterable)) and hasattr(value, "__len__") and not isinstance(value, (set, frozenset, dict)):
+    elif isinstance(value, Iterable) and not isinstance(value, (Set, Mapping)):
         values = list(value)
     else:
         message = f"`{name}` must be a sequence of token ids, got {type_name(value)}"

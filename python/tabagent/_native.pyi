@@ -11,6 +11,24 @@ from typing import Any, Literal, final
 import numpy as np
 from numpy.typing import NDArray
 
+__all__ = [
+    "Context",
+    "Model",
+    "Stream",
+    "TokenEvent",
+    "TokenLogprob",
+    "__version__",
+    "check_sampling",
+    "drain_log",
+    "gguf_info_json",
+    "hardware_json",
+    "loaded_library",
+    "open_library",
+    "select_variant_json",
+    "set_log_level",
+    "variants_json",
+]
+
 __version__: str
 
 def check_sampling(config: Mapping[str, Any]) -> None:
@@ -25,9 +43,7 @@ def set_log_level(level: int) -> None:
 def hardware_json() -> str:
     """Facts about the machine, as JSON."""
 
-def variants_json(
-    explicit: str | None, environment: str | None, companions: Sequence[tuple[str, str]], bundled: str | None
-) -> str:
+def variants_json(explicit: str | None, environment: str | None, companions: Sequence[tuple[str, str]], bundled: str | None) -> str:
     """Every known variant, best first, with its verdict and reason, as JSON."""
 
 def select_variant_json(
@@ -140,9 +156,7 @@ class Model:
     def tokenize(self, text: str, add_special: bool, parse_special: bool) -> list[int]: ...
     def tokenize_batch(self, texts: Sequence[str], add_special: bool, parse_special: bool) -> list[list[int]]: ...
     def detokenize(self, tokens: Sequence[int], remove_special: bool, unparse_special: bool) -> str: ...
-    def detokenize_batch(
-        self, lists: Sequence[Sequence[int]], remove_special: bool, unparse_special: bool
-    ) -> list[str]: ...
+    def detokenize_batch(self, lists: Sequence[Sequence[int]], remove_special: bool, unparse_special: bool) -> list[str]: ...
     def generate(
         self,
         prompt: str | Sequence[int],
@@ -177,9 +191,7 @@ class Model:
 class Context:
     """A context of one's own, beside the decode thread's. Calls from several threads are served one after another."""
 
-    def decode(
-        self, tokens: Sequence[int], positions: Sequence[int] | None, sequences: Sequence[int], logits: Sequence[bool] | None
-    ) -> None:
+    def decode(self, tokens: Sequence[int], positions: Sequence[int] | None, sequences: Sequence[int], logits: Sequence[bool] | None) -> None:
         """Positions None: after what the first sequence holds. `sequences` holds each token. Logits None: for the last token."""
     def logits(self, index: int, copy: bool) -> NDArray[np.float32]:
         """Shape (vocab_size,). Negative indexes count from the end. Without `copy` a read-only view that pins the context: `decode` and

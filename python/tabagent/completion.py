@@ -10,7 +10,7 @@ from tabagent._native import TokenLogprob
 
 __all__ = ["Completion", "FinishReason", "StopMatch", "Timings", "Usage"]
 
-FinishReason: TypeAlias = Literal["stop", "length", "cancelled", "error"]
+FinishReason: TypeAlias = Literal["stop"] | Literal["length"] | Literal["cancelled"] | Literal["error"]  # noqa: PYI030 (stubtest cannot read the short form)
 """Why a stream ended: the model or a stop string or token ended it; `max_tokens` or the context was used up; cancelled; failed."""
 
 

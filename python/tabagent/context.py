@@ -13,6 +13,7 @@ from tabagent._arguments import INT32_MAX, Tokens, as_bool, as_int, as_path, as_
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from typing_extensions import Self
 
 __all__ = ["Context"]
 
@@ -165,7 +166,7 @@ class Context:
         """Threads of computation."""
         return self._native.threads
 
-    def __enter__(self) -> Context:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -38,7 +38,7 @@ class IncompatibleLibraryError(LibraryLoadError):
 
 
 class LibraryAlreadyLoadedError(TabagentError, RuntimeError):
-    """This process already uses another llama.cpp library or CPU module."""
+    """The process already uses another llama.cpp library or CPU module."""
 
 
 class VariantError(TabagentError, ValueError):

@@ -47,7 +47,7 @@ def fetch_model(
     as_text(filename, "filename")
     if revision is not None:
         as_text(revision, "revision")
-    repository = _Repository(repo_id, revision, token, cache_dir, local_files_only=local_files_only)
+    repository = _Repository(repo_id, revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only)
     files = _files_of_one_model(repo_id, filename, repository.files())
     paths = [repository.fetch(file) for file in files]
     return paths[0]
@@ -57,7 +57,7 @@ class _Repository:
     """One revision of a repository; errors of huggingface_hub become ours here."""
 
     def __init__(
-        self, repo_id: str, revision: str | None, token: str | bool | None, cache_dir: str | os.PathLike[str] | None, *, local_files_only: bool
+        self, repo_id: str, revision: str | None, *, token: str | bool | None, cache_dir: str | os.PathLike[str] | None, local_files_only: bool
     ) -> None:
         from huggingface_hub import constants  # noqa: PLC0415 (slow to import, and only needed here)
 
@@ -107,8 +107,9 @@ class _Repository:
                     self.repo_id, revision=self.revision, cache_dir=self.cache_dir, local_files_only=True, allow_patterns=["/"], token=self.token
                 )
             )
-        except Exception as error:
-            raise self._explained(reason or error) from (reason or error)
+        except Exception as error:  # noqa: BLE001 (it is raised again in other words)
+            cause = reason or error
+            raise self._explained(cause) from cause
         if reason is not None:
             log.package_log.warning("cannot reach the hub (%s); looking for `%s` in the cache", _first_line(reason), self.repo_id)
         return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]

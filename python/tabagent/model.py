@@ -6,9 +6,10 @@ import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from tabagent import _native, exit as at_exit, log
+from tabagent import _native, log
+from tabagent import exit as at_exit
 from tabagent._arguments import INT32_MAX, Tokens, as_bool, as_float, as_int, as_text, as_texts, as_tokens, surrogate_error, type_name
 from tabagent.context import Context
 from tabagent.errors import ClosedError
@@ -17,6 +18,9 @@ from tabagent.loading import Engine, open_engine, resolve_model_path
 from tabagent.sampling import SamplerConfig
 from tabagent.stream import TokenStream
 from tabagent.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["Model"]
 
@@ -47,7 +51,7 @@ class Model(Vocabulary):
         at_exit.watch_model(self)
 
     @classmethod
-    def load(  # noqa: PLR0913 (what can be chosen is chosen here, by name)
+    def load(
         cls,
         path: str | os.PathLike[str],
         *,
@@ -279,7 +283,7 @@ class Model(Vocabulary):
         """End all streams (they raise `ClosedError` when read to the end), and free the memory. Closing again is fine."""
         self._native.close()
 
-    def __enter__(self) -> Model:
+    def __enter__(self) -> Self:
         if self.closed:
             message = "the model is closed; load it again"
             raise ClosedError(message)
@@ -311,9 +315,9 @@ def _check_encodable(text: str, name: str) -> None:
         raise surrogate_error(error, name) from None
 
 
-def _callback(progress: object) -> Callable[[float], object] | None:
+def _callback(progress: Any) -> Callable[[float], object] | None:
     if progress is None or callable(progress):
-        return progress
+        return progress  # type: ignore[no-any-return] # a function can only be tried
     message = f"`progress` must be a function of one number, got {type_name(progress)}"
     raise TypeError(message)
 

@@ -5,14 +5,22 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 from tabagent import _native
 from tabagent._arguments import as_float, as_int, type_name
 
 __all__ = ["SamplerConfig", "Stage"]
 
-Stage = Literal["penalties", "temperature", "top_k", "top_p", "min_p", "typical_p", "mirostat"]
+Stage: TypeAlias = (  # stubtest cannot read the short form
+    Literal["penalties"]
+    | Literal["temperature"]
+    | Literal["top_k"]
+    | Literal["top_p"]
+    | Literal["min_p"]
+    | Literal["typical_p"]
+    | Literal["mirostat"]  # noqa: PYI030
+)
 """The name of one sampling stage."""
 
 DEFAULT_ORDER: Final[tuple[Stage, ...]] = ("penalties", "temperature", "top_k", "top_p", "min_p", "typical_p", "mirostat")

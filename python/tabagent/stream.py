@@ -8,12 +8,15 @@ from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
-from tabagent import _native, exit as at_exit, log
+from tabagent import _native, log
+from tabagent import exit as at_exit
 from tabagent._native import TokenEvent
 from tabagent.completion import Completion, FinishReason, Timings, Usage, stop_match_of, timings_of, usage_of
 
 if TYPE_CHECKING:
     import asyncio
+
+    from typing_extensions import Self
 
 __all__ = ["TokenEvents", "TokenStream"]
 
@@ -117,13 +120,13 @@ class TokenStream:
             while await self._await_event() is not None:
                 pass
 
-    def __enter__(self) -> TokenStream:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    async def __aenter__(self) -> TokenStream:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from tabagent import _native
 from tabagent._arguments import as_path
@@ -18,9 +18,6 @@ __all__ = ["Choice", "Variant", "auto_select_variant", "bundled_library", "choos
 
 ENVIRONMENT: Final = "TABAGENT_LIBRARY_PATH"
 ENTRY_POINTS: Final = "tabagent.variants"
-
-Places: TypeAlias = "tuple[str | None, list[tuple[str, str]], str | None]"
-"""Where to look: the environment's paths, companion packages by name and directory, the bundled directory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +149,8 @@ def companion_libraries() -> list[tuple[str, str]]:
     return found
 
 
-def _places() -> Places:
+def _places() -> tuple[str | None, list[tuple[str, str]], str | None]:
+    """Where to look: the environment's paths, companion packages by name and directory, the bundled directory."""
     return os.environ.get(ENVIRONMENT) or None, companion_libraries(), bundled_library()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from tabagent import _native
 from tabagent._arguments import INT32_MAX, Tokens, as_bool, as_int, as_text, as_texts, as_tokens, surrogate_error, type_name
@@ -61,7 +61,7 @@ class Vocabulary:
 
     def detokenize_batch(self, lists: Sequence[Tokens], *, remove_special: bool = False, unparse_special: bool = True) -> list[str]:
         """The text of each list of tokens, worked out in parallel; otherwise as `detokenize`."""
-        if isinstance(lists, (str, bytes)) or not hasattr(lists, "__iter__"):
+        if not _is_list(lists):
             message = f"`lists` must be a sequence of token sequences, got {type_name(lists)}"
             raise TypeError(message)
         checked = [as_tokens(tokens, f"lists[{index}]") for index, tokens in enumerate(lists)]
@@ -177,3 +177,7 @@ class Vocabulary:
 def _token(token: int) -> int:
     """A token id that the core can take; whether the vocabulary has it, the core knows."""
     return as_int(token, "token", 0, INT32_MAX)
+
+
+def _is_list(lists: object) -> bool:
+    return isinstance(lists, Iterable) and not isinstance(lists, (str, bytes))

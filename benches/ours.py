@@ -1,0 +1,58 @@
+"""Measures tabagent in a fresh process; prints one JSON object."""
+
+import json
+import resource
+import sys
+import time
+
+start = time.perf_counter()
+import tabagent  # noqa: E402 - the import is what is timed
+
+imported = time.perf_counter() - start
+
+from workload import LONG_TEXT, SHORT_PROMPT, TOKENIZE_BYTES, Job  # noqa: E402
+
+
+def main() -> None:
+    """Runs the job given as JSON in the first argument."""
+    job = Job(**json.loads(sys.argv[1]))
+    start = time.perf_counter()
+    model = tabagent.Model.load(
+        job.model, context_size=job.context_size, threads=job.threads, max_sequences=1, variant=job.library
+    )
+    loaded = time.perf_counter() - start
+
+    start = time.perf_counter()
+    next(iter(model.generate(SHORT_PROMPT, max_tokens=8, ignore_eos=True)))
+    first_token = time.perf_counter() - start
+
+    tokens = model.tokenize(LONG_TEXT)[: job.prompt_tokens]
+    done = model.generate(tokens, max_tokens=1, ignore_eos=True).result()
+    prompt_rate = len(tokens) / done.timings.prompt_s
+
+    stream = iter(model.generate(SHORT_PROMPT, max_tokens=job.new_tokens + 1, ignore_eos=True).events())
+    next(stream)
+    start = time.perf_counter()
+    count = sum(len(event.token_ids) for event in stream)
+    decode_rate = count / (time.perf_counter() - start)
+
+    text = LONG_TEXT * (TOKENIZE_BYTES // len(LONG_TEXT))
+    start = time.perf_counter()
+    model.tokenize(text)
+    tokenize_rate = len(text.encode()) / 1e6 / (time.perf_counter() - start)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    model.close()
+    result = {
+        "import_ms": imported * 1e3,
+        "load_ms": loaded * 1e3,
+        "first_token_ms": first_token * 1e3,
+        "prompt_tok_s": prompt_rate,
+        "decode_tok_s": decode_rate,
+        "tokenize_mb_s": tokenize_rate,
+        "peak_mib": peak,
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,28 @@
+"""What every peer is asked to do."""
+
+from dataclasses import dataclass
+
+SHORT_PROMPT = "Write a short story about a fox who learns how to read the stars:"
+
+_PARAGRAPH = (
+    "The harbour was quiet when the first boats came back. Nets lay drying on the stones, and the old women who mended them "
+    "spoke of the winter of 1963, when the sea froze as far as the lighthouse and people walked to the island for bread. "
+    "Nobody believed it any more, but everybody liked to hear it told, and the price of fish was always part of the story. "
+)
+LONG_TEXT = _PARAGRAPH * 24
+"""English prose of more than 1,500 tokens with any vocabulary."""
+
+TOKENIZE_BYTES = 1_000_000
+"""Size of the text that is tokenized, in bytes."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One measurement: a model file, how to run it, and how much."""
+
+    model: str
+    threads: int
+    library: str
+    context_size: int = 1024
+    prompt_tokens: int = 512
+    new_tokens: int = 128
