@@ -6,8 +6,8 @@ import io
 import sys
 
 import pytest
-from cli_fakes import CONTEXT, FakeModel, loader
 
+from cli_fakes import CONTEXT, FakeModel, loader
 from tabagent import ContextFullError, Model, SamplerConfig
 from tabagent.cli import main
 from tabagent.cli.conversation import Conversation

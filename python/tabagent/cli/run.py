@@ -39,7 +39,7 @@ class OutputOptions:
 
 
 @explained
-def run(  # noqa: PLR0913 (one parameter for each option)
+def run(
     model: opt.ModelName = None,
     *,
     prompt: opt.Prompt = None,
