@@ -37,7 +37,12 @@ def _print_version(*, wanted: bool) -> None:
 Version = Annotated[
     bool,
     typer.Option(
-        "--version", help="Print the version and exit.", is_eager=True, callback=lambda value: _print_version(wanted=value), show_default=False
+        "--version",
+        metavar="",
+        help="Print the version and exit.",
+        is_eager=True,
+        callback=lambda value: _print_version(wanted=value),
+        show_default=False,
     ),
 ]
 

@@ -17,14 +17,16 @@ __all__ = ["doctor"]
 
 STYLES = {"ok": "green", "problem": "red", "skipped": "dim"}
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", metavar="", help="Print one JSON object.", show_default=False)]
 
 
 @explained
 def doctor(*, json: Json = False, verbose: Verbose = False) -> int:  # noqa: ARG001 (`explained` reads it)
-    """Check that everything works: machine, library, CPU module, devices, and a short text if the demo model is here.
+    """Check that everything works: machine, library, devices, generation.
 
-    Loads llama.cpp, downloads nothing. Exit code 0 if all is well, 1 if there is a problem; each problem says what to do.
+    Loads llama.cpp, and the demo model if it is here; downloads nothing.
+    Exit code 0 if all is well, 1 if there is a problem; each problem says
+    what to do.
     """
     diagnosis = diagnose()
     if json:

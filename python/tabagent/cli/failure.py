@@ -102,7 +102,7 @@ def _usage_text(error: _ParserError, context: Any) -> str:
     if (command := NO_COMMAND.match(error.format_message())) is not None:
         known = list(getattr(getattr(context, "command", None), "commands", ()))
         return f"no such command `{command[1]}`{_suggestion(command[1], known) or '; there are ' + ', '.join(f'`{name}`' for name in known)}"
-    text = " ".join(error.format_message().split()).rstrip(".").replace("'", "`")
+    text = re.sub(r": Input should be (a valid \w+), .*", r": it is not \1", " ".join(error.format_message().split())).rstrip(".").replace("'", "`")
     return text[:1].lower() + text[1:]
 
 

@@ -24,7 +24,7 @@ SHOWN_ITEMS: Final = 6
 ALL_ITEMS: Final = 2**32 - 1
 
 GgufPath = Annotated[str, typer.Argument(metavar="FILE", help="A GGUF file.", show_default=False)]
-Tensors = Annotated[bool, typer.Option("--tensors", help="List all tensors too.", show_default=False)]
+Tensors = Annotated[bool, typer.Option("--tensors", metavar="", help="List all tensors too.", show_default=False)]
 Metadata = Annotated[
     list[str] | None,
     typer.Option(
@@ -36,15 +36,18 @@ Metadata = Annotated[
 ]
 Json = Annotated[
     bool,
-    typer.Option("--json", help="Print one JSON object: the facts, the metadata (long arrays cut), with --tensors the tensors.", show_default=False),
+    typer.Option(
+        "--json", metavar="", help="Print one JSON object: the facts, the metadata (long arrays cut), with --tensors the tensors.", show_default=False
+    ),
 ]
 
 
 @explained
 def info(file: GgufPath, *, json: Json = False, tensors: Tensors = False, metadata: Metadata = None, verbose: Verbose = False) -> int:  # noqa: ARG001 (`explained` reads it)
-    """Show what a GGUF file holds: size, types, context, vocabulary, chat template, metadata and tensors.
+    """Show what a GGUF file holds: size, types, context, metadata, tensors.
 
-    Only the file is read, no engine is needed. A damaged file is an error that says where and why.
+    Only the file is read; no engine is needed. A damaged file is an error
+    that says where and why.
     """
     if metadata:
         if tensors:
@@ -174,7 +177,7 @@ def _metadata_table(entries: Mapping[str, Mapping[str, Any]]) -> Table:
         value = entry["value"]
         if isinstance(value, list):
             items = ", ".join(json_format.dumps(item, ensure_ascii=False) for item in value[:SHOWN_ITEMS])
-            text = f"[{items}{', ...' if entry['length'] > SHOWN_ITEMS else ''}] ({entry['length']:,} items)"
+            text = f"[{items}{', ...' if entry['length'] > SHOWN_ITEMS else ''}] ({entry['length']:,} in all)"
         else:
             text = _cut(_value_text(value).replace("\n", "\\n"))
         table.add_row(printable(key), entry["type"], printable(text))

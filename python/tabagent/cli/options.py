@@ -47,6 +47,7 @@ def _variants(incomplete: str) -> list[str]:
 
 
 def _option(panel: str, *names: str, text: str, **settings: Any) -> Any:
+    settings.setdefault("metavar", "")  # typer would call a flag `<bool>`
     return typer.Option(*names, help=text, rich_help_panel=panel, show_default=False, **settings)
 
 
@@ -55,7 +56,7 @@ PROMPT, LENGTH, SAMPLING, HARDWARE, OUTPUT = "Prompt", "Length", "Sampling", "Mo
 ModelName = Annotated[
     str | None,
     typer.Argument(
-        metavar="[MODEL]",
+        metavar="MODEL",
         help="A GGUF file (of a split model, its first part), `demo`, or `hf:OWNER/REPO/FILE` with a name or pattern.",
         show_default=False,
     ),
@@ -83,7 +84,14 @@ PredictTokens = Annotated[
 ]
 ContextTokens = Annotated[
     int | None,
-    _option(LENGTH, "-c", "--ctx-size", metavar="N", min=0, text="How many tokens the context holds; 0: as many as the model was trained for."),
+    _option(
+        LENGTH,
+        "-c",
+        "--ctx-size",
+        metavar="N",
+        min=0,
+        text="How many tokens the context holds; 0: as many as the model was trained for (default: the same, up to 4,096).",
+    ),
 ]
 Stop = Annotated[list[str] | None, _option(LENGTH, "--stop", metavar="TEXT", text="End before this text; may be given several times.")]
 IgnoreEos = Annotated[bool, _option(LENGTH, "--ignore-eos", text="Go on when the model ends its text.")]
@@ -157,4 +165,6 @@ CheckTensors = Annotated[bool, _option(HARDWARE, "--check-tensors", text="Look f
 
 DisplayPrompt = Annotated[bool, _option(OUTPUT, "--display-prompt/--no-display-prompt", text="Print the prompt before the text, or not (default).")]
 Json = Annotated[bool, _option(OUTPUT, "--json", text="Print one JSON object at the end: text, finish reason, usage, timings.")]
-Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Logs, timings and tracebacks on stderr.", rich_help_panel=OUTPUT, show_default=False)]
+Verbose = Annotated[
+    bool, typer.Option("-v", "--verbose", metavar="", help="Logs, timings and tracebacks on stderr.", rich_help_panel=OUTPUT, show_default=False)
+]

@@ -101,7 +101,8 @@ def write_tables(*tables: RenderableType) -> None:
 class Verbosity:
     """While it is entered, what the package logs and warns of goes to stderr: warnings, and with `verbose` everything.
 
-    llama.cpp's own log is left at its informative lines; at its debug level it has thousands for each load.
+    llama.cpp's own log is for `-v` alone: what matters of it is part of our errors. It is left at its informative lines; at its debug
+    level it has thousands for each load.
     """
 
     def __init__(self, *, verbose: bool) -> None:
@@ -109,6 +110,8 @@ class Verbosity:
         self._level = logging.DEBUG if verbose else logging.WARNING
         self._handler = logging.StreamHandler(sys.stderr)
         self._handler.setFormatter(logging.Formatter("%(name)s: %(levelname)s: %(message)s" if verbose else "tabagent: %(message)s"))
+        if not verbose:
+            self._handler.addFilter(lambda record: not record.name.startswith("tabagent.llama"))
         self._llama = logging.getLogger("tabagent.llama")
         self._before = (self._logger.level, self._llama.level)
         self._warnings = warnings.catch_warnings()

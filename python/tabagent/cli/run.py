@@ -39,7 +39,7 @@ class OutputOptions:
 
 
 @explained
-def run(  # noqa: PLR0913 (one parameter for each option)
+def run(
     model: opt.ModelName = None,
     *,
     prompt: opt.Prompt = None,
@@ -79,11 +79,12 @@ def run(  # noqa: PLR0913 (one parameter for each option)
 ) -> int:
     """Continue a text with a model, printing it as it comes.
 
-    The prompt is given with -p, with -f, or piped in; it is not printed again. Special tokens written in it, such as <|im_start|>, are
-    understood as such.
+    The prompt is given with -p, with -f, or piped in; it is not printed
+    again. Special tokens in it, such as <|im_start|>, are understood as such.
 
-    With -i, each line that you type (or pipe in) is a turn. Turns and answers are one growing plain text that the model continues;
-    chat templates are not applied. Ctrl-C stops an answer, and leaves at the prompt, as Ctrl-D does.
+    With -i, each line that you type (or pipe in) is a turn. Turns and answers
+    are one growing plain text that the model continues: chat templates are
+    not applied. Ctrl-C stops an answer, and leaves at the prompt, as Ctrl-D.
 
     Exit code: 0, 1 for a failure, 2 for wrong usage, 130 after Ctrl-C.
     """

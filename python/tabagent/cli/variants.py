@@ -17,15 +17,16 @@ if TYPE_CHECKING:
 
 __all__ = ["variants"]
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", metavar="", help="Print one JSON object.", show_default=False)]
 
 
 @explained
 def variants(*, json: Json = False, verbose: Verbose = False) -> int:  # noqa: ARG001 (`explained` reads it)
-    """List every build of llama.cpp that is known here: whether it runs on this machine, why, and which one is used.
+    """List the builds of llama.cpp: which run on this machine, and why.
 
-    They come from TABAGENT_LIBRARY_PATH, from installed companion packages, and from the package itself. Nothing is loaded.
-    Exit code 1 if none of them runs here.
+    They come from TABAGENT_LIBRARY_PATH, from installed companion packages,
+    and from the package itself. Nothing is loaded. Exit code 1 if none of
+    them runs here.
     """
     from tabagent import VariantError, auto_select_variant, list_available_variants  # noqa: PLC0415 (not needed for `--help`)
 
