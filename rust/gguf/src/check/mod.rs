@@ -4,6 +4,7 @@
 
 mod architecture;
 mod container;
+mod graph;
 mod hyperparameters;
 mod rules;
 mod tensors;
@@ -30,6 +31,7 @@ pub fn check_model(file: &GgufFile) -> Result<(), GgufError> {
     let rules = Rules::new(file);
     container::check(&rules)?;
     let width = hyperparameters::check(&rules)?;
+    graph::check(&rules)?;
     let n_tokens = vocabulary::check(&rules)?;
     tensors::check(&rules, width, n_tokens)
 }
