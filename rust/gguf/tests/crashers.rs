@@ -5,7 +5,7 @@
 mod common;
 
 use common::{Model, Raw, sentencepiece_tokens, vec_i32};
-use tabagent_gguf::{GgmlType, GgufFile, GgufWriter, OwnedArray, OwnedValue, check_model, check_parts};
+use tabagent_gguf::{GgmlType, GgufFile, GgufWriter, OwnedArray, OwnedValue, check_model, check_model_with, check_parts};
 
 /// Spoils the good model with one entry and returns the refusal.
 #[track_caller]
@@ -427,4 +427,44 @@ fn numbers_that_single_architectures_divide_by_or_fix_are_checked() {
     assert!(text.ends_with("is `3`, but llama.cpp takes only `4`"), "{text}");
     let text = renamed("jamba").set("jamba.ssm.inner_size", 32_u32).refusal();
     assert!(text.ends_with("is `32`, but it must be twice the embedding of `32`"), "{text}");
+}
+
+#[test]
+fn values_put_in_place_of_the_files_are_checked_as_if_they_were_its_own() {
+    let file = Model::llama().file();
+    let refusal = |key: &str, value: OwnedValue| {
+        check_model_with(&file, &[(key.to_owned(), value)]).unwrap_err().to_string()
+    };
+    for (key, value) in [
+        ("llama.block_count", OwnedValue::I64(0)),
+        ("llama.block_count", OwnedValue::I64(1 << 32)),
+        ("llama.attention.layer_norm_rms_epsilon", OwnedValue::F64(-1.0)),
+        ("llama.expert_count", OwnedValue::I64(5000)),
+        ("llama.rope.scaling.type", OwnedValue::from("bogus")),
+        ("general.architecture", OwnedValue::from("bogus")),
+        ("tokenizer.ggml.model", OwnedValue::from("bert")),
+    ] {
+        let text = refusal(key, value);
+        assert!(text.contains(&format!("key `{key}`")) || text.contains("as a byte"), "{text}");
+    }
+    // A value of another kind has no effect.
+    check_model_with(&file, &[("llama.block_count".to_owned(), OwnedValue::F64(0.0))]).unwrap();
+    check_model_with(&file, &[("llama.context_length".to_owned(), OwnedValue::I64(32))]).unwrap();
+}
+
+#[test]
+fn weights_of_later_parts_are_checked() {
+    let part = |no: u16, kind: GgmlType, name: &str| {
+        let mut writer = GgufWriter::new();
+        for (key, value) in [("split.no", no), ("split.count", 2)] {
+            writer = writer.add(key, value);
+        }
+        let data = vec![0; kind.n_bytes(32).unwrap() as usize];
+        writer = writer.add("split.tensors.count", 2_i32).add_tensor(name, kind, &[32], data);
+        GgufFile::from_bytes(writer.to_bytes().unwrap()).unwrap()
+    };
+    let first = || part(0, GgmlType::F32, "a.weight");
+    check_parts(&[first(), part(1, GgmlType::F32, "b.weight")]).unwrap();
+    let text = check_parts(&[first(), part(1, GgmlType::I32, "b.weight")]).unwrap_err().to_string();
+    assert!(text.contains("tensor `b.weight` has type `I32`"), "{text}");
 }
