@@ -37,10 +37,10 @@ def gemma_path() -> Path:
 
 @pytest.fixture(scope="session")
 def smollm2(smollm2_path: Path) -> Iterator[Model]:
-    """SmolLM2 135M Instruct, with a context of 1,024 tokens."""
+    """SmolLM2 135M Instruct, with a context of 1,024 tokens and one thread: two wait for each other when the machine is busy."""
     from tabagent import Model
 
-    with Model.load(smollm2_path, context_size=1024) as model:
+    with Model.load(smollm2_path, context_size=1024, threads=1) as model:
         yield model
 
 
@@ -49,7 +49,7 @@ def gemma(gemma_path: Path) -> Iterator[Model]:
     """Gemma 3 270M, with a context of 512 tokens."""
     from tabagent import Model
 
-    with Model.load(gemma_path, context_size=512) as model:
+    with Model.load(gemma_path, context_size=512, threads=1) as model:
         yield model
 
 

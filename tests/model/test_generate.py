@@ -130,7 +130,7 @@ def test_logprobs_are_those_of_the_logits(smollm2: Model) -> None:
     result = smollm2.generate(PROMPT, max_tokens=4, sampling=GREEDY, logprobs=3).result()
     assert result.logprobs is not None
     assert [entry.token for entry in result.logprobs] == list(result.tokens)
-    with smollm2.create_context(context_size=64) as context:
+    with smollm2.create_context(context_size=64, threads=1) as context:
         context.decode(smollm2.tokenize(PROMPT))
         logits = context.logits().astype(np.float64)
     expected = logits - logits.max() - np.log(np.exp(logits - logits.max()).sum())
@@ -186,7 +186,7 @@ def test_two_models_work_at_once(smollm2: Model, gemma: Model) -> None:
 
 
 def test_closing_the_model_ends_its_streams(smollm2_path: Path) -> None:
-    model = Model.load(smollm2_path, context_size=512)
+    model = Model.load(smollm2_path, context_size=512, threads=1)
     stream = model.generate(PROMPT, sampling=GREEDY, ignore_eos=True)
     assert next(stream)
     model.close()
@@ -204,7 +204,7 @@ def test_closing_the_model_ends_its_streams(smollm2_path: Path) -> None:
 
 
 def test_stream_keeps_its_model_alive(smollm2_path: Path) -> None:
-    stream = Model.load(smollm2_path, context_size=256).generate(PROMPT, max_tokens=8, sampling=GREEDY)
+    stream = Model.load(smollm2_path, context_size=256, threads=1).generate(PROMPT, max_tokens=8, sampling=GREEDY)
     assert len(stream.result().tokens) == 8
 
 
@@ -266,7 +266,7 @@ def test_no_gpu_warns_when_layers_were_asked_for(smollm2: Model, smollm2_path: P
     if any(device.is_gpu for device in smollm2.info.devices):
         pytest.skip("this machine has a GPU")
     with pytest.warns(RuntimeWarning, match="gpu_layers=5"):
-        Model.load(smollm2_path, gpu_layers=5, context_size=64).close()
+        Model.load(smollm2_path, gpu_layers=5, context_size=64, threads=1).close()
 
 
 def test_info_says_what_was_asked_and_got(smollm2: Model, smollm2_path: Path) -> None:
@@ -305,7 +305,7 @@ def test_missing_and_damaged_files(tmp_path: Path, smollm2: Model) -> None:
 
 def test_progress_can_stop_the_load(smollm2_path: Path) -> None:
     parts: list[float] = []
-    Model.load(smollm2_path, progress=parts.append, context_size=64).close()
+    Model.load(smollm2_path, progress=parts.append, context_size=64, threads=1).close()
     assert parts == sorted(parts)
     assert parts[-1] == 1.0
     with pytest.raises(tabagent.ModelLoadCancelledError):

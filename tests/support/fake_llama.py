@@ -19,9 +19,7 @@ MODEL_PARAMS_SIZE: Final = 80
 CONTEXT_PARAMS_SIZE: Final = 160
 
 #: Functions of ggml that the project calls; libllama's own dependencies give them in a real build.
-GGML_SYMBOLS: Final = tuple(
-    sorted(set(re.findall(r"^\s+(ggml_\w+): fn", (ROOT / "rust/sys/src/api.rs").read_text(encoding="utf-8"), re.MULTILINE)))
-)
+GGML_SYMBOLS: Final = tuple(sorted(set(re.findall(r"^\s+(ggml_\w+): fn", (ROOT / "rust/sys/src/api.rs").read_text(encoding="utf-8"), re.MULTILINE))))
 
 Field = tuple[int, str, str]
 

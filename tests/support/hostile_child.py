@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from support.hostile import write
-
 from tabagent._native import Model, open_library
 from tabagent.errors import TabagentError
 
