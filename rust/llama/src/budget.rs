@@ -53,7 +53,8 @@ pub(crate) fn kv_bytes(
     }
     let layers = u64::from(facts.layers);
     let layers = if facts.sliding_window > 0 && !full_window { layers.div_ceil(6) } else { layers };
-    let values_per_token = u64::from(facts.kv_heads).saturating_mul(head("key_length").saturating_add(head("value_length")));
+    let values_per_token =
+        u64::from(facts.kv_heads).saturating_mul(head("key_length").saturating_add(head("value_length")));
     let values = values_per_token.saturating_mul(layers).saturating_mul(u64::from(resolved.n_ctx));
     (values / 32).saturating_mul(kv_type.bytes_of_32())
 }

@@ -6,8 +6,8 @@ use crate::log;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use tabagent_sys::{
-    AbiLayout, Api, Evidence, KNOWN_LAYOUTS, LocatedLibrary, OpenedLibrary, VersionEvidence, file_of_address, identify,
-    locate, probe,
+    AbiLayout, Api, Evidence, KNOWN_LAYOUTS, LocatedLibrary, OpenedLibrary, VersionEvidence, file_of_address,
+    identify, locate, probe,
 };
 
 /// A loaded llama.cpp: function table, ABI layout and backends. Cheap to clone; never unloaded.
@@ -92,6 +92,7 @@ impl Library {
     /// As for [`Api::resolve_with`]: every function must have the signature of its name.
     #[doc(hidden)]
     pub unsafe fn from_api(api: Api, directory: &Path) -> Self {
+        log::install(&api);
         let info = LibraryInfo {
             directory: directory.to_owned(),
             build: "fake".to_owned(),
@@ -128,7 +129,11 @@ impl Library {
         }
     }
 
-    fn bring_in(located: LocatedLibrary, directory: PathBuf, module: &CpuModule) -> Result<Self, LibraryError> {
+    fn bring_in(
+        located: LocatedLibrary,
+        directory: PathBuf,
+        module: &CpuModule,
+    ) -> Result<Self, LibraryError> {
         let path = located.path.clone();
         let mut evidence = evidence_of_file(&located);
         refuse_other_libraries(&located)?;

@@ -51,7 +51,10 @@ impl Drop for Inner {
 
 impl std::fmt::Debug for Model {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Model").field("path", &self.0.path).field("facts", &self.0.facts).finish_non_exhaustive()
+        f.debug_struct("Model")
+            .field("path", &self.0.path)
+            .field("facts", &self.0.facts)
+            .finish_non_exhaustive()
     }
 }
 
@@ -95,7 +98,11 @@ impl Model {
         if ptr.is_null() {
             let stopped = progress.is_some_and(|p| p.stopped);
             let path = config.path;
-            return Err(if stopped { ModelError::Cancelled(path) } else { ModelError::Refused { path, log } });
+            return Err(if stopped {
+                ModelError::Cancelled(path)
+            } else {
+                ModelError::Refused { path, log }
+            });
         }
 
         // SAFETY: `ptr` was just loaded by this library and is not null.
@@ -249,9 +256,12 @@ unsafe fn read_metadata(api: &Api, model: *mut llama_model) -> BTreeMap<String, 
     (0..count)
         .filter_map(|i| {
             // SAFETY: `i` is below the count; `sized` gives a buffer of the size it says.
-            let key = strings::sized(|out, n| unsafe { (api.llama_model_meta_key_by_index)(model, i, out, n) })?;
+            let key =
+                strings::sized(|out, n| unsafe { (api.llama_model_meta_key_by_index)(model, i, out, n) })?;
             // SAFETY: as above.
-            let value = strings::sized(|out, n| unsafe { (api.llama_model_meta_val_str_by_index)(model, i, out, n) })?;
+            let value = strings::sized(|out, n| unsafe {
+                (api.llama_model_meta_val_str_by_index)(model, i, out, n)
+            })?;
             Some((key, value))
         })
         .collect()
@@ -269,11 +279,13 @@ unsafe fn read_facts(
     let api = library.api();
     let size = |n: i32| u32::try_from(n).unwrap_or(0);
     // SAFETY: the caller's contract; `sized` gives a buffer of the size it says.
-    let description = strings::sized(|out, n| unsafe { (api.llama_model_desc)(model, out, n) }).unwrap_or_default();
+    let description =
+        strings::sized(|out, n| unsafe { (api.llama_model_desc)(model, out, n) }).unwrap_or_default();
     let architecture = metadata.get("general.architecture").cloned().unwrap_or_default();
     // SAFETY: the caller's contract, here and in the calls below.
     let layers = size(unsafe { (api.llama_model_n_layer)(model) });
-    let has_gpu = library.devices().iter().any(|d| matches!(d.kind, DeviceKind::Gpu | DeviceKind::IntegratedGpu));
+    let has_gpu =
+        library.devices().iter().any(|d| matches!(d.kind, DeviceKind::Gpu | DeviceKind::IntegratedGpu));
     let layers_on_gpu = match gpu_layers {
         _ if !has_gpu || vocab_only => 0,
         GpuLayers::Auto => layers,

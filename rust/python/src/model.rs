@@ -102,7 +102,8 @@ impl Model {
             }
             overrides.into_iter().fold(config, |config, (key, value)| config.with_override(key, value))
         };
-        let request = LoadRequest { library, module, path, context, configure: Box::new(configure), vocab_only };
+        let request =
+            LoadRequest { library, module, path, context, configure: Box::new(configure), vocab_only };
         let (model, context) = load(py, request, progress)?;
         let limits = context.as_ref().map_or_else(Limits::default, |c| Limits {
             context_size: c.context_size(),
@@ -189,12 +190,23 @@ impl Model {
         self.vocab(py, |v| v.token_attributes(token).map(llama::TokenAttributes::names))
     }
 
-    fn token_to_bytes<'py>(&self, py: Python<'py>, token: i32, special: bool) -> PyResult<Bound<'py, PyBytes>> {
+    fn token_to_bytes<'py>(
+        &self,
+        py: Python<'py>,
+        token: i32,
+        special: bool,
+    ) -> PyResult<Bound<'py, PyBytes>> {
         let bytes = self.vocab(py, |v| v.token_bytes(token, special))?;
         Ok(PyBytes::new(py, &bytes))
     }
 
-    fn tokenize(&self, py: Python<'_>, text: String, add_special: bool, parse_special: bool) -> PyResult<Vec<i32>> {
+    fn tokenize(
+        &self,
+        py: Python<'_>,
+        text: String,
+        add_special: bool,
+        parse_special: bool,
+    ) -> PyResult<Vec<i32>> {
         self.vocab(py, move |v| v.tokenize(&text, add_special, parse_special))
     }
 

@@ -12,7 +12,10 @@ fn model(file: &str) -> Option<Model> {
     let (Some(library), Some(models)) =
         (std::env::var_os("TABAGENT_LIBRARY_PATH"), std::env::var_os("TABAGENT_TEST_MODELS"))
     else {
-        assert!(std::env::var_os("CI").is_none(), "CI must set `TABAGENT_LIBRARY_PATH` and `TABAGENT_TEST_MODELS`");
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "CI must set `TABAGENT_LIBRARY_PATH` and `TABAGENT_TEST_MODELS`"
+        );
         eprintln!("skipped: `TABAGENT_LIBRARY_PATH` or `TABAGENT_TEST_MODELS` is not set");
         return None;
     };
@@ -53,7 +56,8 @@ fn streams_give_the_same_text_alone_and_among_others() {
     for file in ["smollm2-135m-instruct-q4_1.gguf", "gemma-3-270m-q4_k_m.gguf"] {
         let Some(model) = model(file) else { return };
         let engine = engine(&model, 512, 2);
-        let alone: Vec<_> = PROMPTS.iter().map(|p| text_of(&engine.submit(request(&model, p, 24)).unwrap())).collect();
+        let alone: Vec<_> =
+            PROMPTS.iter().map(|p| text_of(&engine.submit(request(&model, p, 24)).unwrap())).collect();
         assert!(alone.iter().all(|t| !t.is_empty()));
         let streams: Vec<_> =
             PROMPTS.iter().chain(&PROMPTS).map(|p| engine.submit(request(&model, p, 24)).unwrap()).collect();
