@@ -19,9 +19,7 @@ MODEL_PARAMS_SIZE: Final = 80
 CONTEXT_PARAMS_SIZE: Final = 160
 
 #: Functions of ggml that the project calls; libllama's own dependencies give them in a real build.
-GGML_SYMBOLS: Final = tuple(
-    sorted(set(re.findall(r"^\s+(ggml_\w+): fn", (ROOT / "rust/sys/src/api.rs").read_text(encoding="utf-8"), re.MULTILINE)))
-)
+GGML_SYMBOLS: Final = tuple(sorted(set(re.findall(r"^\s+(ggml_\w+): fn", (ROOT / "rust/sys/src/api.rs").read_text(encoding="utf-8"), re.MULTILINE))))
 
 Field = tuple[int, str, str]
 
@@ -59,9 +57,7 @@ def llama_source(
             f'__attribute__((constructor)) static void mark(void) {{ FILE * f = fopen("{marker}", "w"); if (f) fclose(f); }}',
         )
     made = {"llama_version", "llama_model_default_params", "llama_context_default_params"}
-    for name in (*symbols, *GGML_SYMBOLS):
-        if name not in made:
-            lines.append(f'void {name}(void) {{ fputs("called {name}\\n", stderr); abort(); }}')
+    lines += [f'void {name}(void) {{ fputs("called {name}\\n", stderr); abort(); }}' for name in (*symbols, *GGML_SYMBOLS) if name not in made]
     if version is not None and "llama_version" in symbols:
         lines.append(f'const char * llama_version(void) {{ return "{version}"; }}')
     for name, defaults in (("llama_model_default_params", model_defaults), ("llama_context_default_params", context_defaults)):

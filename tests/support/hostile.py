@@ -58,31 +58,124 @@ FLOATS: Final[dict[str, float]] = {
 }
 
 #: Keys that the tiny model does not have and llama.cpp reads, without the architecture: whole numbers, then others.
-WHOLE_KEYS: Final = (
-    "attention.key_length attention.value_length attention.key_length_mla attention.value_length_mla attention.key_length_swa "
-    "attention.value_length_swa attention.sliding_window attention.sliding_window_pattern attention.q_lora_rank "
-    "attention.kv_lora_rank attention.group_norm_groups attention.indexer.head_count attention.indexer.key_length "
-    "attention.indexer.top_k attention.shared_kv_layers attention.relative_buckets_count attention.chunk_size expert_count "
-    "expert_used_count expert_feed_forward_length expert_shared_count expert_shared_feed_forward_length expert_group_count "
-    "expert_group_used_count expert_gating_func leading_dense_block_count interleave_moe_layer_step moe_every_n_layers "
-    "nextn_predict_layers pooling_type rope.dimension_count_swa rope.dimension_sections rope.scaling.original_context_length "
-    "ssm.conv_kernel ssm.inner_size ssm.state_size ssm.time_step_rank ssm.group_count wkv.head_size rescale_every_n_layers "
-    "time_mix_extra_dim time_decay_extra_dim token_shift_count full_attention_interval altup.num_inputs altup.active_idx "
-    "embedding_length_per_layer_input embedding_length_out features_length posnet.embedding_length posnet.block_count "
-    "convnext.embedding_length convnext.block_count shortconv.l_cache kda.head_dim decoder_start_token_id decoder_block_count "
-    "classifier.output_labels n_deepstack_layers dense_2_feat_in dense_2_feat_out xielu.alpha_n swiglu_clamp_exp"
-).split()
-FLOAT_KEYS: Final = (
-    "attention.layer_norm_epsilon attention.group_norm_epsilon attention.clamp_kqv attention.max_alibi_bias attention.scale "
-    "attention.temperature_length attention.temperature_scale attention.output_scale attention.value_scale attn_logit_softcapping "
-    "final_logit_softcapping router_logit_softcapping logit_scale residual_scale embedding_scale expert_weights_scale "
-    "expert_group_scale rope.freq_base_swa rope.scaling.factor rope.scale_linear rope.scaling.attn_factor "
-    "rope.scaling.yarn_log_multiplier rope.scaling.yarn_beta_fast rope.scaling.yarn_beta_slow rope.scaling.yarn_ext_factor"
-).split()
-BOOL_KEYS: Final = (
-    "attention.causal use_parallel_residual expert_weights_norm ssm.dt_b_c_rms rope.scaling.finetuned swin_norm interleaved_patterns"
-).split()
-TOKENIZER_IDS: Final = "bos eos eot eom unknown seperator padding cls mask fim_pre fim_suf fim_mid fim_pad fim_rep fim_sep".split()
+WHOLE_KEYS: Final = [
+    "attention.key_length",
+    "attention.value_length",
+    "attention.key_length_mla",
+    "attention.value_length_mla",
+    "attention.key_length_swa",
+    "attention.value_length_swa",
+    "attention.sliding_window",
+    "attention.sliding_window_pattern",
+    "attention.q_lora_rank",
+    "attention.kv_lora_rank",
+    "attention.group_norm_groups",
+    "attention.indexer.head_count",
+    "attention.indexer.key_length",
+    "attention.indexer.top_k",
+    "attention.shared_kv_layers",
+    "attention.relative_buckets_count",
+    "attention.chunk_size",
+    "expert_count",
+    "expert_used_count",
+    "expert_feed_forward_length",
+    "expert_shared_count",
+    "expert_shared_feed_forward_length",
+    "expert_group_count",
+    "expert_group_used_count",
+    "expert_gating_func",
+    "leading_dense_block_count",
+    "interleave_moe_layer_step",
+    "moe_every_n_layers",
+    "nextn_predict_layers",
+    "pooling_type",
+    "rope.dimension_count_swa",
+    "rope.dimension_sections",
+    "rope.scaling.original_context_length",
+    "ssm.conv_kernel",
+    "ssm.inner_size",
+    "ssm.state_size",
+    "ssm.time_step_rank",
+    "ssm.group_count",
+    "wkv.head_size",
+    "rescale_every_n_layers",
+    "time_mix_extra_dim",
+    "time_decay_extra_dim",
+    "token_shift_count",
+    "full_attention_interval",
+    "altup.num_inputs",
+    "altup.active_idx",
+    "embedding_length_per_layer_input",
+    "embedding_length_out",
+    "features_length",
+    "posnet.embedding_length",
+    "posnet.block_count",
+    "convnext.embedding_length",
+    "convnext.block_count",
+    "shortconv.l_cache",
+    "kda.head_dim",
+    "decoder_start_token_id",
+    "decoder_block_count",
+    "classifier.output_labels",
+    "n_deepstack_layers",
+    "dense_2_feat_in",
+    "dense_2_feat_out",
+    "xielu.alpha_n",
+    "swiglu_clamp_exp",
+]
+FLOAT_KEYS: Final = [
+    "attention.layer_norm_epsilon",
+    "attention.group_norm_epsilon",
+    "attention.clamp_kqv",
+    "attention.max_alibi_bias",
+    "attention.scale",
+    "attention.temperature_length",
+    "attention.temperature_scale",
+    "attention.output_scale",
+    "attention.value_scale",
+    "attn_logit_softcapping",
+    "final_logit_softcapping",
+    "router_logit_softcapping",
+    "logit_scale",
+    "residual_scale",
+    "embedding_scale",
+    "expert_weights_scale",
+    "expert_group_scale",
+    "rope.freq_base_swa",
+    "rope.scaling.factor",
+    "rope.scale_linear",
+    "rope.scaling.attn_factor",
+    "rope.scaling.yarn_log_multiplier",
+    "rope.scaling.yarn_beta_fast",
+    "rope.scaling.yarn_beta_slow",
+    "rope.scaling.yarn_ext_factor",
+]
+BOOL_KEYS: Final = [
+    "attention.causal",
+    "use_parallel_residual",
+    "expert_weights_norm",
+    "ssm.dt_b_c_rms",
+    "rope.scaling.finetuned",
+    "swin_norm",
+    "interleaved_patterns",
+]
+TOKENIZER_IDS: Final = [
+    "bos",
+    "eos",
+    "eot",
+    "eom",
+    "unknown",
+    "seperator",
+    "padding",
+    "cls",
+    "mask",
+    "fim_pre",
+    "fim_suf",
+    "fim_mid",
+    "fim_pad",
+    "fim_rep",
+    "fim_sep",
+]
 ROPE_SCALINGS: Final = ("none", "linear", "yarn", "longrope", "other", "")
 
 #: Types that a key should not have, and odd values of the type that it has.
@@ -192,7 +285,7 @@ def write(name: str, path: Path, sources: dict[str, Path]) -> bool:
     return _from_file(rest, path, sources[family])
 
 
-def _tiny(rest: str) -> bytes:
+def _tiny(rest: str) -> bytes:  # noqa: PLR0911 - one for each action
     vocab, action, *operands = rest.split("/")
     image = _good(vocab).copy()
     if action == "good":

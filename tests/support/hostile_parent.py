@@ -52,9 +52,7 @@ def child(library: Path, folder: Path, sources: dict[str, Path]) -> Iterator[sub
     command += [f"{label}={path}" for label, path in sources.items()]
     environment = os.environ | {"GGML_NO_BACKTRACE": "1", "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])}
     with (folder / "stderr").open("w+") as errors:
-        process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment, cwd=folder
-        )
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment, cwd=folder)
         try:
             yield process
         finally:

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.fake_llama import SYMBOLS, compile_library, compiler, known_defaults, llama_source
 
 import tabagent
+from support.fake_llama import SYMBOLS, compile_library, compiler, known_defaults, llama_source
 
 CHILD = """
 import json, sys
@@ -254,9 +254,7 @@ def test_a_newer_glibc_is_named_with_the_present_one(tmp_path: Path) -> None:
     script.write_text("GLIBC_2.99 { global: future; };\n", encoding="ascii")
     folder = tmp_path / "libc"
     folder.mkdir()
-    fake_libc = compile_library(
-        "void future(void) {}", folder / "libc.so.6", "-nostdlib", "-Wl,-soname,libc.so.6", f"-Wl,--version-script={script}"
-    )
+    fake_libc = compile_library("void future(void) {}", folder / "libc.so.6", "-nostdlib", "-Wl,-soname,libc.so.6", f"-Wl,--version-script={script}")
     source = "void future(void);\nvoid user(void) { future(); }\n" + llama_source()
     compile_library(source, tmp_path / "libllama.so", str(fake_libc))
     refusal = refusal_of(tmp_path)
