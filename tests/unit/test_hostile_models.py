@@ -18,7 +18,7 @@ from support.fake_llama import ROOT
 from support.hostile_parent import Report, run_cases
 
 #: Cases of each family that a run of the suite takes, evenly spread; the others were run when they were written.
-SHARE = 260
+SHARE = 200
 
 
 def library_dir() -> Path:
@@ -60,7 +60,7 @@ def test_a_crash_of_the_child_is_noticed() -> None:
 
 
 def test_spoiled_metadata_of_tiny_models_is_harmless() -> None:
-    report = check(some(hostile.tiny_case_names(), 500))
+    report = check(some(hostile.tiny_case_names(), 360))
     assert any(outcome.startswith("InvalidModelError") for outcome in report.outcomes.values())
 
 
@@ -72,7 +72,8 @@ def test_every_architecture_with_odd_hyperparameters_is_harmless() -> None:
     names = architectures()
     assert len(names) > 100
     plain = [f"arch/{name}/0" for name in names]
-    check(plain + some(hostile.architecture_case_names(names, 12), 150))
+    odd = [name for name in hostile.architecture_case_names(names, 12) if name not in plain]
+    check(plain + some(odd, 100))
 
 
 def test_spoiled_vocabulary_files_are_harmless() -> None:
@@ -81,7 +82,7 @@ def test_spoiled_vocabulary_files_are_harmless() -> None:
         pytest.skip("`TABAGENT_LLAMA_CPP_TREE` is not set; `make test` sets it")
     files = {path.stem: path for path in (tree / "models" / f"ggml-vocab-{name}.gguf" for name in ("bert-bge", "llama-spm", "gpt-2"))}
     for label, path in files.items():
-        check(some(hostile.file_case_names(label, path), 30), {label: path})
+        check(some(hostile.file_case_names(label, path), 20), {label: path})
 
 
 @pytest.mark.model
@@ -90,4 +91,4 @@ def test_spoiled_metadata_of_a_real_model_is_harmless() -> None:
     if folder is None:
         pytest.skip("`TABAGENT_TEST_MODELS` is not set; `make test` sets it")
     path = Path(folder) / "smollm2-135m-instruct-q4_1.gguf"
-    check(some(hostile.file_case_names("smollm2", path), 24), {"smollm2": path})
+    check(some(hostile.file_case_names("smollm2", path), 16), {"smollm2": path})
