@@ -57,9 +57,7 @@ def llama_source(
             f'__attribute__((constructor)) static void mark(void) {{ FILE * f = fopen("{marker}", "w"); if (f) fclose(f); }}',
         )
     made = {"llama_version", "llama_model_default_params", "llama_context_default_params"}
-    for name in (*symbols, *GGML_SYMBOLS):
-        if name not in made:
-            lines.append(f'void {name}(void) {{ fputs("called {name}\\n", stderr); abort(); }}')
+    lines += [f'void {name}(void) {{ fputs("called {name}\\n", stderr); abort(); }}' for name in (*symbols, *GGML_SYMBOLS) if name not in made]
     if version is not None and "llama_version" in symbols:
         lines.append(f'const char * llama_version(void) {{ return "{version}"; }}')
     for name, defaults in (("llama_model_default_params", model_defaults), ("llama_context_default_params", context_defaults)):

@@ -285,7 +285,7 @@ def write(name: str, path: Path, sources: dict[str, Path]) -> bool:
     return _from_file(rest, path, sources[family])
 
 
-def _tiny(rest: str) -> bytes:
+def _tiny(rest: str) -> bytes:  # noqa: PLR0911 - one for each action
     vocab, action, *operands = rest.split("/")
     image = _good(vocab).copy()
     if action == "good":

@@ -113,25 +113,37 @@ def peak_mib() -> int:
     return 0
 
 
+def judge(path: Path, library: str, *, vocab_only: bool) -> str:
+    """`ok`, or the error in words."""
+    try:
+        try_model(path, library, vocab_only=vocab_only)
+    except (TabagentError, ValueError) as error:
+        return f"{type(error).__name__}: {error}"
+    except BaseException as error:  # noqa: BLE001 - said to the parent, which judges
+        return f"UNEXPECTED {type(error).__name__}: {error}"
+    return "ok"
+
+
+def say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
 def run(library: str, folder: Path, sources: dict[str, Path], names: Iterator[str]) -> None:
     open_library(library, None)
     path = folder / "case.gguf"
     for name in names:
-        print(f"begin {name}", flush=True)
+        say(f"begin {name}")
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
         has_weights = write(name, path, sources)
         began = time.monotonic()
         outcome = "ok"
         for vocab_only in (True, False) if has_weights else (True,):
-            try:
-                try_model(path, library, vocab_only=vocab_only)
-            except (TabagentError, ValueError) as error:
-                outcome = f"{type(error).__name__}: {error}"
-            except BaseException as error:  # noqa: BLE001 - said to the parent, which judges
-                outcome = f"UNEXPECTED {type(error).__name__}: {error}"
+            outcome = judge(path, library, vocab_only=vocab_only)
+            if outcome.startswith("UNEXPECTED"):
                 break
         flat = outcome.encode("ascii", "backslashreplace").decode().replace("\n", " ")[:400]
-        print(f"end {peak_mib()} {time.monotonic() - began:.3f} {flat}", flush=True)
+        say(f"end {peak_mib()} {time.monotonic() - began:.3f} {flat}")
 
 
 def main() -> None:

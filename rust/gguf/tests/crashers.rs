@@ -5,7 +5,9 @@
 mod common;
 
 use common::{Model, Raw, sentencepiece_tokens, vec_i32};
-use tabagent_gguf::{GgmlType, GgufFile, GgufWriter, OwnedArray, OwnedValue, check_model, check_model_with, check_parts};
+use tabagent_gguf::{
+    GgmlType, GgufFile, GgufWriter, OwnedArray, OwnedValue, check_model, check_model_with, check_parts,
+};
 
 /// Spoils the good model with one entry and returns the refusal.
 #[track_caller]
@@ -407,7 +409,10 @@ fn rotary_sections_of_nothing_are_refused() {
 #[test]
 fn keys_and_values_of_other_sizes_are_refused_where_the_graph_asserts_them_alike() {
     let text = renamed("dream").set("dream.attention.value_length", 16_u32).refusal();
-    assert!(text.contains("`dream.attention.value_length` gives heads of `16` values, but keys have `8`"), "{text}");
+    assert!(
+        text.contains("`dream.attention.value_length` gives heads of `16` values, but keys have `8`"),
+        "{text}"
+    );
     renamed("minicpm3").set("minicpm3.attention.value_length", 16_u32).accept();
     renamed("dream").set("dream.attention.value_length", 8_u32).accept();
 }

@@ -7,8 +7,12 @@ use tabagent_gguf::{GgufFile, OwnedValue, check_model_with, check_parts, split_p
 
 /// Checks that the model at `path`, any part of it, cannot make llama.cpp abort, with the values that `overrides` put in place of its own,
 /// and returns all its parts in order.
-pub(crate) fn check(path: &Path, overrides: &[(String, MetadataOverride)]) -> Result<Vec<PathBuf>, ModelError> {
-    let overrides: Vec<_> = overrides.iter().map(|(key, value)| (key.clone(), value.to_owned_value())).collect();
+pub(crate) fn check(
+    path: &Path,
+    overrides: &[(String, MetadataOverride)],
+) -> Result<Vec<PathBuf>, ModelError> {
+    let overrides: Vec<_> =
+        overrides.iter().map(|(key, value)| (key.clone(), value.to_owned_value())).collect();
     let file = GgufFile::open(path)?;
     let is_split = file.split().is_some_and(|s| s.count > 1);
     if !is_split {

@@ -177,7 +177,7 @@ fn check_state_space(rules: &Rules<'_>) -> Result<(), GgufError> {
 fn check_sections(rules: &Rules<'_>) -> Result<(), GgufError> {
     let key = rules.own("rope.dimension_sections");
     let positive = |item: Value<'_>| match item {
-        Value::U32(size) => size > 0 && i32::try_from(size).is_ok(),
+        Value::U32(size) => size.cast_signed() > 0,
         Value::I32(size) => size > 0,
         _ => false,
     };

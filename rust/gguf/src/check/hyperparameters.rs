@@ -208,9 +208,12 @@ fn check_head_size(rules: &Rules<'_>, width: u32, heads: u32) -> Result<(), Gguf
     if graph::needs_equal_heads(rules.architecture)
         && alike("attention.key_length_swa")
         && alike("attention.value_length_swa")
-        && let Some(values) = rules.u32(&value_key)?.or_else(|| width.checked_div(heads)).filter(|values| *values != size)
+        && let Some(values) =
+            rules.u32(&value_key)?.or_else(|| width.checked_div(heads)).filter(|values| *values != size)
     {
-        let problem = format!("gives heads of `{values}` values, but keys have `{size}`, and this architecture needs both alike");
+        let problem = format!(
+            "gives heads of `{values}` values, but keys have `{size}`, and this architecture needs both alike"
+        );
         return Err(rules.unusable(&value_key, problem));
     }
     let key = rules.own("rope.dimension_count");

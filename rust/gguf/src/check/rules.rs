@@ -157,6 +157,8 @@ fn overridden<'a>(own: Option<&Value<'a>>, wanted: &'a OwnedValue) -> Option<Val
         (OwnedValue::F64(float), Some(F64)) => Value::F64(*float),
         (OwnedValue::Bool(flag), None | Some(Bool)) => Value::Bool(*flag),
         (OwnedValue::String(text), None | Some(String)) => Value::String(GgufStr(text)),
-        (_, Some(Array | U8 | I8 | U16 | I16 | U32 | I32 | F32 | Bool | String | U64 | I64 | F64) | None) => return None,
+        (_, Some(Array | U8 | I8 | U16 | I16 | U32 | I32 | F32 | Bool | String | U64 | I64 | F64) | None) => {
+            return None;
+        }
     })
 }
