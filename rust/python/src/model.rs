@@ -207,7 +207,7 @@ impl Model {
         add_special: bool,
         parse_special: bool,
     ) -> PyResult<Vec<i32>> {
-        self.vocab(py, move |v| v.tokenize(&text, add_special, parse_special))
+        self.vocab(py, |v| v.tokenize(&text, add_special, parse_special))
     }
 
     fn tokenize_batch(
@@ -217,7 +217,7 @@ impl Model {
         add_special: bool,
         parse_special: bool,
     ) -> PyResult<Vec<Vec<i32>>> {
-        self.vocab(py, move |v| v.tokenize_batch(&texts, add_special, parse_special))
+        self.vocab(py, |v| v.tokenize_batch(&texts, add_special, parse_special))
     }
 
     fn detokenize(
@@ -227,7 +227,7 @@ impl Model {
         remove_special: bool,
         unparse_special: bool,
     ) -> PyResult<String> {
-        self.vocab(py, move |v| v.detokenize(&tokens, remove_special, unparse_special))
+        self.vocab(py, |v| v.detokenize(&tokens, remove_special, unparse_special))
     }
 
     fn detokenize_batch(
@@ -237,7 +237,7 @@ impl Model {
         remove_special: bool,
         unparse_special: bool,
     ) -> PyResult<Vec<String>> {
-        self.vocab(py, move |v| v.detokenize_batch(&lists, remove_special, unparse_special))
+        self.vocab(py, |v| v.detokenize_batch(&lists, remove_special, unparse_special))
     }
 
     #[pyo3(signature = (prompt, *, add_special, parse_special, max_tokens, sampling, stop, stop_tokens, ignore_eos, logprobs, cache_prompt))]
@@ -272,7 +272,9 @@ impl Model {
             config.logit_bias.extend(open.end_tokens().iter().map(|t| (*t, f32::NEG_INFINITY)));
         }
         let mut sampler = Sampler::new(&config, open.model.vocab().len()).map_err(value_error)?;
-        prompt.iter().for_each(|token| sampler.accept(*token));
+        for token in &prompt {
+            sampler.accept(*token);
+        }
         let request = Request {
             max_tokens,
             stop,

@@ -60,7 +60,8 @@ fn streams_cancelled_before_the_close_end_as_cancelled() {
     streams[3].cancel();
     engine.close();
     for (i, stream) in streams.iter().enumerate() {
-        let expected = if i % 2 == 1 { FinishReason::Cancelled } else { FinishReason::Error(EngineError::Closed) };
+        let expected =
+            if i % 2 == 1 { FinishReason::Cancelled } else { FinishReason::Error(EngineError::Closed) };
         assert_eq!(drain(stream).finish.reason, expected);
     }
 }
