@@ -16,6 +16,7 @@ import tabagent
 from support import hostile
 from support.fake_llama import ROOT
 from support.hostile_parent import Report, run_cases
+from support.tiny_models import VOCABULARIES
 
 #: Cases of each family that a run of the suite takes, evenly spread; the others were run when they were written.
 SHARE = 200
@@ -49,7 +50,7 @@ def architectures() -> list[str]:
 
 
 def test_the_good_models_load_and_generate() -> None:
-    report = check([f"tiny/{vocab}/good" for vocab in hostile.VOCABULARIES])
+    report = check([f"tiny/{vocab}/good" for vocab in VOCABULARIES])
     assert set(report.outcomes.values()) == {"ok"}
 
 

@@ -63,9 +63,8 @@ def refusal_of(path: object, module: str | None = None) -> Refusal:
 
 
 def library_dir() -> Path:
-    """The built llama.cpp: the one that the environment names, else the package's own."""
-    named = os.environ.get("TABAGENT_LIBRARY_PATH")
-    folder = Path(named) if named else Path(tabagent.__file__).parent / "lib"
+    """The package's own llama.cpp: other builds name their files otherwise."""
+    folder = Path(tabagent.__file__).parent / "lib"
     if not (folder / "libllama.so").is_file():
         pytest.skip(f"no `libllama.so` in {folder}; run `make dev`")
     return folder
