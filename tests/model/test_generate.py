@@ -312,7 +312,7 @@ def test_progress_can_stop_the_load(smollm2_path: Path) -> None:
         Model.load(smollm2_path, progress=lambda _: False)
 
     def fails(_: float) -> None:
-        raise KeyError("mine")
+        raise KeyError(_)
 
-    with pytest.raises(KeyError, match="mine"):
+    with pytest.raises(KeyError):
         Model.load(smollm2_path, progress=fails)
