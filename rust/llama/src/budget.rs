@@ -53,7 +53,8 @@ pub(crate) fn kv_bytes(
     }
     let layers = u64::from(facts.layers);
     let layers = if facts.sliding_window > 0 && !full_window { layers.div_ceil(6) } else { layers };
-    let values_per_token = u64::from(facts.kv_heads).saturating_mul(head("key_length").saturating_add(head("value_length")));
+    let values_per_token =
+        u64::from(facts.kv_heads).saturating_mul(head("key_length").saturating_add(head("value_length")));
     let values = values_per_token.saturating_mul(layers).saturating_mul(u64::from(resolved.n_ctx));
     (values / 32).saturating_mul(kv_type.bytes_of_32())
 }
@@ -98,7 +99,7 @@ mod tests {
         // "KV self size = 45.00 MiB" for 2,048 cells in F16.
         assert_eq!(kv_bytes(&facts(), &BTreeMap::new(), &resolved, KvType::F16, false), 45 << 20);
         let metadata = BTreeMap::from([("llama.attention.key_length".to_owned(), "128".to_owned())]);
-        assert_eq!(kv_bytes(&facts(), &metadata, &resolved, KvType::F32, false), 3 * 45 << 20);
+        assert_eq!(kv_bytes(&facts(), &metadata, &resolved, KvType::F32, false), (3 * 45) << 20);
         let hybrid = ModelFacts { hybrid: true, ..facts() };
         assert_eq!(kv_bytes(&hybrid, &BTreeMap::new(), &resolved, KvType::F16, false), 0);
     }

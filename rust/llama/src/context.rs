@@ -51,7 +51,10 @@ unsafe impl Send for Handle {}
 
 impl std::fmt::Debug for Context {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Context").field("model", &self.model).field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("Context")
+            .field("model", &self.model)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }
 
@@ -183,7 +186,12 @@ impl Context {
     ///
     /// # Errors
     /// See [`VocabError`].
-    pub fn tokenize(&self, text: &str, add_special: bool, parse_special: bool) -> Result<Vec<TokenId>, VocabError> {
+    pub fn tokenize(
+        &self,
+        text: &str,
+        add_special: bool,
+        parse_special: bool,
+    ) -> Result<Vec<TokenId>, VocabError> {
         self.model.vocab().tokenize(text, add_special, parse_special)
     }
 
@@ -305,7 +313,8 @@ impl Context {
     }
 
     fn describe_outputs(&self) -> String {
-        let rows: Vec<_> = self.outputs.iter().enumerate().filter(|(_, o)| **o).map(|(i, _)| i.to_string()).collect();
+        let rows: Vec<_> =
+            self.outputs.iter().enumerate().filter(|(_, o)| **o).map(|(i, _)| i.to_string()).collect();
         match rows.len() {
             0 => "none".to_owned(),
             1..=8 => rows.join(", "),
@@ -335,7 +344,11 @@ fn refuse_unsuitable(model: &Model) -> Result<(), ContextError> {
     Err(ContextError::NotGenerative { architecture: facts.architecture.clone(), reason })
 }
 
-fn init(model: &Model, config: &ContextConfig, resolved: &Resolved) -> Result<NonNull<llama_context>, ContextError> {
+fn init(
+    model: &Model,
+    config: &ContextConfig,
+    resolved: &Resolved,
+) -> Result<NonNull<llama_context>, ContextError> {
     let api = model.api();
     let layout = &model.library().layout().context_params;
     // SAFETY: takes nothing; `ParamBlock` is larger than the struct and the layout was identified.

@@ -224,7 +224,9 @@ impl ContextConfig {
             });
         }
         let n_outputs_max = match self.max_outputs {
-            Some(count) => in_range("max_outputs", count, 1, MAX_CONTEXT)?.min(n_batch).max(n_seq_max.min(n_batch)),
+            Some(count) => {
+                in_range("max_outputs", count, 1, MAX_CONTEXT)?.min(n_batch).max(n_seq_max.min(n_batch))
+            }
             None => n_batch,
         };
         let n_threads = match self.threads {

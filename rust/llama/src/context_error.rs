@@ -70,7 +70,9 @@ pub enum ContextError {
     #[error("the batch is empty; add at least one token")]
     EmptyBatch,
     /// More tokens than one decode takes.
-    #[error("the batch has {tokens} tokens but one decode takes at most {n_batch}; split it or raise `batch_size`")]
+    #[error(
+        "the batch has {tokens} tokens but one decode takes at most {n_batch}; split it or raise `batch_size`"
+    )]
     BatchTooLarge {
         /// Tokens in it.
         tokens: usize,
@@ -78,7 +80,9 @@ pub enum ContextError {
         n_batch: u32,
     },
     /// More logits wanted than the context has room for.
-    #[error("the batch wants logits of {outputs} tokens but the context keeps at most {max_outputs}; raise `max_outputs`")]
+    #[error(
+        "the batch wants logits of {outputs} tokens but the context keeps at most {max_outputs}; raise `max_outputs`"
+    )]
     TooManyOutputs {
         /// Tokens that want logits.
         outputs: usize,
@@ -130,7 +134,9 @@ pub enum ContextError {
         end: u32,
     },
     /// No free cells.
-    #[error("the context is full: {tokens} more tokens do not fit beside the sequences in its {n_ctx} cells; remove one or raise `context_size`")]
+    #[error(
+        "the context is full: {tokens} more tokens do not fit beside the sequences in its {n_ctx} cells; remove one or raise `context_size`"
+    )]
     Full {
         /// Tokens that did not fit.
         tokens: usize,

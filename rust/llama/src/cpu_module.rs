@@ -73,13 +73,18 @@ fn plan(directory: &Path, name: &str) -> Result<Vec<PathBuf>, LibraryError> {
                 module = Some(path.clone());
             }
             available.push(found);
-        } else if file.starts_with("libggml-") && file.ends_with(SUFFIX) && !file.starts_with("libggml-base") {
+        } else if file.starts_with("libggml-") && file.ends_with(SUFFIX) && !file.starts_with("libggml-base")
+        {
             others.push(path);
         }
     }
     let Some(module) = module else {
         available.sort();
-        return Err(LibraryError::NoSuchModule { name: name.to_owned(), directory: directory.to_owned(), available });
+        return Err(LibraryError::NoSuchModule {
+            name: name.to_owned(),
+            directory: directory.to_owned(),
+            available,
+        });
     };
     others.sort();
     others.push(module);
@@ -97,7 +102,13 @@ mod tests {
     #[test]
     fn a_forced_module_comes_alone_and_last() {
         let dir = tempfile::tempdir().unwrap();
-        for file in ["libggml-base.so", "libggml-cpu-haswell.so", "libggml-cpu-x64.so", "libggml-rpc.so", "libllama.so"] {
+        for file in [
+            "libggml-base.so",
+            "libggml-cpu-haswell.so",
+            "libggml-cpu-x64.so",
+            "libggml-rpc.so",
+            "libllama.so",
+        ] {
             std::fs::write(dir.path().join(file), "").unwrap();
         }
         let names: Vec<_> = plan(dir.path(), "x64")

@@ -6,8 +6,8 @@ use crate::log;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use tabagent_sys::{
-    AbiLayout, Api, Evidence, KNOWN_LAYOUTS, LocatedLibrary, OpenedLibrary, VersionEvidence, file_of_address, identify,
-    locate, probe,
+    AbiLayout, Api, Evidence, KNOWN_LAYOUTS, LocatedLibrary, OpenedLibrary, VersionEvidence, file_of_address,
+    identify, locate, probe,
 };
 
 /// A loaded llama.cpp: function table, ABI layout and backends. Cheap to clone; never unloaded.
@@ -128,7 +128,11 @@ impl Library {
         }
     }
 
-    fn bring_in(located: LocatedLibrary, directory: PathBuf, module: &CpuModule) -> Result<Self, LibraryError> {
+    fn bring_in(
+        located: LocatedLibrary,
+        directory: PathBuf,
+        module: &CpuModule,
+    ) -> Result<Self, LibraryError> {
         let path = located.path.clone();
         let mut evidence = evidence_of_file(&located);
         refuse_other_libraries(&located)?;

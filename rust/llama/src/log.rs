@@ -149,7 +149,10 @@ mod tests {
         });
         assert_eq!(lines, ["cannot read tensor `a`"]);
         let drained = drain_log();
-        assert!(drained.contains(&LogRecord { level: LogLevel::Error, text: "cannot read tensor `a`".to_owned() }));
+        assert!(
+            drained
+                .contains(&LogRecord { level: LogLevel::Error, text: "cannot read tensor `a`".to_owned() })
+        );
         assert!(drained.contains(&LogRecord { level: LogLevel::Info, text: "done".to_owned() }));
     }
 

@@ -56,7 +56,11 @@ impl Context {
         }
         let facts = self.model().facts();
         let windowed = facts.sliding_window > 0 && !self.config.full_sliding_window;
-        if windowed && self.first_position(sequence)?.is_some_and(|first| first > start.saturating_sub(facts.sliding_window)) {
+        if windowed
+            && self
+                .first_position(sequence)?
+                .is_some_and(|first| first > start.saturating_sub(facts.sliding_window))
+        {
             return Ok(false);
         }
         let Ok(from) = i32::try_from(start) else { return Ok(true) };
@@ -83,7 +87,11 @@ impl Context {
             return self.remove_sequence(sequence);
         }
         if end >= next {
-            return if self.truncate_sequence(sequence, start)? { Ok(()) } else { Err(ContextError::CannotRemove { start, end }) };
+            return if self.truncate_sequence(sequence, start)? {
+                Ok(())
+            } else {
+                Err(ContextError::CannotRemove { start, end })
+            };
         }
         let facts = self.model().facts();
         let removed = !(facts.sliding_window > 0 || facts.recurrent || facts.hybrid)
@@ -104,7 +112,13 @@ impl Context {
         }
         // SAFETY: the memory is live, both sequences exist, the target is empty, and -1 means "all positions".
         unsafe {
-            (self.api().llama_memory_seq_cp)(self.memory(), source.cast_signed(), target.cast_signed(), -1, -1);
+            (self.api().llama_memory_seq_cp)(
+                self.memory(),
+                source.cast_signed(),
+                target.cast_signed(),
+                -1,
+                -1,
+            );
         };
         Ok(())
     }

@@ -51,7 +51,10 @@ impl Drop for Inner {
 
 impl std::fmt::Debug for Model {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Model").field("path", &self.0.path).field("facts", &self.0.facts).finish_non_exhaustive()
+        f.debug_struct("Model")
+            .field("path", &self.0.path)
+            .field("facts", &self.0.facts)
+            .finish_non_exhaustive()
     }
 }
 
@@ -65,7 +68,7 @@ impl Model {
     pub fn load(library: &Library, config: ModelConfig) -> Result<Self, ModelError> {
         let paths = preflight::check(&config.path)?;
         let overrides = crate::overrides::to_c(&config.overrides)?;
-        let mut progress = config.progress.map(Progress::new);
+        let mut progress = config.progress.map(|callback| Box::new(Progress::new(callback)));
 
         let layout = &library.layout().model_params;
         // SAFETY: takes nothing; `ParamBlock` is larger than the struct and the layout was identified.
@@ -83,7 +86,7 @@ impl Model {
             layout.set_address(&mut params, "progress_callback_user_data", user)?;
         }
 
-        let (ptr, log) = log::capture(|| load_files(library.api(), &paths, params));
+        let (ptr, log) = log::capture(|| load_files(library.api(), &paths, &params));
         let ptr = ptr?;
         if let Some(panic) = progress.as_mut().and_then(|p| p.panic.take()) {
             if !ptr.is_null() {
@@ -95,7 +98,11 @@ impl Model {
         if ptr.is_null() {
             let stopped = progress.is_some_and(|p| p.stopped);
             let path = config.path;
-            return Err(if stopped { ModelError::Cancelled(path) } else { ModelError::Refused { path, log } });
+            return Err(if stopped {
+                ModelError::Cancelled(path)
+            } else {
+                ModelError::Refused { path, log }
+            });
         }
 
         // SAFETY: `ptr` was just loaded by this library and is not null.
@@ -226,7 +233,7 @@ fn load_mode(use_mmap: bool, mlock: bool) -> llama_load_mode {
     }
 }
 
-fn load_files(api: &Api, paths: &[PathBuf], params: ParamBlock) -> Result<*mut llama_model, ModelError> {
+fn load_files(api: &Api, paths: &[PathBuf], params: &ParamBlock) -> Result<*mut llama_model, ModelError> {
     let c_paths = paths
         .iter()
         .map(|p| CString::new(p.as_os_str().as_encoded_bytes()).map_err(|_| ModelError::BadPath(p.clone())))
@@ -234,11 +241,11 @@ fn load_files(api: &Api, paths: &[PathBuf], params: ParamBlock) -> Result<*mut l
     if let [path] = c_paths.as_slice() {
         // SAFETY: the path is NUL-terminated; `params` holds the library's own defaults with fields set through its layout, and
         // what it points to (overrides, progress) outlives the call.
-        return Ok(unsafe { (api.llama_model_load_from_file)(path.as_ptr(), params) });
+        return Ok(unsafe { (api.llama_model_load_from_file)(path.as_ptr(), *params) });
     }
     let mut pointers: Vec<_> = c_paths.iter().map(|p| p.as_ptr()).collect();
     // SAFETY: as above, for every path; the array has `len` entries.
-    Ok(unsafe { (api.llama_model_load_from_splits)(pointers.as_mut_ptr(), pointers.len(), params) })
+    Ok(unsafe { (api.llama_model_load_from_splits)(pointers.as_mut_ptr(), pointers.len(), *params) })
 }
 
 /// # Safety
@@ -249,9 +256,12 @@ unsafe fn read_metadata(api: &Api, model: *mut llama_model) -> BTreeMap<String, 
     (0..count)
         .filter_map(|i| {
             // SAFETY: `i` is below the count; `sized` gives a buffer of the size it says.
-            let key = strings::sized(|out, n| unsafe { (api.llama_model_meta_key_by_index)(model, i, out, n) })?;
+            let key =
+                strings::sized(|out, n| unsafe { (api.llama_model_meta_key_by_index)(model, i, out, n) })?;
             // SAFETY: as above.
-            let value = strings::sized(|out, n| unsafe { (api.llama_model_meta_val_str_by_index)(model, i, out, n) })?;
+            let value = strings::sized(|out, n| unsafe {
+                (api.llama_model_meta_val_str_by_index)(model, i, out, n)
+            })?;
             Some((key, value))
         })
         .collect()
@@ -269,11 +279,13 @@ unsafe fn read_facts(
     let api = library.api();
     let size = |n: i32| u32::try_from(n).unwrap_or(0);
     // SAFETY: the caller's contract; `sized` gives a buffer of the size it says.
-    let description = strings::sized(|out, n| unsafe { (api.llama_model_desc)(model, out, n) }).unwrap_or_default();
+    let description =
+        strings::sized(|out, n| unsafe { (api.llama_model_desc)(model, out, n) }).unwrap_or_default();
     let architecture = metadata.get("general.architecture").cloned().unwrap_or_default();
     // SAFETY: the caller's contract, here and in the calls below.
     let layers = size(unsafe { (api.llama_model_n_layer)(model) });
-    let has_gpu = library.devices().iter().any(|d| matches!(d.kind, DeviceKind::Gpu | DeviceKind::IntegratedGpu));
+    let has_gpu =
+        library.devices().iter().any(|d| matches!(d.kind, DeviceKind::Gpu | DeviceKind::IntegratedGpu));
     let layers_on_gpu = match gpu_layers {
         _ if !has_gpu || vocab_only => 0,
         GpuLayers::Auto => layers,

@@ -20,7 +20,9 @@ pub enum MetadataOverride {
 const TEXT_BYTES: usize = 128;
 
 /// The C array, ended by an entry with an empty key as `llama_model_params.kv_overrides` demands.
-pub(crate) fn to_c(overrides: &[(String, MetadataOverride)]) -> Result<Vec<llama_model_kv_override>, ModelError> {
+pub(crate) fn to_c(
+    overrides: &[(String, MetadataOverride)],
+) -> Result<Vec<llama_model_kv_override>, ModelError> {
     let mut out = Vec::with_capacity(overrides.len() + 1);
     for (key, value) in overrides {
         let refuse = |reason: &str| ModelError::BadOverride { key: key.clone(), reason: reason.to_owned() };
@@ -44,14 +46,19 @@ pub(crate) fn to_c(overrides: &[(String, MetadataOverride)]) -> Result<Vec<llama
                 llama_model_kv_override_type::BOOL
             }
             MetadataOverride::Str(string) => {
-                bytes = text(string).ok_or_else(|| refuse("text values have at most 127 bytes and no NUL"))?;
+                bytes =
+                    text(string).ok_or_else(|| refuse("text values have at most 127 bytes and no NUL"))?;
                 llama_model_kv_override_type::STR
             }
         };
         out.push(llama_model_kv_override { tag, key: c_key, value: KvOverrideValue(bytes) });
     }
     let end = KvOverrideValue([0; TEXT_BYTES]);
-    out.push(llama_model_kv_override { tag: llama_model_kv_override_type::INT, key: [0; TEXT_BYTES], value: end });
+    out.push(llama_model_kv_override {
+        tag: llama_model_kv_override_type::INT,
+        key: [0; TEXT_BYTES],
+        value: end,
+    });
     Ok(out)
 }
 

@@ -14,8 +14,8 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    pub(crate) fn new(callback: ProgressFn) -> Box<Self> {
-        Box::new(Self { callback, stopped: false, panic: None })
+    pub(crate) fn new(callback: ProgressFn) -> Self {
+        Self { callback, stopped: false, panic: None }
     }
 
     fn report(&mut self, part: f32) -> bool {
@@ -50,8 +50,8 @@ mod tests {
     #[test]
     fn a_panic_stops_the_load_and_is_kept() {
         let mut progress = Progress::new(Box::new(|part| if part > 0.5 { panic!("boom") } else { true }));
-        let user = std::ptr::from_mut(progress.as_mut()).cast();
-        // SAFETY: `user` is the boxed progress, used by nobody else.
+        let user = std::ptr::from_mut(&mut progress).cast();
+        // SAFETY: `user` is the progress above, used by nobody else.
         assert!(unsafe { on_progress(0.1, user) });
         // SAFETY: as above.
         assert!(!unsafe { on_progress(0.9, user) });

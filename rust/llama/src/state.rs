@@ -26,7 +26,9 @@ pub enum StateError {
     #[error("the saved state belongs to another model; load it with the model file that it was saved with")]
     OtherModel,
     /// It was saved by another build of llama.cpp.
-    #[error("the saved state was written by `{found}` and this process runs `{expected}`; states do not carry over")]
+    #[error(
+        "the saved state was written by `{found}` and this process runs `{expected}`; states do not carry over"
+    )]
     OtherBuild {
         /// The build that runs.
         expected: String,
@@ -34,7 +36,9 @@ pub enum StateError {
         found: String,
     },
     /// It does not fit the context.
-    #[error("the saved state was made with {what} `{found}` and this context has `{expected}`; create the context alike")]
+    #[error(
+        "the saved state was made with {what} `{found}` and this context has `{expected}`; create the context alike"
+    )]
     OtherSettings {
         /// The setting.
         what: &'static str,
@@ -76,7 +80,8 @@ impl Context {
         let size = unsafe { (self.api().llama_state_get_size)(self.ptr()) };
         let mut bytes = vec![0_u8; header + size];
         // SAFETY: `size` writable bytes follow the header.
-        let written = unsafe { (self.api().llama_state_get_data)(self.ptr(), bytes[header..].as_mut_ptr(), size) };
+        let written =
+            unsafe { (self.api().llama_state_get_data)(self.ptr(), bytes[header..].as_mut_ptr(), size) };
         if written == 0 || written > size {
             return Err(StateError::Failed { task: "save" });
         }
@@ -172,7 +177,8 @@ impl Context {
         let size = unsafe { (self.api().llama_state_seq_get_size)(self.ptr(), slot) };
         let mut bytes = vec![0_u8; size];
         // SAFETY: `bytes` has `size` writable bytes.
-        let written = unsafe { (self.api().llama_state_seq_get_data)(self.ptr(), bytes.as_mut_ptr(), size, slot) };
+        let written =
+            unsafe { (self.api().llama_state_seq_get_data)(self.ptr(), bytes.as_mut_ptr(), size, slot) };
         if written == 0 || written > size {
             return Err(ContextError::Refused { log: vec!["the sequence could not be saved".to_owned()] });
         }
@@ -184,7 +190,11 @@ impl Context {
     ///
     /// # Errors
     /// [`ContextError::SequenceOutOfRange`]; [`ContextError::Full`] when there are no cells for it; [`ContextError::Refused`] for the snapshot of another context.
-    pub fn restore_sequence(&mut self, sequence: SeqId, snapshot: &SequenceSnapshot) -> Result<(), ContextError> {
+    pub fn restore_sequence(
+        &mut self,
+        sequence: SeqId,
+        snapshot: &SequenceSnapshot,
+    ) -> Result<(), ContextError> {
         let slot = self.check_sequence(i64::from(sequence))?;
         if snapshot.context != self.id {
             return Err(ContextError::Refused { log: vec!["the snapshot is of another context".to_owned()] });
@@ -215,7 +225,8 @@ impl Context {
             return Err(not("it has another format version"));
         }
         let length = state[76..80].try_into().map_or(usize::MAX, |b| u32::from_le_bytes(b) as usize);
-        let header = FIXED.checked_add(length).filter(|h| *h <= state.len()).ok_or_else(|| not("it is cut off"))?;
+        let header =
+            FIXED.checked_add(length).filter(|h| *h <= state.len()).ok_or_else(|| not("it is cut off"))?;
         let payload = &state[header..];
         let digest: [u8; 32] = Sha256::digest(payload).into();
         if state[44..76] != digest {

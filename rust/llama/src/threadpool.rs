@@ -7,7 +7,9 @@ use crate::cpu_module::cpu_backend;
 use crate::library::Library;
 use std::ffi::{CStr, c_void};
 use std::ptr::NonNull;
-use tabagent_sys::{ggml_threadpool, ggml_threadpool_free_fn, ggml_threadpool_new_fn, ggml_threadpool_params};
+use tabagent_sys::{
+    ggml_threadpool, ggml_threadpool_free_fn, ggml_threadpool_new_fn, ggml_threadpool_params,
+};
 
 /// Polling level of a waiting thread: ggml's default (`ggml_threadpool_params_init`).
 const POLL: u32 = 50;

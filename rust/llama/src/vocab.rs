@@ -152,7 +152,12 @@ impl Vocab {
     ///
     /// # Errors
     /// [`VocabError::NoTokenizer`], [`VocabError::TextTooLong`], [`VocabError::NoStack`] or [`VocabError::Failed`].
-    pub fn tokenize(&self, text: &str, add_special: bool, parse_special: bool) -> Result<Vec<TokenId>, VocabError> {
+    pub fn tokenize(
+        &self,
+        text: &str,
+        add_special: bool,
+        parse_special: bool,
+    ) -> Result<Vec<TokenId>, VocabError> {
         self.require_tokenizer()?;
         if text.len() > MAX_TEXT_BYTES {
             return Err(VocabError::TextTooLong { bytes: text.len(), limit: MAX_TEXT_BYTES });
@@ -239,14 +244,22 @@ impl Vocab {
         remove_special: bool,
         unparse_special: bool,
     ) -> Result<Vec<String>, VocabError> {
-        lists.par_iter().map(|tokens| self.detokenize(tokens.as_ref(), remove_special, unparse_special)).collect()
+        lists
+            .par_iter()
+            .map(|tokens| self.detokenize(tokens.as_ref(), remove_special, unparse_special))
+            .collect()
     }
 
     /// Appends the bytes that one token adds to a text. Control tokens add their text only with `special`.
     ///
     /// # Errors
     /// [`VocabError::NoTokenizer`], [`VocabError::TokenOutOfRange`] or [`VocabError::Failed`].
-    pub fn push_token_bytes(&self, token: TokenId, special: bool, out: &mut Vec<u8>) -> Result<(), VocabError> {
+    pub fn push_token_bytes(
+        &self,
+        token: TokenId,
+        special: bool,
+        out: &mut Vec<u8>,
+    ) -> Result<(), VocabError> {
         self.require_tokenizer()?;
         self.check_tokens(&[token])?;
         let start = out.len();
@@ -361,7 +374,12 @@ impl Vocab {
         if self.kind == VocabKind::None { Err(VocabError::NoTokenizer) } else { Ok(()) }
     }
 
-    fn tokenize_here(&self, text: &str, add_special: bool, parse_special: bool) -> Result<Vec<TokenId>, VocabError> {
+    fn tokenize_here(
+        &self,
+        text: &str,
+        add_special: bool,
+        parse_special: bool,
+    ) -> Result<Vec<TokenId>, VocabError> {
         let length = text.len() as i32;
         let mut tokens: Vec<TokenId> = vec![0; text.len() / 2 + 16];
         loop {

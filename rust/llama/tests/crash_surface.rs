@@ -2,6 +2,8 @@
 //!
 //! Rows about functions that this project never calls (sampler chains, grammars, `llama_get_logits`, `seq_div`, adapters) are tests of
 //! the function table in `tabagent-sys`.
+// Helpers outside `#[test]` functions may fail and speak as tests do.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod common;
 
@@ -35,7 +37,10 @@ fn sequences_out_of_range_missing_or_repeated_are_refused() {
     let Some(model) = load(SMOLLM2) else { return };
     let mut context = context(&model);
     for sequence in [4, 256, u32::MAX] {
-        assert_error!(context.decode(&Batch::prompt(sequence, 0, &[1])), ContextError::SequenceOutOfRange { .. });
+        assert_error!(
+            context.decode(&Batch::prompt(sequence, 0, &[1])),
+            ContextError::SequenceOutOfRange { .. }
+        );
         assert_error!(context.remove_sequence(sequence), ContextError::SequenceOutOfRange { .. });
         assert_error!(context.copy_sequence(0, sequence), ContextError::SequenceOutOfRange { .. });
         assert_error!(context.next_position(sequence), ContextError::SequenceOutOfRange { .. });
@@ -59,7 +64,10 @@ fn positions_with_gaps_repeats_or_at_the_maximum_are_refused() {
         );
     }
     context.decode(&Batch::prompt(0, 0, &[1, 2, 3])).unwrap();
-    assert_error!(context.decode(&Batch::prompt(0, 2, &[1])), ContextError::WrongPosition { expected: 3, .. });
+    assert_error!(
+        context.decode(&Batch::prompt(0, 2, &[1])),
+        ContextError::WrongPosition { expected: 3, .. }
+    );
     let mut batch = Batch::prompt(0, 3, &[1]);
     batch.push(2, 3, &[0], true);
     assert_error!(context.decode(&batch), ContextError::WrongPosition { index: 1, expected: 4, .. });
@@ -73,7 +81,10 @@ fn empty_and_too_large_batches_are_refused() {
     let mut context = model.create_context_with(&config).unwrap();
     assert_error!(context.decode(&Batch::new()), ContextError::EmptyBatch);
     assert_eq!(context.batch_size(), 16);
-    assert_error!(context.decode(&Batch::prompt(0, 0, &[1; 17])), ContextError::BatchTooLarge { tokens: 17, n_batch: 16 });
+    assert_error!(
+        context.decode(&Batch::prompt(0, 0, &[1; 17])),
+        ContextError::BatchTooLarge { tokens: 17, n_batch: 16 }
+    );
     context.decode(&Batch::prompt(0, 0, &[1; 16])).unwrap();
 }
 
@@ -81,7 +92,8 @@ fn empty_and_too_large_batches_are_refused() {
 #[test]
 fn the_smallest_context_knows_its_real_limits() {
     let Some(model) = load(SMOLLM2) else { return };
-    let mut context = model.create_context_with(&ContextConfig::new().with_context_size(1).with_threads(1)).unwrap();
+    let mut context =
+        model.create_context_with(&ContextConfig::new().with_context_size(1).with_threads(1)).unwrap();
     let limit = context.batch_size() as usize;
     let tokens = vec![1; limit + 1];
     assert_error!(context.decode(&Batch::prompt(0, 0, &tokens)), ContextError::BatchTooLarge { .. });
@@ -110,7 +122,8 @@ fn logits_exist_only_where_the_last_decode_computed_them() {
 #[test]
 fn more_outputs_than_the_context_keeps_are_refused() {
     let Some(model) = load(SMOLLM2) else { return };
-    let config = ContextConfig { max_outputs: Some(2), ..ContextConfig::new().with_context_size(64).with_threads(1) };
+    let config =
+        ContextConfig { max_outputs: Some(2), ..ContextConfig::new().with_context_size(64).with_threads(1) };
     let mut context = model.create_context_with(&config).unwrap();
     let mut batch = Batch::new();
     for position in 0..3 {
@@ -138,7 +151,9 @@ fn settings_that_abort_are_refused_and_odd_ones_work_or_are_typed_errors() {
             let config = ContextConfig { kv_type: kv_type.parse().unwrap(), flash_attention, ..base.clone() };
             match model.create_context_with(&config) {
                 Ok(mut context) => context.decode(&Batch::prompt(0, 0, &[1, 2, 3])).unwrap(),
-                Err(error) => assert!(error.to_string().contains("V cache"), "{kv_type} {flash_attention:?}: {error}"),
+                Err(error) => {
+                    assert!(error.to_string().contains("V cache"), "{kv_type} {flash_attention:?}: {error}");
+                }
             }
         }
     }
@@ -170,7 +185,10 @@ fn vocabulary_questions_out_of_range_are_refused() {
         assert_error!(vocab.token_text(token), VocabError::TokenOutOfRange { .. });
         assert_error!(vocab.token_score(token), VocabError::TokenOutOfRange { .. });
         assert_error!(vocab.token_attributes(token), VocabError::TokenOutOfRange { .. });
-        assert_error!(vocab.detokenize(&[1, token], false, true), VocabError::TokenOutOfRange { index: 1, .. });
+        assert_error!(
+            vocab.detokenize(&[1, token], false, true),
+            VocabError::TokenOutOfRange { index: 1, .. }
+        );
         assert!(!vocab.is_eog(token) && !vocab.is_control(token));
     }
 }
@@ -212,7 +230,8 @@ fn state_of_other_settings_or_another_model_is_refused() {
     let mut small = context(&model);
     small.decode(&Batch::prompt(0, 0, &[1, 2, 3])).unwrap();
     let state = small.save_state().unwrap();
-    let config = ContextConfig { max_sequences: 4, ..ContextConfig::new().with_context_size(512).with_threads(1) };
+    let config =
+        ContextConfig { max_sequences: 4, ..ContextConfig::new().with_context_size(512).with_threads(1) };
     let mut large = model.create_context_with(&config).unwrap();
     let text = large.load_state(&state).unwrap_err().to_string();
     assert_eq!(
@@ -227,8 +246,11 @@ fn state_of_other_settings_or_another_model_is_refused() {
 #[test]
 fn a_panicking_progress_callback_unwinds_through_rust_only() {
     let Some(library) = common::library() else { return };
-    let config = ModelConfig::new(model_path(SMOLLM2).unwrap()).unwrap().with_progress(|_| panic!("from the callback"));
-    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| Model::load(&library, config).map(|_| ())));
+    let config = ModelConfig::new(model_path(SMOLLM2).unwrap())
+        .unwrap()
+        .with_progress(|_| panic!("from the callback"));
+    let outcome =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| Model::load(&library, config).map(|_| ())));
     let payload = outcome.unwrap_err();
     assert_eq!(payload.downcast_ref::<&str>(), Some(&"from the callback"));
 }

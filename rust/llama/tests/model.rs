@@ -1,4 +1,6 @@
 //! Loading, facts, generating and sequences, with the real models.
+// Helpers outside `#[test]` functions may fail and speak as tests do.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod common;
 
@@ -65,7 +67,9 @@ fn contexts_move_between_threads_and_outlive_their_model_handle() {
     let Some(model) = load(SMOLLM2) else { return };
     let mut context = context(&model);
     drop(model);
-    let tokens = std::thread::spawn(move || context.generate(&[1, 2, 3], 4, |l| Some(greedy(l))).unwrap()).join().unwrap();
+    let tokens = std::thread::spawn(move || context.generate(&[1, 2, 3], 4, |l| Some(greedy(l))).unwrap())
+        .join()
+        .unwrap();
     assert!(!tokens.is_empty());
 }
 
@@ -82,7 +86,8 @@ fn a_snapshot_brings_a_sequence_back_bit_for_bit() {
         context.decode(&Batch::prompt(1, 0, &[50, 51, 52])).unwrap();
         context.restore_sequence(2, &snapshot).unwrap();
         context.decode(&Batch::prompt(2, 4, &[9])).unwrap();
-        let difference = expected.iter().zip(context.logits(0).unwrap()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        let difference =
+            expected.iter().zip(context.logits(0).unwrap()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(difference < 1e-3, "{file}: {difference}");
         context.remove_sequence(1).unwrap();
         context.restore_sequence(0, &snapshot).unwrap();
@@ -113,7 +118,13 @@ fn saved_state_and_clones_go_on_where_the_context_was() {
     assert_eq!(results[0], results[1]);
     assert_eq!(results[0], results[2]);
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary file is left");
-    assert!(first.save_state_file(&dir.path().join("no/such/dir")).unwrap_err().to_string().contains("no/such/dir"));
+    assert!(
+        first
+            .save_state_file(&dir.path().join("no/such/dir"))
+            .unwrap_err()
+            .to_string()
+            .contains("no/such/dir")
+    );
     assert!(loaded.load_state_file(&dir.path().join("nothing")).is_err());
 }
 
@@ -156,7 +167,8 @@ fn bad_files_are_typed_errors() {
     assert!(matches!(ModelConfig::new(dir.path()), Err(ModelError::IsDirectory(_))));
     assert!(matches!(ModelConfig::new(dir.path().join("x.gguf")), Err(ModelError::NotFound(_))));
     let path = dir.path().join("x.gguf");
-    for bytes in [&b""[..], b"GGUF", b"not a model at all", b"GGUF\x03\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff"] {
+    for bytes in [&b""[..], b"GGUF", b"not a model at all", b"GGUF\x03\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff"]
+    {
         std::fs::write(&path, bytes).unwrap();
         let error = Model::load(&library, ModelConfig::new(&path).unwrap()).unwrap_err();
         assert!(matches!(error, ModelError::Gguf(_)), "{error}");
@@ -185,7 +197,8 @@ fn opening_the_same_library_again_gives_the_same_and_another_is_refused() {
     assert!(library.devices().iter().any(|d| d.kind == DeviceKind::Cpu && d.memory_total > 0));
     let loaded = library.info().cpu_module.clone().unwrap();
     assert!(Library::open_with(&library.info().directory, &CpuModule::Named(loaded.clone())).is_ok());
-    let error = Library::open_with(&library.info().directory, &CpuModule::Named("x64".to_owned())).unwrap_err();
+    let error =
+        Library::open_with(&library.info().directory, &CpuModule::Named("x64".to_owned())).unwrap_err();
     assert!(matches!(error, LibraryError::ModuleAlreadyLoaded { .. }), "{error}");
     let dir = tempfile::tempdir().unwrap();
     for file in std::fs::read_dir(&library.info().directory).unwrap().flatten() {

@@ -1,4 +1,6 @@
 //! Every vocabulary of the pinned tree, against its own test vectors and against hostile texts.
+// Helpers outside `#[test]` functions may fail and speak as tests do.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod common;
 
@@ -40,7 +42,12 @@ fn all_vectors_of_the_pinned_tree_match_exactly() {
         let texts = &texts[..expected.len()];
         let batch = model.vocab().tokenize_batch(texts, false, false).unwrap();
         for ((text, tokens), from_batch) in texts.iter().zip(&expected).zip(&batch) {
-            assert_eq!(&model.vocab().tokenize(text, false, false).unwrap(), tokens, "{} {text:?}", path.display());
+            assert_eq!(
+                &model.vocab().tokenize(text, false, false).unwrap(),
+                tokens,
+                "{} {text:?}",
+                path.display()
+            );
             assert_eq!(from_batch, tokens);
             vectors += 1;
         }
@@ -55,7 +62,10 @@ fn very_long_words_spaces_and_digits_do_not_overflow_the_stack() {
         let model = load(&path);
         for unit in ["a", " ", "7", "\n", "!", "é", "日", "\u{301}", "\u{0}", "A"] {
             let text = unit.repeat(150_000 / unit.len());
-            let tokens = model.vocab().tokenize(&text, true, true).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+            let tokens = model
+                .vocab()
+                .tokenize(&text, true, true)
+                .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
             model.vocab().check_tokens(&tokens).unwrap();
         }
     }
@@ -63,7 +73,8 @@ fn very_long_words_spaces_and_digits_do_not_overflow_the_stack() {
 
 #[test]
 fn control_characters_and_special_texts_stay_in_range() {
-    let text: String = (0..0x300_u32).chain([0x1F600, 0x10FFFF, 0xE000, 0xFFFD]).filter_map(char::from_u32).collect();
+    let text: String =
+        (0..0x300_u32).chain([0x1F600, 0x10FFFF, 0xE000, 0xFFFD]).filter_map(char::from_u32).collect();
     for path in vocabularies() {
         let vocab_model = load(&path);
         let vocab = vocab_model.vocab();

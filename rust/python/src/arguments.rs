@@ -37,7 +37,11 @@ pub(crate) fn sampler_config(config: &Bound<'_, PyAny>) -> PyResult<SamplerConfi
 
 fn field<'py>(config: &Bound<'py, PyAny>, name: &str) -> PyResult<Bound<'py, PyAny>> {
     config.get_item(name).map_err(|e| {
-        if e.is_instance_of::<PyKeyError>(config.py()) { PyTypeError::new_err(format!("`{name}` is missing")) } else { e }
+        if e.is_instance_of::<PyKeyError>(config.py()) {
+            PyTypeError::new_err(format!("`{name}` is missing"))
+        } else {
+            e
+        }
     })
 }
 
@@ -51,7 +55,10 @@ fn number(config: &Bound<'_, PyAny>, name: &str) -> PyResult<f32> {
 
 fn integer<T: TryFrom<i64>>(config: &Bound<'_, PyAny>, name: &str, range: &str) -> PyResult<T> {
     let value = field(config, name)?;
-    if value.is_instance_of::<PyBool>() || value.is_instance_of::<PyFloat>() || value.is_instance_of::<PyString>() {
+    if value.is_instance_of::<PyBool>()
+        || value.is_instance_of::<PyFloat>()
+        || value.is_instance_of::<PyString>()
+    {
         return Err(wrong_type(name, "an integer", &value));
     }
     if !value.hasattr("__index__")? {
@@ -73,8 +80,9 @@ fn logit_bias(value: &Bound<'_, PyAny>) -> PyResult<Vec<(i32, f32)>> {
     pairs
         .into_iter()
         .map(|(token, bias)| {
-            let token = i32::try_from(token)
-                .map_err(|_| value_error(format!("`logit_bias` has token `{token}`, which is no token id")))?;
+            let token = i32::try_from(token).map_err(|_| {
+                value_error(format!("`logit_bias` has token `{token}`, which is no token id"))
+            })?;
             Ok((token, bias as f32))
         })
         .collect()
@@ -121,7 +129,9 @@ pub(crate) fn overrides(values: &Bound<'_, PyDict>) -> PyResult<Vec<(String, Met
                 MetadataOverride::Float(value.extract()?)
             } else if value.hasattr("__index__")? {
                 let wide = value.extract::<i64>();
-                let wide = wide.map_err(|_| value_error(format!("metadata override `{key}`: the number needs 64 bits or less")))?;
+                let wide = wide.map_err(|_| {
+                    value_error(format!("metadata override `{key}`: the number needs 64 bits or less"))
+                })?;
                 MetadataOverride::Int(wide)
             } else {
                 return Err(wrong_type(&key, "an int, float, bool or str", &value));

@@ -4,6 +4,7 @@ use crate::errors::{IntoPyErr, raise, value_error};
 use numpy::PyArray1;
 use pyo3::exceptions::PyBufferError;
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -37,7 +38,8 @@ struct State {
 
 impl Context {
     pub(crate) fn new(context: llama::Context) -> Self {
-        let limits = [context.context_size(), context.batch_size(), context.max_sequences(), context.threads()];
+        let limits =
+            [context.context_size(), context.batch_size(), context.max_sequences(), context.threads()];
         let state = Mutex::new(State { context: Some(context), rows: 0 });
         let shared = Shared { state, abort: Mutex::default(), pins: AtomicUsize::new(0), limits };
         Self { shared: Arc::new(shared), process: std::process::id() }
@@ -117,7 +119,9 @@ impl Context {
         sequences: Vec<u32>,
         logits: Option<Vec<bool>>,
     ) -> PyResult<()> {
-        for (name, length) in [("positions", positions.as_ref().map(Vec::len)), ("logits", logits.as_ref().map(Vec::len))] {
+        for (name, length) in
+            [("positions", positions.as_ref().map(Vec::len)), ("logits", logits.as_ref().map(Vec::len))]
+        {
             if length.is_some_and(|n| n != tokens.len()) {
                 let text = format!("`{name}` must have as many entries as `tokens` ({})", tokens.len());
                 return Err(value_error(text));
@@ -167,7 +171,11 @@ impl Context {
             value_error(format!("no logits for token {index}: the last decode had {} tokens", state.rows))
         })?;
         let logits = context.logits(row).map_err(|e| e.into_py(py))?;
-        if copy { Ok(PyArray1::from_slice(py, logits)) } else { crate::logits_view::view(py, &self.shared, logits) }
+        if copy {
+            Ok(PyArray1::from_slice(py, logits))
+        } else {
+            crate::logits_view::view(py, &self.shared, logits)
+        }
     }
 
     #[getter]
@@ -218,7 +226,7 @@ impl Context {
         Ok(PyBytes::new(py, &state))
     }
 
-    fn load_state(&self, py: Python<'_>, state: Vec<u8>) -> PyResult<()> {
+    fn load_state(&self, py: Python<'_>, state: PyBackedBytes) -> PyResult<()> {
         self.try_with(py, true, |c| c.load_state(&state))
     }
 

@@ -30,7 +30,9 @@ pub(crate) trait IntoPyErr {
 impl IntoPyErr for LibraryError {
     fn into_py(self, py: Python<'_>) -> PyErr {
         let class = match &self {
-            Self::Incompatible { .. } | Self::MissingSymbols { .. } | Self::ForeignGgml { .. } => "IncompatibleLibraryError",
+            Self::Incompatible { .. } | Self::MissingSymbols { .. } | Self::ForeignGgml { .. } => {
+                "IncompatibleLibraryError"
+            }
             Self::AlreadyLoaded { .. } | Self::ModuleAlreadyLoaded { .. } => "LibraryAlreadyLoadedError",
             Self::NoSuchModule { .. } => "VariantError",
             Self::Load(_) | Self::NoCpuBackend { .. } | Self::BadPath(_) => "LibraryLoadError",
@@ -80,7 +82,9 @@ impl IntoPyErr for ContextError {
             Self::OutOfMemory { .. } => "OutOfMemoryError",
             Self::Full { .. } => "ContextFullError",
             Self::UnknownField(_) => "IncompatibleLibraryError",
-            Self::Refused { .. } | Self::Aborted | Self::Failed { .. } | Self::CannotRemove { .. } => "DecodeError",
+            Self::Refused { .. } | Self::Aborted | Self::Failed { .. } | Self::CannotRemove { .. } => {
+                "DecodeError"
+            }
             Self::EmptyBatch
             | Self::BatchTooLarge { .. }
             | Self::TooManyOutputs { .. }

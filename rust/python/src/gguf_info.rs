@@ -14,7 +14,8 @@ pub(crate) fn gguf_info_json(py: Python<'_>, path: PathBuf, array_items: usize) 
 
 fn describe(path: &std::path::Path, array_items: usize) -> Result<String, GgufError> {
     let file = GgufFile::open(path)?;
-    let metadata: Vec<Json> = file.metadata().iter().map(|(key, value)| entry(key, &value, array_items)).collect();
+    let metadata: Vec<Json> =
+        file.metadata().iter().map(|(key, value)| entry(key, &value, array_items)).collect();
     let tensors: Vec<Json> = file.tensors().iter().map(tensor).collect();
     let description = json!({
         "file": path.to_string_lossy(),
@@ -62,7 +63,9 @@ fn scalar(value: &Value<'_>, array_items: usize) -> Json {
         Value::F64(v) => (*v).into(),
         Value::Bool(v) => (*v).into(),
         Value::String(text) => text.to_string_lossy().into(),
-        Value::Array(array) => array.iter().take(array_items).map(|item| scalar(&item, array_items)).collect(),
+        Value::Array(array) => {
+            array.iter().take(array_items).map(|item| scalar(&item, array_items)).collect()
+        }
     }
 }
 

@@ -3,7 +3,12 @@
 //! A function here converts its arguments, leaves the GIL, calls, and converts the result; what more there is to do belongs in one of
 //! the crates below.
 // PyO3 takes arguments by value, and its macros expand to items that cannot carry docs.
-#![allow(clippy::needless_pass_by_value, clippy::too_many_arguments, missing_docs)]
+#![allow(
+    clippy::needless_pass_by_value,
+    clippy::too_many_arguments,
+    clippy::fn_params_excessive_bools,
+    missing_docs
+)]
 
 mod arguments;
 mod context;

@@ -19,7 +19,10 @@ pub(crate) fn loaded_library(py: Python<'_>) -> Option<String> {
     py.detach(|| Library::current().map(|library| describe(&library).to_string()))
 }
 
-pub(crate) fn open(path: &std::path::Path, module: Option<String>) -> Result<Library, tabagent_llama::LibraryError> {
+pub(crate) fn open(
+    path: &std::path::Path,
+    module: Option<String>,
+) -> Result<Library, tabagent_llama::LibraryError> {
     Library::open_with(path, &module.map_or(CpuModule::Auto, CpuModule::Named))
 }
 

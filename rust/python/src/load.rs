@@ -46,7 +46,8 @@ pub(crate) fn load(py: Python<'_>, request: LoadRequest, progress: Option<Py<PyA
     let for_thread = Arc::clone(&watch);
     std::thread::Builder::new().name("tabagent-load".to_owned()).spawn(move || {
         let run = || run(request, &for_thread);
-        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_or(Err(LoadFailure::Panicked));
+        let result =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_or(Err(LoadFailure::Panicked));
         // Nobody listens when the calling thread was interrupted; the model is then freed here.
         let _ = sender.send(result);
     })?;
@@ -62,7 +63,9 @@ pub(crate) fn load(py: Python<'_>, request: LoadRequest, progress: Option<Py<PyA
         LoadFailure::Library(error) => error.into_py(py),
         LoadFailure::Model(error) => error.into_py(py),
         LoadFailure::Context(error) => error.into_py(py),
-        LoadFailure::Panicked => crate::errors::raise(py, "ModelLoadError", "the loading thread failed; see the log"),
+        LoadFailure::Panicked => {
+            crate::errors::raise(py, "ModelLoadError", "the loading thread failed; see the log")
+        }
     })
 }
 
@@ -103,7 +106,11 @@ fn watch_load(
     loop {
         let done = py.detach(|| receive(Duration::from_millis(10)));
         py.check_signals()?;
-        let part = if matches!(done, Some(Ok(_))) { 1.0 } else { f32::from_bits(watch.part.load(Ordering::Acquire)) };
+        let part = if matches!(done, Some(Ok(_))) {
+            1.0
+        } else {
+            f32::from_bits(watch.part.load(Ordering::Acquire))
+        };
         if part > reported {
             reported = part;
             let answer = callback.call1(py, (part,))?;

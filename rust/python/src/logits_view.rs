@@ -3,8 +3,8 @@
 //! The one place of this crate with `unsafe`: numpy must be told an address and who keeps it valid.
 
 use crate::context::Shared;
-use numpy::ndarray::ArrayView1;
 use numpy::PyArray1;
+use numpy::ndarray::ArrayView1;
 use pyo3::prelude::*;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -6,6 +6,7 @@ use crate::errors::{IntoPyErr, raise, value_error};
 use crate::load::{LoadRequest, load};
 use crate::stream::Stream;
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyBytes, PyDict, PyString};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -102,7 +103,8 @@ impl Model {
             }
             overrides.into_iter().fold(config, |config, (key, value)| config.with_override(key, value))
         };
-        let request = LoadRequest { library, module, path, context, configure: Box::new(configure), vocab_only };
+        let request =
+            LoadRequest { library, module, path, context, configure: Box::new(configure), vocab_only };
         let (model, context) = load(py, request, progress)?;
         let limits = context.as_ref().map_or_else(Limits::default, |c| Limits {
             context_size: c.context_size(),
@@ -189,23 +191,34 @@ impl Model {
         self.vocab(py, |v| v.token_attributes(token).map(llama::TokenAttributes::names))
     }
 
-    fn token_to_bytes<'py>(&self, py: Python<'py>, token: i32, special: bool) -> PyResult<Bound<'py, PyBytes>> {
+    fn token_to_bytes<'py>(
+        &self,
+        py: Python<'py>,
+        token: i32,
+        special: bool,
+    ) -> PyResult<Bound<'py, PyBytes>> {
         let bytes = self.vocab(py, |v| v.token_bytes(token, special))?;
         Ok(PyBytes::new(py, &bytes))
     }
 
-    fn tokenize(&self, py: Python<'_>, text: String, add_special: bool, parse_special: bool) -> PyResult<Vec<i32>> {
-        self.vocab(py, move |v| v.tokenize(&text, add_special, parse_special))
+    fn tokenize(
+        &self,
+        py: Python<'_>,
+        text: String,
+        add_special: bool,
+        parse_special: bool,
+    ) -> PyResult<Vec<i32>> {
+        self.vocab(py, |v| v.tokenize(&text, add_special, parse_special))
     }
 
     fn tokenize_batch(
         &self,
         py: Python<'_>,
-        texts: Vec<String>,
+        texts: Vec<PyBackedStr>,
         add_special: bool,
         parse_special: bool,
     ) -> PyResult<Vec<Vec<i32>>> {
-        self.vocab(py, move |v| v.tokenize_batch(&texts, add_special, parse_special))
+        self.vocab(py, |v| v.tokenize_batch(&texts, add_special, parse_special))
     }
 
     fn detokenize(
@@ -215,7 +228,7 @@ impl Model {
         remove_special: bool,
         unparse_special: bool,
     ) -> PyResult<String> {
-        self.vocab(py, move |v| v.detokenize(&tokens, remove_special, unparse_special))
+        self.vocab(py, |v| v.detokenize(&tokens, remove_special, unparse_special))
     }
 
     fn detokenize_batch(
@@ -225,7 +238,7 @@ impl Model {
         remove_special: bool,
         unparse_special: bool,
     ) -> PyResult<Vec<String>> {
-        self.vocab(py, move |v| v.detokenize_batch(&lists, remove_special, unparse_special))
+        self.vocab(py, |v| v.detokenize_batch(&lists, remove_special, unparse_special))
     }
 
     #[pyo3(signature = (prompt, *, add_special, parse_special, max_tokens, sampling, stop, stop_tokens, ignore_eos, logprobs, cache_prompt))]
@@ -250,7 +263,7 @@ impl Model {
         let mut config = sampler_config(sampling)?;
         let prompt = match prompt.cast::<PyString>() {
             Ok(text) => {
-                let text = text.to_str()?.to_owned();
+                let text = PyBackedStr::try_from(text.clone())?;
                 let tokens = py.detach(|| open.model.vocab().tokenize(&text, add_special, parse_special));
                 tokens.map_err(|e| e.into_py(py))?
             }
@@ -260,7 +273,9 @@ impl Model {
             config.logit_bias.extend(open.end_tokens().iter().map(|t| (*t, f32::NEG_INFINITY)));
         }
         let mut sampler = Sampler::new(&config, open.model.vocab().len()).map_err(value_error)?;
-        prompt.iter().for_each(|token| sampler.accept(*token));
+        for token in &prompt {
+            sampler.accept(*token);
+        }
         let request = Request {
             max_tokens,
             stop,

@@ -62,12 +62,11 @@ impl Stream {
     }
 
     fn wake_fd(&self) -> PyResult<i32> {
-        let wake = match self.wake.get() {
-            Some(wake) => wake,
-            None => {
-                let made = Wake::new()?;
-                self.wake.get_or_init(|| made)
-            }
+        let wake = if let Some(wake) = self.wake.get() {
+            wake
+        } else {
+            let made = Wake::new()?;
+            self.wake.get_or_init(|| made)
         };
         let signal = wake.signal();
         self.inner.set_waker(Box::new(move || signal.raise()));

@@ -4,7 +4,9 @@ use crate::errors::{IntoPyErr, value_error};
 use pyo3::prelude::*;
 use std::ffi::OsStr;
 use std::path::PathBuf;
-use tabagent_variants::{Hardware, LibraryDir, VariantRequest, Verdict, default_threads, discover, rank, select};
+use tabagent_variants::{
+    Hardware, LibraryDir, VariantRequest, Verdict, default_threads, discover, rank, select,
+};
 
 type Companions = Vec<(String, PathBuf)>;
 
@@ -30,9 +32,11 @@ pub(crate) fn variants_json(
     bundled: Option<PathBuf>,
 ) -> PyResult<String> {
     py.detach(|| {
-        let (dirs, problems) = catalogue(explicit.as_ref(), environment.as_deref(), &companions, bundled.as_ref());
+        let (dirs, problems) =
+            catalogue(explicit.as_ref(), environment.as_deref(), &companions, bundled.as_ref());
         let verdicts = rank(&Hardware::probe(), &dirs);
-        Ok(serde_json::json!({ "verdicts": serde_json::to_value(verdicts)?, "problems": problems }).to_string())
+        Ok(serde_json::json!({ "verdicts": serde_json::to_value(verdicts)?, "problems": problems })
+            .to_string())
     })
     .map_err(|e: serde_json::Error| value_error(e))
 }
@@ -54,7 +58,8 @@ pub(crate) fn select_variant_json(
             VariantRequest::Path(path) => Some(path.clone()),
             _ => explicit,
         };
-        let (dirs, problems) = catalogue(explicit.as_ref(), environment.as_deref(), &companions, bundled.as_ref());
+        let (dirs, problems) =
+            catalogue(explicit.as_ref(), environment.as_deref(), &companions, bundled.as_ref());
         let verdicts: Vec<Verdict> = rank(&Hardware::probe(), &dirs);
         (select(&request, &verdicts), problems)
     });
@@ -73,8 +78,12 @@ fn catalogue(
     companions: &Companions,
     bundled: Option<&PathBuf>,
 ) -> (Vec<LibraryDir>, Vec<String>) {
-    let found =
-        discover(explicit.map(PathBuf::as_path), environment.map(OsStr::new), companions, bundled.map(PathBuf::as_path));
+    let found = discover(
+        explicit.map(PathBuf::as_path),
+        environment.map(OsStr::new),
+        companions,
+        bundled.map(PathBuf::as_path),
+    );
     let mut dirs = Vec::new();
     let mut problems = Vec::new();
     for entry in found {

@@ -10,7 +10,10 @@ const SLICE: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 /// What a signal handler raises, such as `KeyboardInterrupt`.
-pub(crate) fn until<T: Send>(py: Python<'_>, mut wait: impl FnMut(Duration) -> Option<T> + Send) -> PyResult<T> {
+pub(crate) fn until<T: Send>(
+    py: Python<'_>,
+    mut wait: impl FnMut(Duration) -> Option<T> + Send,
+) -> PyResult<T> {
     loop {
         if let Some(result) = py.detach(|| wait(SLICE)) {
             return Ok(result);

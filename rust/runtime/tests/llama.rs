@@ -1,6 +1,8 @@
 //! The decode thread over real llama.cpp contexts.
 //!
 //! Needs `TABAGENT_LIBRARY_PATH` and `TABAGENT_TEST_MODELS`, which `make test` provides.
+// Helpers outside `#[test]` functions may fail and speak as tests do.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,7 +14,10 @@ fn model(file: &str) -> Option<Model> {
     let (Some(library), Some(models)) =
         (std::env::var_os("TABAGENT_LIBRARY_PATH"), std::env::var_os("TABAGENT_TEST_MODELS"))
     else {
-        assert!(std::env::var_os("CI").is_none(), "CI must set `TABAGENT_LIBRARY_PATH` and `TABAGENT_TEST_MODELS`");
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "CI must set `TABAGENT_LIBRARY_PATH` and `TABAGENT_TEST_MODELS`"
+        );
         eprintln!("skipped: `TABAGENT_LIBRARY_PATH` or `TABAGENT_TEST_MODELS` is not set");
         return None;
     };
@@ -38,7 +43,7 @@ fn request(model: &Model, prompt: &str, max_tokens: usize) -> Request {
 fn text_of(stream: &TokenStream) -> String {
     let mut text = String::new();
     loop {
-        match stream.next_timeout(Duration::from_secs(60)) {
+        match stream.next_timeout(Duration::from_mins(1)) {
             Poll::Event(event) => text += &event.text,
             Poll::Finished => return text,
             Poll::Pending => panic!("no progress"),
@@ -53,7 +58,8 @@ fn streams_give_the_same_text_alone_and_among_others() {
     for file in ["smollm2-135m-instruct-q4_1.gguf", "gemma-3-270m-q4_k_m.gguf"] {
         let Some(model) = model(file) else { return };
         let engine = engine(&model, 512, 2);
-        let alone: Vec<_> = PROMPTS.iter().map(|p| text_of(&engine.submit(request(&model, p, 24)).unwrap())).collect();
+        let alone: Vec<_> =
+            PROMPTS.iter().map(|p| text_of(&engine.submit(request(&model, p, 24)).unwrap())).collect();
         assert!(alone.iter().all(|t| !t.is_empty()));
         let streams: Vec<_> =
             PROMPTS.iter().chain(&PROMPTS).map(|p| engine.submit(request(&model, p, 24)).unwrap()).collect();

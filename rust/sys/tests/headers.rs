@@ -1,6 +1,8 @@
 //! Compiles the pinned headers with the C compiler and compares every size, offset and enum value that this crate uses.
 //!
 //! Needs `TABAGENT_LLAMA_CPP_TREE`, the unpacked pinned tree, and a C compiler (`CC`, or `cc`). `make test` provides both.
+// Helpers outside `#[test]` functions may fail and speak as tests do.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -1,6 +1,8 @@
 //! The pinned library is recognised by evidence; doctored ones are refused.
 //!
 //! Needs `TABAGENT_LIBRARY_PATH`, the directory of the built library. `make test` provides it.
+// Helpers outside `#[test]` functions may fail and speak as tests do.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::path::PathBuf;
 use tabagent_sys::*;

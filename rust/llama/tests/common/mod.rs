@@ -35,7 +35,8 @@ pub(crate) fn vocab_dir() -> Option<PathBuf> {
 }
 
 pub(crate) fn context(model: &Model) -> Context {
-    let config = ContextConfig { max_sequences: 4, ..ContextConfig::new().with_context_size(256).with_threads(1) };
+    let config =
+        ContextConfig { max_sequences: 4, ..ContextConfig::new().with_context_size(256).with_threads(1) };
     model.create_context_with(&config).unwrap()
 }
 

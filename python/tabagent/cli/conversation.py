@@ -1,0 +1,103 @@
+"""A conversation in the terminal: every turn and every answer stay in the context, token for token."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from tabagent.cli.generation import Answer, GenerationOptions, generate
+from tabagent.cli.line_reader import LineReader
+from tabagent.cli.output import write_line, write_note, write_text
+from tabagent.errors import ContextFullError
+
+if TYPE_CHECKING:
+    from tabagent import Completion, Model
+
+__all__ = ["Conversation", "Transcript"]
+
+
+class Transcript:
+    """What was said so far, as token ids.
+
+    Answers are kept as the tokens that were generated, not as text that is tokenized again, so that the model finds them in its memory
+    and decodes only what is new.
+    """
+
+    def __init__(self, model: "Model") -> None:
+        self._model = model
+        self.tokens: list[int] = []
+
+    def with_turn(self, text: str) -> list[int]:
+        """The tokens of the transcript and of a new turn. Every turn but the first begins a new line."""
+        begins = not self.tokens
+        return self.tokens + self._model.tokenize(text if begins else f"\n{text}", add_special=begins, parse_special=True)
+
+
+class Conversation:
+    """Reads turns and prints answers. `show` gets every answer that was not interrupted."""
+
+    def __init__(self, model: "Model", options: GenerationOptions, reader: LineReader, show: Callable[["Completion"], None]) -> None:
+        self._model = model
+        self._options = options
+        self._reader = reader
+        self._show = show
+        self._transcript = Transcript(model)
+
+    def run(self, first: str | None) -> None:
+        """Answer turns, `first` before those that are read, until the input ends.
+
+        Ctrl-C ends the answer that is being generated; at a terminal's prompt it ends the conversation.
+
+        Raises:
+            ContextFullError: the context is full and nobody is there to begin another conversation.
+        """
+        if self._reader.is_terminal:
+            write_note("a conversation in plain text: what you type is continued; Ctrl-C stops an answer, Ctrl-D leaves")
+        turn = first if first is not None else self._next_turn()
+        while turn is not None:
+            if turn and not self._take_turn(turn):
+                return
+            turn = self._next_turn()
+
+    def _next_turn(self) -> str | None:
+        try:
+            return self._reader.read()
+        except KeyboardInterrupt:
+            if not self._reader.is_terminal:
+                raise
+            write_line()
+            return None
+
+    def _take_turn(self, turn: str) -> bool:
+        """Answer one turn; False if the conversation ends with it."""
+        try:
+            self._answer(turn)
+        except ContextFullError as error:
+            if not self._transcript.tokens:
+                raise
+            message = f"the context is full: {error}"
+            if not self._reader.is_terminal:
+                raise ContextFullError(message) from error
+            write_note(message.replace("`context_size`", "`-c`"))
+            try:
+                if not self._reader.confirm("start a new conversation with this turn?"):
+                    return False
+            except KeyboardInterrupt:
+                write_line()
+                return False
+            self._transcript = Transcript(self._model)
+            return self._take_turn(turn)
+        return True
+
+    def _answer(self, turn: str) -> None:
+        answer = Answer(write_text)
+        prompt: list[int] = []
+        try:
+            prompt = self._transcript.with_turn(turn)
+            completion = generate(self._model, prompt, self._options, answer)
+        except KeyboardInterrupt:
+            if prompt:
+                self._transcript.tokens = prompt + answer.tokens
+            answer.end_line()
+            return
+        self._transcript.tokens = prompt + list(completion.tokens)
+        answer.end_line()
+        self._show(completion)

@@ -1,0 +1,46 @@
+"""Help with examples that are shown as they are typed."""
+
+import inspect
+from typing import Any, Final
+
+import typer
+from typer.core import TyperCommand
+
+__all__ = ["EXAMPLES", "ExamplesCommand"]
+
+EXAMPLES: Final = {
+    "run": """\
+        tabagent run demo -p "Once upon a time" -n 64
+        tabagent run model.gguf -f prompt.txt --temp 0 > answer.txt
+        echo "The capital of France is" | tabagent run model.gguf -n 8
+        tabagent run hf:bartowski/SmolLM2-360M-Instruct-GGUF/*Q4_K_M.gguf -p "Hello" -ngl 32
+        tabagent run demo -i
+        tabagent run demo -p "Count: 1 2 3" -n 16 --seed 1 --json
+    """,
+    "info": """\
+        tabagent info model.gguf
+        tabagent info model.gguf --tensors
+        tabagent info model.gguf --metadata tokenizer.chat_template
+        tabagent info model.gguf --metadata 'llama.*'
+        tabagent info model.gguf --json
+    """,
+    "variants": """\
+        tabagent variants
+        tabagent variants --json
+        TABAGENT_LIBRARY_PATH=/opt/llama.cpp/lib tabagent variants
+    """,
+    "doctor": """\
+        tabagent doctor
+        tabagent doctor --json > report.json
+    """,
+}
+"""What to type, by command."""
+
+
+class ExamplesCommand(TyperCommand):
+    """A command whose help ends with its examples, unwrapped so that they can be copied."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Show typer's help, then the examples."""
+        super().format_help(ctx, formatter)
+        typer.echo("\n".join([" Examples:", *(f"   {line}" for line in inspect.cleandoc(EXAMPLES[self.name or ""]).splitlines()), ""]))

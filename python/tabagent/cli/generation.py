@@ -1,0 +1,60 @@
+"""One generation: its options, and the text that is passed on as it comes."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tabagent import Completion, Model, SamplerConfig
+
+__all__ = ["Answer", "GenerationOptions", "generate"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationOptions:
+    """What stays the same for all generations of one command."""
+
+    max_tokens: int | None
+    sampling: "SamplerConfig"
+    stop: Sequence[str] = ()
+    ignore_eos: bool = False
+
+
+class Answer:
+    """Receives a text piece by piece; knows what came so far, also when it ends early."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+        self.tokens: list[int] = []
+        self.last = ""
+
+    def add(self, text: str, tokens: Sequence[int]) -> None:
+        """Take the next piece."""
+        self.tokens.extend(tokens)
+        if text:
+            self._write(text)
+            self.last = text
+
+    def end_line(self) -> None:
+        """End the line, unless the text did so itself."""
+        if not self.last.endswith("\n"):
+            self._write("\n")
+
+
+def generate(model: "Model", tokens: Sequence[int], options: GenerationOptions, answer: Answer) -> "Completion":
+    """Generate after `tokens`, giving every piece to `answer` when it comes.
+
+    Whatever ends it early, Ctrl-C and a broken pipe among them, stops the model too.
+    """
+    stream = model.generate(
+        tokens,
+        max_tokens=options.max_tokens,
+        sampling=options.sampling,
+        stop=list(options.stop),
+        ignore_eos=options.ignore_eos,
+        cache_prompt=True,
+    )
+    with stream:
+        for event in stream.events():
+            answer.add(event.text, event.token_ids)
+        return stream.result()

@@ -1,0 +1,199 @@
+"""What matters about a GGUF file, from its metadata and tensors."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+__all__ = ["FILE_TYPES", "GgufSummary", "TypeShare", "describe", "element_count", "summarize"]
+
+# Arrays with one number for each layer are read whole; the largest models have some hundred layers.
+SUMMARY_ITEMS: Final = 512
+
+FILE_TYPES: Final = {
+    0: "F32",
+    1: "F16",
+    2: "Q4_0",
+    3: "Q4_1",
+    7: "Q8_0",
+    8: "Q5_0",
+    9: "Q5_1",
+    10: "Q2_K",
+    11: "Q3_K_S",
+    12: "Q3_K_M",
+    13: "Q3_K_L",
+    14: "Q4_K_S",
+    15: "Q4_K_M",
+    16: "Q5_K_S",
+    17: "Q5_K_M",
+    18: "Q6_K",
+    19: "IQ2_XXS",
+    20: "IQ2_XS",
+    21: "Q2_K_S",
+    22: "IQ3_XS",
+    23: "IQ3_XXS",
+    24: "IQ1_S",
+    25: "IQ4_NL",
+    26: "IQ3_S",
+    27: "IQ3_M",
+    28: "IQ2_S",
+    29: "IQ2_M",
+    30: "IQ4_XS",
+    31: "IQ1_M",
+    32: "BF16",
+    36: "TQ1_0",
+    37: "TQ2_0",
+    38: "MXFP4_MOE",
+    39: "NVFP4",
+    40: "Q1_0",
+    41: "Q2_0",
+}
+"""Names of `general.file_type`: `enum llama_ftype` in `include/llama.h` of the pinned llama.cpp."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TypeShare:
+    """The tensors of one type."""
+
+    type: str
+    tensors: int
+    parameters: int
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class GgufSummary:
+    """The facts that people ask a model file for. None where the file does not say."""
+
+    file: str
+    size: int
+    version: int
+    alignment: int
+    architecture: str | None
+    name: str | None
+    license: str | None
+    file_type: str | None
+    parameters: int
+    weight_bytes: int
+    bits_per_weight: float | None
+    types: tuple[TypeShare, ...]
+    context_length: int | None
+    embedding_length: int | None
+    layers: int | None
+    heads: int | str | None
+    kv_heads: int | str | None
+    vocabulary: int | None
+    tokenizer: str | None
+    pre_tokenizer: str | None
+    chat_template: bool
+    chat_template_characters: int | None
+    split: tuple[int, int] | None
+    problem: str | None
+
+    @classmethod
+    def of(cls, description: Mapping[str, Any]) -> "GgufSummary":
+        """The summary of what `gguf_info_json` says."""
+        entries = {entry["key"]: entry for entry in description["metadata"]}
+        architecture = description["architecture"]
+        types = _types(description["tensors"])
+        parameters = sum(share.parameters for share in types)
+        weight_bytes = sum(share.bytes for share in types)
+        template = _text(entries, "tokenizer.chat_template")
+        split = description["split"]
+        return cls(
+            file=description["file"],
+            size=description["size"],
+            version=description["version"],
+            alignment=description["alignment"],
+            architecture=architecture,
+            name=_text(entries, "general.name"),
+            license=_text(entries, "general.license"),
+            file_type=_file_type(_number(entries, "general.file_type")),
+            parameters=parameters,
+            weight_bytes=weight_bytes,
+            bits_per_weight=weight_bytes * 8 / parameters if parameters else None,
+            types=types,
+            context_length=_number(entries, f"{architecture}.context_length"),
+            embedding_length=_number(entries, f"{architecture}.embedding_length"),
+            layers=_number(entries, f"{architecture}.block_count"),
+            heads=_per_layer(entries, f"{architecture}.attention.head_count"),
+            kv_heads=_per_layer(entries, f"{architecture}.attention.head_count_kv"),
+            vocabulary=_length(entries, "tokenizer.ggml.tokens") or _number(entries, f"{architecture}.vocab_size"),
+            tokenizer=_text(entries, "tokenizer.ggml.model"),
+            pre_tokenizer=_text(entries, "tokenizer.ggml.pre"),
+            chat_template=template is not None,
+            chat_template_characters=None if template is None else len(template),
+            split=None if split is None else (split[0], split[1]),
+            problem=description["problem"],
+        )
+
+
+def describe(path: str, array_items: int = SUMMARY_ITEMS) -> dict[str, Any]:
+    """What the file holds, with arrays cut to so many items.
+
+    Raises:
+        GgufError: it is no intact GGUF file.
+        OSError: it cannot be read.
+    """
+    from tabagent import _native  # noqa: PLC0415 (not needed for `--help`)
+
+    description: dict[str, Any] = json.loads(_native.gguf_info_json(path, array_items))
+    return description
+
+
+def summarize(path: str) -> GgufSummary:
+    """The summary of a file; raises as `describe`."""
+    return GgufSummary.of(describe(path))
+
+
+def element_count(shape: Sequence[int]) -> int:
+    """How many values a tensor of this shape has."""
+    count = 1
+    for extent in shape:
+        count *= extent
+    return count
+
+
+def _types(tensors: Sequence[Mapping[str, Any]]) -> tuple[TypeShare, ...]:
+    """Tensors by type, the type with the most bytes first."""
+    found: dict[str, list[int]] = {}
+    for tensor in tensors:
+        counts = found.setdefault(tensor["type"], [0, 0, 0])
+        counts[0] += 1
+        counts[1] += element_count(tensor["shape"])
+        counts[2] += tensor["bytes"]
+    shares = [TypeShare(type=name, tensors=counts[0], parameters=counts[1], bytes=counts[2]) for name, counts in found.items()]
+    return tuple(sorted(shares, key=lambda share: -share.bytes))
+
+
+def _number(entries: Mapping[str, Any], key: str) -> int | None:
+    value = entries[key]["value"] if key in entries else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _text(entries: Mapping[str, Any], key: str) -> str | None:
+    value = entries[key]["value"] if key in entries else None
+    return value if isinstance(value, str) else None
+
+
+def _length(entries: Mapping[str, Any], key: str) -> int | None:
+    length = entries[key]["length"] if key in entries else None
+    return length if isinstance(length, int) else None
+
+
+def _per_layer(entries: Mapping[str, Any], key: str) -> int | str | None:
+    """A number, or the range of one that differs by layer."""
+    value = entries[key]["value"] if key in entries else None
+    if isinstance(value, list):
+        numbers = sorted({number for number in value if isinstance(number, int)})
+        if not numbers:
+            return None
+        return numbers[0] if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
+    return _number(entries, key)
+
+
+def _file_type(number: int | None) -> str | None:
+    if number is None:
+        return None
+    # Bit 10 says that the number was guessed from the tensors (`LLAMA_FTYPE_GUESSED`).
+    return FILE_TYPES.get(number & ~1024, f"type {number & ~1024}")

@@ -1,0 +1,46 @@
+"""Turns of a conversation, a line each."""
+
+import contextlib
+import sys
+from typing import Final
+
+from tabagent.cli.output import is_terminal, write_line
+from tabagent.cli.prompt_source import decode_utf8
+
+__all__ = ["LineReader"]
+
+PROMPT: Final = "> "
+
+
+class LineReader:
+    """Reads lines: with a prompt, history and line editing from a terminal, plainly from a pipe."""
+
+    def __init__(self) -> None:
+        self.is_terminal = is_terminal(sys.stdin)
+        self._edits = self.is_terminal and is_terminal(sys.stdout)
+        if self._edits:
+            with contextlib.suppress(ImportError):  # `input` works without
+                import readline  # noqa: F401, PLC0415 (its presence gives `input` a history)
+
+    def read(self, prompt: str = PROMPT) -> str | None:
+        """The next line without its end; None at the end of the input.
+
+        Raises:
+            ValueError: the line is not UTF-8.
+            KeyboardInterrupt: Ctrl-C was pressed.
+        """
+        if self._edits:
+            try:
+                return input(prompt)
+            except EOFError:
+                write_line()
+                return None
+        line = sys.stdin.buffer.readline()
+        return decode_utf8(line.rstrip(b"\r\n"), "standard input") if line else None
+
+    def confirm(self, question: str) -> bool:
+        """Whether a person at the terminal agrees; no without one."""
+        if not self._edits:
+            return False
+        answer = self.read(f"{question} [Y/n] ")
+        return answer is not None and answer.strip().lower() in {"", "y", "yes"}

@@ -1,0 +1,74 @@
+"""Where the prompt comes from: `-p`, `-f`, or standard input."""
+
+import sys
+from pathlib import Path
+
+from tabagent.cli.escapes import unescape
+from tabagent.cli.failure import UsageError
+from tabagent.cli.output import is_terminal
+
+__all__ = ["decode_utf8", "read_prompt", "standard_input_bytes"]
+
+
+def read_prompt(text: str | None, file: str | None, *, escape: bool, interactive: bool) -> str | None:
+    """The prompt, from the first of `-p`, `-f` and a piped standard input that there is; None to ask for it (`-i` only).
+
+    One newline at the end of a file or of standard input is not part of the prompt. Both are UTF-8 in every locale.
+
+    Raises:
+        UsageError: there are two prompts, or none.
+        ValueError: the prompt is not UTF-8.
+        OSError: the file cannot be read.
+    """
+    if text is not None and file is not None:
+        message = "`-p` and `-f` both give a prompt; give one of them"
+        raise UsageError(message)
+    prompt: str | None = None
+    if text is not None:
+        prompt = _from_arguments(text)
+    elif file == "-":
+        if interactive:
+            message = "`-i` reads its turns from standard input, which `-f -` would use up; give the first turn with `-p` or `-f FILE`"
+            raise UsageError(message)
+        prompt = _without_last_newline(decode_utf8(standard_input_bytes(), "standard input"))
+    elif file is not None:
+        prompt = _without_last_newline(decode_utf8(Path(file).read_bytes(), f"`{file}`"))
+    elif not interactive:
+        if sys.stdin is None or is_terminal(sys.stdin):
+            message = "there is no prompt; give one with `-p TEXT` or `-f FILE`, pipe it in, or start a conversation with `-i`"
+            raise UsageError(message)
+        prompt = _without_last_newline(decode_utf8(standard_input_bytes(), "standard input"))
+    return unescape(prompt) if escape and prompt is not None else prompt
+
+
+def standard_input_bytes() -> bytes:
+    """All of standard input."""
+    return sys.stdin.buffer.read()
+
+
+def decode_utf8(data: bytes, what: str) -> str:
+    """The text of UTF-8 bytes, without a byte order mark.
+
+    Raises:
+        ValueError: they are no UTF-8; says where.
+    """
+    try:
+        return data.decode("utf-8").removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}")
+    except UnicodeDecodeError as error:
+        message = f"{what} is not UTF-8 (byte {error.start:,} is 0x{data[error.start]:02x}); convert it, for example with `iconv -t utf-8`"
+        raise ValueError(message) from error
+
+
+def _from_arguments(text: str) -> str:
+    """What was typed after `-p`. Python keeps bytes that the locale cannot decode as lone surrogates; they are taken as UTF-8."""
+    if text.isascii():
+        return text
+    try:
+        return decode_utf8(text.encode("utf-8", "surrogateescape"), "the prompt")
+    except UnicodeEncodeError as error:
+        message = f"the prompt holds a lone surrogate at character {error.start:,}, which is no text; leave it out"
+        raise ValueError(message) from error
+
+
+def _without_last_newline(text: str) -> str:
+    return text[:-2] if text.endswith("\r\n") else text.removesuffix("\n")

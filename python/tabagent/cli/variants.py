@@ -1,0 +1,72 @@
+"""`tabagent variants`: which builds of llama.cpp there are, and which one is used here."""
+
+import dataclasses
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from tabagent.cli.failure import explained, one_line
+from tabagent.cli.options import Verbose
+from tabagent.cli.output import printable, write_error, write_json, write_tables
+
+if TYPE_CHECKING:
+    from tabagent import Variant
+
+__all__ = ["variants"]
+
+Json = Annotated[bool, typer.Option("--json", metavar="", help="Print one JSON object.", show_default=False)]
+
+
+@explained
+def variants(*, json: Json = False, verbose: Verbose = False) -> int:  # noqa: ARG001 (`explained` reads it)
+    """List the builds of llama.cpp: which run on this machine, and why.
+
+    They come from TABAGENT_LIBRARY_PATH, from installed companion packages,
+    and from the package itself. Nothing is loaded. Exit code 1 if none of
+    them runs here.
+    """
+    from tabagent import VariantError, auto_select_variant, list_available_variants  # noqa: PLC0415 (not needed for `--help`)
+
+    found = list_available_variants()
+    selected: Variant | None = None
+    problem: str | None = None
+    try:
+        selected = auto_select_variant()
+    except VariantError as error:
+        problem = one_line(error)
+    if json:
+        listed = [{**dataclasses.asdict(variant), "selected": variant == selected} for variant in found]
+        write_json({"selected": None if selected is None else selected.name, "problem": problem, "variants": listed})
+    else:
+        if found:
+            write_tables(*_tables(found, selected))
+        if problem is not None:
+            write_error(problem)
+    return 0 if problem is None else 1
+
+
+def _tables(found: "list[Variant]", selected: "Variant | None") -> list[Table]:
+    """A table of the variants for each directory that holds some, in their order."""
+    tables = []
+    for path, source in dict.fromkeys((variant.path, variant.source) for variant in found):
+        title = Text(printable(f"{path} ({source.replace('_', ' ')})"), style="bold")
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, title=title, title_justify="left", title_style="")
+        table.add_column("", no_wrap=True)
+        table.add_column("variant", no_wrap=True)
+        table.add_column("usable", no_wrap=True)
+        table.add_column("score", justify="right", no_wrap=True)
+        table.add_column("reason", overflow="fold")
+        for variant in found:
+            if (variant.path, variant.source) == (path, source):
+                mark = "*" if variant == selected else ""
+                usable = Text("yes", style="green") if variant.usable else Text("no", style="red")
+                style = "bold" if mark else "" if variant.usable else "dim"
+                table.add_row(mark, printable(variant.name), usable, str(variant.score), printable(variant.reason), style=style)
+        tables.append(table)
+    if tables and selected is not None:
+        tables[-1].caption = "* is what `auto` takes"
+        tables[-1].caption_justify = "left"
+    return tables

@@ -1,0 +1,268 @@
+"""`tabagent run` with a model that answers from a script."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli_fakes import FakeModel, loader
+from tabagent import Model, ModelNotFoundError, SamplerConfig
+from tabagent.cli import main
+
+
+class Terminal(io.TextIOWrapper):
+    """Standard input with somebody in front of it."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> FakeModel:
+    model = FakeModel(["lo, world", "second", "third"])
+    monkeypatch.setattr(Model, "load", loader(model))
+    return model
+
+
+def pipe(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data), encoding="ascii"))
+
+
+def options_of(model: FakeModel) -> dict[str, Any]:
+    assert model.loaded is not None
+    return model.loaded[1]
+
+
+def test_text_is_printed_without_the_prompt_and_ends_with_a_newline(fake: FakeModel, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "m.gguf", "-p", "Hel"]) == 0
+    assert capsys.readouterr() == ("lo, world\n", "")
+    assert fake.closed
+    assert fake.streams[0].closed
+
+
+def test_display_prompt_prints_the_prompt_first(fake: FakeModel, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "m.gguf", "-p", "Hel", "--display-prompt"]) == 0
+    assert capsys.readouterr().out == "Hello, world\n"
+
+
+def test_prompt_comes_from_a_file_without_its_last_newline(fake: FakeModel, tmp_path: Path) -> None:
+    file = tmp_path / "prompt.txt"
+    file.write_bytes("\ufeffGrüße\n\n".encode())
+    assert main(["run", "m.gguf", "-f", str(file)]) == 0
+    assert fake.text_of(0) == "Grüße\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["-f", "-"]])
+def test_prompt_comes_from_a_pipe_in_utf8_whatever_the_locale(fake: FakeModel, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+    pipe(monkeypatch, "Grüße\r\n".encode())
+    assert main(["run", "m.gguf", *arguments]) == 0
+    assert fake.text_of(0) == "Grüße"
+
+
+def test_prompt_that_is_not_utf8_is_an_error_that_says_where(
+    fake: FakeModel, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipe(monkeypatch, b"ab\xff")
+    assert main(["run", "m.gguf"]) == 1
+    assert capsys.readouterr().err.startswith("tabagent: error: standard input is not UTF-8 (byte 2 is 0xff)")
+
+
+def test_no_prompt_at_a_terminal_is_wrong_usage(fake: FakeModel, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "stdin", Terminal(io.BytesIO()))
+    assert main(["run", "m.gguf"]) == 2
+    error = capsys.readouterr().err
+    assert "-p TEXT" in error
+    assert "-i" in error
+    assert fake.loaded is None
+
+
+def test_escapes_are_replaced_only_when_asked_for(fake: FakeModel) -> None:
+    assert main(["run", "m.gguf", "-p", r"a\nb\x41\q\\n"]) == 0
+    assert main(["run", "m.gguf", "-e", "-p", r"a\nb\x41\q\\n", "--stop", r"\n\n"]) == 0
+    assert fake.text_of(0) == r"a\nb\x41\q\\n"
+    assert fake.text_of(1) == "a\nbA\\q\\n"
+    assert fake.options[1]["stop"] == ["\n\n"]
+
+
+def test_options_reach_the_model(fake: FakeModel) -> None:
+    flags = (
+        "-n 7 -c 512 --temp 0.5 --top-k 3 --top-p 0.5 --min-p 0.25 --typical 0.5 --repeat-penalty 1.5 --repeat-last-n 9 --frequency-penalty 0.5"
+        " --presence-penalty 0.25 --mirostat 2 --mirostat-lr 0.5 --mirostat-ent 3 -s 5 --stop A --stop B --ignore-eos -ngl 0 --backend haswell"
+        " -t 2 -b 64 --kv-type Q8_0 --no-mmap --mlock --check-tensors"
+    )
+    assert main(["run", "m.gguf", "-p", "x", *flags.split()]) == 0
+    sampling = SamplerConfig(
+        temperature=0.5,
+        top_k=3,
+        top_p=0.5,
+        min_p=0.25,
+        typical_p=0.5,
+        repeat_penalty=1.5,
+        repeat_window=9,
+        frequency_penalty=0.5,
+        presence_penalty=0.25,
+        mirostat=2,
+        mirostat_eta=0.5,
+        mirostat_tau=3,
+        seed=5,
+    )
+    assert fake.options == [{"max_tokens": 7, "sampling": sampling, "stop": ["A", "B"], "ignore_eos": True, "cache_prompt": True}]
+    options = options_of(fake)
+    assert callable(options.pop("progress"))
+    assert options == {
+        "variant": "haswell",
+        "gpu_layers": 0,
+        "context_size": 512,
+        "max_sequences": 1,
+        "threads": 2,
+        "batch_size": 64,
+        "kv_type": "q8_0",
+        "use_mmap": False,
+        "mlock": True,
+        "check_tensors": True,
+    }
+
+
+def test_defaults_are_the_packages_own(fake: FakeModel) -> None:
+    assert main(["run", "m.gguf", "-p", "x"]) == 0
+    assert fake.options[0]["sampling"] == SamplerConfig()
+    assert fake.options[0]["max_tokens"] is None
+    assert options_of(fake)["gpu_layers"] == "auto"
+
+
+@pytest.mark.parametrize(
+    ("option", "field"),
+    [
+        ("--temp", "temperature"),
+        ("--top-k", "top_k"),
+        ("--top-p", "top_p"),
+        ("--min-p", "min_p"),
+        ("--repeat-last-n", "repeat_window"),
+        ("--mirostat-lr", "mirostat_eta"),
+        ("--mirostat-ent", "mirostat_tau"),
+    ],
+)
+def test_help_states_the_real_defaults(option: str, field: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("TERMINAL_WIDTH", "200")
+    assert main(["run", "--help"]) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if f"{option}," in line or f"{option} " in line)
+    assert f"(default {getattr(SamplerConfig(), field):g})" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--top-p", "3"], "`--top-p`"),
+        (["--temp", "-1"], "`--temp`"),
+        (["-ngl", "many"], "`-ngl many`"),
+        (["--kv-type", "q3"], "`--kv-type q3`"),
+        (["-n", "x"], "--n-predict"),
+        (["--tmp", "1"], "did you mean `--temp`?"),
+        (["-f", "x"], "`-f`"),
+        (["--hf", "a/b"], "both name a model"),
+        (["--hf-file", "x"], "`--hf OWNER/REPO`"),
+        (["-i", "--json"], "`--json`"),
+    ],
+)
+def test_wrong_usage_is_one_line_that_names_the_option(
+    fake: FakeModel, arguments: Sequence[str], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "m.gguf", "-p", "x", *arguments]) == 2
+    out, error = capsys.readouterr()
+    assert out == ""
+    assert error.startswith("tabagent: error: ")
+    assert error.count("\n") == 1
+    assert named in error
+    assert fake.loaded is None
+
+
+def test_model_of_the_hub_is_fetched_by_its_pattern(fake: FakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def fetch(repo_id: str, filename: str) -> str:
+        asked.append((repo_id, filename))
+        return f"/cache/{len(asked)}.gguf"
+
+    monkeypatch.setattr("tabagent.hub.fetch_model", fetch)
+    assert main(["run", "hf:me/it/sub/*Q4.gguf", "-p", "x"]) == 0
+    assert main(["run", "--hf", "me/it", "--hf-file", "b.gguf", "-p", "x"]) == 0
+    assert main(["run", "hf:me/it", "-p", "x"]) == 0
+    assert asked == [("me/it", "sub/*Q4.gguf"), ("me/it", "b.gguf"), ("me/it", "*.gguf")]
+    assert fake.loaded is not None
+    assert fake.loaded[0] == "/cache/3.gguf"
+
+
+def test_json_is_one_object_with_text_usage_and_timings(fake: FakeModel, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "m.gguf", "-p", "Hel", "--json"]) == 0
+    out, error = capsys.readouterr()
+    report = json.loads(out)
+    assert error == ""
+    assert report["text"] == "lo, world"
+    assert report["finish_reason"] == "stop"
+    assert report["usage"] == {"prompt_tokens": 4, "completion_tokens": 9, "cached_tokens": 0, "total_tokens": 13}
+    assert report["timings"]["decode_s"] == 0.25
+    assert report["model"]["variant"]["name"] == "haswell"
+
+
+def test_verbose_adds_a_line_of_timings_to_stderr(fake: FakeModel, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "m.gguf", "-p", "Hel", "-v"]) == 0
+    out, error = capsys.readouterr()
+    assert out == "lo, world\n"
+    assert "answer 9 tokens in 0.25 s (8.0/s)" in error
+
+
+def test_failure_is_one_line_and_a_traceback_only_with_verbose(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def missing(path: str, **_: Any) -> Model:
+        message = f"no model file `{path}`\nlook `context_size` up"
+        raise ModelNotFoundError(message)
+
+    monkeypatch.setattr(Model, "load", missing)
+    assert main(["run", "m.gguf", "-p", "x"]) == 1
+    assert capsys.readouterr().err == "tabagent: error: no model file `m.gguf`; look `-c` up\n"
+    assert main(["run", "m.gguf", "-p", "x", "-v"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_defect_is_told_without_a_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def broken(path: str, **_: Any) -> Model:
+        raise ZeroDivisionError(path)
+
+    monkeypatch.setattr(Model, "load", broken)
+    assert main(["run", "m.gguf", "-p", "x"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("tabagent: error: unexpected ZeroDivisionError: m.gguf")
+    assert error.count("\n") == 1
+
+
+def test_interrupt_ends_with_130_and_stops_the_stream(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    model = FakeModel([["a", KeyboardInterrupt()]])
+    monkeypatch.setattr(Model, "load", loader(model))
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    assert main(["run", "m.gguf", "-p", "x"]) == 130
+    assert capsys.readouterr() == ("a\n", "")
+    assert model.streams[0].closed
+
+
+def test_broken_pipe_ends_with_141_and_stops_the_stream(fake: FakeModel, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def gone(_: str) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr("tabagent.cli.run.write_text", gone)
+    assert main(["run", "m.gguf", "-p", "x"]) == 141
+    assert capsys.readouterr().err == ""
+    assert fake.streams[0].closed
+
+
+def test_characters_that_stdout_cannot_hold_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Model, "load", loader(FakeModel(["né☃"])))
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", out)
+    assert main(["run", "m.gguf", "-p", "x"]) == 0
+    assert out.buffer.getvalue() == b"n??\n"
