@@ -303,6 +303,7 @@ def _facts(facts: dict[str, Any], metadata: Mapping[str, str]) -> dict[str, Any]
         "layers": "block_count",
         "heads": "attention.head_count",
         "kv_heads": "attention.head_count_kv",
+        "sliding_window": "attention.sliding_window",
     }
     for name, key in names.items():
         value = metadata.get(f"{facts['architecture']}.{key}", "")

@@ -17,7 +17,7 @@ PROMPT = "Once upon a time"
 
 @pytest.fixture
 def context(smollm2: Model) -> Iterator[Context]:
-    with smollm2.create_context(context_size=256, max_sequences=3) as made:
+    with smollm2.create_context(context_size=256, max_sequences=3, threads=1) as made:
         yield made
 
 
@@ -97,7 +97,7 @@ def test_state_of_another_model_is_refused(smollm2: Model, gemma: Model, context
     context.decode(smollm2.tokenize(PROMPT))
     state = context.save_state()
     assert state is not None
-    with gemma.create_context(context_size=256) as other, pytest.raises(StateError, match="model"):
+    with gemma.create_context(context_size=256, threads=1) as other, pytest.raises(StateError, match="model"):
         other.load_state(state)
 
 
@@ -158,7 +158,7 @@ def test_closed_context_says_so(smollm2: Model) -> None:
 
 
 def test_full_context_is_an_error(smollm2: Model) -> None:
-    with smollm2.create_context(context_size=256) as context:
+    with smollm2.create_context(context_size=256, threads=1) as context:
         context.decode([5] * 256)
         with pytest.raises(ContextFullError, match="256"):
             context.decode([5])

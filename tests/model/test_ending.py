@@ -13,7 +13,7 @@ from tabagent import Model, SamplerConfig
 
 GREEDY = SamplerConfig.greedy()
 PROMPT = "Once upon a time"
-LONG = [5] * 1000
+LONG = [5] * 500
 
 
 def wait_until_idle(model: Model, limit_s: float = 2.0) -> float:
@@ -124,7 +124,7 @@ def test_exit_with_live_streams_is_clean_and_silent(smollm2_path: Path, ending: 
     program = f"""
         import sys, threading
         from tabagent import Model
-        model = Model.load(sys.argv[1], context_size=512)
+        model = Model.load(sys.argv[1], context_size=512, threads=1)
         stream = model.generate("Once upon a time", ignore_eos=True)
         other = model.generate("In the year", ignore_eos=True)
         threading.Thread(target=lambda: list(other), daemon=True).start()
@@ -175,7 +175,7 @@ def test_forked_child_is_told(smollm2_path: Path) -> None:
         import os, sys, warnings
         warnings.simplefilter("ignore", DeprecationWarning)
         from tabagent import ForkedError, Model
-        model = Model.load(sys.argv[1], context_size=512)
+        model = Model.load(sys.argv[1], context_size=512, threads=1)
         stream = model.generate("Once upon a time", ignore_eos=True)
         next(stream)
         child = os.fork()

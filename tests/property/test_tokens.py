@@ -12,7 +12,6 @@ from tabagent import Model
 LAWS = settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 PIECES = [
-    
     "é",
     "e\u0301",
     "\u0301",
@@ -32,7 +31,6 @@ PIECES = [
     "ﷺ",
     "�",
     "\U0010ffff",
-,
 ]
 TEXTS = st.one_of(
     st.text(max_size=80),
@@ -48,7 +46,7 @@ TEXTS = st.one_of(
 @example(text=" " * 3_000)
 @example(text="\U00040000")
 def test_byte_vocabulary_gives_every_byte_back_that_it_has(smollm2_vocabulary: Model, text: str) -> None:
-    """SmolLM2's vocabulary lacks eight of the bytes of UTF-8 (six control characters, and the first bytes of planes 4 to 11, which hold no characters).
+    """SmolLM2's vocabulary lacks eight of the bytes of UTF-8 (six control characters, and what begins planes 4 to 11, which are empty).
 
     Its tokenizer drops those and nothing else, so all other text comes back exactly.
     """
