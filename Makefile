@@ -72,7 +72,7 @@ check-python-style: $(STAMPS)/venv
 
 check-types: dev
 	$(BIN)/mypy
-	$(BIN)/python -m mypy.stubtest tabagent --mypy-config-file pyproject.toml
+	$(BIN)/python -m mypy.stubtest tabagent._native --mypy-config-file pyproject.toml
 
 check-python: dev test-material
 	$(TEST_ENV) $(BIN)/python -m pytest

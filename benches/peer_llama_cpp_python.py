@@ -26,9 +26,7 @@ def main() -> None:
     start = time.perf_counter()
     # A build with backends as modules finds none by itself from Python: they are loaded for it, as part of loading.
     ctypes.CDLL(str(Path(directory) / "libggml.so")).ggml_backend_load_all_from_path(directory.encode())
-    model = llama_cpp.Llama(
-        job.model, n_ctx=job.context_size, n_batch=2048, n_threads=job.threads, n_threads_batch=job.threads, verbose=False
-    )
+    model = llama_cpp.Llama(job.model, n_ctx=job.context_size, n_batch=2048, n_threads=job.threads, n_threads_batch=job.threads, verbose=False)
     loaded = time.perf_counter() - start
 
     # Its way to go on after the end of the text: that token is made impossible.

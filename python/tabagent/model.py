@@ -70,17 +70,17 @@ class Model(Vocabulary):
         progress: Callable[[float], object] | None = None,
         metadata_overrides: Mapping[str, float | bool | str] | None = None,
     ) -> Model:
-        """Load a GGUF file: a path, the first part of a split model, or `"demo"` for the demo model. Blocks; Ctrl-C stops it.
+        """Load a GGUF file: a path (of a split model, any part), or `"demo"` for the demo model. Blocks; Ctrl-C stops it.
 
         Args:
             path: the file; `~` is the home directory.
             variant: the llama.cpp to use: `auto`, a CPU module such as `haswell`, or the path of a library directory. One per process.
-            gpu_layers: how many layers to put on a GPU; `auto` fits them to its memory.
+            gpu_layers: how many layers to put on GPUs; `auto` puts all there if there is one.
             devices: not supported yet.
-            context_size: tokens of context for each request to share; None for what the model was trained for, as far as memory goes.
+            context_size: tokens of context, shared by all requests; None for what the model was trained for, at most 4,096.
             max_sequences: how many requests to serve at a time.
             threads: threads of computation; None for one for each usable core.
-            batch_size: tokens decoded in one go.
+            batch_size: most tokens decoded in one go; None for 2,048, at most the context.
             kv_type: the type of the context's memory: `f16`, `f32`, `bf16`, `q8_0`, …
             use_mmap: map the file instead of reading it.
             mlock: keep the weights from being swapped out.

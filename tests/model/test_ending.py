@@ -128,7 +128,7 @@ def test_exit_with_live_streams_is_clean_and_silent(smollm2_path: Path, ending: 
         stream = model.generate("Once upon a time", ignore_eos=True)
         other = model.generate("In the year", ignore_eos=True)
         threading.Thread(target=lambda: list(other), daemon=True).start()
-        context = model.create_context(context_size=64)
+        context = model.create_context(context_size=64, threads=1)
         next(stream)
         {ending}
     """
@@ -146,7 +146,7 @@ def test_loading_and_failing_writes_nothing(smollm2_path: Path, tmp_path: Path) 
     program = """
         import logging, sys
         from tabagent import Model, TabagentError
-        with Model.load(sys.argv[1], context_size=256) as model:
+        with Model.load(sys.argv[1], context_size=256, threads=1) as model:
             model.generate("Hello", max_tokens=3).result()
         for path in sys.argv[2], "/nowhere.gguf":
             try:
@@ -164,7 +164,7 @@ def test_log_lines_reach_logging(smollm2_path: Path) -> None:
         import logging, sys
         logging.basicConfig(level=logging.DEBUG, stream=sys.stdout, format="%(name)s %(levelname)s %(message)s")
         from tabagent import Model
-        Model.load(sys.argv[1], context_size=256).close()
+        Model.load(sys.argv[1], context_size=256, threads=1).close()
     """
     lines = [line for line in check(program, smollm2_path).splitlines() if line.startswith("tabagent.llama ")]
     assert len(lines) > 20

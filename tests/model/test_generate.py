@@ -266,7 +266,7 @@ def test_no_gpu_warns_when_layers_were_asked_for(smollm2: Model, smollm2_path: P
     if any(device.is_gpu for device in smollm2.info.devices):
         pytest.skip("this machine has a GPU")
     with pytest.warns(RuntimeWarning, match="gpu_layers=5"):
-        Model.load(smollm2_path, gpu_layers=5, context_size=64).close()
+        Model.load(smollm2_path, gpu_layers=5, context_size=64, threads=1).close()
 
 
 def test_info_says_what_was_asked_and_got(smollm2: Model, smollm2_path: Path) -> None:
@@ -305,7 +305,7 @@ def test_missing_and_damaged_files(tmp_path: Path, smollm2: Model) -> None:
 
 def test_progress_can_stop_the_load(smollm2_path: Path) -> None:
     parts: list[float] = []
-    Model.load(smollm2_path, progress=parts.append, context_size=64).close()
+    Model.load(smollm2_path, progress=parts.append, context_size=64, threads=1).close()
     assert parts == sorted(parts)
     assert parts[-1] == 1.0
     with pytest.raises(tabagent.ModelLoadCancelledError):

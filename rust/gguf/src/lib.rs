@@ -18,7 +18,7 @@ mod text;
 mod value;
 mod writer;
 
-pub use check::{ARCHITECTURES, check_model, check_parts};
+pub use check::{ARCHITECTURES, check_model, check_model_with, check_parts};
 pub use error::{GgufError, Subject};
 pub use file::GgufFile;
 pub use ggml_type::GgmlType;

@@ -18,12 +18,12 @@ pub(crate) enum Bytes {
 impl Bytes {
     /// Maps the file at `path`; an empty file becomes an empty vector, because an empty range cannot be mapped.
     pub(crate) fn map(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
-        let meta = file.metadata()?;
-        if !meta.is_file() {
+        // Asked before the file is opened: opening a pipe waits for somebody who writes.
+        if !std::fs::metadata(path)?.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
         }
-        if meta.len() == 0 {
+        let file = File::open(path)?;
+        if file.metadata()?.len() == 0 {
             return Ok(Self::Owned(Vec::new()));
         }
         // SAFETY: the mapping is read-only and private to this value, so no code of ours can write through it. Another

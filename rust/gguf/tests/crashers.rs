@@ -5,7 +5,9 @@
 mod common;
 
 use common::{Model, Raw, sentencepiece_tokens, vec_i32};
-use tabagent_gguf::{GgmlType, GgufFile, GgufWriter, OwnedArray, OwnedValue, check_model, check_parts};
+use tabagent_gguf::{
+    GgmlType, GgufFile, GgufWriter, OwnedArray, OwnedValue, check_model, check_model_with, check_parts,
+};
 
 /// Spoils the good model with one entry and returns the refusal.
 #[track_caller]
@@ -369,4 +371,105 @@ fn parts_must_belong_together() {
     assert!(refusal(&[part(0_u16, "a")]).contains("`split.count` is `2`, but there are `1` files"));
     let second = check_model(&part(1_u16, "b")).unwrap_err().to_string();
     assert!(second.ends_with("is `1`: this is part 2 of 2; load the first part"), "{second}");
+}
+
+/// The tiny model under another architecture's name.
+fn renamed(architecture: &str) -> Model {
+    let mut model = Model::llama();
+    for (key, _) in &mut model.entries {
+        *key = key.replace("llama.", &format!("{architecture}."));
+    }
+    model.set("general.architecture", architecture);
+    model
+}
+
+#[test]
+fn architectures_of_experts_without_experts_are_refused() {
+    for architecture in ["smallthinker", "grovemoe", "llada-moe", "bailingmoe2", "glm4moe"] {
+        let text = renamed(architecture).refusal();
+        let rule = "is `0` or missing, but this architecture is made of experts";
+        assert_eq!(text, format!("{START}key `{architecture}.expert_count` {rule}"));
+    }
+    let mut model = renamed("smallthinker");
+    model.set("smallthinker.expert_count", 4_u32).set("smallthinker.expert_used_count", 2_u32);
+    model.accept();
+}
+
+#[test]
+fn rotary_sections_of_nothing_are_refused() {
+    assert!(renamed("paddleocr").refusal().contains("`paddleocr.rope.dimension_sections` is missing"));
+    for sections in [vec![0, 0, 0, 8], vec![-1, 0, 0, 0], vec![]] {
+        let mut model = renamed("qwen2vl");
+        let text = model.set("qwen2vl.rope.dimension_sections", vec_i32(sections)).refusal();
+        assert!(text.ends_with("has no positive number among its first three"), "{text}");
+    }
+    renamed("paddleocr").set("paddleocr.rope.dimension_sections", vec_i32(vec![4, 2, 2, 0])).accept();
+}
+
+#[test]
+fn keys_and_values_of_other_sizes_are_refused_where_the_graph_asserts_them_alike() {
+    let text = renamed("dream").set("dream.attention.value_length", 16_u32).refusal();
+    assert!(
+        text.contains("`dream.attention.value_length` gives heads of `16` values, but keys have `8`"),
+        "{text}"
+    );
+    renamed("minicpm3").set("minicpm3.attention.value_length", 16_u32).accept();
+    renamed("dream").set("dream.attention.value_length", 8_u32).accept();
+}
+
+#[test]
+fn partly_rotated_heads_are_refused_where_the_graph_asserts_whole_ones() {
+    let text = renamed("qwen3").set("qwen3.rope.dimension_count", 4_u32).refusal();
+    assert!(text.ends_with("is `4`, but a head of this architecture rotates all its `8` values"), "{text}");
+    renamed("phi2").set("phi2.rope.dimension_count", 4_u32).accept();
+}
+
+#[test]
+fn numbers_that_single_architectures_divide_by_or_fix_are_checked() {
+    let text = renamed("ernie4_5-moe").set("ernie4_5-moe.interleave_moe_layer_step", 0_u32).refusal();
+    assert!(text.ends_with("is `0`, but it must be at least `1`"), "{text}");
+    let text = renamed("glm5-next").set("glm5-next.hyper_connection.count", 3_u32).refusal();
+    assert!(text.ends_with("is `3`, but llama.cpp takes only `4`"), "{text}");
+    let text = renamed("jamba").set("jamba.ssm.inner_size", 32_u32).refusal();
+    assert!(text.ends_with("is `32`, but it must be twice the embedding of `32`"), "{text}");
+}
+
+#[test]
+fn values_put_in_place_of_the_files_are_checked_as_if_they_were_its_own() {
+    let file = Model::llama().file();
+    let refusal = |key: &str, value: OwnedValue| {
+        check_model_with(&file, &[(key.to_owned(), value)]).unwrap_err().to_string()
+    };
+    for (key, value) in [
+        ("llama.block_count", OwnedValue::I64(0)),
+        ("llama.block_count", OwnedValue::I64(1 << 32)),
+        ("llama.attention.layer_norm_rms_epsilon", OwnedValue::F64(-1.0)),
+        ("llama.expert_count", OwnedValue::I64(5000)),
+        ("llama.rope.scaling.type", OwnedValue::from("bogus")),
+        ("general.architecture", OwnedValue::from("bogus")),
+        ("tokenizer.ggml.model", OwnedValue::from("bert")),
+    ] {
+        let text = refusal(key, value);
+        assert!(text.contains(&format!("key `{key}`")) || text.contains("as a byte"), "{text}");
+    }
+    // A value of another kind has no effect.
+    check_model_with(&file, &[("llama.block_count".to_owned(), OwnedValue::F64(0.0))]).unwrap();
+    check_model_with(&file, &[("llama.context_length".to_owned(), OwnedValue::I64(32))]).unwrap();
+}
+
+#[test]
+fn weights_of_later_parts_are_checked() {
+    let part = |no: u16, kind: GgmlType, name: &str| {
+        let mut writer = GgufWriter::new();
+        for (key, value) in [("split.no", no), ("split.count", 2)] {
+            writer = writer.add(key, value);
+        }
+        let data = vec![0; kind.n_bytes(32).unwrap() as usize];
+        writer = writer.add("split.tensors.count", 2_i32).add_tensor(name, kind, &[32], data);
+        GgufFile::from_bytes(writer.to_bytes().unwrap()).unwrap()
+    };
+    let first = || part(0, GgmlType::F32, "a.weight");
+    check_parts(&[first(), part(1, GgmlType::F32, "b.weight")]).unwrap();
+    let text = check_parts(&[first(), part(1, GgmlType::I32, "b.weight")]).unwrap_err().to_string();
+    assert!(text.contains("tensor `b.weight` has type `I32`"), "{text}");
 }

@@ -125,7 +125,10 @@ impl Context {
                 Ok(())
             }
             1 => Err(ContextError::Full { tokens: batch.len(), n_ctx: self.resolved.n_ctx }),
-            2 => Err(ContextError::Aborted),
+            2 => {
+                log::retract(&log);
+                Err(ContextError::Aborted)
+            }
             code => Err(ContextError::Failed { code, log }),
         }
     }

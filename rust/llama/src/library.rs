@@ -92,6 +92,7 @@ impl Library {
     /// As for [`Api::resolve_with`]: every function must have the signature of its name.
     #[doc(hidden)]
     pub unsafe fn from_api(api: Api, directory: &Path) -> Self {
+        log::install(&api);
         let info = LibraryInfo {
             directory: directory.to_owned(),
             build: "fake".to_owned(),

@@ -70,6 +70,17 @@ pub(crate) fn capture<T>(work: impl FnOnce() -> T) -> (T, Vec<String>) {
     (result, lines)
 }
 
+/// Takes lines back that were captured but are no errors after all, such as those about a decode that was asked to stop.
+pub(crate) fn retract(lines: &[String]) {
+    let mut state = STATE.lock().unwrap_or_else(PoisonError::into_inner);
+    for line in lines {
+        let found = state.records.iter().rposition(|r| r.level == LogLevel::Error && r.text == *line);
+        if let Some(index) = found {
+            state.records.remove(index);
+        }
+    }
+}
+
 /// Sends the log of both libraries here.
 pub(crate) fn install(api: &Api) {
     // SAFETY: `on_log` has the type the C side expects, is a static function, and needs no user data.
@@ -154,6 +165,13 @@ mod tests {
                 .contains(&LogRecord { level: LogLevel::Error, text: "cannot read tensor `a`".to_owned() })
         );
         assert!(drained.contains(&LogRecord { level: LogLevel::Info, text: "done".to_owned() }));
+    }
+
+    #[test]
+    fn retracted_lines_are_gone() {
+        let ((), lines) = capture(|| record(ggml_log_level::ERROR, "not an error: stopped on request\n"));
+        retract(&lines);
+        assert!(drain_log().iter().all(|r| !r.text.contains("stopped on request")));
     }
 
     #[test]

@@ -66,7 +66,7 @@ impl Model {
     /// # Errors
     /// See [`ModelError`]. A panic of the progress callback is resumed here, after llama.cpp has cleaned up.
     pub fn load(library: &Library, config: ModelConfig) -> Result<Self, ModelError> {
-        let paths = preflight::check(&config.path)?;
+        let paths = preflight::check(&config.path, &config.overrides)?;
         let overrides = crate::overrides::to_c(&config.overrides)?;
         let mut progress = config.progress.map(|callback| Box::new(Progress::new(callback)));
 

@@ -2,8 +2,6 @@
 //!
 //! Rows about functions that this project never calls (sampler chains, grammars, `llama_get_logits`, `seq_div`, adapters) are tests of
 //! the function table in `tabagent-sys`.
-// Helpers outside `#[test]` functions may fail and speak as tests do.
-#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod common;
 
@@ -152,7 +150,7 @@ fn settings_that_abort_are_refused_and_odd_ones_work_or_are_typed_errors() {
             match model.create_context_with(&config) {
                 Ok(mut context) => context.decode(&Batch::prompt(0, 0, &[1, 2, 3])).unwrap(),
                 Err(error) => {
-                    assert!(error.to_string().contains("V cache"), "{kv_type} {flash_attention:?}: {error}");
+                    assert!(error.to_string().contains("V cache"), "{kv_type} {flash_attention:?}: {error}")
                 }
             }
         }

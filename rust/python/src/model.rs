@@ -6,7 +6,6 @@ use crate::errors::{IntoPyErr, raise, value_error};
 use crate::load::{LoadRequest, load};
 use crate::stream::Stream;
 use pyo3::prelude::*;
-use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyBytes, PyDict, PyString};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -208,17 +207,17 @@ impl Model {
         add_special: bool,
         parse_special: bool,
     ) -> PyResult<Vec<i32>> {
-        self.vocab(py, |v| v.tokenize(&text, add_special, parse_special))
+        self.vocab(py, move |v| v.tokenize(&text, add_special, parse_special))
     }
 
     fn tokenize_batch(
         &self,
         py: Python<'_>,
-        texts: Vec<PyBackedStr>,
+        texts: Vec<String>,
         add_special: bool,
         parse_special: bool,
     ) -> PyResult<Vec<Vec<i32>>> {
-        self.vocab(py, |v| v.tokenize_batch(&texts, add_special, parse_special))
+        self.vocab(py, move |v| v.tokenize_batch(&texts, add_special, parse_special))
     }
 
     fn detokenize(
@@ -228,7 +227,7 @@ impl Model {
         remove_special: bool,
         unparse_special: bool,
     ) -> PyResult<String> {
-        self.vocab(py, |v| v.detokenize(&tokens, remove_special, unparse_special))
+        self.vocab(py, move |v| v.detokenize(&tokens, remove_special, unparse_special))
     }
 
     fn detokenize_batch(
@@ -238,7 +237,7 @@ impl Model {
         remove_special: bool,
         unparse_special: bool,
     ) -> PyResult<Vec<String>> {
-        self.vocab(py, |v| v.detokenize_batch(&lists, remove_special, unparse_special))
+        self.vocab(py, move |v| v.detokenize_batch(&lists, remove_special, unparse_special))
     }
 
     #[pyo3(signature = (prompt, *, add_special, parse_special, max_tokens, sampling, stop, stop_tokens, ignore_eos, logprobs, cache_prompt))]
@@ -263,7 +262,7 @@ impl Model {
         let mut config = sampler_config(sampling)?;
         let prompt = match prompt.cast::<PyString>() {
             Ok(text) => {
-                let text = PyBackedStr::try_from(text.clone())?;
+                let text = text.to_str()?.to_owned();
                 let tokens = py.detach(|| open.model.vocab().tokenize(&text, add_special, parse_special));
                 tokens.map_err(|e| e.into_py(py))?
             }
@@ -273,9 +272,7 @@ impl Model {
             config.logit_bias.extend(open.end_tokens().iter().map(|t| (*t, f32::NEG_INFINITY)));
         }
         let mut sampler = Sampler::new(&config, open.model.vocab().len()).map_err(value_error)?;
-        for token in &prompt {
-            sampler.accept(*token);
-        }
+        prompt.iter().for_each(|token| sampler.accept(*token));
         let request = Request {
             max_tokens,
             stop,

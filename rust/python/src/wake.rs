@@ -38,9 +38,10 @@ impl Wake {
     /// Makes the reader unreadable until the next signal.
     pub(crate) fn clear(&self) {
         let mut sink = [0_u8; 16];
-        // Lowered first: a signal in between writes one byte more, and the loop wakes once in vain rather than never.
-        self.signal.raised.store(false, Ordering::SeqCst);
         while matches!((&self.reader).read(&mut sink), Ok(n) if n == sink.len()) {}
+        // Lowered last: lowered first, a signal in between would leave the flag up without a byte to read, and no later signal would write
+        // one. What a signal before this announced is seen by whoever polls after this call; the swap orders the two.
+        self.signal.raised.swap(false, Ordering::SeqCst);
     }
 }
 
@@ -50,5 +51,39 @@ impl Signal {
             // A full buffer means that the reader is readable already; a closed reader, that nobody waits.
             let _ = (&self.writer).write(&[1]);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicU64;
+    use std::time::Duration;
+
+    /// Every event that is announced is seen although the reader clears while the signaller signals.
+    #[test]
+    fn no_signal_is_lost_while_the_reader_clears() {
+        const EVENTS: u64 = 100_000;
+        let wake = Wake::new().unwrap();
+        let events = Arc::new(AtomicU64::new(0));
+        let (signal, counter) = (wake.signal(), Arc::clone(&events));
+        let signaller = std::thread::spawn(move || {
+            for _ in 0..EVENTS {
+                counter.fetch_add(1, Ordering::SeqCst);
+                signal.raise();
+            }
+        });
+        wake.reader.set_nonblocking(false).unwrap();
+        wake.reader.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let mut seen = 0;
+        while seen < EVENTS {
+            let mut first = [0_u8; 1];
+            (&wake.reader).read_exact(&mut first).unwrap_or_else(|e| panic!("lost after {seen} events: {e}"));
+            wake.reader.set_nonblocking(true).unwrap();
+            wake.clear();
+            wake.reader.set_nonblocking(false).unwrap();
+            seen = events.load(Ordering::SeqCst);
+        }
+        signaller.join().unwrap();
     }
 }

@@ -54,16 +54,19 @@ impl<D: Decoder> Driver<D> {
         }
     }
 
-    /// Ends all streams with `error`, and refuses further requests with it.
+    /// Ends all streams with `error`, or as cancelled where that was asked for before, and refuses further requests with `error`.
     pub(crate) fn end_all(&mut self, error: &EngineError) {
+        let end_of = |out: &Producer| {
+            if out.is_cancelled() { End::new(FinishReason::Cancelled) } else { End::error(error.clone()) }
+        };
         let waiting = self.inbox.end(error.clone());
         self.inbox.publish(crate::scheduler::Census::default());
         for (_, run) in self.runs.drain() {
-            let (event, finish) = run.generation.end(End::error(error.clone()));
+            let (event, finish) = run.generation.end(end_of(&run.out));
             run.out.finish(event, finish);
         }
         for submission in waiting {
-            let (event, finish) = submission.generation.end(End::error(error.clone()));
+            let (event, finish) = submission.generation.end(end_of(&submission.out));
             submission.out.finish(event, finish);
         }
     }

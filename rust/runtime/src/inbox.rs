@@ -81,7 +81,7 @@ impl Inbox {
     /// Sleeps until something changes.
     pub(crate) fn wait(&self) {
         let mut state = self.lock();
-        while !self.changed.load(Ordering::Acquire) {
+        while !self.changed.load(Ordering::Acquire) && !self.closing.is_raised() {
             state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
@@ -119,5 +119,27 @@ impl Inbox {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The thread may look for changes after `close` has announced itself and before it looks at the flag again.
+    #[test]
+    fn waiting_ends_when_the_closing_flag_was_raised_before_the_last_look() {
+        let inbox = Inbox::new();
+        inbox.closing.raise();
+        inbox.poke();
+        assert!(inbox.collect().is_some_and(|submissions| submissions.is_empty()));
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let inbox = std::sync::Arc::new(inbox);
+        let waiting = std::sync::Arc::clone(&inbox);
+        std::thread::spawn(move || {
+            waiting.wait();
+            sender.send(()).unwrap();
+        });
+        assert_eq!(receiver.recv_timeout(std::time::Duration::from_secs(10)), Ok(()));
     }
 }

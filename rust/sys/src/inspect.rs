@@ -42,10 +42,11 @@ pub enum InspectError {
 /// # Errors
 /// [`InspectError`] when it cannot be read or is not an intact ELF shared library.
 pub fn inspect(path: &Path) -> Result<BinaryFacts, InspectError> {
-    let file = std::fs::File::open(path)?;
-    if !file.metadata()?.is_file() {
+    // Asked before the file is opened: opening a pipe waits for somebody who writes.
+    if !std::fs::metadata(path)?.is_file() {
         return Err(InspectError::NotALibrary { reason: "not a regular file".to_owned() });
     }
+    let file = std::fs::File::open(path)?;
     // SAFETY: a private read-only map; somebody who truncates the file meanwhile would break the dynamic loader just as well.
     let map = unsafe { memmap2::Mmap::map(&file) }?;
     parse(&map)

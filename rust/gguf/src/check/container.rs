@@ -79,6 +79,7 @@ pub fn check_parts(files: &[GgufFile]) -> Result<(), GgufError> {
     for (number, file) in files.iter().enumerate() {
         let rules = Rules::new(file);
         check_split_types(&rules)?;
+        super::tensors::check(&rules, None, None)?;
         match rules.get(SPLIT_NO) {
             Some(Value::U16(no)) if usize::from(no) == number => {}
             Some(other) => {

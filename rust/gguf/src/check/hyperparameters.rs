@@ -4,6 +4,7 @@ use crate::error::GgufError;
 use crate::value::ValueType;
 
 use super::architecture;
+use super::graph;
 use super::rules::Rules;
 
 /// `LLAMA_MAX_LAYERS` in `src/llama-hparams.h`.
@@ -201,11 +202,25 @@ fn check_head_size(rules: &Rules<'_>, width: u32, heads: u32) -> Result<(), Gguf
             return Err(rules.unusable(&rules.own("attention.head_count"), problem));
         }
     };
+    let value_key = rules.own("attention.value_length");
+    // Sliding-window layers may have sizes of their own; which of them the graph compares depends on the architecture.
+    let alike = |suffix: &str| rules.get(&rules.own(suffix)).is_none();
+    if graph::needs_equal_heads(rules.architecture)
+        && alike("attention.key_length_swa")
+        && alike("attention.value_length_swa")
+        && let Some(values) =
+            rules.u32(&value_key)?.or_else(|| width.checked_div(heads)).filter(|values| *values != size)
+    {
+        let problem = format!(
+            "gives heads of `{values}` values, but keys have `{size}`, and this architecture needs both alike"
+        );
+        return Err(rules.unusable(&value_key, problem));
+    }
     let key = rules.own("rope.dimension_count");
     let Some(rotated) = rules.u32(&key)? else {
         return Ok(());
     };
-    let whole = matches!(rules.architecture, "llama" | "deci" | "falcon" | "llama-embed");
+    let whole = graph::rotates_whole_heads(rules.architecture) && alike("rope.dimension_count_swa");
     if whole && rotated != size {
         return Err(rules.unusable(
             &key,

@@ -4,6 +4,7 @@
 
 mod architecture;
 mod container;
+mod graph;
 mod hyperparameters;
 mod rules;
 mod tensors;
@@ -12,6 +13,7 @@ mod vocabulary;
 
 use crate::error::GgufError;
 use crate::file::GgufFile;
+use crate::owned::OwnedValue;
 
 pub use architecture::ARCHITECTURES;
 pub use container::check_parts;
@@ -27,9 +29,19 @@ use rules::Rules;
 /// # Errors
 /// [`GgufError::Unusable`] with the key or tensor and the rule that is broken.
 pub fn check_model(file: &GgufFile) -> Result<(), GgufError> {
-    let rules = Rules::new(file);
+    check_model_with(file, &[])
+}
+
+/// [`check_model`] of a file some of whose values llama.cpp is told to replace (`llama_model_params.kv_overrides`): integers as
+/// [`OwnedValue::I64`], floats as [`OwnedValue::F64`], else [`OwnedValue::Bool`] and [`OwnedValue::String`].
+///
+/// # Errors
+/// [`GgufError::Unusable`] with the key or tensor and the rule that is broken.
+pub fn check_model_with(file: &GgufFile, overrides: &[(String, OwnedValue)]) -> Result<(), GgufError> {
+    let rules = Rules::with_overrides(file, overrides);
     container::check(&rules)?;
     let width = hyperparameters::check(&rules)?;
+    graph::check(&rules)?;
     let n_tokens = vocabulary::check(&rules)?;
     tensors::check(&rules, width, n_tokens)
 }

@@ -2,7 +2,8 @@
 
 use crate::error::{GgufError, Subject};
 use crate::file::GgufFile;
-use crate::value::{Array, Value, ValueType};
+use crate::owned::OwnedValue;
+use crate::value::{Array, GgufStr, Value, ValueType};
 
 /// A file under test.
 pub(crate) struct Rules<'a> {
@@ -10,11 +11,22 @@ pub(crate) struct Rules<'a> {
     pub(crate) file: &'a GgufFile,
     /// Its architecture, or nothing.
     pub(crate) architecture: &'a str,
+    /// Values that llama.cpp is told to take in place of the file's.
+    overrides: &'a [(String, OwnedValue)],
 }
 
 impl<'a> Rules<'a> {
     pub(crate) fn new(file: &'a GgufFile) -> Self {
-        Self { file, architecture: file.architecture().unwrap_or_default() }
+        Self { file, architecture: file.architecture().unwrap_or_default(), overrides: &[] }
+    }
+
+    /// As [`Rules::new`], with other values for some keys.
+    pub(crate) fn with_overrides(file: &'a GgufFile, overrides: &'a [(String, OwnedValue)]) -> Self {
+        let mut rules = Self { overrides, ..Self::new(file) };
+        if let Some(Value::String(name)) = rules.get("general.architecture") {
+            rules.architecture = std::str::from_utf8(name.as_bytes()).unwrap_or_default();
+        }
+        rules
     }
 
     /// True if the file holds a vocabulary and no model.
@@ -27,9 +39,11 @@ impl<'a> Rules<'a> {
         format!("{}.{suffix}", self.architecture)
     }
 
-    /// The value of `key`.
+    /// The value of `key` as llama.cpp takes it: the override if there is one of a fitting type, else the file's.
     pub(crate) fn get(&self, key: &str) -> Option<Value<'a>> {
-        self.file.metadata().get(key)
+        let own = self.file.metadata().get(key);
+        let found = self.overrides.iter().find(|(name, _)| name == key);
+        found.and_then(|(_, wanted)| overridden(own.as_ref(), wanted)).or(own)
     }
 
     /// An error about `key`.
@@ -127,4 +141,24 @@ impl<'a> Rules<'a> {
             .collect();
         numbers.map(Some).ok_or_else(|| self.wrong_type(key, &Value::Array(array), "arr of u32 or i32"))
     }
+}
+
+/// What llama.cpp makes of an override: cut to the type that it reads, and without effect on a key of another kind or an array
+/// (`GGUFMeta::GKV::validate_override` and `try_override` in `src/llama-model-loader.cpp`).
+fn overridden<'a>(own: Option<&Value<'a>>, wanted: &'a OwnedValue) -> Option<Value<'a>> {
+    use ValueType::{Array, Bool, F32, F64, I8, I16, I32, I64, String, U8, U16, U32, U64};
+    let kind = own.map(Value::value_type);
+    Some(match (wanted, kind) {
+        (OwnedValue::I64(int), Some(U16)) => Value::U16(*int as u16),
+        (OwnedValue::I64(int), None | Some(U32)) => Value::U32(*int as u32),
+        (OwnedValue::I64(int), Some(I32)) => Value::I32(*int as i32),
+        (OwnedValue::I64(int), Some(U8 | I8 | I16 | U64 | I64)) => Value::I64(*int),
+        (OwnedValue::F64(float), None | Some(F32)) => Value::F32(*float as f32),
+        (OwnedValue::F64(float), Some(F64)) => Value::F64(*float),
+        (OwnedValue::Bool(flag), None | Some(Bool)) => Value::Bool(*flag),
+        (OwnedValue::String(text), None | Some(String)) => Value::String(GgufStr(text)),
+        (_, Some(Array | U8 | I8 | U16 | I16 | U32 | I32 | F32 | Bool | String | U64 | I64 | F64) | None) => {
+            return None;
+        }
+    })
 }

@@ -47,6 +47,25 @@ fn close_wakes_an_engine_that_is_idle_or_whose_streams_are_all_paused() {
 }
 
 #[test]
+fn streams_cancelled_before_the_close_end_as_cancelled() {
+    let (enter, entered) = channel();
+    let decoder = FakeDecoder::new(100, 8, 2).with_hook(move |call| {
+        enter.send(()).unwrap();
+        Err(decode_until_aborted(call.abort))
+    });
+    let engine = decoder.spawn();
+    let streams: Vec<_> = (0..4).map(|_| engine.submit(request(&[1, 2], 10)).unwrap()).collect();
+    entered.recv().unwrap();
+    streams[1].cancel();
+    streams[3].cancel();
+    engine.close();
+    for (i, stream) in streams.iter().enumerate() {
+        let expected = if i % 2 == 1 { FinishReason::Cancelled } else { FinishReason::Error(EngineError::Closed) };
+        assert_eq!(drain(stream).finish.reason, expected);
+    }
+}
+
+#[test]
 fn last_handle_that_goes_closes_the_engine() {
     let decoder = FakeDecoder::new(1000, 8, 2);
     let dropped = Arc::clone(&decoder.dropped);

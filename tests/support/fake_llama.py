@@ -1,0 +1,94 @@
+"""Shared objects that pretend to be llama.cpp, compiled from generated C: what a loader must refuse, and how far it went."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parent.parent.parent
+LAYOUTS: Final = ROOT / "rust" / "sys" / "src" / "layouts"
+SYMBOLS: Final = tuple((LAYOUTS / "llama_0_5_0.symbols").read_text(encoding="ascii").split())
+#: `llama_version()` of the pinned build.
+PINNED_VERSION: Final = "0.5.0-dev"
+#: `sizeof` of the parameter structs of the pinned build (`rust/sys/src/layouts/llama_0_5_0.rs`).
+MODEL_PARAMS_SIZE: Final = 80
+CONTEXT_PARAMS_SIZE: Final = 160
+
+#: Functions of ggml that the project calls; libllama's own dependencies give them in a real build.
+GGML_SYMBOLS: Final = tuple(sorted(set(re.findall(r"^\s+(ggml_\w+): fn", (ROOT / "rust/sys/src/api.rs").read_text(encoding="utf-8"), re.MULTILINE))))
+
+Field = tuple[int, str, str]
+
+
+def compiler() -> str | None:
+    return shutil.which("cc") or shutil.which("gcc")
+
+
+def compile_library(source: str, out: Path, *arguments: str) -> Path:
+    """Compile C into a shared object."""
+    found = compiler()
+    assert found is not None
+    file = out.with_suffix(".c")
+    file.write_text(source, encoding="utf-8")
+    subprocess.run([found, "-shared", "-fPIC", "-O0", "-o", str(out), str(file), *arguments], check=True, capture_output=True)
+    file.unlink()
+    return out
+
+
+def llama_source(
+    *,
+    version: str | None = PINNED_VERSION,
+    symbols: Sequence[str] = SYMBOLS,
+    marker: Path | None = None,
+    model_defaults: bytes | None = None,
+    context_defaults: bytes | None = None,
+) -> str:
+    """C of a libllama in which every function aborts, but `llama_version` and the defaults that are given.
+
+    With `marker`, loading it writes that file.
+    """
+    lines = ["#include <stdio.h>", "#include <stdlib.h>", "#include <string.h>"]
+    if marker is not None:
+        lines.append(
+            f'__attribute__((constructor)) static void mark(void) {{ FILE * f = fopen("{marker}", "w"); if (f) fclose(f); }}',
+        )
+    made = {"llama_version", "llama_model_default_params", "llama_context_default_params"}
+    lines += [f'void {name}(void) {{ fputs("called {name}\\n", stderr); abort(); }}' for name in (*symbols, *GGML_SYMBOLS) if name not in made]
+    if version is not None and "llama_version" in symbols:
+        lines.append(f'const char * llama_version(void) {{ return "{version}"; }}')
+    for name, defaults in (("llama_model_default_params", model_defaults), ("llama_context_default_params", context_defaults)):
+        if name not in symbols:
+            continue
+        if defaults is None:
+            lines.append(f'void {name}(void) {{ fputs("called {name}\\n", stderr); abort(); }}')
+            continue
+        data = ",".join(str(byte) for byte in defaults)
+        lines.append(f"struct {name}_t {{ unsigned char bytes[{len(defaults)}]; }};")
+        lines.append(f"struct {name}_t {name}(void) {{ struct {name}_t p = {{{{ {data} }}}}; return p; }}")
+    return "\n".join(lines)
+
+
+def known_defaults() -> tuple[bytes, bytes]:
+    """The default parameters of the pinned build, read out of the layout table."""
+    table = (LAYOUTS / "llama_0_5_0.rs").read_text(encoding="utf-8")
+    model, context = table.split("context_params: StructLayout")
+    return _defaults(model, MODEL_PARAMS_SIZE), _defaults(context, CONTEXT_PARAMS_SIZE)
+
+
+def _defaults(table: str, size: int) -> bytes:
+    import struct
+
+    block = bytearray(size)
+    for kind, offset, default in re.findall(r'(int|float|word|boolean)\("\w+", (\d+)(?:, (-?[\w.]+))?\)', table):
+        at = int(offset)
+        if kind == "int":
+            struct.pack_into("<i", block, at, int(default))
+        elif kind == "float":
+            struct.pack_into("<f", block, at, float(default))
+        elif kind == "boolean":
+            block[at] = default == "true"
+    return bytes(block)

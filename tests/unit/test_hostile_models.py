@@ -1,0 +1,94 @@
+"""Hostile model files: no way to spoil a file may kill the process, hang it or eat its memory.
+
+Hundreds of cases by name (`support.hostile`), run in child processes; a crash is fixed by a rule in `rust/gguf/src/check`.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+from pathlib import Path
+
+import pytest
+
+import tabagent
+from support import hostile
+from support.fake_llama import ROOT
+from support.hostile_parent import Report, run_cases
+
+#: Cases of each family that a run of the suite takes, evenly spread; the others were run when they were written.
+SHARE = 200
+
+
+def library_dir() -> Path:
+    """The built llama.cpp: the one that the environment names, else the package's own."""
+    named = os.environ.get("TABAGENT_LIBRARY_PATH")
+    folder = Path(named) if named else Path(tabagent.__file__).parent / "lib"
+    if not (folder / "libllama.so").is_file():
+        pytest.skip(f"no `libllama.so` in {folder}; run `make dev`")
+    return folder
+
+
+def some(names: list[str], count: int = SHARE) -> list[str]:
+    """A share of the names, the same in every run."""
+    return names if len(names) <= count else random.Random(1).sample(names, count)  # noqa: S311 - reproducible cases
+
+
+def check(names: list[str], sources: dict[str, Path] | None = None) -> Report:
+    report = run_cases(names, library_dir(), sources or {})
+    assert not report.failures, "\n".join(f"{name}: {fault}" for name, fault in report.failures)
+    assert len(report.outcomes) == len(names)
+    return report
+
+
+def architectures() -> list[str]:
+    source = (ROOT / "rust/gguf/src/check/architecture.rs").read_text(encoding="utf-8")
+    table = source.split("ARCHITECTURES: &[&str] = &[", 1)[1].split("];", 1)[0]
+    return re.findall(r'"([^"]+)"', table)
+
+
+def test_the_good_models_load_and_generate() -> None:
+    report = check([f"tiny/{vocab}/good" for vocab in hostile.VOCABULARIES])
+    assert set(report.outcomes.values()) == {"ok"}
+
+
+def test_a_crash_of_the_child_is_noticed() -> None:
+    report = run_cases(["tiny/spm/good", "nonsense/x", "tiny/bpe/good"], library_dir(), {})
+    assert [name for name, _ in report.failures] == ["nonsense/x"]
+    assert report.outcomes == {"tiny/spm/good": "ok", "tiny/bpe/good": "ok"}
+
+
+def test_spoiled_metadata_of_tiny_models_is_harmless() -> None:
+    report = check(some(hostile.tiny_case_names(), 360))
+    assert any(outcome.startswith("InvalidModelError") for outcome in report.outcomes.values())
+
+
+def test_spoiled_tensors_and_flipped_bytes_are_harmless() -> None:
+    check(some(hostile.tensor_case_names(200)))
+
+
+def test_every_architecture_with_odd_hyperparameters_is_harmless() -> None:
+    names = architectures()
+    assert len(names) > 100
+    plain = [f"arch/{name}/0" for name in names]
+    odd = [name for name in hostile.architecture_case_names(names, 12) if name not in plain]
+    check(plain + some(odd, 100))
+
+
+def test_spoiled_vocabulary_files_are_harmless() -> None:
+    tree = hostile.llama_cpp_tree()
+    if tree is None:
+        pytest.skip("`TABAGENT_LLAMA_CPP_TREE` is not set; `make test` sets it")
+    files = {path.stem: path for path in (tree / "models" / f"ggml-vocab-{name}.gguf" for name in ("bert-bge", "llama-spm", "gpt-2"))}
+    for label, path in files.items():
+        check(some(hostile.file_case_names(label, path), 20), {label: path})
+
+
+@pytest.mark.model
+def test_spoiled_metadata_of_a_real_model_is_harmless() -> None:
+    folder = os.environ.get("TABAGENT_TEST_MODELS")
+    if folder is None:
+        pytest.skip("`TABAGENT_TEST_MODELS` is not set; `make test` sets it")
+    path = Path(folder) / "smollm2-135m-instruct-q4_1.gguf"
+    check(some(hostile.file_case_names("smollm2", path), 16), {"smollm2": path})
