@@ -13,7 +13,7 @@ from tabagent import Model, SamplerConfig
 
 GREEDY = SamplerConfig.greedy()
 PROMPT = "Once upon a time"
-LONG = [5] * 1000
+LONG = [5] * 500
 
 
 def wait_until_idle(model: Model, limit_s: float = 2.0) -> float:
@@ -224,9 +224,9 @@ def test_event_loop_stays_responsive_while_a_model_generates(smollm2_path: Path)
         asyncio.run(main())
     """
     # A noisy machine delays an idle loop too, so what counts is what the model adds, in the better of two runs.
-    for attempt in range(3):
+    for _ in range(3):
         idle_one, busy_one, idle_two, busy_two = (float(gap) for gap in check(program, smollm2_path).split())
         added = min(busy_one - idle_one, busy_two - idle_two)
         if added < 0.005:
             return
-    pytest.fail(f"the loop is {added * 1000:.1f} ms late while a model generates, after {attempt + 1} attempts")
+    pytest.fail(f"the loop is {added * 1000:.1f} ms late while a model generates, three times over")

@@ -69,7 +69,7 @@ def test_max_tokens_is_exact(smollm2: Model, count: int) -> None:
 
 def test_stop_string_across_tokens_never_leaks(smollm2: Model) -> None:
     whole = text_of(smollm2, PROMPT)
-    for start in range(2, len(whole) - 6, 3):
+    for start in range(2, len(whole) - 6, 7):
         stop = whole[start : start + 5]
         stream = smollm2.generate(PROMPT, max_tokens=24, sampling=GREEDY, stop=stop)
         text = "".join(stream)
@@ -108,12 +108,12 @@ def test_end_of_generation_stops_unless_ignored(smollm2: Model) -> None:
 
 
 def test_prompt_too_long_names_both_numbers(smollm2: Model) -> None:
-    with pytest.raises(ContextFullError, match=r"prompt has 2,000 tokens but the context holds 1,024"):
+    with pytest.raises(ContextFullError, match=r"prompt has 2,000 tokens but the context holds 512"):
         smollm2.generate([5] * 2000)
 
 
 def test_full_context_ends_with_length(smollm2: Model) -> None:
-    result = smollm2.generate([5] * 1020, sampling=GREEDY, ignore_eos=True).result()
+    result = smollm2.generate([5] * 508, sampling=GREEDY, ignore_eos=True).result()
     assert result.finish_reason == "length"
     assert 1 <= len(result.tokens) <= 5
 
@@ -158,14 +158,14 @@ def test_bias_of_a_token_out_of_range_is_refused(smollm2: Model) -> None:
 
 def test_sixteen_threads_get_the_texts_of_being_alone(smollm2: Model) -> None:
     prompts = [f"Story number {number}:" for number in range(64)]
-    alone = {prompt: text_of(smollm2, prompt, max_tokens=8) for prompt in prompts}
+    alone = {prompt: text_of(smollm2, prompt, max_tokens=4) for prompt in prompts}
     together: dict[str, str] = {}
     errors: list[BaseException] = []
 
     def work(own: list[str]) -> None:
         try:
             for prompt in own:
-                together[prompt] = "".join(smollm2.generate(prompt, max_tokens=8, sampling=GREEDY))
+                together[prompt] = "".join(smollm2.generate(prompt, max_tokens=4, sampling=GREEDY))
         except BaseException as error:  # noqa: BLE001 (shown by the main thread)
             errors.append(error)
 
@@ -274,7 +274,7 @@ def test_info_says_what_was_asked_and_got(smollm2: Model, smollm2_path: Path) ->
     assert info.path == str(smollm2_path)
     assert (info.architecture, info.vocab_size, info.embedding_dim, info.layers, info.layers_on_gpu) == ("llama", 49152, 576, 30, 0)
     assert info.quantization == "Q4_1"
-    assert (info.context_size, info.max_sequences) == (1024, 8)
+    assert (info.context_size, info.max_sequences) == (512, 8)
     assert info.variant.requested == "auto"
     assert info.variant.name == info.variant.cpu_module
     assert Path(info.variant.library).is_dir()
@@ -312,7 +312,7 @@ def test_progress_can_stop_the_load(smollm2_path: Path) -> None:
         Model.load(smollm2_path, progress=lambda _: False)
 
     def fails(_: float) -> None:
-        raise KeyError("mine")
+        raise KeyError(_)
 
-    with pytest.raises(KeyError, match="mine"):
+    with pytest.raises(KeyError):
         Model.load(smollm2_path, progress=fails)

@@ -30,7 +30,7 @@ def test_facts_of_gemma(gemma_vocabulary: Model) -> None:
     assert (model.vocab_size(), model.embedding_dim(), model.token_bos(), model.adds_bos) == (262144, 640, 2, True)
     assert model.tokenize("a")[0] == 2
     assert model.tokenize("a", add_special=False)[0] != 2
-    assert model.info.sliding_window == 512
+    assert (model.info.sliding_window, model.info.layers) == (512, 18)
 
 
 def test_special_tokens_are_tokens_or_none(smollm2_vocabulary: Model) -> None:
