@@ -6,6 +6,7 @@ use crate::errors::{IntoPyErr, raise, value_error};
 use crate::load::{LoadRequest, load};
 use crate::stream::Stream;
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyBytes, PyDict, PyString};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -203,7 +204,7 @@ impl Model {
     fn tokenize(
         &self,
         py: Python<'_>,
-        text: String,
+        text: PyBackedStr,
         add_special: bool,
         parse_special: bool,
     ) -> PyResult<Vec<i32>> {
@@ -213,7 +214,7 @@ impl Model {
     fn tokenize_batch(
         &self,
         py: Python<'_>,
-        texts: Vec<String>,
+        texts: Vec<PyBackedStr>,
         add_special: bool,
         parse_special: bool,
     ) -> PyResult<Vec<Vec<i32>>> {
@@ -262,7 +263,7 @@ impl Model {
         let mut config = sampler_config(sampling)?;
         let prompt = match prompt.cast::<PyString>() {
             Ok(text) => {
-                let text = text.to_str()?.to_owned();
+                let text = PyBackedStr::try_from(text.clone())?;
                 let tokens = py.detach(|| open.model.vocab().tokenize(&text, add_special, parse_special));
                 tokens.map_err(|e| e.into_py(py))?
             }
