@@ -2,6 +2,9 @@
 //!
 //! The table needs plain functions, so the record is a static; tests that use it take [`Fake::begin`]'s lock for their time.
 
+// `&self` proves that the caller holds the lock.
+#![allow(clippy::unused_self)]
+
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -279,7 +282,7 @@ extern "C-unwind" fn llama_attach_threadpool(
 }
 
 extern "C-unwind" fn ggml_backend_reg_by_name(_name: *const c_char) -> *mut c_void {
-    1 as *mut c_void
+    std::ptr::dangling_mut::<c_void>()
 }
 unsafe extern "C-unwind" fn ggml_backend_reg_get_proc_address(
     _reg: *mut c_void,
@@ -293,7 +296,7 @@ unsafe extern "C-unwind" fn ggml_backend_reg_get_proc_address(
     }
 }
 extern "C-unwind" fn pool_new(_params: *mut c_void) -> *mut c_void {
-    1 as *mut c_void
+    std::ptr::dangling_mut::<c_void>()
 }
 extern "C-unwind" fn pool_free(_pool: *mut c_void) {
     record("pool_free");
@@ -314,8 +317,8 @@ unsafe extern "C-unwind" fn llama_decode(_context: *mut llama_context, batch: ll
     let rows = unsafe { std::slice::from_raw_parts(batch.seq_id, n) };
     // SAFETY: as above.
     let outputs = unsafe { std::slice::from_raw_parts(batch.logits, n) }.iter().map(|o| *o != 0).collect();
-    // SAFETY: row `i` has `n_seq_id[i]` entries.
     let row = |(row, count): (&*mut i32, &i32)| {
+        // SAFETY: row `i` has `n_seq_id[i]` entries.
         unsafe { std::slice::from_raw_parts(*row, *count as usize) }.to_vec()
     };
     let sequences = rows.iter().zip(counts).map(row).collect();
@@ -325,15 +328,18 @@ unsafe extern "C-unwind" fn llama_decode(_context: *mut llama_context, batch: ll
     })
 }
 
-/// The next answer of a text function that was given `room`; fills nothing but what it claims to have written.
-fn answer(room: i32, mut fill: impl FnMut(usize)) -> i32 {
+/// The next answer of a text function that was given `room` entries at `out`; fills nothing but what it claims to have written.
+///
+/// # Safety
+/// `out` has `room` writable entries.
+unsafe fn answer<T: Copy>(out: *mut T, room: i32, value: T) -> i32 {
     let answer = with(|state| {
         state.rooms.push(room);
         if state.text_answers.len() > 1 { state.text_answers.remove(0) } else { state.text_answers[0] }
     });
-    for at in 0..answer.clamp(0, room) {
-        fill(at as usize);
-    }
+    // SAFETY: the caller's contract.
+    let out = unsafe { std::slice::from_raw_parts_mut(out, room as usize) };
+    out[..answer.clamp(0, room) as usize].fill(value);
     answer
 }
 
@@ -346,8 +352,8 @@ unsafe extern "C-unwind" fn llama_tokenize(
     _add: bool,
     _parse: bool,
 ) -> i32 {
-    // SAFETY: `out` has `room` entries, and `at` is below it.
-    answer(room, |at| unsafe { out.add(at).write(7) })
+    // SAFETY: the caller gives `room` entries.
+    unsafe { answer(out, room, 7) }
 }
 unsafe extern "C-unwind" fn llama_detokenize(
     _vocab: *const llama_vocab,
@@ -358,8 +364,8 @@ unsafe extern "C-unwind" fn llama_detokenize(
     _remove: bool,
     _unparse: bool,
 ) -> i32 {
-    // SAFETY: as above.
-    answer(room, |at| unsafe { out.add(at).write(b'x' as c_char) })
+    // SAFETY: the caller gives `room` entries.
+    unsafe { answer(out, room, b'x' as c_char) }
 }
 unsafe extern "C-unwind" fn llama_token_to_piece(
     _vocab: *const llama_vocab,
@@ -369,6 +375,6 @@ unsafe extern "C-unwind" fn llama_token_to_piece(
     _strip: i32,
     _special: bool,
 ) -> i32 {
-    // SAFETY: as above.
-    answer(room, |at| unsafe { out.add(at).write(b'y' as c_char) })
+    // SAFETY: the caller gives `room` entries.
+    unsafe { answer(out, room, b'y' as c_char) }
 }
