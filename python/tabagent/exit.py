@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import time
 import weakref
 from typing import Final, Protocol
 
@@ -13,16 +12,11 @@ __all__ = ["close_all", "watch_model", "watch_stream"]
 
 class _Cancellable(Protocol):
     def cancel(self) -> None: ...
-    @property
-    def finish_reason(self) -> str | None: ...
 
 
 class _Closable(Protocol):
     def close(self) -> None: ...
 
-
-PATIENCE_S: Final = 0.5
-"""How long the exit waits for cancelled streams to end, which takes them one micro-batch."""
 
 _streams: Final[weakref.WeakValueDictionary[int, _Cancellable]] = weakref.WeakValueDictionary()
 _models: Final[weakref.WeakValueDictionary[int, _Closable]] = weakref.WeakValueDictionary()
@@ -44,12 +38,9 @@ def close_all() -> None:
     if os.getpid() != _home:
         return
     # Cancelled before the models close, a stream that a daemon thread still reads just ends, without an error.
-    streams = [stream for stream in (reference() for reference in _streams.valuerefs()) if stream is not None]
-    for stream in streams:
-        stream.cancel()
-    deadline = time.monotonic() + PATIENCE_S
-    while any(stream.finish_reason is None for stream in streams) and time.monotonic() < deadline:
-        time.sleep(0.001)
+    for stream in (reference() for reference in _streams.valuerefs()):
+        if stream is not None:
+            stream.cancel()
     for model in (reference() for reference in _models.valuerefs()):
         if model is not None:
             model.close()

@@ -120,6 +120,8 @@ class Model(Vocabulary):
         if layers is not None and layers > 0 and not any(device.is_gpu for device in engine.devices):
             message = f"`gpu_layers={layers}` was asked for, but llama.cpp finds no GPU here; the model runs on the CPU"
             warnings.warn(message, RuntimeWarning, stacklevel=2)
+        if threads is not None:
+            _warn_of_too_many_threads(threads)
         try:
             native = _native.Model.load(file, library=engine.directory, module=engine.module, **options)  # type: ignore[arg-type] # checked one by one above
         finally:
@@ -317,6 +319,15 @@ def _info(facts: Mapping[str, object], path: str, engine: Engine) -> ModelInfo:
     ours = {"path": path, "devices": engine.devices, "variant": engine.variant}
     known = {name: facts[name] for name in ModelInfo.__dataclass_fields__ if name not in ours}
     return ModelInfo(**known, **ours)  # type: ignore[arg-type] # the contract of the core gives each its type
+
+
+def _warn_of_too_many_threads(threads: int) -> None:
+    from tabagent.machine import hardware  # noqa: PLC0415 (needed here alone)
+
+    usable = hardware().budget.usable
+    if threads > usable:
+        message = f"`threads={threads}` is more than the {usable} cores this process may use; the threads wait for each other, which is slower"
+        warnings.warn(message, RuntimeWarning, stacklevel=3)
 
 
 def _optional_int(value: int | None, name: str, low: int) -> int | None:

@@ -28,6 +28,9 @@ fn parse_meminfo(text: &str) -> Option<u64> {
     line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
+/// Bytes that llama.cpp keeps about each cell: position, shift and a bit for each of 256 sequences (src/llama-kv-cells.h).
+const CELL_BYTES: u64 = 40;
+
 /// Least bytes that the KV cache of a context takes: never more than what llama.cpp allocates, so nothing is refused that fits.
 ///
 /// Layers with a sliding window keep only the window. How many there are depends on the architecture; at least one layer in six
@@ -56,7 +59,8 @@ pub(crate) fn kv_bytes(
     let values_per_token =
         u64::from(facts.kv_heads).saturating_mul(head("key_length").saturating_add(head("value_length")));
     let values = values_per_token.saturating_mul(layers).saturating_mul(u64::from(resolved.n_ctx));
-    (values / 32).saturating_mul(kv_type.bytes_of_32())
+    let cells = CELL_BYTES.saturating_mul(u64::from(resolved.n_ctx));
+    (values / 32).saturating_mul(kv_type.bytes_of_32()).saturating_add(cells)
 }
 
 #[cfg(test)]
@@ -96,8 +100,9 @@ mod tests {
             n_threads: 1,
             n_threads_batch: 1,
         };
-        // "KV self size = 45.00 MiB" for 2,048 cells in F16.
-        assert_eq!(kv_bytes(&facts(), &BTreeMap::new(), &resolved, KvType::F16, false), 45 << 20);
+        // llama.cpp says "45.00 MiB" for 2,048 cells in F16.
+        let cells = 2048 * CELL_BYTES;
+        assert_eq!(kv_bytes(&facts(), &BTreeMap::new(), &resolved, KvType::F16, false), (45 << 20) + cells);
         let metadata = BTreeMap::from([("llama.attention.key_length".to_owned(), "128".to_owned())]);
         assert_eq!(kv_bytes(&facts(), &metadata, &resolved, KvType::F32, false), (3 * 45) << 20);
         let hybrid = ModelFacts { hybrid: true, ..facts() };

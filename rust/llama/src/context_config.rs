@@ -158,8 +158,8 @@ pub(crate) struct Resolved {
 
 /// Context size that is taken when none is asked for, if the model was trained with at least as much.
 const DEFAULT_CONTEXT: u32 = 4096;
-/// Largest context size; llama.cpp counts cells in 32 bits and pads them.
-const MAX_CONTEXT: u32 = 1 << 27;
+/// Largest context size: beyond every model there is, and below what llama.cpp's search for cells takes minutes to initialise.
+const MAX_CONTEXT: u32 = 1 << 24;
 /// `LLAMA_MAX_SEQ` (src/llama-cparams.h).
 const MAX_SEQUENCES: u32 = 256;
 /// `GGML_MAX_N_THREADS` (ggml/include/ggml.h).

@@ -162,7 +162,7 @@ fn settings_that_abort_are_refused_and_odd_ones_work_or_are_typed_errors() {
 #[test]
 fn a_context_larger_than_memory_is_refused_before_the_system_kills_the_process() {
     let Some(model) = load(SMOLLM2) else { return };
-    let error = model.create_context_with(&ContextConfig::new().with_context_size(1 << 26)).unwrap_err();
+    let error = model.create_context_with(&ContextConfig::new().with_context_size(1 << 24)).unwrap_err();
     assert!(matches!(error, ContextError::OutOfMemory { .. }), "{error}");
     assert!(error.to_string().contains("lower `context_size`"), "{error}");
 }

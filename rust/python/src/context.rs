@@ -83,6 +83,25 @@ impl Context {
     }
 }
 
+impl Drop for Context {
+    fn drop(&mut self) {
+        if self.process != std::process::id() {
+            // The context's threads are the parent's; its memory goes with this process.
+            std::mem::forget(Arc::clone(&self.shared));
+            return;
+        }
+        // Freeing joins threads and unmaps memory. Views that are alive keep the context until the last of them goes.
+        Python::attach(|py| {
+            py.detach(|| {
+                let mut state = self.shared.lock();
+                if self.shared.pins.load(Ordering::Acquire) == 0 {
+                    drop(state.context.take());
+                }
+            });
+        });
+    }
+}
+
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

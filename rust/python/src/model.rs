@@ -14,6 +14,7 @@ use tabagent_llama as llama;
 use tabagent_llama::{ContextConfig, FlashAttention};
 use tabagent_runtime::{Engine, LlamaDecoder, Request};
 use tabagent_sampling::Sampler;
+use tabagent_variants::{Hardware, default_threads};
 
 /// A loaded model with its decode thread.
 #[pyclass(frozen, module = "tabagent._native")]
@@ -91,7 +92,7 @@ impl Model {
             max_sequences,
             // The decode thread samples one sequence at a time.
             max_outputs: Some(1),
-            threads,
+            threads: threads.or_else(|| u32::try_from(default_threads(&Hardware::probe())).ok()),
             kv_type: kv_type.parse().map_err(|e| crate::errors::config_error(&e))?,
             ..ContextConfig::default()
         };
@@ -321,7 +322,7 @@ impl Model {
             micro_batch_size,
             max_sequences,
             max_outputs: None,
-            threads,
+            threads: threads.or(Some(open.limits.threads).filter(|count| *count > 0)),
             prompt_threads,
             kv_type: kv_type.parse().map_err(|e| crate::errors::config_error(&e))?,
             flash_attention: match flash_attention {
@@ -352,10 +353,13 @@ impl Open {
 
 impl Drop for Model {
     fn drop(&mut self) {
-        if self.process == std::process::id() {
-            return;
-        }
         let open = self.open.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        std::mem::forget(open);
+        if self.process == std::process::id() {
+            // Waits for the decode thread to stop, so other Python threads must be able to go on.
+            Python::attach(|py| py.detach(|| drop(open)));
+        } else {
+            // The threads and locks of the parent are not there; its memory goes with this process.
+            std::mem::forget(open);
+        }
     }
 }

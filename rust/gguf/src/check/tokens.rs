@@ -37,21 +37,30 @@ pub(crate) fn check(
 
 /// llama.cpp asserts that no token is there twice; it renames empty ones first, so those may repeat.
 ///
-/// Sorting hashes takes less than half the time of a hash set of 262,144 strings; equal hashes are compared as strings.
+/// An open-addressing table of token ids beside their hashes takes about a quarter of the time of a hash set of 262,144 strings. The
+/// hash is keyed at random, so no file can be made to collide.
 fn check_unique(rules: &Rules<'_>, tokens: &[&[u8]]) -> Result<(), GgufError> {
     let state = RandomState::new();
-    let filled = tokens.iter().enumerate().filter(|(_, token)| !token.is_empty());
-    let mut hashes: Vec<(u64, usize)> = filled.map(|(id, token)| (state.hash_one(token), id)).collect();
-    hashes.sort_unstable();
-    for alike in hashes.chunk_by_mut(|left, right| left.0 == right.0).filter(|alike| alike.len() > 1) {
-        alike.sort_unstable_by_key(|&(_, id)| (tokens[id], id));
-        if let Some(pair) = alike.array_windows().find(|[left, right]| tokens[left.1] == tokens[right.1]) {
-            let [_, (_, id)] = *pair;
-            let token = shown(tokens[id]);
-            let problem =
-                format!("has `{token}` twice, the second time as token `{id}`, but tokens must be unique");
-            return Err(rules.unusable(TOKENS, problem));
+    let slots = (tokens.len() * 2).next_power_of_two();
+    // A slot holds the upper half of a hash and a token's id plus one; zero is an empty slot.
+    let mut table = vec![(0_u32, 0_u32); slots];
+    for (id, token) in tokens.iter().enumerate().filter(|(_, token)| !token.is_empty()) {
+        let hash = state.hash_one(token);
+        let tag = (hash >> 32) as u32;
+        let mut at = hash as usize & (slots - 1);
+        loop {
+            match table[at] {
+                (_, 0) => break,
+                (other, found) if other == tag && tokens[found as usize - 1] == *token => {
+                    let token = shown(token);
+                    let problem =
+                        format!("has `{token}` twice, the second time as token `{id}`, but tokens must be unique");
+                    return Err(rules.unusable(TOKENS, problem));
+                }
+                _ => at = (at + 1) & (slots - 1),
+            }
         }
+        table[at] = (tag, id as u32 + 1);
     }
     Ok(())
 }
