@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import warnings
-from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
 import pytest
@@ -19,16 +18,20 @@ def needs_library() -> None:
 
 
 @pytest.fixture
-def no_library(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_library(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     monkeypatch.delenv("TABAGENT_LIBRARY_PATH", raising=False)
     monkeypatch.setattr(variants, "bundled_library", lambda: None)
-    declare(monkeypatch)
+    declare(monkeypatch, tmp_path_factory.mktemp("empty"))
 
 
-def declare(monkeypatch: pytest.MonkeyPatch, **entries: str) -> None:
-    """Have these entry points installed, and no others."""
-    found = EntryPoints(EntryPoint(name, value, variants.ENTRY_POINTS) for name, value in entries.items())
-    monkeypatch.setattr("importlib.metadata.entry_points", lambda **_: found)
+def declare(monkeypatch: pytest.MonkeyPatch, folder: Path, **entries: str) -> None:
+    """Have a package installed that declares these entry points, and no other."""
+    package = folder / "companion-1.0.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: companion\nVersion: 1.0\n", encoding="utf-8")
+    lines = "".join(f"{name} = {value}\n" for name, value in entries.items())
+    (package / "entry_points.txt").write_text(f"[{variants.ENTRY_POINTS}]\n{lines}" if entries else "", encoding="utf-8")
+    monkeypatch.syspath_prepend(folder)
 
 
 def test_hardware_is_plausible() -> None:
@@ -90,13 +93,13 @@ def test_companion_may_be_a_path_or_a_function(monkeypatch: pytest.MonkeyPatch, 
         f"from pathlib import Path\nHERE = Path({str(tmp_path)!r})\ndef where():\n    return {str(tmp_path)!r}\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    declare(monkeypatch, one="companion_of_test:HERE", two="companion_of_test:where")
+    declare(monkeypatch, tmp_path, one="companion_of_test:HERE", two="companion_of_test:where")
     assert variants.companion_libraries() == [("one", str(tmp_path)), ("two", str(tmp_path))]
 
 
 @pytest.mark.parametrize("value", ["no_such_module:HERE", "os:no_such_name", "os:getpid", "os:kill"])
-def test_broken_companion_warns_and_others_go_on(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
-    declare(monkeypatch, broken=value, fine="os:sep")
+def test_broken_companion_warns_and_others_go_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: str) -> None:
+    declare(monkeypatch, tmp_path, broken=value, fine="os:sep")
     with pytest.warns(RuntimeWarning, match="companion package `broken`"):
         assert variants.companion_libraries() == [("fine", os.sep)]
 

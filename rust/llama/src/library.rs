@@ -6,8 +6,8 @@ use crate::log;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use tabagent_sys::{
-    AbiLayout, Api, Evidence, KNOWN_LAYOUTS, LocatedLibrary, OpenedLibrary, VersionEvidence, file_of_address, identify,
-    library_file_name, locate, probe,
+    AbiLayout, Api, Evidence, KNOWN_LAYOUTS, LocatedLibrary, OpenedLibrary, VersionEvidence, file_of_address,
+    identify, library_file_name, locate, probe,
 };
 
 /// A loaded llama.cpp: function table, ABI layout and backends. Cheap to clone; never unloaded.

@@ -53,8 +53,9 @@ fn check_unique(rules: &Rules<'_>, tokens: &[&[u8]]) -> Result<(), GgufError> {
                 (_, 0) => break,
                 (other, found) if other == tag && tokens[found as usize - 1] == *token => {
                     let token = shown(token);
-                    let problem =
-                        format!("has `{token}` twice, the second time as token `{id}`, but tokens must be unique");
+                    let problem = format!(
+                        "has `{token}` twice, the second time as token `{id}`, but tokens must be unique"
+                    );
                     return Err(rules.unusable(TOKENS, problem));
                 }
                 _ => at = (at + 1) & (slots - 1),
