@@ -104,7 +104,7 @@ mod tests {
         let cells = 2048 * CELL_BYTES;
         assert_eq!(kv_bytes(&facts(), &BTreeMap::new(), &resolved, KvType::F16, false), (45 << 20) + cells);
         let metadata = BTreeMap::from([("llama.attention.key_length".to_owned(), "128".to_owned())]);
-        assert_eq!(kv_bytes(&facts(), &metadata, &resolved, KvType::F32, false), (3 * 45) << 20);
+        assert_eq!(kv_bytes(&facts(), &metadata, &resolved, KvType::F32, false), ((3 * 45) << 20) + cells);
         let hybrid = ModelFacts { hybrid: true, ..facts() };
         assert_eq!(kv_bytes(&hybrid, &BTreeMap::new(), &resolved, KvType::F16, false), 0);
     }
