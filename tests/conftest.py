@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -11,6 +12,10 @@ import pytest
 
 if TYPE_CHECKING:
     from tabagent import Model
+
+# A job in the background of a shell starts with Ctrl-C ignored, and so would the programs that the tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SMOLLM2: Final = "smollm2-135m-instruct-q4_1.gguf"
 GEMMA: Final = "gemma-3-270m-q4_k_m.gguf"
