@@ -31,10 +31,10 @@ fn parse_meminfo(text: &str) -> Option<u64> {
 /// Bytes that llama.cpp keeps about each cell: position, shift and a bit for each of 256 sequences (src/llama-kv-cells.h).
 const CELL_BYTES: u64 = 40;
 
-/// Least bytes that the KV cache of a context takes: never more than what llama.cpp allocates, so nothing is refused that fits.
+/// Bytes that the KV cache of a context takes, estimated low so that what fits is not refused.
 ///
-/// Layers with a sliding window keep only the window. How many there are depends on the architecture; at least one layer in six
-/// keeps the whole context in all of them.
+/// Layers with a sliding window keep only the window. How many there are depends on the architecture; one layer in six, as in Gemma 3, is
+/// assumed to keep the whole context.
 pub(crate) fn kv_bytes(
     facts: &ModelFacts,
     metadata: &BTreeMap<String, String>,

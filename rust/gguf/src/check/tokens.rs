@@ -37,8 +37,8 @@ pub(crate) fn check(
 
 /// llama.cpp asserts that no token is there twice; it renames empty ones first, so those may repeat.
 ///
-/// An open-addressing table of token ids beside their hashes takes about a quarter of the time of a hash set of 262,144 strings. The
-/// hash is keyed at random, so no file can be made to collide.
+/// An open-addressing table of token ids beside the upper halves of their hashes. The hash is keyed at random, so no file can be made to
+/// collide.
 fn check_unique(rules: &Rules<'_>, tokens: &[&[u8]]) -> Result<(), GgufError> {
     let state = RandomState::new();
     let slots = (tokens.len() * 2).next_power_of_two();
