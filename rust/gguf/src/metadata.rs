@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::mmap::Bytes;
-use crate::reader::{Encoding, Reader};
+use crate::reader::Encoding;
 use crate::value::{Value, ValueType};
 
 /// Where one entry lies.
@@ -77,7 +77,7 @@ impl Metadata {
 
     fn decode(&self, entry: &Entry) -> Option<Value<'_>> {
         let bytes = self.bytes.as_slice().get(entry.value.clone())?;
-        Value::read(&mut Reader::new(bytes, self.encoding), entry.value_type)
+        Value::from_record(bytes, self.encoding, entry.value_type)
     }
 }
 

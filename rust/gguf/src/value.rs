@@ -255,6 +255,14 @@ impl<'a> Value<'a> {
             ValueType::Array => Self::Array(Array::read(reader)?),
         })
     }
+
+    /// A value whose record, as found when the file was opened, is `bytes`.
+    pub(crate) fn from_record(bytes: &'a [u8], encoding: Encoding, value_type: ValueType) -> Option<Self> {
+        match value_type {
+            ValueType::Array => Array::from_record(bytes, encoding).map(Self::Array),
+            _ => Self::read(&mut Reader::new(bytes, encoding), value_type),
+        }
+    }
 }
 
 /// Short text for errors: the value itself, or the type of an array.
@@ -333,6 +341,14 @@ impl<'a> Array<'a> {
         let start = index.checked_mul(size)?;
         let bytes = self.items.get(start..start.checked_add(size)?)?;
         Value::read(&mut Reader::new(bytes, self.encoding), self.item_type)
+    }
+
+    /// An array whose record is `bytes`, all of it: its extent need not be found out anew.
+    fn from_record(bytes: &'a [u8], encoding: Encoding) -> Option<Self> {
+        let mut reader = Reader::new(bytes, encoding);
+        let item_type = ValueType::from_id(reader.u32()?)?;
+        let len = reader.length()?;
+        Some(Self { item_type, len, items: bytes.get(reader.position() as usize..)?, encoding })
     }
 
     /// Reads the type, count and extent of an array; `None` at the end of the bytes or where a type is unknown.

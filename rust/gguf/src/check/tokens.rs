@@ -37,31 +37,26 @@ pub(crate) fn check(
 
 /// llama.cpp asserts that no token is there twice; it renames empty ones first, so those may repeat.
 ///
-/// An open-addressing table of token ids beside the upper halves of their hashes. The hash is keyed at random, so no file can be made to
-/// collide.
+/// Sorts 33 bits of each token's hash, with its id below them, and compares the tokens whose bits agree: a table of 262,144 entries
+/// would miss the cache at each of them. The hash is keyed at random, so no file can be made to collide.
 fn check_unique(rules: &Rules<'_>, tokens: &[&[u8]]) -> Result<(), GgufError> {
+    const ID_BITS: u64 = (1 << 31) - 1;
     let state = RandomState::new();
-    let slots = (tokens.len() * 2).next_power_of_two();
-    // A slot holds the upper half of a hash and a token's id plus one; zero is an empty slot.
-    let mut table = vec![(0_u32, 0_u32); slots];
-    for (id, token) in tokens.iter().enumerate().filter(|(_, token)| !token.is_empty()) {
-        let hash = state.hash_one(token);
-        let tag = (hash >> 32) as u32;
-        let mut at = hash as usize & (slots - 1);
-        loop {
-            match table[at] {
-                (_, 0) => break,
-                (other, found) if other == tag && tokens[found as usize - 1] == *token => {
-                    let token = shown(token);
-                    let problem = format!(
-                        "has `{token}` twice, the second time as token `{id}`, but tokens must be unique"
-                    );
-                    return Err(rules.unusable(TOKENS, problem));
-                }
-                _ => at = (at + 1) & (slots - 1),
+    let named = tokens.iter().enumerate().filter(|(_, token)| !token.is_empty());
+    let mut keys: Vec<u64> =
+        named.map(|(id, token)| (state.hash_one(token) & !ID_BITS) | id as u64).collect();
+    keys.sort_unstable();
+    for same_hash in keys.chunk_by(|a, b| a & !ID_BITS == b & !ID_BITS) {
+        for (at, key) in same_hash.iter().enumerate().skip(1) {
+            let id = (key & ID_BITS) as usize;
+            if same_hash[..at].iter().any(|earlier| tokens[(earlier & ID_BITS) as usize] == tokens[id]) {
+                let token = shown(tokens[id]);
+                let problem = format!(
+                    "has `{token}` twice, the second time as token `{id}`, but tokens must be unique"
+                );
+                return Err(rules.unusable(TOKENS, problem));
             }
         }
-        table[at] = (tag, id as u32 + 1);
     }
     Ok(())
 }
