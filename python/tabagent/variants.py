@@ -155,13 +155,19 @@ def companion_libraries() -> list[tuple[str, str]]:
 
 def _any_companion() -> bool:
     """Whether an installed package may be a companion: a quick look that saves the 40 ms of `importlib.metadata` where there is none."""
-    for place in map(Path, sys.path):
-        if place.is_file():  # an archive: `importlib.metadata` can look into it
+    for place in sys.path:
+        if os.path.isfile(place):  # noqa: PTH113 (an archive: `importlib.metadata` can look into it)
             return True
-        for file in place.glob("*-info/entry_points.txt"):
-            with contextlib.suppress(OSError):
-                if ENTRY_POINTS.encode() in file.read_bytes():
-                    return True
+        with contextlib.suppress(OSError), os.scandir(place or ".") as entries:
+            if any(_may_be_companion(entry.path) for entry in entries if entry.name.endswith("-info")):
+                return True
+    return False
+
+
+def _may_be_companion(package_info: str) -> bool:
+    """Whether a package's own list of entry points names our group."""
+    with contextlib.suppress(OSError), open(f"{package_info}/entry_points.txt", "rb") as file:  # noqa: PTH123 (one of many small reads)
+        return ENTRY_POINTS.encode() in file.read()
     return False
 
 

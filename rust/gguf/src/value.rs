@@ -327,12 +327,13 @@ impl<'a> Array<'a> {
 
     /// The strings of an array of strings.
     pub fn strings(&self) -> Option<impl Iterator<Item = GgufStr<'a>> + use<'a>> {
-        (self.item_type == ValueType::String).then(|| {
-            self.iter().filter_map(|item| match item {
-                Value::String(text) => Some(text),
-                _ => None,
-            })
-        })
+        let mut reader = Reader::new(self.items, self.encoding);
+        let mut read = move || {
+            let length = reader.length()?;
+            reader.take(length).map(GgufStr)
+        };
+        let len = self.len as usize;
+        (self.item_type == ValueType::String).then(|| (0..len).map_while(move |_| read()))
     }
 
     /// Item `index` of an array of numbers or bools, in constant time; `None` past the end and for strings and arrays.

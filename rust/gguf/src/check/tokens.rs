@@ -1,6 +1,6 @@
 //! The tokens themselves: unique, and of the kind that their tokenizer expects.
 
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
 use crate::error::GgufError;
 use crate::text::shown;
@@ -43,8 +43,12 @@ fn check_unique(rules: &Rules<'_>, tokens: &[&[u8]]) -> Result<(), GgufError> {
     const ID_BITS: u64 = (1 << 31) - 1;
     let state = RandomState::new();
     let named = tokens.iter().enumerate().filter(|(_, token)| !token.is_empty());
-    let mut keys: Vec<u64> =
-        named.map(|(id, token)| (state.hash_one(token) & !ID_BITS) | id as u64).collect();
+    let hash = |token: &[u8]| {
+        let mut hasher = state.build_hasher();
+        hasher.write(token);
+        hasher.finish()
+    };
+    let mut keys: Vec<u64> = named.map(|(id, token)| (hash(token) & !ID_BITS) | id as u64).collect();
     keys.sort_unstable();
     for same_hash in keys.chunk_by(|a, b| a & !ID_BITS == b & !ID_BITS) {
         for (at, key) in same_hash.iter().enumerate().skip(1) {
