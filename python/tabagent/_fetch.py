@@ -10,6 +10,7 @@ certificates from `SSL_CERT_FILE` and `SSL_CERT_DIR`, as Python's own `urllib` a
 from __future__ import annotations
 
 import base64
+import configparser
 import contextlib
 import hashlib
 import http.client
@@ -104,11 +105,44 @@ def cache_folder() -> Path:
 
 
 def index_url() -> str:
-    """The package index: `PIP_INDEX_URL`, else `UV_DEFAULT_INDEX`, else the official one."""
+    """The package index: `PIP_INDEX_URL`, else `UV_DEFAULT_INDEX`, else `index-url` of pip's configuration files, else the official one."""
     for name in ("PIP_INDEX_URL", "UV_DEFAULT_INDEX"):
         if url := os.environ.get(name, "").strip():
             return url.rstrip("/")
-    return DEFAULT_INDEX
+    return (_pip_configured_index() or DEFAULT_INDEX).rstrip("/")
+
+
+def _pip_config_files() -> list[Path]:
+    """Where pip looks for its configuration, the strongest last (https://pip.pypa.io/en/stable/topics/configuration/)."""
+    chosen = os.environ.get("PIP_CONFIG_FILE", "")
+    if chosen == os.devnull:
+        return []
+    files = [Path(chosen)] if chosen else []
+    if sys.platform == "win32":
+        files += [Path(os.environ[name], "pip", "pip.ini") for name in ("PROGRAMDATA", "APPDATA") if name in os.environ]
+        return [*files, Path(sys.prefix, "pip.ini")]
+    system = [folder for folder in os.environ.get("XDG_CONFIG_DIRS", "/etc/xdg").split(os.pathsep) if folder]
+    files += [Path(folder, "pip", "pip.conf") for folder in reversed(system)]
+    files.append(Path("/etc/pip.conf"))
+    with contextlib.suppress(RuntimeError):  # no home directory
+        home = Path.home()
+        files += [home / ".pip" / "pip.conf", Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config", "pip", "pip.conf")]
+        if sys.platform == "darwin":
+            files.append(home / "Library" / "Application Support" / "pip" / "pip.conf")
+    return [*files, Path(sys.prefix, "pip.conf")]
+
+
+def _pip_configured_index() -> str | None:
+    """`index-url` of pip's configuration, section `install` before `global`; a file that cannot be read or parsed counts as absent."""
+    found: dict[str, str] = {}
+    for file in _pip_config_files():
+        parser = configparser.RawConfigParser()
+        with contextlib.suppress(OSError, UnicodeDecodeError, configparser.Error):
+            parser.read_string(file.read_text(encoding="utf-8"))
+            for section in ("global", "install"):
+                if url := parser.get(section, "index-url", fallback="").strip():
+                    found[section] = url
+    return found.get("install") or found.get("global")
 
 
 def sha256_of(path: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -183,6 +184,27 @@ def test_credentials_of_the_index_are_sent_and_never_shown(index: Index, tmp_pat
     with pytest.raises(NotInIndexError) as caught:
         _fetch.fetch(WANTED, tmp_path / "again")
     assert "cret" not in str(caught.value)
+
+
+def test_index_of_pips_configuration_is_used_below_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PIP_INDEX_URL", "UV_DEFAULT_INDEX", "PIP_CONFIG_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("XDG_CONFIG_DIRS", str(tmp_path / "system"))
+    system, user = tmp_path / "system" / "pip" / "pip.conf", tmp_path / "config" / "pip" / "pip.conf"
+    for file, host in ((system, "system"), (user, "user")):
+        file.parent.mkdir(parents=True)
+        file.write_text(f"[global]\nindex-url = https://{host}.example/simple/\n")
+    assert _fetch.index_url() == "https://user.example/simple"
+    user.write_text("not a configuration file")
+    assert _fetch.index_url() == "https://system.example/simple"
+    user.write_text("[install]\nindex-url = https://install.example/simple\n")
+    assert _fetch.index_url() == "https://install.example/simple"
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    assert _fetch.index_url() == _fetch.DEFAULT_INDEX
+    monkeypatch.setenv("PIP_INDEX_URL", "https://environment.example/simple")
+    assert _fetch.index_url() == "https://environment.example/simple"
 
 
 def test_index_of_another_scheme_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
