@@ -45,7 +45,7 @@ class Model(Vocabulary):
         """Made by `Model.load` and `Model.from_pretrained`."""
         self._native = native
         self._metadata = native.metadata()
-        self._facts = _facts(native.facts(), self._metadata)
+        self._facts = native.facts()
         self._special = native.special_tokens()
         self._info = _info(self._facts, path, engine)
         at_exit.watch_model(self)
@@ -295,23 +295,6 @@ class Model(Vocabulary):
     def __repr__(self) -> str:
         state = ", closed" if self.closed else ""
         return f"<Model {self._info.description!r} from {self._info.path!r}{state}>"
-
-
-def _facts(facts: dict[str, Any], metadata: Mapping[str, str]) -> dict[str, Any]:
-    """The core's facts; what llama.cpp does not read with `vocab_only`, from the metadata."""
-    names = {
-        "context_train_size": "context_length",
-        "embedding_dim": "embedding_length",
-        "layers": "block_count",
-        "heads": "attention.head_count",
-        "kv_heads": "attention.head_count_kv",
-        "sliding_window": "attention.sliding_window",
-    }
-    for name, key in names.items():
-        value = metadata.get(f"{facts['architecture']}.{key}", "")
-        if not facts[name] and value.isdecimal():
-            facts[name] = int(value)
-    return facts
 
 
 def _info(facts: Mapping[str, object], path: str, engine: Engine) -> ModelInfo:

@@ -295,7 +295,7 @@ unsafe fn read_facts(
         // SAFETY: the caller's contract; a vocabulary-only model has no layers to ask about.
         if layers == 0 { 0 } else { size(unsafe { f(model) }) }
     };
-    ModelFacts {
+    let mut facts = ModelFacts {
         quantization: quantization(&description),
         name: metadata.get("general.name").cloned(),
         architecture,
@@ -322,7 +322,9 @@ unsafe fn read_facts(
         hybrid: unsafe { (api.llama_model_is_hybrid)(model) },
         layers_on_gpu,
         description,
-    }
+    };
+    facts.complete(metadata);
+    facts
 }
 
 /// `gemma3 270M Q4_K - Medium` → `Q4_K - Medium`: what stands after architecture and size (`llama_model::desc`).

@@ -1,5 +1,7 @@
 //! What a model is.
 
+use std::collections::BTreeMap;
+
 /// Facts of a model, read once when it is loaded.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelFacts {
@@ -37,4 +39,26 @@ pub struct ModelFacts {
     pub hybrid: bool,
     /// Layers that run on GPUs.
     pub layers_on_gpu: u32,
+}
+
+impl ModelFacts {
+    /// Takes what llama.cpp does not read of a vocabulary-only model from the metadata of the file.
+    pub(crate) fn complete(&mut self, metadata: &BTreeMap<String, String>) {
+        let fields = [
+            ("context_length", &mut self.context_train_size),
+            ("embedding_length", &mut self.embedding_dim),
+            ("block_count", &mut self.layers),
+            ("attention.head_count", &mut self.heads),
+            ("attention.head_count_kv", &mut self.kv_heads),
+            ("attention.sliding_window", &mut self.sliding_window),
+        ];
+        for (key, field) in fields {
+            let stated = metadata.get(&format!("{}.{key}", self.architecture));
+            if *field == 0
+                && let Some(value) = stated.and_then(|text| text.parse().ok())
+            {
+                *field = value;
+            }
+        }
+    }
 }

@@ -39,6 +39,16 @@ fn facts_of_gemma_are_right() {
     assert_eq!(model.chat_template(None), None);
 }
 
+#[test]
+fn vocabulary_only_model_has_the_facts_that_its_file_states() {
+    let (Some(library), Some(path)) = (library(), model_path(GEMMA)) else { return };
+    let config = ModelConfig::new(path).unwrap().with_vocab_only(true);
+    let model = Model::load(&library, config).unwrap();
+    let facts = model.facts();
+    assert_eq!((facts.layers, facts.embedding_dim, facts.context_train_size), (18, 640, 32_768));
+    assert_eq!((facts.heads, facts.kv_heads, facts.sliding_window), (4, 1, 512));
+}
+
 trait TokenizeFirst {
     fn tokenize_first(&self, text: &str) -> i32;
 }
