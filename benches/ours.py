@@ -1,7 +1,6 @@
 """Measures tabagent in a fresh process; prints one JSON object."""
 
 import json
-import resource
 import sys
 import time
 
@@ -10,7 +9,7 @@ from tabagent import Model  # noqa: E402 - the import is what is timed, with all
 
 imported = time.perf_counter() - start
 
-from workload import LONG_TEXT, SHORT_PROMPT, TOKENIZE_BYTES, Job  # noqa: E402
+from workload import LONG_TEXT, SHORT_PROMPT, TOKENIZE_BYTES, Job, print_figures  # noqa: E402
 
 
 def main() -> None:
@@ -40,18 +39,15 @@ def main() -> None:
     start = time.perf_counter()
     model.tokenize(text)
     tokenize_rate = len(text.encode()) / 1e6 / (time.perf_counter() - start)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print_figures(
+        imported=imported,
+        loaded=loaded,
+        first_token=first_token,
+        prompt_rate=prompt_rate,
+        decode_rate=decode_rate,
+        tokenize_rate=tokenize_rate,
+    )
     model.close()
-    result = {
-        "import_ms": imported * 1e3,
-        "load_ms": loaded * 1e3,
-        "first_token_ms": first_token * 1e3,
-        "prompt_tok_s": prompt_rate,
-        "decode_tok_s": decode_rate,
-        "tokenize_mb_s": tokenize_rate,
-        "peak_mib": peak,
-    }
-    print(json.dumps(result))
 
 
 if __name__ == "__main__":

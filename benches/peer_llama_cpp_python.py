@@ -6,7 +6,6 @@ Run by the interpreter of an environment that has it; `LLAMA_CPP_LIB_PATH` names
 import ctypes
 import json
 import os
-import resource
 import sys
 import time
 from pathlib import Path
@@ -16,7 +15,7 @@ import llama_cpp  # noqa: E402 - the import is what is timed
 
 imported = time.perf_counter() - start
 
-from workload import LONG_TEXT, SHORT_PROMPT, TOKENIZE_BYTES, Job  # noqa: E402
+from workload import LONG_TEXT, SHORT_PROMPT, TOKENIZE_BYTES, Job, print_figures  # noqa: E402
 
 
 def main() -> None:
@@ -57,17 +56,14 @@ def main() -> None:
     start = time.perf_counter()
     model.tokenize(text)
     tokenize_rate = len(text) / 1e6 / (time.perf_counter() - start)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    result = {
-        "import_ms": imported * 1e3,
-        "load_ms": loaded * 1e3,
-        "first_token_ms": first_token * 1e3,
-        "prompt_tok_s": prompt_rate,
-        "decode_tok_s": decode_rate,
-        "tokenize_mb_s": tokenize_rate,
-        "peak_mib": peak,
-    }
-    print(json.dumps(result))
+    print_figures(
+        imported=imported,
+        loaded=loaded,
+        first_token=first_token,
+        prompt_rate=prompt_rate,
+        decode_rate=decode_rate,
+        tokenize_rate=tokenize_rate,
+    )
 
 
 if __name__ == "__main__":
