@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from tabagent.info import DeviceInfo, ModelInfo, ModelStats, VariantInfo
     from tabagent.machine import Hardware, hardware
     from tabagent.model import Model
-    from tabagent.sampling import SamplerConfig
+    from tabagent.sampling import SamplerConfig, StageReport, Step
     from tabagent.stream import TokenEvents, TokenStream
     from tabagent.variants import Variant, auto_select_variant, get_cpu_variant, list_available_variants
 
@@ -68,7 +68,9 @@ __all__ = [
     "OutOfMemoryError",
     "SamplerConfig",
     "SamplingError",
+    "StageReport",
     "StateError",
+    "Step",
     "StopMatch",
     "TabagentError",
     "Timings",
@@ -99,6 +101,12 @@ _HOMES = {
     "ModelInfo": "info",
     "ModelStats": "info",
     "SamplerConfig": "sampling",
+    "StageReport": "sampling",
+    "Step": "sampling",
+    "StageReport": "sampling",
+    "Step": "sampling",
+    "StageReport": "sampling",
+    "Step": "sampling",
     "StopMatch": "completion",
     "Timings": "completion",
     "TokenEvent": "_native",

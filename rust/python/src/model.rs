@@ -1,10 +1,12 @@
 //! A loaded model with its decode thread.
 
-use crate::arguments::{overrides, sampler_config};
+use crate::arguments::overrides;
 use crate::context::Context;
 use crate::errors::{IntoPyErr, raise, value_error};
 use crate::load::{LoadRequest, load};
+use crate::sampling::sampler_config;
 use crate::stream::Stream;
+use crate::vocabulary_facts::VocabularyFacts;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyBytes, PyDict, PyString};
@@ -13,7 +15,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use tabagent_llama as llama;
 use tabagent_llama::{ContextConfig, FlashAttention};
 use tabagent_runtime::{Engine, LlamaDecoder, Request};
-use tabagent_sampling::Sampler;
+use tabagent_sampling::{Sampler, SamplerConfig};
 use tabagent_variants::{Hardware, default_threads};
 
 /// A loaded model with its decode thread.
@@ -32,6 +34,7 @@ struct Open {
     engine: Option<Engine>,
     limits: Limits,
     end_tokens: Arc<OnceLock<Vec<i32>>>,
+    vocabulary: Arc<VocabularyFacts>,
 }
 
 /// Limits of the decode thread's context; zeros with `vocab_only`.
@@ -60,6 +63,13 @@ impl Model {
     ) -> PyResult<T> {
         let open = self.open(py)?;
         py.detach(|| ask(open.model.vocab())).map_err(|e| e.into_py(py))
+    }
+}
+
+impl Model {
+    /// A sampler's configuration for this model, from a `SamplerConfig`'s `to_dict()`.
+    pub(crate) fn sampling(&self, py: Python<'_>, config: &Bound<'_, PyAny>) -> PyResult<SamplerConfig> {
+        self.open(py)?.sampling(py, config)
     }
 }
 
@@ -120,7 +130,7 @@ impl Model {
             }
             None => None,
         };
-        let open = Open { model, engine, limits, end_tokens: Arc::default() };
+        let open = Open { model, engine, limits, end_tokens: Arc::default(), vocabulary: Arc::default() };
         Ok(Self { open: RwLock::new(Some(open)), process: std::process::id() })
     }
 
@@ -261,7 +271,7 @@ impl Model {
         let Some(engine) = &open.engine else {
             return Err(llama::ContextError::VocabOnly.into_py(py));
         };
-        let mut config = sampler_config(sampling)?;
+        let mut config = open.sampling(py, sampling)?;
         let prompt = match prompt.cast::<PyString>() {
             Ok(text) => {
                 let text = PyBackedStr::try_from(text.clone())?;
@@ -342,6 +352,23 @@ impl Model {
 }
 
 impl Open {
+    /// See [`Model::sampling`].
+    fn sampling(&self, py: Python<'_>, config: &Bound<'_, PyAny>) -> PyResult<SamplerConfig> {
+        let mut given = sampler_config(config)?;
+        let (breakers, pieces) = (given.needs_breakers(), given.needs_pieces());
+        let vocab = self.model.vocab();
+        py.detach(|| {
+            if breakers {
+                given.config.dry_breakers = self.vocabulary.breakers(vocab, &given.breakers)?;
+            }
+            if pieces {
+                given.config.pieces = Some(self.vocabulary.pieces(vocab, self.end_tokens())?);
+            }
+            Ok(given.config)
+        })
+        .map_err(|e: llama::VocabError| e.into_py(py))
+    }
+
     /// All tokens that end a generation.
     fn end_tokens(&self) -> &[i32] {
         self.end_tokens.get_or_init(|| {
