@@ -37,15 +37,18 @@
 //! No sum depends on the width of the machine's vectors. Top-p and typical add up weights in the order in which the standard
 //! library's selection leaves them, so another Rust release could move a cut that lies within 1e-15 of its target.
 
+mod blocks;
 mod candidates;
 mod config;
 mod error;
-mod exp;
 mod history;
 mod mirostat;
+mod nucleus;
 mod row;
 mod sampler;
+mod simd;
 mod stage;
+mod weight;
 
 #[cfg(test)]
 mod reference;

@@ -7,13 +7,8 @@ use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use crate::candidates::Candidates;
 use crate::history::History;
 use crate::mirostat::{ESTIMATE_LEN, Mirostat, surprise};
-use crate::row::Row;
+use crate::row::{Kept, Row};
 use crate::{ConfigError, SampleError, SamplerConfig, Stage, TokenId};
-
-/// How far below the top, in units of the temperature, top-p first looks for its tokens.
-const FIRST_DEPTH: f32 = 3.0;
-/// Beyond this depth every weight is 0.
-const LAST_DEPTH: f32 = 90.0;
 
 /// Chooses tokens for one sequence.
 ///
@@ -163,7 +158,10 @@ impl Sampler {
                 Stage::Penalties => self.penalise(logits, listed, temperature),
                 Stage::Temperature => temperature = self.config.temperature,
                 Stage::TopK if truncate => listed = self.top_k(logits, listed),
-                Stage::TopP if truncate => listed = self.top_p(logits, listed, inverse),
+                Stage::TopP if truncate => {
+                    let is_last = self.config.order[at + 1..].iter().all(|&stage| self.is_idle(stage));
+                    listed = self.top_p(logits, listed, inverse, is_last);
+                }
                 Stage::MinP if truncate => listed = self.min_p(logits, listed, inverse),
                 Stage::Typical if truncate => listed = self.typical(logits, listed, inverse),
                 Stage::TopK | Stage::TopP | Stage::MinP | Stage::Typical | Stage::Mirostat => {}
@@ -207,7 +205,7 @@ impl Sampler {
         listed
     }
 
-    fn top_p(&mut self, logits: &[f32], listed: bool, inverse_temperature: f32) -> bool {
+    fn top_p(&mut self, logits: &[f32], listed: bool, inverse_temperature: f32, is_last: bool) -> bool {
         let (p, min_keep) = (f64::from(self.config.top_p), self.config.min_keep);
         if p >= 1.0 {
             return listed;
@@ -217,21 +215,26 @@ impl Sampler {
             self.list.top_mass(target, min_keep);
             return true;
         }
-        let target = p * self.row.weigh(logits, inverse_temperature);
-        let top = self.row.top();
-        let mut depth = FIRST_DEPTH;
-        loop {
-            let everything = depth > LAST_DEPTH;
-            let threshold = if everything { f32::MIN } else { top - depth / inverse_temperature };
-            self.row.collect(logits, threshold, &mut self.list);
-            let mass = self.list.weigh(inverse_temperature);
-            if everything || (mass >= target && self.list.len() >= min_keep) {
-                break;
+        let kept = self.row.cut_top_p(logits, inverse_temperature, (p, min_keep), &mut self.list);
+        if kept == Kept::Row {
+            if is_last {
+                return false;
             }
-            depth *= 1.5;
+            self.row.collect(logits, f32::MIN, &mut self.list);
         }
-        self.list.top_mass(target, min_keep);
         true
+    }
+
+    /// Whether a stage surely does nothing, the temperature apart.
+    fn is_idle(&self, stage: Stage) -> bool {
+        match stage {
+            Stage::Penalties => !self.history.is_enabled(),
+            Stage::TopK => self.config.top_k == 0,
+            Stage::MinP => self.config.min_p <= 0.0,
+            Stage::Typical => self.config.typical_p >= 1.0,
+            Stage::Mirostat => self.config.mirostat == 0,
+            Stage::Temperature | Stage::TopP => false,
+        }
     }
 
     fn min_p(&mut self, logits: &[f32], listed: bool, inverse_temperature: f32) -> bool {

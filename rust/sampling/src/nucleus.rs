@@ -1,0 +1,224 @@
+//! Top-p over a whole row without a sort: a guess from a sample says where the cut is near, one pass over the row makes sure.
+
+use crate::blocks::{BLOCK, Block, Blocks};
+use crate::candidates::{mass_cut, rank, unrank};
+use crate::simd::{self, Level, Lines, Masses};
+use crate::weight::{FLOOR, Scale};
+
+/// How many logits are drawn from the row beside the block maxima.
+const SAMPLE_LEN: usize = 4096;
+/// How many logits are drawn from one place.
+const DRAW_LEN: usize = 16;
+/// The sample's histogram: buckets for each halving of the weight, and in all.
+const BUCKETS_PER_BIT: usize = 8;
+const N_BUCKETS: usize = 64 * BUCKETS_PER_BIT;
+/// By what factor the odds of the tail may be off where the lines are drawn.
+const ODDS_MARGIN: f64 = 1.5;
+/// Up to so many expected tokens are listed.
+const LIST_LEN: f64 = 1024.0;
+/// How often the lines are drawn anew if the cut is not between them.
+const MAX_TRIES: usize = 6;
+/// How far they move then, in bits.
+const MOVE: f32 = 2.0;
+/// Buckets between the lines.
+const N_FINE: usize = 1024;
+
+/// The last token that is kept, in the order of falling logits and rising ids.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Cut {
+    pub(crate) logit: f32,
+    pub(crate) token: u32,
+}
+
+impl Cut {
+    /// Keeps every finite logit.
+    pub(crate) const NONE: Self = Self { logit: f32::MIN, token: u32::MAX };
+
+    #[allow(clippy::float_cmp, reason = "ties are exact")]
+    pub(crate) fn keeps(self, token: usize, logit: f32) -> bool {
+        logit > self.logit || (logit == self.logit && token <= self.token as usize)
+    }
+}
+
+/// Where the cut is expected.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Guess {
+    pub(crate) lines: Lines,
+    /// The low line as a depth below the top, in bits.
+    pub(crate) depth: f32,
+    /// More tokens than one lists are expected above the low line.
+    pub(crate) is_long: bool,
+}
+
+/// Scratch memory.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Nucleus {
+    logits: Vec<f32>,
+    weights: Vec<f32>,
+    tokens: Vec<u32>,
+    masses: Vec<(f64, f64)>,
+    ranked: Vec<(u64, f32)>,
+}
+
+impl Nucleus {
+    /// Estimates where the prefix with the share `p` of the weight ends.
+    ///
+    /// The block maxima stand for themselves, some other logits for all others: maxima hold most of the weight of a peaked row, and the
+    /// sample describes a flat one.
+    pub(crate) fn guess(
+        &mut self,
+        level: Level,
+        blocks: Blocks<'_>,
+        maxima: &[Block],
+        scale: Scale,
+        p: f64,
+    ) -> Guess {
+        self.logits.clear();
+        let step = (blocks.len() * DRAW_LEN).div_ceil(SAMPLE_LEN).max(1);
+        for (i, index) in (0..blocks.len()).step_by(step).enumerate() {
+            let from = i % (BLOCK / DRAW_LEN) * DRAW_LEN;
+            let maximum = maxima.as_flattened()[index];
+            let drawn = blocks.get(index)[from..from + DRAW_LEN].iter();
+            // The maximum is counted apart.
+            self.logits.extend(drawn.map(|&x| if x < maximum { x } else { f32::NEG_INFINITY }));
+        }
+        let n_drawn = self.logits.len();
+        let factor = (blocks.len() * (BLOCK - 1)) as f64 / n_drawn as f64;
+        self.logits.extend_from_slice(&maxima.as_flattened()[..blocks.len()]);
+        self.weigh(level, scale);
+        self.masses.clear();
+        self.masses.resize(N_BUCKETS, (0.0, 0.0));
+        for (i, (&logit, &weight)) in self.logits.iter().zip(&self.weights).enumerate() {
+            let bucket = ((scale.top - logit) * scale.slope * BUCKETS_PER_BIT as f32) as usize;
+            let factor = if i < n_drawn { factor } else { 1.0 };
+            let mass = &mut self.masses[bucket.min(N_BUCKETS - 1)];
+            mass.0 += factor * f64::from(weight);
+            mass.1 += factor;
+        }
+        let total: f64 = self.masses.iter().map(|mass| mass.0).sum();
+        let odds = (1.0 - p) / p;
+        let tail_at = |odds: f64| total * odds / (1.0 + odds);
+        let (high_tail, low_tail) = (tail_at(odds * ODDS_MARGIN), tail_at(odds / ODDS_MARGIN));
+        let (mut tail, mut n_tokens, mut high, mut low) = (total, 0.0, None, N_BUCKETS);
+        for (bucket, mass) in self.masses.iter().enumerate() {
+            tail -= mass.0;
+            n_tokens += mass.1;
+            if tail <= high_tail && high.is_none() {
+                high = Some(bucket);
+            }
+            if tail <= low_tail {
+                low = bucket + 1;
+                break;
+            }
+        }
+        let depth = |bucket: usize| bucket as f32 / BUCKETS_PER_BIT as f32;
+        let high = logit_at(scale, depth(high.unwrap_or(N_BUCKETS - 1)));
+        let depth = if low < N_BUCKETS { depth(low) } else { f32::INFINITY };
+        let low = logit_at(scale, depth);
+        Guess { lines: Lines { high, low }, depth, is_long: n_tokens > LIST_LEN }
+    }
+
+    fn weigh(&mut self, level: Level, scale: Scale) {
+        self.weights.clear();
+        self.weights.resize(self.logits.len(), 0.0);
+        simd::weigh_each(level, &self.logits, scale, &mut self.weights);
+    }
+
+    /// Finds the last token of the shortest prefix with the share `p` of the weight and at least `min_keep` tokens, and writes the kept
+    /// weight of each block to `sums`.
+    ///
+    /// # Errors
+    ///
+    /// The weight of all tokens if the cut was not found.
+    #[allow(clippy::too_many_arguments, reason = "they are the parts of a row")]
+    pub(crate) fn cut(
+        &mut self,
+        level: Level,
+        blocks: Blocks<'_>,
+        maxima: &[Block],
+        scale: Scale,
+        (p, min_keep): (f64, usize),
+        mut lines: Lines,
+        sums: &mut [f64],
+    ) -> Result<Cut, f64> {
+        let mut total = 0.0;
+        for _ in 0..MAX_TRIES {
+            self.logits.clear();
+            self.tokens.clear();
+            let (tokens, logits) = (&mut self.tokens, &mut self.logits);
+            let masses = simd::split(level, blocks, maxima, scale, lines, sums, |token, logit| {
+                tokens.push(token as u32);
+                logits.push(logit);
+            });
+            total = masses.total;
+            let target = p * total;
+            if masses.above >= target && masses.n_above >= min_keep {
+                lines = Lines { high: raised(scale, lines.high), low: lines.high };
+                continue;
+            }
+            self.weigh(level, scale);
+            if let Some(cut) = self.cut_between(&masses, target, min_keep, lines) {
+                for ((&token, &logit), &weight) in self.tokens.iter().zip(&self.logits).zip(&self.weights) {
+                    if cut.keeps(token as usize, logit) {
+                        sums[token as usize / BLOCK] += f64::from(weight);
+                    }
+                }
+                return Ok(cut);
+            }
+            if lines.low <= f32::MIN {
+                break;
+            }
+            lines = Lines { high: lines.low, low: lowered(scale, lines.low) };
+        }
+        Err(total)
+    }
+
+    /// The cut if it is among the tokens between the lines.
+    fn cut_between(&mut self, above: &Masses, target: f64, min_keep: usize, lines: Lines) -> Option<Cut> {
+        self.masses.clear();
+        self.masses.resize(N_FINE, (0.0, 0.0));
+        let slope = (N_FINE as f32 / (lines.high - lines.low)).min(f32::MAX);
+        // Falls with the logit, and equal logits share a bucket.
+        let bucket = |logit: f32| (((lines.high - logit) * slope) as usize).min(N_FINE - 1);
+        for (&logit, &weight) in self.logits.iter().zip(&self.weights) {
+            let mass = &mut self.masses[bucket(logit)];
+            mass.0 += f64::from(weight);
+            mass.1 += 1.0;
+        }
+        let enough = |mass: f64, n: f64| mass >= target && n >= min_keep as f64;
+        let (mut mass, mut n) = (above.above, above.n_above as f64);
+        let found = self.masses.iter().position(|here| {
+            if enough(mass + here.0, n + here.1) {
+                return true;
+            }
+            (mass, n) = (mass + here.0, n + here.1);
+            false
+        })?;
+        self.ranked.clear();
+        for ((&token, &logit), &weight) in self.tokens.iter().zip(&self.logits).zip(&self.weights) {
+            if bucket(logit) == found {
+                self.ranked.push((rank(token, logit), weight));
+            }
+        }
+        let cut = mass_cut(&mut self.ranked, |more, n_more| enough(mass + more, n + n_more as f64));
+        // The bucket was enough by a sum in another order; then its last token ends the prefix.
+        let cut = cut.or_else(|| self.ranked.iter().map(|item| item.0).max())?;
+        let (token, logit) = unrank(cut);
+        Some(Cut { logit, token })
+    }
+}
+
+/// The logit whose weight is 2^-`depth`; the lowest finite one where that weighs nothing.
+pub(crate) fn logit_at(scale: Scale, depth: f32) -> f32 {
+    let logit = scale.top - depth / scale.slope;
+    if depth <= -FLOOR && logit > f32::MIN { logit } else { f32::MIN }
+}
+
+fn raised(scale: Scale, line: f32) -> f32 {
+    let depth = (scale.top - line) * scale.slope - MOVE;
+    logit_at(scale, depth.max(0.0)).max(line)
+}
+
+fn lowered(scale: Scale, line: f32) -> f32 {
+    logit_at(scale, (scale.top - line) * scale.slope + MOVE).min(line)
+}
