@@ -37,6 +37,7 @@
 //! No sum depends on the width of the machine's vectors. Top-p and typical add up weights in the order in which the standard
 //! library's selection leaves them, so another Rust release could move a cut that lies within 1e-15 of its target.
 
+mod batch;
 mod blocks;
 mod candidates;
 mod config;
@@ -53,6 +54,7 @@ mod weight;
 #[cfg(test)]
 mod reference;
 
+pub use batch::sample_batch;
 pub use config::SamplerConfig;
 pub use error::{ConfigError, SampleError};
 pub use sampler::Sampler;
