@@ -1,27 +1,35 @@
 //! Top-p over a whole row without a sort: a guess from a sample says where the cut is near, one pass over the row makes sure.
 
+use std::ops::Range;
+
+use libm::exp2;
+
 use crate::blocks::{BLOCK, Block, Blocks};
 use crate::candidates::{mass_cut, rank, unrank};
 use crate::simd::{self, Level, Lines, Masses};
 use crate::weight::{FLOOR, Scale};
 
 /// How many logits are drawn from the row beside the block maxima.
-const SAMPLE_LEN: usize = 4096;
+const SAMPLE_LEN: usize = 2048;
 /// How many logits are drawn from one place.
 const DRAW_LEN: usize = 16;
 /// The sample's histogram: buckets for each halving of the weight, and in all.
 const BUCKETS_PER_BIT: usize = 8;
 const N_BUCKETS: usize = 64 * BUCKETS_PER_BIT;
 /// By what factor the odds of the tail may be off where the lines are drawn.
-const ODDS_MARGIN: f64 = 1.5;
+const ODDS_MARGIN: f64 = 1.4;
 /// Up to so many expected tokens are listed.
 const LIST_LEN: f64 = 1024.0;
 /// How often the lines are drawn anew if the cut is not between them.
 const MAX_TRIES: usize = 6;
 /// How far they move then, in bits.
 const MOVE: f32 = 2.0;
-/// Buckets between the lines.
-const N_FINE: usize = 1024;
+/// How often the part between the lines is halved.
+const MAX_HALVINGS: usize = 24;
+/// A part this short is not halved further.
+const PART_LEN: usize = 64;
+/// How many blocks have their kept weight added up at a time.
+const SPAN: usize = 64;
 
 /// The last token that is kept, in the order of falling logits and rising ids.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -56,7 +64,7 @@ pub(crate) struct Nucleus {
     logits: Vec<f32>,
     weights: Vec<f32>,
     tokens: Vec<u32>,
-    masses: Vec<(f64, f64)>,
+    histogram: Vec<f64>,
     ranked: Vec<(u64, f32)>,
 }
 
@@ -86,23 +94,23 @@ impl Nucleus {
         let factor = (blocks.len() * (BLOCK - 1)) as f64 / n_drawn as f64;
         self.logits.extend_from_slice(&maxima.as_flattened()[..blocks.len()]);
         self.weigh(level, scale);
-        self.masses.clear();
-        self.masses.resize(N_BUCKETS, (0.0, 0.0));
+        self.histogram.clear();
+        // Two side by side, because neighbours often share a bucket and would wait for each other.
+        self.histogram.resize(2 * N_BUCKETS, 0.0);
+        let slope = scale.slope * BUCKETS_PER_BIT as f32;
         for (i, (&logit, &weight)) in self.logits.iter().zip(&self.weights).enumerate() {
-            let bucket = ((scale.top - logit) * scale.slope * BUCKETS_PER_BIT as f32) as usize;
+            let bucket = ((scale.top - logit) * slope).min((N_BUCKETS - 1) as f32) as i32 as usize;
             let factor = if i < n_drawn { factor } else { 1.0 };
-            let mass = &mut self.masses[bucket.min(N_BUCKETS - 1)];
-            mass.0 += factor * f64::from(weight);
-            mass.1 += factor;
+            self.histogram[2 * bucket + i % 2] += factor * f64::from(weight);
         }
-        let total: f64 = self.masses.iter().map(|mass| mass.0).sum();
+        let total: f64 = self.histogram.iter().sum();
         let odds = (1.0 - p) / p;
         let tail_at = |odds: f64| total * odds / (1.0 + odds);
         let (high_tail, low_tail) = (tail_at(odds * ODDS_MARGIN), tail_at(odds / ODDS_MARGIN));
         let (mut tail, mut n_tokens, mut high, mut low) = (total, 0.0, None, N_BUCKETS);
-        for (bucket, mass) in self.masses.iter().enumerate() {
-            tail -= mass.0;
-            n_tokens += mass.1;
+        for (bucket, [a, b]) in self.histogram.as_chunks().0.iter().enumerate() {
+            tail -= a + b;
+            n_tokens += (a + b) * exp2((bucket as f64 + 0.5) / BUCKETS_PER_BIT as f64);
             if tail <= high_tail && high.is_none() {
                 high = Some(bucket);
             }
@@ -124,8 +132,8 @@ impl Nucleus {
         simd::weigh_each(level, &self.logits, scale, &mut self.weights);
     }
 
-    /// Finds the last token of the shortest prefix with the share `p` of the weight and at least `min_keep` tokens, and writes the kept
-    /// weight of each block to `sums`.
+    /// Finds the last token of the shortest prefix with the share `p` of the weight and at least `min_keep` tokens, and writes the
+    /// weight of each block above the high line to `sums`.
     ///
     /// # Errors
     ///
@@ -157,11 +165,10 @@ impl Nucleus {
                 continue;
             }
             self.weigh(level, scale);
-            if let Some(cut) = self.cut_between(&masses, target, min_keep, lines) {
-                for ((&token, &logit), &weight) in self.tokens.iter().zip(&self.logits).zip(&self.weights) {
-                    if cut.keeps(token as usize, logit) {
-                        sums[token as usize / BLOCK] += f64::from(weight);
-                    }
+            if let Some(cut) = self.cut_between(level, &masses, target, min_keep, lines) {
+                let items = self.tokens.iter().zip(&self.logits).zip(&mut self.weights);
+                for ((&token, &logit), weight) in items {
+                    *weight = if cut.keeps(token as usize, logit) { *weight } else { 0.0 };
                 }
                 return Ok(cut);
             }
@@ -173,39 +180,96 @@ impl Nucleus {
         Err(total)
     }
 
-    /// The cut if it is among the tokens between the lines.
-    fn cut_between(&mut self, above: &Masses, target: f64, min_keep: usize, lines: Lines) -> Option<Cut> {
-        self.masses.clear();
-        self.masses.resize(N_FINE, (0.0, 0.0));
-        let slope = (N_FINE as f32 / (lines.high - lines.low)).min(f32::MAX);
-        // Falls with the logit, and equal logits share a bucket.
-        let bucket = |logit: f32| (((lines.high - logit) * slope) as usize).min(N_FINE - 1);
-        for (&logit, &weight) in self.logits.iter().zip(&self.weights) {
-            let mass = &mut self.masses[bucket(logit)];
-            mass.0 += f64::from(weight);
-            mass.1 += 1.0;
+    /// The cut if it is among the tokens between the lines: halves the part with the cut until it is short.
+    fn cut_between(
+        &mut self,
+        level: Level,
+        masses: &Masses,
+        target: f64,
+        min_keep: usize,
+        lines: Lines,
+    ) -> Option<Cut> {
+        let enough = |mass: f64, n: usize| mass >= target && n >= min_keep;
+        let above = |line: f32| {
+            let (mass, n) = simd::mass(level, &self.logits, &self.weights, line);
+            (masses.above + mass, masses.n_above + n)
+        };
+        let (mut mass, mut n) = (masses.above, masses.n_above);
+        let (mut high, mut low) = (lines.high, lines.low);
+        let mut with_low = above(low);
+        if !enough(with_low.0, with_low.1) {
+            return None;
         }
-        let enough = |mass: f64, n: f64| mass >= target && n >= min_keep as f64;
-        let (mut mass, mut n) = (above.above, above.n_above as f64);
-        let found = self.masses.iter().position(|here| {
-            if enough(mass + here.0, n + here.1) {
-                return true;
+        for _ in 0..MAX_HALVINGS {
+            let middle = low + (high - low) / 2.0;
+            if with_low.1 - n <= PART_LEN || middle <= low || middle >= high {
+                break;
             }
-            (mass, n) = (mass + here.0, n + here.1);
-            false
-        })?;
+            let with_middle = above(middle);
+            if enough(with_middle.0, with_middle.1) {
+                (low, with_low) = (middle, with_middle);
+            } else {
+                (high, mass, n) = (middle, with_middle.0, with_middle.1);
+            }
+        }
         self.ranked.clear();
         for ((&token, &logit), &weight) in self.tokens.iter().zip(&self.logits).zip(&self.weights) {
-            if bucket(logit) == found {
+            if logit >= low && logit < high {
                 self.ranked.push((rank(token, logit), weight));
             }
         }
-        let cut = mass_cut(&mut self.ranked, |more, n_more| enough(mass + more, n + n_more as f64));
-        // The bucket was enough by a sum in another order; then its last token ends the prefix.
+        let cut = mass_cut(&mut self.ranked, |more, n_more| enough(mass + more, n + n_more));
+        // The part was enough by a sum in another order; then its last token ends the prefix.
         let cut = cut.or_else(|| self.ranked.iter().map(|item| item.0).max())?;
         let (token, logit) = unrank(cut);
         Some(Cut { logit, token })
     }
+
+    /// After [`cut`](Self::cut): the kept weight of the blocks in `range`, given their weight above the high line.
+    fn kept(&self, level: Level, sums: &[f64], range: Range<usize>) -> f64 {
+        let first = |block: usize| self.tokens.partition_point(|&token| (token as usize) < block * BLOCK);
+        let weights = &self.weights[first(range.start)..first(range.end)];
+        sums[range].iter().sum::<f64>() + simd::mass(level, weights, weights, 0.0).0
+    }
+
+    /// After [`cut`](Self::cut): the kept weight, given the blocks' weights above the high line.
+    pub(crate) fn weight(&self, level: Level, sums: &[f64]) -> f64 {
+        spans(sums.len()).map(|span| self.kept(level, sums, span)).sum()
+    }
+
+    /// After [`cut`](Self::cut): the block in which the cumulative kept weight exceeds `target`, or the last one with a weight, and the
+    /// weight before it.
+    pub(crate) fn find(&self, level: Level, sums: &[f64], target: f64) -> Option<(usize, f64)> {
+        let span = exceeding(spans(sums.len()), 0.0, target, |span| self.kept(level, sums, span.clone()))?;
+        let blocks = span.0.map(|block| block..block + 1);
+        let block = exceeding(blocks, span.1, target, |block| self.kept(level, sums, block.clone()))?;
+        Some((block.0.start, block.1))
+    }
+}
+
+fn spans(n_blocks: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..n_blocks).step_by(SPAN).map(move |from| from..n_blocks.min(from + SPAN))
+}
+
+/// The first item with which the cumulative weight exceeds `target`, or the last one with a weight, and the weight before it.
+pub(crate) fn exceeding<T>(
+    items: impl Iterator<Item = T>,
+    mut below: f64,
+    target: f64,
+    weight: impl Fn(&T) -> f64,
+) -> Option<(T, f64)> {
+    let mut found = None;
+    for item in items {
+        let sum = weight(&item);
+        if sum > 0.0 {
+            found = Some((item, below));
+            if below + sum > target {
+                break;
+            }
+            below += sum;
+        }
+    }
+    found
 }
 
 /// The logit whose weight is 2^-`depth`; the lowest finite one where that weighs nothing.

@@ -3,7 +3,7 @@
 use crate::TokenId;
 use crate::blocks::{BLOCK, Block, Blocks, UNTOUCHED};
 use crate::candidates::Candidates;
-use crate::nucleus::{Cut, Nucleus, logit_at};
+use crate::nucleus::{Cut, Nucleus, exceeding, logit_at};
 use crate::simd::{self, Level};
 use crate::weight::Scale;
 
@@ -22,7 +22,7 @@ pub(crate) struct Row {
     copies: Vec<Block>,
     /// The blocks that `copies` stands for, in the same order.
     copied: Vec<u32>,
-    /// The weights' sum of each block after [`weigh`](Self::weigh); only of what is kept after a cut.
+    /// The weights' sum of each block after [`weigh`](Self::weigh); after a cut, of what is above the nucleus' high line.
     sums: Vec<f64>,
     selection: Vec<f32>,
     nucleus: Nucleus,
@@ -181,7 +181,7 @@ impl Row {
     /// After [`cut_top_p`](Self::cut_top_p) with the same temperature left the row a row, of those that it kept.
     pub(crate) fn weigh(&mut self, logits: &[f32], inverse_temperature: f32) -> f64 {
         if self.cut.is_some() {
-            return self.sums.iter().sum();
+            return self.nucleus.weight(self.level, &self.sums);
         }
         let scale = Scale::new(self.top, inverse_temperature);
         let mut sums = std::mem::take(&mut self.sums);
@@ -194,17 +194,11 @@ impl Row {
     pub(crate) fn choose(&self, logits: &[f32], inverse_temperature: f32, target: f64) -> Option<usize> {
         let scale = Scale::new(self.top, inverse_temperature);
         let cut = self.cut.unwrap_or(Cut::NONE);
-        let (mut below, mut found) = (0.0, None);
-        for (index, &sum) in self.sums.iter().enumerate() {
-            if sum > 0.0 {
-                found = Some((index, below));
-                if below + sum > target {
-                    break;
-                }
-                below += sum;
-            }
-        }
-        let (index, mut running) = found?;
+        let (index, mut running) = if self.cut.is_some() {
+            self.nucleus.find(self.level, &self.sums, target)?
+        } else {
+            exceeding(0..self.sums.len(), 0.0, target, |&block| self.sums[block])?
+        };
         let mut last = None;
         for (at, &x) in self.blocks(logits).get(index).iter().enumerate() {
             let (token, weight) = (index * BLOCK + at, scale.weight(x));

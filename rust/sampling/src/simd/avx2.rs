@@ -4,7 +4,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{LANES, Lines, Masses, passes, prefetch};
+use super::{LANES, Lines, Masses, each_bit, passes, prefetch};
 use crate::blocks::{BLOCK, Block, Blocks};
 use crate::weight::{FLOOR, POLYNOMIAL, ROUNDER, Scale};
 
@@ -102,6 +102,21 @@ fn weights(block: &Block, scale: Scale, high: f32) -> (f64, f64) {
         }
     }
     (sum(all), sum(above))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn sum_at_least(block: &Block, weights: &Block, line: f32) -> f64 {
+    let line = _mm256_set1_ps(line);
+    let mut lanes = [_mm256_setzero_ps(); 2];
+    for (logits, weights) in block.as_chunks::<LANES>().0.iter().zip(weights.as_chunks::<LANES>().0) {
+        let halves = logits.as_chunks::<WIDTH>().0.iter().zip(weights.as_chunks::<WIDTH>().0);
+        for (lane, (logits, weights)) in lanes.iter_mut().zip(halves) {
+            let kept = _mm256_cmp_ps::<_CMP_GE_OQ>(load(logits), line);
+            *lane = _mm256_add_ps(*lane, _mm256_and_ps(load(weights), kept));
+        }
+    }
+    sum(lanes)
 }
 
 #[inline]

@@ -4,7 +4,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{LANES, Lines, Masses, passes, prefetch};
+use super::{LANES, Lines, Masses, each_bit, passes, prefetch};
 use crate::blocks::{BLOCK, Block, Blocks};
 use crate::weight::{FLOOR, POLYNOMIAL, ROUNDER, Scale};
 
@@ -94,6 +94,18 @@ fn weights(block: &Block, scale: Scale, high: f32) -> (f64, f64) {
         above = _mm512_mask_add_ps(above, kept, above, weights);
     }
     (sum(all), sum(above))
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+fn sum_at_least(block: &Block, weights: &Block, line: f32) -> f64 {
+    let line = _mm512_set1_ps(line);
+    let mut lanes = _mm512_setzero_ps();
+    for (logits, weights) in block.as_chunks::<LANES>().0.iter().zip(weights.as_chunks::<LANES>().0) {
+        let kept = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(load(logits), line);
+        lanes = _mm512_mask_add_ps(lanes, kept, lanes, load(weights));
+    }
+    sum(lanes)
 }
 
 #[inline]

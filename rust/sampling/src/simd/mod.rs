@@ -132,13 +132,15 @@ dispatched! {
     /// Writes the weight of each logit to `weights`.
     fn weigh_each(logits: &[f32], scale: Scale, weights: &mut [f32]);
 
+    /// The weight and the number of those logits that are at least `line`.
+    fn mass(logits: &[f32], weights: &[f32], line: f32) -> (f64, usize);
+
     /// Like [`weigh`], but `sums` gets only what is above the high line, and `found` is called with the token and the logit for each logit
     /// that lies between the lines, first to last.
     fn split<F: FnMut(usize, f32)>(blocks: Blocks<'_>, maxima: &[Block], scale: Scale, lines: Lines, sums: &mut [f64], found: F) -> Masses;
 }
 
-/// Makes the functions of [`dispatched`] for one instruction set out of `maximum`, `mask`, `weight` and `weights` of the same module,
-/// which work on one block.
+/// Makes the functions of [`dispatched`] for one instruction set out of the functions of the same module that work on one block
 macro_rules! passes {
     ($(#[$features:meta])*) => {
         $(#[$features])*
@@ -162,12 +164,7 @@ macro_rules! passes {
         $(#[$features])*
         pub(super) fn at_least(numbers: &[Block], threshold: f32, mut found: impl FnMut(usize, f32)) {
             for (index, block) in numbers.iter().enumerate() {
-                let mut bits = mask(block, threshold);
-                while bits != 0 {
-                    let at = bits.trailing_zeros() as usize;
-                    found(index * BLOCK + at, block[at]);
-                    bits &= bits - 1;
-                }
+                each_bit(mask(block, threshold), |at| found(index * BLOCK + at, block[at]));
             }
         }
 
@@ -179,18 +176,11 @@ macro_rules! passes {
             mut found: impl FnMut(usize, f32),
         ) {
             for (group, maxima) in maxima.iter().enumerate() {
-                let mut high_blocks = mask(maxima, threshold);
-                while high_blocks != 0 {
-                    let index = group * BLOCK + high_blocks.trailing_zeros() as usize;
-                    high_blocks &= high_blocks - 1;
+                each_bit(mask(maxima, threshold), |at| {
+                    let index = group * BLOCK + at;
                     let block = blocks.get(index);
-                    let mut bits = mask(block, threshold);
-                    while bits != 0 {
-                        let at = bits.trailing_zeros() as usize;
-                        found(index * BLOCK + at, block[at]);
-                        bits &= bits - 1;
-                    }
-                }
+                    each_bit(mask(block, threshold), |at| found(index * BLOCK + at, block[at]));
+                });
             }
         }
 
@@ -218,6 +208,22 @@ macro_rules! passes {
         }
 
         $(#[$features])*
+        pub(super) fn mass(logits: &[f32], weights: &[f32], line: f32) -> (f64, usize) {
+            let (chunks, rest) = logits.as_chunks::<BLOCK>();
+            let (weight_chunks, rest_weights) = weights.as_chunks::<BLOCK>();
+            let (mut mass, mut n) = (0.0, 0);
+            for (block, weights) in chunks.iter().zip(weight_chunks) {
+                mass += sum_at_least(block, weights, line);
+                n += mask(block, line).count_ones() as usize;
+            }
+            for (&logit, &weight) in rest.iter().zip(rest_weights) {
+                mass += if logit >= line { f64::from(weight) } else { 0.0 };
+                n += usize::from(logit >= line);
+            }
+            (mass, n)
+        }
+
+        $(#[$features])*
         pub(super) fn split(
             blocks: Blocks<'_>,
             maxima: &[Block],
@@ -236,17 +242,13 @@ macro_rules! passes {
                 }
                 let block = blocks.get(index);
                 let above = mask(block, lines.high);
-                let mut between = mask(block, lines.low) & !above;
+                let between = mask(block, lines.low) & !above;
                 let (all, high) = weights(block, scale, lines.high);
                 *sum = high;
                 masses.total += all;
                 masses.above += high;
                 masses.n_above += above.count_ones() as usize;
-                while between != 0 {
-                    let at = between.trailing_zeros() as usize;
-                    found(index * BLOCK + at, block[at]);
-                    between &= between - 1;
-                }
+                each_bit(between, |at| found(index * BLOCK + at, block[at]));
             }
             masses
         }
@@ -254,6 +256,19 @@ macro_rules! passes {
 }
 
 use passes;
+
+/// Calls `found` with the place of each bit that is set, lowest first.
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "it is part of loops that are compiled for several instruction sets")]
+fn each_bit(bits: u128, mut found: impl FnMut(usize)) {
+    for (half, from) in [(bits as u64, 0), ((bits >> 64) as u64, 64)] {
+        let mut half = half;
+        while half != 0 {
+            found(from + half.trailing_zeros() as usize);
+            half &= half - 1;
+        }
+    }
+}
 
 /// Asks for what lies 2 KiB behind a block, so that it has come from the outer caches when its turn comes.
 #[cfg(target_arch = "x86_64")]

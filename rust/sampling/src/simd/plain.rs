@@ -1,6 +1,6 @@
 //! The definition, in code for any machine; the lanes are arrays, so that the compiler can use what vectors there are.
 
-use super::{LANES, Lines, Masses, passes};
+use super::{LANES, Lines, Masses, each_bit, passes};
 use crate::blocks::{BLOCK, Block, Blocks};
 use crate::weight::Scale;
 
@@ -56,6 +56,17 @@ fn weights(block: &Block, scale: Scale, high: f32) -> (f64, f64) {
         add(&mut above, &chunk.map(|x| if x >= high { scale.weight(x) } else { 0.0 }));
     }
     (sum(all), sum(above))
+}
+
+/// The sum of the weights whose logit is at least `line`.
+fn sum_at_least(block: &Block, weights: &Block, line: f32) -> f64 {
+    let mut lanes = [0.0; LANES];
+    for (logits, weights) in block.as_chunks::<LANES>().0.iter().zip(weights.as_chunks::<LANES>().0) {
+        for ((lane, &x), &weight) in lanes.iter_mut().zip(logits).zip(weights) {
+            *lane += if x >= line { weight } else { 0.0 };
+        }
+    }
+    sum(lanes)
 }
 
 fn add(lanes: &mut Lanes, more: &Lanes) {

@@ -15,6 +15,7 @@ struct Results {
     sums: Vec<u64>,
     total: u64,
     each: Vec<u32>,
+    mass: (u64, usize),
     split_sums: Vec<u64>,
     masses: (u64, u64, usize),
     between: Vec<(usize, u32)>,
@@ -47,6 +48,7 @@ fn results(level: Level, logits: &[f32], inverse_temperature: f32, lines: Lines)
     });
     let mut each = vec![0.0; logits.len()];
     weigh_each(level, logits, scale, &mut each);
+    let (mass, n_heavy) = mass(level, logits, &each, lines.low);
     let bits = |numbers: &[f64]| numbers.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
     Results {
         maxima: groups.as_flattened()[..n_blocks].iter().map(|x| x.to_bits()).collect(),
@@ -55,6 +57,7 @@ fn results(level: Level, logits: &[f32], inverse_temperature: f32, lines: Lines)
         high_maxima,
         sums: bits(&sums),
         total: total.to_bits(),
+        mass: (mass.to_bits(), n_heavy),
         each: each.iter().map(|x| x.to_bits()).collect(),
         split_sums: bits(&split_sums),
         masses: (masses.total.to_bits(), masses.above.to_bits(), masses.n_above),
