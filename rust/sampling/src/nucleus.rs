@@ -43,8 +43,9 @@ impl Cut {
     pub(crate) const NONE: Self = Self { logit: f32::MIN, token: u32::MAX };
 
     #[allow(clippy::float_cmp, reason = "ties are exact")]
+    #[allow(clippy::needless_bitwise_bool, reason = "a processor could not foresee a branch")]
     pub(crate) fn keeps(self, token: usize, logit: f32) -> bool {
-        logit > self.logit || (logit == self.logit && token <= self.token as usize)
+        (logit > self.logit) | ((logit == self.logit) & (token <= self.token as usize))
     }
 }
 
@@ -285,4 +286,130 @@ fn raised(scale: Scale, line: f32) -> f32 {
 
 fn lowered(scale: Scale, line: f32) -> f32 {
     logit_at(scale, (scale.top - line) * scale.slope + MOVE).min(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::candidates::Candidates;
+    use crate::row::{Kept, Row};
+
+    /// Normal logits, rounded to a multiple of `step` where it is not 0.
+    fn row(n: usize, deviation: f32, step: f32, seed: u64) -> Vec<f32> {
+        let mut state = seed;
+        let mut uniform = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 40) as f32 / (1u64 << 24) as f32 - 0.5
+        };
+        let rounded = |x: f32| if step > 0.0 { (x / step).round() * step } else { x };
+        (0..n).map(|_| rounded(deviation * (0..12).map(|_| uniform()).sum::<f32>())).collect()
+    }
+
+    /// The kept tokens by a full sort in double precision, or nothing if the cut is too near to a neighbour to tell.
+    fn sorted(logits: &[f32], inverse_temperature: f32, p: f64, min_keep: usize) -> (Vec<u32>, f64, f64) {
+        let mut order: Vec<u32> = (0..logits.len() as u32).collect();
+        order.sort_by_key(|&token| rank(token, logits[token as usize]));
+        let top = f64::from(logits[order[0] as usize]);
+        let weight =
+            |token: u32| ((f64::from(logits[token as usize]) - top) * f64::from(inverse_temperature)).exp();
+        let total: f64 = order.iter().map(|&token| weight(token)).sum();
+        let (mut mass, mut n) = (0.0, 0);
+        while n < order.len() && (mass < p * total || n < min_keep) {
+            mass += weight(order[n]);
+            n += 1;
+        }
+        order.truncate(n);
+        order.sort_unstable();
+        (order, mass / total, total)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+
+        #[test]
+        fn long_nuclei_agree_with_a_full_sort(
+            (n, seed) in (3000..40_000usize, 0..u64::MAX),
+            deviation in 0.01..4f32,
+            step in prop_oneof![Just(0f32), Just(0.25f32), Just(2f32)],
+            p in prop_oneof![0.02..0.999f64, 0.999..0.999_999f64],
+            min_keep in prop_oneof![Just(1usize), 1..3000usize],
+            inverse_temperature in 0.2..3f32,
+            draws in prop::collection::vec(0.0..1f64, 4),
+            changes in prop::collection::vec((0..3000i32, -9.0..9f32), 0..20),
+        ) {
+            let mut logits = row(n, deviation, step, seed);
+            let mut ours = Row::new(n);
+            ours.load(&logits);
+            ours.change(&logits, changes.iter().copied(), |change, x| x + change);
+            let mut list = Candidates::default();
+            let kept = ours.cut_top_p(&logits, inverse_temperature, (p, min_keep), &mut list);
+            let mut all = Candidates::default();
+            if kept == Kept::Row {
+                ours.collect(&logits, f32::MIN, &mut all);
+            } else {
+                all = list;
+            }
+            let ids: Vec<u32> = all.items().iter().map(|item| item.id).collect();
+            let mut changed = logits.clone();
+            for &(token, change) in &changes {
+                changed[token as usize] += change;
+            }
+            std::mem::swap(&mut logits, &mut changed);
+            let (want, _, total) = sorted(&logits, inverse_temperature, p, min_keep);
+            // Single precision may move the cut by the tokens that hold 2e-6 of the weight.
+            let off = |a: &[u32], b: &[u32]| {
+                let top = ours.top();
+                let only = a.iter().filter(|token| b.binary_search(token).is_err());
+                let weights = only.map(|&token| {
+                    f64::from((logits[token as usize] - top) * inverse_temperature).exp()
+                });
+                weights.skip(1).sum::<f64>() / total
+            };
+            prop_assert!(off(&ids, &want) < 2e-6 && off(&want, &ids) < 2e-6, "{} instead of {}", ids.len(), want.len());
+            if kept == Kept::Row {
+                let total = ours.weigh(&changed, inverse_temperature);
+                let want: f64 = all.weigh(inverse_temperature);
+                prop_assert!((total / want - 1.0).abs() < 1e-6, "{} instead of {}", total, want);
+                for draw in draws {
+                    let token = ours.choose(&changed, inverse_temperature, draw * total).unwrap();
+                    let at = ids.binary_search(&(token as u32)).expect("the token is kept");
+                    let below: f64 = all.items()[..at].iter().map(|item| f64::from(item.weight)).sum();
+                    let here = f64::from(all.items()[at].weight);
+                    let target = draw * want;
+                    prop_assert!(below <= target + 1e-6 * want && target <= below + here + 1e-6 * want);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn long_nuclei_stay_in_the_row_and_short_ones_are_listed() {
+        for (deviation, want) in [(1.0, Kept::Row), (8.0, Kept::List)] {
+            let logits = row(60_000, deviation, 0.0, 1);
+            let mut ours = Row::new(logits.len());
+            ours.load(&logits);
+            let mut list = Candidates::default();
+            assert_eq!(ours.cut_top_p(&logits, 1.0, (0.9, 1), &mut list), want);
+        }
+    }
+
+    #[test]
+    fn lines_that_miss_the_cut_are_drawn_anew() {
+        let logits = row(50_048, 1.0, 0.0, 3);
+        let blocks = logits.as_chunks::<BLOCK>().0;
+        let places = vec![crate::blocks::UNTOUCHED; blocks.len()];
+        let level = Level::best();
+        let mut maxima = vec![[f32::NEG_INFINITY; BLOCK]; blocks.len().div_ceil(BLOCK)];
+        simd::maxima(level, blocks, maxima.as_flattened_mut());
+        let blocks = Blocks { row: blocks, places: &places, copies: &[] };
+        let scale = Scale::new(simd::highest(level, &maxima), 1.0);
+        let cuts = [(0.1, 0.0), (3.0, 2.9), (-2.9, -3.0)].map(|(high, low)| {
+            let mut sums = vec![0.0; places.len()];
+            let lines = Lines { high, low };
+            Nucleus::default().cut(level, blocks, &maxima, scale, (0.8, 1), lines, &mut sums).unwrap()
+        });
+        assert!(cuts[0] == cuts[1] && cuts[1] == cuts[2], "{cuts:?}");
+    }
 }

@@ -11,17 +11,17 @@ use crate::weight::{FLOOR, POLYNOMIAL, ROUNDER, Scale};
 /// How many numbers a vector holds.
 const WIDTH: usize = 8;
 
-passes!(#[target_feature(enable = "avx2")]);
+passes!(#[target_feature(enable = "avx2,bmi1,popcnt")]);
 
 #[inline]
-#[target_feature(enable = "avx2")]
+#[target_feature(enable = "avx2,bmi1,popcnt")]
 fn load(numbers: &[f32; WIDTH]) -> __m256 {
     // SAFETY: the array is 32 bytes that may be read, and this load asks for no alignment.
     unsafe { _mm256_loadu_ps(numbers.as_ptr()) }
 }
 
 #[inline]
-#[target_feature(enable = "avx2")]
+#[target_feature(enable = "avx2,bmi1,popcnt")]
 fn maximum(block: &Block) -> f32 {
     let mut lanes = [_mm256_set1_ps(f32::NEG_INFINITY); 4];
     for chunk in block.as_chunks::<{ 4 * WIDTH }>().0 {
@@ -38,7 +38,7 @@ fn maximum(block: &Block) -> f32 {
 }
 
 #[inline]
-#[target_feature(enable = "avx2")]
+#[target_feature(enable = "avx2,bmi1,popcnt")]
 fn mask(block: &Block, threshold: f32) -> u128 {
     let threshold = _mm256_set1_ps(threshold);
     let mut bits = [0; BLOCK / WIDTH];
@@ -49,7 +49,7 @@ fn mask(block: &Block, threshold: f32) -> u128 {
 }
 
 #[inline]
-#[target_feature(enable = "avx2")]
+#[target_feature(enable = "avx2,bmi1,popcnt")]
 fn weight_vector(numbers: &[f32; WIDTH], scale: Scale) -> __m256 {
     let power = _mm256_sub_ps(load(numbers), _mm256_set1_ps(scale.top));
     let power = _mm256_mul_ps(power, _mm256_set1_ps(scale.slope));
@@ -66,18 +66,19 @@ fn weight_vector(numbers: &[f32; WIDTH], scale: Scale) -> __m256 {
 }
 
 #[inline]
-#[target_feature(enable = "avx2")]
+#[target_feature(enable = "avx2,bmi1,popcnt")]
 fn weigh_lanes(logits: &[f32; LANES], scale: Scale) -> [f32; LANES] {
     let mut weights = [0.0; LANES];
     for (out, numbers) in weights.as_chunks_mut::<WIDTH>().0.iter_mut().zip(logits.as_chunks::<WIDTH>().0) {
+        let eight = weight_vector(numbers, scale);
         // SAFETY: `out` is 32 bytes that may be written, and this store asks for no alignment.
-        unsafe { _mm256_storeu_ps(out.as_mut_ptr(), weight_vector(numbers, scale)) };
+        unsafe { _mm256_storeu_ps(out.as_mut_ptr(), eight) };
     }
     weights
 }
 
 #[inline]
-#[target_feature(enable = "avx2")]
+#[target_feature(enable = "avx2,bmi1,popcnt")]
 fn weight(block: &Block, scale: Scale) -> f64 {
     let mut lanes = [_mm256_setzero_ps(); 2];
     for chunk in block.as_chunks::<LANES>().0 {
@@ -89,7 +90,7 @@ fn weight(block: &Block, scale: Scale) -> f64 {
 }
 
 #[inline]
-#[target_feature(enable = "avx2")]
+#[target_feature(enable = "avx2,bmi1,popcnt")]
 fn weights(block: &Block, scale: Scale, high: f32) -> (f64, f64) {
     let high = _mm256_set1_ps(high);
     let (mut all, mut above) = ([_mm256_setzero_ps(); 2], [_mm256_setzero_ps(); 2]);
@@ -105,7 +106,7 @@ fn weights(block: &Block, scale: Scale, high: f32) -> (f64, f64) {
 }
 
 #[inline]
-#[target_feature(enable = "avx2")]
+#[target_feature(enable = "avx2,bmi1,popcnt")]
 fn sum_at_least(block: &Block, weights: &Block, line: f32) -> f64 {
     let line = _mm256_set1_ps(line);
     let mut lanes = [_mm256_setzero_ps(); 2];
@@ -120,7 +121,7 @@ fn sum_at_least(block: &Block, weights: &Block, line: f32) -> f64 {
 }
 
 #[inline]
-#[target_feature(enable = "avx2")]
+#[target_feature(enable = "avx2,bmi1,popcnt")]
 fn sum(lanes: [__m256; 2]) -> f64 {
     let [low, high] = lanes;
     // Lanes 0-3 with 8-11 and 4-7 with 12-15.
@@ -132,13 +133,13 @@ fn sum(lanes: [__m256; 2]) -> f64 {
 }
 
 #[inline]
-#[target_feature(enable = "avx2")]
+#[target_feature(enable = "avx2,bmi1,popcnt")]
 fn lower(lanes: __m256) -> __m256d {
     _mm256_cvtps_pd(_mm256_castps256_ps128(lanes))
 }
 
 #[inline]
-#[target_feature(enable = "avx2")]
+#[target_feature(enable = "avx2,bmi1,popcnt")]
 fn upper(lanes: __m256) -> __m256d {
     _mm256_cvtps_pd(_mm256_extractf128_ps::<1>(lanes))
 }

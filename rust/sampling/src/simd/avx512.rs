@@ -8,17 +8,17 @@ use super::{LANES, Lines, Masses, each_bit, passes, prefetch};
 use crate::blocks::{BLOCK, Block, Blocks};
 use crate::weight::{FLOOR, POLYNOMIAL, ROUNDER, Scale};
 
-passes!(#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]);
+passes!(#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,popcnt")]);
 
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,popcnt")]
 fn load(numbers: &[f32; LANES]) -> __m512 {
     // SAFETY: the array is 64 bytes that may be read, and this load asks for no alignment.
     unsafe { _mm512_loadu_ps(numbers.as_ptr()) }
 }
 
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,popcnt")]
 fn maximum(block: &Block) -> f32 {
     let mut lanes = [_mm512_set1_ps(f32::NEG_INFINITY); 2];
     for chunk in block.as_chunks::<{ 2 * LANES }>().0 {
@@ -32,7 +32,7 @@ fn maximum(block: &Block) -> f32 {
 }
 
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,popcnt")]
 fn mask(block: &Block, threshold: f32) -> u128 {
     let threshold = _mm512_set1_ps(threshold);
     let mut halves = [0u64; 2];
@@ -46,7 +46,7 @@ fn mask(block: &Block, threshold: f32) -> u128 {
 }
 
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,popcnt")]
 fn weight_vector(logits: __m512, scale: Scale) -> __m512 {
     let power = _mm512_sub_ps(logits, _mm512_set1_ps(scale.top));
     let power = _mm512_mul_ps(power, _mm512_set1_ps(scale.slope));
@@ -63,16 +63,17 @@ fn weight_vector(logits: __m512, scale: Scale) -> __m512 {
 }
 
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,popcnt")]
 fn weigh_lanes(logits: &[f32; LANES], scale: Scale) -> [f32; LANES] {
     let mut weights = [0.0; LANES];
+    let sixteen = weight_vector(load(logits), scale);
     // SAFETY: `weights` is 64 bytes that may be written, and this store asks for no alignment.
-    unsafe { _mm512_storeu_ps(weights.as_mut_ptr(), weight_vector(load(logits), scale)) };
+    unsafe { _mm512_storeu_ps(weights.as_mut_ptr(), sixteen) };
     weights
 }
 
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,popcnt")]
 fn weight(block: &Block, scale: Scale) -> f64 {
     let mut lanes = _mm512_setzero_ps();
     for numbers in block.as_chunks::<LANES>().0 {
@@ -82,7 +83,7 @@ fn weight(block: &Block, scale: Scale) -> f64 {
 }
 
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,popcnt")]
 fn weights(block: &Block, scale: Scale, high: f32) -> (f64, f64) {
     let high = _mm512_set1_ps(high);
     let (mut all, mut above) = (_mm512_setzero_ps(), _mm512_setzero_ps());
@@ -97,7 +98,7 @@ fn weights(block: &Block, scale: Scale, high: f32) -> (f64, f64) {
 }
 
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,popcnt")]
 fn sum_at_least(block: &Block, weights: &Block, line: f32) -> f64 {
     let line = _mm512_set1_ps(line);
     let mut lanes = _mm512_setzero_ps();
@@ -109,7 +110,7 @@ fn sum_at_least(block: &Block, weights: &Block, line: f32) -> f64 {
 }
 
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,popcnt")]
 fn sum(lanes: __m512) -> f64 {
     let low = _mm512_cvtps_pd(_mm512_castps512_ps256(lanes));
     let high = _mm512_cvtps_pd(_mm512_extractf32x8_ps::<1>(lanes));

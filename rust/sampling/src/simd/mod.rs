@@ -43,7 +43,7 @@ impl Level {
             if has_avx512() {
                 return Self(Set::Avx512);
             }
-            if is_x86_feature_detected!("avx2") {
+            if has_avx2() {
                 return Self(Set::Avx2);
             }
         }
@@ -56,7 +56,7 @@ impl Level {
         let mut levels = vec![Self(Set::Plain)];
         #[cfg(target_arch = "x86_64")]
         {
-            if is_x86_feature_detected!("avx2") {
+            if has_avx2() {
                 levels.push(Self(Set::Avx2));
             }
             if has_avx512() {
@@ -68,8 +68,14 @@ impl Level {
 }
 
 #[cfg(target_arch = "x86_64")]
+fn has_avx2() -> bool {
+    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi1") && is_x86_feature_detected!("popcnt")
+}
+
+#[cfg(target_arch = "x86_64")]
 fn has_avx512() -> bool {
-    is_x86_feature_detected!("avx512f")
+    has_avx2()
+        && is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512dq")
         && is_x86_feature_detected!("avx512vl")
@@ -103,10 +109,10 @@ macro_rules! dispatched {
             match level.0 {
                 Set::Plain => plain::$name($($argument),*),
                 #[cfg(target_arch = "x86_64")]
-                // SAFETY: a `Level` of this set is made only where the processor was found to have AVX2.
+                // SAFETY: a `Level` of this set is made only where the processor was found to have AVX2, BMI1 and POPCNT.
                 Set::Avx2 => unsafe { avx2::$name($($argument),*) },
                 #[cfg(target_arch = "x86_64")]
-                // SAFETY: a `Level` of this set is made only where the processor was found to have AVX-512 F, BW, DQ and VL.
+                // SAFETY: a `Level` of this set is made only where the processor was found to have AVX-512 F, BW, DQ and VL, BMI1 and POPCNT.
                 Set::Avx512 => unsafe { avx512::$name($($argument),*) },
             }
         }
