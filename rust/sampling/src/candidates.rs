@@ -1,9 +1,12 @@
 //! The tokens still in play once a stage has cut the row down.
 
-use crate::exp::exp;
+use crate::simd::{self, Level};
+use crate::weight::Scale;
 
 /// A part this short is sorted rather than split further.
 const SORTED_LEN: usize = 32;
+/// How many weights are computed at a time.
+const CHUNK_LEN: usize = 64;
 
 /// A token with the logit before the temperature and, after [`Candidates::weigh`], its weight relative to the best token's.
 #[derive(Clone, Copy, Debug)]
@@ -16,10 +19,21 @@ pub(crate) struct Candidate {
 impl Candidate {
     /// Orders by falling logit, then by rising id.
     pub(crate) fn rank(&self) -> u64 {
-        let bits = self.logit.to_bits();
-        let falling = if bits >> 31 == 1 { bits } else { !(bits | 1 << 31) };
-        u64::from(falling) << 32 | u64::from(self.id)
+        rank(self.id, self.logit)
     }
+}
+
+/// A number that orders tokens by falling logit, then by rising id; -0 counts as 0.
+pub(crate) fn rank(id: u32, logit: f32) -> u64 {
+    let bits = (logit + 0.0).to_bits();
+    let falling = if bits >> 31 == 1 { bits } else { !(bits | 1 << 31) };
+    u64::from(falling) << 32 | u64::from(id)
+}
+
+/// The id and the logit of a [`rank`].
+pub(crate) fn unrank(rank: u64) -> (u32, f32) {
+    let falling = (rank >> 32) as u32;
+    (rank as u32, f32::from_bits(if falling >> 31 == 1 { falling } else { !falling & (u32::MAX >> 1) }))
 }
 
 /// Candidates by rising id, never with an infinite logit. Every stage finds a cut and keeps this order.
@@ -57,11 +71,17 @@ impl Candidates {
 
     /// Sets the weights e^((logit − top) × `inverse_temperature`) and returns their sum.
     pub(crate) fn weigh(&mut self, inverse_temperature: f32) -> f64 {
-        let top = self.top();
+        let scale = Scale::new(self.top(), inverse_temperature);
+        let level = Level::best();
+        let (mut logits, mut weights) = ([0.0; CHUNK_LEN], [0.0; CHUNK_LEN]);
         let mut total = 0.0;
-        for item in &mut self.items {
-            item.weight = exp((item.logit - top) * inverse_temperature);
-            total += f64::from(item.weight);
+        for items in self.items.chunks_mut(CHUNK_LEN) {
+            logits.iter_mut().zip(&*items).for_each(|(logit, item)| *logit = item.logit);
+            simd::weigh_each(level, &logits[..items.len()], scale, &mut weights[..items.len()]);
+            for (item, &weight) in items.iter_mut().zip(&weights) {
+                item.weight = weight;
+                total += f64::from(weight);
+            }
         }
         total
     }
@@ -75,10 +95,7 @@ impl Candidates {
         self.ranks.clear();
         self.ranks.extend(self.items.iter().map(Candidate::rank));
         self.ranks.sort_unstable();
-        self.ranks.iter().map(|rank| {
-            let falling = (rank >> 32) as u32;
-            f32::from_bits(if falling >> 31 == 1 { falling } else { !falling & (u32::MAX >> 1) })
-        })
+        self.ranks.iter().map(|&rank| unrank(rank).1)
     }
 
     /// Keeps the `k` highest logits, the lowest ids on ties.
@@ -165,7 +182,7 @@ impl Candidates {
 /// The key of the last item of the shortest prefix, by rising key, whose mass and length are `enough`; `None` if none is.
 ///
 /// Splits by selection and goes on in the half with the end of the prefix, so the time is linear and nothing is sorted.
-fn mass_cut(items: &mut [(u64, f32)], enough: impl Fn(f64, usize) -> bool) -> Option<u64> {
+pub(crate) fn mass_cut(items: &mut [(u64, f32)], enough: impl Fn(f64, usize) -> bool) -> Option<u64> {
     let (mut low, mut high, mut mass) = (0, items.len(), 0.0);
     while high - low > SORTED_LEN {
         let middle = low + (high - low) / 2;

@@ -1,6 +1,7 @@
 //! What the last step drew from, for log-probabilities after sampling.
 
 use crate::pool::Pool;
+use crate::weight::Scale;
 use crate::{Sampler, TokenId};
 
 /// The last choice, and what is needed to tell the probabilities of the others.
@@ -36,7 +37,7 @@ impl Drawn {
                 let at = (token as usize).checked_sub(base);
                 logit = at.and_then(|at| block.get(at)).copied().unwrap_or(logit);
             });
-            let weight = crate::exp::exp((logit - pool.row.top()) * pool.inverse());
+            let weight = Scale::new(pool.row.top(), pool.inverse()).weight(logit);
             self.chosen = Some((token, f64::from(weight) / total));
         }
         (self.others, self.total) = (self.n_remembered > 0, total);

@@ -93,7 +93,7 @@ impl Sampler {
         let result = self.with_mask(logits, None, |sampler, logits| {
             let mut shares = Vec::new();
             let mut selected = false;
-            let outcome = sampler.narrow(logits, |moment, pool| {
+            let outcome = sampler.narrow(logits, true, |moment, pool| {
                 selected |= matches!(moment, Moment::Selector(_));
                 pool.shares(logits, &mut shares);
                 watch(Seen::Moment(moment), &shares);

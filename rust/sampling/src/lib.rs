@@ -1,4 +1,4 @@
-//! Logits to token: logit bias, penalties, truncation, mirostat and a seeded choice, in safe Rust and without any engine.
+//! Logits to token: logit bias, penalties, truncation, mirostat and a seeded choice, without any engine.
 //!
 //! A [`SamplerConfig`] says what to do, a [`Sampler`] does it for one sequence of one vocabulary:
 //!
@@ -39,38 +39,62 @@
 //! # Reproducibility
 //!
 //! The same configuration, seed, accepted tokens and logits give the same tokens on every platform. It rests on IEEE 754 addition,
-//! multiplication, division and comparison, which Rust neither reorders nor fuses; on this crate's own `exp` (a polynomial in `f32`, see
-//! `exp.rs`) and the `libm` crate's logarithm and power in place of the platform's; and on xoshiro256++ seeded through `SplitMix64`.
-//! No sum depends on the width of the machine's vectors. Top-p and typical add up weights in the order in which the standard
-//! library's selection leaves them, so another Rust release could move a cut that lies within 1e-15 of its target.
+//! multiplication, division and comparison, which Rust neither reorders nor fuses; on this crate's own power of two (a polynomial in
+//! `f32`, see `weight.rs`) and the `libm` crate's logarithm and power in place of the platform's; and on xoshiro256++ seeded through
+//! `SplitMix64`. No sum depends on the width of the machine's vectors: `simd` adds in sixteen lanes everywhere, and tests compare its
+//! instruction sets bit by bit. Weights carry a relative error of 2e-7, so a top-p cut that lies nearer than that to its target may fall
+//! one token earlier or later than exact arithmetic has it. Top-p and typical add up weights in the order in which the standard library's
+//! selection leaves them, so another Rust release could move a cut that lies within 1e-15 of its target.
+//!
+//! # How a step is fast
+//!
+//! - **One pass over the row.** A step reads the logits once for the maxima of blocks of 128 and keeps 1/128 of the row; after that it
+//!   looks only into the blocks whose maximum reaches a threshold. Bias and penalties change private copies of the blocks they touch.
+//! - **Top-k by partial selection.** The k-th highest block maximum has at least k logits at or above it. It is found by selection
+//!   (Hoare 1961, Find; the standard library's `select_nth_unstable`) among the maxima that reach the k-th highest of 128 group maxima, and
+//!   the logits above it, barely more than k, are selected from again. Nothing is ever sorted in full.
+//! - **Top-p by histogram and bracket.** A sample of the row and its block maxima, added up in a histogram of depths below the top, tell
+//!   about where the cut lies: two lines are drawn around it (the idea of Floyd and Rivest 1975, SELECT). If few tokens are above
+//!   the lower line, they are listed. Otherwise one pass weighs the row, adds up what is above the upper line and gathers what is
+//!   between the two; halving that part finds the cut, and the choice walks over block sums. A bad guess costs time, never the result.
+//! - **Vectors.** Maxima, thresholds and weights are computed with AVX2 or AVX-512 where the processor has it (looked up once at run time),
+//!   with NEON on 64-bit ARM through the compiler, and by the same lanes in plain code elsewhere.
+//! - **Memory.** All scratch memory is kept from step to step; a test counts the allocations of warm steps: none.
+//!
+//! [`sample_batch`] spreads the sequences of a batch over the cores.
 
 mod adaptive;
+mod batch;
+mod blocks;
 mod breakers;
 mod candidates;
 mod config;
 mod drawn;
 mod dry;
 mod error;
-mod exp;
 mod explain;
 mod history;
 mod infill;
 mod mask;
 mod mirostat;
+mod nucleus;
 mod parameters;
 mod pieces;
 mod pool;
 mod row;
 mod sampler;
+mod simd;
 mod spread;
 mod stage;
 mod step;
 mod truncation;
+mod weight;
 mod xtc;
 
 #[cfg(test)]
 mod reference;
 
+pub use batch::sample_batch;
 pub use breakers::Breakers;
 pub use config::SamplerConfig;
 pub use error::{ConfigError, SampleError};

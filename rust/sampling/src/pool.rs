@@ -3,6 +3,7 @@
 use crate::TokenId;
 use crate::candidates::Candidates;
 use crate::row::Row;
+use crate::weight::Scale;
 
 /// The candidates of one step; never empty once a row with a finite top is loaded.
 ///
@@ -15,13 +16,15 @@ pub(crate) struct Pool {
     pub(crate) list: Candidates,
     pub(crate) listed: bool,
     pub(crate) temperature: f32,
+    /// Whether nothing but the choice follows, so that top-p need not list what it keeps.
+    pub(crate) may_end_in_row: bool,
     n_vocab: usize,
 }
 
 impl Pool {
     pub(crate) fn new(n_vocab: usize) -> Self {
         let (row, list) = (Row::new(n_vocab), Candidates::default());
-        Self { row, list, listed: false, temperature: 1.0, n_vocab }
+        Self { row, list, listed: false, temperature: 1.0, may_end_in_row: false, n_vocab }
     }
 
     /// Takes up a new row.
@@ -120,8 +123,8 @@ impl Pool {
             out.extend(self.list.items().iter().map(|item| (item.id as TokenId, f64::from(item.weight))));
             total
         } else {
-            let top = self.row.top();
-            let weight = |x: f32| f64::from(crate::exp::exp((x - top) * inverse));
+            let scale = Scale::new(self.row.top(), inverse);
+            let weight = |x: f32| f64::from(scale.weight(x));
             self.row.for_each_block(logits, |base, block| {
                 let finite = block.iter().enumerate().filter(|(_, x)| x.is_finite());
                 out.extend(finite.map(|(at, &x)| ((base + at) as TokenId, weight(x))));

@@ -217,7 +217,7 @@ impl Sampler {
     }
 
     fn sample_row(&mut self, logits: &[f32]) -> Result<TokenId, SampleError> {
-        let token = match self.narrow(logits, |_, _| {})? {
+        let token = match self.narrow(logits, false, |_, _| {})? {
             Outcome::Token(token) => {
                 self.drawn.set(token, 1.0, false);
                 return Ok(token);
@@ -253,10 +253,13 @@ impl Sampler {
         Some(token)
     }
 
-    /// Everything but the choice; `watch` is shown the candidates on the way.
+    /// Everything but the choice; `watch` is shown the candidates on the way if it is `watched`.
+    ///
+    /// Unwatched, top-p as the last stage may leave the row a row that remembers where it ends, which only the choice understands.
     pub(crate) fn narrow(
         &mut self,
         logits: &[f32],
+        watched: bool,
         mut watch: impl FnMut(Moment, &mut Pool),
     ) -> Result<Outcome, SampleError> {
         let Self { pool, bias, steps, selector, random, pieces, .. } = self;
@@ -269,7 +272,10 @@ impl Sampler {
             return winner.map(|token| Outcome::Token(token as TokenId)).ok_or_else(|| no_finite(logits));
         }
         watch(Moment::Bias, pool);
-        for step in steps {
+        let draws = matches!(selector, Selector::Dist) && !watched;
+        let n_steps = steps.len();
+        for (number, step) in (1..).zip(steps) {
+            pool.may_end_in_row = draws && number == n_steps;
             step.run(pool, logits, random, pieces.as_deref());
             watch(Moment::Step(step.parameters), pool);
         }

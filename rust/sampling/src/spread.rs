@@ -2,8 +2,8 @@
 
 use libm::{log, pow, sqrt};
 
-use crate::exp::exp;
 use crate::pool::Pool;
+use crate::weight::Scale;
 
 /// Independent accumulators, so that the compiler can vectorise a sum without reordering it.
 const LANES: usize = 16;
@@ -50,9 +50,10 @@ impl Pool {
     /// The entropy of the candidates relative to that of as many equal ones; `None` if there is only one.
     fn relative_entropy(&self, logits: &[f32]) -> Option<f64> {
         let (top, inverse) = (self.top(), self.inverse());
+        let scale = Scale::new(top, inverse);
         let [total, depths, count] = self.sums(logits, |x| {
             let depth = (top - x) * inverse;
-            let weight = exp(-depth);
+            let weight = scale.weight(x);
             // Beyond any depth that counts the product with the weight of 0 may be NaN.
             [weight, if weight > 0.0 { weight * depth } else { 0.0 }, 1.0]
         });

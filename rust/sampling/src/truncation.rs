@@ -3,11 +3,7 @@
 use libm::log;
 
 use crate::pool::Pool;
-
-/// How far below the top, in units of the temperature, top-p first looks for its tokens.
-const FIRST_DEPTH: f32 = 3.0;
-/// Beyond this depth every weight is 0.
-const LAST_DEPTH: f32 = 90.0;
+use crate::row::Kept;
 
 impl Pool {
     pub(crate) fn top_p(&mut self, logits: &[f32], p: f32, min_keep: usize) {
@@ -20,20 +16,11 @@ impl Pool {
             self.list.top_mass(target, min_keep);
             return;
         }
-        let target = p * self.row.weigh(logits, inverse);
-        let top = self.row.top();
-        let mut depth = FIRST_DEPTH;
-        loop {
-            let everything = depth > LAST_DEPTH;
-            let threshold = if everything { f32::MIN } else { top - depth / inverse };
-            self.row.collect(logits, threshold, &mut self.list);
-            let mass = self.list.weigh(inverse);
-            if everything || (mass >= target && self.list.len() >= min_keep) {
-                break;
-            }
-            depth *= 1.5;
+        match self.row.cut_top_p(logits, inverse, (p, min_keep), &mut self.list) {
+            Kept::Row if self.may_end_in_row => return,
+            Kept::Row => self.row.collect(logits, f32::MIN, &mut self.list),
+            Kept::List => {}
         }
-        self.list.top_mass(target, min_keep);
         self.listed = true;
     }
 

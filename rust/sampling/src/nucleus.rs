@@ -1,0 +1,415 @@
+//! Top-p over a whole row without a sort: a guess from a sample says where the cut is near, one pass over the row makes sure.
+
+use std::ops::Range;
+
+use libm::exp2;
+
+use crate::blocks::{BLOCK, Block, Blocks};
+use crate::candidates::{mass_cut, rank, unrank};
+use crate::simd::{self, Level, Lines, Masses};
+use crate::weight::{FLOOR, Scale};
+
+/// How many logits are drawn from the row beside the block maxima.
+const SAMPLE_LEN: usize = 2048;
+/// How many logits are drawn from one place.
+const DRAW_LEN: usize = 16;
+/// The sample's histogram: buckets for each halving of the weight, and in all.
+const BUCKETS_PER_BIT: usize = 8;
+const N_BUCKETS: usize = 64 * BUCKETS_PER_BIT;
+/// By what factor the odds of the tail may be off where the lines are drawn.
+const ODDS_MARGIN: f64 = 1.4;
+/// Up to so many expected tokens are listed.
+const LIST_LEN: f64 = 1024.0;
+/// How often the lines are drawn anew if the cut is not between them.
+const MAX_TRIES: usize = 6;
+/// How far they move then, in bits.
+const MOVE: f32 = 2.0;
+/// How often the part between the lines is halved.
+const MAX_HALVINGS: usize = 24;
+/// A part this short is not halved further.
+const PART_LEN: usize = 64;
+/// How many blocks have their kept weight added up at a time.
+const SPAN: usize = 64;
+
+/// The last token that is kept, in the order of falling logits and rising ids.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Cut {
+    pub(crate) logit: f32,
+    pub(crate) token: u32,
+}
+
+impl Cut {
+    /// Keeps every finite logit.
+    pub(crate) const NONE: Self = Self { logit: f32::MIN, token: u32::MAX };
+
+    #[allow(clippy::float_cmp, reason = "ties are exact")]
+    #[allow(clippy::needless_bitwise_bool, reason = "a processor could not foresee a branch")]
+    pub(crate) fn keeps(self, token: usize, logit: f32) -> bool {
+        (logit > self.logit) | ((logit == self.logit) & (token <= self.token as usize))
+    }
+}
+
+/// Where the cut is expected.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Guess {
+    pub(crate) lines: Lines,
+    /// The low line as a depth below the top, in bits.
+    pub(crate) depth: f32,
+    /// More tokens than one lists are expected above the low line.
+    pub(crate) is_long: bool,
+}
+
+/// Scratch memory.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Nucleus {
+    logits: Vec<f32>,
+    weights: Vec<f32>,
+    tokens: Vec<u32>,
+    histogram: Vec<f64>,
+    ranked: Vec<(u64, f32)>,
+}
+
+impl Nucleus {
+    /// Estimates where the prefix with the share `p` of the weight ends.
+    ///
+    /// The block maxima stand for themselves, some other logits for all others: maxima hold most of the weight of a peaked row, and the
+    /// sample describes a flat one.
+    pub(crate) fn guess(
+        &mut self,
+        level: Level,
+        blocks: Blocks<'_>,
+        maxima: &[Block],
+        scale: Scale,
+        p: f64,
+    ) -> Guess {
+        self.logits.clear();
+        let step = (blocks.len() * DRAW_LEN).div_ceil(SAMPLE_LEN).max(1);
+        for (i, index) in (0..blocks.len()).step_by(step).enumerate() {
+            let from = i % (BLOCK / DRAW_LEN) * DRAW_LEN;
+            let maximum = maxima.as_flattened()[index];
+            let drawn = blocks.get(index)[from..from + DRAW_LEN].iter();
+            // The maximum is counted apart.
+            self.logits.extend(drawn.map(|&x| if x < maximum { x } else { f32::NEG_INFINITY }));
+        }
+        let n_drawn = self.logits.len();
+        let factor = (blocks.len() * (BLOCK - 1)) as f64 / n_drawn as f64;
+        self.logits.extend_from_slice(&maxima.as_flattened()[..blocks.len()]);
+        self.weigh(level, scale);
+        self.histogram.clear();
+        // Two side by side, because neighbours often share a bucket and would wait for each other.
+        self.histogram.resize(2 * N_BUCKETS, 0.0);
+        let slope = scale.slope * BUCKETS_PER_BIT as f32;
+        for (i, (&logit, &weight)) in self.logits.iter().zip(&self.weights).enumerate() {
+            let bucket = ((scale.top - logit) * slope).min((N_BUCKETS - 1) as f32) as i32 as usize;
+            let factor = if i < n_drawn { factor } else { 1.0 };
+            self.histogram[2 * bucket + i % 2] += factor * f64::from(weight);
+        }
+        let total: f64 = self.histogram.iter().sum();
+        let odds = (1.0 - p) / p;
+        let tail_at = |odds: f64| total * odds / (1.0 + odds);
+        let (high_tail, low_tail) = (tail_at(odds * ODDS_MARGIN), tail_at(odds / ODDS_MARGIN));
+        let (mut tail, mut n_tokens, mut high, mut low) = (total, 0.0, None, N_BUCKETS);
+        for (bucket, [a, b]) in self.histogram.as_chunks().0.iter().enumerate() {
+            tail -= a + b;
+            n_tokens += (a + b) * exp2((bucket as f64 + 0.5) / BUCKETS_PER_BIT as f64);
+            if tail <= high_tail && high.is_none() {
+                high = Some(bucket);
+            }
+            if tail <= low_tail {
+                low = bucket + 1;
+                break;
+            }
+        }
+        let depth = |bucket: usize| bucket as f32 / BUCKETS_PER_BIT as f32;
+        let high = logit_at(scale, depth(high.unwrap_or(N_BUCKETS - 1)));
+        let depth = if low < N_BUCKETS { depth(low) } else { f32::INFINITY };
+        let low = logit_at(scale, depth);
+        Guess { lines: Lines { high, low }, depth, is_long: n_tokens > LIST_LEN }
+    }
+
+    fn weigh(&mut self, level: Level, scale: Scale) {
+        self.weights.clear();
+        self.weights.resize(self.logits.len(), 0.0);
+        simd::weigh_each(level, &self.logits, scale, &mut self.weights);
+    }
+
+    /// Finds the last token of the shortest prefix with the share `p` of the weight and at least `min_keep` tokens, and writes the
+    /// weight of each block above the high line to `sums`.
+    ///
+    /// # Errors
+    ///
+    /// The weight of all tokens if the cut was not found.
+    #[allow(clippy::too_many_arguments, reason = "they are the parts of a row")]
+    pub(crate) fn cut(
+        &mut self,
+        level: Level,
+        blocks: Blocks<'_>,
+        maxima: &[Block],
+        scale: Scale,
+        (p, min_keep): (f64, usize),
+        mut lines: Lines,
+        sums: &mut [f64],
+    ) -> Result<Cut, f64> {
+        let mut total = 0.0;
+        for _ in 0..MAX_TRIES {
+            self.logits.clear();
+            self.tokens.clear();
+            let (tokens, logits) = (&mut self.tokens, &mut self.logits);
+            let masses = simd::split(level, blocks, maxima, scale, lines, sums, |token, logit| {
+                tokens.push(token as u32);
+                logits.push(logit);
+            });
+            total = masses.total;
+            let target = p * total;
+            if masses.above >= target && masses.n_above >= min_keep {
+                lines = Lines { high: raised(scale, lines.high), low: lines.high };
+                continue;
+            }
+            self.weigh(level, scale);
+            if let Some(cut) = self.cut_between(level, &masses, target, min_keep, lines) {
+                let items = self.tokens.iter().zip(&self.logits).zip(&mut self.weights);
+                for ((&token, &logit), weight) in items {
+                    *weight = if cut.keeps(token as usize, logit) { *weight } else { 0.0 };
+                }
+                return Ok(cut);
+            }
+            if lines.low <= f32::MIN {
+                break;
+            }
+            lines = Lines { high: lines.low, low: lowered(scale, lines.low) };
+        }
+        Err(total)
+    }
+
+    /// The cut if it is among the tokens between the lines: halves the part with the cut until it is short.
+    fn cut_between(
+        &mut self,
+        level: Level,
+        masses: &Masses,
+        target: f64,
+        min_keep: usize,
+        lines: Lines,
+    ) -> Option<Cut> {
+        let enough = |mass: f64, n: usize| mass >= target && n >= min_keep;
+        let above = |line: f32| {
+            let (mass, n) = simd::mass(level, &self.logits, &self.weights, line);
+            (masses.above + mass, masses.n_above + n)
+        };
+        let (mut mass, mut n) = (masses.above, masses.n_above);
+        let (mut high, mut low) = (lines.high, lines.low);
+        let mut with_low = above(low);
+        if !enough(with_low.0, with_low.1) {
+            return None;
+        }
+        for _ in 0..MAX_HALVINGS {
+            let middle = low + (high - low) / 2.0;
+            if with_low.1 - n <= PART_LEN || middle <= low || middle >= high {
+                break;
+            }
+            let with_middle = above(middle);
+            if enough(with_middle.0, with_middle.1) {
+                (low, with_low) = (middle, with_middle);
+            } else {
+                (high, mass, n) = (middle, with_middle.0, with_middle.1);
+            }
+        }
+        self.ranked.clear();
+        for ((&token, &logit), &weight) in self.tokens.iter().zip(&self.logits).zip(&self.weights) {
+            if logit >= low && logit < high {
+                self.ranked.push((rank(token, logit), weight));
+            }
+        }
+        let cut = mass_cut(&mut self.ranked, |more, n_more| enough(mass + more, n + n_more));
+        // The part was enough by a sum in another order; then its last token ends the prefix.
+        let cut = cut.or_else(|| self.ranked.iter().map(|item| item.0).max())?;
+        let (token, logit) = unrank(cut);
+        Some(Cut { logit, token })
+    }
+
+    /// After [`cut`](Self::cut): the kept weight of the blocks in `range`, given their weight above the high line.
+    fn kept(&self, level: Level, sums: &[f64], range: Range<usize>) -> f64 {
+        let first = |block: usize| self.tokens.partition_point(|&token| (token as usize) < block * BLOCK);
+        let weights = &self.weights[first(range.start)..first(range.end)];
+        sums[range].iter().sum::<f64>() + simd::mass(level, weights, weights, 0.0).0
+    }
+
+    /// After [`cut`](Self::cut): the kept weight, given the blocks' weights above the high line.
+    pub(crate) fn weight(&self, level: Level, sums: &[f64]) -> f64 {
+        spans(sums.len()).map(|span| self.kept(level, sums, span)).sum()
+    }
+
+    /// After [`cut`](Self::cut): the block in which the cumulative kept weight exceeds `target`, or the last one with a weight, and the
+    /// weight before it.
+    pub(crate) fn find(&self, level: Level, sums: &[f64], target: f64) -> Option<(usize, f64)> {
+        let span = exceeding(spans(sums.len()), 0.0, target, |span| self.kept(level, sums, span.clone()))?;
+        let blocks = span.0.map(|block| block..block + 1);
+        let block = exceeding(blocks, span.1, target, |block| self.kept(level, sums, block.clone()))?;
+        Some((block.0.start, block.1))
+    }
+}
+
+fn spans(n_blocks: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..n_blocks).step_by(SPAN).map(move |from| from..n_blocks.min(from + SPAN))
+}
+
+/// The first item with which the cumulative weight exceeds `target`, or the last one with a weight, and the weight before it.
+pub(crate) fn exceeding<T>(
+    items: impl Iterator<Item = T>,
+    mut below: f64,
+    target: f64,
+    weight: impl Fn(&T) -> f64,
+) -> Option<(T, f64)> {
+    let mut found = None;
+    for item in items {
+        let sum = weight(&item);
+        if sum > 0.0 {
+            found = Some((item, below));
+            if below + sum > target {
+                break;
+            }
+            below += sum;
+        }
+    }
+    found
+}
+
+/// The logit whose weight is 2^-`depth`; the lowest finite one where that weighs nothing.
+pub(crate) fn logit_at(scale: Scale, depth: f32) -> f32 {
+    let logit = scale.top - depth / scale.slope;
+    if depth <= -FLOOR && logit > f32::MIN { logit } else { f32::MIN }
+}
+
+fn raised(scale: Scale, line: f32) -> f32 {
+    let depth = (scale.top - line) * scale.slope - MOVE;
+    logit_at(scale, depth.max(0.0)).max(line)
+}
+
+fn lowered(scale: Scale, line: f32) -> f32 {
+    logit_at(scale, (scale.top - line) * scale.slope + MOVE).min(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::candidates::Candidates;
+    use crate::row::{Kept, Row};
+
+    /// Normal logits, rounded to a multiple of `step` where it is not 0.
+    fn row(n: usize, deviation: f32, step: f32, seed: u64) -> Vec<f32> {
+        let mut state = seed;
+        let mut uniform = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 40) as f32 / (1u64 << 24) as f32 - 0.5
+        };
+        let rounded = |x: f32| if step > 0.0 { (x / step).round() * step } else { x };
+        (0..n).map(|_| rounded(deviation * (0..12).map(|_| uniform()).sum::<f32>())).collect()
+    }
+
+    /// The kept tokens by a full sort in double precision, or nothing if the cut is too near to a neighbour to tell.
+    fn sorted(logits: &[f32], inverse_temperature: f32, p: f64, min_keep: usize) -> (Vec<u32>, f64, f64) {
+        let mut order: Vec<u32> = (0..logits.len() as u32).collect();
+        order.sort_by_key(|&token| rank(token, logits[token as usize]));
+        let top = f64::from(logits[order[0] as usize]);
+        let weight =
+            |token: u32| ((f64::from(logits[token as usize]) - top) * f64::from(inverse_temperature)).exp();
+        let total: f64 = order.iter().map(|&token| weight(token)).sum();
+        let (mut mass, mut n) = (0.0, 0);
+        while n < order.len() && (mass < p * total || n < min_keep) {
+            mass += weight(order[n]);
+            n += 1;
+        }
+        order.truncate(n);
+        order.sort_unstable();
+        (order, mass / total, total)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+
+        #[test]
+        fn long_nuclei_agree_with_a_full_sort(
+            (n, seed) in (3000..40_000usize, 0..u64::MAX),
+            deviation in 0.01..4f32,
+            step in prop_oneof![Just(0f32), Just(0.25f32), Just(2f32)],
+            p in prop_oneof![0.02..0.999f64, 0.999..0.999_999f64],
+            min_keep in prop_oneof![Just(1usize), 1..3000usize],
+            inverse_temperature in 0.2..3f32,
+            draws in prop::collection::vec(0.0..1f64, 4),
+            changes in prop::collection::vec((0..3000i32, -9.0..9f32), 0..20),
+        ) {
+            let mut logits = row(n, deviation, step, seed);
+            let mut ours = Row::new(n);
+            ours.load(&logits);
+            ours.change(&logits, changes.iter().copied(), |change, x| x + change);
+            let mut list = Candidates::default();
+            let kept = ours.cut_top_p(&logits, inverse_temperature, (p, min_keep), &mut list);
+            let mut all = Candidates::default();
+            if kept == Kept::Row {
+                ours.collect(&logits, f32::MIN, &mut all);
+            } else {
+                all = list;
+            }
+            let ids: Vec<u32> = all.items().iter().map(|item| item.id).collect();
+            let mut changed = logits.clone();
+            for &(token, change) in &changes {
+                changed[token as usize] += change;
+            }
+            std::mem::swap(&mut logits, &mut changed);
+            let (want, _, total) = sorted(&logits, inverse_temperature, p, min_keep);
+            // Single precision may move the cut by the tokens that hold 2e-6 of the weight.
+            let off = |a: &[u32], b: &[u32]| {
+                let top = ours.top();
+                let only = a.iter().filter(|token| b.binary_search(token).is_err());
+                let weights = only.map(|&token| {
+                    f64::from((logits[token as usize] - top) * inverse_temperature).exp()
+                });
+                weights.skip(1).sum::<f64>() / total
+            };
+            prop_assert!(off(&ids, &want) < 2e-6 && off(&want, &ids) < 2e-6, "{} instead of {}", ids.len(), want.len());
+            if kept == Kept::Row {
+                let total = ours.weigh(&changed, inverse_temperature);
+                let want: f64 = all.weigh(inverse_temperature);
+                prop_assert!((total / want - 1.0).abs() < 1e-6, "{} instead of {}", total, want);
+                for draw in draws {
+                    let token = ours.choose(&changed, inverse_temperature, draw * total).unwrap();
+                    let at = ids.binary_search(&(token as u32)).expect("the token is kept");
+                    let below: f64 = all.items()[..at].iter().map(|item| f64::from(item.weight)).sum();
+                    let here = f64::from(all.items()[at].weight);
+                    let target = draw * want;
+                    prop_assert!(below <= target + 1e-6 * want && target <= below + here + 1e-6 * want);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn long_nuclei_stay_in_the_row_and_short_ones_are_listed() {
+        for (deviation, want) in [(1.0, Kept::Row), (8.0, Kept::List)] {
+            let logits = row(60_000, deviation, 0.0, 1);
+            let mut ours = Row::new(logits.len());
+            ours.load(&logits);
+            let mut list = Candidates::default();
+            assert_eq!(ours.cut_top_p(&logits, 1.0, (0.9, 1), &mut list), want);
+        }
+    }
+
+    #[test]
+    fn lines_that_miss_the_cut_are_drawn_anew() {
+        let logits = row(50_048, 1.0, 0.0, 3);
+        let blocks = logits.as_chunks::<BLOCK>().0;
+        let places = vec![crate::blocks::UNTOUCHED; blocks.len()];
+        let level = Level::best();
+        let mut maxima = vec![[f32::NEG_INFINITY; BLOCK]; blocks.len().div_ceil(BLOCK)];
+        simd::maxima(level, blocks, maxima.as_flattened_mut());
+        let blocks = Blocks { row: blocks, places: &places, copies: &[] };
+        let scale = Scale::new(simd::highest(level, &maxima), 1.0);
+        let cuts = [(0.1, 0.0), (3.0, 2.9), (-2.9, -3.0)].map(|(high, low)| {
+            let mut sums = vec![0.0; places.len()];
+            let lines = Lines { high, low };
+            Nucleus::default().cut(level, blocks, &maxima, scale, (0.8, 1), lines, &mut sums).unwrap()
+        });
+        assert!(cuts[0] == cuts[1] && cuts[1] == cuts[2], "{cuts:?}");
+    }
+}
