@@ -133,7 +133,7 @@ class Definition:
 
 window = st.integers(-1, 30)
 keep = st.integers(1, 6)
-share = st.floats(0.05, 0.99, width=32)
+share = st.floats(0.0625, 0.9375, width=32)
 PARAMETERS = {
     "penalties": {
         "repeat_penalty": st.floats(0.5, 2, width=32),
