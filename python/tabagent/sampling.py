@@ -173,18 +173,6 @@ class SamplerConfig:
     """The power of the entropy, relative to the largest possible, that moves the dynamic temperature. At least 0."""
     top_n_sigma: float = -1.0
     """How many standard deviations below the best logit to keep; 0 and below keeps all."""
-    dynatemp_range: float = 0.0
-    """How far the temperature goes below and above `temperature` with the entropy (dynamic temperature); 0 is off. At least 0."""
-    dynatemp_exponent: float = 1.0
-    """The power of the entropy, relative to the largest possible, that moves the dynamic temperature. At least 0."""
-    top_n_sigma: float = -1.0
-    """How many standard deviations below the best logit to keep; 0 and below keeps all."""
-    dynatemp_range: float = 0.0
-    """How far the temperature goes below and above `temperature` with the entropy (dynamic temperature); 0 is off. At least 0."""
-    dynatemp_exponent: float = 1.0
-    """The power of the entropy, relative to the largest possible, that moves the dynamic temperature. At least 0."""
-    top_n_sigma: float = -1.0
-    """How many standard deviations below the best logit to keep; 0 and below keeps all."""
     top_k: int = 40
     """How many of the most probable tokens to keep; 0 keeps all."""
     top_p: float = 0.95
@@ -233,14 +221,6 @@ class SamplerConfig:
     """Tokens that are never chosen. Kept as a tuple."""
     allowed_tokens: Iterable[int] | None = None
     """If given, only these tokens are ever chosen; at least one. Kept as a tuple."""
-    banned_tokens: Iterable[int] = ()
-    """Tokens that are never chosen. Kept as a tuple."""
-    allowed_tokens: Iterable[int] | None = None
-    """If given, only these tokens are ever chosen; at least one. Kept as a tuple."""
-    banned_tokens: Iterable[int] = ()
-    """Tokens that are never chosen. Kept as a tuple."""
-    allowed_tokens: Iterable[int] | None = None
-    """If given, only these tokens are ever chosen; at least one. Kept as a tuple."""
     seed: int | None = None
     """The seed of the random choice; the same seed gives the same text. None draws one from the operating system."""
     order: Iterable[Stage | Step] = DEFAULT_ORDER
@@ -269,146 +249,6 @@ class SamplerConfig:
     def llama_cpp(cls) -> SamplerConfig:
         """The defaults in llama.cpp's own order, where the temperature comes after the truncation."""
         return cls(order=LLAMA_CPP_ORDER)
-
-    @classmethod
-    def from_model(cls, model: Model) -> SamplerConfig:
-        """What the model's file recommends (`general.sampling.*` in its metadata); what it does not say is as in `SamplerConfig()`.
-
-        Args:
-            model: a loaded model.
-
-        Raises:
-            ValueError: the file has a value that cannot be used; the text names its key.
-        """
-        given = {key.removeprefix(METADATA_PREFIX): value for key, value in model.metadata.items() if key.startswith(METADATA_PREFIX)}
-        fields: dict[str, Any] = {}
-        for key, text in given.items():
-            field = METADATA_FIELDS.get(key)
-            if field is not None:
-                fields[field] = _metadata_number(key, field, text)
-        if names := [name.strip() for name in given.get("sequence", "").split(";") if name.strip()]:
-            fields["order"] = stages_by_name(names)
-        try:
-            return cls(**fields)
-        except ValueError as error:
-            message = f"the model's `{METADATA_PREFIX}*` cannot be used: {error}"
-            raise ValueError(message) from error
-
-    @overload
-    def probabilities(
-        self, logits: ArrayLike, history: Tokens = ..., *, explain: Literal[False] = ..., model: Model | None = ...
-    ) -> NDArray[np.float32]: ...
-    @overload
-    def probabilities(
-        self, logits: ArrayLike, history: Tokens = ..., *, explain: Literal[True], model: Model | None = ...
-    ) -> tuple[NDArray[np.float32], list[StageReport]]: ...
-    def probabilities(
-        self, logits: ArrayLike, history: Tokens = (), *, explain: bool = False, model: Model | None = None
-    ) -> NDArray[np.float32] | tuple[NDArray[np.float32], list[StageReport]]:
-        """The distribution that the next token is drawn from.
-
-            config.probabilities([2.0, 1.0, 0.0])  # array([0.7..., 0.2..., 0.0...], dtype=float32)
-
-        Args:
-            logits: one a token of the vocabulary, shape (n_vocab,); taken as float32.
-            history: the tokens so far, first to last, which penalties and DRY look at.
-            explain: also tell what each stage did.
-            model: the model whose vocabulary is meant; only infill and texts in `dry_breakers` need one.
-
-        Returns:
-            Float32 of shape (n_vocab,): 0 for tokens that were removed, and a single 1 where the choice is greedy. With `explain` also
-            a list with the report of each stage that ran, first to last. XTC's coin falls as `seed` makes it fall in the first step.
-
-        Raises:
-            ValueError: the logits do not have one dimension, or the configuration does not fit the vocabulary.
-            SamplingError: no logit is finite, or no token is allowed.
-        """
-        import numpy as np  # noqa: PLC0415 (slow to import, and most programs that set a sampler never need it)
-
-        row = np.ascontiguousarray(logits, dtype=np.float32)
-        if row.ndim != 1:
-            message = f"`logits` must have the shape (n_vocab,), got {row.shape}"
-            raise ValueError(message)
-        native = None if model is None else getattr(model, "_native", model)
-        if native is not None and not isinstance(native, _native.Model):
-            message = f"`model` must be a Model, got {type_name(model)}"
-            raise TypeError(message)
-        found, reports = _native.sampling_distribution(self.to_dict(), row, as_tokens(history, "history"), explain=explain, model=native)
-        if reports is None:
-            return found
-        return found, [
-            StageReport(name=name, parameters=dict(parameters), kept=kept, mass=mass, top=tuple(top)) for name, parameters, kept, mass, top in reports
-        ]
-
-    @classmethod
-    def from_model(cls, model: Model) -> SamplerConfig:
-        """What the model's file recommends (`general.sampling.*` in its metadata); what it does not say is as in `SamplerConfig()`.
-
-        Args:
-            model: a loaded model.
-
-        Raises:
-            ValueError: the file has a value that cannot be used; the text names its key.
-        """
-        given = {key.removeprefix(METADATA_PREFIX): value for key, value in model.metadata.items() if key.startswith(METADATA_PREFIX)}
-        fields: dict[str, Any] = {}
-        for key, text in given.items():
-            field = METADATA_FIELDS.get(key)
-            if field is not None:
-                fields[field] = _metadata_number(key, field, text)
-        if names := [name.strip() for name in given.get("sequence", "").split(";") if name.strip()]:
-            fields["order"] = stages_by_name(names)
-        try:
-            return cls(**fields)
-        except ValueError as error:
-            message = f"the model's `{METADATA_PREFIX}*` cannot be used: {error}"
-            raise ValueError(message) from error
-
-    @overload
-    def probabilities(
-        self, logits: ArrayLike, history: Tokens = ..., *, explain: Literal[False] = ..., model: Model | None = ...
-    ) -> NDArray[np.float32]: ...
-    @overload
-    def probabilities(
-        self, logits: ArrayLike, history: Tokens = ..., *, explain: Literal[True], model: Model | None = ...
-    ) -> tuple[NDArray[np.float32], list[StageReport]]: ...
-    def probabilities(
-        self, logits: ArrayLike, history: Tokens = (), *, explain: bool = False, model: Model | None = None
-    ) -> NDArray[np.float32] | tuple[NDArray[np.float32], list[StageReport]]:
-        """The distribution that the next token is drawn from.
-
-            config.probabilities([2.0, 1.0, 0.0])  # array([0.7..., 0.2..., 0.0...], dtype=float32)
-
-        Args:
-            logits: one a token of the vocabulary, shape (n_vocab,); taken as float32.
-            history: the tokens so far, first to last, which penalties and DRY look at.
-            explain: also tell what each stage did.
-            model: the model whose vocabulary is meant; only infill and texts in `dry_breakers` need one.
-
-        Returns:
-            Float32 of shape (n_vocab,): 0 for tokens that were removed, and a single 1 where the choice is greedy. With `explain` also
-            a list with the report of each stage that ran, first to last. XTC's coin falls as `seed` makes it fall in the first step.
-
-        Raises:
-            ValueError: the logits do not have one dimension, or the configuration does not fit the vocabulary.
-            SamplingError: no logit is finite, or no token is allowed.
-        """
-        import numpy as np  # noqa: PLC0415 (slow to import, and most programs that set a sampler never need it)
-
-        row = np.ascontiguousarray(logits, dtype=np.float32)
-        if row.ndim != 1:
-            message = f"`logits` must have the shape (n_vocab,), got {row.shape}"
-            raise ValueError(message)
-        native = None if model is None else getattr(model, "_native", model)
-        if native is not None and not isinstance(native, _native.Model):
-            message = f"`model` must be a Model, got {type_name(model)}"
-            raise TypeError(message)
-        found, reports = _native.sampling_distribution(self.to_dict(), row, as_tokens(history, "history"), explain=explain, model=native)
-        if reports is None:
-            return found
-        return found, [
-            StageReport(name=name, parameters=dict(parameters), kept=kept, mass=mass, top=tuple(top)) for name, parameters, kept, mass, top in reports
-        ]
 
     @classmethod
     def from_model(cls, model: Model) -> SamplerConfig:

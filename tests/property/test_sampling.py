@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from hypothesis import assume, given, settings
@@ -58,7 +58,7 @@ class Definition:
         return self.history if window < 0 else self.history[len(self.history) - min(window, len(self.history)) :]
 
     def penalties(self, repeat_penalty: float, repeat_window: int, frequency_penalty: float, presence_penalty: float) -> None:
-        counts = np.array([self.recent(repeat_window).count(token) for token in self.ids])
+        counts = np.array([self.recent(repeat_window).count(int(token)) for token in self.ids])
         repeated = np.where(self.logits <= 0, self.logits * repeat_penalty, self.logits / repeat_penalty)
         self.logits = np.where(counts > 0, repeated - counts * frequency_penalty - presence_penalty, self.logits)
 
@@ -133,8 +133,8 @@ class Definition:
 
 window = st.integers(-1, 30)
 keep = st.integers(1, 6)
-share = st.floats(0.05, 0.99, width=32)
-PARAMETERS = {
+share = st.floats(0.0625, 0.9375, width=32)
+PARAMETERS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "penalties": {
         "repeat_penalty": st.floats(0.5, 2, width=32),
         "repeat_window": window,
