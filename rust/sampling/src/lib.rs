@@ -39,6 +39,7 @@
 
 mod candidates;
 mod config;
+pub mod constraint;
 mod error;
 mod exp;
 mod history;
