@@ -5,6 +5,7 @@
 //! for the token with that number.
 
 #![allow(clippy::unwrap_used, clippy::format_collect, reason = "tests")]
+#![expect(clippy::print_stderr, reason = "a skipped test says what it lacks")]
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
