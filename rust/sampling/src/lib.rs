@@ -69,6 +69,7 @@ mod blocks;
 mod breakers;
 mod candidates;
 mod config;
+pub mod constraint;
 mod drawn;
 mod dry;
 mod error;
