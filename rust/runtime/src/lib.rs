@@ -6,12 +6,14 @@
 //! [`TokenSampler`] (which `tabagent_sampling::Sampler` implements), so all else is tested without either.
 
 mod channel;
+mod constraint;
 mod decoder;
 mod driver;
 mod engine;
 mod error;
 mod event;
 mod generation;
+mod hook;
 mod inbox;
 mod llama_decoder;
 mod logprobs;
@@ -20,22 +22,27 @@ mod request;
 mod sampler;
 mod sampling;
 mod scheduler;
+mod scoring;
 mod stops;
 mod stream;
+mod task;
 mod utf8;
 
 #[cfg(test)]
 mod tests;
 
 pub use channel::CHANNEL_CAPACITY;
+pub use constraint::{ConstraintError, TokenConstraint};
 pub use decoder::{Decoder, DecoderError, TokenId};
 pub use engine::{Engine, EngineStats};
 pub use error::{EngineError, RequestError, SubmitError};
-pub use event::{Finish, FinishReason, StopMatch, Timings, TokenEvent, TokenLogprob, Usage};
+pub use event::{Finish, FinishReason, StopMatch, Timings, TokenEvent, TokenLogprob, TopLogprob, Usage};
+pub use hook::{HookPoll, HookWorker, HookedRow, LogitsHook, logits_hook};
 pub use llama_decoder::LlamaDecoder;
-pub use logprobs::token_logprob;
+pub use logprobs::{LogprobsMode, token_logprob};
 pub use request::Request;
 pub use sampler::{SamplerError, TokenSampler};
+pub use scoring::ScoreRequest;
 pub use stops::StopMatcher;
 pub use stream::{Poll, TokenStream};
 pub use tabagent_llama::AbortFlag;
