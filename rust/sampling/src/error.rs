@@ -72,6 +72,24 @@ pub enum SampleError {
         /// The row's length.
         got: usize,
     },
+    /// The mask is for a vocabulary of another size.
+    #[error(
+        "expected a mask for `{expected}` tokens, got one for `{got}`; make it for the vocabulary of the sampler"
+    )]
+    WrongMask {
+        /// The vocabulary's size.
+        expected: usize,
+        /// The size of the vocabulary that the mask is for.
+        got: usize,
+    },
+    /// The mask allows no token.
+    #[error(
+        "the mask allows none of the `{n_vocab}` tokens; allow one, or end the text where nothing may follow"
+    )]
+    EmptyMask {
+        /// The vocabulary's size.
+        n_vocab: usize,
+    },
     /// No token has a finite logit after bias and penalties, so there is nothing to choose.
     #[error(
         "none of the `{n_vocab}` logits is finite (`{n_nan}` are NaN); check the model's weights and that bias or masks leave a token"

@@ -15,9 +15,10 @@
 //!
 //! # What a step does
 //!
-//! 1. The logit bias is added.
-//! 2. The stages run in [`SamplerConfig::order`]; each sees the probabilities renormalised over what the stages before it kept.
-//! 3. One token is chosen: walking the kept tokens in the order of their ids, the first one whose cumulative weight exceeds
+//! 1. With [`Sampler::sample_masked`], tokens outside the mask go to negative infinity.
+//! 2. The logit bias is added.
+//! 3. The stages run in [`SamplerConfig::order`]; each sees the probabilities renormalised over what the stages before it kept.
+//! 4. One token is chosen: walking the kept tokens in the order of their ids, the first one whose cumulative weight exceeds
 //!    `u` times the total, for one uniform `u` in `[0, 1)` with 53 random bits.
 //!
 //! A temperature of 0 makes the step greedy: the token with the highest logit after bias and penalties, the lowest id on ties, and
@@ -39,9 +40,11 @@
 
 mod candidates;
 mod config;
+pub mod constraint;
 mod error;
 mod exp;
 mod history;
+mod mask;
 mod mirostat;
 mod row;
 mod sampler;
@@ -52,6 +55,7 @@ mod reference;
 
 pub use config::SamplerConfig;
 pub use error::{ConfigError, SampleError};
+pub use mask::TokenMask;
 pub use sampler::Sampler;
 pub use stage::{ParseStageError, Stage};
 

@@ -6,9 +6,10 @@ use rand_xoshiro::rand_core::{Rng, SeedableRng};
 
 use crate::candidates::Candidates;
 use crate::history::History;
+use crate::mask::MaskedRow;
 use crate::mirostat::{ESTIMATE_LEN, Mirostat, surprise};
 use crate::row::Row;
-use crate::{ConfigError, SampleError, SamplerConfig, Stage, TokenId};
+use crate::{ConfigError, SampleError, SamplerConfig, Stage, TokenId, TokenMask};
 
 /// How far below the top, in units of the temperature, top-p first looks for its tokens.
 const FIRST_DEPTH: f32 = 3.0;
@@ -37,6 +38,7 @@ pub struct Sampler {
     mirostat: Mirostat,
     row: Row,
     list: Candidates,
+    masked: MaskedRow,
 }
 
 /// What is left of a row after the stages.
@@ -80,6 +82,7 @@ impl Sampler {
             mirostat: Mirostat::new(config, n_vocab),
             row: Row::new(n_vocab),
             list: Candidates::default(),
+            masked: MaskedRow::default(),
         })
     }
 
@@ -127,6 +130,38 @@ impl Sampler {
         Ok(token as TokenId)
     }
 
+    /// Chooses one of the tokens that `mask` allows, as if the others had a logit of negative infinity; no mask allows all.
+    ///
+    /// The first call with a mask allocates a row of `n_vocab` logits.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`sample`](Self::sample), [`SampleError::WrongMask`] or [`SampleError::EmptyMask`]; the sampler is then as before the
+    /// call.
+    pub fn sample_masked(
+        &mut self,
+        logits: &[f32],
+        mask: Option<&TokenMask>,
+    ) -> Result<TokenId, SampleError> {
+        let Some(mask) = mask else { return self.sample(logits) };
+        self.check_length(logits)?;
+        if mask.n_vocab() != self.n_vocab {
+            return Err(SampleError::WrongMask { expected: self.n_vocab, got: mask.n_vocab() });
+        }
+        if mask.is_empty() {
+            return Err(SampleError::EmptyMask { n_vocab: self.n_vocab });
+        }
+        let mut masked = std::mem::take(&mut self.masked);
+        let token = self.sample(masked.fill(logits, mask));
+        self.masked = masked;
+        token
+    }
+
+    fn check_length(&self, logits: &[f32]) -> Result<(), SampleError> {
+        let (expected, got) = (self.n_vocab, logits.len());
+        if got == expected { Ok(()) } else { Err(SampleError::WrongLength { expected, got }) }
+    }
+
     /// Uniform in [0, 1), a multiple of 2^-53.
     fn draw(&mut self) -> f64 {
         (self.random.next_u64() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
@@ -134,9 +169,7 @@ impl Sampler {
 
     /// Everything but the choice.
     fn narrow(&mut self, logits: &[f32]) -> Result<Outcome, SampleError> {
-        if logits.len() != self.n_vocab {
-            return Err(SampleError::WrongLength { expected: self.n_vocab, got: logits.len() });
-        }
+        self.check_length(logits)?;
         self.row.load(logits);
         self.row.change(logits, self.config.logit_bias.iter().copied(), |bias, logit| biased(logit, bias));
         let top = self.row.top();

@@ -1,0 +1,167 @@
+//! From sources to grammars.
+
+use std::sync::Arc;
+
+use llguidance::api::TopLevelGrammar;
+
+use super::cache::Cache;
+use super::engine::{build_parser, with_stack};
+use super::limits::{MAX_CHOICES, MAX_SOURCE_BYTES};
+use super::{
+    Grammar, GrammarError, GrammarOptions, GrammarSource, Limitation, TokenTable, TriggerStart, Whitespace,
+};
+
+/// Compiles grammars for one vocabulary and keeps the last ones. Share it between threads.
+pub struct GrammarCompiler {
+    table: Arc<TokenTable>,
+    cache: Cache,
+}
+
+impl std::fmt::Debug for GrammarCompiler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GrammarCompiler")
+            .field("table", &self.table)
+            .field("cached", &self.cache.len())
+            .finish()
+    }
+}
+
+impl GrammarCompiler {
+    /// A compiler for the vocabulary of `table`.
+    pub fn new(table: Arc<TokenTable>) -> Self {
+        Self { table, cache: Cache::default() }
+    }
+
+    /// The vocabulary.
+    pub fn table(&self) -> &Arc<TokenTable> {
+        &self.table
+    }
+
+    /// The grammar of `source`, from the cache if it was compiled before. Takes milliseconds otherwise, and a thread for that time.
+    ///
+    /// # Errors
+    ///
+    /// [`GrammarError::Schema`], [`GrammarError::Syntax`], [`GrammarError::TooLarge`], [`GrammarError::Argument`] for a trigger
+    /// that cannot be, [`GrammarError::Internal`] if the engine fails.
+    pub fn compile(
+        &self,
+        source: &GrammarSource,
+        options: &GrammarOptions,
+    ) -> Result<Arc<Grammar>, GrammarError> {
+        let key = (source.clone(), options.clone());
+        if let Some(grammar) = self.cache.get(&key) {
+            return Ok(grammar);
+        }
+        self.check_options(options)?;
+        check_size(source)?;
+        let grammar = with_stack(|| self.compile_now(source, options))?;
+        Ok(self.cache.put(key, Arc::new(grammar)))
+    }
+
+    fn check_options(&self, options: &GrammarOptions) -> Result<(), GrammarError> {
+        let Some(trigger) = &options.trigger else { return Ok(()) };
+        if trigger.starts.is_empty() {
+            return Err(GrammarError::argument(
+                "a trigger needs at least one text or token that starts the construct",
+            ));
+        }
+        for start in &trigger.starts {
+            match start {
+                TriggerStart::Text(text) if text.is_empty() => {
+                    return Err(GrammarError::argument(
+                        "the text of a trigger must not be empty; leave the trigger out",
+                    ));
+                }
+                TriggerStart::Token(token)
+                    if usize::try_from(*token).map_or(true, |id| id >= self.table.n_vocab()) =>
+                {
+                    return Err(GrammarError::argument(format!(
+                        "the trigger token `{token}` is not in the vocabulary of `{}` tokens",
+                        self.table.n_vocab()
+                    )));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn compile_now(&self, source: &GrammarSource, options: &GrammarOptions) -> Result<Grammar, GrammarError> {
+        let mut limitations: Vec<Limitation> = Vec::new();
+        let grammar = match source {
+            GrammarSource::JsonSchema(text) => {
+                let schema: serde_json::Value = serde_json::from_str(text)
+                    .map_err(|error| GrammarError::syntax(error.line(), error.column(), error.to_string()))?;
+                json(schema, options.whitespace)
+            }
+            GrammarSource::JsonObject => json(serde_json::json!({"type": "object"}), options.whitespace),
+            GrammarSource::Regex(regex) => TopLevelGrammar::from_regex(regex),
+            GrammarSource::Choices(choices) => TopLevelGrammar::from_lark(choices_to_lark(choices)),
+            GrammarSource::Lark(lark) => TopLevelGrammar::from_lark(lark.clone()),
+            GrammarSource::Gbnf(_) => return Err(GrammarError::argument("GBNF is not translated yet")),
+        };
+        let mut parser =
+            build_parser(&self.table, grammar).map_err(super::engine::EngineMessage::into_error)?;
+        for warning in parser.grammar_warnings() {
+            limitations.push(Limitation {
+                path: "/".to_owned(),
+                keyword: "schema".to_owned(),
+                message: warning,
+            });
+        }
+        Grammar::new(Arc::clone(&self.table), options.clone(), limitations, parser)
+    }
+}
+
+fn check_size(source: &GrammarSource) -> Result<(), GrammarError> {
+    let bytes = match source {
+        GrammarSource::JsonObject => 0,
+        GrammarSource::JsonSchema(text)
+        | GrammarSource::Regex(text)
+        | GrammarSource::Lark(text)
+        | GrammarSource::Gbnf(text) => text.len(),
+        GrammarSource::Choices(choices) => {
+            if choices.is_empty() {
+                return Err(GrammarError::argument("a list of choices needs at least one"));
+            }
+            if choices.len() > MAX_CHOICES {
+                return Err(GrammarError::too_large(format!(
+                    "`{}` choices, at most `{MAX_CHOICES}` are allowed",
+                    choices.len()
+                )));
+            }
+            choices.iter().map(String::len).sum()
+        }
+    };
+    if bytes > MAX_SOURCE_BYTES {
+        return Err(GrammarError::too_large(format!(
+            "`{bytes}` bytes, at most `{MAX_SOURCE_BYTES}` are allowed"
+        )));
+    }
+    Ok(())
+}
+
+/// The engine's grammar of a JSON schema that uses only what it knows.
+fn json(mut schema: serde_json::Value, whitespace: Whitespace) -> TopLevelGrammar {
+    let options = serde_json::json!({
+        "whitespace_flexible": whitespace == Whitespace::Flexible,
+        "whitespace_pattern": (whitespace == Whitespace::Flexible).then_some(r"[\x20\x0A\x0D\x09]{1,64}"),
+        "coerce_one_of": true,
+        "lenient": true,
+    });
+    match &mut schema {
+        serde_json::Value::Object(map) => {
+            map.insert("x-guidance".to_owned(), options);
+        }
+        serde_json::Value::Bool(true) => schema = serde_json::json!({"x-guidance": options}),
+        _ => {}
+    }
+    TopLevelGrammar::from_json_schema(schema)
+}
+
+/// One terminal with all choices, so that one may be the beginning of another.
+fn choices_to_lark(choices: &[String]) -> String {
+    let quoted: Vec<String> =
+        choices.iter().map(|choice| serde_json::Value::from(choice.as_str()).to_string()).collect();
+    format!("start: CHOICE\nCHOICE: {}\n", quoted.join("\n | "))
+}

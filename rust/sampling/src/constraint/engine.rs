@@ -1,0 +1,123 @@
+//! Calls into the grammar engine: panics become errors, and compiling has a stack of its own.
+
+use std::fmt::Display;
+use std::panic::AssertUnwindSafe;
+
+use llguidance::api::StopReason;
+use llguidance::panic_utils::catch_unwind;
+use llguidance::{TokenParser, api::TopLevelGrammar};
+
+use super::{GrammarError, TokenTable, limits};
+
+/// Any error of the engine.
+pub(crate) type Fault = Box<dyn std::error::Error + Send + Sync>;
+
+/// Runs `f`, with a panic or an error of the engine as [`GrammarError::Internal`].
+pub(crate) fn guard<T, E: Display>(f: impl FnOnce() -> Result<T, E>) -> Result<T, GrammarError> {
+    let mut result = None;
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        result = Some(f());
+        Ok(())
+    }));
+    match (outcome, result) {
+        (Ok(()), Some(Ok(value))) => Ok(value),
+        (Ok(()), Some(Err(error))) => Err(internal(&error)),
+        (Err(panic), _) => Err(internal(&panic)),
+        (Ok(()), None) => Err(internal(&"no result")),
+    }
+}
+
+fn internal(error: &impl Display) -> GrammarError {
+    GrammarError::Internal { message: first_line(&error.to_string()) }
+}
+
+/// The first line of what the engine said: what follows are dumps of its state.
+pub(crate) fn first_line(text: &str) -> String {
+    text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("no message").to_owned()
+}
+
+/// Runs `f` on a thread with a large stack, since the engine recurses over what it compiles.
+pub(crate) fn with_stack<T: Send>(
+    f: impl FnOnce() -> Result<T, GrammarError> + Send,
+) -> Result<T, GrammarError> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new()
+            .name("tabagent-grammar".to_owned())
+            .stack_size(limits::COMPILE_STACK_BYTES)
+            .spawn_scoped(scope, f)
+            .map_err(|error| GrammarError::Internal { message: format!("cannot start a thread: {error}") })?;
+        thread.join().unwrap_or_else(|_| Err(internal(&"the compiling thread panicked")))
+    })
+}
+
+/// A parser at the beginning of `grammar`, with the engine's own words on failure.
+pub(crate) fn build_parser(
+    table: &TokenTable,
+    grammar: TopLevelGrammar,
+) -> Result<TokenParser, EngineMessage> {
+    let mut parser =
+        table.factory().create_parser(grammar).map_err(|error| EngineMessage(format!("{error:#}")))?;
+    parser.start_without_prompt();
+    Ok(parser)
+}
+
+/// What the engine said when it refused a grammar.
+#[derive(Debug)]
+pub(crate) struct EngineMessage(pub(crate) String);
+
+impl EngineMessage {
+    pub(crate) fn is_panic(&self) -> bool {
+        self.0.starts_with("panic: ")
+    }
+
+    /// Whether the grammar is beyond a limit rather than wrong.
+    pub(crate) fn is_size(&self) -> bool {
+        const SIGNS: [&str; 8] = [
+            "too big",
+            "too large",
+            "too complex",
+            "too deeply nested",
+            "limit",
+            "fuel",
+            "stack level",
+            "exceeds",
+        ];
+        let text = self.0.to_lowercase();
+        SIGNS.iter().any(|sign| text.contains(sign))
+    }
+
+    /// The error for a source without positions of its own.
+    pub(crate) fn into_error(self) -> GrammarError {
+        let line = first_line(&self.0);
+        if self.is_panic() {
+            return GrammarError::Internal { message: line };
+        }
+        if self.is_size() {
+            return GrammarError::too_large(format!("{line}; make it smaller"));
+        }
+        let (line_no, column, message) = position(&line);
+        GrammarError::syntax(line_no, column, message)
+    }
+}
+
+/// Splits the engine's `at LINE(COLUMN): message`.
+fn position(text: &str) -> (usize, usize, String) {
+    let parse = || {
+        let rest = text.strip_prefix("at ")?;
+        let (line, rest) = rest.split_once('(')?;
+        let (column, message) = rest.split_once("): ")?;
+        Some((line.parse().ok()?, column.parse().ok()?, message.to_owned()))
+    };
+    parse().unwrap_or_else(|| (1, 1, text.to_owned()))
+}
+
+/// What to say when a parser stopped although it should go on.
+pub(crate) fn stopped(parser: &TokenParser, message: &str) -> GrammarError {
+    match parser.stop_reason() {
+        StopReason::NoExtensionBias | StopReason::NoExtension => GrammarError::Dead,
+        StopReason::LexerTooComplex | StopReason::ParserTooComplex => {
+            GrammarError::too_large(format!("{}; simplify it", first_line(message)))
+        }
+        _ => GrammarError::Internal { message: first_line(message) },
+    }
+}

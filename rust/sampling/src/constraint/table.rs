@@ -1,0 +1,215 @@
+//! The bytes of a model's tokens.
+
+use std::sync::Arc;
+
+use llguidance::ParserFactory;
+use llguidance::earley::SlicedBiasComputer;
+use llguidance::toktrie::{INVALID_TOKEN, InferenceCapabilities, TokEnv, TokRxInfo, TokTrie, TokenizerEnv};
+
+use super::engine::{Fault, guard};
+use super::{GrammarError, limits};
+use crate::TokenId;
+
+/// Turns bytes into the tokens the model's tokenizer would make of them in the middle of a text: no begin-of-text token, no added
+/// space, no special tokens. Where the tokens returned do not spell the bytes, the answer is not used.
+pub type Tokenizer = Arc<dyn Fn(&[u8]) -> Vec<TokenId> + Send + Sync>;
+
+/// The longest token, in bytes, that a grammar can produce; longer ones are never allowed.
+const MAX_TOKEN_BYTES: usize = 1_000;
+/// The largest vocabulary: the trie numbers its tokens in 24 bits and its nodes in 22.
+const MAX_TOKENS: usize = 1 << 20;
+
+/// The bytes of every token of a vocabulary as a trie, which of them are special, and which end the generation.
+///
+/// Building one takes time in proportion to the vocabulary (a fraction of a second for 262,144 tokens), so build it once a model.
+pub struct TokenTable {
+    factory: ParserFactory,
+    texts: Vec<Vec<u8>>,
+    eos: Vec<TokenId>,
+    free: Vec<u32>,
+    free_without_eos: Vec<u32>,
+    canonical: bool,
+}
+
+impl std::fmt::Debug for TokenTable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TokenTable")
+            .field("n_vocab", &self.n_vocab())
+            .field("eos", &self.eos)
+            .finish_non_exhaustive()
+    }
+}
+
+impl TokenTable {
+    /// A table of `tokens` in the order of their ids: the bytes of each and whether it is special (control tokens and the like: no
+    /// text grammar produces them). The tokens of `eos` are special whatever is said. A token without bytes is never allowed.
+    ///
+    /// # Errors
+    ///
+    /// [`GrammarError::Argument`] if there is no token or more than 1,048,576, or if a token of `eos` does not exist.
+    pub fn new(
+        tokens: impl Iterator<Item = (Vec<u8>, bool)>,
+        eos: &[TokenId],
+    ) -> Result<Arc<Self>, GrammarError> {
+        Self::build(tokens, eos, None)
+    }
+
+    /// A table that also knows the model's tokenizer, which [`Constraint::forced`](super::Constraint::forced) needs: forced bytes
+    /// become the tokens that the model would see in a text of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`TokenTable::new`].
+    pub fn with_tokenizer(
+        tokens: impl Iterator<Item = (Vec<u8>, bool)>,
+        eos: &[TokenId],
+        tokenizer: Tokenizer,
+    ) -> Result<Arc<Self>, GrammarError> {
+        Self::build(tokens, eos, Some(tokenizer))
+    }
+
+    fn build(
+        tokens: impl Iterator<Item = (Vec<u8>, bool)>,
+        eos: &[TokenId],
+        tokenizer: Option<Tokenizer>,
+    ) -> Result<Arc<Self>, GrammarError> {
+        let (texts, special): (Vec<Vec<u8>>, Vec<bool>) = tokens.unzip();
+        let n = texts.len();
+        if n == 0 || n > MAX_TOKENS {
+            return Err(GrammarError::argument(format!(
+                "a vocabulary must have 1 to {MAX_TOKENS} tokens, got `{n}`"
+            )));
+        }
+        if let Some(token) = eos.iter().find(|&&token| usize::try_from(token).map_or(true, |id| id >= n)) {
+            return Err(GrammarError::argument(format!(
+                "the end-of-generation token `{token}` is not in the vocabulary of `{n}` tokens"
+            )));
+        }
+        let words: Vec<Vec<u8>> = texts
+            .iter()
+            .enumerate()
+            .map(|(id, text)| {
+                if text.is_empty() || text.len() > MAX_TOKEN_BYTES {
+                    return Vec::new();
+                }
+                if special[id] || eos.contains(&(id as TokenId)) {
+                    let mut word = vec![TokTrie::SPECIAL_TOKEN_MARKER];
+                    word.extend_from_slice(text);
+                    return word;
+                }
+                text.clone()
+            })
+            .collect();
+        let canonical = tokenizer.is_some();
+        let free = bits(n, &[]);
+        let free_without_eos = bits(n, eos);
+        let eos_ids: Vec<u32> = eos.iter().map(|&token| token as u32).collect();
+        let factory = guard(|| {
+            let info = TokRxInfo::new(n as u32, eos_ids.first().copied().unwrap_or(INVALID_TOKEN));
+            let mut trie = TokTrie::from(&info, &words);
+            if !eos_ids.is_empty() {
+                trie = trie.with_eos_tokens(&eos_ids);
+            }
+            let env: TokEnv = Arc::new(Env { trie, tokenizer });
+            let capabilities =
+                InferenceCapabilities { ff_tokens: canonical, ..InferenceCapabilities::default() };
+            let mut factory = ParserFactory::new(&env, capabilities, &SlicedBiasComputer::json_slices())?;
+            factory.quiet();
+            *factory.limits_mut() = limits::parser_limits();
+            Ok::<_, Fault>(factory)
+        })?;
+        Ok(Arc::new(Self { factory, texts, eos: eos.to_vec(), free, free_without_eos, canonical }))
+    }
+
+    /// The number of tokens.
+    pub fn n_vocab(&self) -> usize {
+        self.texts.len()
+    }
+
+    /// The tokens that end the generation.
+    pub fn eos(&self) -> &[TokenId] {
+        &self.eos
+    }
+
+    pub(crate) fn factory(&self) -> &ParserFactory {
+        &self.factory
+    }
+
+    pub(crate) fn texts(&self) -> &[Vec<u8>] {
+        &self.texts
+    }
+
+    /// The bytes of `token` as text, special or not; empty for a token that does not exist.
+    pub(crate) fn text(&self, token: TokenId) -> &[u8] {
+        usize::try_from(token).ok().and_then(|id| self.texts.get(id)).map_or(&[], Vec::as_slice)
+    }
+
+    pub(crate) fn is_eos(&self, token: TokenId) -> bool {
+        self.eos.contains(&token)
+    }
+
+    pub(crate) fn is_canonical(&self) -> bool {
+        self.canonical
+    }
+
+    /// The words of a mask that allows every token, or every token but the ends.
+    pub(crate) fn free_words(&self, with_eos: bool) -> &[u32] {
+        if with_eos { &self.free } else { &self.free_without_eos }
+    }
+
+    /// The token whose text is exactly `text`, special ones first, the lowest id of several.
+    pub(crate) fn find(&self, text: &[u8]) -> Option<TokenId> {
+        let trie = self.factory.tok_env().tok_trie();
+        let mut special = vec![TokTrie::SPECIAL_TOKEN_MARKER];
+        special.extend_from_slice(text);
+        trie.token_id_at_bytes(&special).or_else(|| trie.token_id_at_bytes(text)).map(|id| id as TokenId)
+    }
+
+    /// An error that names `token` and its text.
+    pub(crate) fn outside(&self, token: TokenId) -> GrammarError {
+        let text = String::from_utf8_lossy(self.text(token)).escape_debug().take(40).collect();
+        GrammarError::Token { token, text }
+    }
+}
+
+/// All of `n` tokens but `without`, 32 a word.
+fn bits(n: usize, without: &[TokenId]) -> Vec<u32> {
+    let mut words = vec![u32::MAX; n.div_ceil(32)];
+    if let (Some(last), rest @ 1..) = (words.last_mut(), n % 32) {
+        *last = (1 << rest) - 1;
+    }
+    for &token in without {
+        words[token as usize / 32] &= !(1 << (token % 32));
+    }
+    words
+}
+
+/// What the engine knows of the vocabulary.
+struct Env {
+    trie: TokTrie,
+    tokenizer: Option<Tokenizer>,
+}
+
+impl TokenizerEnv for Env {
+    fn tok_trie(&self) -> &TokTrie {
+        &self.trie
+    }
+
+    fn tokenize_bytes(&self, bytes: &[u8]) -> Vec<u32> {
+        if let Some(tokenizer) = &self.tokenizer {
+            let tokens = tokenizer(bytes);
+            let n = self.trie.vocab_size();
+            if tokens.iter().all(|&token| usize::try_from(token).is_ok_and(|id| id < n)) {
+                let tokens: Vec<u32> = tokens.into_iter().map(|token| token as u32).collect();
+                if self.trie.decode_raw(&tokens) == bytes {
+                    return tokens;
+                }
+            }
+        }
+        self.trie.greedy_tokenize(bytes)
+    }
+
+    fn tokenize_is_canonical(&self) -> bool {
+        self.tokenizer.is_some()
+    }
+}
