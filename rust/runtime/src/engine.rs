@@ -19,7 +19,7 @@ use crate::{Decoder, EngineError, Request, ScoreRequest, SubmitError, TokenId, T
 /// It is closed by [`close`](Self::close), or by dropping the last clone.
 ///
 /// ```
-/// use tabagent_runtime::{AbortFlag, Decoder, DecoderError, Engine, Poll, Request, SamplerError, TokenId, TokenSampler};
+/// use tabagent_runtime::{AbortFlag, Decoder, DecoderError, Engine, Poll, Request, SamplerError, TokenId, TokenMask, TokenSampler};
 ///
 /// /// Continues every token with the next one of `0..4`.
 /// struct Counter(Vec<f32>);
@@ -48,7 +48,7 @@ use crate::{Decoder, EngineError, Request, ScoreRequest, SubmitError, TokenId, T
 /// struct Greedy;
 ///
 /// impl TokenSampler for Greedy {
-///     fn sample(&mut self, logits: &[f32], _mask: Option<&[u32]>) -> Result<TokenId, SamplerError> {
+///     fn sample(&mut self, logits: &[f32], _mask: Option<&TokenMask>) -> Result<TokenId, SamplerError> {
 ///         let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
 ///         Ok(best.ok_or("there are no logits")? as TokenId)
 ///     }

@@ -7,7 +7,7 @@ use crate::logprobs::kept_logprob;
 use crate::{
     ConstraintError, Decoder, EngineError, Finish, FinishReason, LogitsHook, LogprobsMode, Request,
     RequestError, StopMatch, StopMatcher, Timings, TokenConstraint, TokenEvent, TokenId, TokenLogprob,
-    TokenSampler, Usage, Utf8Decoder, token_logprob,
+    TokenMask, TokenSampler, Usage, Utf8Decoder, token_logprob,
 };
 
 /// Why a generation is over.
@@ -65,6 +65,8 @@ pub(crate) struct Generation {
     piece: Vec<u8>,
     /// The logits before the hook changed them, where log-probabilities of them are wanted.
     raw: Vec<f32>,
+    /// What the constraint allows, kept for its memory.
+    mask: TokenMask,
     /// What the last token was drawn from, kept for its memory.
     kept: Vec<(TokenId, f32)>,
     /// The tokens that the last step led to.
@@ -100,6 +102,7 @@ impl Generation {
             chars: String::new(),
             piece: Vec::new(),
             raw: Vec::new(),
+            mask: TokenMask::new(n_vocab),
             kept: Vec::new(),
             next: Vec::new(),
             pending: TokenEvent::default(),
@@ -187,6 +190,10 @@ impl Generation {
     fn draw(&mut self, decoder: &impl Decoder, logits: &[f32], submitted: Instant) -> Option<End> {
         let token = match self.choose(logits) {
             Ok(token) => token,
+            // What the sampler is not to choose, the end, may be all that the constraint allows.
+            Err(EngineError::Sampler { .. }) if self.ignore_eos && self.can_end() => {
+                return Some(End::stop(StopMatch::Constraint));
+            }
             Err(error) => return Some(End::error(error)),
         };
         self.timings.first_token.get_or_insert_with(|| submitted.elapsed());
@@ -323,8 +330,12 @@ impl Generation {
         self.constraint.as_ref()?;
         let cut = matches!(end.reason, FinishReason::Error(_))
             || matches!(end.stop_match, Some(StopMatch::String(_)));
-        let complete = !cut && matches!(self.guarded(|constraint| Ok(constraint.can_end())), Ok(Some(true)));
-        Some(complete)
+        Some(!cut && self.can_end())
+    }
+
+    /// Whether the constraint lets the text end here; false without one.
+    fn can_end(&mut self) -> bool {
+        matches!(self.guarded(|constraint| Ok(constraint.can_end())), Ok(Some(true)))
     }
 
     fn stop_string(&self, index: usize) -> StopMatch {
@@ -333,17 +344,21 @@ impl Generation {
 
     /// Asks the constraint and the sampler, whose panics and wrong tokens are errors of this request alone.
     fn choose(&mut self, logits: &[f32]) -> Result<TokenId, EngineError> {
-        let (sampler, constraint) = (&mut self.sampler, &mut self.constraint);
-        let mask = match constraint {
+        let words = match &mut self.constraint {
             Some(constraint) => catch_unwind(AssertUnwindSafe(move || {
                 // Moved in, so that the mask may outlive the closure.
                 let constraint = constraint;
                 constraint.mask()
             }))
-                .unwrap_or_else(|panic| Err(panic_message(&*panic).into()))
-                .map_err(|error| EngineError::Constraint { message: error.to_string() })?,
+            .unwrap_or_else(|panic| Err(panic_message(&*panic).into()))
+            .map_err(|error| EngineError::Constraint { message: error.to_string() })?,
             None => None,
         };
+        let mask = words.map(|words| {
+            self.mask.copy_from_words(words);
+            &self.mask
+        });
+        let sampler = &mut self.sampler;
         let chosen = catch_unwind(AssertUnwindSafe(|| {
             let token = sampler.sample(logits, mask)?;
             sampler.accept(token);

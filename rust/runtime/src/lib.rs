@@ -46,4 +46,5 @@ pub use scoring::ScoreRequest;
 pub use stops::StopMatcher;
 pub use stream::{Poll, TokenStream};
 pub use tabagent_llama::AbortFlag;
+pub use tabagent_sampling::TokenMask;
 pub use utf8::Utf8Decoder;

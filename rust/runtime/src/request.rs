@@ -113,7 +113,11 @@ mod tests {
     struct First;
 
     impl TokenSampler for First {
-        fn sample(&mut self, _logits: &[f32], _mask: Option<&[u32]>) -> Result<TokenId, SamplerError> {
+        fn sample(
+            &mut self,
+            _logits: &[f32],
+            _mask: Option<&crate::TokenMask>,
+        ) -> Result<TokenId, SamplerError> {
             Ok(0)
         }
         fn kept(&mut self, _out: &mut Vec<(TokenId, f32)>) {}

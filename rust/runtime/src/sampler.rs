@@ -1,6 +1,6 @@
 //! How the next token is chosen.
 
-use crate::TokenId;
+use crate::{TokenId, TokenMask};
 
 /// What a [`TokenSampler`] may fail with; its text ends up in [`EngineError::Sampler`](crate::EngineError::Sampler).
 pub type SamplerError = Box<dyn std::error::Error + Send + Sync>;
@@ -10,13 +10,12 @@ pub type SamplerError = Box<dyn std::error::Error + Send + Sync>;
 /// It is called on the decode thread, so it should not block. What it must know of the prompt (for penalties, say) it is told before
 /// the request is submitted. A panic in it ends its own stream only.
 pub trait TokenSampler: Send {
-    /// Chooses a token from the logits of the whole vocabulary, out of those in `mask`: bit `t % 32` of word `t / 32` stands for token
-    /// `t`; `None` is all.
+    /// Chooses a token from the logits of the whole vocabulary, out of those that `mask` allows; `None` is all.
     ///
     /// # Errors
     ///
     /// When no token can be chosen, for example because no logit is finite. This ends the stream with an error.
-    fn sample(&mut self, logits: &[f32], mask: Option<&[u32]>) -> Result<TokenId, SamplerError>;
+    fn sample(&mut self, logits: &[f32], mask: Option<&TokenMask>) -> Result<TokenId, SamplerError>;
 
     /// Puts the tokens that the last [`sample`](Self::sample) drew from into `out`, with their probabilities, which sum to 1; in any order.
     fn kept(&mut self, out: &mut Vec<(TokenId, f32)>);

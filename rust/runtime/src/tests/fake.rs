@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::{
     AbortFlag, Decoder, DecoderError, Engine, Finish, FinishReason, Poll, Request, SamplerError, TokenEvent,
-    TokenId, TokenSampler, TokenStream,
+    TokenId, TokenMask, TokenSampler, TokenStream,
 };
 
 /// Long enough for any machine; a test that runs into it has failed.
@@ -215,8 +215,8 @@ impl Decoder for FakeDecoder {
 pub(crate) struct Greedy;
 
 impl TokenSampler for Greedy {
-    fn sample(&mut self, logits: &[f32], mask: Option<&[u32]>) -> Result<TokenId, SamplerError> {
-        let allowed = |i: &usize| mask.is_none_or(|mask| mask[i / 32] & (1 << (i % 32)) != 0);
+    fn sample(&mut self, logits: &[f32], mask: Option<&TokenMask>) -> Result<TokenId, SamplerError> {
+        let allowed = |i: &usize| mask.is_none_or(|mask| mask.allows(*i as TokenId));
         let best = (0..logits.len())
             .filter(|&i| !logits[i].is_nan())
             .filter(allowed)

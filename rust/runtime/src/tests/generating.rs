@@ -7,14 +7,14 @@ use std::time::Duration;
 use super::fake::{FakeDecoder, Greedy, PIECES, continuation, drain, next, prompt, request, run, text_of};
 use crate::{
     DecoderError, EngineError, FinishReason, LogprobsMode, Poll, Request, RequestError, SamplerError,
-    StopMatch, SubmitError, TokenId, TokenSampler,
+    StopMatch, SubmitError, TokenId, TokenMask, TokenSampler,
 };
 
 /// A sampler that takes the largest logit `n` times, then does something else.
 struct Then<F>(usize, F);
 
 impl<F: FnMut() -> Result<TokenId, SamplerError> + Send> TokenSampler for Then<F> {
-    fn sample(&mut self, logits: &[f32], mask: Option<&[u32]>) -> Result<TokenId, SamplerError> {
+    fn sample(&mut self, logits: &[f32], mask: Option<&TokenMask>) -> Result<TokenId, SamplerError> {
         if self.0 == 0 {
             return (self.1)();
         }
