@@ -5,8 +5,9 @@ use std::sync::Arc;
 use llguidance::api::TopLevelGrammar;
 
 use super::cache::Cache;
-use super::engine::{build_parser, with_stack};
+use super::engine::{EngineMessage, build_parser, first_line, with_stack};
 use super::limits::{MAX_CHOICES, MAX_SOURCE_BYTES};
+use super::schema::{Effort, Lowered, lower};
 use super::{
     Grammar, GrammarError, GrammarOptions, GrammarSource, Limitation, TokenTable, TriggerStart, Whitespace,
 };
@@ -87,29 +88,46 @@ impl GrammarCompiler {
     }
 
     fn compile_now(&self, source: &GrammarSource, options: &GrammarOptions) -> Result<Grammar, GrammarError> {
-        let mut limitations: Vec<Limitation> = Vec::new();
         let grammar = match source {
-            GrammarSource::JsonSchema(text) => {
-                let schema: serde_json::Value = serde_json::from_str(text)
-                    .map_err(|error| GrammarError::syntax(error.line(), error.column(), error.to_string()))?;
-                json(schema, options.whitespace)
-            }
+            GrammarSource::JsonSchema(text) => return self.compile_schema(text, options),
             GrammarSource::JsonObject => json(serde_json::json!({"type": "object"}), options.whitespace),
             GrammarSource::Regex(regex) => TopLevelGrammar::from_regex(regex),
             GrammarSource::Choices(choices) => TopLevelGrammar::from_lark(choices_to_lark(choices)),
             GrammarSource::Lark(lark) => TopLevelGrammar::from_lark(lark.clone()),
             GrammarSource::Gbnf(_) => return Err(GrammarError::argument("GBNF is not translated yet")),
         };
-        let mut parser =
-            build_parser(&self.table, grammar).map_err(super::engine::EngineMessage::into_error)?;
-        for warning in parser.grammar_warnings() {
-            limitations.push(Limitation {
-                path: "/".to_owned(),
-                keyword: "schema".to_owned(),
-                message: warning,
-            });
+        let parser = build_parser(&self.table, grammar).map_err(EngineMessage::into_error)?;
+        Grammar::new(Arc::clone(&self.table), options.clone(), Vec::new(), parser)
+    }
+
+    /// Compiles a schema, with less of it where the engine refuses the whole.
+    fn compile_schema(&self, text: &str, options: &GrammarOptions) -> Result<Grammar, GrammarError> {
+        let schema: serde_json::Value = serde_json::from_str(text)
+            .map_err(|error| GrammarError::syntax(error.line(), error.column(), error.to_string()))?;
+        let mut refused = None;
+        for effort in [Effort::Full, Effort::Apart, Effort::Types] {
+            let Lowered { schema, mut limitations } = match lower(schema.clone(), effort) {
+                Ok(lowered) => lowered,
+                Err(GrammarError::TooLarge { .. }) if effort > Effort::Types => continue,
+                Err(error) => return Err(error),
+            };
+            match build_parser(&self.table, json(schema, options.whitespace)) {
+                Ok(mut parser) => {
+                    limitations.extend(parser.grammar_warnings().into_iter().map(|message| Limitation {
+                        path: "/".to_owned(),
+                        keyword: "schema".to_owned(),
+                        message,
+                    }));
+                    return Grammar::new(Arc::clone(&self.table), options.clone(), limitations, parser);
+                }
+                Err(message) if message.is_unsatisfiable() => {
+                    let message = format!("nothing can fit this schema: {}", first_line(&message.0));
+                    return Err(GrammarError::schema("", message));
+                }
+                Err(message) => refused = Some(message),
+            }
         }
-        Grammar::new(Arc::clone(&self.table), options.clone(), limitations, parser)
+        Err(refused.map_or(GrammarError::Dead, EngineMessage::into_error))
     }
 }
 

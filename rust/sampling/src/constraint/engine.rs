@@ -70,6 +70,11 @@ impl EngineMessage {
         self.0.starts_with("panic: ")
     }
 
+    /// Whether no text fits a schema.
+    pub(crate) fn is_unsatisfiable(&self) -> bool {
+        self.0.contains("Unsatisfiable schema")
+    }
+
     /// Whether the grammar is beyond a limit rather than wrong.
     pub(crate) fn is_size(&self) -> bool {
         const SIGNS: [&str; 8] = [

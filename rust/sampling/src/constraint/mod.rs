@@ -31,6 +31,7 @@ mod engine;
 mod error;
 mod grammar;
 pub mod limits;
+mod schema;
 mod sequence;
 mod source;
 mod table;
