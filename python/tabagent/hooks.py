@@ -71,7 +71,7 @@ def _serve(worker: _native.HookWorker, processors: Sequence[LogitsProcessor], fa
         try:
             for processor in processors:
                 # A view for each: what one does to its shape is not ours. The memory belongs to the array, so a view that is kept stays valid.
-                returned: object = processor(tokens, logits[:])  # type: ignore[func-returns-value] # what it returns is to be checked
+                returned: object = processor(tokens, logits[:])
                 if returned is not None:
                     _refuse(returned)
                 done += 1

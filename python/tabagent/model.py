@@ -341,7 +341,7 @@ class Model(Scorer):
         """The grammar that was asked for, compiled; None if there is none."""
         compact = as_bool(compact_json, "compact_json")
         if isinstance(given["grammar"], Grammar):
-            compiled = given.pop("grammar")
+            compiled: Grammar = given.pop("grammar")
             if trigger is not None or source_of(**{**given, "grammar_format": None}) is not None:
                 message = "a compiled `grammar` has all its settings; give nothing else with it"
                 raise ValueError(message)
