@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from tabagent.info import DeviceInfo, ModelInfo, ModelStats, VariantInfo
     from tabagent.machine import Hardware, hardware
     from tabagent.model import Model
-    from tabagent.sampling import SamplerConfig
+    from tabagent.sampling import SamplerConfig, StageReport, Step
     from tabagent.scoring import ChoiceScore, Perplexity
     from tabagent.stream import TokenEvents, TokenStream
     from tabagent.variants import Variant, auto_select_variant, get_cpu_variant, list_available_variants
@@ -79,7 +79,9 @@ __all__ = [
     "Perplexity",
     "SamplerConfig",
     "SamplingError",
+    "StageReport",
     "StateError",
+    "Step",
     "StopMatch",
     "TabagentError",
     "Timings",
@@ -118,6 +120,8 @@ _HOMES = {
     "ModelStats": "info",
     "Perplexity": "scoring",
     "SamplerConfig": "sampling",
+    "StageReport": "sampling",
+    "Step": "sampling",
     "StopMatch": "completion",
     "Timings": "completion",
     "TokenEvent": "_native",

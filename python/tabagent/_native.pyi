@@ -28,6 +28,7 @@ __all__ = [
     "hardware_json",
     "loaded_library",
     "open_library",
+    "sampling_distribution",
     "select_variant_json",
     "set_log_level",
     "variants_json",
@@ -37,6 +38,12 @@ __version__: str
 
 def check_sampling(config: Mapping[str, Any]) -> None:
     """Checks the fields of a `SamplerConfig` (its `to_dict()`); raises `ValueError` that names the field and its range."""
+
+def sampling_distribution(
+    config: Mapping[str, Any], logits: NDArray[np.float32], history: Sequence[int], *, explain: bool, model: Model | None
+) -> tuple[NDArray[np.float32], list[tuple[str, list[tuple[str, float]], int, float, list[tuple[int, float, float]]]] | None]:
+    """The probabilities that a `SamplerConfig` (its `to_dict()`) draws from, shape (vocab_size,), and with `explain` for each stage its
+    name, parameters, how many tokens it kept, their probability before it, and the best tokens with their probability before and after."""
 
 def drain_log() -> list[tuple[int, str]]:
     """Lines of llama.cpp's log since the last call: `logging` level and text, oldest first."""

@@ -23,9 +23,11 @@ mod load;
 mod log;
 mod logits_view;
 mod model;
+mod sampling;
 mod stream;
 mod summary;
 mod variants;
+mod vocabulary_facts;
 mod wait;
 mod wake;
 
@@ -43,12 +45,13 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<hook::HookWorker>()?;
     module.add_class::<model::Model>()?;
     module.add_class::<stream::Stream>()?;
-    module.add_function(wrap_pyfunction!(arguments::check_sampling, module)?)?;
     module.add_function(wrap_pyfunction!(gguf_info::gguf_info_json, module)?)?;
     module.add_function(wrap_pyfunction!(library::loaded_library, module)?)?;
     module.add_function(wrap_pyfunction!(library::open_library, module)?)?;
     module.add_function(wrap_pyfunction!(log::drain_log, module)?)?;
     module.add_function(wrap_pyfunction!(log::set_log_level, module)?)?;
+    module.add_function(wrap_pyfunction!(sampling::check_sampling, module)?)?;
+    module.add_function(wrap_pyfunction!(sampling::sampling_distribution, module)?)?;
     module.add_function(wrap_pyfunction!(variants::hardware_json, module)?)?;
     module.add_function(wrap_pyfunction!(variants::select_variant_json, module)?)?;
     module.add_function(wrap_pyfunction!(variants::variants_json, module)?)?;

@@ -1,11 +1,13 @@
 //! A loaded model with its decode thread.
 
-use crate::arguments::{overrides, sampler_config};
+use crate::arguments::overrides;
 use crate::context::Context;
 use crate::errors::{IntoPyErr, raise, value_error};
 use crate::grammar::{self, Compiler, Grammar};
 use crate::load::{LoadRequest, load};
+use crate::sampling::sampler_config;
 use crate::stream::Stream;
+use crate::vocabulary_facts::VocabularyFacts;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyBytes, PyDict, PyString};
@@ -16,7 +18,7 @@ use tabagent_llama::{ContextConfig, FlashAttention};
 use tabagent_runtime::{
     Engine, LlamaDecoder, LogprobsMode, Request, ScoreRequest, TokenConstraint, logits_hook,
 };
-use tabagent_sampling::Sampler;
+use tabagent_sampling::{Sampler, SamplerConfig};
 use tabagent_variants::{Hardware, default_threads};
 
 /// A loaded model with its decode thread.
@@ -36,6 +38,7 @@ struct Open {
     limits: Limits,
     end_tokens: Arc<OnceLock<Vec<i32>>>,
     compiler: Arc<Compiler>,
+    vocabulary: Arc<VocabularyFacts>,
 }
 
 /// Most tokens whose logits one decode gives: scoring takes longer with fewer, and each is a row of 4 bytes a token of the vocabulary.
@@ -67,6 +70,13 @@ impl Model {
     ) -> PyResult<T> {
         let open = self.open(py)?;
         py.detach(|| ask(open.model.vocab())).map_err(|e| e.into_py(py))
+    }
+}
+
+impl Model {
+    /// A sampler's configuration for this model, from a `SamplerConfig`'s `to_dict()`.
+    pub(crate) fn sampling(&self, py: Python<'_>, config: &Bound<'_, PyAny>) -> PyResult<SamplerConfig> {
+        self.open(py)?.sampling(py, config)
     }
 }
 
@@ -126,7 +136,7 @@ impl Model {
             }
             None => None,
         };
-        let open = Open { model, engine, limits, end_tokens: Arc::default(), compiler: Arc::default() };
+        let open = Open { model, engine, limits, end_tokens: Arc::default(), compiler: Arc::default(), vocabulary: Arc::default() };
         Ok(Self { open: RwLock::new(Some(open)), process: std::process::id() })
     }
 
@@ -269,7 +279,7 @@ impl Model {
     ) -> PyResult<Stream> {
         let open = self.open(py)?;
         let engine = open.engine(py)?;
-        let mut config = sampler_config(sampling)?;
+        let mut config = open.sampling(py, sampling)?;
         let prompt = open.prompt(py, prompt, add_special, parse_special)?;
         if ignore_eos {
             config.logit_bias.extend(open.end_tokens().iter().map(|t| (*t, f32::NEG_INFINITY)));
@@ -420,6 +430,23 @@ impl Open {
                 "`grammar` was compiled by another model; compile it with this model's `compile_grammar`",
             )),
         }
+    }
+
+    /// See [`Model::sampling`].
+    fn sampling(&self, py: Python<'_>, config: &Bound<'_, PyAny>) -> PyResult<SamplerConfig> {
+        let mut given = sampler_config(config)?;
+        let (breakers, pieces) = (given.needs_breakers(), given.needs_pieces());
+        let vocab = self.model.vocab();
+        py.detach(|| {
+            if breakers {
+                given.config.dry_breakers = self.vocabulary.breakers(vocab, &given.breakers)?;
+            }
+            if pieces {
+                given.config.pieces = Some(self.vocabulary.pieces(vocab, self.end_tokens())?);
+            }
+            Ok(given.config)
+        })
+        .map_err(|e: llama::VocabError| e.into_py(py))
     }
 
     /// All tokens that end a generation.

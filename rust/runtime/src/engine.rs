@@ -52,7 +52,7 @@ use crate::{Decoder, EngineError, Request, ScoreRequest, SubmitError, TokenId, T
 ///         let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
 ///         Ok(best.ok_or("there are no logits")? as TokenId)
 ///     }
-///     fn kept(&mut self, _out: &mut Vec<(TokenId, f32)>) {}
+///     fn kept(&self, _n: usize, _out: &mut Vec<(TokenId, f32)>) {}
 ///     fn accept(&mut self, _token: TokenId) {}
 /// }
 ///

@@ -80,10 +80,13 @@ pub(crate) struct Generation {
 impl Generation {
     /// Takes over a request that was checked; returns its prompt too.
     pub(crate) fn new(
-        request: Request,
+        mut request: Request,
         n_ctx: usize,
         n_vocab: usize,
     ) -> Result<(Self, Vec<TokenId>), RequestError> {
+        if let (Some(n_top), LogprobsMode::Sampled) = (request.logprobs, request.logprobs_mode) {
+            request.sampler.remember(n_top);
+        }
         let room = n_ctx.saturating_sub(request.prompt.len());
         let generation = Self {
             stops: StopMatcher::new(&request.stop)?,
@@ -286,7 +289,7 @@ impl Generation {
             LogprobsMode::Raw => token_logprob(logits, token, n_top, bytes_of),
             LogprobsMode::Sampled => {
                 self.kept.clear();
-                self.sampler.kept(&mut self.kept);
+                self.sampler.kept(n_top, &mut self.kept);
                 kept_logprob(&mut self.kept, token, n_top, bytes_of)
             }
         }

@@ -120,7 +120,7 @@ mod tests {
         ) -> Result<TokenId, SamplerError> {
             Ok(0)
         }
-        fn kept(&mut self, _out: &mut Vec<(TokenId, f32)>) {}
+        fn kept(&self, _n: usize, _out: &mut Vec<(TokenId, f32)>) {}
         fn accept(&mut self, _token: TokenId) {}
     }
 

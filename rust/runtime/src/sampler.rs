@@ -17,8 +17,14 @@ pub trait TokenSampler: Send {
     /// When no token can be chosen, for example because no logit is finite. This ends the stream with an error.
     fn sample(&mut self, logits: &[f32], mask: Option<&TokenMask>) -> Result<TokenId, SamplerError>;
 
-    /// Puts the tokens that the last [`sample`](Self::sample) drew from into `out`, with their probabilities, which sum to 1; in any order.
-    fn kept(&mut self, out: &mut Vec<(TokenId, f32)>);
+    /// Has [`kept`](Self::kept) know at least the `n` best candidates of every step. Called at most once, before the first step.
+    fn remember(&mut self, n: usize) {
+        let _ = n;
+    }
+
+    /// Puts the `n` most probable tokens that the last [`sample`](Self::sample) could have drawn, and the one it drew, into `out`, with
+    /// their final probabilities.
+    fn kept(&self, n: usize, out: &mut Vec<(TokenId, f32)>);
 
     /// Takes note of the next token: what [`sample`](Self::sample) chose, or what a constraint forced. Called once for each, also for the
     /// last one.

@@ -9,7 +9,13 @@ impl TokenSampler for Sampler {
         Ok(self.sample_masked(logits, mask)?)
     }
 
-    fn kept(&mut self, _out: &mut Vec<(TokenId, f32)>) {}
+    fn remember(&mut self, n: usize) {
+        Sampler::remember(self, n);
+    }
+
+    fn kept(&self, n: usize, out: &mut Vec<(TokenId, f32)>) {
+        Sampler::kept(self, n, out);
+    }
 
     fn accept(&mut self, token: TokenId) {
         Sampler::accept(self, token);

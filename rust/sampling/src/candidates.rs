@@ -15,7 +15,7 @@ pub(crate) struct Candidate {
 
 impl Candidate {
     /// Orders by falling logit, then by rising id.
-    fn rank(&self) -> u64 {
+    pub(crate) fn rank(&self) -> u64 {
         let bits = self.logit.to_bits();
         let falling = if bits >> 31 == 1 { bits } else { !(bits | 1 << 31) };
         u64::from(falling) << 32 | u64::from(self.id)
@@ -45,7 +45,6 @@ impl Candidates {
         self.items.len()
     }
 
-    #[cfg(test)]
     pub(crate) fn items(&self) -> &[Candidate] {
         &self.items
     }
@@ -151,6 +150,15 @@ impl Candidates {
             }
         }
         last
+    }
+}
+
+impl Candidates {
+    /// Replaces all logits, by rising id.
+    pub(crate) fn change_in_order(&mut self, mut change: impl FnMut(f32) -> f32) {
+        for item in &mut self.items {
+            item.logit = change(item.logit) + 0.0;
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What can be wrong with a configuration or with a row of logits.
 
-use crate::{Stage, TokenId};
+use crate::TokenId;
 
 /// A [`SamplerConfig`](crate::SamplerConfig) that cannot be used.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -25,12 +25,6 @@ pub enum ConfigError {
         /// The value as given.
         got: i64,
     },
-    /// A stage is listed more than once.
-    #[error("`order` must name each stage at most once, got `{stage}` twice; remove one")]
-    DuplicateStage {
-        /// The stage.
-        stage: Stage,
-    },
     /// A bias is NaN or positive infinity.
     #[error("`logit_bias` of token `{token}` must be finite, or `-inf` to ban the token, got `{got}`")]
     Bias {
@@ -39,11 +33,29 @@ pub enum ConfigError {
         /// The bias as given.
         got: f32,
     },
-    /// A bias names a token that the vocabulary does not have.
-    #[error("`logit_bias` names token `{token}`; the vocabulary has tokens `0` to `{}`", .n_vocab.saturating_sub(1))]
-    BiasToken {
+    /// A field names a token that the vocabulary does not have.
+    #[error("`{field}` names token `{token}`; the vocabulary has tokens `0` to `{}`", .n_vocab.saturating_sub(1))]
+    UnknownToken {
+        /// The field's name.
+        field: &'static str,
         /// The token.
         token: TokenId,
+        /// The number of tokens in the vocabulary.
+        n_vocab: usize,
+    },
+    /// `allowed_tokens` is there but empty.
+    #[error("`allowed_tokens` must name at least one token; leave it out to allow all")]
+    NothingAllowed,
+    /// [`Stage::Infill`](crate::Stage::Infill) is listed and there are no pieces.
+    #[error("`order` names `infill`, which needs the vocabulary; give `pieces`, or a model")]
+    NeedsPieces,
+    /// The pieces are of another vocabulary.
+    #[error(
+        "`pieces` are of `{got}` tokens and the vocabulary has `{n_vocab}`; take those of the same model"
+    )]
+    WrongPieces {
+        /// How many pieces there are.
+        got: usize,
         /// The number of tokens in the vocabulary.
         n_vocab: usize,
     },

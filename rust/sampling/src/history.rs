@@ -2,12 +2,12 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::{SamplerConfig, TokenId};
+use crate::TokenId;
 
 /// How many tokens to make room for at once; a longer window grows as it fills.
-const RESERVE_MAX: usize = 4096;
+pub(crate) const RESERVE_MAX: usize = 4096;
 
-/// The penalties of a configuration with the window they look at.
+/// One penalties stage with the window that it looks at; the window is not empty.
 #[derive(Clone, Debug)]
 pub(crate) struct History {
     repeat: f32,
@@ -15,37 +15,25 @@ pub(crate) struct History {
     presence: f32,
     /// The window's length; `None` is the whole history, which needs no ring.
     window: Option<usize>,
-    enabled: bool,
     ring: VecDeque<TokenId>,
     counts: HashMap<TokenId, u32>,
 }
 
 impl History {
-    pub(crate) fn new(config: &SamplerConfig) -> Self {
-        let penalties = [config.frequency_penalty, config.presence_penalty, config.repeat_penalty - 1.0];
-        let neutral = penalties.iter().all(|&penalty| penalty == 0.0);
-        let window = usize::try_from(config.repeat_window).ok();
-        let enabled = !neutral && window != Some(0);
-        let reserve = if enabled { window.unwrap_or(0).min(RESERVE_MAX) } else { 0 };
+    pub(crate) fn new(repeat: f32, repeat_window: i32, frequency: f32, presence: f32) -> Self {
+        let window = usize::try_from(repeat_window).ok();
+        let reserve = window.unwrap_or(0).min(RESERVE_MAX);
         Self {
-            repeat: config.repeat_penalty,
-            frequency: config.frequency_penalty,
-            presence: config.presence_penalty,
+            repeat,
+            frequency,
+            presence,
             window,
-            enabled,
             ring: VecDeque::with_capacity(reserve),
             counts: HashMap::with_capacity(reserve * 2),
         }
     }
 
-    pub(crate) fn is_enabled(&self) -> bool {
-        self.enabled
-    }
-
     pub(crate) fn accept(&mut self, token: TokenId) {
-        if !self.enabled {
-            return;
-        }
         if let Some(window) = self.window {
             if self.ring.len() == window
                 && let Some(oldest) = self.ring.pop_front()
@@ -101,13 +89,7 @@ mod tests {
     use super::*;
 
     fn history(repeat_window: i32) -> History {
-        History::new(&SamplerConfig {
-            repeat_window,
-            repeat_penalty: 2.0,
-            frequency_penalty: 0.5,
-            presence_penalty: 0.25,
-            ..SamplerConfig::default()
-        })
+        History::new(2.0, repeat_window, 0.5, 0.25)
     }
 
     #[test]
@@ -127,13 +109,6 @@ mod tests {
         let mut history = history(-1);
         (0..1000).for_each(|i| history.accept(i % 10));
         assert_eq!(history.count(3), 100);
-    }
-
-    #[test]
-    fn neutral_penalties_and_empty_windows_are_off() {
-        assert!(!History::new(&SamplerConfig::default()).is_enabled());
-        assert!(!history(0).is_enabled());
-        assert!(history(1).is_enabled());
     }
 
     #[test]

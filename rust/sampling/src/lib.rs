@@ -15,14 +15,20 @@
 //!
 //! # What a step does
 //!
-//! 1. With [`Sampler::sample_masked`], tokens outside the mask go to negative infinity.
-//! 2. The logit bias is added.
+//! 1. With [`Sampler::sample_masked`], or with allowed tokens, the others go to negative infinity.
+//! 2. The logit bias is added, and banned tokens go to negative infinity.
 //! 3. The stages run in [`SamplerConfig::order`]; each sees the probabilities renormalised over what the stages before it kept.
 //! 4. One token is chosen: walking the kept tokens in the order of their ids, the first one whose cumulative weight exceeds
 //!    `u` times the total, for one uniform `u` in `[0, 1)` with 53 random bits.
 //!
 //! A temperature of 0 makes the step greedy: the token with the highest logit after bias and penalties, the lowest id on ties, and
-//! no random number is drawn. With mirostat on, only bias, penalties and temperature run before it and it makes the choice.
+//! no random number is drawn. With mirostat on, only bias, penalties, DRY and temperature run before it and it makes the choice.
+//! An XTC stage that is on draws one random number in each step, before the choice.
+//!
+//! The formulas are llama.cpp's (`src/llama-sampler.cpp` of the pinned version). A stage may be listed more than once, with
+//! [`Stage::With`] also with parameters of its own, and no stage can leave an empty set.
+//! Where llama.cpp leaves a removed token in its array at negative infinity, here it is gone; this changes only what counts
+//! candidates, such as the dynamic temperature after top-n-sigma.
 //!
 //! # Logits that are not finite
 //!
@@ -38,24 +44,41 @@
 //! No sum depends on the width of the machine's vectors. Top-p and typical add up weights in the order in which the standard
 //! library's selection leaves them, so another Rust release could move a cut that lies within 1e-15 of its target.
 
+mod adaptive;
+mod breakers;
 mod candidates;
 mod config;
 pub mod constraint;
+mod drawn;
+mod dry;
 mod error;
 mod exp;
+mod explain;
 mod history;
+mod infill;
 mod mask;
 mod mirostat;
+mod parameters;
+mod pieces;
+mod pool;
 mod row;
 mod sampler;
+mod spread;
 mod stage;
+mod step;
+mod truncation;
+mod xtc;
 
 #[cfg(test)]
 mod reference;
 
+pub use breakers::Breakers;
 pub use config::SamplerConfig;
 pub use error::{ConfigError, SampleError};
+pub use explain::{Explanation, StageReport, TokenShare};
 pub use mask::TokenMask;
+pub use parameters::Parameters;
+pub use pieces::TokenPieces;
 pub use sampler::Sampler;
 pub use stage::{ParseStageError, Stage};
 

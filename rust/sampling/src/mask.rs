@@ -64,6 +64,13 @@ impl TokenMask {
         self.words.fill(0);
     }
 
+    /// Keeps what `other` allows too; words that it does not have allow nothing.
+    pub fn intersect(&mut self, other: &Self) {
+        for (at, word) in self.words.iter_mut().enumerate() {
+            *word &= other.words.get(at).copied().unwrap_or(0);
+        }
+    }
+
     /// Whether the token is allowed; false for one that the vocabulary does not have.
     pub fn allows(&self, token: TokenId) -> bool {
         self.place(token).is_some_and(|(word, bit)| self.words[word] & bit != 0)

@@ -2,7 +2,7 @@
 
 use libm::{log, log2, pow};
 
-use crate::SamplerConfig;
+use crate::pool::Pool;
 
 /// How many of the most probable tokens the exponent is estimated from (m in the paper; 100 as in llama.cpp's `common/sampling.cpp`).
 pub(crate) const ESTIMATE_LEN: usize = 100;
@@ -18,17 +18,13 @@ pub(crate) struct Mirostat {
 }
 
 impl Mirostat {
-    pub(crate) fn new(config: &SamplerConfig, n_vocab: usize) -> Self {
-        let tau = f64::from(config.mirostat_tau);
-        Self { tau, eta: f64::from(config.mirostat_eta), mu: 2.0 * tau, n_vocab: n_vocab as f64 }
+    pub(crate) fn new(tau: f32, eta: f32, n_vocab: usize) -> Self {
+        let tau = f64::from(tau);
+        Self { tau, eta: f64::from(eta), mu: 2.0 * tau, n_vocab: n_vocab as f64 }
     }
 
     pub(crate) fn reset(&mut self) {
         self.mu = 2.0 * self.tau;
-    }
-
-    pub(crate) fn mu(&self) -> f64 {
-        self.mu
     }
 
     /// Takes note of the surprise, in bits, of the token chosen.
@@ -66,6 +62,37 @@ impl Mirostat {
     }
 }
 
+impl Pool {
+    /// Keeps as many of the best tokens as mirostat 1 estimates. The pool is a whole row.
+    pub(crate) fn mirostat_1(&mut self, logits: &[f32], mirostat: &Mirostat) {
+        self.row.collect_top_k(logits, ESTIMATE_LEN, &mut self.list);
+        let inverse = f64::from(self.inverse());
+        let n_kept = mirostat.n_kept(self.list.falling_logits(), inverse);
+        if n_kept <= ESTIMATE_LEN {
+            self.list.top_k(n_kept);
+        } else {
+            self.row.collect_top_k(logits, n_kept, &mut self.list);
+        }
+        self.listed = true;
+    }
+
+    /// Keeps the tokens whose surprise is within mirostat 2's limit, or else the best one. The pool is a whole row.
+    pub(crate) fn mirostat_2(&mut self, logits: &[f32], mirostat: &Mirostat) {
+        let inverse = self.inverse();
+        let total = self.row.weigh(logits, inverse);
+        let mu = mirostat.mu;
+        // -log2(w / total) <= mu where the depth below the top is at most mu ln 2 - ln total.
+        let depth = mu * std::f64::consts::LN_2 - log(total);
+        self.collect_depth(logits, depth.max(0.0));
+        self.list.weigh(inverse);
+        self.list.retain(|item| item.weight > 0.0 && surprise(f64::from(item.weight), total) <= mu);
+        if self.list.len() == 0 {
+            self.row.collect_top_k(logits, 1, &mut self.list);
+        }
+        self.listed = true;
+    }
+}
+
 /// The surprise, in bits, of a token with `weight` among tokens with the sum `total`.
 pub(crate) fn surprise(weight: f64, total: f64) -> f64 {
     log2(total / weight)
@@ -76,7 +103,7 @@ mod tests {
     use super::*;
 
     fn mirostat(tau: f32) -> Mirostat {
-        Mirostat::new(&SamplerConfig { mirostat_tau: tau, ..SamplerConfig::default() }, 1000)
+        Mirostat::new(tau, 0.1, 1000)
     }
 
     #[test]
@@ -98,8 +125,8 @@ mod tests {
     fn surprise_above_the_target_lowers_the_limit() {
         let mut mirostat = mirostat(5.0);
         mirostat.observe(7.0);
-        assert!((mirostat.mu() - 9.8).abs() < 1e-7);
+        assert!((mirostat.mu - 9.8).abs() < 1e-7);
         mirostat.reset();
-        assert!((mirostat.mu() - 10.0).abs() < 1e-12);
+        assert!((mirostat.mu - 10.0).abs() < 1e-12);
     }
 }

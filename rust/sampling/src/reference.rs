@@ -4,7 +4,7 @@
 
 use proptest::prelude::*;
 
-use crate::{Sampler, SamplerConfig, Stage, TokenId};
+use crate::{Parameters, Sampler, SamplerConfig, Stage, TokenId};
 
 /// Decisions nearer than this to their threshold may go either way.
 const NEAR: f64 = 2e-5;
@@ -19,6 +19,7 @@ struct Naive {
     tokens: Vec<Token>,
     /// A decision was too near to its threshold to compare with single precision.
     borderline: bool,
+    temperature: f64,
 }
 
 impl Naive {
@@ -28,7 +29,11 @@ impl Naive {
             logits[token as usize] += f64::from(bias);
         }
         let tokens = logits.into_iter().enumerate().map(|(id, logit)| Token { id, logit });
-        Self { tokens: tokens.filter(|token| token.logit.is_finite()).collect(), borderline: false }
+        Self {
+            tokens: tokens.filter(|token| token.logit.is_finite()).collect(),
+            borderline: false,
+            temperature: 1.0,
+        }
     }
 
     fn sort(&mut self) {
@@ -101,22 +106,97 @@ impl Naive {
         self.prefix(p, min_keep, order.into_iter().map(|(at, x, _)| (at, x)).collect());
     }
 
+    fn top_n_sigma(&mut self, n: f64) {
+        let count = self.tokens.len() as f64;
+        let top = self.tokens.iter().map(|token| token.logit).fold(f64::NEG_INFINITY, f64::max);
+        let mean = self.tokens.iter().map(|token| token.logit).sum::<f64>() / count;
+        let variance = self.tokens.iter().map(|token| (token.logit - mean).powi(2)).sum::<f64>() / count;
+        let least = top - n * variance.sqrt();
+        for at in 0..self.tokens.len() {
+            self.near(self.tokens[at].logit - top, least - top);
+        }
+        self.tokens.retain(|token| token.logit >= least);
+    }
+
+    fn temper(&mut self, temperature: f64, range: f64, exponent: f64) {
+        let mut temperature = temperature;
+        if range > 0.0 {
+            if self.tokens.len() < 2 {
+                return;
+            }
+            let probabilities = self.probabilities();
+            let entropy: f64 = probabilities.iter().filter(|&&x| x > 0.0).map(|x| -x * x.ln()).sum();
+            let relative = (entropy / (self.tokens.len() as f64).ln()).clamp(0.0, 1.0);
+            let low = (temperature - range).max(0.0);
+            temperature = low + (temperature + range - low) * relative.powf(exponent);
+            // What the temperature is tiny for depends on the last bits of the entropy.
+            self.borderline |= temperature < 0.02;
+        }
+        if temperature > 0.0 {
+            self.tokens.iter_mut().for_each(|token| token.logit /= temperature);
+            self.temperature *= temperature;
+        } else {
+            self.sort();
+            self.tokens.truncate(1);
+        }
+    }
+
+    /// The coin is not tossed: a probability of 1 or 0.
+    fn xtc(&mut self, threshold: f64, min_keep: usize) {
+        self.sort();
+        let probabilities = self.probabilities();
+        for &x in &probabilities {
+            self.near(x, threshold);
+        }
+        let heavy = probabilities.iter().filter(|&&x| x >= threshold).count();
+        if heavy >= 2 && self.tokens.len() - (heavy - 1) >= min_keep {
+            self.tokens.drain(..heavy - 1);
+        }
+    }
+
+    fn adaptive_p(&mut self, target: f64) {
+        for (token, p) in self.probabilities().into_iter().enumerate() {
+            let distance = ((p - target) / 0.3).abs();
+            self.tokens[token].logit = 5.0 - 10.0 * distance * distance / (1.0 + distance);
+        }
+    }
+
     fn run(&mut self, config: &SamplerConfig, history: &[TokenId]) {
-        for stage in &config.order {
-            match stage {
-                Stage::Penalties => self.penalties(config, history),
-                Stage::Temperature => {
-                    let temperature = f64::from(config.temperature);
-                    self.tokens.iter_mut().for_each(|token| token.logit /= temperature);
+        for &stage in &config.order {
+            let Some(parameters) = config.parameters(stage) else { continue };
+            match parameters {
+                Parameters::Penalties {
+                    repeat_penalty,
+                    repeat_window,
+                    frequency_penalty,
+                    presence_penalty,
+                } => {
+                    let penalties = [repeat_penalty, frequency_penalty, presence_penalty].map(f64::from);
+                    self.penalties(penalties, repeat_window, history);
                 }
-                _ if config.mirostat != 0 => {}
-                Stage::TopK => self.top_k(config.top_k as usize),
-                Stage::TopP if config.top_p < 1.0 => self.top_p(f64::from(config.top_p), config.min_keep),
-                Stage::MinP if config.min_p > 0.0 => self.min_p(f64::from(config.min_p), config.min_keep),
-                Stage::Typical if config.typical_p < 1.0 => {
-                    self.typical(f64::from(config.typical_p), config.min_keep);
+                Parameters::Dry { dry_multiplier, dry_base, dry_allowed_length, dry_window } => {
+                    if dry_multiplier > 0.0 && dry_base >= 1.0 {
+                        let penalty = (f64::from(dry_multiplier), f64::from(dry_base));
+                        self.dry(penalty, dry_allowed_length as usize, dry_window, history);
+                    }
                 }
-                _ => {}
+                Parameters::Temperature { temperature, dynatemp_range, dynatemp_exponent } => {
+                    self.temper(
+                        f64::from(temperature),
+                        f64::from(dynatemp_range),
+                        f64::from(dynatemp_exponent),
+                    );
+                }
+                _ if config.mirostat != 0 || parameters.is_off() => {}
+                Parameters::TopNSigma { top_n_sigma } => self.top_n_sigma(f64::from(top_n_sigma)),
+                Parameters::TopK { top_k } => self.top_k(top_k as usize),
+                Parameters::TopP { top_p, min_keep } => self.top_p(f64::from(top_p), min_keep),
+                Parameters::MinP { min_p, min_keep } => self.min_p(f64::from(min_p), min_keep),
+                Parameters::Typical { typical_p, min_keep } => self.typical(f64::from(typical_p), min_keep),
+                Parameters::Xtc { xtc_threshold, min_keep, .. } => {
+                    self.xtc(f64::from(xtc_threshold), min_keep)
+                }
+                Parameters::Infill => {}
             }
         }
         if config.mirostat == 2 {
@@ -128,22 +208,45 @@ impl Naive {
             }
             let n = probabilities.iter().take_while(|&&x| -x.log2() <= mu).count();
             self.tokens.truncate(n.max(1));
+        } else if config.adaptive_target >= 0.0 && config.order.contains(&Stage::AdaptiveP) {
+            self.adaptive_p(f64::from(config.adaptive_target));
         }
     }
 
-    fn penalties(&mut self, config: &SamplerConfig, history: &[TokenId]) {
-        let window = usize::try_from(config.repeat_window).unwrap_or(usize::MAX);
-        let recent = &history[history.len().saturating_sub(window)..];
+    fn penalties(&mut self, penalties: [f64; 3], window: i32, history: &[TokenId]) {
+        let [repeat, frequency, presence] = penalties;
+        let recent = recent(history, window);
         for token in &mut self.tokens {
             let count = recent.iter().filter(|&&id| id as usize == token.id).count();
             if count > 0 {
-                let repeat = f64::from(config.repeat_penalty);
                 token.logit = if token.logit <= 0.0 { token.logit * repeat } else { token.logit / repeat };
-                token.logit -= count as f64 * f64::from(config.frequency_penalty);
-                token.logit -= f64::from(config.presence_penalty);
+                token.logit -= count as f64 * frequency + presence;
             }
         }
     }
+
+    fn dry(&mut self, penalty: (f64, f64), allowed: usize, window: i32, history: &[TokenId]) {
+        let recent = recent(history, window);
+        if recent.len() <= allowed {
+            return;
+        }
+        for token in &mut self.tokens {
+            // The longest end of the text that came before this token earlier; before the oldest one nothing did.
+            let places = (1..recent.len()).filter(|&at| recent[at] as usize == token.id);
+            let longest = places.map(|at| {
+                let before = recent[..at].iter().rev();
+                before.zip(recent.iter().rev()).take_while(|(a, b)| a == b).count()
+            });
+            if let Some(length) = longest.max().filter(|&length| length >= allowed) {
+                token.logit -= penalty.0 * penalty.1.powi((length - allowed) as i32);
+            }
+        }
+    }
+}
+
+fn recent(history: &[TokenId], window: i32) -> &[TokenId] {
+    let window = usize::try_from(window).unwrap_or(usize::MAX);
+    &history[history.len().saturating_sub(window)..]
 }
 
 /// Quarters make exact ties and exact products; tenths make neither.
@@ -156,13 +259,53 @@ fn logit() -> impl Strategy<Value = f32> {
     ]
 }
 
+fn share() -> impl Strategy<Value = f32> {
+    prop_oneof![Just(1f32), 0.05..0.999f32]
+}
+
+/// A stage with parameters of its own.
+fn own() -> impl Strategy<Value = Stage> {
+    let keep = || prop_oneof![Just(1usize), 1..20usize];
+    let penalties = (0.5..2f32, prop_oneof![Just(-1), 1..40], -1.0..1f32, -1.0..1f32);
+    prop_oneof![
+        penalties.prop_map(|p| Parameters::Penalties {
+            repeat_penalty: p.0,
+            repeat_window: p.1,
+            frequency_penalty: p.2,
+            presence_penalty: p.3,
+        }),
+        (0.0..2f32, 1.0..2f32, 0..3u32, prop_oneof![Just(-1), 1..60]).prop_map(|p| Parameters::Dry {
+            dry_multiplier: p.0,
+            dry_base: p.1,
+            dry_allowed_length: p.2,
+            dry_window: p.3,
+        }),
+        (0.5..2f32, prop_oneof![Just(0f32), 0.0..0.5f32], 0.5..2f32).prop_map(|p| {
+            Parameters::Temperature { temperature: p.0, dynatemp_range: p.1, dynatemp_exponent: p.2 }
+        }),
+        (0.5..3f32).prop_map(|top_n_sigma| Parameters::TopNSigma { top_n_sigma }),
+        (1..60u32).prop_map(|top_k| Parameters::TopK { top_k }),
+        (share(), keep()).prop_map(|(top_p, min_keep)| Parameters::TopP { top_p, min_keep }),
+        (0.001..1f32, keep()).prop_map(|(min_p, min_keep)| Parameters::MinP { min_p, min_keep }),
+        (share(), keep()).prop_map(|(typical_p, min_keep)| Parameters::Typical { typical_p, min_keep }),
+        (0.0..0.4f32, keep()).prop_map(|(xtc_threshold, min_keep)| Parameters::Xtc {
+            xtc_probability: 1.0,
+            xtc_threshold,
+            min_keep,
+        }),
+    ]
+    .prop_map(Stage::With)
+}
+
 fn config() -> impl Strategy<Value = SamplerConfig> {
     let truncation = (
         prop_oneof![Just(0u32), 1..60u32, 60..700u32],
-        prop_oneof![Just(1f32), 0.05..0.999f32],
+        share(),
         prop_oneof![Just(0f32), 0.001..1f32],
-        prop_oneof![Just(1f32), 0.05..0.999f32],
+        share(),
         prop_oneof![Just(1usize), 1..20usize],
+        prop_oneof![Just(-1f32), 0.5..3f32],
+        prop_oneof![Just(0.6f32), 0.01..0.4f32],
     );
     let penalties = (
         prop_oneof![Just(1f32), 0.5..2f32],
@@ -170,28 +313,46 @@ fn config() -> impl Strategy<Value = SamplerConfig> {
         prop_oneof![Just(0f32), -1.0..1f32],
         prop_oneof![Just(0f32), -1.0..1f32],
     );
+    let dry = (prop_oneof![Just(0f32), 0.1..2f32], 1.0..2f32, 0..3u32, prop_oneof![Just(-1), Just(0), 1..60]);
+    let temperature = (0.3..2.5f32, prop_oneof![Just(0f32), 0.1..1f32], 0.5..2f32);
     let bias =
         prop::collection::vec((0..TokenId::MAX, prop_oneof![-3.0..3f32, Just(f32::NEG_INFINITY)]), 0..4);
-    let mirostat = (prop_oneof![3 => Just(0u8), 1 => Just(2u8)], 0.5..8f32);
-    let order = (Just(Stage::ALL.to_vec()).prop_shuffle(), 0..=7usize);
-    (truncation, penalties, bias, mirostat, order, 0.3..2.5f32).prop_map(
-        |(t, p, logit_bias, m, o, temperature)| SamplerConfig {
-            temperature,
-            top_k: t.0,
-            top_p: t.1,
-            min_p: t.2,
-            typical_p: t.3,
-            min_keep: t.4,
-            repeat_penalty: p.0,
-            repeat_window: p.1,
-            frequency_penalty: p.2,
-            presence_penalty: p.3,
-            mirostat: m.0,
-            mirostat_tau: m.1,
-            mirostat_eta: 0.1,
-            logit_bias,
-            seed: Some(1),
-            order: o.0[..o.1].to_vec(),
+    let selector =
+        (prop_oneof![3 => Just(0u8), 1 => Just(2u8)], 0.5..8f32, prop_oneof![Just(-1f32), 0.0..1f32]);
+    let named: Vec<Stage> = SamplerConfig::default_order();
+    let order = (Just(named).prop_shuffle(), 0..=11usize, prop::collection::vec((own(), 0..12usize), 0..3));
+    (truncation, penalties, dry, temperature, bias, selector, order).prop_map(
+        |(t, p, d, h, logit_bias, m, o)| {
+            let mut order = o.0[..o.1].to_vec();
+            o.2.into_iter().for_each(|(stage, at)| order.insert(at.min(order.len()), stage));
+            SamplerConfig {
+                temperature: h.0,
+                dynatemp_range: h.1,
+                dynatemp_exponent: h.2,
+                top_k: t.0,
+                top_p: t.1,
+                min_p: t.2,
+                typical_p: t.3,
+                min_keep: t.4,
+                top_n_sigma: t.5,
+                xtc_probability: 1.0,
+                xtc_threshold: t.6,
+                repeat_penalty: p.0,
+                repeat_window: p.1,
+                frequency_penalty: p.2,
+                presence_penalty: p.3,
+                dry_multiplier: d.0,
+                dry_base: d.1,
+                dry_allowed_length: d.2,
+                dry_window: d.3,
+                mirostat: m.0,
+                mirostat_tau: m.1,
+                adaptive_target: m.2,
+                logit_bias,
+                seed: Some(1),
+                order,
+                ..SamplerConfig::default()
+            }
         },
     )
 }
@@ -207,21 +368,24 @@ fn compare(config: &mut SamplerConfig, logits: &[f32], history: &[TokenId]) -> R
     }
     let mut naive = Naive::new(config, logits);
     if naive.tokens.is_empty() {
-        prop_assert!(sampler.distribution(logits).is_err());
+        prop_assert!(sampler.probabilities(logits).is_err());
         return Ok(());
     }
     naive.run(config, &history);
-    let got = sampler.distribution(logits).unwrap();
-    prop_assert!(!got.is_empty());
+    let got = sampler.probabilities(logits).unwrap();
+    prop_assert!(got.iter().any(|&p| p > 0.0));
     prop_assume!(!naive.borderline);
-    naive.tokens.sort_by_key(|token| token.id);
-    let ids: Vec<usize> = naive.tokens.iter().map(|token| token.id).collect();
-    prop_assert_eq!(got.iter().map(|x| x.0).collect::<Vec<_>>(), ids);
-    for (&(id, p), want) in got.iter().zip(naive.probabilities()) {
-        prop_assert!((p - want).abs() <= 1e-6 + 1e-4 * want, "token {}: {} instead of {}", id, p, want);
+    let mut want = vec![0f64; n];
+    for (token, p) in naive.tokens.iter().zip(naive.probabilities()) {
+        want[token.id] = p;
+    }
+    for (id, (&p, &want)) in got.iter().zip(&want).enumerate() {
+        let (p, low) = (f64::from(p), want < 1e-30);
+        prop_assert_eq!(p < 1e-30, low, "token {}: {} instead of {}", id, p, want);
+        prop_assert!((p - want).abs() <= 1e-6 + 2e-4 * want, "token {}: {} instead of {}", id, p, want);
     }
     let token = sampler.sample(logits).unwrap();
-    prop_assert!(got.iter().any(|&(id, p)| id == token as usize && p > 0.0));
+    prop_assert!(got[token as usize] > 0.0);
     Ok(())
 }
 
@@ -269,7 +433,7 @@ proptest! {
     ) {
         let n = logits.len() as TokenId;
         config.temperature = 0.0;
-        config.order = vec![Stage::Penalties];
+        config.order = vec![Stage::Penalties, Stage::Dry];
         config.logit_bias.iter_mut().for_each(|(token, _)| *token %= n);
         let history: Vec<TokenId> = history.iter().map(|token| token % n).collect();
         let mut sampler = Sampler::new(&config, logits.len()).unwrap();
@@ -278,7 +442,7 @@ proptest! {
     }
         let mut naive = Naive::new(&config, &logits);
         prop_assume!(!naive.tokens.is_empty());
-        naive.penalties(&config, &history);
+        naive.run(&SamplerConfig { temperature: 1.0, mirostat: 0, adaptive_target: -1.0, ..config.clone() }, &history);
         naive.sort();
         let near = naive.tokens.get(1).is_some_and(|second| {
             let gap = naive.tokens[0].logit - second.logit;

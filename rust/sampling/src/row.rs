@@ -95,6 +95,11 @@ impl Row {
         })
     }
 
+    /// Calls `visit` with each block as it stands now and its first token. The last block may go on with negative infinity.
+    pub(crate) fn for_each_block(&self, logits: &[f32], mut visit: impl FnMut(usize, &[f32])) {
+        self.blocks(logits).enumerate().for_each(|(index, (_, block))| visit(index * BLOCK, block));
+    }
+
     /// The highest logit; negative infinity if there is no number at all.
     pub(crate) fn top(&self) -> f32 {
         self.maxima.iter().fold(f32::NEG_INFINITY, |top, &x| if x > top { x } else { top })

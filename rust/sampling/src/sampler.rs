@@ -1,20 +1,17 @@
 //! The sampler: one configuration at work on one sequence.
 
-use libm::log;
+use std::sync::Arc;
+
 use rand_xoshiro::Xoshiro256PlusPlus;
-use rand_xoshiro::rand_core::{Rng, SeedableRng};
+use rand_xoshiro::rand_core::SeedableRng;
 
-use crate::candidates::Candidates;
-use crate::history::History;
+use crate::adaptive::AdaptiveP;
+use crate::drawn::Drawn;
 use crate::mask::MaskedRow;
-use crate::mirostat::{ESTIMATE_LEN, Mirostat, surprise};
-use crate::row::Row;
-use crate::{ConfigError, SampleError, SamplerConfig, Stage, TokenId, TokenMask};
-
-/// How far below the top, in units of the temperature, top-p first looks for its tokens.
-const FIRST_DEPTH: f32 = 3.0;
-/// Beyond this depth every weight is 0.
-const LAST_DEPTH: f32 = 90.0;
+use crate::mirostat::{Mirostat, surprise};
+use crate::pool::Pool;
+use crate::step::{Step, uniform};
+use crate::{ConfigError, Parameters, SampleError, SamplerConfig, Stage, TokenId, TokenMask, TokenPieces};
 
 /// Chooses tokens for one sequence.
 ///
@@ -30,26 +27,53 @@ const LAST_DEPTH: f32 = 90.0;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Sampler {
-    config: SamplerConfig,
     n_vocab: usize,
     seed: u64,
-    random: Xoshiro256PlusPlus,
-    history: History,
-    mirostat: Mirostat,
-    row: Row,
-    list: Candidates,
+    pub(crate) random: Xoshiro256PlusPlus,
+    /// Logit bias, and negative infinity for what is banned.
+    bias: Vec<(TokenId, f32)>,
+    allowed: Option<TokenMask>,
+    pieces: Option<Arc<TokenPieces>>,
+    greedy: bool,
+    steps: Vec<Step>,
+    selector: Selector,
+    pub(crate) pool: Pool,
     masked: MaskedRow,
+    /// What `allowed` and a mask have in common.
+    common: Option<TokenMask>,
+    pub(crate) drawn: Drawn,
+}
+
+/// What makes the choice.
+#[derive(Clone, Debug)]
+enum Selector {
+    /// The probabilities alone.
+    Dist,
+    Mirostat1(Mirostat),
+    Mirostat2(Mirostat),
+    AdaptiveP(AdaptiveP),
 }
 
 /// What is left of a row after the stages.
 #[derive(Clone, Copy, Debug)]
-enum Outcome {
+pub(crate) enum Outcome {
     /// The choice is made.
-    Token(usize),
-    /// All tokens, at this inverse temperature.
-    Row(f32),
-    /// Those in `Sampler::list`, at this inverse temperature.
-    List(f32),
+    Token(TokenId),
+    /// One of the pool's candidates.
+    Pool,
+}
+
+/// A point in a step at which something may look at the candidates.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Moment {
+    /// The row is loaded, before everything else.
+    Loaded,
+    /// The bias is added and what is banned is gone.
+    Bias,
+    /// A stage has run.
+    Step(Parameters),
+    /// What makes the choice has changed the candidates.
+    Selector(&'static str),
 }
 
 impl Sampler {
@@ -57,32 +81,52 @@ impl Sampler {
     ///
     /// # Errors
     ///
-    /// What [`SamplerConfig::validate`] finds, [`ConfigError::Vocabulary`], [`ConfigError::BiasToken`], or [`ConfigError::Seed`] if no
-    /// seed was given and none can be drawn.
+    /// What [`SamplerConfig::validate`] finds, [`ConfigError::Vocabulary`], [`ConfigError::UnknownToken`],
+    /// [`ConfigError::NeedsPieces`] or [`ConfigError::WrongPieces`] for infill, or [`ConfigError::Seed`] if no seed was given and none
+    /// can be drawn.
     pub fn new(config: &SamplerConfig, n_vocab: usize) -> Result<Self, ConfigError> {
         config.validate()?;
         if n_vocab == 0 || n_vocab > TokenId::MAX as usize {
             return Err(ConfigError::Vocabulary { n_vocab });
         }
-        for &(token, _) in &config.logit_bias {
-            if !usize::try_from(token).is_ok_and(|token| token < n_vocab) {
-                return Err(ConfigError::BiasToken { token, n_vocab });
+        check_tokens(config, n_vocab)?;
+        let greedy = config.temperature == 0.0;
+        let runs = |parameters: &Parameters| {
+            let replaced = (config.mirostat != 0 && parameters.truncates()) || greedy;
+            let penalty = matches!(parameters, Parameters::Penalties { .. } | Parameters::Dry { .. });
+            !parameters.is_off() && (penalty || !replaced)
+        };
+        let parameters = config.order.iter().filter_map(|&stage| config.parameters(stage));
+        let steps: Vec<Step> = parameters.filter(runs).map(|own| Step::new(own, config)).collect();
+        if steps.iter().any(|step| step.parameters == Parameters::Infill) {
+            let pieces = config.pieces.as_ref().ok_or(ConfigError::NeedsPieces)?;
+            if pieces.len() != n_vocab {
+                return Err(ConfigError::WrongPieces { got: pieces.len(), n_vocab });
             }
         }
         let seed = match config.seed {
             Some(seed) => seed,
             None => getrandom::u64().map_err(|source| ConfigError::Seed { source })?,
         };
+        let mut allowed = config.allowed_tokens.as_ref().map(|_| TokenMask::new(n_vocab));
+        if let (Some(mask), Some(tokens)) = (&mut allowed, &config.allowed_tokens) {
+            tokens.iter().for_each(|&token| _ = mask.allow(token));
+        }
+        let banned = config.banned_tokens.iter().map(|&token| (token, f32::NEG_INFINITY));
         Ok(Self {
-            config: config.clone(),
             n_vocab,
             seed,
             random: Xoshiro256PlusPlus::seed_from_u64(seed),
-            history: History::new(config),
-            mirostat: Mirostat::new(config, n_vocab),
-            row: Row::new(n_vocab),
-            list: Candidates::default(),
+            bias: config.logit_bias.iter().copied().chain(banned).collect(),
+            allowed,
+            pieces: config.pieces.clone(),
+            greedy,
+            steps,
+            selector: Selector::new(config, n_vocab),
+            pool: Pool::new(n_vocab),
             masked: MaskedRow::default(),
+            common: None,
+            drawn: Drawn::default(),
         })
     }
 
@@ -91,17 +135,22 @@ impl Sampler {
         self.seed
     }
 
-    /// Takes a token into the history that the penalties look at; the prompt's tokens may be fed too, first to last.
+    /// The number of tokens in the vocabulary: the length of the rows.
+    pub fn n_vocab(&self) -> usize {
+        self.n_vocab
+    }
+
+    /// Takes a token into the history that the penalties and DRY look at; the prompt's tokens may be fed too, first to last.
     ///
     /// [`sample`](Self::sample) does not do it by itself. A token that the vocabulary does not have only takes up a place.
     pub fn accept(&mut self, token: TokenId) {
-        self.history.accept(token);
+        self.steps.iter_mut().for_each(|step| step.accept(token));
     }
 
-    /// Forgets the history and starts the random generator and mirostat anew, as just after [`new`](Self::new).
+    /// Forgets the history and starts the random generator, mirostat and adaptive-p anew, as just after [`new`](Self::new).
     pub fn reset(&mut self) {
-        self.history.clear();
-        self.mirostat.reset();
+        self.steps.iter_mut().for_each(Step::clear);
+        self.selector.reset();
         self.random = Xoshiro256PlusPlus::seed_from_u64(self.seed);
     }
 
@@ -109,25 +158,10 @@ impl Sampler {
     ///
     /// # Errors
     ///
-    /// [`SampleError::WrongLength`] or [`SampleError::NoFiniteLogit`]; the sampler is then as before the call.
+    /// [`SampleError::WrongLength`], [`SampleError::NoFiniteLogit`], or [`SampleError::EmptyMask`] if all
+    /// [allowed tokens](SamplerConfig::allowed_tokens) are banned; the sampler is then as before the call.
     pub fn sample(&mut self, logits: &[f32]) -> Result<TokenId, SampleError> {
-        let token = match self.narrow(logits)? {
-            Outcome::Token(token) => token,
-            Outcome::Row(inverse_temperature) => {
-                let target = self.row.weigh(logits, inverse_temperature) * self.draw();
-                self.row.choose(logits, inverse_temperature, target).ok_or_else(|| no_finite(logits))?
-            }
-            Outcome::List(inverse_temperature) => {
-                let total = self.list.weigh(inverse_temperature);
-                let target = total * self.draw();
-                let chosen = self.list.choose(target).ok_or_else(|| no_finite(logits))?;
-                if self.config.mirostat != 0 {
-                    self.mirostat.observe(surprise(f64::from(chosen.weight), total));
-                }
-                chosen.id as usize
-            }
-        };
-        Ok(token as TokenId)
+        self.sample_masked(logits, None)
     }
 
     /// Chooses one of the tokens that `mask` allows, as if the others had a logit of negative infinity; no mask allows all.
@@ -136,220 +170,172 @@ impl Sampler {
     ///
     /// # Errors
     ///
-    /// Those of [`sample`](Self::sample), [`SampleError::WrongMask`] or [`SampleError::EmptyMask`]; the sampler is then as before the
-    /// call.
+    /// Those of [`sample`](Self::sample), [`SampleError::WrongMask`], or [`SampleError::EmptyMask`] if no allowed token is left; the
+    /// sampler is then as before the call.
     pub fn sample_masked(
         &mut self,
         logits: &[f32],
         mask: Option<&TokenMask>,
     ) -> Result<TokenId, SampleError> {
-        let Some(mask) = mask else { return self.sample(logits) };
-        self.check_length(logits)?;
-        if mask.n_vocab() != self.n_vocab {
-            return Err(SampleError::WrongMask { expected: self.n_vocab, got: mask.n_vocab() });
-        }
-        if mask.is_empty() {
-            return Err(SampleError::EmptyMask { n_vocab: self.n_vocab });
-        }
-        let mut masked = std::mem::take(&mut self.masked);
-        let token = self.sample(masked.fill(logits, mask));
-        self.masked = masked;
-        token
+        self.with_mask(logits, mask, Self::sample_row)
     }
 
-    fn check_length(&self, logits: &[f32]) -> Result<(), SampleError> {
+    /// Does `work` on the row that the mask and the allowed tokens leave.
+    pub(crate) fn with_mask<T>(
+        &mut self,
+        logits: &[f32],
+        mask: Option<&TokenMask>,
+        work: impl FnOnce(&mut Self, &[f32]) -> Result<T, SampleError>,
+    ) -> Result<T, SampleError> {
         let (expected, got) = (self.n_vocab, logits.len());
-        if got == expected { Ok(()) } else { Err(SampleError::WrongLength { expected, got }) }
-    }
-
-    /// Uniform in [0, 1), a multiple of 2^-53.
-    fn draw(&mut self) -> f64 {
-        (self.random.next_u64() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
-    }
-
-    /// Everything but the choice.
-    fn narrow(&mut self, logits: &[f32]) -> Result<Outcome, SampleError> {
-        self.check_length(logits)?;
-        self.row.load(logits);
-        self.row.change(logits, self.config.logit_bias.iter().copied(), |bias, logit| biased(logit, bias));
-        let top = self.row.top();
-        if !top.is_finite() {
-            let winner = if self.row.has_finite(logits) { self.row.find(logits, top) } else { None };
-            return winner.map(Outcome::Token).ok_or_else(|| no_finite(logits));
+        if got != expected {
+            return Err(SampleError::WrongLength { expected, got });
         }
-        if self.config.temperature == 0.0 {
-            if self.config.order.contains(&Stage::Penalties) {
-                self.penalise(logits, false, 1.0);
+        if mask.is_none() && self.allowed.is_none() {
+            return work(self, logits);
+        }
+        if let Some(got) = mask.map(TokenMask::n_vocab).filter(|&got| got != expected) {
+            return Err(SampleError::WrongMask { expected, got });
+        }
+        let common = match (mask, &self.allowed) {
+            (Some(mask), Some(allowed)) => {
+                let common = self.common.get_or_insert_with(|| TokenMask::new(expected));
+                common.copy_from_words(mask.words());
+                common.intersect(allowed);
+                Some(&*common)
             }
-            let best = self.row.find(logits, self.row.top());
-            return best.map(Outcome::Token).ok_or_else(|| no_finite(logits));
-        }
-        Ok(self.run_stages(logits))
-    }
-
-    fn run_stages(&mut self, logits: &[f32]) -> Outcome {
-        let truncate = self.config.mirostat == 0;
-        let (mut listed, mut temperature) = (false, 1.0);
-        for at in 0..self.config.order.len() {
-            let inverse = inverse(temperature);
-            match self.config.order[at] {
-                Stage::Penalties => self.penalise(logits, listed, temperature),
-                Stage::Temperature => temperature = self.config.temperature,
-                Stage::TopK if truncate => listed = self.top_k(logits, listed),
-                Stage::TopP if truncate => listed = self.top_p(logits, listed, inverse),
-                Stage::MinP if truncate => listed = self.min_p(logits, listed, inverse),
-                Stage::Typical if truncate => listed = self.typical(logits, listed, inverse),
-                Stage::TopK | Stage::TopP | Stage::MinP | Stage::Typical | Stage::Mirostat => {}
-            }
-        }
-        let inverse = inverse(temperature);
-        match self.config.mirostat {
-            0 if !listed => Outcome::Row(inverse),
-            0 => Outcome::List(inverse),
-            1 => self.mirostat_1(logits, inverse),
-            _ => self.mirostat_2(logits, inverse),
-        }
-    }
-
-    fn penalise(&mut self, logits: &[f32], listed: bool, temperature: f32) {
-        let history = &self.history;
-        if !history.is_enabled() {
-            return;
-        }
-        if listed {
-            self.list.change(|token, logit| match history.count(token as TokenId) {
-                0 => logit,
-                count => history.penalise(logit, count, temperature),
-            });
-        } else {
-            let penalised = |count, logit| history.penalise(logit, count, temperature);
-            self.row.change(logits, history.counts(), penalised);
-        }
-    }
-
-    // Each of these stages returns whether the candidates are in `self.list` after it.
-
-    fn top_k(&mut self, logits: &[f32], listed: bool) -> bool {
-        let k = self.config.top_k as usize;
-        if listed {
-            self.list.top_k(k);
-        } else if k > 0 && k < self.n_vocab {
-            self.row.collect_top_k(logits, k, &mut self.list);
-            return true;
-        }
-        listed
-    }
-
-    fn top_p(&mut self, logits: &[f32], listed: bool, inverse_temperature: f32) -> bool {
-        let (p, min_keep) = (f64::from(self.config.top_p), self.config.min_keep);
-        if p >= 1.0 {
-            return listed;
-        }
-        if listed {
-            let target = p * self.list.weigh(inverse_temperature);
-            self.list.top_mass(target, min_keep);
-            return true;
-        }
-        let target = p * self.row.weigh(logits, inverse_temperature);
-        let top = self.row.top();
-        let mut depth = FIRST_DEPTH;
-        loop {
-            let everything = depth > LAST_DEPTH;
-            let threshold = if everything { f32::MIN } else { top - depth / inverse_temperature };
-            self.row.collect(logits, threshold, &mut self.list);
-            let mass = self.list.weigh(inverse_temperature);
-            if everything || (mass >= target && self.list.len() >= min_keep) {
-                break;
-            }
-            depth *= 1.5;
-        }
-        self.list.top_mass(target, min_keep);
-        true
-    }
-
-    fn min_p(&mut self, logits: &[f32], listed: bool, inverse_temperature: f32) -> bool {
-        let (p, min_keep) = (self.config.min_p, self.config.min_keep);
-        if p <= 0.0 {
-            return listed;
-        }
-        if !listed {
-            self.collect_depth(logits, -log(f64::from(p)), inverse_temperature);
-        }
-        self.list.weigh(inverse_temperature);
-        if !self.list.at_least(p, min_keep) {
-            if listed {
-                self.list.top_k(min_keep);
-            } else {
-                self.row.collect_top_k(logits, min_keep, &mut self.list);
-            }
-        }
-        true
-    }
-
-    fn typical(&mut self, logits: &[f32], listed: bool, inverse_temperature: f32) -> bool {
-        if self.config.typical_p >= 1.0 {
-            return listed;
-        }
-        if !listed {
-            self.row.collect(logits, f32::MIN, &mut self.list);
-        }
-        self.list.typical(self.config.typical_p, self.config.min_keep, inverse_temperature);
-        true
-    }
-
-    fn mirostat_1(&mut self, logits: &[f32], inverse_temperature: f32) -> Outcome {
-        self.row.collect_top_k(logits, ESTIMATE_LEN, &mut self.list);
-        let best = self.list.falling_logits();
-        let n_kept = self.mirostat.n_kept(best, f64::from(inverse_temperature));
-        if n_kept <= ESTIMATE_LEN {
-            self.list.top_k(n_kept);
-        } else {
-            self.row.collect_top_k(logits, n_kept, &mut self.list);
-        }
-        Outcome::List(inverse_temperature)
-    }
-
-    fn mirostat_2(&mut self, logits: &[f32], inverse_temperature: f32) -> Outcome {
-        let total = self.row.weigh(logits, inverse_temperature);
-        let mu = self.mirostat.mu();
-        // -log2(w / total) <= mu where the depth below the top is at most mu ln 2 - ln total.
-        let depth = mu * std::f64::consts::LN_2 - log(total);
-        self.collect_depth(logits, depth.max(0.0), inverse_temperature);
-        self.list.weigh(inverse_temperature);
-        self.list.retain(|item| item.weight > 0.0 && surprise(f64::from(item.weight), total) <= mu);
-        if self.list.len() == 0 {
-            self.row.collect_top_k(logits, 1, &mut self.list);
-        }
-        Outcome::List(inverse_temperature)
-    }
-
-    /// Lists the tokens whose logit divided by the temperature is at most `depth` below the top, and some just beyond.
-    fn collect_depth(&mut self, logits: &[f32], depth: f64, inverse_temperature: f32) {
-        let top = f64::from(self.row.top());
-        let margin = 1e-5 * depth / f64::from(inverse_temperature) + 1e-6 * top.abs();
-        let threshold = top - depth / f64::from(inverse_temperature) - margin;
-        self.row.collect(logits, threshold as f32, &mut self.list);
-    }
-
-    /// The kept tokens with their probabilities.
-    #[cfg(test)]
-    pub(crate) fn distribution(&mut self, logits: &[f32]) -> Result<Vec<(usize, f64)>, SampleError> {
-        let inverse_temperature = match self.narrow(logits)? {
-            Outcome::Token(token) => return Ok(vec![(token, 1.0)]),
-            Outcome::List(inverse) => inverse,
-            Outcome::Row(inverse) => {
-                self.row.collect(logits, f32::MIN, &mut self.list);
-                inverse
-            }
+            (mask, allowed) => mask.or(allowed.as_ref()),
         };
-        let total = self.list.weigh(inverse_temperature);
-        Ok(self.list.items().iter().map(|item| (item.id as usize, f64::from(item.weight) / total)).collect())
+        let Some(mask) = common.filter(|mask| !mask.is_empty()) else {
+            return Err(SampleError::EmptyMask { n_vocab: expected });
+        };
+        let mut masked = std::mem::take(&mut self.masked);
+        let row = masked.fill(logits, mask);
+        let result = work(self, row);
+        self.masked = masked;
+        result
+    }
+
+    fn sample_row(&mut self, logits: &[f32]) -> Result<TokenId, SampleError> {
+        let token = match self.narrow(logits, |_, _| {})? {
+            Outcome::Token(token) => {
+                self.drawn.set(token, 1.0, false);
+                return Ok(token);
+            }
+            Outcome::Pool if self.pool.listed => self.choose_from_list(),
+            Outcome::Pool => self.choose_from_row(logits),
+        };
+        token.ok_or_else(|| no_finite(logits))
+    }
+
+    fn choose_from_row(&mut self, logits: &[f32]) -> Option<TokenId> {
+        let inverse = self.pool.inverse();
+        let total = self.pool.row.weigh(logits, inverse);
+        let target = total * uniform(&mut self.random);
+        let token = self.pool.row.choose(logits, inverse, target)? as TokenId;
+        self.drawn.remember(&mut self.pool, logits, token, total);
+        Some(token)
+    }
+
+    fn choose_from_list(&mut self) -> Option<TokenId> {
+        let total = self.pool.list.weigh(self.pool.inverse());
+        let target = total * uniform(&mut self.random);
+        let chosen = self.pool.list.choose(target)?;
+        let (token, weight) = (chosen.id as TokenId, f64::from(chosen.weight));
+        match &mut self.selector {
+            Selector::Dist => {}
+            Selector::Mirostat1(mirostat) | Selector::Mirostat2(mirostat) => {
+                mirostat.observe(surprise(weight, total));
+            }
+            Selector::AdaptiveP(adaptive) => adaptive.observe(token),
+        }
+        self.drawn.set(token, weight / total, true);
+        Some(token)
+    }
+
+    /// Everything but the choice; `watch` is shown the candidates on the way.
+    pub(crate) fn narrow(
+        &mut self,
+        logits: &[f32],
+        mut watch: impl FnMut(Moment, &mut Pool),
+    ) -> Result<Outcome, SampleError> {
+        let Self { pool, bias, steps, selector, random, pieces, .. } = self;
+        pool.load(logits);
+        watch(Moment::Loaded, pool);
+        pool.row.change(logits, bias.iter().copied(), |bias, logit| biased(logit, bias));
+        let top = pool.row.top();
+        if !top.is_finite() {
+            let winner = if pool.row.has_finite(logits) { pool.row.find(logits, top) } else { None };
+            return winner.map(|token| Outcome::Token(token as TokenId)).ok_or_else(|| no_finite(logits));
+        }
+        watch(Moment::Bias, pool);
+        for step in steps {
+            step.run(pool, logits, random, pieces.as_deref());
+            watch(Moment::Step(step.parameters), pool);
+        }
+        if self.greedy {
+            let best = pool.row.find(logits, pool.row.top());
+            return best.map(|token| Outcome::Token(token as TokenId)).ok_or_else(|| no_finite(logits));
+        }
+        selector.narrow(pool, logits);
+        if let Some(name) = selector.name() {
+            watch(Moment::Selector(name), pool);
+        }
+        Ok(Outcome::Pool)
+    }
+
+    /// Whether any bias or ban is set.
+    pub(crate) fn has_bias(&self) -> bool {
+        !self.bias.is_empty()
     }
 }
 
-/// 1 / temperature, finite even for a subnormal temperature.
-fn inverse(temperature: f32) -> f32 {
-    (1.0 / temperature).min(f32::MAX)
+impl Selector {
+    fn new(config: &SamplerConfig, n_vocab: usize) -> Self {
+        let mirostat = || Mirostat::new(config.mirostat_tau, config.mirostat_eta, n_vocab);
+        match config.mirostat {
+            0 if config.adaptive_target >= 0.0 && config.order.contains(&Stage::AdaptiveP) => {
+                Self::AdaptiveP(AdaptiveP::new(config.adaptive_target, config.adaptive_decay))
+            }
+            0 => Self::Dist,
+            1 => Self::Mirostat1(mirostat()),
+            _ => Self::Mirostat2(mirostat()),
+        }
+    }
+
+    fn reset(&mut self) {
+        match self {
+            Self::Dist => {}
+            Self::Mirostat1(mirostat) | Self::Mirostat2(mirostat) => mirostat.reset(),
+            Self::AdaptiveP(adaptive) => adaptive.reset(),
+        }
+    }
+
+    fn narrow(&mut self, pool: &mut Pool, logits: &[f32]) {
+        match self {
+            Self::Dist => {}
+            Self::Mirostat1(mirostat) => pool.mirostat_1(logits, mirostat),
+            Self::Mirostat2(mirostat) => pool.mirostat_2(logits, mirostat),
+            Self::AdaptiveP(adaptive) => adaptive.transform(pool, logits),
+        }
+    }
+
+    fn name(&self) -> Option<&'static str> {
+        match self {
+            Self::Dist => None,
+            Self::Mirostat1(_) | Self::Mirostat2(_) => Some("mirostat"),
+            Self::AdaptiveP(_) => Some("adaptive_p"),
+        }
+    }
+}
+
+fn check_tokens(config: &SamplerConfig, n_vocab: usize) -> Result<(), ConfigError> {
+    let biased = config.logit_bias.iter().map(|&(token, _)| ("logit_bias", token));
+    let banned = config.banned_tokens.iter().map(|&token| ("banned_tokens", token));
+    let allowed = config.allowed_tokens.iter().flatten().map(|&token| ("allowed_tokens", token));
+    let mut named = biased.chain(banned).chain(allowed);
+    let unknown = named.find(|(_, token)| !usize::try_from(*token).is_ok_and(|token| token < n_vocab));
+    unknown.map_or(Ok(()), |(field, token)| Err(ConfigError::UnknownToken { field, token, n_vocab }))
 }
 
 /// The sum, kept finite if the logit is and the bias bans nothing.

@@ -3,20 +3,30 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::Parameters;
+
 /// One stage of a sampling step; [`SamplerConfig::order`](crate::SamplerConfig::order) lists them.
 ///
+/// A plain stage takes its parameters from the configuration's fields; [`With`](Self::With) carries its own, so that a stage can be
+/// repeated with other values.
+///
 /// ```
-/// use tabagent_sampling::Stage;
+/// use tabagent_sampling::{Parameters, Stage};
 ///
 /// assert_eq!("top_k".parse(), Ok(Stage::TopK));
 /// assert_eq!(Stage::Typical.to_string(), "typical_p");
+/// assert_eq!(Stage::With(Parameters::TopK { top_k: 20 }).name(), "top_k");
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Stage {
     /// Repeat, frequency and presence penalties on the tokens of the window.
     Penalties,
-    /// Division of the logits by the temperature.
+    /// Penalties on the tokens that would go on with a repetition (DRY, "don't repeat yourself").
+    Dry,
+    /// Division of the logits by the temperature, which may follow the entropy (dynamic temperature).
     Temperature,
+    /// Keeps the tokens whose logit is at most so many standard deviations below the best (Tang et al. 2024, top-nσ).
+    TopNSigma,
     /// Keeps the `top_k` most probable tokens.
     TopK,
     /// Keeps the smallest set of most probable tokens that holds `top_p` of the probability (Holtzman et al. 2020, nucleus sampling).
@@ -25,33 +35,53 @@ pub enum Stage {
     MinP,
     /// Keeps the tokens whose surprise is nearest to the entropy (Meister et al. 2022, locally typical sampling).
     Typical,
+    /// By chance, removes all tokens above a threshold but the least probable of them ("exclude top choices").
+    Xtc,
+    /// Decides between text and end for fill-in-the-middle; needs [`SamplerConfig::pieces`](crate::SamplerConfig::pieces).
+    Infill,
+    /// Prefers tokens whose probability is near a target. It makes the choice, so it runs last wherever it is listed, and once.
+    AdaptiveP,
     /// Mirostat (Basu et al. 2021). It makes the choice, so it runs last wherever it is listed, and also when it is not listed:
     /// [`SamplerConfig::mirostat`](crate::SamplerConfig::mirostat) alone turns it on.
     Mirostat,
+    /// A stage with parameters of its own.
+    With(Parameters),
 }
 
 impl Stage {
-    /// Every stage, in the default order.
-    pub const ALL: [Self; 7] = [
+    /// Every stage with a name, in the default order; [`Infill`](Self::Infill), which the default order does not have, is before the
+    /// two that make the choice.
+    pub const ALL: [Self; 12] = [
         Self::Penalties,
+        Self::Dry,
         Self::Temperature,
+        Self::TopNSigma,
         Self::TopK,
         Self::TopP,
         Self::MinP,
         Self::Typical,
+        Self::Xtc,
+        Self::Infill,
+        Self::AdaptiveP,
         Self::Mirostat,
     ];
 
-    /// The stage's name: `penalties`, `temperature`, `top_k`, `top_p`, `min_p`, `typical_p` or `mirostat`.
+    /// The stage's name: the first word of its field in the configuration, such as `top_k`, `penalties` or `xtc`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Penalties => "penalties",
+            Self::Dry => "dry",
             Self::Temperature => "temperature",
+            Self::TopNSigma => "top_n_sigma",
             Self::TopK => "top_k",
             Self::TopP => "top_p",
             Self::MinP => "min_p",
             Self::Typical => "typical_p",
+            Self::Xtc => "xtc",
+            Self::Infill => "infill",
+            Self::AdaptiveP => "adaptive_p",
             Self::Mirostat => "mirostat",
+            Self::With(parameters) => parameters.name(),
         }
     }
 }
@@ -74,7 +104,8 @@ impl FromStr for Stage {
 /// A name that is no stage's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{name}` is no sampling stage; use `penalties`, `temperature`, `top_k`, `top_p`, `min_p`, `typical_p` or `mirostat`"
+    "`{name}` is no sampling stage; use {}",
+    Stage::ALL.map(|stage| format!("`{stage}`")).join(", ")
 )]
 pub struct ParseStageError {
     /// The name as given.

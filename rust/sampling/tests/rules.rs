@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper of tests is a test")]
 
-use tabagent_sampling::{ConfigError, SampleError, Sampler, SamplerConfig, Stage, TokenId};
+use tabagent_sampling::{
+    ConfigError, Parameters, SampleError, Sampler, SamplerConfig, Stage, TokenId, TokenPieces,
+};
 
 const NAN: f32 = f32::NAN;
 const INF: f32 = f32::INFINITY;
@@ -21,13 +23,16 @@ fn presets_are_valid() {
         assert_eq!(config.validate(), Ok(()));
     }
     let names: Vec<String> = SamplerConfig::llama_cpp_order().iter().map(Stage::to_string).collect();
-    assert_eq!(names, ["penalties", "top_k", "typical_p", "top_p", "min_p", "temperature"]);
+    assert_eq!(
+        names,
+        ["penalties", "dry", "top_n_sigma", "top_k", "typical_p", "top_p", "min_p", "xtc", "temperature"]
+    );
 }
 
 #[test]
 fn fields_out_of_range_are_named() {
     type Set = fn(&mut SamplerConfig);
-    let cases: [(Set, &str); 20] = [
+    let cases: [(Set, &str); 37] = [
         (|c| c.temperature = -0.5, "`temperature` must be finite and at least 0, got `-0.5`"),
         (|c| c.temperature = NAN, "`temperature` must be finite and at least 0, got `NaN`"),
         (|c| c.temperature = INF, "`temperature` must be finite and at least 0, got `inf`"),
@@ -48,9 +53,50 @@ fn fields_out_of_range_are_named() {
             |c| c.logit_bias = vec![(3, INF)],
             "`logit_bias` of token `3` must be finite, or `-inf` to ban the token, got `inf`",
         ),
+        (|c| c.dynatemp_range = -1.0, "`dynatemp_range` must be finite and at least 0, got `-1`"),
+        (|c| c.dynatemp_exponent = NAN, "`dynatemp_exponent` must be finite and at least 0, got `NaN`"),
+        (|c| c.top_n_sigma = INF, "`top_n_sigma` must be finite, got `inf`"),
+        (|c| c.xtc_probability = 1.5, "`xtc_probability` must be in [0, 1], got `1.5`"),
+        (|c| c.xtc_threshold = -0.5, "`xtc_threshold` must be in [0, 1], got `-0.5`"),
+        (|c| c.dry_multiplier = -1.0, "`dry_multiplier` must be finite and at least 0, got `-1`"),
+        (|c| c.dry_base = NAN, "`dry_base` must be finite and at least 0, got `NaN`"),
         (
-            |c| c.order = vec![Stage::TopK, Stage::TopP, Stage::TopK],
-            "`order` must name each stage at most once, got `top_k` twice; remove one",
+            |c| c.dry_allowed_length = u32::MAX,
+            "`dry_allowed_length` must be in [0, 2147483647], got `4294967295`",
+        ),
+        (|c| c.dry_window = -2, "`dry_window` must be at least -1, got `-2`"),
+        (|c| c.adaptive_target = 1.5, "`adaptive_target` must be finite and at most 1, got `1.5`"),
+        (|c| c.adaptive_decay = 1.0, "`adaptive_decay` must be in [0, 0.99], got `1`"),
+        (
+            |c| c.order = vec![Stage::With(Parameters::TopP { top_p: 1.5, min_keep: 1 })],
+            "`top_p` must be in (0, 1], got `1.5`",
+        ),
+        (
+            |c| c.order = vec![Stage::With(Parameters::MinP { min_p: 0.5, min_keep: 0 })],
+            "`min_keep` must be at least 1, got `0`",
+        ),
+        (
+            |c| c.order = vec![Stage::Infill],
+            "`order` names `infill`, which needs the vocabulary; give `pieces`, or a model",
+        ),
+        (
+            |c| {
+                c.order = vec![Stage::Infill];
+                c.pieces = Some(TokenPieces::new(["a"], &[], None).into());
+            },
+            "`pieces` are of `1` tokens and the vocabulary has `8`; take those of the same model",
+        ),
+        (
+            |c| c.allowed_tokens = Some(Vec::new()),
+            "`allowed_tokens` must name at least one token; leave it out to allow all",
+        ),
+        (
+            |c| c.allowed_tokens = Some(vec![3, 8]),
+            "`allowed_tokens` names token `8`; the vocabulary has tokens `0` to `7`",
+        ),
+        (
+            |c| c.banned_tokens = vec![-4],
+            "`banned_tokens` names token `-4`; the vocabulary has tokens `0` to `7`",
         ),
         (
             |c| c.logit_bias = vec![(8, 1.0)],
@@ -92,6 +138,14 @@ fn ways() -> Vec<SamplerConfig> {
         order(&[Stage::TopP]),
         order(&[Stage::MinP]),
         order(&[Stage::Typical]),
+        order(&[Stage::TopNSigma, Stage::Xtc]),
+        SamplerConfig { top_n_sigma: 0.5, xtc_probability: 1.0, dynatemp_range: 2.0, ..default() },
+        SamplerConfig { adaptive_target: 1.0, ..order(&[Stage::AdaptiveP]) },
+        order(&[Stage::With(Parameters::Temperature {
+            temperature: 0.0,
+            dynatemp_range: 0.0,
+            dynatemp_exponent: 1.0,
+        })]),
         SamplerConfig { mirostat: 1, ..default() },
         SamplerConfig { mirostat: 2, ..default() },
         SamplerConfig { mirostat: 2, mirostat_tau: 0.0, temperature: f32::MIN_POSITIVE / 8.0, ..default() },

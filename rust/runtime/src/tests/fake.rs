@@ -224,7 +224,7 @@ impl TokenSampler for Greedy {
         best.map(|i| i as TokenId).ok_or_else(|| "no logit is finite".into())
     }
 
-    fn kept(&mut self, out: &mut Vec<(TokenId, f32)>) {
+    fn kept(&self, _n: usize, out: &mut Vec<(TokenId, f32)>) {
         out.extend([(1, 0.25), (2, 0.75)]);
     }
 

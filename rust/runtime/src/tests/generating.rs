@@ -22,7 +22,7 @@ impl<F: FnMut() -> Result<TokenId, SamplerError> + Send> TokenSampler for Then<F
         Greedy.sample(logits, mask)
     }
 
-    fn kept(&mut self, _out: &mut Vec<(TokenId, f32)>) {}
+    fn kept(&self, _n: usize, _out: &mut Vec<(TokenId, f32)>) {}
 
     fn accept(&mut self, _token: TokenId) {}
 }

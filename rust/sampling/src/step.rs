@@ -1,0 +1,116 @@
+//! One stage at work: its parameters and what it remembers.
+
+use rand_xoshiro::Xoshiro256PlusPlus;
+use rand_xoshiro::rand_core::Rng;
+
+use crate::dry::Dry;
+use crate::history::History;
+use crate::infill::Infill;
+use crate::pool::Pool;
+use crate::{Parameters, SamplerConfig, TokenId, TokenPieces};
+
+/// One stage of one sampler; never one that is off.
+#[derive(Clone, Debug)]
+pub(crate) struct Step {
+    pub(crate) parameters: Parameters,
+    memory: Memory,
+}
+
+/// What a stage keeps between steps.
+#[derive(Clone, Debug)]
+enum Memory {
+    None,
+    History(Box<History>),
+    Dry(Box<Dry>),
+    Infill(Box<Infill>),
+}
+
+impl Step {
+    pub(crate) fn new(parameters: Parameters, config: &SamplerConfig) -> Self {
+        let memory = match parameters {
+            Parameters::Penalties { repeat_penalty, repeat_window, frequency_penalty, presence_penalty } => {
+                let history =
+                    History::new(repeat_penalty, repeat_window, frequency_penalty, presence_penalty);
+                Memory::History(Box::new(history))
+            }
+            Parameters::Dry { dry_multiplier, dry_base, dry_allowed_length, dry_window } => {
+                let breakers = &config.dry_breakers;
+                let dry = Dry::new(dry_multiplier, dry_base, dry_allowed_length, dry_window, breakers);
+                Memory::Dry(Box::new(dry))
+            }
+            Parameters::Infill => Memory::Infill(Box::default()),
+            _ => Memory::None,
+        };
+        Self { parameters, memory }
+    }
+
+    pub(crate) fn accept(&mut self, token: TokenId) {
+        match &mut self.memory {
+            Memory::History(history) => history.accept(token),
+            Memory::Dry(dry) => dry.accept(token),
+            Memory::None | Memory::Infill(_) => {}
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        match &mut self.memory {
+            Memory::History(history) => history.clear(),
+            Memory::Dry(dry) => dry.clear(),
+            Memory::None | Memory::Infill(_) => {}
+        }
+    }
+
+    /// Takes tokens from the logits that the history speaks against; for other stages nothing.
+    pub(crate) fn penalise(&mut self, pool: &mut Pool, logits: &[f32]) {
+        let temperature = pool.temperature;
+        match &mut self.memory {
+            Memory::History(history) => {
+                let one = |token| Some(history.count(token)).filter(|&count| count > 0);
+                let change = |count, logit| history.penalise(logit, count, temperature);
+                pool.change(logits, history.counts(), one, change);
+            }
+            Memory::Dry(dry) => {
+                dry.look();
+                let change = |length, logit| dry.penalise(logit, length, temperature);
+                pool.change(logits, dry.lengths(), |token| dry.length(token), change);
+            }
+            Memory::None | Memory::Infill(_) => {}
+        }
+    }
+
+    /// Runs the stage on the candidates.
+    pub(crate) fn run(
+        &mut self,
+        pool: &mut Pool,
+        logits: &[f32],
+        random: &mut Xoshiro256PlusPlus,
+        pieces: Option<&TokenPieces>,
+    ) {
+        match self.parameters {
+            Parameters::Penalties { .. } | Parameters::Dry { .. } => self.penalise(pool, logits),
+            Parameters::Temperature { temperature, dynatemp_range, dynatemp_exponent } => {
+                pool.temper(logits, temperature, dynatemp_range, dynatemp_exponent);
+            }
+            Parameters::TopNSigma { top_n_sigma } => pool.top_n_sigma(logits, top_n_sigma),
+            Parameters::TopK { top_k } => pool.keep_best(logits, top_k as usize),
+            Parameters::TopP { top_p, min_keep } => pool.top_p(logits, top_p, min_keep),
+            Parameters::MinP { min_p, min_keep } => pool.min_p(logits, min_p, min_keep),
+            Parameters::Typical { typical_p, min_keep } => pool.typical(logits, typical_p, min_keep),
+            Parameters::Xtc { xtc_probability, xtc_threshold, min_keep } => {
+                if uniform(random) < f64::from(xtc_probability) {
+                    pool.exclude_top(logits, xtc_threshold, min_keep);
+                }
+            }
+            Parameters::Infill => {
+                if let (Memory::Infill(infill), Some(pieces)) = (&mut self.memory, pieces) {
+                    infill.apply(pool, logits, pieces);
+                }
+            }
+        }
+    }
+}
+
+/// Uniform in [0, 1), a multiple of 2^-53.
+pub(crate) fn uniform(random: &mut Xoshiro256PlusPlus) -> f64 {
+    (random.next_u64() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
+}
