@@ -136,7 +136,14 @@ impl Model {
             }
             None => None,
         };
-        let open = Open { model, engine, limits, end_tokens: Arc::default(), compiler: Arc::default(), vocabulary: Arc::default() };
+        let open = Open {
+            model,
+            engine,
+            limits,
+            end_tokens: Arc::default(),
+            compiler: Arc::default(),
+            vocabulary: Arc::default(),
+        };
         Ok(Self { open: RwLock::new(Some(open)), process: std::process::id() })
     }
 
