@@ -309,7 +309,10 @@ class SamplerConfig:
         if row.ndim != 1:
             message = f"`logits` must have the shape (n_vocab,), got {row.shape}"
             raise ValueError(message)
-        native = None if model is None else model._native  # noqa: SLF001 (the same package)
+        native = None if model is None else getattr(model, "_native", model)
+        if native is not None and not isinstance(native, _native.Model):
+            message = f"`model` must be a Model, got {type_name(model)}"
+            raise TypeError(message)
         found, reports = _native.sampling_distribution(self.to_dict(), row, as_tokens(history, "history"), explain=explain, model=native)
         if reports is None:
             return found

@@ -7,21 +7,32 @@ import typer
 KV_TYPES: Final = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
 
 FLAGS: Final = {
+    "adaptive_decay": "--adaptive-decay",
+    "adaptive_target": "--adaptive-target",
     "batch_size": "-b",
     "check_tensors": "--check-tensors",
     "choices": "--choices",
     "context_size": "-c",
+    "dry_allowed_length": "--dry-allowed-length",
+    "dry_base": "--dry-base",
+    "dry_breakers": "--dry-sequence-breaker",
+    "dry_multiplier": "--dry-multiplier",
+    "dry_window": "--dry-penalty-last-n",
+    "dynatemp_exponent": "--dynatemp-exp",
+    "dynatemp_range": "--dynatemp-range",
     "frequency_penalty": "--frequency-penalty",
     "gpu_layers": "-ngl",
     "grammar": "--grammar",
     "json_schema": "--json-schema",
     "kv_type": "--kv-type",
+    "logit_bias": "--logit-bias",
     "max_tokens": "-n",
     "min_p": "--min-p",
     "mirostat": "--mirostat",
     "mirostat_eta": "--mirostat-lr",
     "mirostat_tau": "--mirostat-ent",
     "mlock": "--mlock",
+    "order": "--samplers",
     "presence_penalty": "--presence-penalty",
     "regex": "--regex",
     "repeat_penalty": "--repeat-penalty",
@@ -31,10 +42,13 @@ FLAGS: Final = {
     "temperature": "--temp",
     "threads": "-t",
     "top_k": "--top-k",
+    "top_n_sigma": "--top-nsigma",
     "top_p": "--top-p",
     "typical_p": "--typical",
     "use_mmap": "--no-mmap",
     "variant": "--variant",
+    "xtc_probability": "--xtc-probability",
+    "xtc_threshold": "--xtc-threshold",
 }
 """What the package's parameters are called here, so that its errors can name the option to change."""
 
@@ -139,6 +153,59 @@ MirostatEta = Annotated[
 ]
 MirostatTau = Annotated[
     float | None, _option(SAMPLING, "--mirostat-ent", "--mirostat-tau", metavar="F", text="Mirostat's target surprise (default 5).")
+]
+DynatempRange = Annotated[
+    float | None, _option(SAMPLING, "--dynatemp-range", metavar="F", text="How far the temperature moves with the entropy; 0: off (default 0).")
+]
+DynatempExp = Annotated[float | None, _option(SAMPLING, "--dynatemp-exp", metavar="F", text="The power of the entropy in that (default 1).")]
+TopNSigma = Annotated[
+    float | None,
+    _option(
+        SAMPLING, "--top-nsigma", "--top-n-sigma", metavar="F", text="Keep tokens so many standard deviations below the best; -1: all (default -1)."
+    ),
+]
+XtcProbability = Annotated[
+    float | None, _option(SAMPLING, "--xtc-probability", metavar="F", text="The chance to remove the most probable tokens; 0: off (default 0).")
+]
+XtcThreshold = Annotated[
+    float | None, _option(SAMPLING, "--xtc-threshold", metavar="F", text="The least probability of the tokens so removed (default 0.1).")
+]
+DryMultiplier = Annotated[
+    float | None, _option(SAMPLING, "--dry-multiplier", metavar="F", text="Penalty for tokens that continue a repetition; 0: off (default 0).")
+]
+DryBase = Annotated[
+    float | None, _option(SAMPLING, "--dry-base", metavar="F", text="What that penalty grows by with each token repeated (default 1.75).")
+]
+DryAllowedLength = Annotated[
+    int | None, _option(SAMPLING, "--dry-allowed-length", metavar="N", text="The longest repetition without that penalty (default 2).")
+]
+DryLastN = Annotated[
+    int | None, _option(SAMPLING, "--dry-penalty-last-n", metavar="N", text="How many tokens are searched for it; 0: none, -1: all (default 64).")
+]
+DryBreakers = Annotated[
+    list[str] | None,
+    _option(
+        SAMPLING,
+        "--dry-sequence-breaker",
+        metavar="TEXT",
+        text='Where repetitions end; may be given several times, `none` for nowhere (default newline, `:`, `"` and `*`).',
+    ),
+]
+AdaptiveTarget = Annotated[
+    float | None, _option(SAMPLING, "--adaptive-target", metavar="F", text="Prefer tokens of about this probability; -1: off (default -1).")
+]
+AdaptiveDecay = Annotated[
+    float | None, _option(SAMPLING, "--adaptive-decay", metavar="F", text="How much of the past that remembers, up to 0.99 (default 0.9).")
+]
+Samplers = Annotated[
+    str | None,
+    _option(SAMPLING, "--samplers", metavar="NAMES", text="The stages to run, in this order, such as `penalties;top_k;temperature`."),
+]
+LogitBias = Annotated[
+    list[str] | None,
+    _option(
+        SAMPLING, "-l", "--logit-bias", metavar="ID(+|-)BIAS", text="Make a token likelier, as `15043+1`, or less likely; may be given several times."
+    ),
 ]
 Seed = Annotated[
     int | None, _option(SAMPLING, "-s", "--seed", metavar="N", text="The same seed gives the same text; -1: another one each time (default).")

@@ -21,6 +21,7 @@ from tabagent.cli.output import is_terminal, write_json, write_note, write_table
 from tabagent.cli.progress import ProgressBar
 from tabagent.cli.prompt_source import read_prompt
 from tabagent.cli.report import completion_json, logprobs_table, timings_line
+from tabagent.cli.sampler_options import parse_biases, parse_breakers, parse_order
 from tabagent.cli.structure import structure_of
 from tabagent.cli.xray import Xray
 from tabagent.errors import TabagentError
@@ -69,6 +70,20 @@ def run(
     mirostat: opt.Mirostat = None,
     mirostat_eta: opt.MirostatEta = None,
     mirostat_tau: opt.MirostatTau = None,
+    dynatemp_range: opt.DynatempRange = None,
+    dynatemp_exp: opt.DynatempExp = None,
+    top_nsigma: opt.TopNSigma = None,
+    xtc_probability: opt.XtcProbability = None,
+    xtc_threshold: opt.XtcThreshold = None,
+    dry_multiplier: opt.DryMultiplier = None,
+    dry_base: opt.DryBase = None,
+    dry_allowed_length: opt.DryAllowedLength = None,
+    dry_penalty_last_n: opt.DryLastN = None,
+    dry_sequence_breaker: opt.DryBreakers = None,
+    adaptive_target: opt.AdaptiveTarget = None,
+    adaptive_decay: opt.AdaptiveDecay = None,
+    samplers: opt.Samplers = None,
+    logit_bias: opt.LogitBias = None,
     seed: opt.Seed = None,
     n_gpu_layers: opt.GpuLayers = "auto",
     variant: opt.Variant = "auto",
@@ -117,6 +132,20 @@ def run(
         mirostat=mirostat,
         mirostat_eta=mirostat_eta,
         mirostat_tau=mirostat_tau,
+        dynatemp_range=dynatemp_range,
+        dynatemp_exponent=dynatemp_exp,
+        top_n_sigma=top_nsigma,
+        xtc_probability=xtc_probability,
+        xtc_threshold=xtc_threshold,
+        dry_multiplier=dry_multiplier,
+        dry_base=dry_base,
+        dry_allowed_length=dry_allowed_length,
+        dry_window=dry_penalty_last_n,
+        dry_breakers=parse_breakers(dry_sequence_breaker),
+        adaptive_target=adaptive_target,
+        adaptive_decay=adaptive_decay,
+        order=parse_order(samplers),
+        logit_bias=parse_biases(logit_bias),
         seed=None if seed == -1 else seed,
     )
     generation = GenerationOptions(
