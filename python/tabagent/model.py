@@ -185,6 +185,8 @@ class Model(Scorer):
     ) -> TokenStream:
         """Continue a text or a list of tokens. Returns at once; the text comes through the stream, which is also where it can be cancelled.
 
+        Only a schema or grammar that was not used before is compiled first, which blocks for some milliseconds, and longer for a model's first.
+
         Args:
             prompt: the text, or its token ids (a list, or a numpy integer array).
             max_tokens: most tokens to generate; None until the model ends the text or the context is full.
