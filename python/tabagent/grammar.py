@@ -264,9 +264,9 @@ def _json_source(schema: Any) -> Source:
             message = f"`json_schema` is no JSON: {error}"
             raise ValueError(message) from error
     if not isinstance(schema, type) and hasattr(schema, "validate_json") and hasattr(schema, "json_schema"):
-        return Source("json_schema", json.dumps(schema.json_schema()), schema.validate_json)
+        return Source("json_schema", json.dumps(closed(schema.json_schema())), schema.validate_json)
     if hasattr(schema, "model_json_schema") and hasattr(schema, "model_validate_json"):
-        return Source("json_schema", json.dumps(schema.model_json_schema()), schema.model_validate_json)
+        return Source("json_schema", json.dumps(closed(schema.model_json_schema())), schema.model_validate_json)
     return _type_source(schema)
 
 
@@ -283,7 +283,29 @@ def _type_source(kind: Any) -> Source:
         raise TypeError(message) from error
     try:
         adapter: Any = TypeAdapter(kind)
-        return Source("json_schema", json.dumps(adapter.json_schema()), adapter.validate_json)
+        return Source("json_schema", json.dumps(closed(adapter.json_schema())), adapter.validate_json)
     except PydanticUserError as error:
         message = f"pydantic cannot describe `json_schema={getattr(kind, '__name__', kind)}`: {error}"
         raise TypeError(message) from error
+
+
+def closed(schema: Any) -> Any:
+    """A type's schema without properties that the type does not have: it would drop them, and a model can go on with them for ever.
+
+    What says `additionalProperties` by itself stays as it is.
+    """
+    if not isinstance(schema, dict):
+        return schema
+    result = dict(schema)
+    for keyword in ("items", "additionalProperties", "not", "if", "then", "else"):
+        if keyword in result:
+            result[keyword] = closed(result[keyword])
+    for keyword in ("prefixItems", "anyOf", "oneOf"):
+        if keyword in result:
+            result[keyword] = [closed(part) for part in result[keyword]]
+    for keyword in ("properties", "$defs", "patternProperties"):
+        if keyword in result:
+            result[keyword] = {name: closed(part) for name, part in result[keyword].items()}
+    if "properties" in result and "additionalProperties" not in result:
+        result["additionalProperties"] = False
+    return result

@@ -19,7 +19,7 @@ from tabagent import Grammar, GrammarError, Model, SamplerConfig, Trigger
 GREEDY = SamplerConfig.greedy()
 PROMPT = "Here is an example as JSON:\n"
 # `TABAGENT_ALL_SCHEMAS=1` takes all of them.
-SCHEMAS = [schema for index, schema in enumerate(corpus()) if index % 9 == 4 or os.environ.get("TABAGENT_ALL_SCHEMAS")]
+SCHEMAS = [schema for index, schema in enumerate(corpus()) if index % 12 == 4 or os.environ.get("TABAGENT_ALL_SCHEMAS")]
 MODELS = pytest.mark.parametrize("name", ["smollm2", "gemma"])
 
 
@@ -50,7 +50,7 @@ def model(name: str, request: pytest.FixtureRequest) -> Model:
 @pytest.mark.parametrize("schema", SCHEMAS, ids=lambda schema: schema.name)
 def test_random_output_fits_its_schema(model: Model, schema: CorpusSchema) -> None:
     limited = bool(model.compile_grammar(json_schema=schema.schema).limitations)
-    for seed, (max_tokens, compact) in enumerate([(96, True), (24, False)]):
+    for seed, (max_tokens, compact) in enumerate([(64, True), (16, False)]):
         done = model.generate(
             PROMPT, json_schema=schema.schema, max_tokens=max_tokens, sampling=wild(seed), compact_json=compact, ignore_eos=bool(seed)
         ).result()
@@ -65,13 +65,12 @@ def test_random_output_fits_its_schema(model: Model, schema: CorpusSchema) -> No
 
 @MODELS
 def test_types_give_objects(model: Model) -> None:
-    for seed in range(3):
-        done = model.generate(PROMPT, json_schema=Person, max_tokens=200, sampling=wild(seed), compact_json=True).result()
-        if done.constraint_complete:
-            assert isinstance(done.parse(), Person)
+    person = model.generate(PROMPT, json_schema=Person, max_tokens=80, sampling=wild(1), compact_json=True).result()
+    assert isinstance(person.parsed, Person if person.constraint_complete else type(None))
     point = model.generate("A point: ", json_schema=Point, max_tokens=60, sampling=GREEDY, compact_json=True).result()
     assert isinstance(point.parsed, Point)
-    assert isinstance(model.generate("{", json_mode=True, max_tokens=200, sampling=wild(3), compact_json=True).result().parsed, (dict, type(None)))
+    mapping = model.generate("{", json_mode=True, max_tokens=40, sampling=wild(3), compact_json=True).result()
+    assert isinstance(mapping.parsed, dict if mapping.constraint_complete else type(None))
 
 
 @MODELS
@@ -118,14 +117,14 @@ def test_stop_string_cuts_and_says_so(smollm2: Model) -> None:
 
 
 def test_free_text_comes_before_a_trigger(smollm2: Model) -> None:
-    prompt = "<|im_start|>user\nCount to three, then say DONE.<|im_end|>\n<|im_start|>assistant\n"
+    prompt = "Once upon a time"
     free = smollm2.generate(prompt, max_tokens=24, sampling=GREEDY).result()
-    start = free.text[8:14]
+    start = free.text[30:36]
     done = smollm2.generate(prompt, json_schema=Point, trigger=Trigger(start), max_tokens=120, sampling=GREEDY, compact_json=True).result()
     assert done.text.startswith(free.text[: free.text.index(start) + len(start)])
     assert isinstance(done.parse(), Point)
-    open_end = smollm2.generate(prompt, regex="[0-9]", trigger=Trigger("never said", required=False), max_tokens=24, sampling=GREEDY).result()
-    assert open_end.text == free.text
+    never = smollm2.generate(prompt, regex="[0-9]", trigger=Trigger("never said", required=False), max_tokens=24, sampling=GREEDY).result()
+    assert never.text == free.text
 
 
 def test_neighbours_are_not_touched(smollm2: Model) -> None:
@@ -188,19 +187,19 @@ def test_token_outside_the_grammar_is_an_error_and_changes_nothing(model: Model)
 
 
 @pytest.mark.parametrize(
-    ("options", "text"),
+    "options",
     [
-        ({"regex": "("}, "line 1"),
-        ({"grammar": "start: missing"}, "missing"),
-        ({"grammar": 'root ::= "a'}, ""),
-        ({"json_schema": {"type": "strin"}}, "type"),
-        ({"json_schema": "{"}, ""),
-        ({"json_schema": False}, ""),
-        ({"regex": "a" * 3_000_000}, ""),
+        {"regex": "("},
+        {"grammar": "start: missing"},
+        {"grammar": 'root ::= "a'},
+        {"json_schema": {"type": "strin"}},
+        {"json_schema": "{"},
+        {"json_schema": False},
+        {"regex": "a" * 3_000_000},
     ],
 )
-def test_what_cannot_be_compiled_is_a_grammar_error(smollm2: Model, options: dict[str, Any], text: str) -> None:
-    with pytest.raises(GrammarError, match=re.escape(text)):
+def test_what_cannot_be_compiled_is_a_grammar_error(smollm2: Model, options: dict[str, Any]) -> None:
+    with pytest.raises(GrammarError):
         smollm2.generate("a", **options)
 
 
@@ -229,6 +228,7 @@ def test_limitations_are_told_with_their_place(smollm2: Model) -> None:
 def test_grammar_outlives_its_model(smollm2_path: Any) -> None:
     with Model.load(smollm2_path, vocab_only=True) as model:
         constraint = model.compile_grammar(json_schema=json.dumps({"const": "a long and certain text"})).start()
-        assert constraint.forced()
-    assert constraint.forced() == []
+        (quote,) = model.tokenize('"', add_special=False)
+    constraint.accept(quote)
     assert constraint.mask().any()
+    assert not constraint.can_end

@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 
 from fake_stream import FakeStream, stream_of
 from tabagent import GrammarError, Trigger
-from tabagent.grammar import guess_format, parser_of, source_of
+from tabagent.grammar import closed, guess_format, parser_of, source_of
 
 PERSON = {"type": "object", "properties": {"name": {"type": "string"}, "age": {"type": "integer"}}, "required": ["name", "age"]}
 
@@ -55,6 +55,26 @@ def test_schemas_come_from_mappings_text_and_types(schema: object, text: str, va
     json.loads(source.source)
     assert source.parser is not None
     assert source.parser(text) == value
+
+
+def test_types_allow_no_properties_but_their_own() -> None:
+    schema = {
+        "$defs": {"properties": {"type": "object", "properties": {"properties": {"type": "string"}}}},
+        "type": "object",
+        "properties": {
+            "open": {"type": "object", "properties": {}, "additionalProperties": True},
+            "map": {"additionalProperties": {"properties": {}}},
+        },
+        "anyOf": [{"properties": {"a": True}}, False],
+    }
+    found = closed(schema)
+    assert found["additionalProperties"] is False
+    assert found["$defs"]["properties"]["additionalProperties"] is False
+    assert found["$defs"]["properties"]["properties"] == {"properties": {"type": "string"}}
+    assert found["properties"]["open"]["additionalProperties"] is True
+    assert found["properties"]["map"] == {"additionalProperties": {"properties": {}, "additionalProperties": False}}
+    assert found["anyOf"] == [{"properties": {"a": True}, "additionalProperties": False}, False]
+    assert "additionalProperties" not in schema
 
 
 @pytest.mark.parametrize(
