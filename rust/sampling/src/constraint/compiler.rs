@@ -6,6 +6,7 @@ use llguidance::api::TopLevelGrammar;
 
 use super::cache::Cache;
 use super::engine::{EngineMessage, build_parser, first_line, with_stack};
+use super::gbnf;
 use super::limits::{MAX_CHOICES, MAX_SOURCE_BYTES};
 use super::schema::{Effort, Lowered, lower};
 use super::{
@@ -94,7 +95,7 @@ impl GrammarCompiler {
             GrammarSource::Regex(regex) => TopLevelGrammar::from_regex(regex),
             GrammarSource::Choices(choices) => TopLevelGrammar::from_lark(choices_to_lark(choices)),
             GrammarSource::Lark(lark) => TopLevelGrammar::from_lark(lark.clone()),
-            GrammarSource::Gbnf(_) => return Err(GrammarError::argument("GBNF is not translated yet")),
+            GrammarSource::Gbnf(gbnf) => TopLevelGrammar::from_lark(gbnf::to_lark(gbnf, &self.table)?),
         };
         let parser = build_parser(&self.table, grammar).map_err(EngineMessage::into_error)?;
         Grammar::new(Arc::clone(&self.table), options.clone(), Vec::new(), parser)

@@ -12,6 +12,12 @@ pub const MAX_NESTING: usize = 200;
 pub const MAX_SCHEMA_DEPTH: usize = 500;
 /// The most subschemas a JSON schema may have after its references were resolved where that is needed.
 pub const MAX_SCHEMA_NODES: usize = 50_000;
+/// The most rules a GBNF or Lark grammar may have.
+pub const MAX_GBNF_RULES: usize = 5_000;
+/// The most distinct parts a GBNF grammar may have.
+pub const MAX_GBNF_PARTS: usize = 200_000;
+/// How often a part of a GBNF grammar may be repeated, nested repetitions multiplied; a larger maximum counts as none, as in llama.cpp.
+pub const MAX_GBNF_REPEATS: u64 = 2_000;
 /// The most states the lexer of one grammar may reach over the life of its sequences (1 to 2 kB each).
 pub const MAX_LEXER_STATES: usize = 100_000;
 /// The most symbols a compiled grammar may have.

@@ -29,6 +29,7 @@ mod cache;
 mod compiler;
 mod engine;
 mod error;
+mod gbnf;
 mod grammar;
 pub mod limits;
 mod schema;

@@ -260,7 +260,7 @@ pub(super) fn banned_values(not: &Value) -> Option<Vec<Value>> {
 /// A bound beyond the exact integers, moved inwards to the next float.
 fn inner_bound(bound: &Value, low: bool) -> Value {
     match bound.as_f64() {
-        Some(float) if float.abs() > MAX_EXACT => {
+        Some(float) if float.abs() >= MAX_EXACT => {
             json!(if low { float.next_up() } else { float.next_down() })
         }
         _ => bound.clone(),

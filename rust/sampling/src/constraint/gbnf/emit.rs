@@ -1,0 +1,146 @@
+//! Writing the grammar as Lark, one short rule for each part: the engine limits how deep groups nest.
+
+use std::collections::HashSet;
+use std::fmt::Write;
+
+use super::ast::{Facts, Grammar, Id, Node};
+use super::lexemes::canonical;
+
+/// The grammar as Lark, with `lexemes` as terminals.
+pub(super) fn lark(grammar: &Grammar, facts: &Facts, lexemes: &HashSet<Id>) -> String {
+    let mut writer = Writer {
+        grammar,
+        facts,
+        lexemes,
+        out: String::new(),
+        rules: HashSet::new(),
+        terminals: HashSet::new(),
+    };
+    let root = grammar.rules[grammar.start];
+    let start = writer.reference(root);
+    let _ = writeln!(writer.out, "start: {start}");
+    writer.write_all(root);
+    writer.out
+}
+
+struct Writer<'a> {
+    grammar: &'a Grammar,
+    facts: &'a Facts,
+    lexemes: &'a HashSet<Id>,
+    out: String,
+    rules: HashSet<Id>,
+    terminals: HashSet<Id>,
+}
+
+impl Writer<'_> {
+    /// How a rule names the part `id`.
+    fn reference(&self, id: Id) -> String {
+        let id = canonical(self.grammar, self.facts, id);
+        match &self.grammar.nodes[id] {
+            _ if self.lexemes.contains(&id) && self.facts.nullable[id] => format!("S{id}?"),
+            _ if self.lexemes.contains(&id) => format!("T{id}"),
+            Node::Token { id, negated: false } => format!("<[{id}]>"),
+            Node::Token { id, negated: true } => format!("<[^{id}]>"),
+            Node::Rule(rule) => self.reference(self.grammar.rules[*rule]),
+            _ => format!("n{id}"),
+        }
+    }
+
+    fn write_all(&mut self, root: Id) {
+        let mut stack = vec![root];
+        while let Some(id) = stack.pop() {
+            let id = canonical(self.grammar, self.facts, id);
+            if !self.rules.insert(id) {
+                continue;
+            }
+            if self.lexemes.contains(&id) {
+                self.write_lexeme(id);
+                continue;
+            }
+            let body = match &self.grammar.nodes[id] {
+                Node::Chars(_) | Node::Token { .. } => continue,
+                Node::Rule(rule) => {
+                    stack.push(self.grammar.rules[*rule]);
+                    continue;
+                }
+                Node::Sequence(parts) => {
+                    stack.extend(parts);
+                    join(parts.iter().map(|&part| self.reference(part)), " ")
+                }
+                Node::Choice(parts) => {
+                    stack.extend(parts);
+                    join(parts.iter().map(|&part| self.reference(part)), " | ")
+                }
+                Node::Repeat(part, least, most) => {
+                    stack.push(*part);
+                    let name = self.reference(*part);
+                    // A lexeme that may be missing already has its own `?`.
+                    let name = if name.ends_with('?') { format!("({name})") } else { name };
+                    format!("{name}{}", times(*least, *most))
+                }
+            };
+            let _ = writeln!(self.out, "n{id}: {body}");
+        }
+    }
+
+    fn write_lexeme(&mut self, id: Id) {
+        if self.facts.nullable[id] {
+            let _ = writeln!(self.out, "S{id}: T{id} & /(?s:.+)/");
+        }
+        let mut stack = vec![id];
+        while let Some(id) = stack.pop() {
+            let id = canonical(self.grammar, self.facts, id);
+            if !self.terminals.insert(id) {
+                continue;
+            }
+            let name = |part: &Id| format!("T{}", canonical(self.grammar, self.facts, *part));
+            let body = match &self.grammar.nodes[id] {
+                Node::Chars(set) => format!("/{}/", set.regex()),
+                Node::Sequence(parts) => match self.classes(parts) {
+                    Some(regex) => format!("/{regex}/"),
+                    None => {
+                        stack.extend(parts);
+                        join(parts.iter().map(name), " ")
+                    }
+                },
+                Node::Choice(parts) => {
+                    stack.extend(parts);
+                    join(parts.iter().map(name), " | ")
+                }
+                Node::Repeat(part, least, most) => {
+                    stack.push(*part);
+                    format!("{}{}", name(part), times(*least, *most))
+                }
+                Node::Rule(_) | Node::Token { .. } => continue,
+            };
+            let _ = writeln!(self.out, "T{id}: {body}");
+        }
+    }
+
+    /// A sequence of single characters as one expression.
+    fn classes(&self, parts: &[Id]) -> Option<String> {
+        let regex: Option<String> = parts
+            .iter()
+            .map(|&part| match &self.grammar.nodes[part] {
+                Node::Chars(set) => Some(set.regex()),
+                _ => None,
+            })
+            .collect();
+        regex.filter(|regex| !regex.is_empty())
+    }
+}
+
+fn join(parts: impl Iterator<Item = String>, separator: &str) -> String {
+    let parts: Vec<String> = parts.collect();
+    if parts.is_empty() { "\"\"".to_owned() } else { parts.join(separator) }
+}
+
+fn times(least: u32, most: Option<u32>) -> String {
+    match (least, most) {
+        (0, None) => "*".to_owned(),
+        (1, None) => "+".to_owned(),
+        (0, Some(1)) => "?".to_owned(),
+        (least, None) => format!("{{{least},}}"),
+        (least, Some(most)) => format!("{{{least},{most}}}"),
+    }
+}
