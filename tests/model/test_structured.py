@@ -101,6 +101,8 @@ def test_expressions_choices_and_grammars_are_followed(model: Model) -> None:
         assert model.generate("Is it? ", choices=choices, **options).result().text in choices
         lark = model.generate("Sum: ", grammar='start: NUMBER ("+" NUMBER){1,3} "=" NUMBER\nNUMBER: /[0-9]{1,3}/', **options).result()
         assert re.fullmatch(r"\d{1,3}(\+\d{1,3}){1,3}=\d{1,3}", lark.text)
+        gbnf = model.generate("Code: ", grammar='root ::= part ("-" part){2}\npart ::= [a-z] [0-9]', **options).result()
+        assert re.fullmatch("[a-z][0-9](-[a-z][0-9]){2}", gbnf.text)
 
 
 def test_stop_match_says_that_the_construct_ended(smollm2: Model) -> None:
