@@ -15,11 +15,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["LogitsProcessor"]
+    LogitsProcessor: TypeAlias = Callable[[NDArray[np.int32], NDArray[np.float32]], None]
+    """`f(tokens, logits)`: all tokens so far (read-only), and the logits of the next one, one for each token of the vocabulary, to be changed
+    in place. It returns None."""
+else:
+    # numpy is slow to import.
+    LogitsProcessor = Callable[[Any, Any], None]
 
-LogitsProcessor: TypeAlias = "Callable[[NDArray[np.int32], NDArray[np.float32]], None]"
-"""`f(tokens, logits)`: all tokens so far (read-only), and the logits of the next one, one for each token of the vocabulary, to be changed
-in place. It returns None."""
+__all__ = ["LogitsProcessor"]
 
 
 class Hooks:

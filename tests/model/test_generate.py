@@ -117,6 +117,27 @@ def test_logprobs_carry_the_bytes_of_their_tokens(smollm2: Model) -> None:
         assert all(top.bytes == smollm2.token_to_bytes(top.token) and top.text == top.bytes.decode(errors="replace") for top in entry.top)
 
 
+def test_sampled_logprobs_are_of_what_the_token_was_drawn_from(smollm2: Model) -> None:
+    config = SamplerConfig(temperature=1.5, top_k=5, top_p=1.0, min_p=0.0, seed=3)
+    result = smollm2.generate(PROMPT, max_tokens=4, sampling=config, logprobs=9, logprobs_mode="sampled").result()
+    assert result.logprobs is not None
+    for entry in result.logprobs:
+        assert len(entry.top) == 5
+        assert math.isclose(sum(math.exp(top.logprob) for top in entry.top), 1.0, rel_tol=1e-5)
+        assert entry.logprob in [top.logprob for top in entry.top if top.token == entry.token]
+    prompt = smollm2.tokenize(PROMPT)
+    with smollm2.create_context(context_size=64) as context:
+        context.decode(prompt)
+        expected = config.probabilities(context.logits(), prompt)
+    first = result.logprobs[0]
+    assert np.allclose([math.exp(top.logprob) for top in first.top], [expected[top.token] for top in first.top], atol=1e-2)
+    greedy = smollm2.generate(PROMPT, max_tokens=2, sampling=GREEDY, logprobs=3, logprobs_mode="sampled").result()
+    assert greedy.logprobs is not None
+    assert [(entry.logprob, len(entry.top)) for entry in greedy.logprobs] == [(0.0, 1)] * 2
+    with pytest.raises(ValueError, match="`logprobs_mode` must be `raw` or `sampled`"):
+        smollm2.generate(PROMPT, logprobs=1, logprobs_mode="both")  # type: ignore[arg-type]
+
+
 def test_prompt_too_long_names_both_numbers(smollm2: Model) -> None:
     with pytest.raises(ContextFullError, match=r"prompt has 2,000 tokens but the context holds 512"):
         smollm2.generate([5] * 2000)
