@@ -43,13 +43,13 @@ impl LogSoftmax {
     }
 
     /// The log-probability of a token with this logit.
-    pub(crate) fn at(&self, logit: f32) -> f32 {
+    pub(crate) fn at(self, logit: f32) -> f32 {
         let value = (f64::from(logit) - self.normalizer) as f32;
         if value.is_nan() { f32::NEG_INFINITY } else { value }
     }
 
     /// The log-probability of a token; minus infinity for one that the row does not have.
-    pub(crate) fn of_token(&self, logits: &[f32], token: TokenId) -> f32 {
+    pub(crate) fn of_token(self, logits: &[f32], token: TokenId) -> f32 {
         let logit = usize::try_from(token).ok().and_then(|index| logits.get(index));
         logit.map_or(f32::NEG_INFINITY, |&logit| self.at(logit))
     }
