@@ -4,6 +4,10 @@
 //! micro-batch at a time, turns its tokens into text (never cutting a character, never leaking a stop string) and pushes events into the
 //! stream's bounded channel. The engine itself is behind the [`Decoder`] trait ([`LlamaDecoder`] is the real one), the choice of tokens behind
 //! [`TokenSampler`] (which `tabagent_sampling::Sampler` implements), so all else is tested without either.
+//!
+//! A request may carry a [`TokenConstraint`] (as `tabagent_sampling::constraint::Constraint` is), which says what tokens may come and decodes those
+//! that must come together, and a [`LogitsHook`], which takes each row of logits to another thread and back. A [`ScoreRequest`] asks for the probability
+//! of given texts instead.
 
 mod channel;
 mod constraint;
