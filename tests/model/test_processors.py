@@ -23,7 +23,9 @@ def test_processors_see_all_tokens_and_decide(smollm2: Model) -> None:
     seen: list[list[int]] = []
 
     def count_up(tokens: Tokens, logits: Logits) -> None:
-        assert (tokens.dtype, logits.dtype, logits.shape) == (np.int32, np.float32, (smollm2.vocab_size(),))
+        assert tokens.dtype == np.int32
+        assert logits.dtype == np.float32
+        assert logits.shape == (smollm2.vocab_size(),)
         assert not tokens.flags.writeable
         seen.append(tokens.tolist())
         logits[:] = -np.inf

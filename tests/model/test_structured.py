@@ -121,7 +121,7 @@ def test_stop_string_cuts_and_says_so(smollm2: Model) -> None:
 def test_free_text_comes_before_a_trigger(smollm2: Model) -> None:
     prompt = "Once upon a time"
     free = smollm2.generate(prompt, max_tokens=24, sampling=GREEDY).result()
-    start = free.text[30:36]
+    start = smollm2.detokenize(free.tokens[6:8])
     done = smollm2.generate(prompt, json_schema=Point, trigger=Trigger(start), max_tokens=120, sampling=GREEDY, compact_json=True).result()
     assert done.text.startswith(free.text[: free.text.index(start) + len(start)])
     assert isinstance(done.parse(), Point)
@@ -132,7 +132,7 @@ def test_free_text_comes_before_a_trigger(smollm2: Model) -> None:
 def test_neighbours_are_not_touched(smollm2: Model) -> None:
     wanted = smollm2.generate("Once upon a time", max_tokens=24, sampling=GREEDY).result().text
     grammar = smollm2.compile_grammar(json_schema=Person)
-    streams = [smollm2.generate(PROMPT, grammar=grammar, max_tokens=60, sampling=wild(seed)) for seed in range(3)]
+    streams = [smollm2.generate(PROMPT, grammar=grammar, max_tokens=24, sampling=wild(seed)) for seed in range(3)]
     assert smollm2.generate("Once upon a time", max_tokens=24, sampling=GREEDY).result().text == wanted
     streams[0].cancel()
     assert streams[0].result().finish_reason in {"cancelled", "stop", "length"}
@@ -155,7 +155,8 @@ def test_first_compilation_is_shared_by_threads(smollm2_path: Any) -> None:
 def test_decoding_by_hand_follows_the_mask(model: Model) -> None:
     constraint = model.compile_grammar(regex="[a-c]{2}x+|42").start()
     mask = constraint.mask()
-    assert (mask.dtype, mask.shape) == (np.bool_, (model.vocab_size(),))
+    assert mask.dtype == np.bool_
+    assert mask.shape == (model.vocab_size(),)
     assert {model.token_to_bytes(int(token))[:1] for token in np.flatnonzero(mask)} == {b"a", b"b", b"c", b"4"}
     tokens: list[int] = []
     with model.create_context(context_size=64) as context:
@@ -197,7 +198,7 @@ def test_token_outside_the_grammar_is_an_error_and_changes_nothing(model: Model)
         {"json_schema": {"type": "strin"}},
         {"json_schema": "{"},
         {"json_schema": False},
-        {"regex": "a" * 3_000_000},
+        {"regex": "(" * 5_000 + ")" * 5_000},
     ],
 )
 def test_what_cannot_be_compiled_is_a_grammar_error(smollm2: Model, options: dict[str, Any]) -> None:

@@ -50,6 +50,11 @@ def generate(
 
     Whatever ends it early, Ctrl-C and a broken pipe among them, stops the model too.
     """
+    asked: dict[str, Any] = dict(options.structure)
+    if options.logprobs is not None:
+        asked["logprobs"] = options.logprobs
+    if processors:
+        asked["logits_processors"] = processors
     stream = model.generate(
         tokens,
         max_tokens=options.max_tokens,
@@ -57,9 +62,7 @@ def generate(
         stop=list(options.stop),
         ignore_eos=options.ignore_eos,
         cache_prompt=True,
-        logprobs=options.logprobs,
-        logits_processors=processors,
-        **options.structure,
+        **asked,
     )
     with stream:
         for event in stream.events():
