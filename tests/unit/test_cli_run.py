@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -129,6 +130,31 @@ def test_options_reach_the_model(fake: FakeModel) -> None:
     }
 
 
+def test_sampler_options_reach_the_model(fake: FakeModel) -> None:
+    flags = (
+        "--dynatemp-range 0.25 --dynatemp-exp 2 --top-nsigma 1.5 --xtc-probability 0.5 --xtc-threshold 0.25 --dry-multiplier 0.5 --dry-base 2"
+        " --dry-allowed-length 3 --dry-penalty-last-n -1 --dry-sequence-breaker \\n --dry-sequence-breaker x --adaptive-target 0.5"
+        " --adaptive-decay 0.5 --samplers penalties;dry;top-k;temp --logit-bias 15+1 -l 7-inf"
+    )
+    assert main(["run", "m.gguf", "-p", "x", *flags.split()]) == 0
+    assert fake.options[0]["sampling"] == SamplerConfig(
+        dynatemp_range=0.25,
+        dynatemp_exponent=2,
+        top_n_sigma=1.5,
+        xtc_probability=0.5,
+        xtc_threshold=0.25,
+        dry_multiplier=0.5,
+        dry_base=2,
+        dry_allowed_length=3,
+        dry_window=-1,
+        dry_breakers=["\n", "x"],
+        adaptive_target=0.5,
+        adaptive_decay=0.5,
+        order=["penalties", "dry", "top_k", "temperature"],
+        logit_bias={15: 1, 7: -math.inf},
+    )
+
+
 def test_defaults_are_the_packages_own(fake: FakeModel) -> None:
     assert main(["run", "m.gguf", "-p", "x"]) == 0
     assert fake.options[0]["sampling"] == SamplerConfig()
@@ -146,6 +172,14 @@ def test_defaults_are_the_packages_own(fake: FakeModel) -> None:
         ("--repeat-last-n", "repeat_window"),
         ("--mirostat-lr", "mirostat_eta"),
         ("--mirostat-ent", "mirostat_tau"),
+        ("--dynatemp-exp", "dynatemp_exponent"),
+        ("--top-nsigma", "top_n_sigma"),
+        ("--xtc-threshold", "xtc_threshold"),
+        ("--dry-base", "dry_base"),
+        ("--dry-allowed-length", "dry_allowed_length"),
+        ("--dry-penalty-last-n", "dry_window"),
+        ("--adaptive-target", "adaptive_target"),
+        ("--adaptive-decay", "adaptive_decay"),
     ],
 )
 def test_help_states_the_real_defaults(option: str, field: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,14 +23,15 @@ def stages_table(reports: "Sequence[StageReport]", text_of: Callable[[int], str]
         text_of: the text of a token.
         title: a line above the table.
     """
-    from rich.table import Table  # noqa: PLC0415 (needed for this option alone)
+    from rich import box  # noqa: PLC0415 (needed for this option alone)
+    from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    table = Table(title=title, title_justify="left", header_style="bold", pad_edge=False)
+    table = Table(title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column("stage", no_wrap=True)
     table.add_column("kept", justify="right", no_wrap=True)
     table.add_column("mass", justify="right", no_wrap=True)
-    table.add_column("best tokens before it, and their probability after")
+    table.add_column("best tokens: before > after")
     for report in reports:
         name = Text(report.name, style="bold")
         for line in _parameters(report.parameters):

@@ -86,10 +86,11 @@ impl Breakers {
     pub(crate) fn limit(&self, newest_first: &[TokenId]) -> usize {
         for (at, head) in newest_first.iter().enumerate() {
             let Some(tails) = self.tails.get(head) else { continue };
-            let follows = |tail: &&Box<[TokenId]>| {
+            let follows = |tail: &[TokenId]| {
                 tail.len() <= at && tail.iter().zip(newest_first[..at].iter().rev()).all(|(a, b)| a == b)
             };
-            if let Some(longest) = tails.iter().filter(follows).map(|tail| tail.len()).max() {
+            let complete = tails.iter().filter(|tail| follows(tail)).map(|tail| tail.len());
+            if let Some(longest) = complete.max() {
                 return at - longest;
             }
         }

@@ -108,7 +108,9 @@ impl Sampler {
                 }
             }
             let mut probabilities = vec![0f32; logits.len()];
-            shares.iter().for_each(|&(token, share)| probabilities[token as usize] = share as f32);
+            for (token, share) in shares {
+                probabilities[token as usize] = share as f32;
+            }
             Ok(probabilities)
         });
         (self.random, self.drawn) = (random, drawn);

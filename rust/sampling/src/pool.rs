@@ -84,7 +84,9 @@ impl Pool {
         if self.listed {
             let mut part = [f32::NEG_INFINITY; 64];
             for items in self.list.items().chunks(part.len()) {
-                part.iter_mut().zip(items).for_each(|(logit, item)| *logit = item.logit);
+                for (logit, item) in part.iter_mut().zip(items) {
+                    *logit = item.logit;
+                }
                 visit(&part[..items.len()]);
             }
         } else {
@@ -128,6 +130,8 @@ impl Pool {
             });
             out.iter().map(|share| share.1).sum()
         };
-        out.iter_mut().for_each(|share| share.1 /= total);
+        for share in out.iter_mut() {
+            share.1 /= total;
+        }
     }
 }

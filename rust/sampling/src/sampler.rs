@@ -110,7 +110,9 @@ impl Sampler {
         };
         let mut allowed = config.allowed_tokens.as_ref().map(|_| TokenMask::new(n_vocab));
         if let (Some(mask), Some(tokens)) = (&mut allowed, &config.allowed_tokens) {
-            tokens.iter().for_each(|&token| _ = mask.allow(token));
+            for &token in tokens {
+                mask.allow(token);
+            }
         }
         let banned = config.banned_tokens.iter().map(|&token| (token, f32::NEG_INFINITY));
         Ok(Self {

@@ -1,0 +1,266 @@
+//! Our samplers against the pinned library's own, stage by stage and in chains, on the same logits.
+//!
+//! The library's samplers abort on ordinary input, so the function table of `tabagent-sys` does not have them; this test looks them up.
+// Helpers outside `#[test]` functions may fail and speak as tests do.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
+use std::ffi::c_void;
+use std::path::PathBuf;
+
+use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW, Symbol};
+use tabagent_sampling::{Parameters, Sampler, SamplerConfig, Stage};
+
+/// `llama_token_data` in `include/llama.h`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct TokenData {
+    id: i32,
+    logit: f32,
+    p: f32,
+}
+
+/// `llama_token_data_array` in `include/llama.h`.
+#[repr(C)]
+struct TokenDataArray {
+    data: *mut TokenData,
+    size: usize,
+    selected: i64,
+    sorted: bool,
+}
+
+const _: () = assert!(size_of::<TokenData>() == 12 && size_of::<TokenDataArray>() == 32);
+
+type Handle = *mut c_void;
+
+/// The library's samplers; kept open for the whole process.
+struct Theirs {
+    library: Library,
+}
+
+impl Theirs {
+    /// `None` where the environment names no library.
+    fn open() -> Option<Self> {
+        let Some(dir) = std::env::var_os("TABAGENT_LIBRARY_PATH").map(PathBuf::from) else {
+            assert!(std::env::var_os("CI").is_none(), "CI must set `TABAGENT_LIBRARY_PATH`");
+            eprintln!("skipped: `TABAGENT_LIBRARY_PATH` is not set");
+            return None;
+        };
+        // SAFETY: llama.cpp's initialisers have no requirements, and the handle is never dropped before its symbols.
+        let library = unsafe { Library::open(Some(dir.join("libllama.so")), RTLD_NOW | RTLD_LOCAL) };
+        Some(Self { library: library.unwrap() })
+    }
+
+    /// A function of the library, of the type that `include/llama.h` gives it.
+    fn function<F>(&self, name: &str) -> Symbol<F> {
+        // SAFETY: each caller states the type of the header.
+        unsafe { self.library.get(name) }.unwrap()
+    }
+
+    fn make(&self, parameters: Parameters, n_vocab: i32, history: &[i32]) -> Handle {
+        match parameters {
+            Parameters::Penalties { repeat_penalty, repeat_window, frequency_penalty, presence_penalty } => {
+                let init: Symbol<unsafe extern "C" fn(i32, i32, f32, f32, f32) -> Handle> =
+                    self.function("llama_sampler_init_penalties");
+                // SAFETY: plain values.
+                let sampler = unsafe {
+                    init(n_vocab, repeat_window, repeat_penalty, frequency_penalty, presence_penalty)
+                };
+                self.accept(sampler, history)
+            }
+            Parameters::Dry { dry_multiplier, dry_base, dry_allowed_length, dry_window } => {
+                type Init =
+                    unsafe extern "C" fn(*const c_void, f32, f32, i32, i32, *const c_void, usize) -> Handle;
+                let init: Symbol<Init> = self.function("llama_sampler_init_dry");
+                let (none, length) = (std::ptr::null(), dry_allowed_length as i32);
+                // SAFETY: without breakers the vocabulary is not looked at.
+                let sampler = unsafe { init(none, dry_multiplier, dry_base, length, dry_window, none, 0) };
+                self.accept(sampler, history)
+            }
+            Parameters::Temperature { temperature, dynatemp_range, dynatemp_exponent } => {
+                let init: Symbol<unsafe extern "C" fn(f32, f32, f32) -> Handle> =
+                    self.function("llama_sampler_init_temp_ext");
+                // SAFETY: plain values.
+                unsafe { init(temperature, dynatemp_range, dynatemp_exponent) }
+            }
+            Parameters::TopNSigma { top_n_sigma } => {
+                let init: Symbol<unsafe extern "C" fn(f32) -> Handle> =
+                    self.function("llama_sampler_init_top_n_sigma");
+                // SAFETY: plain values.
+                unsafe { init(top_n_sigma) }
+            }
+            Parameters::TopK { top_k } => {
+                let init: Symbol<unsafe extern "C" fn(i32) -> Handle> =
+                    self.function("llama_sampler_init_top_k");
+                // SAFETY: plain values.
+                unsafe { init(top_k as i32) }
+            }
+            Parameters::TopP { top_p, min_keep } => self.share("llama_sampler_init_top_p", top_p, min_keep),
+            Parameters::MinP { min_p, min_keep } => self.share("llama_sampler_init_min_p", min_p, min_keep),
+            Parameters::Typical { typical_p, min_keep } => {
+                self.share("llama_sampler_init_typical", typical_p, min_keep)
+            }
+            Parameters::Xtc { xtc_probability, xtc_threshold, min_keep } => {
+                let init: Symbol<unsafe extern "C" fn(f32, f32, usize, u32) -> Handle> =
+                    self.function("llama_sampler_init_xtc");
+                // SAFETY: plain values.
+                unsafe { init(xtc_probability, xtc_threshold, min_keep, 1) }
+            }
+            Parameters::Infill => unreachable!("infill needs a vocabulary"),
+        }
+    }
+
+    fn share(&self, name: &str, p: f32, min_keep: usize) -> Handle {
+        let init: Symbol<unsafe extern "C" fn(f32, usize) -> Handle> = self.function(name);
+        // SAFETY: plain values.
+        unsafe { init(p, min_keep) }
+    }
+
+    fn accept(&self, sampler: Handle, history: &[i32]) -> Handle {
+        let accept: Symbol<unsafe extern "C" fn(Handle, i32)> = self.function("llama_sampler_accept");
+        for &token in history {
+            // SAFETY: the sampler was just made.
+            unsafe { accept(sampler, token) };
+        }
+        sampler
+    }
+
+    /// Runs samplers one after another and frees them; gives the probabilities of what is left.
+    fn run(&self, samplers: impl Iterator<Item = Handle>, logits: &[f32]) -> Vec<f64> {
+        let apply: Symbol<unsafe extern "C" fn(Handle, *mut TokenDataArray)> =
+            self.function("llama_sampler_apply");
+        let free: Symbol<unsafe extern "C" fn(Handle)> = self.function("llama_sampler_free");
+        let entries = logits.iter().enumerate();
+        let mut data: Vec<TokenData> =
+            entries.map(|(id, &logit)| TokenData { id: id as i32, logit, p: 0.0 }).collect();
+        let mut array =
+            TokenDataArray { data: data.as_mut_ptr(), size: data.len(), selected: -1, sorted: false };
+        for sampler in samplers {
+            // SAFETY: the sampler was made above, and the array lies in `data`.
+            unsafe { apply(sampler, &raw mut array) };
+            // SAFETY: it is not used again.
+            unsafe { free(sampler) };
+        }
+        // SAFETY: samplers only move the start forward and shorten the array within `data`.
+        let left = unsafe { std::slice::from_raw_parts(array.data, array.size) };
+        let top = left.iter().map(|token| f64::from(token.logit)).fold(f64::NEG_INFINITY, f64::max);
+        let mut probabilities = vec![0f64; logits.len()];
+        let total: f64 = left.iter().map(|token| (f64::from(token.logit) - top).exp()).sum();
+        for token in left {
+            probabilities[token.id as usize] = (f64::from(token.logit) - top).exp() / total;
+        }
+        probabilities
+    }
+}
+
+/// Numbers that are the same on every platform.
+struct Numbers(u64);
+
+impl Numbers {
+    /// Uniform in [low, high).
+    fn real(&mut self, low: f32, high: f32) -> f32 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        low + (high - low) * ((self.0 >> 40) as f32 / (1u64 << 24) as f32)
+    }
+
+    /// From 0 to n - 1.
+    fn below(&mut self, n: usize) -> usize {
+        (self.real(0.0, n as f32) as usize).min(n - 1)
+    }
+
+    /// The kind is the number of the stage.
+    fn parameters(&mut self, kind: usize) -> Parameters {
+        let min_keep = 1 + self.below(4);
+        match kind {
+            0 => Parameters::Penalties {
+                repeat_penalty: self.real(0.5, 2.0),
+                repeat_window: 1 + self.below(60) as i32,
+                frequency_penalty: self.real(-1.0, 1.0),
+                presence_penalty: self.real(-1.0, 1.0),
+            },
+            1 => Parameters::Dry {
+                dry_multiplier: self.real(0.1, 2.0),
+                dry_base: self.real(1.0, 2.0),
+                dry_allowed_length: self.below(4) as u32,
+                dry_window: 1 + self.below(60) as i32,
+            },
+            2 => Parameters::Temperature {
+                temperature: self.real(0.5, 2.0),
+                dynatemp_range: [0.0, 0.4][self.below(2)],
+                dynatemp_exponent: self.real(0.5, 2.0),
+            },
+            3 => Parameters::TopK { top_k: 1 + self.below(80) as u32 },
+            4 => Parameters::TopP { top_p: self.real(0.05, 0.99), min_keep },
+            5 => Parameters::MinP { min_p: self.real(0.001, 0.9), min_keep },
+            6 => Parameters::Typical { typical_p: self.real(0.05, 0.99), min_keep },
+            7 => {
+                let xtc_threshold = self.real(0.01, 0.4);
+                Parameters::Xtc { xtc_probability: 1.0, xtc_threshold, min_keep }
+            }
+            _ => Parameters::TopNSigma { top_n_sigma: self.real(0.5, 3.0) },
+        }
+    }
+}
+
+/// What our sampler gives for the same stages.
+fn ours(stages: &[Parameters], logits: &[f32], history: &[i32]) -> Vec<f32> {
+    let order = stages.iter().map(|&parameters| Stage::With(parameters)).collect();
+    let config = SamplerConfig { order, seed: Some(1), ..SamplerConfig::default() };
+    let mut sampler = Sampler::new(&config, logits.len()).unwrap();
+    history.iter().for_each(|&token| sampler.accept(token));
+    sampler.probabilities(logits).unwrap()
+}
+
+fn same(stages: &[Parameters], ours: &[f32], theirs: &[f64]) {
+    for (token, (&ours, &theirs)) in ours.iter().zip(theirs).enumerate() {
+        let difference = (f64::from(ours) - theirs).abs();
+        assert!(difference <= 1e-5 + 1e-3 * theirs, "token {token}: {ours}, theirs {theirs}, {stages:?}");
+    }
+}
+
+#[test]
+fn chains_of_stages_give_what_the_librarys_give() {
+    let Some(theirs) = Theirs::open() else { return };
+    let mut numbers = Numbers(7);
+    for round in 0..900 {
+        let n = [5, 60, 400, 3000][round % 4];
+        let logits: Vec<f32> = (0..n).map(|_| numbers.real(-9.0, 9.0)).collect();
+        let history: Vec<i32> = (0..40).map(|_| numbers.below(n.min(4)) as i32).collect();
+        // Every stage alone, then chains; the library's top-n-sigma leaves tokens at negative infinity that later stages count.
+        let n_stages = if round < 270 { 1 } else { 2 + round % 4 };
+        let kind = |at, numbers: &mut Numbers| {
+            if n_stages == 1 { round % 9 } else { numbers.below(8 + usize::from(at + 1 == n_stages)) }
+        };
+        let stages: Vec<Parameters> = (0..n_stages)
+            .map(|at| {
+                let kind = kind(at, &mut numbers);
+                numbers.parameters(kind)
+            })
+            .collect();
+        let handles = stages.iter().map(|&parameters| theirs.make(parameters, n as i32, &history));
+        same(&stages, &ours(&stages, &logits, &history), &theirs.run(handles, &logits));
+    }
+}
+
+#[test]
+fn mirostat_2_and_adaptive_p_draw_from_what_the_librarys_do() {
+    let Some(theirs) = Theirs::open() else { return };
+    let mut numbers = Numbers(11);
+    let mirostat: Symbol<unsafe extern "C" fn(u32, f32, f32) -> Handle> =
+        theirs.function("llama_sampler_init_mirostat_v2");
+    let adaptive: Symbol<unsafe extern "C" fn(f32, f32, u32) -> Handle> =
+        theirs.function("llama_sampler_init_adaptive_p");
+    for _ in 0..100 {
+        let logits: Vec<f32> = (0..50).map(|_| numbers.real(-6.0, 6.0)).collect();
+        let (tau, target) = (numbers.real(0.5, 3.0), numbers.real(0.0, 1.0));
+        let plain =
+            SamplerConfig { order: vec![Stage::AdaptiveP], seed: Some(1), ..SamplerConfig::default() };
+        let limited = SamplerConfig { mirostat: 2, mirostat_tau: tau, ..plain.clone() };
+        let near = SamplerConfig { adaptive_target: target, ..plain };
+        // SAFETY: plain values.
+        let handles = [unsafe { mirostat(1, tau, 0.1) }, unsafe { adaptive(target, 0.9, 1) }];
+        for (config, handle) in [limited, near].into_iter().zip(handles) {
+            let got = Sampler::new(&config, 50).unwrap().probabilities(&logits).unwrap();
+            same(&[], &got, &theirs.run(std::iter::once(handle), &logits));
+        }
+    }
+}
