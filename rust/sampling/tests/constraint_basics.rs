@@ -1,5 +1,7 @@
 //! Constraints over a vocabulary of single bytes: what comes in, what stays out, and what happens around the construct.
 
+#![allow(clippy::unwrap_used, clippy::format_collect, reason = "tests")]
+
 use std::sync::Arc;
 
 use tabagent_sampling::constraint::{

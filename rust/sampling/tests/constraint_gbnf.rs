@@ -4,6 +4,9 @@
 //! texts that match and texts that do not, grammars that load, and grammars that are refused. A character from U+E000 stands
 //! for the token with that number.
 
+#![allow(clippy::unwrap_used, clippy::format_collect, reason = "tests")]
+#![expect(clippy::print_stderr, reason = "a skipped test says what it lacks")]
+
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -120,7 +123,7 @@ const EXAMPLES: [(&str, &[&str], &[&str]); 8] = [
     ("japanese", &["こんにちは", "日本 カタカナ"], &["hello", "日本  語"]),
     (
         "json",
-        &["{}", r#"{"a": [1, -0.5e+10, "x\n\u00e9", {"b": null}], "c":true}"#, "{\n  \"a\": 1\n}"],
+        &["{}", r#"{"a": [1, -0.5e+1, "x\n\u00e9", {"b": null}], "c":true}"#, "{\n  \"a\": 1\n}"],
         &["[]", "1", r#"{"a":}"#, r#"{"a":1,}"#, "{'a':1}", r#"{"a":01}"#],
     ),
     ("json_arr", &["[\n]", "[\n 1,\n2]", "[\n{\"a\":[1,[]]}]"], &["[]", "[1]", "{}", "[\n1,2]"]),

@@ -4,6 +4,8 @@
 //! A file holds `schema`, `valid` and `invalid`; an invalid instance breaks a rule that is enforced. `limitations.json` has, for each
 //! schema with any, the keyword and path of its limitations.
 
+#![allow(clippy::unwrap_used, clippy::format_collect, reason = "tests")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

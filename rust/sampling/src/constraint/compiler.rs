@@ -5,8 +5,9 @@ use std::sync::Arc;
 use llguidance::api::TopLevelGrammar;
 
 use super::cache::Cache;
-use super::engine::{EngineMessage, build_parser, first_line, with_stack};
+use super::engine::{EngineMessage, build_parser, check_regex, first_line, with_stack};
 use super::gbnf;
+use super::lark;
 use super::limits::{MAX_CHOICES, MAX_SOURCE_BYTES};
 use super::schema::{Effort, Lowered, lower};
 use super::{
@@ -92,9 +93,16 @@ impl GrammarCompiler {
         let grammar = match source {
             GrammarSource::JsonSchema(text) => return self.compile_schema(text, options),
             GrammarSource::JsonObject => json(serde_json::json!({"type": "object"}), options.whitespace),
-            GrammarSource::Regex(regex) => TopLevelGrammar::from_regex(regex),
+            GrammarSource::Regex(regex) => {
+                check_regex(regex)?;
+                // Two slashes would begin a comment.
+                TopLevelGrammar::from_regex(if regex.is_empty() { "(?:)" } else { regex })
+            }
             GrammarSource::Choices(choices) => TopLevelGrammar::from_lark(choices_to_lark(choices)),
-            GrammarSource::Lark(lark) => TopLevelGrammar::from_lark(lark.clone()),
+            GrammarSource::Lark(lark) => {
+                lark::check(lark)?;
+                TopLevelGrammar::from_lark(lark.clone())
+            }
             GrammarSource::Gbnf(gbnf) => TopLevelGrammar::from_lark(gbnf::to_lark(gbnf, &self.table)?),
         };
         let parser = build_parser(&self.table, grammar).map_err(EngineMessage::into_error)?;

@@ -31,9 +31,30 @@ fn internal(error: &impl Display) -> GrammarError {
     GrammarError::Internal { message: first_line(&error.to_string()) }
 }
 
-/// The first line of what the engine said: what follows are dumps of its state.
+/// The gist of what the engine said: the first line, and the line that names the error where another parser's report is inside.
 pub(crate) fn first_line(text: &str) -> String {
-    text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("no message").to_owned()
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let first = lines.next().unwrap_or("no message");
+    match lines.find_map(|line| line.strip_prefix("error: ")) {
+        Some(error) => format!("{} {error}", first.trim_end_matches(':').to_owned() + ":"),
+        None => first.to_owned(),
+    }
+}
+
+/// Refuses a regular expression that the engine cannot parse, with the column it names.
+pub(crate) fn check_regex(regex: &str) -> Result<(), GrammarError> {
+    let mut message = String::new();
+    let parsed = guard(|| {
+        let mut builder = llguidance::derivre::RegexBuilder::new();
+        Ok::<_, String>(builder.mk_regex(regex).map_err(|error| message = error.to_string()).is_ok())
+    })?;
+    if parsed {
+        return Ok(());
+    }
+    let caret = message.lines().find(|line| !line.is_empty() && line.trim_start().starts_with('^'));
+    let column = caret.and_then(|line| line.find('^')).map_or(1, |at| at.saturating_sub(4) + 1);
+    let what = message.lines().find_map(|line| line.strip_prefix("error: ")).unwrap_or(&message);
+    Err(GrammarError::syntax(1, column, first_line(what)))
 }
 
 /// Runs `f` on a thread with a large stack, since the engine recurses over what it compiles.
@@ -108,7 +129,7 @@ impl EngineMessage {
 /// Splits the engine's `at LINE(COLUMN): message`.
 fn position(text: &str) -> (usize, usize, String) {
     let parse = || {
-        let rest = text.strip_prefix("at ")?;
+        let rest = text.strip_prefix("at ").unwrap_or(text);
         let (line, rest) = rest.split_once('(')?;
         let (column, message) = rest.split_once("): ")?;
         Some((line.parse().ok()?, column.parse().ok()?, message.to_owned()))

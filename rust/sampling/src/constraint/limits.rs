@@ -13,7 +13,7 @@ pub const MAX_SCHEMA_DEPTH: usize = 500;
 /// The most subschemas a JSON schema may have after its references were resolved where that is needed.
 pub const MAX_SCHEMA_NODES: usize = 50_000;
 /// The most rules a GBNF or Lark grammar may have.
-pub const MAX_GBNF_RULES: usize = 5_000;
+pub const MAX_RULES: usize = 5_000;
 /// The most distinct parts a GBNF grammar may have.
 pub const MAX_GBNF_PARTS: usize = 200_000;
 /// How often a part of a GBNF grammar may be repeated, nested repetitions multiplied; a larger maximum counts as none, as in llama.cpp.

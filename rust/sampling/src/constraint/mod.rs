@@ -31,6 +31,7 @@ mod engine;
 mod error;
 mod gbnf;
 mod grammar;
+mod lark;
 pub mod limits;
 mod schema;
 mod sequence;

@@ -67,16 +67,13 @@ impl<'a> Automaton<'a> {
             }
             Node::Repeat(part, least, most) => {
                 // The optional copies nest: x(x(x)?)?.
-                let mut tail = match most {
-                    Some(_) => empty(),
-                    None => {
-                        let mut star = self.build(grammar, *part)?;
-                        let (last, first) = (star.last.clone(), star.first.clone());
-                        self.link(&last, &first);
-                        star.nullable = true;
-                        star
-                    }
-                };
+                let mut tail = empty();
+                if most.is_none() {
+                    tail = self.build(grammar, *part)?;
+                    let (last, first) = (tail.last.clone(), tail.first.clone());
+                    self.link(&last, &first);
+                    tail.nullable = true;
+                }
                 for _ in *least..most.unwrap_or(*least) {
                     let copy = self.build(grammar, *part)?;
                     tail = self.concat(copy, tail);

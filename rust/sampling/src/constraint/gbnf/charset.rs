@@ -1,5 +1,7 @@
 //! Sets of characters.
 
+use std::fmt::Write;
+
 const SURROGATES: (u32, u32) = (0xD800, 0xDFFF);
 const LAST: u32 = 0x10_FFFF;
 
@@ -43,7 +45,7 @@ impl CharSet {
 
     /// Adds `other`; whether that changed anything.
     pub(super) fn add(&mut self, other: &Self) -> bool {
-        if other.0.iter().all(|range| self.holds(range)) {
+        if other.0.iter().all(|&range| self.holds(range)) {
             return false;
         }
         let mut ranges = std::mem::take(&mut self.0);
@@ -52,7 +54,7 @@ impl CharSet {
         true
     }
 
-    fn holds(&self, &(low, high): &(u32, u32)) -> bool {
+    fn holds(&self, (low, high): (u32, u32)) -> bool {
         let at = self.0.partition_point(|range| range.1 < low);
         self.0.get(at).is_some_and(|range| range.0 <= low && high <= range.1)
     }
@@ -79,9 +81,9 @@ impl CharSet {
             let low = if (SURROGATES.0..=SURROGATES.1).contains(&low) { SURROGATES.1 + 1 } else { low };
             let high = if (SURROGATES.0..=SURROGATES.1).contains(&high) { SURROGATES.0 - 1 } else { high };
             if low == high {
-                class.push_str(&format!(r"\x{{{low:X}}}"));
+                let _ = write!(class, r"\x{{{low:X}}}");
             } else if low < high {
-                class.push_str(&format!(r"\x{{{low:X}}}-\x{{{high:X}}}"));
+                let _ = write!(class, r"\x{{{low:X}}}-\x{{{high:X}}}");
             }
         }
         class.push(']');

@@ -96,13 +96,14 @@ impl Writer<'_> {
             let name = |part: &Id| format!("T{}", canonical(self.grammar, self.facts, *part));
             let body = match &self.grammar.nodes[id] {
                 Node::Chars(set) => format!("/{}/", set.regex()),
-                Node::Sequence(parts) => match self.classes(parts) {
-                    Some(regex) => format!("/{regex}/"),
-                    None => {
+                Node::Sequence(parts) => {
+                    if let Some(regex) = self.classes(parts) {
+                        format!("/{regex}/")
+                    } else {
                         stack.extend(parts);
                         join(parts.iter().map(name), " ")
                     }
-                },
+                }
                 Node::Choice(parts) => {
                     stack.extend(parts);
                     join(parts.iter().map(name), " | ")

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::ast::{Grammar, Id, Node};
 use super::charset::CharSet;
-use crate::constraint::limits::{MAX_GBNF_PARTS, MAX_GBNF_REPEATS, MAX_GBNF_RULES, MAX_NESTING};
+use crate::constraint::limits::{MAX_GBNF_PARTS, MAX_GBNF_REPEATS, MAX_NESTING, MAX_RULES};
 use crate::constraint::{GrammarError, TokenTable};
 
 /// Reads `source`.
@@ -96,9 +96,9 @@ impl Parser<'_> {
             return Ok(index);
         }
         let index = self.roots.len();
-        if index >= MAX_GBNF_RULES {
+        if index >= MAX_RULES {
             return Err(GrammarError::too_large(format!(
-                "a grammar may have `{MAX_GBNF_RULES}` rules; merge some"
+                "a grammar may have `{MAX_RULES}` rules; merge some"
             )));
         }
         self.roots.push(None);
@@ -131,13 +131,11 @@ impl Parser<'_> {
             return Err(self.error_at(0, "there is no rule `root`; name the rule to begin with `root`"));
         };
         for (index, root) in self.roots.iter().enumerate() {
-            match root {
-                Some(root) => self.grammar.rules.push(*root),
-                None => {
-                    let message = format!("the rule `{}` is not defined", self.grammar.names[index]);
-                    return Err(self.error_at(self.uses[index], message));
-                }
-            }
+            let Some(root) = root else {
+                let message = format!("the rule `{}` is not defined", self.grammar.names[index]);
+                return Err(self.error_at(self.uses[index], message));
+            };
+            self.grammar.rules.push(*root);
         }
         self.grammar.start = start;
         Ok(self.grammar)

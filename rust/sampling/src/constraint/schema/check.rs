@@ -42,13 +42,12 @@ pub(super) fn check(schema: &Value, at: &str, names: &mut Names) -> Result<(), G
             "type" => check_type(value, &path)?,
             "enum" => check_enum(value, &path)?,
             "pattern" => check_pattern(string(value, &path)?, &path)?,
-            "minimum" | "maximum" => number(value, &path).map(drop)?,
             "exclusiveMinimum" | "exclusiveMaximum" if value.is_boolean() => {}
-            "exclusiveMinimum" | "exclusiveMaximum" => number(value, &path).map(drop)?,
-            "multipleOf" => {
-                if number(value, &path)? <= 0.0 {
-                    return Err(GrammarError::schema(&path, "must be above 0"));
-                }
+            "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum" => {
+                number(value, &path)?;
+            }
+            "multipleOf" if number(value, &path)? <= 0.0 => {
+                return Err(GrammarError::schema(&path, "must be above 0"));
             }
             "minLength" | "maxLength" | "minItems" | "maxItems" | "minProperties" | "maxProperties"
             | "minContains" | "maxContains" => count(value, &path).map(drop)?,
@@ -56,6 +55,7 @@ pub(super) fn check(schema: &Value, at: &str, names: &mut Names) -> Result<(), G
                 return Err(GrammarError::schema(&path, "must be `true` or `false`"));
             }
             "required" => strings(value, &path)?,
+            "items" if value.is_array() => list(value, &path, 0, names)?,
             "not"
             | "if"
             | "then"
@@ -65,9 +65,8 @@ pub(super) fn check(schema: &Value, at: &str, names: &mut Names) -> Result<(), G
             | "additionalProperties"
             | "unevaluatedProperties"
             | "additionalItems"
-            | "unevaluatedItems" => check(value, &path, names)?,
-            "items" if value.is_array() => list(value, &path, 0, names)?,
-            "items" => check(value, &path, names)?,
+            | "unevaluatedItems"
+            | "items" => check(value, &path, names)?,
             "allOf" | "anyOf" | "oneOf" => list(value, &path, 1, names)?,
             "prefixItems" => list(value, &path, 0, names)?,
             "properties" | "$defs" | "definitions" | "dependentSchemas" => {

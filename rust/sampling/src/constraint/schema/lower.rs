@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::document::Document;
 use super::join;
+use super::scalar::numbers;
 use crate::constraint::limits::{MAX_SCHEMA_DEPTH, MAX_SCHEMA_NODES};
 use crate::constraint::{GrammarError, Limitation};
 
@@ -230,7 +231,7 @@ impl Lowerer<'_> {
         }
         if !lone {
             self.values(&mut draft, map, at);
-            self.numbers(&mut draft, map);
+            numbers(&mut draft, map);
             self.strings(&mut draft, map, at);
             self.arrays(&mut draft, map, at)?;
             self.objects(&mut draft, map, at)?;
@@ -284,21 +285,20 @@ impl Lowerer<'_> {
                     key == "$ref" || !CONSTRAINTS.contains(&key.as_str()) || self.document.lone_refs
                 })
             });
-            match next.and_then(|map| map.get("$ref")).and_then(Value::as_str) {
-                Some(reference) => target = self.document.resolve(reference, &target)?,
-                None => {
-                    if !merged {
-                        return Ok(json!({ "$ref": self.definition(target) }));
-                    }
-                    if self.inlined.contains(&target) {
-                        return Err(endless(at));
-                    }
-                    self.inlined.push(target.clone());
-                    let lowered = self.lower(&target, true);
-                    self.inlined.pop();
-                    return lowered;
-                }
+            if let Some(reference) = next.and_then(|map| map.get("$ref")).and_then(Value::as_str) {
+                target = self.document.resolve(reference, &target)?;
+                continue;
             }
+            if !merged {
+                return Ok(json!({ "$ref": self.definition(target) }));
+            }
+            if self.inlined.contains(&target) {
+                return Err(endless(at));
+            }
+            self.inlined.push(target.clone());
+            let lowered = self.lower(&target, true);
+            self.inlined.pop();
+            return lowered;
         }
         Err(endless(at))
     }
@@ -332,7 +332,7 @@ impl Lowerer<'_> {
                         match key.as_str() {
                             "$ref" | "$dynamicRef" | "$recursiveRef" => return true,
                             "allOf" | "anyOf" | "oneOf" => {
-                                stack.extend(value.as_array().into_iter().flatten())
+                                stack.extend(value.as_array().into_iter().flatten());
                             }
                             _ => {}
                         }
@@ -392,7 +392,6 @@ fn endless(at: &str) -> GrammarError {
 /// Refuses definitions whose references nest beyond what the engine's recursion is given stack for.
 fn check_depth(root: &Value) -> Result<(), GrammarError> {
     const MOST: usize = 20 * MAX_SCHEMA_DEPTH;
-    let mut seen: Vec<&str> = Vec::new();
     let mut known = std::collections::HashSet::new();
     let mut stack = vec![(root, 0usize)];
     while let Some((value, depth)) = stack.pop() {
@@ -408,13 +407,9 @@ fn check_depth(root: &Value) -> Result<(), GrammarError> {
                     if key == "$defs" && depth == 0 {
                         continue;
                     }
-                    if let (true, Some(reference)) = (key == "$ref", value.as_str()) {
-                        if known.insert(reference) {
-                            seen.push(reference);
-                            if let Some(target) = root.pointer(&reference[1..]) {
-                                stack.push((target, depth + 1));
-                            }
-                        }
+                    let pointer = value.as_str().and_then(|text| text.strip_prefix('#'));
+                    if let Some(pointer) = pointer.filter(|pointer| key == "$ref" && known.insert(*pointer)) {
+                        stack.extend(root.pointer(pointer).map(|target| (target, depth + 1)));
                     }
                     stack.push((value, depth + 1));
                 }

@@ -397,8 +397,8 @@ impl Parser {
             let c = self.next().ok_or_else(|| self.invalid("missing `]`"))?;
             match self.class_item(c, negated)? {
                 Ok(high) if low > high => return Err(self.invalid("range in the wrong order")),
-                Ok(high) => items.push_str(&format!("{}-{}", code(low), code(high))),
-                Err(set) => items.push_str(&format!("{}{}{set}", code(low), code('-'))),
+                Ok(high) => items.extend([code(low), "-".to_owned(), code(high)]),
+                Err(set) => items.extend([code(low), code('-'), set]),
             }
         }
         Ok(match (items.is_empty(), negated) {

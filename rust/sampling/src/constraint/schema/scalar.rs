@@ -92,37 +92,6 @@ impl Lowerer<'_> {
         draft.push(if exact.is_empty() { kind } else { json!({"anyOf": [{ "enum": exact }, kind]}) });
     }
 
-    /// Bounds and multiples.
-    pub(super) fn numbers(&mut self, draft: &mut Draft, map: &Map<String, Value>) {
-        if !(takes(map, "number") || takes(map, "integer"))
-            || !NUMBERS.iter().any(|key| map.contains_key(*key))
-        {
-            if map.get("format").and_then(Value::as_str) == Some("int32")
-                && takes(map, "integer")
-                && map.contains_key("type")
-            {
-                draft.set("minimum", json!(i32::MIN));
-                draft.set("maximum", json!(i32::MAX));
-            }
-            return;
-        }
-        let get = |key: &str| map.get(key).filter(|value| value.is_number());
-        for (inclusive, exclusive, low) in
-            [("minimum", "exclusiveMinimum", true), ("maximum", "exclusiveMaximum", false)]
-        {
-            if let Some(bound) = get(inclusive) {
-                let strict = map.get(exclusive) == Some(&Value::Bool(true));
-                draft.set(if strict { exclusive } else { inclusive }, inner_bound(bound, low));
-            }
-            if let Some(bound) = get(exclusive) {
-                draft.set(exclusive, inner_bound(bound, low));
-            }
-        }
-        if let Some(step) = get("multipleOf") {
-            draft.set("multipleOf", step.clone());
-        }
-    }
-
     /// Lengths, patterns and formats.
     pub(super) fn strings(&mut self, draft: &mut Draft, map: &Map<String, Value>, at: &str) {
         self.check_numbers(draft, at);
@@ -138,16 +107,13 @@ impl Lowerer<'_> {
                 self.limit(at, key, format!("lengths beyond {MAX_LENGTH} are not counted"));
             }
         }
-        if let (Some(least), Some(most)) = (out.get("minLength"), out.get("maxLength")) {
-            if least.as_u64() > most.as_u64() && !map.contains_key("type") {
-                // No string fits; the other types may.
-                self.limit(
-                    at,
-                    "minLength",
-                    "`minLength` above `maxLength` rules every string out, which is not enforced",
-                );
-                out.clear();
-            }
+        if let (Some(least), Some(most), None) = (out.get("minLength"), out.get("maxLength"), map.get("type"))
+            && least.as_u64() > most.as_u64()
+        {
+            // No string fits; the other types may.
+            let message = "`minLength` above `maxLength` rules every string out, which is not enforced";
+            self.limit(at, "minLength", message);
+            out.clear();
         }
         let mut patterns = Vec::new();
         if let Some(text) = map.get("pattern").and_then(Value::as_str) {
@@ -244,6 +210,35 @@ impl Lowerer<'_> {
             draft.out.remove("multipleOf");
             self.limit(at, "multipleOf", "not enforced: the step is beyond the engine");
         }
+    }
+}
+
+/// Bounds and multiples.
+pub(super) fn numbers(draft: &mut Draft, map: &Map<String, Value>) {
+    if !(takes(map, "number") || takes(map, "integer")) || !NUMBERS.iter().any(|key| map.contains_key(*key)) {
+        if map.get("format").and_then(Value::as_str) == Some("int32")
+            && takes(map, "integer")
+            && map.contains_key("type")
+        {
+            draft.set("minimum", json!(i32::MIN));
+            draft.set("maximum", json!(i32::MAX));
+        }
+        return;
+    }
+    let get = |key: &str| map.get(key).filter(|value| value.is_number());
+    for (inclusive, exclusive, low) in
+        [("minimum", "exclusiveMinimum", true), ("maximum", "exclusiveMaximum", false)]
+    {
+        if let Some(bound) = get(inclusive) {
+            let strict = map.get(exclusive) == Some(&Value::Bool(true));
+            draft.set(if strict { exclusive } else { inclusive }, inner_bound(bound, low));
+        }
+        if let Some(bound) = get(exclusive) {
+            draft.set(exclusive, inner_bound(bound, low));
+        }
+    }
+    if let Some(step) = get("multipleOf") {
+        draft.set("multipleOf", step.clone());
     }
 }
 
