@@ -39,8 +39,8 @@ class Hooks:
             raise RuntimeError(message)
         # A daemon: the interpreter must not wait for a processor that never returns.
         thread = threading.Thread(target=_serve, args=(worker, processors, self._failure), name="tabagent-processors", daemon=True)
-        at_exit.watch_thread(thread)
         thread.start()
+        at_exit.watch_thread(thread)
 
     def explain(self, error: SamplingError) -> SamplingError:
         """The error that ended the stream: if a processor did, one that names it, with the processor's own exception as its cause."""
