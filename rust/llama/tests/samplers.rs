@@ -206,7 +206,9 @@ fn ours(stages: &[Parameters], logits: &[f32], history: &[i32]) -> Vec<f32> {
     let order = stages.iter().map(|&parameters| Stage::With(parameters)).collect();
     let config = SamplerConfig { order, seed: Some(1), ..SamplerConfig::default() };
     let mut sampler = Sampler::new(&config, logits.len()).unwrap();
-    history.iter().for_each(|&token| sampler.accept(token));
+    for &token in history {
+        sampler.accept(token);
+    }
     sampler.probabilities(logits).unwrap()
 }
 

@@ -54,6 +54,9 @@ pub(crate) fn check_sampling(config: &Bound<'_, PyAny>) -> PyResult<()> {
 /// What a stage did: name, parameters, how many tokens were kept, their probability, and tokens with it before and after.
 type Report = (&'static str, Vec<(&'static str, f64)>, usize, f64, Vec<(i32, f64, f64)>);
 
+/// Probabilities, and what each stage did if that was asked for.
+type Distribution<'py> = (Bound<'py, PyArray1<f32>>, Option<Vec<Report>>);
+
 /// The distribution that a `SamplerConfig` draws from, and if wanted what each stage does.
 #[pyfunction]
 #[pyo3(signature = (config, logits, history, *, explain, model))]
@@ -64,7 +67,7 @@ pub(crate) fn sampling_distribution<'py>(
     history: Vec<i32>,
     explain: bool,
     model: Option<PyRef<'py, Model>>,
-) -> PyResult<(Bound<'py, PyArray1<f32>>, Option<Vec<Report>>)> {
+) -> PyResult<Distribution<'py>> {
     let config = match model {
         Some(model) => model.sampling(py, config)?,
         None => sampler_config(config)?.without_model()?,
@@ -72,7 +75,9 @@ pub(crate) fn sampling_distribution<'py>(
     let logits = logits.as_slice().map_err(value_error)?;
     let done = py.detach(|| {
         let mut sampler = Sampler::new(&config, logits.len()).map_err(|e| Problem::Config(e.to_string()))?;
-        history.iter().for_each(|&token| sampler.accept(token));
+        for token in history {
+            sampler.accept(token);
+        }
         let step = if explain {
             sampler.explain(logits)
         } else {

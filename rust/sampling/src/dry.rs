@@ -137,7 +137,9 @@ mod tests {
     fn dry(allowed_length: u32, window: i32, breakers: &[&[TokenId]], tokens: &[TokenId]) -> Dry {
         let breakers = Arc::new(Breakers::from_sequences(breakers.iter().copied()));
         let mut dry = Dry::new(1.0, 2.0, allowed_length, window, &breakers);
-        tokens.iter().for_each(|&token| dry.accept(token));
+        for &token in tokens {
+            dry.accept(token);
+        }
         dry.look();
         dry
     }

@@ -194,7 +194,7 @@ impl Naive {
                 Parameters::MinP { min_p, min_keep } => self.min_p(f64::from(min_p), min_keep),
                 Parameters::Typical { typical_p, min_keep } => self.typical(f64::from(typical_p), min_keep),
                 Parameters::Xtc { xtc_threshold, min_keep, .. } => {
-                    self.xtc(f64::from(xtc_threshold), min_keep)
+                    self.xtc(f64::from(xtc_threshold), min_keep);
                 }
                 Parameters::Infill => {}
             }

@@ -28,7 +28,9 @@ fn check(case: &Case<'_>, breakers: &[&[TokenId]]) {
     };
     let logits: Vec<f32> = case.before.iter().map(|p| p.ln()).collect();
     let mut sampler = Sampler::new(&config, logits.len()).unwrap();
-    case.history.iter().for_each(|&token| sampler.accept(token));
+    for &token in case.history {
+        sampler.accept(token);
+    }
     let got = sampler.probabilities(&logits).unwrap();
     for (token, (got, want)) in got.iter().zip(case.after).enumerate() {
         let text = format!("token {token}: {got} instead of {want} after {:?}", case.stage);
@@ -219,7 +221,7 @@ fn queues() {
         if got.len() == expected.len() {
             assert_eq!(got, expected, "{names} {top_k} {top_p} {min_p}");
         } else {
-            assert!(top_p == 1.0 && names == "p", "{names}");
+            assert!(top_p >= 1.0 && names == "p", "{names}");
         }
     }
 }
