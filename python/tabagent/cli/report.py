@@ -63,10 +63,11 @@ def _rate(per_s: float | None) -> str:
 
 def logprobs_table(entries: Sequence["TokenLogprob"]) -> "Table":
     """A table with one line a token: its probability, and the most probable tokens there."""
-    from rich.table import Table  # noqa: PLC0415 (needed for this option alone)
+    from rich import box  # noqa: PLC0415 (needed for this option alone)
+    from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    table = Table(header_style="bold", pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
     table.add_column("token", no_wrap=True)
     table.add_column("logprob", justify="right", no_wrap=True)
     table.add_column("probability", justify="right", no_wrap=True)
