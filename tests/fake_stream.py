@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -24,11 +25,12 @@ class FakeEvent:
 class FakeStream:
     """The core's `Stream` as its contract describes it."""
 
-    def __init__(self, *texts: str, reason: str | None = "stop", error: Exception | None = None) -> None:
+    def __init__(self, *texts: str, reason: str | None = "stop", error: Exception | None = None, constraint_complete: bool | None = None) -> None:
         self.condition = threading.Condition()
         self.events: deque[FakeEvent] = deque()
         self.reason: str | None = None
         self.error = error
+        self.constraint_complete = constraint_complete
         self.finished = False
         self.cancels = 0
         self.count = 0
@@ -101,6 +103,8 @@ class FakeStream:
             "prompt_tokens": 10,
             "cached_tokens": 4,
             "completion_tokens": self.count,
+            "forced_tokens": 0,
+            "constraint_complete": self.constraint_complete,
             "queued_s": 0.0,
             "prompt_s": 2.0,
             "decode_s": 0.5,
@@ -108,6 +112,6 @@ class FakeStream:
         }
 
 
-def stream_of(fake: FakeStream, *, has_logprobs: bool = False) -> TokenStream:
+def stream_of(fake: FakeStream, *, has_logprobs: bool = False, parser: Callable[[str], Any] | None = None) -> TokenStream:
     """A stream that reads the fake."""
-    return TokenStream(cast("_native.Stream", fake), has_logprobs=has_logprobs)
+    return TokenStream(cast("_native.Stream", fake), has_logprobs=has_logprobs, parser=parser)

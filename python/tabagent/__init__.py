@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from tabagent import errors
-    from tabagent._native import TokenEvent, TokenLogprob, __version__
+    from tabagent._native import TokenEvent, TokenLogprob, TopLogprob, __version__
     from tabagent.completion import Completion, FinishReason, StopMatch, Timings, Usage
     from tabagent.context import Context
     from tabagent.errors import (
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         DecodeError,
         ForkedError,
         GgufError,
+        GrammarError,
         IncompatibleLibraryError,
         InvalidModelError,
         LibraryAlreadyLoadedError,
@@ -37,16 +38,21 @@ if TYPE_CHECKING:
         UnsupportedModelError,
         VariantError,
     )
+    from tabagent.grammar import Constraint, Grammar, Limitation, Trigger
+    from tabagent.hooks import LogitsProcessor
     from tabagent.info import DeviceInfo, ModelInfo, ModelStats, VariantInfo
     from tabagent.machine import Hardware, hardware
     from tabagent.model import Model
     from tabagent.sampling import SamplerConfig, StageReport, Step
+    from tabagent.scoring import ChoiceScore, Perplexity
     from tabagent.stream import TokenEvents, TokenStream
     from tabagent.variants import Variant, auto_select_variant, get_cpu_variant, list_available_variants
 
 __all__ = [
+    "ChoiceScore",
     "ClosedError",
     "Completion",
+    "Constraint",
     "Context",
     "ContextFullError",
     "DecodeError",
@@ -54,11 +60,15 @@ __all__ = [
     "FinishReason",
     "ForkedError",
     "GgufError",
+    "Grammar",
+    "GrammarError",
     "Hardware",
     "IncompatibleLibraryError",
     "InvalidModelError",
     "LibraryAlreadyLoadedError",
     "LibraryLoadError",
+    "Limitation",
+    "LogitsProcessor",
     "Model",
     "ModelInfo",
     "ModelLoadCancelledError",
@@ -66,6 +76,7 @@ __all__ = [
     "ModelNotFoundError",
     "ModelStats",
     "OutOfMemoryError",
+    "Perplexity",
     "SamplerConfig",
     "SamplingError",
     "StageReport",
@@ -78,6 +89,8 @@ __all__ = [
     "TokenEvents",
     "TokenLogprob",
     "TokenStream",
+    "TopLogprob",
+    "Trigger",
     "UnsupportedModelError",
     "Usage",
     "Variant",
@@ -92,14 +105,20 @@ __all__ = [
 ]
 
 _HOMES = {
+    "ChoiceScore": "scoring",
     "Completion": "completion",
+    "Constraint": "grammar",
     "Context": "context",
     "DeviceInfo": "info",
     "FinishReason": "completion",
+    "Grammar": "grammar",
     "Hardware": "machine",
+    "Limitation": "grammar",
+    "LogitsProcessor": "hooks",
     "Model": "model",
     "ModelInfo": "info",
     "ModelStats": "info",
+    "Perplexity": "scoring",
     "SamplerConfig": "sampling",
     "StageReport": "sampling",
     "Step": "sampling",
@@ -109,6 +128,8 @@ _HOMES = {
     "TokenEvents": "stream",
     "TokenLogprob": "_native",
     "TokenStream": "stream",
+    "TopLogprob": "_native",
+    "Trigger": "grammar",
     "Usage": "completion",
     "Variant": "variants",
     "VariantInfo": "info",

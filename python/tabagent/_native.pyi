@@ -12,11 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "Constraint",
     "Context",
+    "Grammar",
+    "HookWorker",
     "Model",
     "Stream",
     "TokenEvent",
     "TokenLogprob",
+    "TopLogprob",
     "__version__",
     "check_sampling",
     "drain_log",
@@ -75,16 +79,39 @@ def gguf_info_json(path: str, array_items: int) -> str:
     """
 
 @final
-class TokenLogprob:
-    """A token with its natural-log probability before sampling."""
+class TopLogprob:
+    """One of the most probable tokens at some place."""
 
     @property
     def token(self) -> int: ...
     @property
-    def logprob(self) -> float: ...
+    def logprob(self) -> float:
+        """The natural logarithm of its probability."""
     @property
-    def top(self) -> list[tuple[int, float]]:
-        """The most probable tokens at this place with their log-probabilities, best first."""
+    def bytes(self) -> bytes:
+        """The bytes of its text (the marker of a control token), which may be a part of a character."""
+    @property
+    def text(self) -> str:
+        """The bytes as text, with U+FFFD for what is no character."""
+
+@final
+class TokenLogprob:
+    """A token with its natural-log probability, in the distribution that `logprobs_mode` names."""
+
+    @property
+    def token(self) -> int: ...
+    @property
+    def logprob(self) -> float:
+        """The natural logarithm of its probability; minus infinity if that is 0."""
+    @property
+    def bytes(self) -> bytes:
+        """The bytes of its text (the marker of a control token), which may be a part of a character."""
+    @property
+    def text(self) -> str:
+        """The bytes as text, with U+FFFD for what is no character."""
+    @property
+    def top(self) -> list[TopLogprob]:
+        """The most probable tokens at this place, best first."""
 
 @final
 class TokenEvent:
@@ -113,10 +140,45 @@ class Stream:
     def clear_wake(self) -> None:
         """Makes the descriptor unreadable until the next event; call before polling."""
     def cancel(self) -> None: ...
+    def take_hook(self) -> HookWorker | None:
+        """The end of the thread that changes logits, the first time, of a stream made with `hooked`."""
     def summary(self) -> dict[str, Any] | None:
         """None while it runs, else finish_reason (str: stop, length, cancelled, error), stop_match (None, or a dict with kind
-        `string`, `token` or `eog` and value), prompt_tokens, cached_tokens, completion_tokens, and seconds: queued_s, prompt_s, decode_s,
-        first_token_s (None without a token)."""
+        `string`, `token`, `eog` or `constraint` and value), prompt_tokens, cached_tokens, completion_tokens, forced_tokens,
+        constraint_complete (None without a grammar), and seconds: queued_s, prompt_s, decode_s, first_token_s (None without a token)."""
+
+@final
+class HookWorker:
+    """Brings a stream's logits to a Python thread and back. Dropping it ends the stream when it has another row to change."""
+
+    def next_row(self) -> tuple[NDArray[np.int32], NDArray[np.float32]] | None:
+        """Waits for the next row: all tokens so far (read-only) and the logits to change, in arrays that own their memory. None: the
+        stream has ended. Not for the main thread: signals do not end the wait."""
+    def give_back(self, logits: NDArray[np.float32]) -> None: ...
+    def fail(self, message: str) -> None:
+        """Ends the stream with `SamplingError`."""
+
+@final
+class Grammar:
+    """A grammar compiled for a model."""
+
+    def start(self) -> Constraint: ...
+    @property
+    def limitations(self) -> list[tuple[str, str, str]]:
+        """JSON pointer, keyword and message."""
+
+@final
+class Constraint:
+    """A grammar at work on one sequence. Raises `GrammarError`."""
+
+    def mask(self, n_vocab: int) -> NDArray[np.bool_]: ...
+    def accept(self, token: int) -> None: ...
+    def forced(self) -> list[int]: ...
+    def rollback(self, count: int) -> None: ...
+    @property
+    def can_end(self) -> bool: ...
+    @property
+    def is_finished(self) -> bool: ...
 
 @final
 class Model:
@@ -176,8 +238,18 @@ class Model:
         stop_tokens: Sequence[int],
         ignore_eos: bool,
         logprobs: int | None,
+        logprobs_mode: str,
+        grammar: Grammar | None,
+        hooked: bool,
         cache_prompt: bool,
-    ) -> Stream: ...
+    ) -> Stream:
+        """With `hooked` the stream waits for its `take_hook` to change each row of logits."""
+    def score(self, prompt: Sequence[int], continuations: Sequence[Sequence[int]], cache_prompt: bool) -> Stream:
+        """A stream with one event for each continuation, without text: its tokens with their log-probabilities."""
+    def compile_grammar(
+        self, kind: str, source: str | Sequence[str], compact: bool, starts: Sequence[str | int], free_after: bool, required: bool
+    ) -> Grammar:
+        """`kind`: json_schema, json_object, regex, choices (with a list of texts), lark or gbnf. Raises `GrammarError`."""
     def stats(self) -> dict[str, int]:
         """active, queued, parked, cells_used."""
     def create_context(

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from tabagent._native import TokenLogprob
+from tabagent.errors import GrammarError
 
 __all__ = ["Completion", "FinishReason", "StopMatch", "Timings", "Usage"]
 
 FinishReason: TypeAlias = Literal["stop"] | Literal["length"] | Literal["cancelled"] | Literal["error"]  # noqa: PYI030 (stubtest cannot read the short form)
-"""Why a stream ended: the model or a stop string or token ended it; `max_tokens` or the context was used up; cancelled; failed."""
+"""Why a stream ended: `stop` by the model, a stop string or token, or the end of what a grammar allows; `length` when `max_tokens` or the
+context was used up; cancelled; failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +26,8 @@ class Usage:
     """Tokens generated; a stop token or end-of-generation token is not among them."""
     cached_tokens: int
     """Tokens of the prompt that were in memory already and were not decoded again."""
+    forced_tokens: int = 0
+    """Tokens of the completion that its grammar left no choice about: taken without asking the model, and decoded together."""
 
     @property
     def total_tokens(self) -> int:
@@ -53,10 +57,10 @@ class Timings:
 class StopMatch:
     """What ended a completion with the reason `stop`."""
 
-    kind: Literal["string", "token", "eog"]
-    """A stop string, a stop token, or an end-of-generation token of the model."""
-    value: str | int
-    """The string or the token; it is not part of the text."""
+    kind: Literal["string", "token", "eog", "constraint"]
+    """A stop string, a stop token, an end-of-generation token of the model, or the end of what the schema or grammar allows."""
+    value: str | int | None
+    """The string or the token; it is not part of the text. None with `constraint`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +81,31 @@ class Completion:
     """Where the time went."""
     logprobs: tuple[TokenLogprob, ...] | None
     """One entry for each token if `logprobs` was asked for, else None."""
+    constraint_complete: bool | None = None
+    """Whether the text is a complete one by its schema or grammar: not so where `max_tokens`, the context, a stop string or `cancel` cut it.
+    None without a schema or grammar."""
+    parser: Callable[[str], Any] | None = field(default=None, repr=False, compare=False)
+    """What `parse` calls; None if the text is not JSON."""
+
+    def parse(self) -> Any:
+        """What the JSON text stands for: an object of the type that was given as `json_schema` (validated by pydantic), else plain values.
+
+        Raises:
+            GrammarError: the text is not complete, or no JSON was asked for.
+            ValueError: the text breaks a rule of the type that the grammar does not enforce (pydantic's `ValidationError` is one).
+        """
+        if self.parser is None:
+            message = "there is nothing to parse: the text was not asked for with `json_schema` or `json_mode`"
+            raise GrammarError(message)
+        if not self.constraint_complete:
+            message = f"the text is not complete (it ended by `{self.finish_reason}`); raise `max_tokens`, or read it from `text`"
+            raise GrammarError(message)
+        return self.parser(self.text)
+
+    @property
+    def parsed(self) -> Any:
+        """As `parse`, each time anew; None if the text is not complete or no JSON was asked for."""
+        return self.parse() if self.parser is not None and self.constraint_complete else None
 
 
 def usage_of(summary: Mapping[str, Any]) -> Usage:
@@ -85,6 +114,7 @@ def usage_of(summary: Mapping[str, Any]) -> Usage:
         prompt_tokens=summary["prompt_tokens"],
         completion_tokens=summary["completion_tokens"],
         cached_tokens=summary["cached_tokens"],
+        forced_tokens=summary["forced_tokens"],
     )
 
 

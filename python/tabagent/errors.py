@@ -9,6 +9,7 @@ __all__ = [
     "DecodeError",
     "ForkedError",
     "GgufError",
+    "GrammarError",
     "IncompatibleLibraryError",
     "InvalidModelError",
     "LibraryAlreadyLoadedError",
@@ -78,7 +79,11 @@ class DecodeError(TabagentError, RuntimeError):
 
 
 class SamplingError(TabagentError, RuntimeError):
-    """No token could be chosen, for example because no logit is finite."""
+    """No token could be chosen, for example because no logit is finite, or because a logits processor failed (it is the `__cause__` then)."""
+
+
+class GrammarError(TabagentError, ValueError):
+    """A schema or grammar cannot be compiled (the text says where and why), a token is none that it allows, or it cannot go on."""
 
 
 class StateError(TabagentError, ValueError):

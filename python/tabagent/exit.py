@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import atexit
 import os
+import threading
+import time
 import weakref
 from typing import Final, Protocol
 
-__all__ = ["close_all", "watch_model", "watch_stream"]
+__all__ = ["close_all", "watch_model", "watch_stream", "watch_thread"]
+
+PATIENCE_S: Final = 2.0
+"""How long the threads of all streams together may take to end at exit."""
 
 
 class _Cancellable(Protocol):
@@ -20,6 +25,7 @@ class _Closable(Protocol):
 
 _streams: Final[weakref.WeakValueDictionary[int, _Cancellable]] = weakref.WeakValueDictionary()
 _models: Final[weakref.WeakValueDictionary[int, _Closable]] = weakref.WeakValueDictionary()
+_threads: Final[weakref.WeakSet[threading.Thread]] = weakref.WeakSet()
 _home: Final = os.getpid()
 
 
@@ -33,6 +39,11 @@ def watch_model(model: _Closable) -> None:
     _models[id(model)] = model
 
 
+def watch_thread(thread: threading.Thread) -> None:
+    """Have the thread, which ends with its stream, waited for at exit if it is alive then."""
+    _threads.add(thread)
+
+
 def close_all() -> None:
     """Cancel all streams, then close all models. Does nothing in a forked child: the threads are not there."""
     if os.getpid() != _home:
@@ -44,6 +55,10 @@ def close_all() -> None:
     for model in (reference() for reference in _models.valuerefs()):
         if model is not None:
             model.close()
+    # A thread must not be inside the core when the interpreter stops it. One that does not come back is in a processor of the user's.
+    deadline = time.monotonic() + PATIENCE_S
+    for thread in tuple(_threads):
+        thread.join(max(0.0, deadline - time.monotonic()))
 
 
 atexit.register(close_all)

@@ -13,14 +13,17 @@ from tabagent import exit as at_exit
 from tabagent._arguments import INT32_MAX, Tokens, as_bool, as_float, as_int, as_text, as_texts, as_tokens, surrogate_error, type_name
 from tabagent.context import Context
 from tabagent.errors import ClosedError
+from tabagent.grammar import Grammar, Trigger, compile_source, parser_of, source_of, trigger_of
 from tabagent.info import ModelInfo, ModelStats
 from tabagent.loading import Engine, open_engine, resolve_model_path
 from tabagent.sampling import SamplerConfig
+from tabagent.scoring import Scorer
 from tabagent.stream import TokenStream
-from tabagent.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from tabagent.hooks import LogitsProcessor
 
 __all__ = ["Model"]
 
@@ -28,7 +31,7 @@ MIN_BATCH: Final = 1
 MAX_TOKENS: Final = 2**63 - 1
 
 
-class Model(Vocabulary):
+class Model(Scorer):
     """A loaded model: text in, text out.
 
         with Model.load("model.gguf") as model:
@@ -166,11 +169,23 @@ class Model(Vocabulary):
         stop_tokens: Sequence[int] = (),
         ignore_eos: bool = False,
         logprobs: int | None = None,
+        logprobs_mode: Literal["raw", "sampled"] = "raw",
+        json_schema: object = None,
+        json_mode: bool = False,
+        regex: str | None = None,
+        choices: Sequence[str] | None = None,
+        grammar: str | Grammar | None = None,
+        grammar_format: Literal["lark", "gbnf"] | None = None,
+        trigger: str | int | Sequence[str | int] | Trigger | None = None,
+        compact_json: bool = False,
+        logits_processors: Sequence[LogitsProcessor] = (),
         add_special: bool = True,
         parse_special: bool = True,
         cache_prompt: bool = False,
     ) -> TokenStream:
         """Continue a text or a list of tokens. Returns at once; the text comes through the stream, which is also where it can be cancelled.
+
+        Only a schema or grammar that was not used before is compiled first, which blocks for some milliseconds, and longer for a model's first.
 
         Args:
             prompt: the text, or its token ids (a list, or a numpy integer array).
@@ -180,6 +195,20 @@ class Model(Vocabulary):
             stop_tokens: tokens that end the text, besides the model's own.
             ignore_eos: go on where the model would end.
             logprobs: give each token's log-probability and those of so many most probable ones (0: its own alone).
+            logprobs_mode: what they are of: `raw`, the model's own distribution before anything changes it, or `sampled`, the one that the
+                token was drawn from, after processors, grammar and sampling.
+            json_schema: make the text JSON that fits a schema: a mapping, its JSON text, a bool, a pydantic model, or (if pydantic is installed)
+                a dataclass, a TypedDict or another type. `Completion.parse` then gives the value.
+            json_mode: make the text a JSON object.
+            regex: make the text match a regular expression, without anchors and look-around.
+            choices: make the text one of these.
+            grammar: make the text follow a grammar: Lark as llguidance reads it, GBNF, or what `compile_grammar` made.
+            grammar_format: which of the two it is; None for GBNF if it defines `root ::=`, else Lark.
+            trigger: let the model write freely until this text (or token, or one of several) has come, and constrain what follows.
+            compact_json: no white space in JSON.
+            logits_processors: functions `f(tokens, logits)` that change the logits in place before each token is chosen: `tokens` are all so
+                far (int32, read-only), `logits` one float32 for each token of the vocabulary. They run in a thread of their own, one after
+                another, before sampling and grammar, while the model serves other requests. What one raises ends this stream alone.
             add_special: put the model's beginning-of-text token in front of a text.
             parse_special: read markers like `<|im_start|>` in a text as the tokens they name. It is on, other than in `tokenize`, because a
                 prompt is mostly written for its model; turn it off for text from outside, which could otherwise forge such markers.
@@ -189,9 +218,21 @@ class Model(Vocabulary):
         Raises:
             TypeError, ValueError: an argument is wrong.
             ContextFullError: the prompt has more tokens than the context holds.
+            GrammarError: the schema or grammar cannot be compiled.
             UnsupportedModelError: the model cannot generate.
             ClosedError, ForkedError: the model is closed, or was loaded before a fork.
         """
+        compiled = self._grammar(
+            json_schema=json_schema,
+            json_mode=json_mode,
+            regex=regex,
+            choices=choices,
+            grammar=grammar,
+            grammar_format=grammar_format,
+            trigger=trigger,
+            compact_json=compact_json,
+        )
+        processors = _processors(logits_processors)
         if sampling is None:
             sampling = SamplerConfig()
         elif not isinstance(sampling, SamplerConfig):
@@ -212,11 +253,55 @@ class Model(Vocabulary):
                 stop_tokens=as_tokens(stop_tokens, "stop_tokens"),
                 ignore_eos=as_bool(ignore_eos, "ignore_eos"),
                 logprobs=None if logprobs is None else as_int(logprobs, "logprobs", 0, INT32_MAX),
+                logprobs_mode=as_text(logprobs_mode, "logprobs_mode"),
+                grammar=None if compiled is None else compiled._native,  # noqa: SLF001 (its own other half)
+                hooked=bool(processors),
                 cache_prompt=as_bool(cache_prompt, "cache_prompt"),
             )
         except UnicodeEncodeError as error:
             raise surrogate_error(error, "prompt") from None
-        return TokenStream(native, model=self, has_logprobs=logprobs is not None)
+        hooks = None
+        if processors:
+            from tabagent.hooks import Hooks  # noqa: PLC0415 (needed here alone)
+
+            hooks = Hooks(native, processors)
+        parser = None if compiled is None else compiled._parser  # noqa: SLF001 (its own other half)
+        return TokenStream(native, model=self, has_logprobs=logprobs is not None, parser=parser, hooks=hooks)
+
+    def compile_grammar(
+        self,
+        *,
+        json_schema: object = None,
+        json_mode: bool = False,
+        regex: str | None = None,
+        choices: Sequence[str] | None = None,
+        grammar: str | None = None,
+        grammar_format: Literal["lark", "gbnf"] | None = None,
+        trigger: str | int | Sequence[str | int] | Trigger | None = None,
+        compact_json: bool = False,
+    ) -> Grammar:
+        """Compile what a text must look like, for `generate(grammar=...)` or for decoding by hand. The arguments are those of `generate`.
+
+        The last grammars are kept, so `generate` compiles nothing twice either way. The first one takes longer: all tokens are laid out first.
+
+        Raises:
+            TypeError, ValueError: an argument is wrong, or not exactly one grammar is given.
+            GrammarError: it cannot be compiled.
+        """
+        compiled = self._grammar(
+            json_schema=json_schema,
+            json_mode=json_mode,
+            regex=regex,
+            choices=choices,
+            grammar=grammar,
+            grammar_format=grammar_format,
+            trigger=trigger,
+            compact_json=compact_json,
+        )
+        if compiled is None:
+            message = "there is nothing to compile; give one of `json_schema`, `json_mode`, `regex`, `choices` and `grammar`"
+            raise ValueError(message)
+        return compiled
 
     def create_context(
         self,
@@ -253,6 +338,28 @@ class Model(Vocabulary):
             full_sliding_window=as_bool(full_sliding_window, "full_sliding_window"),
         )
         return Context(native, self)
+
+    def _grammar(self, *, trigger: object, compact_json: bool, **given: Any) -> Grammar | None:
+        """The grammar that was asked for, compiled; None if there is none."""
+        compact = as_bool(compact_json, "compact_json")
+        if isinstance(given["grammar"], Grammar):
+            compiled: Grammar = given.pop("grammar")
+            if trigger is not None or source_of(**{**given, "grammar_format": None}) is not None:
+                message = "a compiled `grammar` has all its settings; give nothing else with it"
+                raise ValueError(message)
+            return compiled
+        source = source_of(**given)
+        start = trigger_of(trigger)
+        if source is None:
+            if start is not None:
+                message = "`trigger` says when a schema or grammar begins, and there is none; give one of those"
+                raise ValueError(message)
+            return None
+        try:
+            native = compile_source(self._native, source, start, compact=compact)
+        except UnicodeEncodeError as error:
+            raise surrogate_error(error, source.kind) from None
+        return Grammar(native, vocab_size=self.vocab_size(), parser=parser_of(source, start))
 
     @property
     def info(self) -> ModelInfo:
@@ -315,6 +422,14 @@ def _warn_of_too_many_threads(threads: int) -> None:
 
 def _optional_int(value: int | None, name: str, low: int) -> int | None:
     return None if value is None else as_int(value, name, low, INT32_MAX)
+
+
+def _processors(value: object) -> Sequence[LogitsProcessor]:
+    if isinstance(value, tuple) and not value:
+        return ()
+    from tabagent.hooks import as_processors  # noqa: PLC0415 (needed here alone)
+
+    return as_processors(value)
 
 
 def _check_encodable(text: str, name: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,11 +12,14 @@ from tabagent import _native, log
 from tabagent import exit as at_exit
 from tabagent._native import TokenEvent
 from tabagent.completion import Completion, FinishReason, Timings, Usage, stop_match_of, timings_of, usage_of
+from tabagent.errors import SamplingError
 
 if TYPE_CHECKING:
     import asyncio
 
     from typing_extensions import Self
+
+    from tabagent.hooks import Hooks
 
 __all__ = ["TokenEvents", "TokenStream"]
 
@@ -38,13 +41,36 @@ class TokenStream:
     every reader that reaches the end. Async reading needs asyncio and adds no thread.
     """
 
-    __slots__ = ("__weakref__", "_awaited", "_closed", "_has_logprobs", "_lock", "_model", "_native", "_ready", "_seen", "_wake_fd")
+    __slots__ = (
+        "__weakref__",
+        "_awaited",
+        "_closed",
+        "_has_logprobs",
+        "_hooks",
+        "_lock",
+        "_model",
+        "_native",
+        "_parser",
+        "_ready",
+        "_seen",
+        "_wake_fd",
+    )
 
-    def __init__(self, native: _native.Stream, *, model: object = None, has_logprobs: bool = False) -> None:
+    def __init__(
+        self,
+        native: _native.Stream,
+        *,
+        model: object = None,
+        has_logprobs: bool = False,
+        parser: Callable[[str], Any] | None = None,
+        hooks: Hooks | None = None,
+    ) -> None:
         """Made by `Model.generate`. The model is kept alive as long as the stream."""
         self._native = native
         self._model = model
         self._has_logprobs = has_logprobs
+        self._parser = parser
+        self._hooks = hooks
         self._seen: list[TokenEvent] = []
         self._lock = threading.RLock()
         self._awaited = False
@@ -177,6 +203,10 @@ class TokenStream:
                 if event is not None:
                     self._seen.append(event)
                     return event
+        except SamplingError as error:
+            log.forward()
+            explained = self._explained(error)
+            raise explained from explained.__cause__
         except BaseException:
             # An error has ended the stream already. Ctrl-C has not, and whoever pressed it wants the model back.
             self._native.cancel()
@@ -236,10 +266,18 @@ class TokenStream:
     def _poll(self) -> TokenEvent | None:
         """The next event if there is one now, and keep it. `finished` tells nothing yet from the end."""
         with self._lock:
-            event = self._native.poll_event()
+            try:
+                event = self._native.poll_event()
+            except SamplingError as error:
+                explained = self._explained(error)
+                raise explained from explained.__cause__
             if event is not None:
                 self._seen.append(event)
         return event
+
+    def _explained(self, error: SamplingError) -> SamplingError:
+        """What ended the stream; if a logits processor did, with its own exception as the cause."""
+        return error if self._hooks is None else self._hooks.explain(error)
 
     def _descriptor(self) -> int:
         """The descriptor that tells of news."""
@@ -262,6 +300,8 @@ class TokenStream:
             usage=usage_of(summary),
             timings=timings_of(summary),
             logprobs=logprobs if self._has_logprobs else None,
+            constraint_complete=summary["constraint_complete"],
+            parser=self._parser,
         )
 
 

@@ -101,10 +101,41 @@ def test_end_of_generation_stops_unless_ignored(smollm2: Model) -> None:
     assert result.finish_reason == "stop"
     assert result.stop_match is not None
     assert result.stop_match.kind == "eog"
-    assert smollm2.is_eog(int(result.stop_match.value))
+    assert isinstance(result.stop_match.value, int)
+    assert smollm2.is_eog(result.stop_match.value)
     longer = smollm2.generate(prompt, max_tokens=len(result.tokens) + 8, sampling=GREEDY, ignore_eos=True).result()
     assert len(longer.tokens) == len(result.tokens) + 8
     assert longer.tokens[: len(result.tokens)] == result.tokens
+
+
+def test_logprobs_carry_the_bytes_of_their_tokens(smollm2: Model) -> None:
+    result = smollm2.generate(PROMPT, max_tokens=6, sampling=GREEDY, logprobs=20).result()
+    assert result.logprobs is not None
+    assert b"".join(entry.bytes for entry in result.logprobs).decode() == result.text
+    for entry in result.logprobs:
+        assert len(entry.top) == 20
+        assert all(top.bytes == smollm2.token_to_bytes(top.token) and top.text == top.bytes.decode(errors="replace") for top in entry.top)
+
+
+def test_sampled_logprobs_are_of_what_the_token_was_drawn_from(smollm2: Model) -> None:
+    config = SamplerConfig(temperature=1.5, top_k=5, top_p=1.0, min_p=0.0, seed=3)
+    result = smollm2.generate(PROMPT, max_tokens=4, sampling=config, logprobs=9, logprobs_mode="sampled").result()
+    assert result.logprobs is not None
+    for entry in result.logprobs:
+        assert len(entry.top) == 5
+        assert math.isclose(sum(math.exp(top.logprob) for top in entry.top), 1.0, rel_tol=1e-5)
+        assert entry.logprob in [top.logprob for top in entry.top if top.token == entry.token]
+    prompt = smollm2.tokenize(PROMPT)
+    with smollm2.create_context(context_size=64) as context:
+        context.decode(prompt)
+        expected = config.probabilities(context.logits(), prompt)
+    first = result.logprobs[0]
+    assert np.allclose([math.exp(top.logprob) for top in first.top], [expected[top.token] for top in first.top], atol=1e-2)
+    greedy = smollm2.generate(PROMPT, max_tokens=2, sampling=GREEDY, logprobs=3, logprobs_mode="sampled").result()
+    assert greedy.logprobs is not None
+    assert [(entry.logprob, len(entry.top)) for entry in greedy.logprobs] == [(0.0, 1)] * 2
+    with pytest.raises(ValueError, match="`logprobs_mode` must be `raw` or `sampled`"):
+        smollm2.generate(PROMPT, logprobs=1, logprobs_mode="both")  # type: ignore[arg-type]
 
 
 def test_prompt_too_long_names_both_numbers(smollm2: Model) -> None:
@@ -136,9 +167,9 @@ def test_logprobs_are_those_of_the_logits(smollm2: Model) -> None:
     expected = logits - logits.max() - np.log(np.exp(logits - logits.max()).sum())
     best = np.argsort(-expected)[:3]
     first = result.logprobs[0]
-    assert [token for token, _ in first.top] == best.tolist()
-    assert np.allclose([value for _, value in first.top], expected[best], atol=2e-2)
-    assert math.isclose(first.logprob, first.top[0][1])
+    assert [entry.token for entry in first.top] == best.tolist()
+    assert np.allclose([entry.logprob for entry in first.top], expected[best], atol=2e-2)
+    assert math.isclose(first.logprob, first.top[0].logprob)
     assert smollm2.generate(PROMPT, max_tokens=2, logprobs=0).result().logprobs is not None
     assert smollm2.generate(PROMPT, max_tokens=2).result().logprobs is None
 

@@ -92,6 +92,9 @@ def generate(model: Model) -> None:
         stop_tokens=[],
         ignore_eos=False,
         logprobs=1,
+        logprobs_mode="raw",
+        grammar=None,
+        hooked=False,
         cache_prompt=False,
     )
     while stream.next_event() is not None:

@@ -1,11 +1,11 @@
 """One generation: its options, and the text that is passed on as it comes."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tabagent import Completion, Model, SamplerConfig
+    from tabagent import Completion, LogitsProcessor, Model, SamplerConfig
 
 __all__ = ["Answer", "GenerationOptions", "generate"]
 
@@ -18,6 +18,8 @@ class GenerationOptions:
     sampling: "SamplerConfig"
     stop: Sequence[str] = ()
     ignore_eos: bool = False
+    structure: Mapping[str, Any] = field(default_factory=dict)
+    logprobs: int | None = None
 
 
 class Answer:
@@ -41,11 +43,18 @@ class Answer:
             self._write("\n")
 
 
-def generate(model: "Model", tokens: Sequence[int], options: GenerationOptions, answer: Answer) -> "Completion":
+def generate(
+    model: "Model", tokens: Sequence[int], options: GenerationOptions, answer: Answer, processors: "Sequence[LogitsProcessor]" = ()
+) -> "Completion":
     """Generate after `tokens`, giving every piece to `answer` when it comes.
 
     Whatever ends it early, Ctrl-C and a broken pipe among them, stops the model too.
     """
+    asked: dict[str, Any] = dict(options.structure)
+    if options.logprobs is not None:
+        asked["logprobs"] = options.logprobs
+    if processors:
+        asked["logits_processors"] = processors
     stream = model.generate(
         tokens,
         max_tokens=options.max_tokens,
@@ -53,6 +62,7 @@ def generate(model: "Model", tokens: Sequence[int], options: GenerationOptions, 
         stop=list(options.stop),
         ignore_eos=options.ignore_eos,
         cache_prompt=True,
+        **asked,
     )
     with stream:
         for event in stream.events():

@@ -11,6 +11,7 @@ FLAGS: Final = {
     "adaptive_target": "--adaptive-target",
     "batch_size": "-b",
     "check_tensors": "--check-tensors",
+    "choices": "--choices",
     "context_size": "-c",
     "dry_allowed_length": "--dry-allowed-length",
     "dry_base": "--dry-base",
@@ -21,6 +22,8 @@ FLAGS: Final = {
     "dynatemp_range": "--dynatemp-range",
     "frequency_penalty": "--frequency-penalty",
     "gpu_layers": "-ngl",
+    "grammar": "--grammar",
+    "json_schema": "--json-schema",
     "kv_type": "--kv-type",
     "logit_bias": "--logit-bias",
     "max_tokens": "-n",
@@ -31,6 +34,7 @@ FLAGS: Final = {
     "mlock": "--mlock",
     "order": "--samplers",
     "presence_penalty": "--presence-penalty",
+    "regex": "--regex",
     "repeat_penalty": "--repeat-penalty",
     "repeat_window": "--repeat-last-n",
     "seed": "--seed",
@@ -66,6 +70,7 @@ def _option(panel: str, *names: str, text: str, **settings: Any) -> Any:
 
 
 PROMPT, LENGTH, SAMPLING, HARDWARE, OUTPUT = "Prompt", "Length", "Sampling", "Model and machine", "Output"
+FORM = "Form of the text (one of these)"
 
 ModelName = Annotated[
     str | None,
@@ -109,6 +114,15 @@ ContextTokens = Annotated[
 ]
 Stop = Annotated[list[str] | None, _option(LENGTH, "--stop", metavar="TEXT", text="End before this text; may be given several times.")]
 IgnoreEos = Annotated[bool, _option(LENGTH, "--ignore-eos", text="Go on when the model ends its text.")]
+
+JsonSchema = Annotated[
+    str | None, _option(FORM, "-j", "--json-schema", metavar="FILE|JSON", text="JSON that fits a schema: a file, or the schema itself; `{}` for any.")
+]
+GrammarText = Annotated[
+    str | None, _option(FORM, "--grammar", metavar="FILE|TEXT", text="What a grammar allows, in GBNF (with a rule `root ::=`) or Lark.")
+]
+Regex = Annotated[str | None, _option(FORM, "--regex", metavar="REGEX", text="What matches a regular expression, as a whole.")]
+Choices = Annotated[list[str] | None, _option(FORM, "--choices", metavar="TEXT", text="One of these texts; to be given several times.")]
 
 Temperature = Annotated[
     float | None, _option(SAMPLING, "--temp", "--temperature", metavar="F", text="How random: 0 always takes the most probable token (default 0.8).")
@@ -231,6 +245,11 @@ Mlock = Annotated[bool, _option(HARDWARE, "--mlock", text="Keep the model in mem
 CheckTensors = Annotated[bool, _option(HARDWARE, "--check-tensors", text="Look for invalid numbers in all weights while loading.")]
 
 DisplayPrompt = Annotated[bool, _option(OUTPUT, "--display-prompt/--no-display-prompt", text="Print the prompt before the text, or not (default).")]
+Logprobs = Annotated[
+    int | None,
+    _option(OUTPUT, "--logprobs", metavar="N", min=0, text="Print each token's log-probability at the end, and the N most probable tokens there."),
+]
+Explain = Annotated[bool, _option(OUTPUT, "--explain", text="Print what each sampling stage did at each token, instead of the text alone.")]
 Json = Annotated[bool, _option(OUTPUT, "--json", text="Print one JSON object at the end: text, finish reason, usage, timings.")]
 Verbose = Annotated[
     bool, typer.Option("-v", "--verbose", metavar="", help="Logs, timings and tracebacks on stderr.", rich_help_panel=OUTPUT, show_default=False)

@@ -17,11 +17,13 @@ from tabagent.cli.generation import Answer, GenerationOptions, generate
 from tabagent.cli.gguf_summary import summarize
 from tabagent.cli.line_reader import LineReader
 from tabagent.cli.model_source import ModelSource
-from tabagent.cli.output import is_terminal, write_json, write_note, write_text
+from tabagent.cli.output import is_terminal, write_json, write_note, write_tables, write_text
 from tabagent.cli.progress import ProgressBar
 from tabagent.cli.prompt_source import read_prompt
-from tabagent.cli.report import completion_json, timings_line
+from tabagent.cli.report import completion_json, logprobs_table, timings_line
 from tabagent.cli.sampler_options import parse_biases, parse_breakers, parse_order
+from tabagent.cli.structure import structure_of
+from tabagent.cli.xray import Xray
 from tabagent.errors import TabagentError
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ class OutputOptions:
     as_json: bool
     verbose: bool
     display_prompt: bool
+    explain: bool = False
 
 
 @explained
@@ -51,6 +54,10 @@ def run(
     ctx_size: opt.ContextTokens = None,
     stop: opt.Stop = None,
     ignore_eos: opt.IgnoreEos = False,
+    json_schema: opt.JsonSchema = None,
+    grammar: opt.GrammarText = None,
+    regex: opt.Regex = None,
+    choices: opt.Choices = None,
     temp: opt.Temperature = None,
     top_k: opt.TopK = None,
     top_p: opt.TopP = None,
@@ -89,6 +96,8 @@ def run(
     hf: opt.Hf = None,
     hf_file: opt.HfFile = None,
     display_prompt: opt.DisplayPrompt = False,
+    logprobs: opt.Logprobs = None,
+    explain: opt.Explain = False,
     json: opt.Json = False,
     verbose: opt.Verbose = False,
 ) -> int:
@@ -105,6 +114,9 @@ def run(
     """
     if json and interactive:
         message = "`--json` prints one object at the end, and `-i` has no end; give one of them"
+        raise UsageError(message)
+    if explain and (json or interactive):
+        message = f"`--explain` prints a table for each token, which `{'--json' if json else '-i'}` has no place for; give one of them"
         raise UsageError(message)
     source = ModelSource.parse(model, hf, hf_file)
     sampling = _sampling(
@@ -141,6 +153,8 @@ def run(
         sampling=sampling,
         stop=[unescape(text) if escape else text for text in stop or ()],
         ignore_eos=ignore_eos,
+        structure=structure_of(json_schema, grammar, regex, choices),
+        logprobs=logprobs,
     )
     settings = {
         "variant": variant,
@@ -154,7 +168,7 @@ def run(
         "mlock": mlock,
         "check_tensors": check_tensors,
     }
-    output = OutputOptions(as_json=json, verbose=verbose, display_prompt=display_prompt)
+    output = OutputOptions(as_json=json, verbose=verbose, display_prompt=display_prompt, explain=explain)
     text = read_prompt(prompt, file, escape=escape, interactive=interactive)
     try:
         started = time.monotonic()
@@ -202,18 +216,23 @@ def _complete(model: "Model", prompt: str, options: GenerationOptions, output: O
         message = "the prompt is empty, and this model cannot begin without one; give some text"
         raise ValueError(message)
     pieces: list[str] = []
-    answer = Answer(pieces.append if output.as_json else write_text)
+    answer = Answer(pieces.append if output.as_json or output.explain else write_text)
+    xray = Xray(model, options.sampling, answer) if output.explain else None
     if output.display_prompt and not output.as_json:
         write_text(prompt)
     try:
-        completion = generate(model, tokens, options, answer)
+        completion = generate(model, tokens, options, xray or answer, [xray.look] if xray else ())
     except KeyboardInterrupt:
         answer.end_line()
         raise
     answer.end_line()
+    if output.explain:
+        write_text("".join(pieces))
     if output.as_json:
         report = completion_json(completion, model.info, load_s)
         write_json({"prompt": prompt, **report} if output.display_prompt else report)
+    elif completion.logprobs is not None:
+        write_tables(logprobs_table(completion.logprobs))
     if output.verbose:
         write_note(timings_line(completion, load_s))
 

@@ -221,6 +221,11 @@ impl Context {
         self.resolved.n_batch
     }
 
+    /// Most tokens of one decode whose logits can be wanted.
+    pub fn max_outputs(&self) -> u32 {
+        self.resolved.n_outputs_max.min(self.resolved.n_batch)
+    }
+
     /// Number of sequences.
     pub fn max_sequences(&self) -> u32 {
         self.resolved.n_seq_max

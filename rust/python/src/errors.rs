@@ -6,6 +6,7 @@ use std::fmt::Display;
 use tabagent_gguf::GgufError;
 use tabagent_llama::{ConfigError, ContextError, LibraryError, ModelError, StateError, VocabError};
 use tabagent_runtime::{EngineError, RequestError, SubmitError};
+use tabagent_sampling::constraint::GrammarError;
 use tabagent_variants::SelectError;
 
 /// An exception of `tabagent.errors` by the name of its class.
@@ -122,8 +123,9 @@ impl IntoPyErr for EngineError {
         let class = match self {
             Self::Closed => "ClosedError",
             Self::Forked => "ForkedError",
-            Self::Sampler { .. } => "SamplingError",
+            Self::Sampler { .. } | Self::Hook { .. } => "SamplingError",
             Self::NoSpace { .. } => "ContextFullError",
+            Self::Constraint { .. } => "GrammarError",
             Self::Panicked { .. } | Self::Decode { .. } | Self::Spawn { .. } => "DecodeError",
         };
         raise(py, class, self)
@@ -134,9 +136,17 @@ impl IntoPyErr for SubmitError {
     fn into_py(self, py: Python<'_>) -> PyErr {
         match self {
             Self::Engine(error) => error.into_py(py),
-            Self::Request(error @ RequestError::PromptTooLong { .. }) => raise(py, "ContextFullError", error),
+            Self::Request(
+                error @ (RequestError::PromptTooLong { .. } | RequestError::ContinuationTooLong { .. }),
+            ) => raise(py, "ContextFullError", error),
             Self::Request(error) => value_error(error),
         }
+    }
+}
+
+impl IntoPyErr for GrammarError {
+    fn into_py(self, py: Python<'_>) -> PyErr {
+        raise(py, "GrammarError", self)
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::arguments::overrides;
 use crate::context::Context;
 use crate::errors::{IntoPyErr, raise, value_error};
+use crate::grammar::{self, Compiler, Grammar};
 use crate::load::{LoadRequest, load};
 use crate::sampling::sampler_config;
 use crate::stream::Stream;
@@ -14,7 +15,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use tabagent_llama as llama;
 use tabagent_llama::{ContextConfig, FlashAttention};
-use tabagent_runtime::{Engine, LlamaDecoder, Request};
+use tabagent_runtime::{
+    Engine, LlamaDecoder, LogprobsMode, Request, ScoreRequest, TokenConstraint, logits_hook,
+};
 use tabagent_sampling::{Sampler, SamplerConfig};
 use tabagent_variants::{Hardware, default_threads};
 
@@ -34,8 +37,12 @@ struct Open {
     engine: Option<Engine>,
     limits: Limits,
     end_tokens: Arc<OnceLock<Vec<i32>>>,
+    compiler: Arc<Compiler>,
     vocabulary: Arc<VocabularyFacts>,
 }
+
+/// Most tokens whose logits one decode gives: scoring takes longer with fewer, and each is a row of 4 bytes a token of the vocabulary.
+const MAX_OUTPUTS: u32 = 32;
 
 /// Limits of the decode thread's context; zeros with `vocab_only`.
 #[derive(Clone, Copy, Default)]
@@ -100,8 +107,7 @@ impl Model {
             context_size,
             batch_size,
             max_sequences,
-            // The decode thread samples one sequence at a time.
-            max_outputs: Some(1),
+            max_outputs: Some(MAX_OUTPUTS),
             threads: threads.or_else(|| u32::try_from(default_threads(&Hardware::probe())).ok()),
             kv_type: kv_type.parse().map_err(|e| crate::errors::config_error(&e))?,
             ..ContextConfig::default()
@@ -130,7 +136,14 @@ impl Model {
             }
             None => None,
         };
-        let open = Open { model, engine, limits, end_tokens: Arc::default(), vocabulary: Arc::default() };
+        let open = Open {
+            model,
+            engine,
+            limits,
+            end_tokens: Arc::default(),
+            compiler: Arc::default(),
+            vocabulary: Arc::default(),
+        };
         Ok(Self { open: RwLock::new(Some(open)), process: std::process::id() })
     }
 
@@ -146,6 +159,7 @@ impl Model {
             if let Some(engine) = &open.engine {
                 engine.close();
             }
+            open.compiler.close();
             drop(open);
         });
     }
@@ -252,7 +266,7 @@ impl Model {
         self.vocab(py, |v| v.detokenize_batch(&lists, remove_special, unparse_special))
     }
 
-    #[pyo3(signature = (prompt, *, add_special, parse_special, max_tokens, sampling, stop, stop_tokens, ignore_eos, logprobs, cache_prompt))]
+    #[pyo3(signature = (prompt, *, add_special, parse_special, max_tokens, sampling, stop, stop_tokens, ignore_eos, logprobs, logprobs_mode, grammar, hooked, cache_prompt))]
     fn generate(
         &self,
         py: Python<'_>,
@@ -265,21 +279,15 @@ impl Model {
         stop_tokens: Vec<i32>,
         ignore_eos: bool,
         logprobs: Option<usize>,
+        logprobs_mode: &str,
+        grammar: Option<&Grammar>,
+        hooked: bool,
         cache_prompt: bool,
     ) -> PyResult<Stream> {
         let open = self.open(py)?;
-        let Some(engine) = &open.engine else {
-            return Err(llama::ContextError::VocabOnly.into_py(py));
-        };
+        let engine = open.engine(py)?;
         let mut config = open.sampling(py, sampling)?;
-        let prompt = match prompt.cast::<PyString>() {
-            Ok(text) => {
-                let text = PyBackedStr::try_from(text.clone())?;
-                let tokens = py.detach(|| open.model.vocab().tokenize(&text, add_special, parse_special));
-                tokens.map_err(|e| e.into_py(py))?
-            }
-            Err(_) => prompt.extract()?,
-        };
+        let prompt = open.prompt(py, prompt, add_special, parse_special)?;
         if ignore_eos {
             config.logit_bias.extend(open.end_tokens().iter().map(|t| (*t, f32::NEG_INFINITY)));
         }
@@ -287,17 +295,61 @@ impl Model {
         for token in &prompt {
             sampler.accept(*token);
         }
+        let constraint = grammar.map(|grammar| open.constraint(py, grammar)).transpose()?;
+        let (hook, worker) = if hooked {
+            let (hook, worker) = logits_hook();
+            (Some(hook), Some(worker))
+        } else {
+            (None, None)
+        };
         let request = Request {
             max_tokens,
             stop,
             stop_tokens,
             ignore_eos,
             logprobs,
+            logprobs_mode: mode(logprobs_mode)?,
+            constraint,
+            hook,
             cache_prompt,
             ..Request::new(prompt, Box::new(sampler))
         };
         let stream = py.detach(|| engine.submit(request)).map_err(|e| e.into_py(py))?;
+        Ok(Stream::with_hook(stream, worker))
+    }
+
+    fn score(
+        &self,
+        py: Python<'_>,
+        prompt: Vec<i32>,
+        continuations: Vec<Vec<i32>>,
+        cache_prompt: bool,
+    ) -> PyResult<Stream> {
+        let open = self.open(py)?;
+        let engine = open.engine(py)?;
+        let request = ScoreRequest { prompt, continuations, cache_prompt };
+        let stream = py.detach(|| engine.score(request)).map_err(|e| e.into_py(py))?;
         Ok(Stream::new(stream))
+    }
+
+    fn compile_grammar(
+        &self,
+        py: Python<'_>,
+        kind: &str,
+        source: &Bound<'_, PyAny>,
+        compact: bool,
+        starts: Vec<Bound<'_, PyAny>>,
+        free_after: bool,
+        required: bool,
+    ) -> PyResult<Grammar> {
+        let open = self.open(py)?;
+        let source = grammar::source(kind, source)?;
+        let options = grammar::options(compact, starts, free_after, required)?;
+        let compiled = py.detach(|| {
+            let compiler = open.compiler.get(&open.model, open.end_tokens())?;
+            compiler.compile(&source, &options)
+        });
+        Ok(Grammar { inner: compiled.map_err(|e| e.into_py(py))? })
     }
 
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
@@ -352,6 +404,41 @@ impl Model {
 }
 
 impl Open {
+    fn engine(&self, py: Python<'_>) -> PyResult<&Engine> {
+        self.engine.as_ref().ok_or_else(|| llama::ContextError::VocabOnly.into_py(py))
+    }
+
+    /// A prompt's tokens: those of a text, or as they are.
+    fn prompt(
+        &self,
+        py: Python<'_>,
+        prompt: &Bound<'_, PyAny>,
+        add_special: bool,
+        parse_special: bool,
+    ) -> PyResult<Vec<i32>> {
+        let Ok(text) = prompt.cast::<PyString>() else { return prompt.extract() };
+        let text = PyBackedStr::try_from(text.clone())?;
+        let tokens = py.detach(|| self.model.vocab().tokenize(&text, add_special, parse_special));
+        tokens.map_err(|e| e.into_py(py))
+    }
+
+    /// What `grammar` says for one stream; a grammar of another model is refused.
+    fn constraint(&self, py: Python<'_>, grammar: &Grammar) -> PyResult<Box<dyn TokenConstraint>> {
+        let started = py.detach(|| {
+            let ours = self.compiler.get(&self.model, self.end_tokens())?.table();
+            if !Arc::ptr_eq(ours, grammar.inner.table()) {
+                return Ok(None);
+            }
+            grammar.inner.start().map(Some)
+        });
+        match started.map_err(|e: tabagent_sampling::constraint::GrammarError| e.into_py(py))? {
+            Some(constraint) => Ok(Box::new(constraint)),
+            None => Err(value_error(
+                "`grammar` was compiled by another model; compile it with this model's `compile_grammar`",
+            )),
+        }
+    }
+
     /// See [`Model::sampling`].
     fn sampling(&self, py: Python<'_>, config: &Bound<'_, PyAny>) -> PyResult<SamplerConfig> {
         let mut given = sampler_config(config)?;
@@ -378,12 +465,28 @@ impl Open {
     }
 }
 
+/// Which distribution log-probabilities are of, by its name.
+fn mode(name: &str) -> PyResult<LogprobsMode> {
+    match name {
+        "raw" => Ok(LogprobsMode::Raw),
+        "sampled" => Ok(LogprobsMode::Sampled),
+        other => Err(value_error(format!("`logprobs_mode` must be `raw` or `sampled`, got `{other}`"))),
+    }
+}
+
 impl Drop for Model {
     fn drop(&mut self) {
         let open = self.open.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         if self.process == std::process::id() {
             // Waits for the decode thread to stop, so other Python threads must be able to go on.
-            Python::attach(|py| py.detach(|| drop(open)));
+            Python::attach(|py| {
+                py.detach(|| {
+                    if let Some(open) = &open {
+                        open.compiler.close();
+                    }
+                    drop(open);
+                });
+            });
         } else {
             // The threads and locks of the parent are not there; its memory goes with this process.
             std::mem::forget(open);

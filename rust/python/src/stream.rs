@@ -2,12 +2,13 @@
 
 use crate::errors::IntoPyErr;
 use crate::event::TokenEvent;
+use crate::hook::HookWorker;
 use crate::wait;
 use crate::wake::Wake;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use tabagent_runtime::{FinishReason, Poll, TokenStream};
 
 /// The consumer's end of one request. Dropping it cancels the request.
@@ -16,11 +17,17 @@ pub(crate) struct Stream {
     inner: TokenStream,
     wake: OnceLock<Wake>,
     ended: AtomicBool,
+    /// Taken once, by the thread that changes logits.
+    hook: Mutex<Option<tabagent_runtime::HookWorker>>,
 }
 
 impl Stream {
     pub(crate) fn new(inner: TokenStream) -> Self {
-        Self { inner, wake: OnceLock::new(), ended: AtomicBool::new(false) }
+        Self::with_hook(inner, None)
+    }
+
+    pub(crate) fn with_hook(inner: TokenStream, hook: Option<tabagent_runtime::HookWorker>) -> Self {
+        Self { inner, wake: OnceLock::new(), ended: AtomicBool::new(false), hook: Mutex::new(hook) }
     }
 
     fn event(&self, py: Python<'_>, poll: Poll) -> PyResult<Option<TokenEvent>> {
@@ -54,6 +61,10 @@ impl Stream {
 
     fn poll_event(&self, py: Python<'_>) -> PyResult<Option<TokenEvent>> {
         self.event(py, py.detach(|| self.inner.try_next()))
+    }
+
+    fn take_hook(&self) -> Option<HookWorker> {
+        self.hook.lock().unwrap_or_else(PoisonError::into_inner).take().map(HookWorker::new)
     }
 
     #[getter]

@@ -17,6 +17,8 @@ pub(crate) fn to_dict<'py>(py: Python<'py>, finish: &Finish) -> PyResult<Bound<'
     dict.set_item("prompt_tokens", finish.usage.prompt_tokens)?;
     dict.set_item("cached_tokens", finish.usage.cached_tokens)?;
     dict.set_item("completion_tokens", finish.usage.completion_tokens)?;
+    dict.set_item("forced_tokens", finish.usage.forced_tokens)?;
+    dict.set_item("constraint_complete", finish.constraint_complete)?;
     dict.set_item("queued_s", finish.timings.queued.as_secs_f64())?;
     dict.set_item("prompt_s", finish.timings.prompt.as_secs_f64())?;
     dict.set_item("decode_s", finish.timings.decode.as_secs_f64())?;
@@ -39,6 +41,10 @@ fn stop_match<'py>(py: Python<'py>, found: Option<&StopMatch>) -> PyResult<Optio
         StopMatch::Eog(token) => {
             dict.set_item("kind", "eog")?;
             dict.set_item("value", token)?;
+        }
+        StopMatch::Constraint => {
+            dict.set_item("kind", "constraint")?;
+            dict.set_item("value", py.None())?;
         }
     }
     Ok(Some(dict))

@@ -151,8 +151,8 @@ impl Producer {
         self.channel.lock().stalled
     }
 
-    /// Ends the stream with a last event; only the first call counts.
-    pub(crate) fn finish(&self, last: Option<TokenEvent>, finish: Finish) {
+    /// Ends the stream with its last events; only the first call counts.
+    pub(crate) fn finish(&self, last: Vec<TokenEvent>, finish: Finish) {
         self.channel.publish(|state| {
             if state.finish.is_none() {
                 state.events.extend(last);
@@ -166,7 +166,7 @@ impl Producer {
 impl Drop for Producer {
     fn drop(&mut self) {
         if self.channel.finish().is_none() {
-            self.finish(None, Finish::from_error(EngineError::Closed));
+            self.finish(Vec::new(), Finish::from_error(EngineError::Closed));
         }
     }
 }

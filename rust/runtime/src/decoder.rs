@@ -19,16 +19,19 @@ pub trait Decoder: Send + 'static {
     /// Most tokens of one [`decode`](Self::decode) call.
     fn n_batch(&self) -> usize;
 
+    /// Most rows of logits of one [`decode`](Self::decode) call; at least 1.
+    fn n_outputs_max(&self) -> usize;
+
     /// How many sequences the memory can tell apart; they are numbered from 0.
     fn n_seq_max(&self) -> usize;
 
-    /// Tokens in the vocabulary, and the length of [`logits`](Self::logits).
+    /// Tokens in the vocabulary, and the length of a row of [`logits`](Self::logits).
     fn n_vocab(&self) -> usize;
 
     /// Appends `tokens` to sequence `seq`, whose next free position is `pos`.
     ///
-    /// `tokens` has 1 to `n_batch` entries. With `want_logits` the logits of the last token are there afterwards. The call returns early
-    /// when `abort` is raised.
+    /// `tokens` has 1 to `n_batch` entries. The logits of the last `n_logits` of them, 0 to `n_outputs_max`, are there afterwards. The call
+    /// returns early when `abort` is raised.
     ///
     /// # Errors
     ///
@@ -40,12 +43,13 @@ pub trait Decoder: Send + 'static {
         seq: u32,
         pos: usize,
         tokens: &[TokenId],
-        want_logits: bool,
+        n_logits: usize,
         abort: &AbortFlag,
     ) -> Result<(), DecoderError>;
 
-    /// Logits of the last decode with `want_logits`: `n_vocab` values.
-    fn logits(&self) -> &[f32];
+    /// A row of logits of the last decode, `n_vocab` values: row 0 is that of the first token whose logits were asked for. Empty when there
+    /// is no such row.
+    fn logits(&self, row: usize) -> &[f32];
 
     /// Forgets the positions of `seq` from `from_pos` on.
     ///
@@ -69,8 +73,9 @@ pub trait Decoder: Send + 'static {
     /// [`DecoderError`] when the state cannot be put back; the sequence is then cleared and its tokens are decoded anew.
     fn restore(&mut self, seq: u32, state: &Self::Saved) -> Result<(), DecoderError>;
 
-    /// Appends the bytes of text that `token` stands for; none for control tokens. Need not be whole characters.
-    fn push_token_bytes(&self, token: TokenId, out: &mut Vec<u8>);
+    /// Appends the bytes of text that `token` stands for, which need not be whole characters. Control tokens have a text, their marker, only
+    /// with `special`.
+    fn push_token_bytes(&self, token: TokenId, special: bool, out: &mut Vec<u8>);
 
     /// Whether `token` ends a generation.
     fn is_eog(&self, token: TokenId) -> bool;

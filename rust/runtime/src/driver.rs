@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::channel::Producer;
-use crate::generation::{End, Generation, Progress};
+use crate::generation::{End, Progress};
 use crate::inbox::{Inbox, Submission};
 use crate::scheduler::{JobId, Limits, Scheduler, Step};
+use crate::task::{Decoded, Task};
 use crate::{Decoder, DecoderError, EngineError, FinishReason, TokenId};
 
 /// Owns the decoder and all requests.
@@ -21,7 +22,7 @@ pub(crate) struct Driver<D: Decoder> {
 
 /// A request that was taken in.
 struct Run<S> {
-    generation: Generation,
+    task: Task,
     out: Producer,
     /// The saved state while the request is parked.
     parked: Option<S>,
@@ -35,6 +36,7 @@ struct MicroBatch {
     seq: u32,
     pos: usize,
     len: usize,
+    rows: usize,
     last: bool,
 }
 
@@ -62,16 +64,16 @@ impl<D: Decoder> Driver<D> {
         let waiting = self.inbox.end(error.clone());
         self.inbox.publish(crate::scheduler::Census::default());
         for (_, run) in self.runs.drain() {
-            let (event, finish) = run.generation.end(end_of(&run.out));
-            run.out.finish(event, finish);
+            let (events, finish) = run.task.end(end_of(&run.out));
+            run.out.finish(events, finish);
         }
         for submission in waiting {
-            let (event, finish) = submission.generation.end(end_of(&submission.out));
-            submission.out.finish(event, finish);
+            let (events, finish) = submission.task.end(end_of(&submission.out));
+            submission.out.finish(events, finish);
         }
     }
 
-    /// Takes in new requests, ends cancelled ones, lets drained ones go on. Next to free when nothing changed.
+    /// Takes in new requests, ends cancelled ones, lets those go on that were drained or whose hook is done. Next to free when nothing changed.
     fn look_around(&mut self) {
         let Some(submissions) = self.inbox.collect() else { return };
         let known: Vec<JobId> = self.runs.keys().copied().collect();
@@ -79,24 +81,32 @@ impl<D: Decoder> Driver<D> {
             self.take_in(submission);
         }
         for job in known {
-            let Some(run) = self.runs.get(&job) else { continue };
+            let Some(run) = self.runs.get_mut(&job) else { continue };
             if run.out.is_cancelled() {
                 self.end(job, End::new(FinishReason::Cancelled));
-            } else {
-                self.scheduler.set_paused(job, run.out.is_stalled());
+                continue;
+            }
+            let started = Instant::now();
+            let in_prompt = run.task.in_prompt();
+            match run.task.resume(&self.decoder, run.submitted) {
+                Some(progress) => {
+                    run.task.count_time(in_prompt, started);
+                    self.go_on(job, progress);
+                }
+                None => self.scheduler.set_paused(job, run.out.is_stalled() || run.task.is_waiting()),
             }
         }
         self.inbox.publish(self.scheduler.census());
     }
 
     fn take_in(&mut self, submission: Submission) {
-        let Submission { prompt, cache_prompt, generation, out, submitted } = submission;
-        let nothing_to_do = generation.is_full() && !cache_prompt;
+        let Submission { tokens, cache_prompt, task, out, submitted } = submission;
+        let nothing_to_do = task.is_full() && !cache_prompt;
         let cancelled = out.is_cancelled();
         self.n_submitted += 1;
         let job = self.n_submitted;
-        self.scheduler.submit(job, prompt, cache_prompt);
-        self.runs.insert(job, Run { generation, out, parked: None, submitted, started: false });
+        self.scheduler.submit(job, tokens, cache_prompt, task.logits_from());
+        self.runs.insert(job, Run { task, out, parked: None, submitted, started: false });
         if cancelled {
             self.end(job, End::new(FinishReason::Cancelled));
         } else if nothing_to_do {
@@ -106,8 +116,8 @@ impl<D: Decoder> Driver<D> {
 
     fn execute(&mut self, step: Step) {
         match step {
-            Step::Decode { job, seq, pos, len, last } => {
-                self.decode(&MicroBatch { job, seq, pos, len, last });
+            Step::Decode { job, seq, pos, len, rows, last } => {
+                self.decode(&MicroBatch { job, seq, pos, len, rows, last });
                 self.inbox.publish_cells(self.scheduler.cells());
                 return;
             }
@@ -161,11 +171,11 @@ impl<D: Decoder> Driver<D> {
         if let Some(run) = self.runs.get_mut(&job)
             && !run.started
         {
-            run.generation.usage.cached_tokens = kept;
+            run.task.usage_mut().cached_tokens = kept;
         }
     }
 
-    /// Decodes one micro-batch, and takes the next token from it if it was the last of what there is.
+    /// Decodes one micro-batch, and has the request take what it is for.
     fn decode(&mut self, batch: &MicroBatch) {
         let Some(run) = self.runs.get_mut(&batch.job) else {
             self.scheduler.remove(batch.job, false);
@@ -174,37 +184,66 @@ impl<D: Decoder> Driver<D> {
         let started = Instant::now();
         if !run.started {
             run.started = true;
-            run.generation.timings.queued = started.duration_since(run.submitted);
+            run.task.timings_mut().queued = started.duration_since(run.submitted);
         }
-        let in_prompt = run.generation.in_prompt();
-        let want_logits = batch.last && !run.generation.is_full();
-        let tokens = &self.scheduler.tokens(batch.job)[batch.pos..batch.pos + batch.len];
-        let result = self.decoder.decode(batch.seq, batch.pos, tokens, want_logits, run.out.abort());
-        let progress = match result {
-            Ok(()) if want_logits => Some(run.generation.advance(&self.decoder, run.submitted)),
-            Ok(()) if batch.last => Some(Progress::Ended(End::new(FinishReason::Length))),
-            Ok(()) => None,
-            Err(error) => return self.failed(batch.job, &error),
+        let in_prompt = run.task.in_prompt();
+        let is_full = run.task.is_full();
+        let n_logits = if is_full { 0 } else { batch.rows };
+        let all_tokens = self.scheduler.tokens(batch.job);
+        let end = batch.pos + batch.len;
+        let result =
+            self.decoder.decode(batch.seq, batch.pos, &all_tokens[batch.pos..end], n_logits, run.out.abort());
+        if let Err(error) = result {
+            return self.failed(batch.job, &error);
+        }
+        let decoded = Decoded { tokens: all_tokens, rows: end - n_logits..end, last: batch.last };
+        let progress = if is_full {
+            batch.last.then(|| Progress::Ended(End::new(FinishReason::Length)))
+        } else {
+            run.task.advance(&self.decoder, &decoded, run.submitted)
         };
-        run.generation.count_time(in_prompt, started);
+        run.task.count_time(in_prompt, started);
         self.scheduler.decoded(batch.job, batch.len);
-        match progress {
-            None => {}
-            Some(Progress::Ended(end)) => self.end(batch.job, end),
-            Some(Progress::Token(token)) => self.deliver(batch.job, token),
+        if let Some(progress) = progress {
+            self.go_on(batch.job, progress);
         }
     }
 
-    /// Pushes what text there is and has the request go on with `token`.
-    fn deliver(&mut self, job: JobId, token: TokenId) {
-        self.scheduler.generated(job, token);
-        let Some(run) = self.runs.get_mut(&job) else { return };
-        if let Some(event) = run.generation.take_event()
-            && !run.out.push(event)
-        {
-            // The consumer may have drained the channel since the push; its poke then has this looked at again.
-            self.scheduler.set_paused(job, true);
+    /// Does what the logits of a request led to.
+    fn go_on(&mut self, job: JobId, progress: Progress) {
+        match progress {
+            Progress::Ended(end) => return self.end(job, end),
+            Progress::Waiting => self.scheduler.set_paused(job, true),
+            Progress::Tokens => {
+                let Some(run) = self.runs.get(&job) else { return };
+                self.scheduler.generated(job, run.task.next_tokens());
+            }
+            Progress::Rewind { keep, tail } => self.rewind(job, keep, &tail),
         }
+        self.deliver(job);
+    }
+
+    /// Cuts a request back to its first `keep` tokens; where the memory cannot do that, they are decoded anew.
+    fn rewind(&mut self, job: JobId, keep: usize, tail: &[TokenId]) {
+        let Some((seq, n_past)) = self.scheduler.seq(job) else { return };
+        let kept = if n_past <= keep || self.decoder.truncate(seq, keep) {
+            keep
+        } else {
+            self.decoder.clear(seq);
+            0
+        };
+        self.scheduler.rewound(job, keep, kept, tail);
+    }
+
+    /// Pushes what there is, and pauses the request if the consumer must catch up or a hook has its logits.
+    fn deliver(&mut self, job: JobId) {
+        let Some(run) = self.runs.get_mut(&job) else { return };
+        let mut has_room = true;
+        while let Some(event) = run.task.take_event() {
+            has_room = run.out.push(event);
+        }
+        // The consumer may have drained the channel since the push; its poke then has this looked at again.
+        self.scheduler.set_paused(job, !has_room || run.task.is_waiting());
     }
 
     fn failed(&mut self, job: JobId, error: &DecoderError) {
@@ -240,10 +279,10 @@ impl<D: Decoder> Driver<D> {
         }
         let Some(mut run) = self.runs.remove(&job) else { return };
         if !run.started {
-            run.generation.timings.queued = run.submitted.elapsed();
+            run.task.timings_mut().queued = run.submitted.elapsed();
         }
         self.inbox.publish(self.scheduler.census());
-        let (event, finish) = run.generation.end(end);
-        run.out.finish(event, finish);
+        let (events, finish) = run.task.end(end);
+        run.out.finish(events, finish);
     }
 }

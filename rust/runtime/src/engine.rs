@@ -10,14 +10,16 @@ use crate::driver::Driver;
 use crate::generation::{Generation, panic_message};
 use crate::inbox::{Inbox, Submission};
 use crate::scheduler::Limits;
-use crate::{Decoder, EngineError, Request, SubmitError, TokenStream};
+use crate::scoring::Scoring;
+use crate::task::Task;
+use crate::{Decoder, EngineError, Request, ScoreRequest, SubmitError, TokenId, TokenStream};
 
 /// A decode thread that serves requests. Cheap to clone; all clones are the same engine.
 ///
 /// It is closed by [`close`](Self::close), or by dropping the last clone.
 ///
 /// ```
-/// use tabagent_runtime::{AbortFlag, Decoder, DecoderError, Engine, Poll, Request, SamplerError, TokenId, TokenSampler};
+/// use tabagent_runtime::{AbortFlag, Decoder, DecoderError, Engine, Poll, Request, SamplerError, TokenId, TokenMask, TokenSampler};
 ///
 /// /// Continues every token with the next one of `0..4`.
 /// struct Counter(Vec<f32>);
@@ -26,29 +28,31 @@ use crate::{Decoder, EngineError, Request, SubmitError, TokenStream};
 ///     type Saved = ();
 ///     fn n_ctx(&self) -> usize { 16 }
 ///     fn n_batch(&self) -> usize { 8 }
+///     fn n_outputs_max(&self) -> usize { 1 }
 ///     fn n_seq_max(&self) -> usize { 1 }
 ///     fn n_vocab(&self) -> usize { 4 }
-///     fn decode(&mut self, _seq: u32, _pos: usize, tokens: &[TokenId], _want_logits: bool, _abort: &AbortFlag) -> Result<(), DecoderError> {
+///     fn decode(&mut self, _seq: u32, _pos: usize, tokens: &[TokenId], _n_logits: usize, _abort: &AbortFlag) -> Result<(), DecoderError> {
 ///         self.0 = vec![0.0; 4];
 ///         self.0[(tokens[tokens.len() - 1] as usize + 1) % 4] = 1.0;
 ///         Ok(())
 ///     }
-///     fn logits(&self) -> &[f32] { &self.0 }
+///     fn logits(&self, _row: usize) -> &[f32] { &self.0 }
 ///     fn truncate(&mut self, _seq: u32, _from_pos: usize) -> bool { true }
 ///     fn clear(&mut self, _seq: u32) {}
 ///     fn save(&mut self, _seq: u32) -> Result<(), DecoderError> { Ok(()) }
 ///     fn restore(&mut self, _seq: u32, _state: &()) -> Result<(), DecoderError> { Ok(()) }
-///     fn push_token_bytes(&self, token: TokenId, out: &mut Vec<u8>) { out.push(b"abcd"[token as usize]) }
+///     fn push_token_bytes(&self, token: TokenId, _special: bool, out: &mut Vec<u8>) { out.push(b"abcd"[token as usize]) }
 ///     fn is_eog(&self, token: TokenId) -> bool { token == 3 }
 /// }
 ///
 /// struct Greedy;
 ///
 /// impl TokenSampler for Greedy {
-///     fn sample(&mut self, logits: &[f32]) -> Result<TokenId, SamplerError> {
+///     fn sample(&mut self, logits: &[f32], _mask: Option<&TokenMask>) -> Result<TokenId, SamplerError> {
 ///         let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
 ///         Ok(best.ok_or("there are no logits")? as TokenId)
 ///     }
+///     fn kept(&self, _n: usize, _out: &mut Vec<(TokenId, f32)>) {}
 ///     fn accept(&mut self, _token: TokenId) {}
 /// }
 ///
@@ -100,8 +104,12 @@ impl Engine {
     ///
     /// [`EngineError::Spawn`] when the operating system gives no thread.
     pub fn spawn<D: Decoder>(decoder: D, name: &str) -> Result<Self, EngineError> {
-        let limits =
-            Limits { n_ctx: decoder.n_ctx(), n_batch: decoder.n_batch(), n_seq_max: decoder.n_seq_max() };
+        let limits = Limits {
+            n_ctx: decoder.n_ctx(),
+            n_batch: decoder.n_batch(),
+            n_seq_max: decoder.n_seq_max(),
+            n_outputs: decoder.n_outputs_max(),
+        };
         let n_vocab = decoder.n_vocab();
         let inbox = Arc::new(Inbox::new());
         let for_thread = Arc::clone(&inbox);
@@ -122,16 +130,46 @@ impl Engine {
     /// [`SubmitError::Request`] for a wrong request, [`SubmitError::Engine`] when the engine was closed, has failed, or belongs to
     /// the parent process.
     pub fn submit(&self, request: Request) -> Result<TokenStream, SubmitError> {
-        let Inner { inbox, n_ctx, n_vocab, .. } = &*self.inner;
-        if !inbox.home.is_here() {
-            return Err(EngineError::Forked.into());
-        }
+        let Inner { inbox, n_ctx, n_vocab, .. } = self.here()?;
         request.check(*n_ctx, *n_vocab)?;
+        if let Some(hook) = &request.hook {
+            hook.attach(inbox);
+        }
         let cache_prompt = request.cache_prompt;
         let (generation, prompt) = Generation::new(request, *n_ctx, *n_vocab)?;
+        self.enqueue(prompt, cache_prompt, Task::Generate(Box::new(generation)))
+    }
+
+    /// Checks a scoring request and puts it at the end of the queue. Does not wait for it to run.
+    ///
+    /// The stream has one event for each continuation, in order, and ends with [`FinishReason::Stop`](crate::FinishReason::Stop).
+    ///
+    /// # Errors
+    ///
+    /// As [`submit`](Self::submit).
+    pub fn score(&self, request: ScoreRequest) -> Result<TokenStream, SubmitError> {
+        let Inner { n_ctx, n_vocab, .. } = self.here()?;
+        request.check(*n_ctx, *n_vocab)?;
+        let cache_prompt = request.cache_prompt;
+        let (scoring, tokens) = Scoring::new(request);
+        self.enqueue(tokens, cache_prompt, Task::Score(Box::new(scoring)))
+    }
+
+    /// The inside, unless this is a forked child.
+    fn here(&self) -> Result<&Inner, EngineError> {
+        if self.inner.inbox.home.is_here() { Ok(&self.inner) } else { Err(EngineError::Forked) }
+    }
+
+    fn enqueue(
+        &self,
+        tokens: Vec<TokenId>,
+        cache_prompt: bool,
+        task: Task,
+    ) -> Result<TokenStream, SubmitError> {
+        let inbox = &self.inner.inbox;
         let channel = Channel::new(inbox);
         let out = Producer::new(Arc::clone(&channel));
-        inbox.submit(Submission { prompt, cache_prompt, generation, out, submitted: Instant::now() })?;
+        inbox.submit(Submission { tokens, cache_prompt, task, out, submitted: Instant::now() })?;
         Ok(TokenStream::new(channel))
     }
 

@@ -39,6 +39,18 @@ pub enum EngineError {
         /// What the sampler said.
         message: String,
     },
+    /// The request's constraint could not go on.
+    #[error("the constraint cannot go on: {message}")]
+    Constraint {
+        /// What the constraint said.
+        message: String,
+    },
+    /// The request's logits hook failed, or its thread has gone.
+    #[error("the logits hook failed: {message}")]
+    Hook {
+        /// What the hook said.
+        message: String,
+    },
     /// The operating system gave no thread.
     #[error("cannot start the decode thread: {message}")]
     Spawn {
@@ -68,7 +80,7 @@ pub enum RequestError {
     /// A token that the vocabulary does not have.
     #[error("`{list}[{index}]` is token {token} but the vocabulary has tokens 0 to {}", n_vocab.saturating_sub(1))]
     TokenOutOfRange {
-        /// `prompt` or `stop_tokens`.
+        /// `prompt`, `stop_tokens` or `continuation`.
         list: &'static str,
         /// Where in the list.
         index: usize,
@@ -76,6 +88,29 @@ pub enum RequestError {
         token: TokenId,
         /// Tokens in the vocabulary.
         n_vocab: usize,
+    },
+    /// Nothing to score.
+    #[error("there are no continuations to score; give at least one")]
+    NoContinuations,
+    /// A continuation without tokens has no probability.
+    #[error("continuation {index} has no tokens; give it text")]
+    EmptyContinuation {
+        /// Which one.
+        index: usize,
+    },
+    /// A prompt and a continuation that the context cannot hold together.
+    #[error(
+        "the prompt and continuation {index} have {} tokens but the context holds {}; raise `context_size` or shorten them",
+        Grouped(*n_tokens),
+        Grouped(*n_ctx)
+    )]
+    ContinuationTooLong {
+        /// Which continuation.
+        index: usize,
+        /// Tokens of both together.
+        n_tokens: usize,
+        /// Tokens that the context holds.
+        n_ctx: usize,
     },
     /// A stop string without text would match everywhere.
     #[error("`stop[{index}]` is empty; remove it or give it text")]

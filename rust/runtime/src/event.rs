@@ -9,10 +9,23 @@ use crate::{EngineError, TokenId};
 pub struct TokenLogprob {
     /// The chosen token.
     pub token: TokenId,
-    /// Natural logarithm of its probability by the raw logits, before any sampling rule.
+    /// Natural logarithm of its probability in the distribution that the request's [`LogprobsMode`](crate::LogprobsMode) names.
     pub logprob: f32,
+    /// The bytes of its text, that of a control token included; need not be whole characters.
+    pub bytes: Vec<u8>,
     /// The most probable tokens, best first, as many as the request asked for.
-    pub top: Vec<(TokenId, f32)>,
+    pub top: Vec<TopLogprob>,
+}
+
+/// One of the most probable tokens at some place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TopLogprob {
+    /// The token.
+    pub token: TokenId,
+    /// Natural logarithm of its probability.
+    pub logprob: f32,
+    /// The bytes of its text, that of a control token included.
+    pub bytes: Vec<u8>,
 }
 
 /// A piece of the generated text with the tokens that became text in it.
@@ -32,7 +45,7 @@ pub struct TokenEvent {
 /// Why a stream ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FinishReason {
-    /// A stop string, a stop token or an end-of-generation token; see [`Finish::stop_match`].
+    /// A stop string, a stop token, an end-of-generation token or the end of what a constraint allows; see [`Finish::stop_match`].
     Stop,
     /// `max_tokens` was reached or the context is full.
     Length,
@@ -51,6 +64,8 @@ pub enum StopMatch {
     Token(TokenId),
     /// This end-of-generation token of the model; it is in no event.
     Eog(TokenId),
+    /// The request's constraint: the text is complete and nothing may follow.
+    Constraint,
 }
 
 /// Tokens counted.
@@ -62,6 +77,8 @@ pub struct Usage {
     pub cached_tokens: usize,
     /// Tokens in the stream's events. A stop token or end-of-generation token is not among them.
     pub completion_tokens: usize,
+    /// Tokens of the completion that a constraint left no choice about, and that were not sampled.
+    pub forced_tokens: usize,
 }
 
 /// Where the time went.
@@ -88,6 +105,9 @@ pub struct Finish {
     pub usage: Usage,
     /// Where the time went.
     pub timings: Timings,
+    /// Whether the text is a complete one by the request's constraint; `None` without a constraint. False as well where a stop string cut
+    /// the text, whatever was before it.
+    pub constraint_complete: Option<bool>,
 }
 
 impl Finish {
@@ -98,6 +118,7 @@ impl Finish {
             stop_match: None,
             usage: Usage::default(),
             timings: Timings::default(),
+            constraint_complete: None,
         }
     }
 }

@@ -1,11 +1,13 @@
 //! One request's way from logits to events.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use crate::logprobs::kept_logprob;
 use crate::{
-    Decoder, EngineError, Finish, FinishReason, Request, RequestError, StopMatch, StopMatcher, Timings,
-    TokenEvent, TokenId, TokenSampler, Usage, Utf8Decoder, token_logprob,
+    ConstraintError, Decoder, EngineError, Finish, FinishReason, LogitsHook, LogprobsMode, Request,
+    RequestError, StopMatch, StopMatcher, Timings, TokenConstraint, TokenEvent, TokenId, TokenLogprob,
+    TokenMask, TokenSampler, Usage, Utf8Decoder, token_logprob,
 };
 
 /// Why a generation is over.
@@ -28,20 +30,30 @@ impl End {
     }
 }
 
-/// What a chosen token led to.
+/// What the logits of a decode led to.
 pub(crate) enum Progress {
-    /// Go on with this token.
-    Token(TokenId),
+    /// Go on with [`Generation::next_tokens`].
+    Tokens,
+    /// The logits are with the request's hook.
+    Waiting,
+    /// Forget all tokens from place `keep` on, and go on with `tail` instead.
+    Rewind { keep: usize, tail: Vec<TokenId> },
+    /// It is over.
     Ended(End),
 }
 
 /// Chooses tokens, makes text of them, and knows when to stop.
 pub(crate) struct Generation {
     sampler: Box<dyn TokenSampler>,
+    constraint: Option<Box<dyn TokenConstraint>>,
+    hook: Option<LogitsHook>,
+    /// The hook has the logits.
+    waiting: bool,
     stop: Vec<String>,
     stop_tokens: Vec<TokenId>,
     ignore_eos: bool,
     logprobs: Option<usize>,
+    logprobs_mode: LogprobsMode,
     /// Most tokens to generate, by the request and by the context.
     max_tokens: usize,
     n_vocab: usize,
@@ -51,6 +63,14 @@ pub(crate) struct Generation {
     chars: String,
     /// Bytes of one token, kept for its memory.
     piece: Vec<u8>,
+    /// The logits before the hook changed them, where log-probabilities of them are wanted.
+    raw: Vec<f32>,
+    /// What the constraint allows, kept for its memory.
+    mask: TokenMask,
+    /// What the last token was drawn from, kept for its memory.
+    kept: Vec<(TokenId, f32)>,
+    /// The tokens that the last step led to.
+    next: Vec<TokenId>,
     /// What was not pushed yet.
     pending: TokenEvent,
     pub(crate) usage: Usage,
@@ -60,23 +80,34 @@ pub(crate) struct Generation {
 impl Generation {
     /// Takes over a request that was checked; returns its prompt too.
     pub(crate) fn new(
-        request: Request,
+        mut request: Request,
         n_ctx: usize,
         n_vocab: usize,
     ) -> Result<(Self, Vec<TokenId>), RequestError> {
+        if let (Some(n_top), LogprobsMode::Sampled) = (request.logprobs, request.logprobs_mode) {
+            request.sampler.remember(n_top);
+        }
         let room = n_ctx.saturating_sub(request.prompt.len());
         let generation = Self {
             stops: StopMatcher::new(&request.stop)?,
             sampler: request.sampler,
+            constraint: request.constraint,
+            hook: request.hook,
+            waiting: false,
             stop: request.stop,
             stop_tokens: request.stop_tokens,
             ignore_eos: request.ignore_eos,
             logprobs: request.logprobs,
+            logprobs_mode: request.logprobs_mode,
             max_tokens: request.max_tokens.map_or(room, |n| n.min(room)),
             n_vocab,
             bytes: Utf8Decoder::new(),
             chars: String::new(),
             piece: Vec::new(),
+            raw: Vec::new(),
+            mask: TokenMask::new(n_vocab),
+            kept: Vec::new(),
+            next: Vec::new(),
             pending: TokenEvent::default(),
             usage: Usage { prompt_tokens: request.prompt.len(), ..Usage::default() },
             timings: Timings::default(),
@@ -89,48 +120,179 @@ impl Generation {
         self.usage.completion_tokens >= self.max_tokens
     }
 
-    /// Whether the first token is still to come.
-    pub(crate) fn in_prompt(&self) -> bool {
-        self.timings.first_token.is_none()
+    /// Takes the decoder's logits after `tokens`: chooses the next token from them and makes text of it, or sends them to the hook.
+    pub(crate) fn advance(
+        &mut self,
+        decoder: &impl Decoder,
+        tokens: &[TokenId],
+        submitted: Instant,
+    ) -> Progress {
+        let logits = decoder.logits(0);
+        let Some(hook) = &mut self.hook else { return self.step(decoder, logits, submitted) };
+        if self.logprobs.is_some() && self.logprobs_mode == LogprobsMode::Raw {
+            self.raw.clear();
+            self.raw.extend_from_slice(logits);
+        }
+        hook.send(tokens, logits);
+        self.waiting = true;
+        Progress::Waiting
     }
 
-    /// Counts the time of a micro-batch that began at `started`.
-    pub(crate) fn count_time(&mut self, in_prompt: bool, started: Instant) {
-        let total: &mut Duration =
-            if in_prompt { &mut self.timings.prompt } else { &mut self.timings.decode };
-        *total += started.elapsed();
+    /// Whether the hook has the logits.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.waiting
     }
 
-    /// Chooses the next token from the decoder's logits and makes text of it.
-    pub(crate) fn advance(&mut self, decoder: &impl Decoder, submitted: Instant) -> Progress {
-        let logits = decoder.logits();
+    /// Goes on with the hook's logits, if they are back.
+    pub(crate) fn resume(&mut self, decoder: &impl Decoder, submitted: Instant) -> Option<Progress> {
+        if !self.waiting {
+            return None;
+        }
+        let answer = self.hook.as_ref()?.take_answer()?;
+        self.waiting = false;
+        let progress = match answer {
+            Ok(row) if row.len() == self.n_vocab => {
+                let progress = self.step(decoder, &row, submitted);
+                if let Some(hook) = &mut self.hook {
+                    hook.recycle(row);
+                }
+                progress
+            }
+            Ok(row) => {
+                let message = format!(
+                    "it gave {} logits back but the vocabulary has {} tokens",
+                    row.len(),
+                    self.n_vocab
+                );
+                Progress::Ended(End::error(EngineError::Hook { message }))
+            }
+            Err(message) => Progress::Ended(End::error(EngineError::Hook { message })),
+        };
+        Some(progress)
+    }
+
+    /// The tokens that the last step led to.
+    pub(crate) fn next_tokens(&self) -> &[TokenId] {
+        &self.next
+    }
+
+    /// Chooses the next token from `logits`, and takes the tokens that the constraint forces around it.
+    fn step(&mut self, decoder: &impl Decoder, logits: &[f32], submitted: Instant) -> Progress {
+        self.next.clear();
+        let end = self.jump(decoder, submitted);
+        let end = match end {
+            None if self.next.is_empty() => {
+                self.draw(decoder, logits, submitted).or_else(|| self.jump(decoder, submitted))
+            }
+            end => end,
+        };
+        end.map_or(Progress::Tokens, Progress::Ended)
+    }
+
+    /// Chooses one token.
+    fn draw(&mut self, decoder: &impl Decoder, logits: &[f32], submitted: Instant) -> Option<End> {
         let token = match self.choose(logits) {
             Ok(token) => token,
-            Err(message) => return Progress::Ended(End::error(EngineError::Sampler { message })),
+            // What the sampler is not to choose, the end, may be all that the constraint allows.
+            Err(EngineError::Sampler { .. }) if self.ignore_eos && self.can_end() => {
+                return Some(End::stop(StopMatch::Constraint));
+            }
+            Err(error) => return Some(End::error(error)),
         };
         self.timings.first_token.get_or_insert_with(|| submitted.elapsed());
-        if self.stop_tokens.contains(&token) {
-            return Progress::Ended(End::stop(StopMatch::Token(token)));
+        if let Some(end) = self.ending_token(decoder, token) {
+            return Some(end);
         }
-        if !self.ignore_eos && decoder.is_eog(token) {
-            return Progress::Ended(End::stop(StopMatch::Eog(token)));
+        if let Err(error) = self.guarded(|constraint| constraint.accept(token)) {
+            return Some(End::error(error));
         }
-        self.usage.completion_tokens += 1;
-        self.pending.token_ids.push(token);
         if let Some(n_top) = self.logprobs {
-            self.pending.logprobs.push(token_logprob(logits, token, n_top));
+            let entry = self.logprob(decoder, logits, token, n_top);
+            self.pending.logprobs.push(entry);
         }
+        self.append(decoder, token)
+    }
+
+    /// Takes the tokens that the constraint leaves no choice about. Their logits are never looked at, so with log-probabilities and with a hook
+    /// each is chosen as all others are.
+    fn jump(&mut self, decoder: &impl Decoder, submitted: Instant) -> Option<End> {
+        if self.constraint.is_none() || self.logprobs.is_some() || self.hook.is_some() {
+            return None;
+        }
+        let forced = match self.guarded(|constraint| Ok(constraint.forced())) {
+            Ok(forced) => forced.unwrap_or_default(),
+            Err(error) => return Some(End::error(error)),
+        };
+        for token in forced {
+            if let Err(error) = self.note_forced(token) {
+                return Some(End::error(error));
+            }
+            self.timings.first_token.get_or_insert_with(|| submitted.elapsed());
+            if let Some(end) = self.ending_token(decoder, token) {
+                return Some(end);
+            }
+            if let Err(error) = self.guarded(|constraint| constraint.accept(token)) {
+                return Some(End::error(error));
+            }
+            self.usage.forced_tokens += 1;
+            if let Some(end) = self.append(decoder, token) {
+                return Some(end);
+            }
+        }
+        None
+    }
+
+    /// The end that `token` is, if it is one.
+    fn ending_token(&self, decoder: &impl Decoder, token: TokenId) -> Option<End> {
+        if self.stop_tokens.contains(&token) {
+            return Some(End::stop(StopMatch::Token(token)));
+        }
+        // A constraint lets such a token through only where the text may end, and nothing could follow it.
+        let ends = decoder.is_eog(token) && (!self.ignore_eos || self.constraint.is_some());
+        ends.then(|| End::stop(StopMatch::Eog(token)))
+    }
+
+    /// Adds a token to the text.
+    fn append(&mut self, decoder: &impl Decoder, token: TokenId) -> Option<End> {
+        self.usage.completion_tokens += 1;
+        self.next.push(token);
+        self.pending.token_ids.push(token);
         self.chars.clear();
         self.piece.clear();
-        decoder.push_token_bytes(token, &mut self.piece);
+        decoder.push_token_bytes(token, false, &mut self.piece);
         self.bytes.push(&self.piece, &mut self.chars);
         if let Some(index) = self.stops.push(&self.chars, &mut self.pending.text) {
-            return Progress::Ended(End::stop(self.stop_string(index)));
+            return Some(End::stop(self.stop_string(index)));
         }
-        if self.is_full() {
-            return Progress::Ended(End::new(FinishReason::Length));
+        match self.guarded(|constraint| Ok(constraint.is_finished())) {
+            Ok(Some(true)) => return Some(End::stop(StopMatch::Constraint)),
+            Ok(_) => {}
+            Err(error) => return Some(End::error(error)),
         }
-        Progress::Token(token)
+        self.is_full().then(|| End::new(FinishReason::Length))
+    }
+
+    fn logprob(
+        &mut self,
+        decoder: &impl Decoder,
+        logits: &[f32],
+        token: TokenId,
+        n_top: usize,
+    ) -> TokenLogprob {
+        let bytes_of = |token| {
+            let mut bytes = Vec::new();
+            decoder.push_token_bytes(token, true, &mut bytes);
+            bytes
+        };
+        match self.logprobs_mode {
+            LogprobsMode::Raw if self.hook.is_some() => token_logprob(&self.raw, token, n_top, bytes_of),
+            LogprobsMode::Raw => token_logprob(logits, token, n_top, bytes_of),
+            LogprobsMode::Sampled => {
+                self.kept.clear();
+                self.sampler.kept(n_top, &mut self.kept);
+                kept_logprob(&mut self.kept, token, n_top, bytes_of)
+            }
+        }
     }
 
     /// What is ready to be pushed: text, with the tokens up to here.
@@ -138,8 +300,9 @@ impl Generation {
         (!self.pending.text.is_empty()).then(|| std::mem::take(&mut self.pending))
     }
 
-    /// Lets go of what was held back. Returns the last event and how it all ended; a stop string in the held text still counts.
-    pub(crate) fn end(mut self, mut end: End) -> (Option<TokenEvent>, Finish) {
+    /// Lets go of what was held back. Returns the last event, if there is one, and how it all ended; a stop string in the held text still
+    /// counts.
+    pub(crate) fn end(mut self, mut end: End) -> (Vec<TokenEvent>, Finish) {
         let matched_string = matches!(end.stop_match, Some(StopMatch::String(_)));
         if !matched_string {
             self.chars.clear();
@@ -152,36 +315,100 @@ impl Generation {
                 end = End::stop(self.stop_string(index));
             }
         }
+        let constraint_complete = self.is_complete(&end);
         let is_empty = self.pending.text.is_empty() && self.pending.token_ids.is_empty();
         let finish = Finish {
             reason: end.reason,
             stop_match: end.stop_match,
             usage: self.usage,
             timings: self.timings,
+            constraint_complete,
         };
-        ((!is_empty).then_some(self.pending), finish)
+        let last = if is_empty { Vec::new() } else { vec![self.pending] };
+        (last, finish)
+    }
+
+    /// Whether the text is a complete one by the constraint, if there is one.
+    fn is_complete(&mut self, end: &End) -> Option<bool> {
+        self.constraint.as_ref()?;
+        let cut = matches!(end.reason, FinishReason::Error(_))
+            || matches!(end.stop_match, Some(StopMatch::String(_)));
+        Some(!cut && self.can_end())
+    }
+
+    /// Whether the constraint lets the text end here; false without one.
+    fn can_end(&mut self) -> bool {
+        matches!(self.guarded(|constraint| Ok(constraint.can_end())), Ok(Some(true)))
     }
 
     fn stop_string(&self, index: usize) -> StopMatch {
         StopMatch::String(self.stop.get(index).cloned().unwrap_or_default())
     }
 
-    /// Asks the sampler, whose panics and wrong tokens are errors of this request alone.
-    fn choose(&mut self, logits: &[f32]) -> Result<TokenId, String> {
+    /// Asks the constraint and the sampler, whose panics and wrong tokens are errors of this request alone.
+    fn choose(&mut self, logits: &[f32]) -> Result<TokenId, EngineError> {
+        let words = match &mut self.constraint {
+            Some(constraint) => catch_unwind(AssertUnwindSafe(move || {
+                // Moved in, so that the mask may outlive the closure.
+                let constraint = constraint;
+                constraint.mask()
+            }))
+            .unwrap_or_else(|panic| Err(panic_message(&*panic).into()))
+            .map_err(|error| EngineError::Constraint { message: error.to_string() })?,
+            None => None,
+        };
+        let mask = words.map(|words| {
+            self.mask.copy_from_words(words);
+            &self.mask
+        });
         let sampler = &mut self.sampler;
         let chosen = catch_unwind(AssertUnwindSafe(|| {
-            let token = sampler.sample(logits)?;
+            let token = sampler.sample(logits, mask)?;
             sampler.accept(token);
             Ok::<_, crate::SamplerError>(token)
         }));
-        let token = chosen.map_err(|panic| panic_message(&*panic))?.map_err(|error| error.to_string())?;
+        let token = sampled(chosen)?;
         let in_range = usize::try_from(token).is_ok_and(|token| token < self.n_vocab);
         if in_range {
             Ok(token)
         } else {
-            Err(format!("the sampler chose token {token} but the vocabulary has {} tokens", self.n_vocab))
+            let message =
+                format!("the sampler chose token {token} but the vocabulary has {} tokens", self.n_vocab);
+            Err(EngineError::Sampler { message })
         }
     }
+
+    /// Tells the sampler of a token that it did not choose.
+    fn note_forced(&mut self, token: TokenId) -> Result<(), EngineError> {
+        if !usize::try_from(token).is_ok_and(|token| token < self.n_vocab) {
+            let message = format!("it forced token {token} but the vocabulary has {} tokens", self.n_vocab);
+            return Err(EngineError::Constraint { message });
+        }
+        let sampler = &mut self.sampler;
+        sampled(catch_unwind(AssertUnwindSafe(|| {
+            sampler.accept(token);
+            Ok(())
+        })))
+    }
+
+    /// Asks the constraint, if there is one; its panics are errors of this request alone.
+    fn guarded<T>(
+        &mut self,
+        ask: impl FnOnce(&mut dyn TokenConstraint) -> Result<T, ConstraintError>,
+    ) -> Result<Option<T>, EngineError> {
+        let Some(constraint) = &mut self.constraint else { return Ok(None) };
+        catch_unwind(AssertUnwindSafe(|| ask(&mut **constraint)))
+            .unwrap_or_else(|panic| Err(panic_message(&*panic).into()))
+            .map(Some)
+            .map_err(|error| EngineError::Constraint { message: error.to_string() })
+    }
+}
+
+/// What a sampler did, its panics being errors.
+fn sampled<T>(outcome: std::thread::Result<Result<T, crate::SamplerError>>) -> Result<T, EngineError> {
+    let result = outcome.map_err(|panic| panic_message(&*panic));
+    let result = result.and_then(|result| result.map_err(|error| error.to_string()));
+    result.map_err(|message| EngineError::Sampler { message })
 }
 
 /// What a caught panic says.

@@ -5,16 +5,17 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::channel::Producer;
-use crate::generation::Generation;
 use crate::process::ProcessMark;
 use crate::scheduler::Census;
+use crate::task::Task;
 use crate::{AbortFlag, EngineError, TokenId};
 
 /// A request on its way to the decode thread.
 pub(crate) struct Submission {
-    pub(crate) prompt: Vec<TokenId>,
+    /// What to decode first.
+    pub(crate) tokens: Vec<TokenId>,
     pub(crate) cache_prompt: bool,
-    pub(crate) generation: Generation,
+    pub(crate) task: Task,
     pub(crate) out: Producer,
     pub(crate) submitted: Instant,
 }

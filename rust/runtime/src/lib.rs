@@ -4,14 +4,20 @@
 //! micro-batch at a time, turns its tokens into text (never cutting a character, never leaking a stop string) and pushes events into the
 //! stream's bounded channel. The engine itself is behind the [`Decoder`] trait ([`LlamaDecoder`] is the real one), the choice of tokens behind
 //! [`TokenSampler`] (which `tabagent_sampling::Sampler` implements), so all else is tested without either.
+//!
+//! A request may carry a [`TokenConstraint`] (as `tabagent_sampling::constraint::Constraint` is), which says what tokens may come and decodes those
+//! that must come together, and a [`LogitsHook`], which takes each row of logits to another thread and back. A [`ScoreRequest`] asks for the probability
+//! of given texts instead.
 
 mod channel;
+mod constraint;
 mod decoder;
 mod driver;
 mod engine;
 mod error;
 mod event;
 mod generation;
+mod hook;
 mod inbox;
 mod llama_decoder;
 mod logprobs;
@@ -20,23 +26,29 @@ mod request;
 mod sampler;
 mod sampling;
 mod scheduler;
+mod scoring;
 mod stops;
 mod stream;
+mod task;
 mod utf8;
 
 #[cfg(test)]
 mod tests;
 
 pub use channel::CHANNEL_CAPACITY;
+pub use constraint::{ConstraintError, TokenConstraint};
 pub use decoder::{Decoder, DecoderError, TokenId};
 pub use engine::{Engine, EngineStats};
 pub use error::{EngineError, RequestError, SubmitError};
-pub use event::{Finish, FinishReason, StopMatch, Timings, TokenEvent, TokenLogprob, Usage};
+pub use event::{Finish, FinishReason, StopMatch, Timings, TokenEvent, TokenLogprob, TopLogprob, Usage};
+pub use hook::{HookPoll, HookWorker, HookedRow, LogitsHook, logits_hook};
 pub use llama_decoder::LlamaDecoder;
-pub use logprobs::token_logprob;
+pub use logprobs::{LogprobsMode, token_logprob};
 pub use request::Request;
 pub use sampler::{SamplerError, TokenSampler};
+pub use scoring::ScoreRequest;
 pub use stops::StopMatcher;
 pub use stream::{Poll, TokenStream};
 pub use tabagent_llama::AbortFlag;
+pub use tabagent_sampling::TokenMask;
 pub use utf8::Utf8Decoder;

@@ -9,14 +9,14 @@ pub struct LlamaDecoder {
     context: Context,
     /// Reused between decodes.
     batch: Batch,
-    /// Row of the logits of the last decode that wanted some.
-    row: usize,
+    /// Where in the last decode the rows of logits begin.
+    first_row: usize,
 }
 
 impl LlamaDecoder {
     /// Takes over a context. Its sequences should be empty.
     pub fn new(context: Context) -> Self {
-        Self { context, batch: Batch::new(), row: 0 }
+        Self { context, batch: Batch::new(), first_row: 0 }
     }
 }
 
@@ -29,6 +29,10 @@ impl Decoder for LlamaDecoder {
 
     fn n_batch(&self) -> usize {
         self.context.batch_size() as usize
+    }
+
+    fn n_outputs_max(&self) -> usize {
+        self.context.max_outputs() as usize
     }
 
     fn n_seq_max(&self) -> usize {
@@ -44,27 +48,27 @@ impl Decoder for LlamaDecoder {
         seq: u32,
         pos: usize,
         tokens: &[TokenId],
-        want_logits: bool,
+        n_logits: usize,
         abort: &AbortFlag,
     ) -> Result<(), DecoderError> {
         self.batch.clear();
-        let last = tokens.len().saturating_sub(1);
+        let first_row = tokens.len().saturating_sub(n_logits);
         for (i, token) in tokens.iter().enumerate() {
             let position = u32::try_from(pos + i).map_err(|_| DecoderError::NoSpace)?;
-            self.batch.push(*token, position, &[seq], want_logits && i == last);
+            self.batch.push(*token, position, &[seq], i >= first_row);
         }
         self.context.decode_unless(&self.batch, abort).map_err(|error| match error {
             ContextError::Aborted => DecoderError::Aborted,
             ContextError::Full { .. } => DecoderError::NoSpace,
             other => DecoderError::Failed(other.to_string()),
         })?;
-        self.row = last;
+        self.first_row = first_row;
         Ok(())
     }
 
-    fn logits(&self) -> &[f32] {
-        // Without logits the sampler gets none and says so; the scheduler asks only after a decode that wanted them.
-        self.context.logits(self.row).unwrap_or_default()
+    fn logits(&self, row: usize) -> &[f32] {
+        // Without logits the sampler gets none and says so; rows are asked for only after a decode that wanted them.
+        self.context.logits(self.first_row + row).unwrap_or_default()
     }
 
     fn truncate(&mut self, seq: u32, from_pos: usize) -> bool {
@@ -84,9 +88,9 @@ impl Decoder for LlamaDecoder {
         self.context.restore_sequence(seq, state).map_err(|e| DecoderError::Failed(e.to_string()))
     }
 
-    fn push_token_bytes(&self, token: TokenId, out: &mut Vec<u8>) {
+    fn push_token_bytes(&self, token: TokenId, special: bool, out: &mut Vec<u8>) {
         // Ids come from logits of this vocabulary, so this does not fail; if it did, the token would have no text.
-        let _ = self.context.model().vocab().push_token_bytes(token, false, out);
+        let _ = self.context.model().vocab().push_token_bytes(token, special, out);
     }
 
     fn is_eog(&self, token: TokenId) -> bool {

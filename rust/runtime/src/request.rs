@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{RequestError, TokenId, TokenSampler};
+use crate::{LogitsHook, LogprobsMode, RequestError, TokenConstraint, TokenId, TokenSampler};
 
 /// What to generate.
 ///
@@ -22,8 +22,16 @@ pub struct Request {
     pub ignore_eos: bool,
     /// Give the log-probability of each token and of this many most probable ones (0 for the chosen one alone).
     pub logprobs: Option<usize>,
+    /// Which distribution the log-probabilities are of.
+    pub logprobs_mode: LogprobsMode,
     /// Chooses the tokens.
     pub sampler: Box<dyn TokenSampler>,
+    /// What the text must look like. The generation ends where nothing may follow, `ignore_eos` or not. Tokens that it leaves no
+    /// choice about are taken without asking the model, and decoded together; not so with `logprobs` and with a `hook`, which need
+    /// the logits at every place.
+    pub constraint: Option<Box<dyn TokenConstraint>>,
+    /// Changes the logits before a token is chosen; see [`logits_hook`](crate::logits_hook).
+    pub hook: Option<LogitsHook>,
     /// Reuse what an earlier request with this option left in memory, and leave this one's tokens there. Reused tokens were decoded
     /// in batches of other sizes, so logits may differ in their last bits; without this option results are those of running alone.
     pub cache_prompt: bool,
@@ -39,7 +47,10 @@ impl Request {
             stop_tokens: Vec::new(),
             ignore_eos: false,
             logprobs: None,
+            logprobs_mode: LogprobsMode::default(),
             sampler,
+            constraint: None,
+            hook: None,
             cache_prompt: false,
         }
     }
@@ -74,12 +85,19 @@ impl fmt::Debug for Request {
             .field("stop_tokens", &self.stop_tokens)
             .field("ignore_eos", &self.ignore_eos)
             .field("logprobs", &self.logprobs)
+            .field("logprobs_mode", &self.logprobs_mode)
+            .field("constrained", &self.constraint.is_some())
+            .field("hook", &self.hook)
             .field("cache_prompt", &self.cache_prompt)
             .finish_non_exhaustive()
     }
 }
 
-fn check_tokens(list: &'static str, tokens: &[TokenId], n_vocab: usize) -> Result<(), RequestError> {
+pub(crate) fn check_tokens(
+    list: &'static str,
+    tokens: &[TokenId],
+    n_vocab: usize,
+) -> Result<(), RequestError> {
     let out_of_range = |&token: &TokenId| usize::try_from(token).map_or(true, |token| token >= n_vocab);
     match tokens.iter().position(out_of_range) {
         Some(index) => Err(RequestError::TokenOutOfRange { list, index, token: tokens[index], n_vocab }),
@@ -95,9 +113,14 @@ mod tests {
     struct First;
 
     impl TokenSampler for First {
-        fn sample(&mut self, _logits: &[f32]) -> Result<TokenId, SamplerError> {
+        fn sample(
+            &mut self,
+            _logits: &[f32],
+            _mask: Option<&crate::TokenMask>,
+        ) -> Result<TokenId, SamplerError> {
             Ok(0)
         }
+        fn kept(&self, _n: usize, _out: &mut Vec<(TokenId, f32)>) {}
         fn accept(&mut self, _token: TokenId) {}
     }
 

@@ -1,6 +1,6 @@
 //! How the next token is chosen.
 
-use crate::TokenId;
+use crate::{TokenId, TokenMask};
 
 /// What a [`TokenSampler`] may fail with; its text ends up in [`EngineError::Sampler`](crate::EngineError::Sampler).
 pub type SamplerError = Box<dyn std::error::Error + Send + Sync>;
@@ -10,13 +10,23 @@ pub type SamplerError = Box<dyn std::error::Error + Send + Sync>;
 /// It is called on the decode thread, so it should not block. What it must know of the prompt (for penalties, say) it is told before
 /// the request is submitted. A panic in it ends its own stream only.
 pub trait TokenSampler: Send {
-    /// Chooses a token from the raw logits of the whole vocabulary.
+    /// Chooses a token from the logits of the whole vocabulary, out of those that `mask` allows; `None` is all.
     ///
     /// # Errors
     ///
     /// When no token can be chosen, for example because no logit is finite. This ends the stream with an error.
-    fn sample(&mut self, logits: &[f32]) -> Result<TokenId, SamplerError>;
+    fn sample(&mut self, logits: &[f32], mask: Option<&TokenMask>) -> Result<TokenId, SamplerError>;
 
-    /// Takes note of the token that [`sample`](Self::sample) chose; called once for each, also for the last one.
+    /// Has [`kept`](Self::kept) know at least the `n` best candidates of every step. Called at most once, before the first step.
+    fn remember(&mut self, n: usize) {
+        let _ = n;
+    }
+
+    /// Puts the `n` most probable tokens that the last [`sample`](Self::sample) could have drawn, and the one it drew, into `out`, with
+    /// their final probabilities.
+    fn kept(&self, n: usize, out: &mut Vec<(TokenId, f32)>);
+
+    /// Takes note of the next token: what [`sample`](Self::sample) chose, or what a constraint forced. Called once for each, also for the
+    /// last one.
     fn accept(&mut self, token: TokenId);
 }

@@ -19,6 +19,7 @@ pub(crate) struct Limits {
     pub(crate) n_ctx: usize,
     pub(crate) n_batch: usize,
     pub(crate) n_seq_max: usize,
+    pub(crate) n_outputs: usize,
 }
 
 /// What is to be done next. Whoever does it tells the scheduler with the method named at each.
@@ -37,8 +38,9 @@ pub(crate) enum Step {
     Reuse { job: JobId, seq: u32, keep: usize, whole: bool },
     /// Put the state of `job` into the empty `seq`; then [`Scheduler::restored`] or [`Scheduler::lost`].
     Restore { job: JobId, seq: u32 },
-    /// Decode the next `len` tokens of `job` from position `pos` on; then [`Scheduler::decoded`]. `last`: it then has no more.
-    Decode { job: JobId, seq: u32, pos: usize, len: usize, last: bool },
+    /// Decode the next `len` tokens of `job` from position `pos` on; then [`Scheduler::decoded`]. The logits of the last `rows` of them are
+    /// wanted. `last`: it then has no more.
+    Decode { job: JobId, seq: u32, pos: usize, len: usize, rows: usize, last: bool },
     /// There is no room for `job` though nothing else is in memory; end it.
     Stuck { job: JobId },
 }
@@ -73,6 +75,8 @@ struct Job {
     place: JobPlace,
     paused: bool,
     cache_prompt: bool,
+    /// The logits of all tokens from this one on are wanted; `None`: of the last one.
+    logits_from: Option<usize>,
     served: u64,
 }
 
@@ -92,23 +96,54 @@ enum Slot {
     Cached { tokens: Vec<TokenId>, served: u64 },
 }
 
+impl Job {
+    /// How many tokens to decode next.
+    fn next_len(&self, limits: &Limits) -> usize {
+        let len = (self.tokens.len() - self.n_past).min(limits.n_batch);
+        match self.logits_from {
+            Some(from) => len.min(from.saturating_sub(self.n_past) + limits.n_outputs),
+            None => len,
+        }
+    }
+
+    /// Of how many of the next `len` tokens the logits are wanted.
+    fn rows(&self, len: usize, last: bool) -> usize {
+        match self.logits_from {
+            Some(from) => (self.n_past + len).saturating_sub(from.max(self.n_past)),
+            None => usize::from(last),
+        }
+    }
+}
+
 impl Scheduler {
     pub(crate) fn new(limits: Limits) -> Self {
-        let limits = Limits { n_batch: limits.n_batch.max(1), n_seq_max: limits.n_seq_max.max(1), ..limits };
+        let limits = Limits {
+            n_ctx: limits.n_ctx,
+            n_batch: limits.n_batch.max(1),
+            n_seq_max: limits.n_seq_max.max(1),
+            n_outputs: limits.n_outputs.max(1),
+        };
         let slots = (0..limits.n_seq_max).map(|_| Slot::Free).collect();
         Self { limits, jobs: VecDeque::new(), slots, clock: 0 }
     }
 
-    /// Takes a request in. Its number must be larger than all before.
-    pub(crate) fn submit(&mut self, id: JobId, prompt: Vec<TokenId>, cache_prompt: bool) {
-        let place = JobPlace::Queued;
+    /// Takes a request in. Its number must be larger than all before. The logits of its tokens from place `logits_from` on are wanted, or
+    /// of the last one alone.
+    pub(crate) fn submit(
+        &mut self,
+        id: JobId,
+        tokens: Vec<TokenId>,
+        cache_prompt: bool,
+        logits_from: Option<usize>,
+    ) {
         self.jobs.push_back(Job {
             id,
-            tokens: prompt,
+            tokens,
             n_past: 0,
-            place,
+            place: JobPlace::Queued,
             paused: false,
             cache_prompt,
+            logits_from,
             served: 0,
         });
     }
@@ -116,11 +151,12 @@ impl Scheduler {
     /// The next step. Changes nothing.
     pub(crate) fn plan(&self) -> Step {
         let Some(job) = self.jobs.iter().find(|job| !job.paused) else { return Step::Idle };
-        let len = (job.tokens.len() - job.n_past).min(self.limits.n_batch);
+        let len = job.next_len(&self.limits);
         match job.place {
             JobPlace::Slot(seq) if self.cells() + len <= self.limits.n_ctx => {
                 let last = job.n_past + len == job.tokens.len();
-                Step::Decode { job: job.id, seq, pos: job.n_past, len, last }
+                let rows = job.rows(len, last);
+                Step::Decode { job: job.id, seq, pos: job.n_past, len, rows, last }
             }
             JobPlace::Slot(_) => self.make_room(job.id),
             JobPlace::Queued => match (self.cached_prefix(job), self.free_seq()) {
@@ -190,10 +226,28 @@ impl Scheduler {
         }
     }
 
-    /// Adds the token that was chosen for `id`.
-    pub(crate) fn generated(&mut self, id: JobId, token: TokenId) {
+    /// Adds the tokens that were chosen for `id`.
+    pub(crate) fn generated(&mut self, id: JobId, tokens: &[TokenId]) {
         if let Some(job) = self.job_mut(id) {
-            job.tokens.push(token);
+            job.tokens.extend_from_slice(tokens);
+        }
+    }
+
+    /// The tokens of `id` from place `keep` on are others now, and `n_past` of those before it are still in memory.
+    pub(crate) fn rewound(&mut self, id: JobId, keep: usize, n_past: usize, tail: &[TokenId]) {
+        if let Some(job) = self.job_mut(id) {
+            job.tokens.truncate(keep);
+            job.tokens.extend_from_slice(tail);
+            job.n_past = job.n_past.min(n_past);
+        }
+    }
+
+    /// Where `id` is in memory: its sequence, and how many of its tokens are in it.
+    pub(crate) fn seq(&self, id: JobId) -> Option<(u32, usize)> {
+        let job = &self.jobs[self.index(id)?];
+        match job.place {
+            JobPlace::Slot(seq) => Some((seq, job.n_past)),
+            _ => None,
         }
     }
 
@@ -242,13 +296,13 @@ impl Scheduler {
         }
     }
 
-    /// The cached prefix that saves `job` the most tokens, and how many, and whether that is all of it. The last token
-    /// is always decoded, for its logits.
+    /// The cached prefix that saves `job` the most tokens, and how many, and whether that is all of it. Tokens whose logits are wanted
+    /// are always decoded.
     fn cached_prefix(&self, job: &Job) -> Option<(u32, usize, bool)> {
         if !job.cache_prompt {
             return None;
         }
-        let most = job.tokens.len() - 1;
+        let most = job.logits_from.unwrap_or(usize::MAX).min(job.tokens.len() - 1);
         let common = self.slots.iter().zip(0u32..).filter_map(|(slot, seq)| match slot {
             Slot::Cached { tokens, .. } => {
                 let keep = tokens.iter().zip(&job.tokens[..most]).take_while(|(a, b)| a == b).count();

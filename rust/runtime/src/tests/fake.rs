@@ -1,12 +1,12 @@
 //! A decoder whose next token depends on everything in its sequence, so that any mix-up of sequences or positions shows.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::{
     AbortFlag, Decoder, DecoderError, Engine, Finish, FinishReason, Poll, Request, SamplerError, TokenEvent,
-    TokenId, TokenSampler, TokenStream,
+    TokenId, TokenMask, TokenSampler, TokenStream,
 };
 
 /// Long enough for any machine; a test that runs into it has failed.
@@ -35,6 +35,13 @@ pub(crate) fn next_token(tokens: &[TokenId]) -> TokenId {
         (hash ^ token as u64).wrapping_mul(0x0100_0000_01B3).rotate_left(29)
     });
     (hash % PIECES.len() as u64) as TokenId
+}
+
+/// The logits after `tokens`: 5 for the token that follows, 0 for all others.
+pub(crate) fn logits_after(tokens: &[TokenId]) -> Vec<f32> {
+    let mut logits = vec![0.0; PIECES.len()];
+    logits[next_token(tokens) as usize] = 5.0;
+    logits
 }
 
 /// The `n` tokens that follow `prompt`, end-of-generation tokens included.
@@ -68,8 +75,11 @@ pub(crate) struct FakeDecoder {
     n_ctx: usize,
     n_batch: usize,
     sequences: Vec<Vec<TokenId>>,
-    logits: Vec<f32>,
+    rows: Vec<Vec<f32>>,
     hook: Hook,
+    pub(crate) n_outputs: usize,
+    /// How many tokens were decoded in all.
+    pub(crate) n_decoded: Arc<AtomicUsize>,
     /// Tokens that really fit, which may be fewer than `n_ctx` promises.
     pub(crate) n_cells: usize,
     pub(crate) can_truncate: bool,
@@ -83,8 +93,10 @@ impl FakeDecoder {
             n_ctx,
             n_batch,
             sequences: vec![Vec::new(); n_seq_max],
-            logits: vec![0.0; PIECES.len()],
+            rows: Vec::new(),
             hook: Box::new(|_| Ok(())),
+            n_outputs: 3,
+            n_decoded: Arc::default(),
             n_cells: n_ctx,
             can_truncate: true,
             can_save: true,
@@ -127,6 +139,10 @@ impl Decoder for FakeDecoder {
         self.n_batch
     }
 
+    fn n_outputs_max(&self) -> usize {
+        self.n_outputs
+    }
+
     fn n_seq_max(&self) -> usize {
         self.sequences.len()
     }
@@ -140,7 +156,7 @@ impl Decoder for FakeDecoder {
         seq: u32,
         pos: usize,
         tokens: &[TokenId],
-        want_logits: bool,
+        n_logits: usize,
         abort: &AbortFlag,
     ) -> Result<(), DecoderError> {
         (self.hook)(&Call { tokens, abort })?;
@@ -153,15 +169,15 @@ impl Decoder for FakeDecoder {
         let sequence = &mut self.sequences[seq as usize];
         check(sequence.len() == pos, "position")?;
         sequence.extend_from_slice(tokens);
-        self.logits.fill(if want_logits { 0.0 } else { f32::NAN });
-        if want_logits {
-            self.logits[next_token(sequence) as usize] = 5.0;
-        }
+        check(n_logits <= self.n_outputs.min(tokens.len()), "outputs")?;
+        self.rows =
+            (0..n_logits).map(|row| logits_after(&sequence[..sequence.len() + 1 + row - n_logits])).collect();
+        self.n_decoded.fetch_add(tokens.len(), Ordering::SeqCst);
         Ok(())
     }
 
-    fn logits(&self) -> &[f32] {
-        &self.logits
+    fn logits(&self, row: usize) -> &[f32] {
+        self.rows.get(row).map_or(&[], Vec::as_slice)
     }
 
     fn truncate(&mut self, seq: u32, from_pos: usize) -> bool {
@@ -186,8 +202,8 @@ impl Decoder for FakeDecoder {
         Ok(())
     }
 
-    fn push_token_bytes(&self, token: TokenId, out: &mut Vec<u8>) {
-        out.extend_from_slice(PIECES[token as usize]);
+    fn push_token_bytes(&self, token: TokenId, special: bool, out: &mut Vec<u8>) {
+        out.extend_from_slice(if special && token == 0 { b"<end>" } else { PIECES[token as usize] });
     }
 
     fn is_eog(&self, token: TokenId) -> bool {
@@ -195,14 +211,21 @@ impl Decoder for FakeDecoder {
     }
 }
 
-/// Takes the largest logit.
+/// Takes the largest logit, the lowest token among equals.
 pub(crate) struct Greedy;
 
 impl TokenSampler for Greedy {
-    fn sample(&mut self, logits: &[f32]) -> Result<TokenId, SamplerError> {
-        let best =
-            (0..logits.len()).filter(|&i| logits[i] > 0.0).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
+    fn sample(&mut self, logits: &[f32], mask: Option<&TokenMask>) -> Result<TokenId, SamplerError> {
+        let allowed = |i: &usize| mask.is_none_or(|mask| mask.allows(*i as TokenId));
+        let best = (0..logits.len())
+            .filter(|&i| !logits[i].is_nan())
+            .filter(allowed)
+            .max_by(|&a, &b| logits[a].total_cmp(&logits[b]).then(b.cmp(&a)));
         best.map(|i| i as TokenId).ok_or_else(|| "no logit is finite".into())
+    }
+
+    fn kept(&self, _n: usize, out: &mut Vec<(TokenId, f32)>) {
+        out.extend([(1, 0.25), (2, 0.75)]);
     }
 
     fn accept(&mut self, _token: TokenId) {}

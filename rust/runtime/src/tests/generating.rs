@@ -4,23 +4,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::fake::{FakeDecoder, Greedy, continuation, drain, next, prompt, request, run, text_of};
+use super::fake::{FakeDecoder, Greedy, PIECES, continuation, drain, next, prompt, request, run, text_of};
 use crate::{
-    DecoderError, EngineError, FinishReason, Poll, Request, RequestError, SamplerError, StopMatch,
-    SubmitError, TokenId, TokenSampler,
+    DecoderError, EngineError, FinishReason, LogprobsMode, Poll, Request, RequestError, SamplerError,
+    StopMatch, SubmitError, TokenId, TokenMask, TokenSampler,
 };
 
 /// A sampler that takes the largest logit `n` times, then does something else.
 struct Then<F>(usize, F);
 
 impl<F: FnMut() -> Result<TokenId, SamplerError> + Send> TokenSampler for Then<F> {
-    fn sample(&mut self, logits: &[f32]) -> Result<TokenId, SamplerError> {
+    fn sample(&mut self, logits: &[f32], mask: Option<&TokenMask>) -> Result<TokenId, SamplerError> {
         if self.0 == 0 {
             return (self.1)();
         }
         self.0 -= 1;
-        Greedy.sample(logits)
+        Greedy.sample(logits, mask)
     }
+
+    fn kept(&self, _n: usize, _out: &mut Vec<(TokenId, f32)>) {}
 
     fn accept(&mut self, _token: TokenId) {}
 }
@@ -143,8 +145,27 @@ fn logprobs_come_one_a_token_with_as_many_alternatives_as_asked() {
         for entry in &event.logprobs {
             assert!((entry.logprob - expected).abs() < 1e-5);
             assert_eq!(entry.top.len(), 2);
-            assert_eq!(entry.top[0], (entry.token, entry.logprob));
+            let best = &entry.top[0];
+            assert_eq!((best.token, best.logprob, &best.bytes), (entry.token, entry.logprob, &entry.bytes));
+            let special: &[u8] = if entry.token == 0 { b"<end>" } else { PIECES[entry.token as usize] };
+            assert_eq!(entry.bytes, special);
         }
+    }
+}
+
+#[test]
+fn logprobs_of_what_was_sampled_come_from_the_sampler() {
+    let engine = FakeDecoder::new(100, 8, 1).spawn();
+    let mut request = request(&prompt(8, 9), 3);
+    (request.logprobs, request.logprobs_mode) = (Some(1), LogprobsMode::Sampled);
+    for entry in run(&engine, request).events.iter().flat_map(|event| &event.logprobs) {
+        assert_eq!((entry.top[0].token, entry.top[0].logprob), (2, 0.75f32.ln()));
+        let expected = match entry.token {
+            1 => 0.25f32.ln(),
+            2 => 0.75f32.ln(),
+            _ => f32::NEG_INFINITY,
+        };
+        assert_eq!(entry.logprob.to_bits(), expected.to_bits());
     }
 }
 

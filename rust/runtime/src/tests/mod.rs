@@ -2,8 +2,11 @@
 
 mod cancelling;
 mod closing;
+mod constraining;
 mod fake;
 mod generating;
+mod hooking;
 mod parking;
 mod reusing;
 mod schedule;
+mod scoring;

@@ -8,17 +8,31 @@ use crate::scheduler::{JobId, Limits, Scheduler, Step};
 /// What may happen between two steps.
 #[derive(Clone, Debug)]
 enum Change {
-    Submit { n_prompt: usize, n_generate: usize, cache: bool, variant: TokenId },
-    Pause { pick: usize, paused: bool },
-    Cancel { pick: usize },
+    /// `scored`: how many tokens of the prompt's end need logits; 0 for a request that generates.
+    Submit {
+        n_prompt: usize,
+        n_generate: usize,
+        scored: usize,
+        cache: bool,
+        variant: TokenId,
+    },
+    Pause {
+        pick: usize,
+        paused: bool,
+    },
+    Cancel {
+        pick: usize,
+    },
     Steps(usize),
 }
 
 fn change() -> impl Strategy<Value = Change> {
     prop_oneof![
-        4 => (1usize..40, 0usize..20, any::<bool>(), 0..3i32).prop_map(|(n_prompt, n_generate, cache, variant)| {
-            Change::Submit { n_prompt, n_generate, cache, variant }
-        }),
+        4 => (1usize..40, 0usize..20, 0usize..30, any::<bool>(), 0..3i32).prop_map(
+            |(n_prompt, n_generate, scored, cache, variant)| {
+                Change::Submit { n_prompt, n_generate, scored: scored.saturating_sub(15), cache, variant }
+            }
+        ),
         3 => (any::<usize>(), any::<bool>()).prop_map(|(pick, paused)| Change::Pause { pick, paused }),
         1 => any::<usize>().prop_map(|pick| Change::Cancel { pick }),
         6 => (1usize..30).prop_map(Change::Steps),
@@ -30,6 +44,7 @@ fn change() -> impl Strategy<Value = Change> {
 struct Job {
     id: JobId,
     n_left: usize,
+    logits_from: Option<usize>,
     paused: bool,
     tokens: Vec<TokenId>,
     parked: Option<Vec<TokenId>>,
@@ -60,15 +75,16 @@ impl Simulation {
 
     fn apply(&mut self, change: &Change) {
         match *change {
-            Change::Submit { n_prompt, n_generate, cache, variant } => {
+            Change::Submit { n_prompt, n_generate, scored, cache, variant } => {
                 let n_prompt = n_prompt.min(self.limits.n_ctx - 1);
-                let n_left = n_generate.min(self.limits.n_ctx - n_prompt - 1);
+                let logits_from = (scored > 0).then(|| n_prompt.saturating_sub(scored));
+                let n_left = if scored > 0 { 0 } else { n_generate.min(self.limits.n_ctx - n_prompt - 1) };
                 let tokens: Vec<TokenId> =
                     (0..n_prompt as TokenId).map(|i| if i < 5 { 0 } else { variant }).collect();
                 self.n_submitted += 1;
                 let id = self.n_submitted;
-                self.scheduler.submit(id, tokens.clone(), cache);
-                self.jobs.push(Job { id, n_left, paused: false, tokens, parked: None });
+                self.scheduler.submit(id, tokens.clone(), cache, logits_from);
+                self.jobs.push(Job { id, n_left, logits_from, paused: false, tokens, parked: None });
             }
             Change::Pause { pick, paused } if !self.jobs.is_empty() => {
                 let pick = pick % self.jobs.len();
@@ -144,8 +160,14 @@ impl Simulation {
                 self.memory[seq as usize] = self.job(job).parked.take().expect("it was parked");
                 self.scheduler.restored(job, seq);
             }
-            Step::Decode { job, seq, pos, len, last } => {
+            Step::Decode { job, seq, pos, len, rows, last } => {
                 assert_eq!(Some(job), oldest, "the oldest that can run is served");
+                let wanted = (pos..pos + len).filter(|&place| match self.job(job).logits_from {
+                    Some(from) => place >= from,
+                    None => last && place + 1 == pos + len,
+                });
+                assert_eq!(rows, wanted.count(), "the logits that are wanted are the last ones");
+                assert!(rows <= self.limits.n_outputs);
                 self.decode(job, seq, pos, len, last);
             }
         }
@@ -177,7 +199,7 @@ impl Simulation {
         }
         job.n_left -= 1;
         job.tokens.push(token);
-        self.scheduler.generated(id, token);
+        self.scheduler.generated(id, &[token]);
     }
 }
 
@@ -185,10 +207,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
     #[test]
     fn any_course_of_events_keeps_the_rules_and_ends(
-        (n_ctx, n_batch, n_seq_max) in (2usize..80, 1usize..20, 1usize..5),
+        (n_ctx, n_batch, n_seq_max, n_outputs) in (2usize..80, 1usize..20, 1usize..5, 1usize..6),
         changes in prop::collection::vec(change(), 1..60),
     ) {
-        let mut simulation = Simulation::new(Limits { n_ctx, n_batch, n_seq_max });
+        let mut simulation = Simulation::new(Limits { n_ctx, n_batch, n_seq_max, n_outputs });
         for change in &changes {
             simulation.apply(change);
         }
@@ -209,20 +231,20 @@ proptest! {
 
 #[test]
 fn least_recently_served_makes_room() {
-    let mut scheduler = Scheduler::new(Limits { n_ctx: 100, n_batch: 10, n_seq_max: 2 });
+    let mut scheduler = Scheduler::new(Limits { n_ctx: 100, n_batch: 10, n_seq_max: 2, n_outputs: 1 });
     for id in [1, 2, 3] {
-        scheduler.submit(id, vec![0; 10], false);
+        scheduler.submit(id, vec![0; 10], false, None);
     }
     for (id, seq) in [(1, 0), (2, 1)] {
         assert_eq!(scheduler.plan(), Step::Place { job: id, seq });
         scheduler.placed(id, seq, 0);
-        assert_eq!(scheduler.plan(), Step::Decode { job: id, seq, pos: 0, len: 10, last: true });
+        assert_eq!(scheduler.plan(), Step::Decode { job: id, seq, pos: 0, len: 10, rows: 1, last: true });
         scheduler.decoded(id, 10);
-        scheduler.generated(id, 7);
+        scheduler.generated(id, &[7]);
         scheduler.set_paused(id, true);
     }
     scheduler.set_paused(1, false);
-    assert_eq!(scheduler.plan(), Step::Decode { job: 1, seq: 0, pos: 10, len: 1, last: true });
+    assert_eq!(scheduler.plan(), Step::Decode { job: 1, seq: 0, pos: 10, len: 1, rows: 1, last: true });
     scheduler.decoded(1, 1);
     scheduler.set_paused(1, true);
     assert_eq!(scheduler.plan(), Step::Park { job: 2, seq: 1 });
@@ -230,17 +252,17 @@ fn least_recently_served_makes_room() {
 
 #[test]
 fn longest_cached_prefix_is_reused() {
-    let mut scheduler = Scheduler::new(Limits { n_ctx: 100, n_batch: 10, n_seq_max: 3 });
+    let mut scheduler = Scheduler::new(Limits { n_ctx: 100, n_batch: 10, n_seq_max: 3, n_outputs: 1 });
     for (id, prompt) in [(1, vec![1, 2, 3]), (2, vec![1, 2, 4, 5])] {
         let len = prompt.len();
-        scheduler.submit(id, prompt, true);
+        scheduler.submit(id, prompt, true, None);
         scheduler.placed(id, id as u32, 0);
         scheduler.decoded(id, len);
         assert_eq!(scheduler.remove(id, true), None);
     }
-    scheduler.submit(3, vec![1, 2, 4, 9, 9], true);
+    scheduler.submit(3, vec![1, 2, 4, 9, 9], true, None);
     assert_eq!(scheduler.plan(), Step::Reuse { job: 3, seq: 2, keep: 3, whole: false });
-    scheduler.submit(4, vec![8, 8], true);
+    scheduler.submit(4, vec![8, 8], true, None);
     scheduler.set_paused(3, true);
     assert_eq!(scheduler.plan(), Step::Place { job: 4, seq: 0 });
 }

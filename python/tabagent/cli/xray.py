@@ -1,0 +1,45 @@
+"""What each sampling stage did at each token."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tabagent.cli.explain import stages_table, visible
+from tabagent.cli.generation import Answer
+from tabagent.cli.output import write_line, write_tables
+
+if TYPE_CHECKING:
+    from tabagent import Model, SamplerConfig
+    from tabagent.sampling import StageReport
+
+__all__ = ["Xray"]
+
+
+class Xray(Answer):
+    """Takes every sampling step apart before it is made, and shows it when its token comes; the text goes on to another answer."""
+
+    def __init__(self, model: "Model", sampling: "SamplerConfig", answer: Answer) -> None:
+        super().__init__(lambda _: None)
+        self._answer = answer
+        self._model = model
+        self._sampling = sampling
+        self._steps: list[list[StageReport]] = []
+        self._shown = 0
+
+    def look(self, tokens: Any, logits: Any) -> None:
+        """A logits processor that changes nothing."""
+        _, reports = self._sampling.probabilities(logits, tokens, explain=True, model=self._model)
+        self._steps.append(reports)
+
+    def add(self, text: str, tokens: Sequence[int]) -> None:
+        """Take the next piece, and write the steps that it came from."""
+        self._answer.add(text, tokens)
+        text_of = token_text(self._model)
+        for token, reports in zip(tokens, self._steps[self._shown :], strict=False):
+            self._shown += 1
+            write_tables(stages_table(reports, text_of, title=f"token {self._shown}: {visible(text_of(token))}"))
+            write_line()
+
+
+def token_text(model: "Model") -> Callable[[int], str]:
+    """What tells the text of a token."""
+    return lambda token: model.token_to_bytes(token).decode(errors="replace")

@@ -1,0 +1,311 @@
+"""What a generated text must look like: JSON schemas, regular expressions, choices and grammars."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from tabagent import _native
+from tabagent._arguments import INT32_MAX, as_bool, as_int, as_text, as_texts, type_name
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["Constraint", "Grammar", "Limitation", "Trigger"]
+
+Parser = Callable[[str], Any]
+"""Turns a complete text into what it stands for."""
+
+FORMATS: Final = ("lark", "gbnf")
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """A lazy start: the model writes freely until one of `starts` appears, and what follows is constrained.
+
+    Trigger("</think>")
+    Trigger("<tool_call>", then="free")
+    """
+
+    starts: str | int | Sequence[str | int]
+    """What the free text ends with: a text, wherever its tokens are cut, or a token id, or several of them. Kept as a tuple."""
+    then: Literal["stop", "free"] = "stop"
+    """What comes after the construct: the end, or free text again in which the next construct may start."""
+    required: bool = True
+    """Whether a first construct must come: if so, the model cannot end its text before."""
+
+    def __post_init__(self) -> None:
+        given = [self.starts] if isinstance(self.starts, (str, int)) else self.starts
+        if isinstance(given, (bytes, bytearray)) or not isinstance(given, Iterable):
+            message = f"`starts` must be a str, a token id or a sequence of them, got {type_name(given)}"
+            raise TypeError(message)
+        starts = tuple(start if isinstance(start, str) else as_int(start, f"starts[{index}]", 0, INT32_MAX) for index, start in enumerate(given))
+        if not starts or not all(start != "" for start in starts):
+            message = "`starts` must name at least one text or token, and no empty text"
+            raise ValueError(message)
+        if self.then not in {"stop", "free"}:
+            message = f'`then` must be "stop" or "free", got {self.then!r}'
+            raise ValueError(message)
+        as_bool(self.required, "required")
+        object.__setattr__(self, "starts", starts)
+
+
+@dataclass(frozen=True)
+class Limitation:
+    """Something that a JSON schema demands and that is not enforced: output may break this rule."""
+
+    path: str
+    """The JSON pointer of the part of the schema; `/` is the whole."""
+    keyword: str
+    """The keyword there."""
+    message: str
+    """What is not enforced."""
+
+
+class Grammar:
+    """A grammar compiled for a model's vocabulary by `Model.compile_grammar`. Give it to `generate` as `grammar`, as often as wanted."""
+
+    __slots__ = ("_native", "_parser", "_vocab_size")
+
+    def __init__(self, native: _native.Grammar, *, vocab_size: int, parser: Parser | None) -> None:
+        """Made by `Model.compile_grammar`."""
+        self._native = native
+        self._vocab_size = vocab_size
+        self._parser = parser
+
+    @property
+    def limitations(self) -> tuple[Limitation, ...]:
+        """What the source demands and is not enforced, in its order. Empty for all but JSON schemas."""
+        return tuple(Limitation(*parts) for parts in self._native.limitations)
+
+    def start(self) -> Constraint:
+        """The grammar at work on one sequence, for decoding by hand.
+
+        Raises:
+            GrammarError: the grammar engine failed.
+        """
+        return Constraint(self._native.start(), vocab_size=self._vocab_size)
+
+    def __repr__(self) -> str:
+        return f"<Grammar for {self._vocab_size} tokens, {len(self.limitations)} limitations>"
+
+
+class Constraint:
+    """Which tokens may come next in one sequence, for decoding by hand beside `Model.create_context`.
+
+        constraint = grammar.start()
+        while not constraint.is_finished:
+            logits = context.logits()
+            token = int(np.where(constraint.mask(), logits, -np.inf).argmax())
+            constraint.accept(token)
+            context.decode([token])
+
+    Made by `Grammar.start`. An end-of-generation token is allowed only where the text may end.
+    """
+
+    __slots__ = ("_native", "_vocab_size")
+
+    def __init__(self, native: _native.Constraint, *, vocab_size: int) -> None:
+        """Made by `Grammar.start`."""
+        self._native = native
+        self._vocab_size = vocab_size
+
+    def mask(self) -> NDArray[np.bool_]:
+        """Whether each token of the vocabulary may come next: a new array of shape (vocab_size,).
+
+        Raises:
+            GrammarError: no token can follow, or the grammar cannot go on.
+        """
+        return self._native.mask(self._vocab_size)
+
+    def accept(self, token: int) -> None:
+        """Go on by the token.
+
+        Raises:
+            GrammarError: it may not come here; the sequence is then as before.
+        """
+        self._native.accept(as_int(token, "token", 0, INT32_MAX))
+
+    def forced(self) -> list[int]:
+        """The tokens that are certain to come now, as the model's tokenizer writes them; empty where there is a choice. `accept` each."""
+        return self._native.forced()
+
+    def rollback(self, count: int) -> None:
+        """Take back the last `count` tokens.
+
+        Raises:
+            GrammarError: fewer were accepted.
+        """
+        self._native.rollback(as_int(count, "count", 0, INT32_MAX))
+
+    @property
+    def can_end(self) -> bool:
+        """Whether the text is complete and may end here."""
+        return self._native.can_end
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing may follow."""
+        return self._native.is_finished
+
+
+@dataclass(frozen=True)
+class Source:
+    """A grammar as the core takes it, and what becomes of a text that fits it."""
+
+    kind: str
+    source: str | list[str]
+    parser: Parser | None = None
+
+
+def source_of(
+    *,
+    json_schema: object = None,
+    json_mode: bool = False,
+    regex: str | None = None,
+    choices: Sequence[str] | None = None,
+    grammar: object = None,
+    grammar_format: str | None = None,
+) -> Source | None:
+    """The one grammar that was asked for, or None."""
+    given = {
+        "json_schema": json_schema is not None,
+        "json_mode": as_bool(json_mode, "json_mode"),
+        "regex": regex is not None,
+        "choices": choices is not None,
+        "grammar": grammar is not None,
+    }
+    names = [f"`{name}`" for name, is_given in given.items() if is_given]
+    if len(names) > 1:
+        message = f"{' and '.join(names)} were given; a text can follow only one of them"
+        raise ValueError(message)
+    if grammar_format is not None and grammar is None:
+        message = "`grammar_format` says how to read `grammar`, which was not given"
+        raise ValueError(message)
+    if json_schema is not None:
+        return _json_source(json_schema)
+    if json_mode:
+        return Source("json_object", "", json.loads)
+    if regex is not None:
+        return Source("regex", as_text(regex, "regex"))
+    if choices is not None:
+        texts = as_texts(choices, "choices")
+        if not texts:
+            message = "`choices` is empty; give at least one"
+            raise ValueError(message)
+        return Source("choices", texts)
+    return None if grammar is None else _grammar_source(as_text(grammar, "grammar"), grammar_format)
+
+
+def trigger_of(value: object) -> Trigger | None:
+    """A trigger from what it may be given as."""
+    if value is None or isinstance(value, Trigger):
+        return value
+    return Trigger(value)  # type: ignore[arg-type] # it checks what it is given
+
+
+def compile_source(native: _native.Model, source: Source, trigger: Trigger | None, *, compact: bool) -> _native.Grammar:
+    """Have the core compile a grammar."""
+    starts: Sequence[str | int] = () if trigger is None else trigger.starts  # type: ignore[assignment] # a tuple from its construction on
+    free_after = trigger is not None and trigger.then == "free"
+    required = trigger is not None and trigger.required
+    return native.compile_grammar(source.kind, source.source, compact, starts, free_after, required)
+
+
+def parser_of(source: Source, trigger: Trigger | None) -> Parser | None:
+    """What parses a text of this grammar; none where other text is around the construct."""
+    if source.parser is None or trigger is None:
+        return source.parser
+    return _after(trigger, source.parser)
+
+
+def _after(trigger: Trigger, parser: Parser) -> Parser | None:
+    """A parser of what comes after the first trigger; None where that cannot be found in the text alone."""
+    texts = trigger.starts
+    if trigger.then != "stop" or not isinstance(texts, tuple) or not all(isinstance(text, str) for text in texts):
+        return None
+
+    def parse(text: str) -> Any:
+        ends = [text.index(start) + len(start) for start in texts if isinstance(start, str) and start in text]
+        if not ends:
+            message = "the text has no part to parse: none of the trigger's texts came"
+            raise ValueError(message)
+        return parser(text[min(ends) :])
+
+    return parse
+
+
+def _grammar_source(text: str, grammar_format: str | None) -> Source:
+    if grammar_format is not None and grammar_format not in FORMATS:
+        message = f'`grammar_format` must be "lark" or "gbnf", got {grammar_format!r}'
+        raise ValueError(message)
+    return Source(grammar_format or guess_format(text), text)
+
+
+def guess_format(text: str) -> str:
+    """`gbnf` if a line of the text defines `root` as GBNF does, else `lark`."""
+    is_gbnf = any(line.split("::=", 1)[0].strip() == "root" for line in text.splitlines() if "::=" in line)
+    return "gbnf" if is_gbnf else "lark"
+
+
+def _json_source(schema: Any) -> Source:
+    """A JSON schema from a mapping, text, or a type that pydantic knows how to describe."""
+    if isinstance(schema, bool):
+        return Source("json_schema", json.dumps(schema), json.loads)
+    if isinstance(schema, str):
+        return Source("json_schema", schema, json.loads)
+    if isinstance(schema, Mapping):
+        try:
+            return Source("json_schema", json.dumps(schema, allow_nan=False), json.loads)
+        except (TypeError, ValueError, RecursionError) as error:
+            message = f"`json_schema` is no JSON: {error}"
+            raise ValueError(message) from error
+    if not isinstance(schema, type) and hasattr(schema, "validate_json") and hasattr(schema, "json_schema"):
+        return Source("json_schema", json.dumps(closed(schema.json_schema())), schema.validate_json)
+    if hasattr(schema, "model_json_schema") and hasattr(schema, "model_validate_json"):
+        return Source("json_schema", json.dumps(closed(schema.model_json_schema())), schema.model_validate_json)
+    return _type_source(schema)
+
+
+def _type_source(kind: Any) -> Source:
+    """A JSON schema of a dataclass, a TypedDict or another type, by pydantic."""
+    described = isinstance(kind, type) or hasattr(kind, "__origin__") or hasattr(kind, "__args__")
+    if not described:
+        message = f"`json_schema` must be a mapping, a JSON text, a bool or a type, got {type_name(kind)}"
+        raise TypeError(message)
+    try:
+        from pydantic import PydanticUserError, TypeAdapter  # noqa: PLC0415 (optional, and slow to import)
+    except ImportError as error:
+        message = f"`json_schema={getattr(kind, '__name__', kind)}` needs pydantic to become a schema; install it, or give the schema as a dict"
+        raise TypeError(message) from error
+    try:
+        adapter: Any = TypeAdapter(kind)
+        return Source("json_schema", json.dumps(closed(adapter.json_schema())), adapter.validate_json)
+    except PydanticUserError as error:
+        message = f"pydantic cannot describe `json_schema={getattr(kind, '__name__', kind)}`: {error}"
+        raise TypeError(message) from error
+
+
+def closed(schema: Any) -> Any:
+    """A type's schema without properties that the type does not have: it would drop them, and a model can go on with them for ever.
+
+    What says `additionalProperties` by itself stays as it is.
+    """
+    if not isinstance(schema, dict):
+        return schema
+    result = dict(schema)
+    for keyword in ("items", "additionalProperties", "not", "if", "then", "else"):
+        if keyword in result:
+            result[keyword] = closed(result[keyword])
+    for keyword in ("prefixItems", "anyOf", "oneOf"):
+        if keyword in result:
+            result[keyword] = [closed(part) for part in result[keyword]]
+    for keyword in ("properties", "$defs", "patternProperties"):
+        if keyword in result:
+            result[keyword] = {name: closed(part) for name, part in result[keyword].items()}
+    if "properties" in result and "additionalProperties" not in result:
+        result["additionalProperties"] = False
+    return result

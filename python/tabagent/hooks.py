@@ -1,0 +1,93 @@
+"""Python functions that change logits: they run on a thread of their own, one for each stream that has some."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from tabagent import _native
+from tabagent import exit as at_exit
+from tabagent._arguments import type_name
+from tabagent.errors import SamplingError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    LogitsProcessor: TypeAlias = Callable[[NDArray[np.int32], NDArray[np.float32]], None]
+    """`f(tokens, logits)`: all tokens so far (read-only), and the logits of the next one, one for each token of the vocabulary, to be changed
+    in place. It returns None."""
+else:
+    # numpy is slow to import.
+    LogitsProcessor = Callable[[Any, Any], None]
+
+__all__ = ["LogitsProcessor"]
+
+
+class Hooks:
+    """The processors of one stream at work, and what went wrong in them."""
+
+    __slots__ = ("_failure",)
+
+    def __init__(self, native: _native.Stream, processors: Sequence[LogitsProcessor]) -> None:
+        """Start the thread. It ends with the stream, and keeps nothing of it alive."""
+        self._failure: list[tuple[str, BaseException]] = []
+        worker = native.take_hook()
+        if worker is None:
+            message = "the stream has no place for logits processors"
+            raise RuntimeError(message)
+        # A daemon: the interpreter must not wait for a processor that never returns.
+        thread = threading.Thread(target=_serve, args=(worker, processors, self._failure), name="tabagent-processors", daemon=True)
+        thread.start()
+        at_exit.watch_thread(thread)
+
+    def explain(self, error: SamplingError) -> SamplingError:
+        """The error that ended the stream: if a processor did, one that names it, with the processor's own exception as its cause."""
+        if not self._failure:
+            return error
+        text, cause = self._failure[0]
+        explained = SamplingError(text)
+        explained.__cause__ = cause
+        return explained
+
+
+def as_processors(value: object) -> list[LogitsProcessor]:
+    """A list of functions from an iterable of them."""
+    if callable(value) or isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+        hint = "; put the function into a list" if callable(value) else ""
+        message = f"`logits_processors` must be a sequence of functions, got {type_name(value)}{hint}"
+        raise TypeError(message)
+    processors: list[Any] = list(value)
+    for index, processor in enumerate(processors):
+        if not callable(processor):
+            message = f"`logits_processors[{index}]` must be a function of tokens and logits, got {type_name(processor)}"
+            raise TypeError(message)
+    return processors
+
+
+def _serve(worker: _native.HookWorker, processors: Sequence[LogitsProcessor], failure: list[tuple[str, BaseException]]) -> None:
+    """Change rows until the stream ends."""
+    while (row := worker.next_row()) is not None:
+        tokens, logits = row
+        done = 0
+        try:
+            for processor in processors:
+                # A view for each: what one does to its shape is not ours. The memory belongs to the array, so a view that is kept stays valid.
+                returned: object = processor(tokens, logits[:])
+                if returned is not None:
+                    _refuse(returned)
+                done += 1
+        except BaseException as error:  # noqa: BLE001 (whatever it is, it goes to who reads the stream)
+            text = f"`logits_processors[{done}]` raised {type(error).__name__}: {error}"
+            failure.append((text, error))
+            worker.fail(text)
+            return
+        worker.give_back(logits)
+        # Whoever waits for the next row does not keep the last one.
+        del row, tokens, logits
+
+
+def _refuse(returned: object) -> None:
+    message = f"a logits processor must change `logits` in place and return None, but it returned {type_name(returned)}; write `logits[:] = ...`"
+    raise TypeError(message)

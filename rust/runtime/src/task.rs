@@ -1,0 +1,126 @@
+//! What a request wants: text, or the probability of texts.
+
+use std::time::{Duration, Instant};
+
+use crate::generation::{End, Generation, Progress};
+use crate::scoring::Scoring;
+use crate::{Decoder, Finish, Timings, TokenEvent, TokenId, Usage};
+
+/// A request at work.
+pub(crate) enum Task {
+    Generate(Box<Generation>),
+    Score(Box<Scoring>),
+}
+
+/// What a decode computed for a request.
+pub(crate) struct Decoded<'a> {
+    /// The request's tokens, decoded or not.
+    pub(crate) tokens: &'a [TokenId],
+    /// The places of the tokens whose logits there are.
+    pub(crate) rows: std::ops::Range<usize>,
+    /// Nothing is left to decode.
+    pub(crate) last: bool,
+}
+
+impl Task {
+    /// The place of the first token whose logits are wanted, if it is not the last one.
+    pub(crate) fn logits_from(&self) -> Option<usize> {
+        match self {
+            Self::Generate(_) => None,
+            Self::Score(scoring) => Some(scoring.logits_from()),
+        }
+    }
+
+    /// Whether no more logits are wanted.
+    pub(crate) fn is_full(&self) -> bool {
+        match self {
+            Self::Generate(generation) => generation.is_full(),
+            Self::Score(_) => false,
+        }
+    }
+
+    /// Whether the first token is still to come.
+    pub(crate) fn in_prompt(&self) -> bool {
+        self.timings().first_token.is_none()
+    }
+
+    /// Counts the time of a micro-batch that began at `started`.
+    pub(crate) fn count_time(&mut self, in_prompt: bool, started: Instant) {
+        let timings = self.timings_mut();
+        let total: &mut Duration = if in_prompt { &mut timings.prompt } else { &mut timings.decode };
+        *total += started.elapsed();
+    }
+
+    /// Takes the logits of a decode. `None`: there is more to decode first.
+    pub(crate) fn advance(
+        &mut self,
+        decoder: &impl Decoder,
+        decoded: &Decoded,
+        submitted: Instant,
+    ) -> Option<Progress> {
+        match self {
+            Self::Generate(generation) => {
+                (!decoded.rows.is_empty()).then(|| generation.advance(decoder, decoded.tokens, submitted))
+            }
+            Self::Score(scoring) => scoring.advance(decoder, decoded.rows.clone(), decoded.last, submitted),
+        }
+    }
+
+    /// Whether it waits for a hook.
+    pub(crate) fn is_waiting(&self) -> bool {
+        matches!(self, Self::Generate(generation) if generation.is_waiting())
+    }
+
+    /// Goes on after a hook if that is done.
+    pub(crate) fn resume(&mut self, decoder: &impl Decoder, submitted: Instant) -> Option<Progress> {
+        match self {
+            Self::Generate(generation) => generation.resume(decoder, submitted),
+            Self::Score(_) => None,
+        }
+    }
+
+    /// The tokens to go on with after [`Progress::Tokens`].
+    pub(crate) fn next_tokens(&self) -> &[TokenId] {
+        match self {
+            Self::Generate(generation) => generation.next_tokens(),
+            Self::Score(_) => &[],
+        }
+    }
+
+    /// What is ready to be pushed; to be called until there is nothing.
+    pub(crate) fn take_event(&mut self) -> Option<TokenEvent> {
+        match self {
+            Self::Generate(generation) => generation.take_event(),
+            Self::Score(scoring) => scoring.take_event(),
+        }
+    }
+
+    /// Lets go of what was held back. Returns the last events and how it all ended.
+    pub(crate) fn end(self, end: End) -> (Vec<TokenEvent>, Finish) {
+        match self {
+            Self::Generate(generation) => generation.end(end),
+            Self::Score(scoring) => scoring.end(end),
+        }
+    }
+
+    pub(crate) fn usage_mut(&mut self) -> &mut Usage {
+        match self {
+            Self::Generate(generation) => &mut generation.usage,
+            Self::Score(scoring) => &mut scoring.usage,
+        }
+    }
+
+    pub(crate) fn timings_mut(&mut self) -> &mut Timings {
+        match self {
+            Self::Generate(generation) => &mut generation.timings,
+            Self::Score(scoring) => &mut scoring.timings,
+        }
+    }
+
+    fn timings(&self) -> &Timings {
+        match self {
+            Self::Generate(generation) => &generation.timings,
+            Self::Score(scoring) => &scoring.timings,
+        }
+    }
+}

@@ -1,0 +1,26 @@
+"""`tabagent run` with a real model: the form of the text, log-probabilities, and the look into sampling."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tabagent.cli import main
+
+
+def test_form_logprobs_and_explanation_are_printed(smollm2_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    common = ["run", str(smollm2_path), "-t", "1", "-c", "256", "-p", "The capital of France is", "--temp", "0", "-n", "4"]
+    assert main([*common, "--choices", " Paris", "--choices", " London", "--logprobs", "2"]) == 0
+    text, *table = capsys.readouterr().out.splitlines()
+    assert text == " Paris"
+    assert any('" Paris"' in line for line in table)
+    assert main([*common, "--json-schema", '{"type": "integer"}', "--logprobs", "1", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert isinstance(json.loads(report["text"]), int) is report["constraint_complete"]
+    assert len(report["logprobs"]) == len(report["tokens"])
+    assert main([*common, "-n", "2", "--temp", "0.7", "--seed", "1", "--explain"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("token ") >= 2
+    assert "top_k" in out

@@ -1,0 +1,188 @@
+"""What a text may be asked to look like, before any model is there."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from fake_stream import FakeStream, stream_of
+from tabagent import GrammarError, Trigger
+from tabagent.grammar import closed, guess_format, parser_of, source_of
+
+PERSON = {"type": "object", "properties": {"name": {"type": "string"}, "age": {"type": "integer"}}, "required": ["name", "age"]}
+
+
+class Person(BaseModel):
+    name: str
+    age: int
+
+
+@dataclass
+class Point:
+    x: int
+    y: int
+
+
+class Flags(TypedDict):
+    on: bool
+
+
+@pytest.mark.parametrize(
+    ("schema", "text", "value"),
+    [
+        (PERSON, '{"name": "a", "age": 1}', {"name": "a", "age": 1}),
+        (json.dumps(PERSON), '{"name": "a", "age": 1}', {"name": "a", "age": 1}),
+        (True, "[1]", [1]),
+        (Person, '{"name": "a", "age": 1}', Person(name="a", age=1)),
+        (TypeAdapter(list[Person]), '[{"name": "a", "age": 1}]', [Person(name="a", age=1)]),
+        (Point, '{"x": 1, "y": 2}', Point(1, 2)),
+        (Flags, '{"on": true}', {"on": True}),
+        (list[int], "[1, 2]", [1, 2]),
+        (int | None, "null", None),
+    ],
+)
+def test_schemas_come_from_mappings_text_and_types(schema: object, text: str, value: object) -> None:
+    source = source_of(json_schema=schema)
+    assert source is not None
+    assert source.kind == "json_schema"
+    assert isinstance(source.source, str)
+    json.loads(source.source)
+    assert source.parser is not None
+    assert source.parser(text) == value
+
+
+def test_types_allow_no_properties_but_their_own() -> None:
+    schema = {
+        "$defs": {"properties": {"type": "object", "properties": {"properties": {"type": "string"}}}},
+        "type": "object",
+        "properties": {
+            "open": {"type": "object", "properties": {}, "additionalProperties": True},
+            "map": {"additionalProperties": {"properties": {}}},
+        },
+        "anyOf": [{"properties": {"a": True}}, False],
+    }
+    found = closed(schema)
+    assert found["additionalProperties"] is False
+    assert found["$defs"]["properties"]["additionalProperties"] is False
+    assert found["$defs"]["properties"]["properties"] == {"properties": {"type": "string"}}
+    assert found["properties"]["open"]["additionalProperties"] is True
+    assert found["properties"]["map"] == {"additionalProperties": {"properties": {}, "additionalProperties": False}}
+    assert found["anyOf"] == [{"properties": {"a": True}, "additionalProperties": False}, False]
+    assert "additionalProperties" not in schema
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "named"),
+    [
+        ({"json_schema": 3}, TypeError, "`json_schema` must be"),
+        ({"json_schema": {"enum": [{1}]}}, ValueError, "`json_schema` is no JSON"),
+        ({"json_schema": {"const": float("nan")}}, ValueError, "`json_schema` is no JSON"),
+        ({"json_schema": type(sys)}, TypeError, "pydantic cannot describe"),
+        ({"regex": b"a"}, TypeError, "`regex` must be a str"),
+        ({"choices": "ab"}, TypeError, "`choices` must be a sequence of str"),
+        ({"choices": []}, ValueError, "`choices` is empty"),
+        ({"grammar": 3}, TypeError, "`grammar` must be a str"),
+        ({"grammar": "start: /a/", "grammar_format": "ebnf"}, ValueError, "`grammar_format`"),
+        ({"grammar_format": "lark"}, ValueError, "`grammar`, which was not given"),
+        ({"json_mode": 1}, TypeError, "`json_mode`"),
+        ({"json_mode": True, "regex": "a"}, ValueError, "`json_mode` and `regex` were given"),
+        ({"json_schema": {}, "choices": ["a"], "grammar": "x"}, ValueError, "only one of them"),
+    ],
+)
+def test_wrong_arguments_are_named(options: dict[str, Any], error: type[Exception], named: str) -> None:
+    with pytest.raises(error, match=named):
+        source_of(**options)
+
+
+def test_types_need_pydantic_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pydantic", None)
+    with pytest.raises(TypeError, match="`json_schema=Point` needs pydantic"):
+        source_of(json_schema=Point)
+    assert source_of(json_schema=PERSON) is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('root ::= "a"', "gbnf"),
+        ('ws ::= " "\n  root  ::= ws', "gbnf"),
+        ('start: "a"', "lark"),
+        ('start: "root ::= x"', "lark"),
+        ("rooted ::= x", "lark"),
+        ("", "lark"),
+    ],
+)
+def test_format_of_a_grammar_is_seen_by_its_root(text: str, found: str) -> None:
+    assert guess_format(text) == found
+
+
+def test_trigger_takes_one_start_or_several() -> None:
+    assert Trigger("</think>").starts == ("</think>",)
+    assert Trigger(7).starts == (7,)
+    assert Trigger(["a", 7]).starts == ("a", 7)
+    assert Trigger(["a"]) == Trigger(("a",))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "named"),
+    [
+        ({"starts": ""}, ValueError, "`starts` must name at least one"),
+        ({"starts": []}, ValueError, "`starts` must name at least one"),
+        ({"starts": 1.5}, TypeError, "`starts` must be"),
+        ({"starts": b"a"}, TypeError, "`starts` must be"),
+        ({"starts": [True]}, TypeError, r"`starts\[0\]`"),
+        ({"starts": -1}, ValueError, r"`starts\[0\]`"),
+        ({"starts": "a", "then": "go"}, ValueError, "`then`"),
+        ({"starts": "a", "required": 1}, TypeError, "`required`"),
+    ],
+)
+def test_wrong_triggers_are_named(arguments: dict[str, Any], error: type[Exception], named: str) -> None:
+    with pytest.raises(error, match=named):
+        Trigger(**arguments)
+
+
+def test_what_comes_after_a_trigger_is_parsed_alone() -> None:
+    source = source_of(json_mode=True)
+    assert source is not None
+    parse = parser_of(source, Trigger(["</a>", "</b>"]))
+    assert parse is not None
+    assert parse('{"x"}</b>{"y": 1}') == {"y": 1}
+    with pytest.raises(ValueError, match="no part to parse"):
+        parse("nothing")
+    assert parser_of(source, Trigger(7)) is None
+    assert parser_of(source, Trigger("</a>", then="free")) is None
+
+
+def parsed(text: str, *, complete: bool | None, schema: object = None) -> Any:
+    source = source_of(json_schema=schema)
+    fake = FakeStream(text, constraint_complete=complete)
+    return stream_of(fake, parser=None if source is None else source.parser).result()
+
+
+def test_completion_gives_the_value_of_a_complete_text() -> None:
+    done = parsed('{"name": "a", "age": 1}', complete=True, schema=Person)
+    assert done.parse() == done.parsed == Person(name="a", age=1)
+    assert done.constraint_complete is True
+
+
+def test_completion_that_is_cut_has_no_value() -> None:
+    done = parsed('{"name": "a', complete=False, schema=Person)
+    assert done.parsed is None
+    with pytest.raises(GrammarError, match="is not complete"):
+        done.parse()
+    free = parsed("hello", complete=None)
+    assert free.parsed is None
+    with pytest.raises(GrammarError, match="nothing to parse"):
+        free.parse()
+
+
+def test_rule_that_no_grammar_enforces_is_the_types_own_error() -> None:
+    done = parsed('{"name": "a", "age": "x"}', complete=True, schema=Person)
+    with pytest.raises(ValidationError):
+        done.parse()
