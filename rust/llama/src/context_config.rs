@@ -158,7 +158,11 @@ pub(crate) struct Resolved {
 
 /// Context size that is taken when none is asked for, if the model was trained with at least as much.
 const DEFAULT_CONTEXT: u32 = 4096;
-/// Largest context size; 2^27 did not come back within 25 s on a tiny model, for a reason not found yet.
+/// Largest context size. llama.cpp makes a context in time linear in its cells, and nothing can stop it meanwhile: it writes 52 bytes
+/// about each (`llama_kv_cells::resize` in `src/llama-kv-cells.h`), clears the cache (`llama_kv_cache::llama_kv_cache` in
+/// `src/llama-kv-cache.cpp`), and only then asks for the masks (`llama_context::graph_reserve` in `src/llama-context.cpp`). With 2^24 cells on
+/// a model of one layer that is 3 s; with 2^27 it is half a minute, after which the masks of 128 GiB are refused and all is freed again.
+/// Below this limit the memory that is asked for is checked before.
 const MAX_CONTEXT: u32 = 1 << 24;
 /// `LLAMA_MAX_SEQ` (src/llama-cparams.h).
 const MAX_SEQUENCES: u32 = 256;

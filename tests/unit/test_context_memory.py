@@ -1,0 +1,37 @@
+"""Large contexts: what fits is made, what does not is refused before any of it is allocated."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.tiny_models import tiny_llama
+from tabagent import Model, OutOfMemoryError
+
+#: 1 TiB of masks with micro-batches of 65,536 tokens.
+TOO_MUCH = {"context_size": 2**24, "batch_size": 2**16, "micro_batch_size": 2**16}
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Iterator[Model]:
+    path = tmp_path / "tiny.gguf"
+    path.write_bytes(tiny_llama().to_bytes())
+    with Model.load(path) as loaded:
+        yield loaded
+
+
+def test_a_million_cells_work(model: Model) -> None:
+    with model.create_context(context_size=2**20) as context:
+        assert context.context_size == 2**20
+        context.decode([5] * 600)
+        assert context.logits().shape == (model.vocab_size(),)
+
+
+def test_masks_that_do_not_fit_are_refused_at_once(model: Model) -> None:
+    began = time.monotonic()
+    with pytest.raises(OutOfMemoryError, match="needs about"):
+        model.create_context(**TOO_MUCH)
+    assert time.monotonic() - began < 1.0
