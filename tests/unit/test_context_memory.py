@@ -35,3 +35,14 @@ def test_masks_that_do_not_fit_are_refused_at_once(model: Model) -> None:
     with pytest.raises(OutOfMemoryError, match="needs about"):
         model.create_context(**TOO_MUCH)
     assert time.monotonic() - began < 1.0
+
+
+def test_many_tokens_in_many_sequences_are_refused_before_a_batch_is_built(model: Model) -> None:
+    # As a batch, they would take 40 GB.
+    many = [0] * 100_000
+    with model.create_context(context_size=64, max_sequences=2) as context:
+        with pytest.raises(ValueError, match="100000 tokens"):
+            context.decode(many, sequences=many)
+        with pytest.raises(ValueError, match="in each only once"):
+            context.decode([5], sequences=many)
+        context.decode([5], sequences=[0, 1])
