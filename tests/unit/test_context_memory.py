@@ -1,7 +1,8 @@
-"""Large contexts: what fits is made, what does not is refused before any of it is allocated."""
+"""Contexts and memory: what fits is made, what does not is refused before any of it is allocated."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.tiny_models import tiny_llama
-from tabagent import Model, OutOfMemoryError
+from tabagent import Model, OutOfMemoryError, StateError
 
 #: 1 TiB of masks with micro-batches of 65,536 tokens.
 TOO_MUCH = {"context_size": 2**24, "batch_size": 2**16, "micro_batch_size": 2**16}
@@ -46,3 +47,17 @@ def test_many_tokens_in_many_sequences_are_refused_before_a_batch_is_built(model
         with pytest.raises(ValueError, match="in each only once"):
             context.decode([5], sequences=many)
         context.decode([5], sequences=[0, 1])
+
+
+def test_states_are_read_from_regular_files_that_begin_as_one(model: Model, tmp_path: Path) -> None:
+    pipe, long = tmp_path / "pipe", tmp_path / "long"
+    os.mkfifo(pipe)
+    with long.open("wb") as file:
+        file.truncate(2**40)
+    with model.create_context(context_size=64) as context:
+        for path in (pipe, Path("/dev/zero"), tmp_path):
+            with pytest.raises(StateError, match="no regular file"):
+                context.load_state(path)
+        with pytest.raises(StateError, match="TABSTATE"):
+            context.load_state(long)
+        context.decode([5])
