@@ -12,9 +12,6 @@ import pytest
 from support.tiny_models import tiny_llama
 from tabagent import Model, OutOfMemoryError, StateError
 
-#: 1 TiB of masks with micro-batches of 65,536 tokens.
-TOO_MUCH = {"context_size": 2**24, "batch_size": 2**16, "micro_batch_size": 2**16}
-
 
 @pytest.fixture
 def model(tmp_path: Path) -> Iterator[Model]:
@@ -34,7 +31,8 @@ def test_a_million_cells_work(model: Model) -> None:
 def test_masks_that_do_not_fit_are_refused_at_once(model: Model) -> None:
     began = time.monotonic()
     with pytest.raises(OutOfMemoryError, match="needs about"):
-        model.create_context(**TOO_MUCH)
+        # 2 TiB of masks.
+        model.create_context(context_size=2**24, batch_size=2**16, micro_batch_size=2**16)
     assert time.monotonic() - began < 1.0
 
 
