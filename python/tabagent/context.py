@@ -74,8 +74,8 @@ class Context:
     def logits(self, index: int = -1, *, copy: bool = True) -> NDArray[np.float32]:
         """The logits after a token of the last `decode`: a float32 array with one value for each token of the vocabulary.
 
-        `index` counts the tokens that logits were asked for in the last `decode`; negative from the end. Without `copy` it is a read-only view
-        without a copy, which pins the context: what would overwrite it raises `BufferError` until the view is gone.
+        `index` counts the tokens of the last `decode`, of which logits must have been asked for; negative from the end. Without `copy` it is a
+        read-only view without a copy, which pins the context: what would overwrite it raises `BufferError` until the view is gone.
 
         Raises:
             ValueError: no logits were asked for at that place.

@@ -82,7 +82,7 @@ class Model(Scorer):
             devices: not supported yet.
             context_size: tokens of context, shared by all requests; None for what the model was trained for, at most 4,096.
             max_sequences: how many requests to serve at a time.
-            threads: threads of computation; None for one for each usable core.
+            threads: threads of computation, at most eight for each usable core; None for one for each.
             batch_size: most tokens decoded in one go; None for 2,048, at most the context.
             kv_type: the type of the context's memory: `f16`, `f32`, `bf16`, `q8_0`, …
             use_mmap: map the file instead of reading it.
@@ -123,12 +123,12 @@ class Model(Scorer):
         if layers is not None and layers > 0 and not any(device.is_gpu for device in engine.devices):
             message = f"`gpu_layers={layers}` was asked for, but llama.cpp finds no GPU here; the model runs on the CPU"
             warnings.warn(message, RuntimeWarning, stacklevel=2)
-        if threads is not None:
-            _warn_of_too_many_threads(threads)
         try:
             native = _native.Model.load(file, library=engine.directory, module=engine.module, **options)  # type: ignore[arg-type] # checked one by one above
         finally:
             log.forward()
+        if threads is not None:
+            _warn_of_too_many_threads(threads)
         return cls(native, path=file, engine=engine)
 
     @classmethod

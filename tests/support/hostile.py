@@ -268,9 +268,14 @@ def file_case_names(label: str, path: Path) -> list[str]:
     """One spoiled key each of an existing file."""
     names = [f"{label}/good/-"]
     for key, value in _header(path).metadata:
-        names.append(f"{label}/remove/{key}")
+        names += [f"{label}/remove/{key}", f"{label}/duplicate/{key}"]
         names.extend(f"{label}/set/{key}/{odd}" for odd, _ in extremes(value))
     return names
+
+
+def damage_case_names(label: str, count: int) -> list[str]:
+    """Flipped bytes in the header of an existing file, and the file cut off within it."""
+    return [f"{label}/{action}/{seed}" for seed in range(count) for action in ("flip", "cut")]
 
 
 def write(name: str, path: Path, sources: dict[str, Path]) -> bool:
@@ -405,12 +410,38 @@ def _from_file(rest: str, path: Path, original: Path) -> bool:
     elif action == "set":
         key, odd = key.rsplit("/", 1)
         metadata = [(k, dict(extremes(v))[odd] if k == key else v) for k, v in metadata]
+    elif action == "duplicate":
+        metadata += [entry for entry in metadata if entry[0] == key]
     raw = header.to_bytes(metadata)
+    if action in {"flip", "cut"}:
+        source = random.Random(rest)  # noqa: S311 - reproducible cases
+        raw = _flip_header(header, raw, source) if action == "flip" else raw[: _place(header, source)]
     with path.open("wb") as out:
         out.write(raw)
-        # The weights are zeros that take no room on the disk.
-        out.truncate(len(raw) + (original.stat().st_size if header.tensor_count else 0))
+        if header.tensor_count and action != "cut":
+            # The weights are zeros that take no room on the disk.
+            out.truncate(len(raw) + original.stat().st_size)
     return header.tensor_count > 0
+
+
+def _flip_header(header: Header, raw: bytes, source: random.Random) -> bytes:
+    data = bytearray(raw)
+    for _ in range(source.choice([1, 1, 1, 2, 8])):
+        at = min(_place(header, source), len(data) - 1)
+        data[at] = source.choice([0, 1, 0x7F, 0x80, 0xFF, data[at] ^ (1 << source.randrange(8))])
+    return bytes(data)
+
+
+def _place(header: Header, source: random.Random) -> int:
+    """A byte of the header as `Header.to_bytes` writes it; in three of four cases one that gives it its structure, and no token's text."""
+    starts, at = [], 24
+    for key, value in header.metadata:
+        starts.append((at, 8 + len(key.encode()) + 4 + min(len(value.raw), 40)))
+        at += 8 + len(key.encode()) + 4 + len(value.raw)
+    if source.random() < 0.25:
+        return source.randrange(at + len(header.tensor_records))
+    start, length = source.choice([(0, 24), *starts, (at, max(len(header.tensor_records), 1))])
+    return start + source.randrange(length)
 
 
 @functools.lru_cache(maxsize=4)

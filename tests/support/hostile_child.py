@@ -71,6 +71,7 @@ def try_model(path: Path, library: str, *, vocab_only: bool) -> None:
             attempt(model.token_to_bytes, token, True)
             attempt(model.token_text, token)
             attempt(model.token_attributes, token)
+        attempt(model.detokenize, list(range(last + 1)), False, True)
         for add_special in (False, True):
             tokens = attempt(model.tokenize, TEXT, add_special, True)
             if tokens:

@@ -190,9 +190,10 @@ def test_doctor_shows_no_secret() -> None:
     assert relevant_environment(environment) == {"GGML_BACKEND_PATH": "/b", "HF_TOKEN": "(set)", "TABAGENT_CACHE": "/c"}
 
 
-def test_warnings_of_the_package_are_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_warnings_of_the_package_are_one_line_each(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def listed() -> list[Variant]:
         warnings.warn("`/x` holds no library", stacklevel=1)
+        warnings.warn("`/x` holds no library", stacklevel=2)
         return []
 
     monkeypatch.setattr(tabagent, "list_available_variants", listed)
@@ -200,7 +201,9 @@ def test_warnings_of_the_package_are_one_line(monkeypatch: pytest.MonkeyPatch, c
     with warnings.catch_warnings():
         warnings.simplefilter("default")
         main(["variants"])
-    assert capsys.readouterr().err.splitlines()[0] == "tabagent: warning: `/x` holds no library"
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "tabagent: warning: `/x` holds no library"
+    assert lines.count(lines[0]) == 1
 
 
 @pytest.mark.parametrize("command", ["run", "info", "variants", "doctor"])
@@ -208,6 +211,12 @@ def test_help_of_each_command_has_examples(command: str, capsys: pytest.CaptureF
     assert main([command, "--help"]) == 0
     out = capsys.readouterr().out
     assert f"   tabagent {command}" in out[out.index("Examples:") :]
+
+
+def test_closed_standard_output_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main(["variants"]) == 1
+    assert capsys.readouterr().err == "tabagent: error: standard output is closed; send it somewhere, for example to `/dev/null`\n"
 
 
 def test_unknown_command_suggests_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 """The application: which commands there are, and how its failures end."""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -8,7 +9,7 @@ from tabagent.cli.doctor import doctor
 from tabagent.cli.examples import ExamplesCommand
 from tabagent.cli.failure import report_usage
 from tabagent.cli.info import info
-from tabagent.cli.output import prepare_streams, write_line
+from tabagent.cli.output import prepare_streams, write_error, write_line
 from tabagent.cli.run import run
 from tabagent.cli.variants import variants
 
@@ -55,6 +56,9 @@ def tabagent(*, version: Version = False) -> None:
 def run_app(arguments: list[str]) -> int:
     """Run one command line and return its exit code; wrong usage is told in one line on stderr."""
     prepare_streams()
+    if sys.stdout is None:
+        write_error("standard output is closed; send it somewhere, for example to `/dev/null`")
+        return 1
     try:
         # typer returns the code of `typer.Exit` when it does not end the process itself.
         code = app(args=arguments, prog_name="tabagent", standalone_mode=False)

@@ -118,7 +118,7 @@ class Verbosity:
 
     def __enter__(self) -> None:
         self._warnings.__enter__()
-        warnings.showwarning = _show_warning
+        warnings.showwarning = _WarningLines()
         self._before = (self._logger.level, self._llama.level)
         self._logger.setLevel(self._level)
         self._llama.setLevel(max(self._level, logging.INFO))
@@ -131,7 +131,14 @@ class Verbosity:
         self._warnings.__exit__(kind, error, trace)
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
-    """Show a warning in one line, without the place in the code, which is of no use on a command line."""
-    if not issubclass(category, (DeprecationWarning, ResourceWarning)):
-        write_note(f"warning: {' '.join(str(message).split())}")
+class _WarningLines:
+    """Shows each warning once and in one line, without the place in the code, which is of no use on a command line."""
+
+    def __init__(self) -> None:
+        self._shown: set[str] = set()
+
+    def __call__(self, message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+        text = " ".join(str(message).split())
+        if not issubclass(category, (DeprecationWarning, ResourceWarning)) and text not in self._shown:
+            self._shown.add(text)
+            write_note(f"warning: {text}")

@@ -153,6 +153,28 @@ fn more_predicting_layers_than_layers_is_refused() {
 }
 
 #[test]
+fn tokens_that_differ_only_after_a_zero_byte_are_refused() {
+    let mut tokens = sentencepiece_tokens();
+    *tokens.last_mut().unwrap() = "<s>\0b".to_owned();
+    let text = refusal_with("tokenizer.ggml.tokens", tokens);
+    let rule = "has `<s>` twice, the second time as token `259`, but tokens must be unique";
+    assert_eq!(text, format!("{START}key `tokenizer.ggml.tokens` {rule}"));
+}
+
+#[test]
+fn token_with_the_name_of_an_empty_one_is_refused() {
+    let mut tokens = sentencepiece_tokens();
+    tokens[0] = String::new();
+    let last = tokens.len() - 1;
+    tokens[last] = "[EMPTY_00]".to_owned();
+    Model::llama().set("tokenizer.ggml.tokens", tokens.clone()).accept();
+    tokens[last] = "[EMPTY_0]".to_owned();
+    let text = refusal_with("tokenizer.ggml.tokens", tokens);
+    let rule = "has `[EMPTY_0]` as token `259`, but llama.cpp gives this name to the empty token `0`";
+    assert_eq!(text, format!("{START}key `tokenizer.ggml.tokens` {rule}"));
+}
+
+#[test]
 fn duplicate_tokens_are_refused() {
     let mut tokens = sentencepiece_tokens();
     *tokens.last_mut().unwrap() = "<s>".to_owned();

@@ -3,7 +3,7 @@
 //! llama.cpp allocates the KV cache at once and touches all of it. Linux promises memory that it does not have, so a cache that is
 //! too large does not fail: the system kills the process.
 
-use crate::context_config::{KvType, Resolved};
+use crate::context_config::{ContextConfig, FlashAttention, Resolved};
 use crate::model_facts::ModelFacts;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -28,21 +28,41 @@ fn parse_meminfo(text: &str) -> Option<u64> {
     line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// Bytes that llama.cpp keeps about each cell: position, shift and a bit for each of 256 sequences (src/llama-kv-cells.h).
-const CELL_BYTES: u64 = 40;
+/// Bytes that llama.cpp keeps about each cell: position, its extension, shift and a bit for each of 256 sequences
+/// (`llama_kv_cells` in `src/llama-kv-cells.h`).
+const CELL_BYTES: u64 = 52;
 
-/// Bytes that the KV cache of a context takes, estimated low so that what fits is not refused.
-///
-/// Layers with a sliding window keep only the window. How many there are depends on the architecture; one layer in six, as in Gemma 3, is
-/// assumed to keep the whole context.
-pub(crate) fn kv_bytes(
+/// Bytes that grow with the context size: the KV cache, what is kept about its cells, and the masks. Estimated low so that what
+/// fits is not refused.
+pub(crate) fn context_bytes(
     facts: &ModelFacts,
     metadata: &BTreeMap<String, String>,
     resolved: &Resolved,
-    kv_type: KvType,
-    full_window: bool,
+    config: &ContextConfig,
 ) -> u64 {
-    if facts.recurrent || facts.hybrid || facts.heads == 0 {
+    if facts.recurrent || facts.heads == 0 {
+        return 0;
+    }
+    let cells = CELL_BYTES.saturating_mul(u64::from(resolved.n_ctx));
+    kv_bytes(facts, metadata, resolved, config).saturating_add(cells).saturating_add(mask_bytes(
+        facts,
+        resolved,
+        config.flash_attention,
+    ))
+}
+
+/// Bytes of the KV cache.
+///
+/// Layers with a sliding window keep only the window. How many there are depends on the architecture; one layer in six, as in Gemma 3, is
+/// assumed to keep the whole context.
+fn kv_bytes(
+    facts: &ModelFacts,
+    metadata: &BTreeMap<String, String>,
+    resolved: &Resolved,
+    config: &ContextConfig,
+) -> u64 {
+    let compressed = metadata.contains_key(&format!("{}.attention.kv_lora_rank", facts.architecture));
+    if facts.hybrid || compressed {
         return 0;
     }
     let head = |key: &str| -> u64 {
@@ -50,22 +70,32 @@ pub(crate) fn kv_bytes(
         let stated = metadata.get(&key).and_then(|v| v.parse::<u64>().ok());
         stated.unwrap_or(u64::from(facts.embedding_dim / facts.heads))
     };
-    let compressed = metadata.contains_key(&format!("{}.attention.kv_lora_rank", facts.architecture));
-    if compressed {
-        return 0;
-    }
     let layers = u64::from(facts.layers);
-    let layers = if facts.sliding_window > 0 && !full_window { layers.div_ceil(6) } else { layers };
+    let windowed = facts.sliding_window > 0 && !config.full_sliding_window;
+    let layers = if windowed { layers.div_ceil(6) } else { layers };
     let values_per_token =
         u64::from(facts.kv_heads).saturating_mul(head("key_length").saturating_add(head("value_length")));
     let values = values_per_token.saturating_mul(layers).saturating_mul(u64::from(resolved.n_ctx));
-    let cells = CELL_BYTES.saturating_mul(u64::from(resolved.n_ctx));
-    (values / 32).saturating_mul(kv_type.bytes_of_32()).saturating_add(cells)
+    (values / 32).saturating_mul(config.kv_type.bytes_of_32())
+}
+
+/// Bytes of the attention mask, which has a number for each cell and token of a micro-batch (`build_attn_inp_kq_mask` in
+/// `src/llama-graph.cpp`), and without fused attention of the scores of one layer, which have one more for each head.
+///
+/// `llama_context::graph_reserve` allocates them for the whole context at once; they are touched as it fills.
+fn mask_bytes(facts: &ModelFacts, resolved: &Resolved, flash_attention: FlashAttention) -> u64 {
+    let bytes = match flash_attention {
+        FlashAttention::Off => 4 * (1 + u64::from(facts.heads)),
+        FlashAttention::Auto | FlashAttention::On => 2,
+    };
+    let numbers = u64::from(resolved.n_ctx).saturating_mul(u64::from(resolved.n_ubatch));
+    numbers.saturating_mul(bytes)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::context_config::KvType;
 
     fn facts() -> ModelFacts {
         ModelFacts {
@@ -89,24 +119,43 @@ mod tests {
         }
     }
 
-    #[test]
-    fn smollm2_takes_what_llama_cpp_reports() {
-        let resolved = Resolved {
-            n_ctx: 2048,
-            n_batch: 1,
-            n_ubatch: 1,
+    fn resolved(n_ctx: u32, n_ubatch: u32) -> Resolved {
+        Resolved {
+            n_ctx,
+            n_batch: n_ubatch,
+            n_ubatch,
             n_seq_max: 1,
             n_outputs_max: 1,
             n_threads: 1,
             n_threads_batch: 1,
-        };
+        }
+    }
+
+    #[test]
+    fn smollm2_takes_what_llama_cpp_reports() {
+        let (none, size) = (BTreeMap::new(), resolved(2048, 512));
+        let f16 = ContextConfig::new();
         // llama.cpp says "45.00 MiB" for 2,048 cells in F16.
-        let cells = 2048 * CELL_BYTES;
-        assert_eq!(kv_bytes(&facts(), &BTreeMap::new(), &resolved, KvType::F16, false), (45 << 20) + cells);
+        assert_eq!(kv_bytes(&facts(), &none, &size, &f16), 45 << 20);
         let metadata = BTreeMap::from([("llama.attention.key_length".to_owned(), "128".to_owned())]);
-        assert_eq!(kv_bytes(&facts(), &metadata, &resolved, KvType::F32, false), ((3 * 45) << 20) + cells);
+        let f32 = ContextConfig { kv_type: KvType::F32, ..ContextConfig::new() };
+        assert_eq!(kv_bytes(&facts(), &metadata, &size, &f32), (3 * 45) << 20);
         let hybrid = ModelFacts { hybrid: true, ..facts() };
-        assert_eq!(kv_bytes(&hybrid, &BTreeMap::new(), &resolved, KvType::F16, false), 0);
+        assert_eq!(kv_bytes(&hybrid, &none, &size, &f16), 0);
+    }
+
+    #[test]
+    fn masks_and_cells_count() {
+        let (none, config) = (BTreeMap::new(), ContextConfig::new());
+        let size = resolved(1 << 20, 512);
+        // llama.cpp reserves 1,024 MiB and, with 4 heads and without fused attention, 10,240 MiB for 2^20 cells and 512 tokens.
+        let four = ModelFacts { heads: 4, ..facts() };
+        assert_eq!(mask_bytes(&four, &size, FlashAttention::Auto), 1024 << 20);
+        assert_eq!(mask_bytes(&four, &size, FlashAttention::Off), 10_240 << 20);
+        let hybrid = ModelFacts { hybrid: true, ..facts() };
+        assert_eq!(context_bytes(&hybrid, &none, &size, &config), (1024 + 52) << 20);
+        let recurrent = ModelFacts { recurrent: true, ..facts() };
+        assert_eq!(context_bytes(&recurrent, &none, &size, &config), 0);
     }
 
     #[test]

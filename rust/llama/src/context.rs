@@ -2,7 +2,7 @@
 
 use crate::abort::{AbortFlag, AbortSource, should_abort};
 use crate::batch::{Batch, CBatch, TokenId};
-use crate::budget::{available_memory, kv_bytes};
+use crate::budget::{available_memory, context_bytes};
 use crate::context_config::{ContextConfig, Resolved};
 use crate::context_error::ContextError;
 use crate::log;
@@ -62,8 +62,7 @@ impl Context {
     pub(crate) fn new(model: &Model, config: &ContextConfig) -> Result<Self, ContextError> {
         let resolved = config.resolve(model.facts().context_train_size)?;
         refuse_unsuitable(model)?;
-        let needed =
-            kv_bytes(model.facts(), model.metadata(), &resolved, config.kv_type, config.full_sliding_window);
+        let needed = context_bytes(model.facts(), model.metadata(), &resolved, config);
         if let Some(available) = available_memory()
             && needed > available
         {

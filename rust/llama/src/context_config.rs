@@ -115,7 +115,7 @@ pub struct ContextConfig {
     pub max_sequences: u32,
     /// Most tokens of one decode whose logits are wanted; `None` takes the batch size. Fewer save memory.
     pub max_outputs: Option<u32>,
-    /// Threads that generate; `None` takes the usable cores.
+    /// Threads that generate, at most eight a usable core; `None` takes the usable cores.
     pub threads: Option<u32>,
     /// Threads that read prompts; `None` takes `threads`.
     pub prompt_threads: Option<u32>,
@@ -158,12 +158,19 @@ pub(crate) struct Resolved {
 
 /// Context size that is taken when none is asked for, if the model was trained with at least as much.
 const DEFAULT_CONTEXT: u32 = 4096;
-/// Largest context size; 2^27 did not come back within 25 s on a tiny model, for a reason not found yet.
+/// Largest context size. llama.cpp makes a context in time linear in its cells, and nothing can stop it meanwhile: it writes 52 bytes
+/// about each (`llama_kv_cells::resize` in `src/llama-kv-cells.h`), clears the cache (`llama_kv_cache::llama_kv_cache` in
+/// `src/llama-kv-cache.cpp`), and only then asks for the masks (`llama_context::graph_reserve` in `src/llama-context.cpp`). With 2^24 cells on
+/// a model of one layer that is 3 s; with 2^27 it is half a minute, after which the masks of 128 GiB are refused and all is freed again.
+/// Below this limit the memory that is asked for is checked before.
 const MAX_CONTEXT: u32 = 1 << 24;
 /// `LLAMA_MAX_SEQ` (src/llama-cparams.h).
 const MAX_SEQUENCES: u32 = 256;
 /// `GGML_MAX_N_THREADS` (ggml/include/ggml.h).
 const MAX_THREADS: u32 = 512;
+/// Most threads a core. Threads wait for each other by spinning after every operation (`ggml_barrier` in `ggml/src/ggml-cpu/ggml-cpu.c`), each for its turn on a
+/// core: on 2 cores, a token of a model of two layers takes 3 ms with 2 threads, 4 s with 16 and 9 s with 32.
+const THREADS_PER_CORE: u32 = 8;
 
 impl ContextConfig {
     /// The defaults.
@@ -229,12 +236,13 @@ impl ContextConfig {
             }
             None => n_batch,
         };
+        let max_threads = usable_cores().saturating_mul(THREADS_PER_CORE).min(MAX_THREADS);
         let n_threads = match self.threads {
-            Some(count) => in_range("threads", count, 1, MAX_THREADS)?,
+            Some(count) => in_range("threads", count, 1, max_threads)?,
             None => usable_cores().min(MAX_THREADS),
         };
         let n_threads_batch = match self.prompt_threads {
-            Some(count) => in_range("prompt_threads", count, 1, MAX_THREADS)?,
+            Some(count) => in_range("prompt_threads", count, 1, max_threads)?,
             None => n_threads,
         };
         Ok(Resolved { n_ctx, n_batch, n_ubatch, n_seq_max, n_outputs_max, n_threads, n_threads_batch })
@@ -287,6 +295,14 @@ mod tests {
             let text = config.resolve(2048).unwrap_err().to_string();
             assert!(text.starts_with(&format!("`{option}` must be between")), "{text}");
         }
+    }
+
+    #[test]
+    fn threads_that_would_wait_for_each_other_all_the_time_are_refused() {
+        let most = usable_cores().saturating_mul(THREADS_PER_CORE).min(MAX_THREADS);
+        assert!(ContextConfig::new().with_threads(most).resolve(2048).is_ok());
+        let text = ContextConfig::new().with_threads(most + 1).resolve(2048).unwrap_err().to_string();
+        assert_eq!(text, format!("`threads` must be between 1 and {most}, got `{}`", most + 1));
     }
 
     #[test]

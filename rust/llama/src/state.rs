@@ -7,7 +7,7 @@ use crate::batch::SeqId;
 use crate::context::Context;
 use crate::context_error::ContextError;
 use sha2::{Digest, Sha256};
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 
 /// A saved state cannot be taken, or not be written.
@@ -142,8 +142,18 @@ impl Context {
     /// # Errors
     /// See [`StateError`].
     pub fn load_state_file(&mut self, path: &Path) -> Result<(), StateError> {
-        let bytes = std::fs::read(path)
-            .map_err(|source| StateError::Io { path: path.display().to_string(), source })?;
+        let failed = |source| StateError::Io { path: path.display().to_string(), source };
+        // Opening a pipe waits for its other end, and devices never end.
+        if !std::fs::metadata(path).map_err(failed)?.is_file() {
+            return Err(StateError::NotAState { reason: "it is no regular file" });
+        }
+        let file = std::fs::File::open(path).map_err(failed)?;
+        let mut bytes = Vec::new();
+        (&file).take(MAGIC.len() as u64).read_to_end(&mut bytes).map_err(failed)?;
+        // What is no state is not read to its end, however long it is.
+        if bytes == MAGIC {
+            (&file).read_to_end(&mut bytes).map_err(failed)?;
+        }
         self.load_state(&bytes)
     }
 
@@ -215,11 +225,11 @@ impl Context {
 
     fn check_state<'a>(&self, state: &'a [u8]) -> Result<(usize, &'a [u8]), StateError> {
         let not = |reason| StateError::NotAState { reason };
+        if !state.starts_with(MAGIC) {
+            return Err(not("it does not begin with `TABSTATE`"));
+        }
         if state.len() < FIXED {
             return Err(not("it is too short"));
-        }
-        if &state[..8] != MAGIC {
-            return Err(not("it does not begin with `TABSTATE`"));
         }
         if state[8..12] != VERSION.to_le_bytes() {
             return Err(not("it has another format version"));

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tabagent_llama as llama;
-use tabagent_llama::{AbortFlag, Batch};
+use tabagent_llama::{AbortFlag, Batch, ContextError};
 
 /// A context of one's own, beside the decode thread's.
 #[pyclass(frozen, module = "tabagent._native")]
@@ -51,6 +51,18 @@ impl Context {
         }
         let text = "this context was made before fork(); make it again in the child process, or use the spawn start method";
         Err(raise(py, "ForkedError", text))
+    }
+
+    /// Whether a batch can be so large at all, before one is built that holds the product of both counts.
+    fn check_counts(&self, tokens: usize, sequences: usize) -> Result<(), ContextError> {
+        let [_, n_batch, n_seq_max, _] = self.shared.limits;
+        if tokens > n_batch as usize {
+            Err(ContextError::BatchTooLarge { tokens, n_batch })
+        } else if sequences > n_seq_max as usize {
+            Err(ContextError::BadSequences { index: 0 })
+        } else {
+            Ok(())
+        }
     }
 
     /// Runs `work` on the context, without the GIL. `overwrites`: whether it may move or overwrite logits.
@@ -147,6 +159,7 @@ impl Context {
             }
         }
         self.check_process(py)?;
+        self.check_counts(tokens.len(), sequences.len()).map_err(|e| e.into_py(py))?;
         let flag = AbortFlag::new();
         let outcome = py.detach(|| {
             let mut state = self.shared.lock();

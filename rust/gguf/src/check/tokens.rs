@@ -22,8 +22,9 @@ pub(crate) fn check(
     let Some(strings) = list.strings() else {
         return Ok(());
     };
-    let tokens: Vec<&[u8]> = strings.map(crate::value::GgufStr::as_bytes).collect();
+    let tokens: Vec<&[u8]> = strings.map(|token| to_nul(token.as_bytes())).collect();
     check_unique(rules, &tokens)?;
+    check_renamed(rules, &tokens)?;
     if let Some(types) = types {
         check_byte_tokens(rules, kind, &tokens, types)?;
     }
@@ -33,6 +34,31 @@ pub(crate) fn check(
         Kind::Rwkv => check_rwkv(rules, &tokens),
         Kind::Bpe | Kind::GemmaBpe | Kind::WordPiece | Kind::Unigram | Kind::Test => Ok(()),
     }
+}
+
+/// What llama.cpp takes of a token: it reads them as C strings, which end at the first zero byte.
+fn to_nul(token: &[u8]) -> &[u8] {
+    token.iter().position(|byte| *byte == 0).map_or(token, |end| &token[..end])
+}
+
+/// llama.cpp calls the empty token 7 `[EMPTY_7]`, which no other token may be.
+fn check_renamed(rules: &Rules<'_>, tokens: &[&[u8]]) -> Result<(), GgufError> {
+    for (id, token) in tokens.iter().enumerate() {
+        let number = token.strip_prefix(b"[EMPTY_").and_then(|rest| rest.strip_suffix(b"]"));
+        let other = number.and_then(|digits| std::str::from_utf8(digits).ok()?.parse::<usize>().ok());
+        let Some(other) = other.filter(|other| tokens.get(*other).is_some_and(|token| token.is_empty()))
+        else {
+            continue;
+        };
+        if format!("[EMPTY_{other}]").as_bytes() == *token {
+            let problem = format!(
+                "has `{}` as token `{id}`, but llama.cpp gives this name to the empty token `{other}`",
+                shown(token)
+            );
+            return Err(rules.unusable(TOKENS, problem));
+        }
+    }
+    Ok(())
 }
 
 /// llama.cpp asserts that no token is there twice; it renames empty ones first, so those may repeat.
