@@ -1,6 +1,6 @@
 //! Constraints over a vocabulary of single bytes: what comes in, what stays out, and what happens around the construct.
 
-#![allow(clippy::unwrap_used, clippy::format_collect, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::format_collect, clippy::needless_pass_by_value, reason = "tests")]
 
 use std::sync::Arc;
 

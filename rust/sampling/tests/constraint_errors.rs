@@ -1,6 +1,6 @@
 //! Sources that are wrong, too large or strange: typed errors that say where, and no harm from any text.
 
-#![allow(clippy::unwrap_used, clippy::format_collect, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::format_collect, clippy::needless_pass_by_value, reason = "tests")]
 
 use std::sync::{Arc, OnceLock};
 

@@ -4,7 +4,7 @@
 //! texts that match and texts that do not, grammars that load, and grammars that are refused. A character from U+E000 stands
 //! for the token with that number.
 
-#![allow(clippy::unwrap_used, clippy::format_collect, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::format_collect, clippy::needless_pass_by_value, reason = "tests")]
 #![expect(clippy::print_stderr, reason = "a skipped test says what it lacks")]
 
 use std::path::Path;

@@ -4,7 +4,7 @@
 //! A file holds `schema`, `valid` and `invalid`; an invalid instance breaks a rule that is enforced. `limitations.json` has, for each
 //! schema with any, the keyword and path of its limitations.
 
-#![allow(clippy::unwrap_used, clippy::format_collect, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::format_collect, clippy::needless_pass_by_value, reason = "tests")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
