@@ -5,9 +5,12 @@
 //! llama.cpp would abort, crash or hang, so that a bad file becomes an error and not a dead process.
 
 mod check;
+mod diff;
+mod edit;
 mod error;
 mod file;
 mod ggml_type;
+mod hash;
 mod metadata;
 mod mmap;
 mod model;
@@ -23,9 +26,12 @@ mod value;
 mod writer;
 
 pub use check::{ARCHITECTURES, check_data, check_model, check_model_with, check_parts};
+pub use diff::{Difference, diff_models};
+pub use edit::{Edit, Edited, edit_metadata, edited};
 pub use error::{GgufError, Subject};
 pub use file::{GgufFile, Header};
 pub use ggml_type::GgmlType;
+pub use hash::{Digest, Hashes, hash_model};
 pub use metadata::Metadata;
 pub use mmap::SharedBytes;
 pub use model::{GgufModel, ModelTensor};

@@ -4,31 +4,47 @@ use crate::errors::IntoPyErr;
 use pyo3::prelude::*;
 use serde_json::{Value as Json, json};
 use std::path::PathBuf;
-use tabagent_gguf::{GgufError, GgufFile, TensorInfo, Value, check_model};
+use tabagent_gguf::{ByteOrder, GgufError, GgufFile, GgufModel, TensorInfo, Value, check_model, check_parts};
 
-/// Metadata and tensors of a GGUF file, as JSON.
+/// Metadata and tensors of a model, as JSON.
 #[pyfunction]
 pub(crate) fn gguf_info_json(py: Python<'_>, path: PathBuf, array_items: usize) -> PyResult<String> {
-    py.detach(|| describe(&path, array_items)).map_err(|e| e.into_py(py))
+    let shown = path.to_string_lossy();
+    py.detach(|| Ok(describe(&GgufModel::open(&path)?, &shown, array_items)))
+        .map_err(|error: GgufError| error.into_py(py))
 }
 
-fn describe(path: &std::path::Path, array_items: usize) -> Result<String, GgufError> {
-    let file = GgufFile::open(path)?;
+/// What a model holds, `file` being its name.
+pub(crate) fn describe(model: &GgufModel, file: &str, array_items: usize) -> String {
+    let first = model.first();
     let metadata: Vec<Json> =
-        file.metadata().iter().map(|(key, value)| entry(key, &value, array_items)).collect();
-    let tensors: Vec<Json> = file.tensors().iter().map(tensor).collect();
+        model.metadata().iter().map(|(key, value)| entry(key, &value, array_items)).collect();
+    let parts = model.parts().iter().enumerate();
+    let tensors: Vec<Json> = parts
+        .clone()
+        .flat_map(|(part, file)| file.tensors().iter().map(move |info| tensor(info, part, file)))
+        .collect();
+    let split = first.split().filter(|_| model.parts().len() == 1);
     let description = json!({
-        "file": path.to_string_lossy(),
-        "size": file.file_size(),
-        "version": file.version(),
-        "alignment": file.alignment(),
-        "architecture": file.architecture(),
-        "split": file.split().map(|s| [u32::from(s.no), u32::from(s.count)]),
+        "file": file,
+        "size": model.file_size(),
+        "version": first.version(),
+        "byte_order": if first.byte_order() == ByteOrder::Big { "big" } else { "little" },
+        "alignment": first.alignment(),
+        "architecture": first.architecture(),
+        "split": split.map(|s| [u32::from(s.no), u32::from(s.count)]),
+        "parts": parts.map(|(_, file)| file.file_name()).collect::<Vec<_>>(),
         "metadata": metadata,
         "tensors": tensors,
-        "problem": check_model(&file).err().map(|e| e.to_string()),
+        "problem": problem(model).map(|error| error.to_string()),
     });
-    Ok(description.to_string())
+    description.to_string()
+}
+
+/// Why llama.cpp could not load the model.
+fn problem(model: &GgufModel) -> Option<GgufError> {
+    let parts = || if model.parts().len() > 1 { check_parts(model.parts()) } else { Ok(()) };
+    check_model(model.first()).and_then(|()| parts()).err()
 }
 
 fn entry(key: &str, value: &Value<'_>, array_items: usize) -> Json {
@@ -69,12 +85,13 @@ fn scalar(value: &Value<'_>, array_items: usize) -> Json {
     }
 }
 
-fn tensor(info: &TensorInfo) -> Json {
+fn tensor(info: &TensorInfo, part: usize, file: &GgufFile) -> Json {
     json!({
         "name": info.name,
         "type": info.ggml_type.name(),
         "shape": info.shape.dims(),
-        "offset": info.offset,
+        "part": part,
+        "offset": file.data_start(info),
         "bytes": info.n_bytes,
     })
 }
