@@ -14,6 +14,7 @@ from tabagent.errors import GgufCancelledError, GgufError
 from tabagent.gguf.editing import diff, edit_metadata, merge, split
 from tabagent.gguf.file import GgufFile, Hashes, open  # noqa: A004 (as in `gzip.open`)
 from tabagent.gguf.metadata import GgufArray, GgufMetadata, MetadataValue
+from tabagent.gguf.quants import dequantize, quantize
 from tabagent.gguf.tensor import GgufTensor, GgufTensors
 from tabagent.gguf.types import TYPES, TensorType
 from tabagent.gguf.writer import GgufWriter
@@ -31,9 +32,11 @@ __all__ = [
     "Hashes",
     "MetadataValue",
     "TensorType",
+    "dequantize",
     "diff",
     "edit_metadata",
     "merge",
     "open",
+    "quantize",
     "split",
 ]

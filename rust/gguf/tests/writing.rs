@@ -262,7 +262,7 @@ fn differences_are_told_in_words() {
         "key `tokenizer.ggml.tokens` differs in `1` items, first in number `259`: `▁word` in the first file and `▁other` in the second",
         "key `tokenizer.ggml.scores` has `260` items in the first file and `3` in the second",
         "key `general.name` is only in the second file: `new\\nname`",
-        "tensor `blk.0.attn_q.weight` has type `Q8_0` in the first file and `F32` in the second",
+        "tensor `blk.0.attn_q.weight` has type `Q8_0` in the first file and `F32` in the second; weights differ by 0.000e0 (root mean square), at most by 0.000e0",
         "tensor `blk.0.attn_k.weight` has shape `[32, 16]` in the first file and `[32, 8]` in the second",
         "tensor `blk.0.attn_v.weight` is only in the first file: `Q8_0` of shape `[32, 16]`",
         "tensor `blk.0.attn_x.weight` is only in the second file: `Q8_0` of shape `[32, 16]`",
@@ -274,6 +274,18 @@ fn differences_are_told_in_words() {
         [data(vec![1, 2, 3, 4]), data(vec![1, 9, 3, 9])].map(|writer| model_of(writer.to_bytes().unwrap()));
     assert_eq!(differences(&pair[0], &pair[1]), ["tensor `t` has other data in `2` of `4` blocks (50.0 %)"]);
     assert!(differences(&pair[0], &pair[0]).is_empty());
+
+    let floats = |values: [f32; 2]| {
+        let data = values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
+        let writer = GgufWriter::new().add_tensor("t", GgmlType::F32, &[2], data);
+        model_of(writer.to_bytes().unwrap())
+    };
+    assert_eq!(
+        differences(&floats([3.0, 4.0]), &floats([3.0, 4.5])),
+        [
+            "tensor `t` has other data in `1` of `2` blocks (50.0 %); weights differ by 3.536e-1 (root mean square), 10.00 % of their size, at most by 5.000e-1"
+        ]
+    );
 
     let ordered = |names: [&str; 2]| {
         let writer = GgufWriter::new().add(names[0], 1_u8).add(names[1], 1_u8);

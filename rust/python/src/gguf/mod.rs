@@ -3,6 +3,7 @@
 mod array;
 mod describe;
 mod file;
+mod quants;
 mod tools;
 mod value;
 mod view;
@@ -19,6 +20,8 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<file::GgufFile>()?;
     module.add_class::<writer::GgufWriter>()?;
     module.add_function(wrap_pyfunction!(describe::gguf_info_json, module)?)?;
+    module.add_function(wrap_pyfunction!(quants::gguf_dequantize, module)?)?;
+    module.add_function(wrap_pyfunction!(quants::gguf_quantize, module)?)?;
     module.add_function(wrap_pyfunction!(tools::gguf_edit, module)?)?;
     module.add_function(wrap_pyfunction!(tools::gguf_part_paths, module)?)?;
     module.add_function(wrap_pyfunction!(tools::gguf_types, module)?)?;

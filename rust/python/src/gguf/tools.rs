@@ -3,6 +3,7 @@
 use super::{value, watch};
 use crate::errors::value_error;
 use pyo3::prelude::*;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use tabagent_gguf::{Edit, Edited, GgmlType, GgufFile, GgufWriter, edit_metadata, edited, split_paths};
 
@@ -44,8 +45,9 @@ pub(crate) fn gguf_edit(
 
 /// The paths of all parts of the model of which `path` is one.
 #[pyfunction]
-pub(crate) fn gguf_part_paths(py: Python<'_>, path: PathBuf) -> PyResult<Vec<PathBuf>> {
-    split_paths(&path).map_err(|error| error.into_py(py))
+pub(crate) fn gguf_part_paths(py: Python<'_>, path: PathBuf) -> PyResult<Vec<OsString>> {
+    let paths = split_paths(&path).map_err(|error| error.into_py(py))?;
+    Ok(paths.into_iter().map(PathBuf::into_os_string).collect())
 }
 
 /// Every tensor type: name, number, weights in a block, bytes of a block.

@@ -7,6 +7,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
+use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -122,14 +123,15 @@ impl GgufWriter {
         max_tensors: Option<usize>,
         first_without_tensors: bool,
         progress: Option<Py<PyAny>>,
-    ) -> PyResult<Vec<PathBuf>> {
+    ) -> PyResult<Vec<OsString>> {
         let by = match (max_bytes, max_tensors) {
             (Some(bytes), None) => SplitBy::Bytes(bytes),
             (None, Some(tensors)) => SplitBy::Tensors(tensors),
             _ => return Err(value_error("give either `max_bytes` or `max_tensors`")),
         };
         self.lent(py, progress.as_ref(), |writer, progress| {
-            writer.write_parts(&prefix, by, first_without_tensors, progress)
+            let paths = writer.write_parts(&prefix, by, first_without_tensors, progress)?;
+            Ok(paths.into_iter().map(PathBuf::into_os_string).collect())
         })
     }
 }
