@@ -26,7 +26,6 @@ __all__ = [
     "gguf_dequantize",
     "gguf_edit",
     "gguf_info_json",
-    "gguf_part_paths",
     "gguf_quantize",
     "gguf_types",
     "hardware_json",
@@ -79,9 +78,6 @@ def gguf_info_json(path: str, array_items: int) -> str:
 def gguf_types() -> list[tuple[str, int, int, int]]:
     """Every tensor type: name, ggml's number, weights in a block, bytes of a block."""
 
-def gguf_part_paths(path: str) -> list[str]:
-    """The paths of all parts of the model of which `path` is one."""
-
 def gguf_edit(
     path: str,
     changes: Sequence[tuple[str, tuple[str, Any] | None]],
@@ -90,12 +86,10 @@ def gguf_edit(
 ) -> Literal["unchanged", "in place", "rewritten"]:
     """Sets (type, value) or removes (None) metadata, of the file itself or of a copy at `output`. Types are written `u32` or `arr[str]`."""
 
-def gguf_dequantize(data: NDArray[np.uint8], kind: str, count: int, format: str) -> NDArray[Any]:
+def gguf_dequantize(data: NDArray[np.uint8], kind: str, count: int, dtype: str) -> NDArray[Any]:
     """`count` weights of contiguous stored bytes, on all cores: `float32`, or the bits of `float16` or `bfloat16` as uint16."""
 
-def gguf_quantize(
-    values: NDArray[np.float32], row_length: int, kind: str, importance: NDArray[np.float32] | None
-) -> NDArray[np.uint8]:
+def gguf_quantize(values: NDArray[np.float32], row_length: int, kind: str, importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
     """The stored bytes of rows of `row_length` weights, on all cores. `importance`: a weight for each element of a row."""
 
 @final
@@ -149,7 +143,7 @@ class GgufFile:
     def describe(self, file: str, array_items: int) -> str:
         """As `gguf_info_json`."""
     def hashes(self, progress: Callable[[int, int], object] | None) -> dict[str, Any]:
-        """files (dict), weights, tensors (dict): SHA-256 in hexadecimal."""
+        """SHA-256 in hexadecimal: `files` and `tensors` (by name), and `weights`."""
     def differences(self, other: GgufFile) -> list[str]: ...
 
 @final

@@ -65,9 +65,7 @@ def split(
 ) -> list[Path]:
     """Write a model as several files; see `GgufWriter.write_parts`."""
     writer = GgufWriter.of(_opened(source))
-    return writer.write_parts(
-        prefix, max_bytes=max_bytes, max_tensors=max_tensors, first_without_tensors=first_without_tensors, progress=progress
-    )
+    return writer.write_parts(prefix, max_bytes=max_bytes, max_tensors=max_tensors, first_without_tensors=first_without_tensors, progress=progress)
 
 
 def merge(source: GgufFile | PathLike, output: PathLike, *, progress: Progress | None = None) -> None:

@@ -166,7 +166,7 @@ def _from_file_object(file: IO[bytes]) -> _native.GgufFile:
         file.seek(0)
     data = file.read()
     if not isinstance(data, builtins.bytes):
-        message = f"the file object gives `{type_name(data)}`; open it in binary mode (`\"rb\"`)"
+        message = f'the file object gives `{type_name(data)}`; open it in binary mode (`"rb"`)'
         raise TypeError(message)
     return _native.GgufFile.from_bytes(data, name)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Union, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
 
@@ -83,7 +83,7 @@ class GgufArray(Sequence[Any]):
         return array
 
 
-MetadataValue = Union[bool, int, float, str, GgufArray]
+MetadataValue: TypeAlias = bool | int | float | str | GgufArray
 """What metadata holds. Bytes of a string that are not UTF-8 are lone surrogates: `text.encode("utf-8", "surrogateescape")` has them back."""
 
 
@@ -107,7 +107,7 @@ class GgufMetadata(Mapping[str, Any]):
         return len(self._keys)
 
     def type(self, key: str) -> str:
-        """The type as stored: `u32`, `str`, `arr[f32]` …
+        """The type as stored, such as `u32`, `str` or `arr[f32]`.
 
         Raises:
             KeyError: there is no such key.

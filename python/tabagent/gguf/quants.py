@@ -19,7 +19,11 @@ FLOATS: Final = ("float32", "float16", "float64")
 
 
 def dequantize(
-    data: NDArray[np.uint8] | bytes | bytearray | memoryview, type: str, *, shape: Sequence[int] | None = None, dtype: DTypeLike = np.float32  # noqa: A002 (GGUF's own word)
+    data: NDArray[np.uint8] | bytes | bytearray | memoryview,
+    type: str,  # noqa: A002 (GGUF's own word)
+    *,
+    shape: Sequence[int] | None = None,
+    dtype: DTypeLike = np.float32,
 ) -> np.ndarray[Any, Any]:
     """Decode stored bytes of a number type, such as `Q4_K`, to floats: bit for bit what ggml computes.
 
@@ -92,4 +96,7 @@ def _count(shape: Sequence[int]) -> int:
     count = 1
     for extent in shape:
         count *= extent
+    if not 0 <= count < 2**63:
+        message = f"shape `{tuple(shape)}` has more weights than 63 bits count, or a negative extent"
+        raise ValueError(message)
     return count

@@ -88,8 +88,8 @@ class GgufTensor:
         return f"<GgufTensor `{self.name}` {self.type} {self.shape}>"
 
 
-class GgufTensors(Sequence[GgufTensor]):
-    """The tensors of a file in order, by number or by name."""
+class GgufTensors:
+    """The tensors of a file in order, by number or by name: a sequence whose items also have names."""
 
     __slots__ = ("_by_name", "_list")
 

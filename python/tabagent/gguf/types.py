@@ -59,12 +59,12 @@ def tensor_type(name: str) -> TensorType:
 
 
 def plain_dtype(name: str, byte_order: str) -> "np.dtype[Any] | None":
-    """numpy's type for a plain number type in a file of that byte order; None for blocks and BF16."""
+    """The type in numpy of a plain number type in a file of that byte order; None for blocks and BF16."""
     code = PLAIN.get(name)
     return None if code is None else np.dtype((">" if byte_order == "big" else "<") + code)
 
 
-def metadata_type(value: Any) -> tuple[str, Any]:
+def metadata_type(value: Any) -> tuple[str, Any]:  # noqa: PLR0911 (a way out for each kind of value)
     """The type that a Python value gets where none is given, and the value as plain Python has it.
 
     `bool` is `bool`, `str` and `bytes` are `str`, `float` is `f32`; an `int` is the first of `u32`, `i32`, `u64`, `i64` that holds it: what

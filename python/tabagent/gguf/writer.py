@@ -46,7 +46,7 @@ class GgufWriter:
         """A writer with all that `file` holds, as one file. Written unchanged it is the same bytes again, unless the file was split."""
         writer = cls.__new__(cls)
         writer._native = _native.GgufWriter.of_model(file._native)  # noqa: SLF001 (the two classes are one module's)
-        writer._byte_order = "big" if file.byte_order == "big" else "little"
+        writer._byte_order = "big" if file.byte_order == "big" else "little"  # noqa: SLF001
         return writer
 
     def set(self, key: str, value: Any, *, type: str | None = None) -> GgufWriter:  # noqa: A002 (GGUF's own word)
@@ -105,7 +105,7 @@ class GgufWriter:
         elif type is None:
             if not isinstance(data, np.ndarray):
                 message = f"tensor `{name}` is given as bytes, so it needs `type` and `shape`"
-                raise ValueError(message)
+                raise ValueError(message)  # noqa: TRY004 (bytes are fine with the other two)
             kind = _type_of(name, data)
             dims = data.shape if shape is None else tuple(shape)
             array = data
@@ -178,7 +178,7 @@ class GgufWriter:
 
 
 def _plain(value: Any) -> Any:
-    """numpy's numbers and arrays as Python's own."""
+    """Numbers and arrays of numpy as Python's own."""
     return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
 
 

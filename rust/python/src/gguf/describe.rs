@@ -6,25 +6,37 @@ use serde_json::{Value as Json, json};
 use std::path::PathBuf;
 use tabagent_gguf::{ByteOrder, GgufError, GgufFile, GgufModel, TensorInfo, Value, check_model, check_parts};
 
-/// Metadata and tensors of a model, as JSON.
+/// Metadata and tensors of a model, as JSON. Of a model in several files whose other parts are missing only the one at `path`.
 #[pyfunction]
 pub(crate) fn gguf_info_json(py: Python<'_>, path: PathBuf, array_items: usize) -> PyResult<String> {
     let shown = path.to_string_lossy();
-    py.detach(|| Ok(describe(&GgufModel::open(&path)?, &shown, array_items)))
-        .map_err(|error: GgufError| error.into_py(py))
+    py.detach(|| match GgufModel::open(&path) {
+        Ok(model) => Ok(describe(&model, &shown, array_items, None)),
+        Err(missing @ GgufError::MissingParts { .. }) => {
+            let model = GgufModel::from_parts(vec![GgufFile::open(&path)?])?;
+            Ok(describe(&model, &shown, array_items, Some(&missing)))
+        }
+        Err(error) => Err(error),
+    })
+    .map_err(|error: GgufError| error.into_py(py))
 }
 
-/// What a model holds, `file` being its name.
-pub(crate) fn describe(model: &GgufModel, file: &str, array_items: usize) -> String {
+/// What a model holds, `file` being its name and `fault` what is known to be wrong with it.
+pub(crate) fn describe(
+    model: &GgufModel,
+    file: &str,
+    array_items: usize,
+    fault: Option<&GgufError>,
+) -> String {
     let first = model.first();
     let metadata: Vec<Json> =
         model.metadata().iter().map(|(key, value)| entry(key, &value, array_items)).collect();
-    let parts = model.parts().iter().enumerate();
-    let tensors: Vec<Json> = parts
-        .clone()
+    let tensors: Vec<Json> = (0..)
+        .zip(model.parts())
         .flat_map(|(part, file)| file.tensors().iter().map(move |info| tensor(info, part, file)))
         .collect();
     let split = first.split().filter(|_| model.parts().len() == 1);
+    let problem = fault.map(ToString::to_string).or_else(|| problem(model).map(|error| error.to_string()));
     let description = json!({
         "file": file,
         "size": model.file_size(),
@@ -33,10 +45,10 @@ pub(crate) fn describe(model: &GgufModel, file: &str, array_items: usize) -> Str
         "alignment": first.alignment(),
         "architecture": first.architecture(),
         "split": split.map(|s| [u32::from(s.no), u32::from(s.count)]),
-        "parts": parts.map(|(_, file)| file.file_name()).collect::<Vec<_>>(),
+        "parts": model.parts().iter().map(GgufFile::file_name).collect::<Vec<_>>(),
         "metadata": metadata,
         "tensors": tensors,
-        "problem": problem(model).map(|error| error.to_string()),
+        "problem": problem,
     });
     description.to_string()
 }
@@ -85,7 +97,7 @@ fn scalar(value: &Value<'_>, array_items: usize) -> Json {
     }
 }
 
-fn tensor(info: &TensorInfo, part: usize, file: &GgufFile) -> Json {
+fn tensor(info: &TensorInfo, part: u32, file: &GgufFile) -> Json {
     json!({
         "name": info.name,
         "type": info.ggml_type.name(),

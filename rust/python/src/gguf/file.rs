@@ -166,7 +166,7 @@ impl GgufFile {
     }
 
     fn describe(&self, py: Python<'_>, file: String, array_items: usize) -> String {
-        py.detach(|| describe::describe(&self.model, &file, array_items))
+        py.detach(|| describe::describe(&self.model, &file, array_items, None))
     }
 
     /// SHA-256 of the files, the weights and each tensor, in hexadecimal.

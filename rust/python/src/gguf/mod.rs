@@ -23,7 +23,6 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(quants::gguf_dequantize, module)?)?;
     module.add_function(wrap_pyfunction!(quants::gguf_quantize, module)?)?;
     module.add_function(wrap_pyfunction!(tools::gguf_edit, module)?)?;
-    module.add_function(wrap_pyfunction!(tools::gguf_part_paths, module)?)?;
     module.add_function(wrap_pyfunction!(tools::gguf_types, module)?)?;
     Ok(())
 }

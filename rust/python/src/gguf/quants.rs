@@ -13,7 +13,7 @@ pub(crate) fn gguf_dequantize<'py>(
     data: PyReadonlyArray1<'py, u8>,
     kind: &str,
     count: usize,
-    format: &str,
+    dtype: &str,
 ) -> PyResult<Bound<'py, PyAny>> {
     let kind = ggml_type(kind)?;
     let bytes = data.as_slice()?;
@@ -26,7 +26,7 @@ pub(crate) fn gguf_dequantize<'py>(
             "`{count}` weights of `{kind}` are {expected}, but the data has `{found}` bytes"
         )));
     }
-    Ok(match format {
+    Ok(match dtype {
         "float32" => {
             let mut out = vec![0.0_f32; count];
             py.detach(|| quants::dequantize_parallel(kind, bytes, &mut out)).map_err(value_error)?;

@@ -3,11 +3,8 @@
 use super::{value, watch};
 use crate::errors::value_error;
 use pyo3::prelude::*;
-use std::ffi::OsString;
 use std::path::PathBuf;
-use tabagent_gguf::{Edit, Edited, GgmlType, GgufFile, GgufWriter, edit_metadata, edited, split_paths};
-
-use crate::errors::IntoPyErr;
+use tabagent_gguf::{Edit, Edited, GgmlType, GgufFile, GgufWriter, edit_metadata, edited};
 
 /// One change of metadata: the key, and the type and value to set; None removes it.
 type Change<'py> = (String, Option<(String, Bound<'py, PyAny>)>);
@@ -41,13 +38,6 @@ pub(crate) fn gguf_edit(
         Edited::InPlace { .. } => "in place",
         Edited::Rewritten => "rewritten",
     })
-}
-
-/// The paths of all parts of the model of which `path` is one.
-#[pyfunction]
-pub(crate) fn gguf_part_paths(py: Python<'_>, path: PathBuf) -> PyResult<Vec<OsString>> {
-    let paths = split_paths(&path).map_err(|error| error.into_py(py))?;
-    Ok(paths.into_iter().map(PathBuf::into_os_string).collect())
 }
 
 /// Every tensor type: name, number, weights in a block, bytes of a block.

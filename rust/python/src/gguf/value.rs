@@ -3,7 +3,7 @@
 use crate::errors::value_error;
 use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyString};
+use pyo3::types::{PyBool, PyBoolMethods, PyBytes, PyFloat, PyInt, PyString};
 use tabagent_gguf::{OwnedArray, OwnedValue, Value, ValueType};
 
 /// Any value but an array, as Python has it. Bytes of a string that are not UTF-8 become lone surrogates, as in file names.
@@ -116,7 +116,7 @@ fn float(value: &Bound<'_, PyAny>, kind: &str) -> PyResult<f64> {
 }
 
 fn truth(value: &Bound<'_, PyAny>, kind: &str) -> PyResult<bool> {
-    value.cast::<PyBool>().map(|flag| flag.is_true()).map_err(|_| wrong(value, kind))
+    value.cast::<PyBool>().map(PyBoolMethods::is_true).map_err(|_| wrong(value, kind))
 }
 
 fn text(value: &Bound<'_, PyAny>, kind: &str) -> PyResult<Vec<u8>> {
