@@ -33,20 +33,24 @@ def median_ms(work: Callable[[], object], rounds: int) -> float:
 
 
 def our_tokens(path: Path) -> list[str]:
+    """The vocabulary by `tabagent.gguf`."""
     found: list[str] = gguf.open(path).metadata[TOKENS].tolist()
     return found
 
 
 def their_tokens(path: Path) -> Any:
+    """The vocabulary by the `gguf` package."""
     field = peer.GGUFReader(path).get_field(TOKENS)
     return None if field is None else field.contents()
 
 
 def our_largest(path: Path) -> Any:
+    """The largest tensor as floats, by `tabagent.gguf`."""
     return max(gguf.open(path).tensors, key=lambda tensor: tensor.size).dequantize()
 
 
 def their_largest(path: Path) -> Any:
+    """The largest tensor as floats, by the `gguf` package."""
     tensor = max(peer.GGUFReader(path).tensors, key=lambda tensor: int(tensor.n_elements))
     return peer.dequantize(tensor.data, tensor.tensor_type)
 
