@@ -13,7 +13,7 @@ const TASK: usize = 16 * 1024;
 /// current `rayon` pool.
 ///
 /// The rules are those of `ggml_validate_row_data` in `ggml/src/ggml-quants.c`, and the sums of `Q8_1` and the tensor
-/// scale of `I2_S` count too. Integers and `NVFP4`, in which every byte is a number, always pass.
+/// scale of `I2_S` count too; an F64 must be finite as F32. Integers and `NVFP4`, in which every byte is a number, always pass.
 ///
 /// # Errors
 ///
@@ -47,7 +47,9 @@ pub fn check(ty: GgmlType, bytes: &[u8]) -> Result<(), QuantError> {
 fn first_bad(ty: GgmlType, bytes: &[u8]) -> Option<(usize, usize)> {
     match ty {
         GgmlType::F32 => find(bytes, |value: &[u8; 4]| bad_f32(*value).then_some(0)),
-        GgmlType::F64 => find(bytes, |value: &[u8; 8]| (!f64::from_le_bytes(*value).is_finite()).then_some(0)),
+        GgmlType::F64 => {
+            find(bytes, |value: &[u8; 8]| (!(f64::from_le_bytes(*value) as f32).is_finite()).then_some(0))
+        }
         GgmlType::F16 => find(bytes, |value: &[u8; 2]| bad_f16(*value).then_some(0)),
         GgmlType::BF16 => {
             find(bytes, |value: &[u8; 2]| (u16::from_le_bytes(*value) & 0x7f80 == 0x7f80).then_some(0))
@@ -63,13 +65,13 @@ fn first_bad(ty: GgmlType, bytes: &[u8]) -> Option<(usize, usize)> {
         GgmlType::Q4_K => halves::<144>(bytes, &[0, 2]),
         GgmlType::Q5_K => halves::<176>(bytes, &[0, 2]),
         GgmlType::Q6_K => halves::<210>(bytes, &[208]),
-        GgmlType::Q8_K => find(bytes, |block: &[u8; 292]| {
-            bad_f32(decode::u32_at(block, 0).to_le_bytes()).then_some(0)
-        }),
+        GgmlType::Q8_K => {
+            find(bytes, |block: &[u8; 292]| bad_f32(decode::u32_at(block, 0).to_le_bytes()).then_some(0))
+        }
         GgmlType::IQ1_S => halves::<50>(bytes, &[0]),
-        GgmlType::IQ1_M => find(bytes, |block: &[u8; 56]| {
-            bad_f16(decode::iq1_m_scale(block).to_le_bytes()).then_some(48)
-        }),
+        GgmlType::IQ1_M => {
+            find(bytes, |block: &[u8; 56]| bad_f16(decode::iq1_m_scale(block).to_le_bytes()).then_some(48))
+        }
         GgmlType::IQ2_XXS => halves::<66>(bytes, &[0]),
         GgmlType::IQ2_XS => halves::<74>(bytes, &[0]),
         GgmlType::IQ2_S => halves::<82>(bytes, &[0]),
@@ -79,12 +81,9 @@ fn first_bad(ty: GgmlType, bytes: &[u8]) -> Option<(usize, usize)> {
         GgmlType::TQ1_0 => halves::<54>(bytes, &[52]),
         GgmlType::TQ2_0 => halves::<66>(bytes, &[64]),
         GgmlType::MXFP4 => find(bytes, |block: &[u8; 17]| (block[0] == 0xff).then_some(0)),
-        GgmlType::NVFP4
-        | GgmlType::I2_S
-        | GgmlType::I8
-        | GgmlType::I16
-        | GgmlType::I32
-        | GgmlType::I64 => None,
+        GgmlType::NVFP4 | GgmlType::I2_S | GgmlType::I8 | GgmlType::I16 | GgmlType::I32 | GgmlType::I64 => {
+            None
+        }
     }
 }
 

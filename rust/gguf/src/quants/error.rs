@@ -9,7 +9,9 @@ use crate::GgmlType;
 #[non_exhaustive]
 pub enum QuantError {
     /// The number of weights is no whole number of blocks.
-    #[error("`{n_weights}` weights are not a multiple of the `{block_size}` that a block of `{ty}` holds; choose another type or a padded row")]
+    #[error(
+        "`{n_weights}` weights are not a multiple of the `{block_size}` that a block of `{ty}` holds; choose another type or a padded row"
+    )]
     PartialBlock {
         /// The type asked for.
         ty: GgmlType,
@@ -19,7 +21,9 @@ pub enum QuantError {
         block_size: u64,
     },
     /// The values are no whole number of rows.
-    #[error("`{n_weights}` weights are not a whole number of rows of `{row_length}`; pass the length of the innermost dimension")]
+    #[error(
+        "`{n_weights}` weights are not a whole number of rows of `{row_length}`; pass the length of the innermost dimension"
+    )]
     PartialRow {
         /// Weights given.
         n_weights: usize,
@@ -65,7 +69,9 @@ pub enum QuantError {
         index: usize,
     },
     /// A weight to quantize is infinite or NaN.
-    #[error("weight `{index}` is not finite and has no value in `{ty}`; repair the tensor or store it as `F32`")]
+    #[error(
+        "weight `{index}` is not finite and has no value in `{ty}`; repair the tensor or store it as `F32`"
+    )]
     NotFinite {
         /// The type asked for.
         ty: GgmlType,

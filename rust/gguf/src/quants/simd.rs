@@ -88,3 +88,85 @@ at_level!(
     super::quantize::encode_rows,
     (ty: GgmlType, values: &[f32], row_length: usize, imatrix: Option<&[f32]>, out: &mut [u8])
 );
+
+#[cfg(test)]
+mod tests {
+    use super::super::{can_quantize, needs_imatrix};
+    use super::*;
+
+    /// Bytes with every bit pattern likely, the same on every machine.
+    fn bytes(n: usize) -> Vec<u8> {
+        let mut state = 0x2545_f491_4f6c_dd1d_u64;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 32) as u8
+        };
+        (0..n).map(|_| next()).collect()
+    }
+
+    #[test]
+    fn all_levels_decode_to_the_same_bits() {
+        for &ty in GgmlType::ALL {
+            let data = bytes(300 * ty.block_bytes() as usize);
+            let n_weights = 300 * ty.block_size() as usize;
+            let decoded = |level| {
+                let mut out = vec![0.0; n_weights];
+                decode(level, ty, &data, 0.37, &mut out);
+                // Which of two NaNs survives an operation is not specified.
+                out.iter().map(|value| if value.is_nan() { 0 } else { value.to_bits() }).collect::<Vec<_>>()
+            };
+            let baseline = decoded(Level::Baseline);
+            for &level in Level::available() {
+                assert!(decoded(level) == baseline, "{ty} at {level:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn all_levels_encode_to_the_same_bytes() {
+        // Sums of bytes are about normal; the factor makes blocks of different sizes, among them none and subnormal ones.
+        let factors = [1.0, 1e-3, 0.0, 40.0, 1e-39];
+        let values: Vec<f32> = bytes(6 * 4 * 768)
+            .chunks(6)
+            .enumerate()
+            .map(|(k, chunk)| {
+                chunk.iter().fold(-765.0, |sum, &byte| sum + f32::from(byte)) * factors[k / 256 % 5]
+            })
+            .collect();
+        let imatrix: Vec<f32> = bytes(768).into_iter().map(|byte| f32::from(byte) / 16.0).collect();
+        for &ty in GgmlType::ALL.iter().filter(|ty| can_quantize(**ty)) {
+            let encoded = |level, imatrix| {
+                let mut out = vec![0; ty.n_bytes(values.len() as u64).unwrap() as usize];
+                encode(level, ty, &values, 768, imatrix, &mut out);
+                out
+            };
+            for imatrix in [None, Some(imatrix.as_slice())] {
+                if imatrix.is_none() && needs_imatrix(ty) {
+                    continue;
+                }
+                let baseline = encoded(Level::Baseline, imatrix);
+                for &level in Level::available() {
+                    assert!(encoded(level, imatrix) == baseline, "{ty} at {level:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn all_levels_round_halves_alike() {
+        let values: Vec<f32> =
+            bytes(4 * 4096).as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+        for ieee in [false, true] {
+            let rounded = |level| {
+                let mut halves = vec![0; values.len()];
+                to_halves(level, &values, &mut halves, ieee);
+                halves
+            };
+            for &level in Level::available() {
+                assert_eq!(rounded(level), rounded(Level::Baseline));
+            }
+        }
+    }
+}

@@ -6,8 +6,7 @@ use super::super::lattice::{
 use super::{bytes_at, f16_at, u16_at, u32_at};
 
 /// The sixteen values of `IQ4_NL` and `IQ4_XS`, denser around zero (`kvalues_iq4nl` in `ggml/src/ggml-common.h`).
-pub(crate) const CURVE: [i8; 16] =
-    [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+pub(crate) const CURVE: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 
 /// What `IQ1_S` and `IQ1_M` add to or take from a whole group of ternary values.
 const SHIFT: f32 = 0.125;

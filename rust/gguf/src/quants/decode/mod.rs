@@ -11,8 +11,8 @@ mod legacy;
 mod plain;
 mod ternary;
 
-pub(super) use iq::{CURVE, iq1_m_scale};
 pub(super) use fp4::DOUBLED;
+pub(super) use iq::{CURVE, iq1_m_scale};
 pub(super) use k::{q3_scale, scale_and_min};
 
 use super::half::f16_to_f32;

@@ -75,7 +75,13 @@ fn point(
 
 /// Adds a vector's weighted sums of value × level value and level value² to `sums`.
 #[inline(always)]
-fn add_explained(sums: &mut (f32, f32), levels: &[u8; 8], of_level: [f32; 3], values: &[f32], weights: &[f32]) {
+fn add_explained(
+    sums: &mut (f32, f32),
+    levels: &[u8; 8],
+    of_level: [f32; 3],
+    values: &[f32],
+    weights: &[f32],
+) {
     for k in 0..8 {
         let (w, q) = (weights[k], of_level[usize::from(levels[k])]);
         sums.0 += w * q * values[k];

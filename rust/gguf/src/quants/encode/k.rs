@@ -74,7 +74,8 @@ pub(super) fn q2_k_weighted(values: &[f32; 256], importances: &[f32; 256], block
     let weights: [f32; 256] = importance(values, importances, typical);
     let sums = group_sums::<16, 16>(&weights);
     let mut best = [[0.0; 16]; 16];
-    let (scales, mins) = affine::<16, 16>(&lanes(values), &lanes(&weights), 3, &TRIES_WEIGHTED, false, &mut best);
+    let (scales, mins) =
+        affine::<16, 16>(&lanes(values), &lanes(&weights), 3, &TRIES_WEIGHTED, false, &mut best);
     let mut levels: [u8; 256] = unlane(&best);
     let (mut scale_levels, mut min_levels) = ([0; 16], [0; 16]);
     let scale = positive(&scales, &sums, 15, &mut scale_levels);
@@ -90,7 +91,9 @@ pub(super) fn q2_k_weighted(values: &[f32; 256], importances: &[f32; 256], block
 /// The sum of the weights of each of `G` groups of `N`.
 #[inline(always)]
 fn group_sums<const N: usize, const G: usize>(weights: &[f32; 256]) -> [f32; G] {
-    std::array::from_fn(|group| weights[N * group..N * (group + 1)].iter().fold(0.0, |sum, weight| sum + weight))
+    std::array::from_fn(|group| {
+        weights[N * group..N * (group + 1)].iter().fold(0.0, |sum, weight| sum + weight)
+    })
 }
 
 /// Packs eight scales and eight minimums of 6 bits into 12 bytes.

@@ -176,14 +176,8 @@ fn symmetric_levels(values: &[f32; 32], weights: &[f32; 32], half: i32) -> (f32,
 fn affine_levels(values: &[f32; 32], weights: &[f32; 32], top: i32) -> (f32, f32, [u8; 32]) {
     let mut best = [[0.0]; 32];
     let tries = Tries { first: -0.9, step: 0.05, last: 36 };
-    let ([scale], [min]) = affine(
-        &values.map(|value| [value]),
-        &weights.map(|weight| [weight]),
-        top,
-        &tries,
-        false,
-        &mut best,
-    );
+    let ([scale], [min]) =
+        affine(&values.map(|value| [value]), &weights.map(|weight| [weight]), top, &tries, false, &mut best);
     (scale, -min, best.map(|[level]| level as u8))
 }
 

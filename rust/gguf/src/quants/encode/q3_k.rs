@@ -39,9 +39,7 @@ fn refined(values: &[f32; 16], levels: &mut [u8; 16]) -> f32 {
                     let new = moved as f32;
                     without_lx += w * x * new;
                     without_l2 += w * new * new;
-                    if without_l2 > 0.0
-                        && without_lx * without_lx * sum_l2 > sum_lx * sum_lx * without_l2
-                    {
+                    if without_l2 > 0.0 && without_lx * without_lx * sum_l2 > sum_lx * sum_lx * without_l2 {
                         (*level, sum_lx, sum_l2) = (moved, without_lx, without_l2);
                         changed = true;
                     }

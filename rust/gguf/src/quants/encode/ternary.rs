@@ -18,7 +18,8 @@ fn codes(values: &[f32; 256]) -> (f32, [u8; 256]) {
 /// Base-3 digits, the first the most significant of five, as a fraction of 243 in 256 steps, rounded up.
 #[inline(always)]
 fn digits(codes: impl Iterator<Item = u8>, missing: u8) -> u8 {
-    let number = codes.fold(0_u16, |number, code| 3 * number + u16::from(code)) * u16::from(3_u8.pow(missing.into()));
+    let number =
+        codes.fold(0_u16, |number, code| 3 * number + u16::from(code)) * u16::from(3_u8.pow(missing.into()));
     ((number * 256 + 242) / 243) as u8
 }
 

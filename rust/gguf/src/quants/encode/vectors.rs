@@ -24,7 +24,10 @@ pub(super) fn without_signs<const N: usize, const S: usize>(values: &[f32]) -> S
 /// Takes the signs off so that each eight have an even number of minus signs: an odd one is made up for by the weight
 /// whose wrong sign costs least. Of the signs seven bits remain.
 #[inline(always)]
-pub(super) fn with_even_signs<const N: usize, const S: usize>(values: &[f32], weights: &[f32; N]) -> Signed<N, S> {
+pub(super) fn with_even_signs<const N: usize, const S: usize>(
+    values: &[f32],
+    weights: &[f32; N],
+) -> Signed<N, S> {
     let mut signed = without_signs(values);
     for (eight, signs) in signed.signs.iter_mut().enumerate() {
         if signs.count_ones() % 2 == 1 {
@@ -58,7 +61,11 @@ pub(super) fn scale_level(inverse: f32, scale: f32, top: i32) -> u8 {
 
 /// Weighted sums of value × level value and of level value².
 #[inline(always)]
-pub(super) fn explained<const N: usize>(sizes: &[f32; N], weights: &[f32; N], levels: &[u8; N]) -> (f32, f32) {
+pub(super) fn explained<const N: usize>(
+    sizes: &[f32; N],
+    weights: &[f32; N],
+    levels: &[u8; N],
+) -> (f32, f32) {
     let (mut sum_qx, mut sum_q2) = (0.0, 0.0);
     for k in 0..N {
         let (w, q) = (weights[k], f32::from(2 * levels[k] + 1));

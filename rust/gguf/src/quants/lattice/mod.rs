@@ -122,6 +122,7 @@ impl<const D: usize> Lattice<D> {
     }
 
     /// The levels of all points.
+    #[cfg(test)]
     pub(super) fn points(&self) -> &[[u8; D]] {
         &self.levels
     }
