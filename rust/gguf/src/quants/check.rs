@@ -13,7 +13,7 @@ const TASK: usize = 16 * 1024;
 /// current `rayon` pool.
 ///
 /// The rules are those of `ggml_validate_row_data` in `ggml/src/ggml-quants.c`, and the sums of `Q8_1` and the tensor
-/// scale of `I2_S` count too. Integers and `NVFP4`, in which every byte is a number, always pass.
+/// scale of `I2_S` count too; an F64 must be finite as F32. Integers and `NVFP4`, in which every byte is a number, always pass.
 ///
 /// # Errors
 ///
@@ -48,7 +48,7 @@ fn first_bad(ty: GgmlType, bytes: &[u8]) -> Option<(usize, usize)> {
     match ty {
         GgmlType::F32 => find(bytes, |value: &[u8; 4]| bad_f32(*value).then_some(0)),
         GgmlType::F64 => {
-            find(bytes, |value: &[u8; 8]| (!f64::from_le_bytes(*value).is_finite()).then_some(0))
+            find(bytes, |value: &[u8; 8]| (!(f64::from_le_bytes(*value) as f32).is_finite()).then_some(0))
         }
         GgmlType::F16 => find(bytes, |value: &[u8; 2]| bad_f16(*value).then_some(0)),
         GgmlType::BF16 => {

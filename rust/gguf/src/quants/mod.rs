@@ -4,6 +4,11 @@
 //! `ggml_quantize_chunk` gives, and [`check`] finds scales that are NaN or infinite. All work on slices, need no engine,
 //! and choose vector instructions when they run.
 
+#![allow(
+    clippy::inline_always,
+    reason = "only inlined code gets the vector instructions of its caller; see `simd`"
+)]
+
 mod check;
 mod decode;
 mod dequantize;

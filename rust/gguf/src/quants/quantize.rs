@@ -132,12 +132,16 @@ fn first_not_finite(ty: GgmlType, values: &[f32]) -> Option<usize> {
     if matches!(ty, GgmlType::F32 | GgmlType::F16 | GgmlType::BF16) {
         return None;
     }
-    for (run, group) in values.chunks(256).enumerate() {
-        if group.iter().fold(false, |any, value| any | !value.is_finite()) {
-            return group.iter().position(|value| !value.is_finite()).map(|at| 256 * run + at);
-        }
+    if simd::largest_magnitude(Level::best(), values) < 0x7f80_0000 {
+        return None;
     }
-    None
+    values.iter().position(|value| !value.is_finite())
+}
+
+/// The largest number as bits without the sign, which orders floats by size with infinity and NaN above all.
+#[inline(always)]
+pub(super) fn largest_magnitude(values: &[f32]) -> u32 {
+    values.iter().fold(0, |max, value| max.max(value.to_bits() & 0x7fff_ffff))
 }
 
 /// Encodes whole rows; the caller has checked all lengths.

@@ -39,7 +39,9 @@ pub(super) fn u32_at<const B: usize>(block: &[u8; B], at: usize) -> u32 {
 /// `N` bytes of a block from byte `at` on.
 #[inline(always)]
 pub(super) fn bytes_at<const N: usize, const B: usize>(block: &[u8; B], at: usize) -> [u8; N] {
-    std::array::from_fn(|k| block[at + k])
+    let mut bytes = [0; N];
+    bytes.copy_from_slice(&block[at..at + N]);
+    bytes
 }
 
 #[inline(always)]

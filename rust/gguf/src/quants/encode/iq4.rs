@@ -114,7 +114,7 @@ pub(super) fn iq4_xs(values: &[f32; 256], importances: Option<&[f32; 256]>, bloc
     let mut high = 0;
     block[4..8].fill(0);
     for (group, values) in groups.iter().enumerate() {
-        let level = nearest(inverse(scale) * scales[group]).min(31).max(-32);
+        let level = nearest(inverse(scale) * scales[group]).clamp(-32, 31);
         put_values(values, inverse(scale * level as f32), &mut block[8 + 16 * group..]);
         let bits = (level + 32) as u8;
         block[4 + group / 2] |= (bits & 15) << (4 * (group % 2));

@@ -255,10 +255,11 @@ pub(super) fn q6_k(values: &[f32; 256], importances: Option<&[f32; 256]>, block:
     }
     for (half, levels) in levels.as_chunks::<128>().0.iter().enumerate() {
         for k in 0..32 {
-            let [a, b, c, d] = [levels[k], levels[32 + k], levels[64 + k], levels[96 + k]];
-            block[64 * half + k] = (a & 15) | (c << 4);
-            block[64 * half + 32 + k] = (b & 15) | (d << 4);
-            block[128 + 32 * half + k] = (a >> 4) | ((b >> 4) << 2) | ((c >> 4) << 4) | ((d >> 4) << 6);
+            let [low, second, third, high] = [levels[k], levels[32 + k], levels[64 + k], levels[96 + k]];
+            block[64 * half + k] = (low & 15) | (third << 4);
+            block[64 * half + 32 + k] = (second & 15) | (high << 4);
+            block[128 + 32 * half + k] =
+                (low >> 4) | ((second >> 4) << 2) | ((third >> 4) << 4) | ((high >> 4) << 6);
         }
     }
 }

@@ -3,34 +3,33 @@
 use super::search::{Tries, affine, symmetric};
 use super::{each_weighted, importance, low_byte, put_f16, put_u32, sum_of_squares};
 
-/// The largest size in a block. It does not depend on the order, so the compiler may halve the block again and again.
+/// The largest of all numbers, none of them NaN. The order does not matter (but for zeros of both signs), so that the
+/// compiler may halve the block again and again.
 #[inline(always)]
-fn size<const N: usize>(values: &[f32; N]) -> f32 {
-    let mut sizes = values.map(f32::abs);
+fn max<const N: usize>(mut values: [f32; N]) -> f32 {
     let mut width = N / 2;
     while width > 0 {
         for k in 0..width {
-            sizes[k] = if sizes[k + width] > sizes[k] { sizes[k + width] } else { sizes[k] };
+            values[k] = if values[k + width] > values[k] { values[k + width] } else { values[k] };
         }
         width /= 2;
     }
-    sizes[0]
+    values[0]
+}
+
+/// The largest size in a block.
+#[inline(always)]
+fn size<const N: usize>(values: &[f32; N]) -> f32 {
+    max(values.map(f32::abs))
 }
 
 /// The first weight of the largest size.
 #[inline(always)]
 fn largest<const N: usize>(values: &[f32; N]) -> f32 {
-    let size = size(values);
-    // Only a block with both signs of its largest size needs a look at the order.
-    let plus = values.iter().fold(false, |any, &value| any | (value == size));
-    let minus = values.iter().fold(false, |any, &value| any | (value == -size));
-    match (plus, minus) {
-        (true, true) if size > 0.0 => {
-            values.iter().copied().find(|value| value.abs() == size).unwrap_or(size)
-        }
-        (false, true) => -size,
-        _ => size,
-    }
+    let bits = max(values.map(f32::abs)).to_bits();
+    let first = values.iter().position(|value| value.abs().to_bits() == bits).unwrap_or(0);
+    // Zeros of either sign count as plus zero.
+    values[first] + 0.0
 }
 
 #[inline(always)]
@@ -38,15 +37,14 @@ fn inverse(scale: f32) -> f32 {
     if scale == 0.0 { 0.0 } else { 1.0 / scale }
 }
 
-/// The smallest and the largest weight; of equal zeros the first.
+/// The smallest weight, of equal zeros the first, and how far the largest lies above it.
 #[inline(always)]
 fn bounds(values: &[f32; 32]) -> (f32, f32) {
-    let (mut min, mut max) = (f32::MAX, -f32::MAX);
-    for &value in values {
-        min = if value < min { value } else { min };
-        max = if value > max { value } else { max };
-    }
-    (min, max)
+    let (min, max) = (-max(values.map(|value| -value)), max(*values));
+    // Below or above zero one number has one representation; of zeros, bit patterns tell which comes first.
+    let first = if min == 0.0 { values.iter().copied().find(|value| *value == 0.0) } else { None };
+    let min = first.unwrap_or(min);
+    (min, if max > min { max - min } else { 0.0 })
 }
 
 #[inline(always)]
@@ -86,8 +84,8 @@ pub(super) fn q4_0(values: &[f32; 32], block: &mut [u8; 18]) {
 
 #[inline(always)]
 pub(super) fn q4_1(values: &[f32; 32], block: &mut [u8; 20]) {
-    let (min, max) = bounds(values);
-    let scale = (max - min) / 15.0;
+    let (min, range) = bounds(values);
+    let scale = range / 15.0;
     let inverse = inverse(scale);
     put_f16(block, 0, scale);
     put_f16(block, 2, min);
@@ -130,8 +128,8 @@ pub(super) fn q5_0(values: &[f32; 32], block: &mut [u8; 22]) {
 
 #[inline(always)]
 pub(super) fn q5_1(values: &[f32; 32], block: &mut [u8; 24]) {
-    let (min, max) = bounds(values);
-    let scale = (max - min) / 31.0;
+    let (min, range) = bounds(values);
+    let scale = range / 31.0;
     let inverse = inverse(scale);
     put_f16(block, 0, scale);
     put_f16(block, 2, min);

@@ -4,6 +4,11 @@
 //! lane of a vector: every lane does the same operations in the same order, so the bytes stay equal. The searches are
 //! those of `ggml/src/ggml-quants.c`; which constants they use is part of what makes files equal, not of the format.
 
+#![allow(
+    clippy::needless_range_loop,
+    reason = "an index names the same weight, lane or group in several arrays"
+)]
+
 mod fp4;
 mod iq1;
 mod iq2;

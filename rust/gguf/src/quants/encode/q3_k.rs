@@ -20,7 +20,7 @@ fn refined(values: &[f32; 16], levels: &mut [u8; 16]) -> f32 {
         return 0.0;
     }
     let inverse = -4.0 / largest;
-    let mut found = values.map(|value| nearest(inverse * value).min(3).max(-4));
+    let mut found = values.map(|value| nearest(inverse * value).clamp(-4, 3));
     let (mut sum_lx, mut sum_l2) = (0.0, 0.0);
     for (x, level) in values.iter().zip(found) {
         let (w, level) = (x * x, level as f32);
@@ -34,7 +34,7 @@ fn refined(values: &[f32; 16], levels: &mut [u8; 16]) -> f32 {
             let mut without_lx = sum_lx - w * x * old;
             if without_lx > 0.0 {
                 let mut without_l2 = sum_l2 - w * old * old;
-                let moved = nearest(x * without_l2 / without_lx).min(3).max(-4);
+                let moved = nearest(x * without_l2 / without_lx).clamp(-4, 3);
                 if moved != *level {
                     let new = moved as f32;
                     without_lx += w * x * new;

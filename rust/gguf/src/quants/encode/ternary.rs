@@ -20,7 +20,7 @@ fn codes(values: &[f32; 256]) -> (f32, [u8; 256]) {
 fn digits(codes: impl Iterator<Item = u8>, missing: u8) -> u8 {
     let number =
         codes.fold(0_u16, |number, code| 3 * number + u16::from(code)) * u16::from(3_u8.pow(missing.into()));
-    ((number * 256 + 242) / 243) as u8
+    (number * 256).div_ceil(243) as u8
 }
 
 #[inline(always)]

@@ -122,6 +122,7 @@ impl<const D: usize> Lattice<D> {
     }
 
     /// The levels of all points.
+    #[cfg(test)]
     pub(super) fn points(&self) -> &[[u8; D]] {
         &self.levels
     }
@@ -182,7 +183,7 @@ mod tests {
 
     #[test]
     fn signs_are_even() {
-        assert!((0..128).all(|stored| even_signs(stored).count_ones() % 2 == 0));
+        assert!((0..128).all(|stored| even_signs(stored).count_ones().is_multiple_of(2)));
         assert_eq!(even_signs(1), 129);
     }
 }
