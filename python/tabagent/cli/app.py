@@ -8,6 +8,7 @@ import typer
 from tabagent.cli.doctor import doctor
 from tabagent.cli.examples import ExamplesCommand
 from tabagent.cli.failure import report_usage
+from tabagent.cli.gguf import gguf_app
 from tabagent.cli.info import info
 from tabagent.cli.output import prepare_streams, write_error, write_line
 from tabagent.cli.run import run
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 for _command in (run, info, variants, doctor):
     app.command(cls=ExamplesCommand)(_command)
+app.add_typer(gguf_app, name="gguf")
 
 
 def _print_version(*, wanted: bool) -> None:

@@ -2,30 +2,50 @@
 //!
 //! [`GgufFile`] maps a file and proves its structure before it hands out anything: every count, length and offset is
 //! compared with the file's size before memory is taken for it. [`check_model`] then applies the rules on which
-//! llama.cpp would abort, crash or hang, so that a bad file becomes an error and not a dead process.
+//! llama.cpp would abort, crash or hang, so that a bad file becomes an error and not a dead process, and [`check_data`]
+//! looks at every number.
+//!
+//! [`GgufModel`] is a model in all its parts. [`GgufWriter`] writes files in constant memory, whole or in parts, each in one step;
+//! [`edit_metadata`] changes a file where it lies, [`hash_model`] and [`diff_models`] say what it holds and what is different.
 
 mod check;
+mod diff;
+mod edit;
 mod error;
 mod file;
 mod ggml_type;
+mod hash;
 mod metadata;
 mod mmap;
+mod model;
 mod owned;
+mod parser;
+mod progress;
+pub mod quants;
 mod reader;
+mod shared_array;
 mod split;
 mod tensor;
 mod text;
 mod value;
 mod writer;
 
-pub use check::{ARCHITECTURES, check_model, check_model_with, check_parts};
+pub use check::{ARCHITECTURES, check_data, check_model, check_model_with, check_parts};
+pub use diff::{Deviation, Difference, diff_models};
+pub use edit::{Edit, Edited, edit_metadata, edited};
 pub use error::{GgufError, Subject};
-pub use file::GgufFile;
+pub use file::{GgufFile, Header};
 pub use ggml_type::GgmlType;
+pub use hash::{Digest, Hashes, hash_model};
 pub use metadata::Metadata;
+pub use mmap::SharedBytes;
+pub use model::{GgufModel, ModelTensor};
 pub use owned::{OwnedArray, OwnedValue};
+pub use progress::{Progress, no_progress};
+pub use quants::QuantError;
 pub use reader::ByteOrder;
-pub use split::{Split, split_paths};
+pub use shared_array::SharedArray;
+pub use split::{Split, part_path, split_paths};
 pub use tensor::{Shape, TensorInfo};
 pub use value::{Array, ArrayIter, GgufStr, Value, ValueType};
-pub use writer::GgufWriter;
+pub use writer::{DataMaker, GgufWriter, SplitBy, TensorData};

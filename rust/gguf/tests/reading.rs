@@ -7,8 +7,8 @@ mod common;
 use common::{Model, Raw};
 use proptest::prelude::*;
 use tabagent_gguf::{
-    ByteOrder, GgmlType, GgufError, GgufFile, GgufWriter, OwnedArray, OwnedValue, Subject, Value, ValueType,
-    check_model,
+    ByteOrder, GgmlType, GgufError, GgufFile, GgufModel, GgufWriter, OwnedArray, OwnedValue, Subject, Value,
+    ValueType, check_data, check_model, no_progress,
 };
 
 /// A file with a number, an array of strings and a tensor, in any version and byte order.
@@ -252,11 +252,30 @@ fn mutations_never_panic() {
         for tensor in file.tensors() {
             assert_eq!(file.tensor_data(tensor).len() as u64, tensor.n_bytes);
         }
+        // What can be read can be written, and read again.
+        let again = GgufFile::from_bytes(GgufWriter::of_file(&file).to_bytes().unwrap()).unwrap();
+        assert_eq!(again.metadata().len(), file.metadata().len());
+        assert_eq!(again.tensors().len(), file.tensors().len());
+        let _ = check_data(&GgufModel::from_parts(vec![file]).unwrap(), &no_progress);
     }
     assert!(opened > 500 && refused > 500 && usable > 50, "{opened} {refused} {usable}");
     if let Some(peak_kib) = peak_memory_kib() {
         assert!(peak_kib < 256 * 1024, "files of some 30 KiB took {peak_kib} KiB of memory");
     }
+}
+
+#[test]
+fn seeds_of_the_fuzzer_are_read_without_a_panic() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds");
+    let mut opened = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let Ok(file) = GgufFile::open(&entry.unwrap().path()) else { continue };
+        opened += 1;
+        let _ = check_model(&file);
+        let again = GgufWriter::of_file(&file).to_bytes().unwrap();
+        assert_eq!(GgufFile::from_bytes(again).unwrap().tensors().len(), file.tensors().len());
+    }
+    assert!(opened >= 6, "only {opened} seeds are good files");
 }
 
 /// The most memory that this process ever held, where the system says.
