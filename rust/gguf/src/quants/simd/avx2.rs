@@ -3,18 +3,18 @@
 //! Each function does what its namesake in `decode` or `encode` does, in the same order.
 
 use core::arch::x86_64::{
-    __m128i, __m256, __m256i, _CMP_EQ_OQ, _mm_add_epi8, _mm_and_si128, _mm_cvtph_ps, _mm_cvtsi32_si128,
-    _mm_cvtss_f32, _mm_loadu_si128, _mm_max_ps, _mm_max_ss, _mm_movehl_ps, _mm_or_si128, _mm_set1_epi8,
-    _mm_shuffle_ps, _mm_slli_epi16, _mm_srli_epi16, _mm_srli_si128, _mm_storeu_si128, _mm256_add_ps,
-    _mm256_and_ps, _mm256_and_si256, _mm256_castps256_ps128, _mm256_castsi256_si128, _mm256_cmp_ps,
-    _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps, _mm256_cvttps_epi32, _mm256_extractf128_ps,
-    _mm256_extracti128_si256, _mm256_loadu_ps, _mm256_max_ps, _mm256_min_epi32, _mm256_movemask_ps,
-    _mm256_mul_ps, _mm256_or_ps, _mm256_packus_epi16, _mm256_packus_epi32, _mm256_permutevar8x32_epi32,
-    _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32, _mm256_storeu_ps, _mm256_sub_ps,
+    __m128i, __m256, __m256i, _CMP_EQ_OQ, _MM_FROUND_TO_NEAREST_INT, _mm_add_epi8, _mm_and_si128,
+    _mm_cvtph_ps, _mm_cvtps_ph, _mm_cvtsi32_si128, _mm_cvtsi128_si32, _mm_cvtss_f32, _mm_loadu_si128,
+    _mm_max_ps, _mm_max_ss, _mm_movehl_ps, _mm_or_si128, _mm_set_ss, _mm_set1_epi8, _mm_shuffle_ps,
+    _mm_slli_epi16, _mm_srli_epi16, _mm_srli_si128, _mm_storeu_si128, _mm256_add_ps, _mm256_and_ps,
+    _mm256_and_si256, _mm256_castps256_ps128, _mm256_castsi256_si128, _mm256_cmp_ps, _mm256_cvtepi8_epi32,
+    _mm256_cvtepi32_ps, _mm256_cvttps_epi32, _mm256_extractf128_ps, _mm256_extracti128_si256,
+    _mm256_loadu_ps, _mm256_max_ps, _mm256_min_epi32, _mm256_movemask_ps, _mm256_mul_ps, _mm256_or_ps,
+    _mm256_packus_epi16, _mm256_packus_epi32, _mm256_permutevar8x32_epi32, _mm256_set1_epi32, _mm256_set1_ps,
+    _mm256_setr_epi32, _mm256_storeu_ps, _mm256_sub_ps, _mm256_xor_ps,
 };
 
 use super::super::decode::scale_and_min;
-use super::super::half::f32_to_f16;
 
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
@@ -171,23 +171,47 @@ pub(super) fn decode_q6_k(bytes: &[u8], out: &mut [f32]) {
     }
 }
 
-/// Thirty-two floats, and their largest size.
+/// Thirty-two floats.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
-fn load_block(values: &[f32; 32]) -> ([__m256; 4], f32) {
-    let [a, b, c, d] = *values.as_chunks::<8>().0 else { return ([_mm256_set1_ps(0.0); 4], 0.0) };
-    let vectors = [load_floats(&a), load_floats(&b), load_floats(&c), load_floats(&d)];
-    let [a, b, c, d] = vectors.map(|vector| size(vector));
+fn load_block(values: &[f32; 32]) -> [__m256; 4] {
+    let [a, b, c, d] = values.as_chunks::<8>().0 else { return [_mm256_set1_ps(0.0); 4] };
+    [load_floats(a), load_floats(b), load_floats(c), load_floats(d)]
+}
+
+/// The largest of thirty-two floats.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn max([a, b, c, d]: [__m256; 4]) -> f32 {
     let max = _mm256_max_ps(_mm256_max_ps(a, b), _mm256_max_ps(c, d));
     let max = _mm_max_ps(_mm256_castps256_ps128(max), _mm256_extractf128_ps::<1>(max));
     let max = _mm_max_ps(max, _mm_movehl_ps(max, max));
-    (vectors, _mm_cvtss_f32(_mm_max_ss(max, _mm_shuffle_ps::<1>(max, max))))
+    _mm_cvtss_f32(_mm_max_ss(max, _mm_shuffle_ps::<1>(max, max)))
 }
 
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
 fn size(values: __m256) -> __m256 {
     _mm256_and_ps(values, _mm256_set1_ps(f32::from_bits(0x7fff_ffff)))
+}
+
+/// A finite number as F16.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn to_half(value: f32) -> [u8; 2] {
+    let half = _mm_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(_mm_set_ss(value));
+    (_mm_cvtsi128_si32(half) as u16).to_le_bytes()
+}
+
+/// The truncated levels of a block, at most 15, in nibbles.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn pack_nibbles(levels: [__m256; 4]) -> __m128i {
+    let [low, high] = narrow(levels.map(|levels| {
+        let low_bytes = _mm256_and_si256(_mm256_cvttps_epi32(levels), _mm256_set1_epi32(255));
+        _mm256_min_epi32(low_bytes, _mm256_set1_epi32(15))
+    }));
+    _mm_or_si128(low, _mm_slli_epi16::<4>(high))
 }
 
 /// The lowest bytes of thirty-two integers.
@@ -212,8 +236,8 @@ pub(super) fn encode_q8_0(values: &[f32], out: &mut [u8]) {
     // The float below a half: added to a number below it, it never reaches the next whole one.
     let almost_half = _mm256_set1_ps(0.499_999_97);
     for (values, block) in values.as_chunks::<32>().0.iter().zip(out.as_chunks_mut::<34>().0) {
-        let (vectors, size) = load_block(values);
-        let scale = size / 127.0;
+        let vectors = load_block(values);
+        let scale = max(vectors.map(|vector| size(vector))) / 127.0;
         let inverse = _mm256_set1_ps(inverse(scale));
         let rounded = vectors.map(|vector| {
             let scaled = _mm256_mul_ps(vector, inverse);
@@ -221,7 +245,7 @@ pub(super) fn encode_q8_0(values: &[f32], out: &mut [u8]) {
             _mm256_cvttps_epi32(_mm256_add_ps(scaled, away))
         });
         let (half, levels) = block.split_at_mut(2);
-        half.copy_from_slice(&f32_to_f16(scale).to_le_bytes());
+        half.copy_from_slice(&to_half(scale));
         for (out, levels) in levels.as_chunks_mut().0.iter_mut().zip(narrow(rounded)) {
             store(out, levels);
         }
@@ -231,8 +255,8 @@ pub(super) fn encode_q8_0(values: &[f32], out: &mut [u8]) {
 #[target_feature(enable = "avx2,f16c")]
 pub(super) fn encode_q4_0(values: &[f32], out: &mut [u8]) {
     for (values, block) in values.as_chunks::<32>().0.iter().zip(out.as_chunks_mut::<18>().0) {
-        let (vectors, largest) = load_block(values);
-        let largest = _mm256_set1_ps(largest);
+        let vectors = load_block(values);
+        let largest = _mm256_set1_ps(max(vectors.map(|vector| size(vector))));
         let [a, b, c, d] = vectors.map(|vector| {
             _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_EQ_OQ>(size(vector), largest)).cast_unsigned()
         });
@@ -240,16 +264,34 @@ pub(super) fn encode_q4_0(values: &[f32], out: &mut [u8]) {
         // Zeros of either sign count as plus zero.
         let scale = (values.get(first).copied().unwrap_or(0.0) + 0.0) / -8.0;
         let inverse = _mm256_set1_ps(inverse(scale));
-        let levels = vectors.map(|vector| {
-            let shifted = _mm256_add_ps(_mm256_mul_ps(vector, inverse), _mm256_set1_ps(8.5));
-            let low_bytes = _mm256_and_si256(_mm256_cvttps_epi32(shifted), _mm256_set1_epi32(255));
-            _mm256_min_epi32(low_bytes, _mm256_set1_epi32(15))
-        });
-        let [low, high] = narrow(levels);
+        let levels = vectors.map(|vector| _mm256_add_ps(_mm256_mul_ps(vector, inverse), _mm256_set1_ps(8.5)));
         let (half, packed) = block.split_at_mut(2);
-        half.copy_from_slice(&f32_to_f16(scale).to_le_bytes());
+        half.copy_from_slice(&to_half(scale));
         if let Some(packed) = packed.first_chunk_mut() {
-            store(packed, _mm_or_si128(low, _mm_slli_epi16::<4>(high)));
+            store(packed, pack_nibbles(levels));
+        }
+    }
+}
+
+#[target_feature(enable = "avx2,f16c")]
+pub(super) fn encode_q4_1(values: &[f32], out: &mut [u8]) {
+    let sign = _mm256_set1_ps(-0.0);
+    for (values, block) in values.as_chunks::<32>().0.iter().zip(out.as_chunks_mut::<20>().0) {
+        let vectors = load_block(values);
+        let (low, high) = (-max(vectors.map(|vector| _mm256_xor_ps(vector, sign))), max(vectors));
+        // Of zeros of both signs the first counts.
+        let zero = if low == 0.0 { values.iter().copied().find(|value| *value == 0.0) } else { None };
+        let offset = zero.unwrap_or(low);
+        let scale = if high > low { (high - low) / 15.0 } else { 0.0 };
+        let (inverse, shift) = (_mm256_set1_ps(inverse(scale)), _mm256_set1_ps(offset));
+        let levels = vectors.map(|vector| {
+            _mm256_add_ps(_mm256_mul_ps(_mm256_sub_ps(vector, shift), inverse), _mm256_set1_ps(0.5))
+        });
+        let (halves, packed) = block.split_at_mut(4);
+        halves[..2].copy_from_slice(&to_half(scale));
+        halves[2..].copy_from_slice(&to_half(offset));
+        if let Some(packed) = packed.first_chunk_mut() {
+            store(packed, pack_nibbles(levels));
         }
     }
 }

@@ -128,6 +128,7 @@ pub(super) fn encode(
         let run: unsafe fn(&[f32], &mut [u8]) = match (ty, imatrix) {
             (GgmlType::Q8_0, _) => avx2::encode_q8_0,
             (GgmlType::Q4_0, None) => avx2::encode_q4_0,
+            (GgmlType::Q4_1, None) => avx2::encode_q4_1,
             _ => return encode_any(level, ty, values, row_length, imatrix, out),
         };
         // SAFETY: the functions are safe but for AVX2 and F16C, which every level above the baseline includes and the
