@@ -71,6 +71,36 @@ pub enum GgufError {
     Unusable {
         /// The file's name, without its directory.
         file: String,
+        /// Where the record, or a tensor's data, starts, in bytes from the start of the file; `None` for what is not there.
+        offset: Option<u64>,
+        /// The record.
+        subject: Subject,
+        /// The rule broken, with found and expected values.
+        problem: String,
+    },
+
+    /// A number in a tensor is none that can be computed with.
+    #[error("`{file}` at byte {}: {subject} {problem}", grouped(*offset))]
+    Data {
+        /// The file's name, without its directory.
+        file: String,
+        /// Where the number or its block starts, in bytes from the start of the file.
+        offset: u64,
+        /// The tensor.
+        subject: Subject,
+        /// The rule broken.
+        problem: String,
+    },
+
+    /// The caller's progress function asked to stop. Nothing was left behind.
+    #[error("cancelled")]
+    Cancelled,
+
+    /// Files are not the parts of one model.
+    #[error("`{file}` does not belong to the other parts: {subject} {problem}")]
+    Parts {
+        /// The file's name, without its directory.
+        file: String,
         /// The record.
         subject: Subject,
         /// The rule broken, with found and expected values.

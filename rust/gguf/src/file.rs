@@ -1,25 +1,31 @@
-//! Opening a GGUF file: every rule of the format is checked here, before anything is handed out.
+//! An open GGUF file: what it holds, and where.
 
 use std::collections::HashMap;
 use std::fmt;
+use std::fs::File;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{GgufError, Subject};
-use crate::ggml_type::GgmlType;
-use crate::metadata::{Entry, Metadata};
-use crate::mmap::Bytes;
-use crate::reader::{ByteOrder, Encoding, Reader};
+use crate::metadata::Metadata;
+use crate::mmap::{Bytes, SharedBytes};
+use crate::parser::{Parser, Records};
+use crate::reader::{ByteOrder, Encoding};
 use crate::split::Split;
-use crate::tensor::{MAX_DIMS, MAX_NAME_BYTES, Shape, TensorInfo};
-use crate::text::{grouped, shown};
-use crate::value::{Value, ValueType, skip_value};
+use crate::tensor::TensorInfo;
 
-/// The alignment of tensor data where the file names none (`GGUF_DEFAULT_ALIGNMENT`).
-pub(crate) const DEFAULT_ALIGNMENT: u64 = 32;
+/// The name of a file that was given as bytes.
+const MEMORY: &str = "memory.gguf";
 
-/// The newest version of the format.
-pub(crate) const NEWEST_VERSION: u32 = 3;
+/// What the beginning of a file told.
+#[derive(Debug)]
+pub enum Header {
+    /// All of the metadata and the tensor table.
+    Complete(GgufFile),
+    /// Not enough: at least so many of the file's first bytes are needed.
+    Needs(u64),
+}
 
 /// An open GGUF file of version 1, 2 or 3 in either byte order.
 ///
@@ -38,6 +44,7 @@ pub(crate) const NEWEST_VERSION: u32 = 3;
 pub struct GgufFile {
     name: String,
     bytes: Arc<Bytes>,
+    size: u64,
     version: u32,
     byte_order: ByteOrder,
     metadata: Metadata,
@@ -60,12 +67,56 @@ impl GgufFile {
         Self::parse(name, bytes)
     }
 
+    /// Maps a file that is already open, from its start, and checks its structure. Errors call it `name`.
+    ///
+    /// # Errors
+    /// As [`GgufFile::open`].
+    pub fn from_file(file: &File, name: &str) -> Result<Self, GgufError> {
+        let bytes = Bytes::map_file(file).map_err(|source| GgufError::Open { path: name.into(), source })?;
+        Self::parse(name.to_owned(), bytes)
+    }
+
     /// Checks the structure of a file that is already in memory. Errors call it `memory.gguf`.
     ///
     /// # Errors
     /// [`GgufError::Invalid`] if the bytes break a rule of the format.
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, GgufError> {
-        Self::parse("memory.gguf".to_owned(), Bytes::Owned(bytes))
+        Self::parse(MEMORY.to_owned(), Bytes::Owned(bytes))
+    }
+
+    /// As [`GgufFile::from_bytes`] over bytes that belong to somebody else, without a copy. Errors call it `name`.
+    ///
+    /// # Errors
+    /// [`GgufError::Invalid`] if the bytes break a rule of the format.
+    pub fn from_foreign(bytes: Arc<dyn AsRef<[u8]> + Send + Sync>, name: &str) -> Result<Self, GgufError> {
+        Self::parse(name.to_owned(), Bytes::Foreign(bytes))
+    }
+
+    /// Reads metadata and tensor table from `beginning`, the first bytes of a file of `file_size` bytes that is elsewhere.
+    ///
+    /// Tensors of a file that was opened so have no data here ([`GgufFile::is_header_only`]).
+    ///
+    /// ```
+    /// use tabagent_gguf::{GgmlType, GgufFile, GgufWriter, Header};
+    /// # fn main() -> Result<(), tabagent_gguf::GgufError> {
+    /// let whole = GgufWriter::new().add_tensor("t", GgmlType::F32, &[9000], vec![0; 36_000]).to_bytes()?;
+    /// let size = whole.len() as u64;
+    /// let mut known = 16;
+    /// let file = loop {
+    ///     match GgufFile::from_beginning(whole[..known].to_vec(), size, "there.gguf")? {
+    ///         Header::Complete(file) => break file,
+    ///         Header::Needs(bytes) => known = bytes as usize,
+    ///     }
+    /// };
+    /// assert!(known < 100 && file.tensors().len() == 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`GgufError::Invalid`] if the bytes break a rule of the format.
+    pub fn from_beginning(beginning: Vec<u8>, file_size: u64, name: &str) -> Result<Header, GgufError> {
+        Self::parse_beginning(name.to_owned(), Bytes::Owned(beginning), Some(file_size))
     }
 
     /// The version of the format: 1, 2 or 3.
@@ -95,10 +146,7 @@ impl GgufFile {
 
     /// The data of a tensor of this file; empty for one of another file that does not fit in this one.
     pub fn tensor_data(&self, tensor: &TensorInfo) -> &[u8] {
-        let range = self.data_offset.checked_add(tensor.offset).and_then(|start| {
-            let end = start.checked_add(tensor.n_bytes)?;
-            self.bytes.as_slice().get(usize::try_from(start).ok()?..usize::try_from(end).ok()?)
-        });
+        let range = self.data_range(tensor).and_then(|range| self.bytes.as_slice().get(range));
         range.unwrap_or_default()
     }
 
@@ -114,7 +162,38 @@ impl GgufFile {
 
     /// Size of the file in bytes.
     pub fn file_size(&self) -> u64 {
-        self.bytes.as_slice().len() as u64
+        self.size
+    }
+
+    /// True if only the file's beginning is here, so that its tensors have no data ([`GgufFile::from_beginning`]).
+    pub fn is_header_only(&self) -> bool {
+        (self.bytes.as_slice().len() as u64) < self.size
+    }
+
+    /// All bytes of the file, or its beginning.
+    pub(crate) fn bytes(&self) -> &Arc<Bytes> {
+        &self.bytes
+    }
+
+    /// How the file writes its numbers.
+    pub(crate) fn encoding(&self) -> Encoding {
+        Encoding { order: self.byte_order, short_lengths: self.version == 1 }
+    }
+
+    /// The data of a tensor of this file as a value that keeps the file open; empty as in [`GgufFile::tensor_data`].
+    pub fn shared_data(&self, tensor: &TensorInfo) -> SharedBytes {
+        SharedBytes::new(&self.bytes, self.data_range(tensor).unwrap_or_default())
+    }
+
+    /// Where the data of a tensor starts, in bytes from the start of the file.
+    pub fn data_start(&self, tensor: &TensorInfo) -> u64 {
+        self.data_offset.saturating_add(tensor.offset)
+    }
+
+    fn data_range(&self, tensor: &TensorInfo) -> Option<Range<usize>> {
+        let start = self.data_offset.checked_add(tensor.offset)?;
+        let end = start.checked_add(tensor.n_bytes)?;
+        Some(usize::try_from(start).ok()?..usize::try_from(end).ok()?)
     }
 
     /// The file's name without its directory, as errors print it.
@@ -133,43 +212,44 @@ impl GgufFile {
     }
 
     fn parse(name: String, bytes: Bytes) -> Result<Self, GgufError> {
+        match Self::parse_beginning(name, bytes, None)? {
+            Header::Complete(file) => Ok(file),
+            // A whole file has no bytes that are missing here.
+            Header::Needs(bytes) => Err(GgufError::Invalid {
+                file: MEMORY.to_owned(),
+                offset: bytes,
+                subject: Subject::Header,
+                problem: "ends before its counts; the file is cut off".to_owned(),
+            }),
+        }
+    }
+
+    fn parse_beginning(name: String, bytes: Bytes, size: Option<u64>) -> Result<Header, GgufError> {
         let bytes = Arc::new(bytes);
-        let mut parser = Parser::new(&name, bytes.as_slice());
-        let (version, n_tensors, n_entries) = parser.header()?;
-        let encoding = parser.reader.encoding();
-        let mut metadata = Metadata::new(Arc::clone(&bytes), encoding);
-        for number in 0..n_entries {
-            parser.entry(number, &mut metadata)?;
-        }
-        let alignment = parser.alignment(&metadata)?;
-        let mut tensors = Vec::new();
-        let mut tensor_index = HashMap::new();
-        let mut records = Vec::new();
-        for number in 0..n_tensors {
-            records.push(parser.reader.position());
-            let tensor = parser.tensor(number)?;
-            if tensor_index.insert(tensor.name.clone(), tensors.len()).is_some() {
-                return Err(parser.invalid(
-                    records.last().copied().unwrap_or_default(),
-                    Subject::tensor(tensor.name.as_bytes()),
-                    "is there twice, but names must be unique",
-                ));
+        let here = bytes.as_slice().len() as u64;
+        let size = size.unwrap_or(here);
+        let mut parser =
+            Parser::new(&name, bytes.as_slice().get(..size as usize).unwrap_or(bytes.as_slice()), size);
+        match parser.records(&bytes) {
+            Ok(records) => {
+                let Records { version, encoding, metadata, alignment, tensors, tensor_index, data_offset } =
+                    records;
+                let byte_order = encoding.order;
+                Ok(Header::Complete(Self {
+                    name,
+                    bytes,
+                    size,
+                    version,
+                    byte_order,
+                    metadata,
+                    tensors,
+                    tensor_index,
+                    data_offset,
+                    alignment,
+                }))
             }
-            tensors.push(tensor);
+            Err(error) => parser.reader.missing().map(Header::Needs).ok_or(error),
         }
-        let data_offset = parser.place(&tensors, &records, alignment)?;
-        drop(records);
-        Ok(Self {
-            version,
-            byte_order: encoding.order,
-            metadata,
-            tensors,
-            tensor_index,
-            data_offset,
-            alignment,
-            name,
-            bytes,
-        })
     }
 }
 
@@ -181,230 +261,5 @@ impl fmt::Debug for GgufFile {
             .field("metadata", &self.metadata.len())
             .field("tensors", &self.tensors.len())
             .finish_non_exhaustive()
-    }
-}
-
-/// Reads the records of one file in order.
-struct Parser<'a> {
-    name: &'a str,
-    reader: Reader<'a>,
-}
-
-impl<'a> Parser<'a> {
-    fn new(name: &'a str, bytes: &'a [u8]) -> Self {
-        let encoding = Encoding { order: ByteOrder::Little, short_lengths: false };
-        Self { name, reader: Reader::new(bytes, encoding) }
-    }
-
-    fn invalid(&self, offset: u64, subject: Subject, problem: impl Into<String>) -> GgufError {
-        GgufError::Invalid { file: self.name.to_owned(), offset, subject, problem: problem.into() }
-    }
-
-    fn header_cut(&self) -> GgufError {
-        let problem = "ends before its counts; the file is cut off or still being written";
-        self.invalid(self.reader.position(), Subject::Header, problem)
-    }
-
-    /// Magic, version and counts: returns the version, the number of tensors and the number of entries.
-    fn header(&mut self) -> Result<(u32, u64, u64), GgufError> {
-        let magic = self.reader.take(4).ok_or_else(|| self.header_cut())?;
-        if magic != b"GGUF" {
-            let problem =
-                format!("starts with `{}`, but a GGUF file starts with `GGUF`", magic.escape_ascii());
-            return Err(self.invalid(0, Subject::Header, problem));
-        }
-        let stored = self.reader.u32().ok_or_else(|| self.header_cut())?;
-        // As in ggml/src/gguf.cpp: a small version read in the wrong order has its low half empty.
-        let swapped = stored != 0 && stored.trailing_zeros() >= 16;
-        let version = if swapped { stored.swap_bytes() } else { stored };
-        if version == 0 || version > NEWEST_VERSION {
-            let problem =
-                format!("has version `{version}`, but versions `1` to `{NEWEST_VERSION}` are known");
-            return Err(self.invalid(4, Subject::Header, problem));
-        }
-        let order = if swapped { ByteOrder::Big } else { ByteOrder::Little };
-        let encoding = Encoding { order, short_lengths: version == 1 };
-        self.reader.set_encoding(encoding);
-        let counts_at = self.reader.position();
-        let n_tensors = self.reader.length().ok_or_else(|| self.header_cut())?;
-        let n_entries = self.reader.length().ok_or_else(|| self.header_cut())?;
-        // The least a record takes: key length, one byte of key, type, one byte of value; name length, rank, type, offset.
-        let entry_bytes = encoding.length_bytes() + 6;
-        let tensor_bytes = encoding.length_bytes() + 16;
-        let left = self.reader.remaining();
-        for (what, count, least) in
-            [("tensors", n_tensors, tensor_bytes), ("metadata entries", n_entries, entry_bytes)]
-        {
-            if count.checked_mul(least).is_none_or(|bytes| bytes > left) {
-                let problem = format!(
-                    "claims `{}` {what}, but only `{}` bytes follow; the file is cut off or damaged",
-                    grouped(count),
-                    grouped(left)
-                );
-                return Err(self.invalid(counts_at, Subject::Header, problem));
-            }
-        }
-        Ok((version, n_tensors, n_entries))
-    }
-
-    /// The text of a key or tensor name.
-    fn name(&mut self, what: &str, number: u64) -> Result<&'a str, GgufError> {
-        let at = self.reader.position();
-        let length = self.reader.length();
-        let left = self.reader.remaining();
-        let bytes = length.and_then(|length| self.reader.take(length)).ok_or_else(|| {
-            let problem = match length {
-                Some(length) => format!(
-                    "has {what} number `{}` with a name of `{}` bytes, but only `{}` are left; the file is cut off or damaged",
-                    grouped(number),
-                    grouped(length),
-                    grouped(left)
-                ),
-                None => format!("promises {what} number `{}`, but the file ends before it", grouped(number)),
-            };
-            self.invalid(at, Subject::Header, problem)
-        })?;
-        std::str::from_utf8(bytes).map_err(|_| {
-            let problem = format!(
-                "has {what} number `{}` called `{}`, which is not UTF-8",
-                grouped(number),
-                shown(bytes)
-            );
-            self.invalid(at, Subject::Header, problem)
-        })
-    }
-
-    /// One metadata entry.
-    fn entry(&mut self, number: u64, metadata: &mut Metadata) -> Result<(), GgufError> {
-        let offset = self.reader.position();
-        let key = self.name("key", number)?;
-        let subject = || Subject::key(key.as_bytes());
-        if key.is_empty() {
-            return Err(self.invalid(offset, subject(), "is empty, but every key has a name"));
-        }
-        let cut = "ends before its type; the file is cut off or damaged";
-        let id = self.reader.u32().ok_or_else(|| self.invalid(offset, subject(), cut))?;
-        let value_type = ValueType::from_id(id).ok_or_else(|| {
-            let problem = format!("has value type `{id}`, but the types of GGUF are `0` to `12`");
-            self.invalid(offset, subject(), problem)
-        })?;
-        let start = self.reader.position() as usize;
-        if let Err(fault) = skip_value(&mut self.reader, value_type, 0) {
-            return Err(self.invalid(offset, subject(), fault.to_string()));
-        }
-        let value = start..self.reader.position() as usize;
-        if !metadata.push(Entry { key: key.into(), value_type, offset, value }) {
-            return Err(self.invalid(offset, subject(), "is there twice, but keys must be unique"));
-        }
-        Ok(())
-    }
-
-    /// The alignment that the metadata names, or the default.
-    fn alignment(&self, metadata: &Metadata) -> Result<u64, GgufError> {
-        const KEY: &str = "general.alignment";
-        let problem = match metadata.get(KEY) {
-            None => return Ok(DEFAULT_ALIGNMENT),
-            Some(Value::U32(value)) if value.is_power_of_two() => return Ok(u64::from(value)),
-            Some(Value::U32(value)) => format!("is `{value}`, but it must be a power of two"),
-            Some(other) => format!("has type `{}`, but it must be `u32`", other.value_type()),
-        };
-        Err(self.invalid(metadata.offset(KEY).unwrap_or_default(), Subject::key(KEY.as_bytes()), problem))
-    }
-
-    /// One tensor record, its offset not checked yet.
-    fn tensor(&mut self, number: u64) -> Result<TensorInfo, GgufError> {
-        let at = self.reader.position();
-        let name = self.name("tensor", number)?;
-        let subject = || Subject::tensor(name.as_bytes());
-        if name.len() > MAX_NAME_BYTES {
-            let problem = format!(
-                "has a name of `{}` bytes, but ggml allows `{MAX_NAME_BYTES}`",
-                grouped(name.len() as u64)
-            );
-            return Err(self.invalid(at, subject(), problem));
-        }
-        let cut = "ends in the middle of its record; the file is cut off or damaged";
-        let rank = self.reader.u32().ok_or_else(|| self.invalid(at, subject(), cut))? as usize;
-        if rank > MAX_DIMS {
-            let problem = format!("has `{}` dimensions, but ggml allows `{MAX_DIMS}`", grouped(rank as u64));
-            return Err(self.invalid(at, subject(), problem));
-        }
-        let mut dims = [1; MAX_DIMS];
-        for dim in &mut dims[..rank] {
-            *dim = self.reader.length().ok_or_else(|| self.invalid(at, subject(), cut))?;
-        }
-        let dims = &dims[..rank];
-        let shape = Shape::new(dims).ok_or_else(|| {
-            self.invalid(
-                at,
-                subject(),
-                format!("has shape `{dims:?}`, whose number of elements overflows 63 bits"),
-            )
-        })?;
-        let id = self.reader.u32().ok_or_else(|| self.invalid(at, subject(), cut))?;
-        let ggml_type = GgmlType::from_id(id).ok_or_else(|| {
-            self.invalid(
-                at,
-                subject(),
-                format!("has ggml type `{id}`, which is unknown or was removed from ggml"),
-            )
-        })?;
-        let block = ggml_type.block_size();
-        if !shape.row_len().is_multiple_of(block) {
-            let problem = format!(
-                "has rows of `{}` weights, but type `{ggml_type}` packs them in blocks of `{block}`",
-                shape.row_len()
-            );
-            return Err(self.invalid(at, subject(), problem));
-        }
-        let n_bytes = ggml_type.n_bytes(shape.n_elements()).ok_or_else(|| {
-            self.invalid(at, subject(), format!("has shape `{shape}`, whose size in bytes overflows 64 bits"))
-        })?;
-        let offset = self.reader.u64().ok_or_else(|| self.invalid(at, subject(), cut))?;
-        Ok(TensorInfo { name: name.to_owned(), ggml_type, shape, offset, n_bytes })
-    }
-
-    /// Finds the start of the data and proves that each tensor lies where ggml expects it: one after another, each
-    /// padded to the alignment. After a type of a fork, whose padding may differ, gaps are allowed.
-    fn place(&self, tensors: &[TensorInfo], records: &[u64], alignment: u64) -> Result<u64, GgufError> {
-        let end_of_records = self.reader.position();
-        if tensors.is_empty() {
-            return Ok(end_of_records);
-        }
-        let size = end_of_records + self.reader.remaining();
-        let overflow =
-            || self.invalid(end_of_records, Subject::Header, "leads to offsets that overflow 64 bits");
-        let data_offset = end_of_records.checked_next_multiple_of(alignment).ok_or_else(overflow)?;
-        let mut expected = 0_u64;
-        let mut gaps_allowed = false;
-        for (tensor, &record) in tensors.iter().zip(records) {
-            let fail = |problem| Err(self.invalid(record, Subject::tensor(tensor.name.as_bytes()), problem));
-            let offset = tensor.offset;
-            if !offset.is_multiple_of(alignment) {
-                return fail(format!(
-                    "has offset `{}`, which is no multiple of the alignment `{alignment}`",
-                    grouped(offset)
-                ));
-            }
-            if offset < expected || (offset > expected && !gaps_allowed) {
-                return fail(format!(
-                    "has offset `{}`, but the tensors before it end at `{}`",
-                    grouped(offset),
-                    grouped(expected)
-                ));
-            }
-            let end = offset.checked_add(tensor.n_bytes).ok_or_else(overflow)?;
-            let end_in_file = data_offset.checked_add(end).ok_or_else(overflow)?;
-            if end_in_file > size {
-                return fail(format!(
-                    "ends at byte `{}`, but the file has only `{}`; it is cut off",
-                    grouped(end_in_file),
-                    grouped(size)
-                ));
-            }
-            expected = end.checked_next_multiple_of(alignment).ok_or_else(overflow)?;
-            gaps_allowed = !tensor.ggml_type.is_upstream();
-        }
-        Ok(data_offset)
     }
 }

@@ -5,8 +5,9 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::mmap::Bytes;
+use crate::mmap::{Bytes, SharedBytes};
 use crate::reader::Encoding;
+use crate::shared_array::SharedArray;
 use crate::value::{Value, ValueType};
 
 /// Where one entry lies.
@@ -69,6 +70,18 @@ impl Metadata {
     /// Where the record of `key` starts, in bytes from the start of the file.
     pub fn offset(&self, key: &str) -> Option<u64> {
         self.entry(key).map(|entry| entry.offset)
+    }
+
+    /// The array of `key` as a value that keeps the file open and finds any of its items quickly; `None` if there is no array.
+    pub fn shared_array(&self, key: &str) -> Option<SharedArray> {
+        SharedArray::new(&self.bytes, self.get(key)?.as_array()?)
+    }
+
+    /// Type and stored bytes of every value, in the file's order.
+    pub(crate) fn raw_entries(&self) -> impl Iterator<Item = (&str, ValueType, SharedBytes)> {
+        self.entries
+            .iter()
+            .map(|entry| (&*entry.key, entry.value_type, SharedBytes::new(&self.bytes, entry.value.clone())))
     }
 
     fn entry(&self, key: &str) -> Option<&Entry> {

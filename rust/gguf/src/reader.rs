@@ -33,10 +33,15 @@ impl Encoding {
 }
 
 /// A position in a slice of bytes; every read returns `None` past the end and then moves nothing.
+///
+/// The bytes may be only the beginning of a longer file. Lengths are then compared with the whole file's size, and a read of bytes that
+/// the file has but that are not here is remembered in [`Reader::missing`].
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Reader<'a> {
     bytes: &'a [u8],
+    total: u64,
     position: usize,
+    missing: Option<u64>,
     encoding: Encoding,
 }
 
@@ -56,7 +61,17 @@ macro_rules! number {
 impl<'a> Reader<'a> {
     /// Starts at the first of `bytes`.
     pub(crate) fn new(bytes: &'a [u8], encoding: Encoding) -> Self {
-        Self { bytes, position: 0, encoding }
+        Self::of_beginning(bytes, bytes.len() as u64, encoding)
+    }
+
+    /// Starts at the first of `bytes`, the beginning of a file of `total` bytes.
+    pub(crate) fn of_beginning(bytes: &'a [u8], total: u64, encoding: Encoding) -> Self {
+        Self { bytes, total: total.max(bytes.len() as u64), position: 0, missing: None, encoding }
+    }
+
+    /// How many of the file's first bytes a failed read would have needed, if they are in the file but not here.
+    pub(crate) fn missing(&self) -> Option<u64> {
+        self.missing
     }
 
     /// Bytes read so far.
@@ -64,9 +79,9 @@ impl<'a> Reader<'a> {
         self.position as u64
     }
 
-    /// Bytes not read yet.
+    /// Bytes of the file not read yet.
     pub(crate) fn remaining(&self) -> u64 {
-        (self.bytes.len() - self.position) as u64
+        self.total - self.position as u64
     }
 
     /// How this reader decodes numbers.
@@ -84,10 +99,13 @@ impl<'a> Reader<'a> {
         if n > self.remaining() {
             return None;
         }
-        let end = self.position + n as usize;
-        let taken = self.bytes.get(self.position..end)?;
-        self.position = end;
-        Some(taken)
+        let needed = self.position as u64 + n;
+        let taken = usize::try_from(needed).ok().and_then(|end| self.bytes.get(self.position..end));
+        match taken {
+            Some(taken) => self.position += taken.len(),
+            None => self.missing = self.missing.max(Some(needed)),
+        }
+        taken
     }
 
     /// The bytes from `start`, a position read before, up to here.

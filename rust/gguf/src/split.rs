@@ -39,13 +39,20 @@ pub fn split_paths(first: &Path) -> Result<Vec<PathBuf>, GgufError> {
     let Some((prefix, count)) = first.file_name().and_then(|name| name.to_str()).and_then(parse_name) else {
         return Ok(vec![first.to_owned()]);
     };
-    let part = |no: u32| first.with_file_name(format!("{prefix}-{no:05}-of-{count:05}.gguf"));
-    let paths: Vec<PathBuf> = (1..=count).map(part).collect();
+    let prefix = first.with_file_name(prefix);
+    let paths: Vec<PathBuf> = (1..=count).map(|no| part_path(&prefix, no, count)).collect();
     let missing: Vec<PathBuf> = paths.iter().filter(|path| !path.is_file()).cloned().collect();
     if missing.is_empty() {
         return Ok(paths);
     }
     Err(GgufError::MissingParts { path: first.to_owned(), count, missing })
+}
+
+/// The path of part `no`, from 1, of `count`: `prefix-00002-of-00003.gguf`.
+pub fn part_path(prefix: &Path, no: u32, count: u32) -> PathBuf {
+    let mut path = prefix.as_os_str().to_owned();
+    path.push(format!("-{no:05}-of-{count:05}.gguf"));
+    path.into()
 }
 
 /// Takes `name-00002-of-00003.gguf` apart into `name` and 3 (`llama_split_path` in `src/llama.cpp`).

@@ -352,6 +352,21 @@ impl<'a> Array<'a> {
         Some(Self { item_type, len, items: bytes.get(reader.position() as usize..)?, encoding })
     }
 
+    /// How the items are stored.
+    pub(crate) fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
+    /// An array of the same type over the `len` items that `items` hold.
+    pub(crate) fn over<'b>(&self, items: &'b [u8], len: usize) -> Array<'b> {
+        Array { item_type: self.item_type, len: len as u64, items, encoding: self.encoding }
+    }
+
+    /// An empty array like this one.
+    pub(crate) fn emptied(&self) -> Array<'static> {
+        Array { item_type: self.item_type, len: 0, items: &[], encoding: self.encoding }
+    }
+
     /// Reads the type, count and extent of an array; `None` at the end of the bytes or where a type is unknown.
     fn read(reader: &mut Reader<'a>) -> Option<Self> {
         let item_type = ValueType::from_id(reader.u32()?)?;

@@ -4,6 +4,8 @@
 
 mod architecture;
 mod container;
+mod data;
+mod finite;
 mod graph;
 mod hyperparameters;
 mod rules;
@@ -17,6 +19,7 @@ use crate::owned::OwnedValue;
 
 pub use architecture::ARCHITECTURES;
 pub use container::check_parts;
+pub use data::check_data;
 
 use rules::Rules;
 

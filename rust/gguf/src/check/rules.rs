@@ -53,7 +53,17 @@ impl<'a> Rules<'a> {
 
     /// An error about any part of the file.
     pub(crate) fn unusable_subject(&self, subject: Subject, problem: impl Into<String>) -> GgufError {
-        GgufError::Unusable { file: self.file.file_name().to_owned(), subject, problem: problem.into() }
+        let offset = match &subject {
+            Subject::Header => Some(0),
+            Subject::Key(key) => self.file.metadata().offset(key),
+            Subject::Tensor(name) => self.file.tensor(name).map(|tensor| self.file.data_start(tensor)),
+        };
+        GgufError::Unusable {
+            file: self.file.file_name().to_owned(),
+            offset,
+            subject,
+            problem: problem.into(),
+        }
     }
 
     /// An error about a key with the wrong type.

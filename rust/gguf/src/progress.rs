@@ -1,0 +1,10 @@
+//! How long work tells how far it is, and is stopped.
+
+/// Called now and then with what is done and what there is in all, in bytes, from any thread. Returning false stops the work with
+/// [`GgufError::Cancelled`](crate::GgufError::Cancelled).
+pub type Progress<'a> = &'a (dyn Fn(u64, u64) -> bool + Sync);
+
+/// Progress for those who do not look: never stops.
+pub fn no_progress(_done: u64, _total: u64) -> bool {
+    true
+}
