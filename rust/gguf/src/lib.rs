@@ -5,6 +5,7 @@
 //! llama.cpp would abort, crash or hang, so that a bad file becomes an error and not a dead process.
 
 mod check;
+mod convert;
 mod error;
 mod file;
 mod ggml_type;
@@ -23,6 +24,7 @@ mod value;
 mod writer;
 
 pub use check::{ARCHITECTURES, check_data, check_model, check_model_with, check_parts};
+pub use convert::{ConvertError, ConvertOptions, Converted, OutType, convert};
 pub use error::{GgufError, Subject};
 pub use file::{GgufFile, Header};
 pub use ggml_type::GgmlType;
