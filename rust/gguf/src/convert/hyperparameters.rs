@@ -162,7 +162,10 @@ impl Hyperparameters<'_> {
 
     fn llama(&self, writer: GgufWriter) -> Result<GgufWriter, ConvertError> {
         let writer = self.set(writer, "vocab_size", self.config.need_count(&["vocab_size"])?);
-        Ok(self.set(writer, "rope.dimension_count", head_dim(self.config)?))
+        let head_dim = head_dim(self.config)?;
+        let writer = self.set(writer, "rope.dimension_count", head_dim);
+        let writer = self.set(writer, "attention.key_length", head_dim);
+        Ok(self.set(writer, "attention.value_length", head_dim))
     }
 
     fn gemma3(&self, mut writer: GgufWriter) -> Result<GgufWriter, ConvertError> {
