@@ -13,7 +13,7 @@ Importing this package loads nothing: each public name brings its module with it
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
-    from tabagent import errors
+    from tabagent import errors, gguf
     from tabagent._native import TokenEvent, TokenLogprob, __version__
     from tabagent.completion import Completion, FinishReason, StopMatch, Timings, Usage
     from tabagent.context import Context
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         ContextFullError,
         DecodeError,
         ForkedError,
+        GgufCancelledError,
         GgufError,
         IncompatibleLibraryError,
         InvalidModelError,
@@ -53,6 +54,7 @@ __all__ = [
     "DeviceInfo",
     "FinishReason",
     "ForkedError",
+    "GgufCancelledError",
     "GgufError",
     "Hardware",
     "IncompatibleLibraryError",
@@ -85,6 +87,7 @@ __all__ = [
     "auto_select_variant",
     "errors",
     "get_cpu_variant",
+    "gguf",
     "hardware",
     "list_available_variants",
 ]
@@ -124,8 +127,10 @@ def __getattr__(name: str) -> object:
         raise AttributeError(message)
     from importlib import import_module  # noqa: PLC0415 (nothing is imported before it is needed)
 
+    if name in {"errors", "gguf"}:
+        return import_module(f"tabagent.{name}")
     module = import_module(f"tabagent.{_HOMES.get(name, 'errors')}")
-    value: object = module if name == "errors" else getattr(module, name)
+    value: object = getattr(module, name)
     globals()[name] = value
     return value
 

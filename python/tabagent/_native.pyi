@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 __all__ = [
     "Context",
+    "GgufArray",
+    "GgufFile",
+    "GgufWriter",
     "Model",
     "Stream",
     "TokenEvent",
@@ -20,7 +23,12 @@ __all__ = [
     "__version__",
     "check_sampling",
     "drain_log",
+    "gguf_convert",
+    "gguf_dequantize",
+    "gguf_edit",
     "gguf_info_json",
+    "gguf_quantize",
+    "gguf_types",
     "hardware_json",
     "loaded_library",
     "open_library",
@@ -61,11 +69,110 @@ def loaded_library() -> str | None:
     """What `open_library` said, for the library of this process; None when none is loaded."""
 
 def gguf_info_json(path: str, array_items: int) -> str:
-    """Metadata and tensors of a GGUF file, as JSON; arrays cut to `array_items`. Checks the file; raises `GgufError`.
+    """Metadata and tensors of a model (all its parts), as JSON; arrays cut to `array_items`. Checks the files; raises `GgufError`, `OSError`.
 
-    Keys: file, size, version, alignment, architecture, split (null or [number, count]), metadata (list of {key, type, value, length}),
-    tensors (list of {name, type, shape (GGUF order), offset, bytes}), problem (null, or why llama.cpp could not load it).
+    Keys: file, size (of all parts), version, byte_order, alignment, architecture, split (null, or [number, count] of a part that was opened
+    alone), parts (names), metadata (list of {key, type, value, length}), tensors (list of {name, type, shape (GGUF order), part, offset (from
+    the part's start), bytes}), problem (null, or why llama.cpp could not load it).
     """
+
+def gguf_types() -> list[tuple[str, int, int, int]]:
+    """Every tensor type: name, ggml's number, weights in a block, bytes of a block."""
+
+def gguf_convert(
+    source: str, output: str, out_type: str, pre_tokenizer: str | None, progress: Callable[[int, int], object] | None
+) -> tuple[str, str, int, int]:
+    """Converts a folder or a BitNet file: architecture, type of the matrices, tensors, parameters."""
+
+def gguf_edit(
+    path: str,
+    changes: Sequence[tuple[str, tuple[str, Any] | None]],
+    output: str | None,
+    progress: Callable[[int, int], object] | None,
+) -> Literal["unchanged", "in place", "rewritten"]:
+    """Sets (type, value) or removes (None) metadata, of the file itself or of a copy at `output`. Types are written `u32` or `arr[str]`."""
+
+def gguf_dequantize(data: NDArray[np.uint8], kind: str, count: int, dtype: str) -> NDArray[Any]:
+    """`count` weights of contiguous stored bytes, on all cores: `float32`, or the bits of `float16` or `bfloat16` as uint16."""
+
+def gguf_quantize(values: NDArray[np.float32], row_length: int, kind: str, importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
+    """The stored bytes of rows of `row_length` weights, on all cores. `importance`: a weight for each element of a row."""
+
+@final
+class GgufArray:
+    """An array of a file's metadata, decoded item by item; it keeps the file open."""
+
+    @property
+    def item_type(self) -> str: ...
+    def __len__(self) -> int: ...
+    def get(self, index: int) -> Any: ...
+    def to_list(self, start: int, stop: int) -> list[Any]: ...
+    def numpy(self) -> NDArray[Any] | None:
+        """A copy; None for strings and arrays."""
+
+@final
+class GgufFile:
+    """The parts of a model, mapped. Long work runs in a thread; `progress` gets the bytes done and in all on the calling thread, and stops
+    the work (`GgufCancelledError`) by returning False."""
+
+    @staticmethod
+    def open(path: str) -> GgufFile: ...
+    @staticmethod
+    def from_descriptor(descriptor: int, name: str) -> GgufFile:
+        """Maps the file behind an open descriptor, from its start."""
+    @staticmethod
+    def from_bytes(data: bytes, name: str) -> GgufFile:
+        """Reads the bytes where they lie."""
+    @staticmethod
+    def from_beginning(data: bytes, size: int, name: str) -> GgufFile | int:
+        """Reads the beginning of a file of `size` bytes; an integer says how many of its first bytes are needed at least."""
+    @property
+    def version(self) -> int: ...
+    @property
+    def byte_order(self) -> str: ...
+    @property
+    def alignment(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def part_names(self) -> list[str]: ...
+    @property
+    def is_header_only(self) -> bool: ...
+    def keys(self) -> list[str]: ...
+    def value_type(self, key: str) -> str: ...
+    def value(self, key: str) -> Any: ...
+    def tensors(self) -> list[tuple[str, str, list[int], int, int, int]]:
+        """Name, type, dimensions in GGUF's order, number of the part, start in the part, bytes."""
+    def raw(self, name: str) -> NDArray[np.uint8]:
+        """A read-only view of the file that keeps it open."""
+    def check(self, model: bool, data: bool, progress: Callable[[int, int], object] | None) -> None: ...
+    def describe(self, file: str, array_items: int) -> str:
+        """As `gguf_info_json`."""
+    def hashes(self, progress: Callable[[int, int], object] | None) -> dict[str, Any]:
+        """SHA-256 in hexadecimal: `files` and `tensors` (by name), and `weights`."""
+    def differences(self, other: GgufFile) -> list[str]: ...
+
+@final
+class GgufWriter:
+    """Collects metadata and tensors, and writes them."""
+
+    def __new__(cls, byte_order: str, version: int) -> GgufWriter: ...
+    @staticmethod
+    def of_model(file: GgufFile) -> GgufWriter: ...
+    def set(self, key: str, kind: str, value: Any) -> None: ...
+    def remove(self, key: str) -> None: ...
+    def add_tensor(self, name: str, kind: str, dims: Sequence[int], n_bytes: int, make: Callable[[], bytes]) -> None:
+        """`dims` in GGUF's order; `make` returns the data when its turn comes, and may raise."""
+    def write(self, path: str, progress: Callable[[int, int], object] | None) -> None: ...
+    def to_bytes(self) -> bytes: ...
+    def write_parts(
+        self,
+        prefix: str,
+        max_bytes: int | None,
+        max_tensors: int | None,
+        first_without_tensors: bool,
+        progress: Callable[[int, int], object] | None,
+    ) -> list[str]: ...
 
 @final
 class TokenLogprob:

@@ -8,6 +8,7 @@ __all__ = [
     "ContextFullError",
     "DecodeError",
     "ForkedError",
+    "GgufCancelledError",
     "GgufError",
     "IncompatibleLibraryError",
     "InvalidModelError",
@@ -47,6 +48,21 @@ class VariantError(TabagentError, ValueError):
 
 class GgufError(TabagentError, ValueError):
     """A file is no intact GGUF file; says where and which rule it breaks."""
+
+    file: str | None = None
+    """The file's name, without its directory."""
+    offset: int | None = None
+    """Where the record, or a tensor's data, starts, in bytes from the start of the file."""
+    key: str | None = None
+    """The metadata key that breaks the rule."""
+    tensor: str | None = None
+    """The tensor that breaks the rule."""
+    rule: str | None = None
+    """The rule, with what was expected and what was found."""
+
+
+class GgufCancelledError(TabagentError):
+    """A progress callback stopped the work on a file; nothing was left behind."""
 
 
 class ModelLoadError(TabagentError, OSError):

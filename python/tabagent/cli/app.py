@@ -4,9 +4,11 @@ from typing import Annotated
 
 import typer
 
+from tabagent.cli.convert import convert
 from tabagent.cli.doctor import doctor
 from tabagent.cli.examples import ExamplesCommand
 from tabagent.cli.failure import report_usage
+from tabagent.cli.gguf import gguf_app
 from tabagent.cli.info import info
 from tabagent.cli.output import prepare_streams, write_line
 from tabagent.cli.run import run
@@ -22,8 +24,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (run, info, variants, doctor):
+for _command in (run, info, convert, variants, doctor):
     app.command(cls=ExamplesCommand)(_command)
+app.add_typer(gguf_app, name="gguf")
 
 
 def _print_version(*, wanted: bool) -> None:

@@ -23,6 +23,38 @@ EXAMPLES: Final = {
         tabagent info model.gguf --metadata tokenizer.chat_template
         tabagent info model.gguf --metadata 'llama.*'
         tabagent info model.gguf --json
+        tabagent info hf://bartowski/SmolLM2-360M-Instruct-GGUF/SmolLM2-360M-Instruct-Q4_K_M.gguf
+    """,
+    "convert": """\
+        tabagent convert SmolLM2-135M-Instruct smollm2.gguf
+        tabagent convert Qwen3-0.6B qwen3-q8_0.gguf --outtype q8_0
+        tabagent convert ggml-model-i2_s.gguf bitnet-tq2_0.gguf
+    """,
+    "set-metadata": """\
+        tabagent gguf set-metadata model.gguf "general.name=My model"
+        tabagent gguf set-metadata model.gguf tokenizer.ggml.eos_token_id=2 --remove general.url
+        tabagent gguf set-metadata model.gguf llama.rope.freq_base:f32=500000 -o changed.gguf
+        tabagent gguf set-metadata model.gguf tokenizer.chat_template=@template.jinja
+    """,
+    "split": """\
+        tabagent gguf split model.gguf model --max-size 2G
+        tabagent gguf split model.gguf model --max-tensors 128 --no-tensor-first-split
+    """,
+    "merge": """\
+        tabagent gguf merge model-00001-of-00003.gguf model.gguf
+    """,
+    "hash": """\
+        tabagent gguf hash model.gguf
+        tabagent gguf hash model.gguf > model.manifest
+        tabagent gguf hash model.gguf --no-tensors
+    """,
+    "diff": """\
+        tabagent gguf diff old.gguf new.gguf
+    """,
+    "verify": """\
+        tabagent gguf verify model.gguf
+        tabagent gguf verify model.gguf --manifest model.manifest
+        tabagent gguf verify model.gguf --level format
     """,
     "variants": """\
         tabagent variants

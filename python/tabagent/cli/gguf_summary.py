@@ -87,6 +87,8 @@ class GgufSummary:
     pre_tokenizer: str | None
     chat_template: bool
     chat_template_characters: int | None
+    parts: tuple[str, ...]
+    byte_order: str
     split: tuple[int, int] | None
     problem: str | None
 
@@ -123,21 +125,25 @@ class GgufSummary:
             pre_tokenizer=_text(entries, "tokenizer.ggml.pre"),
             chat_template=template is not None,
             chat_template_characters=None if template is None else len(template),
+            parts=tuple(description.get("parts", ())),
+            byte_order=description.get("byte_order", "little"),
             split=None if split is None else (split[0], split[1]),
             problem=description["problem"],
         )
 
 
 def describe(path: str, array_items: int = SUMMARY_ITEMS) -> dict[str, Any]:
-    """What the file holds, with arrays cut to so many items.
+    """What the file, local or at an address, holds, with arrays cut to so many items.
 
     Raises:
         GgufError: it is no intact GGUF file.
         OSError: it cannot be read.
     """
     from tabagent import _native  # noqa: PLC0415 (not needed for `--help`)
+    from tabagent.cli.remote import is_remote, read_header  # noqa: PLC0415
 
-    description: dict[str, Any] = json.loads(_native.gguf_info_json(path, array_items))
+    text = read_header(path).describe(path, array_items) if is_remote(path) else _native.gguf_info_json(path, array_items)
+    description: dict[str, Any] = json.loads(text)
     return description
 
 

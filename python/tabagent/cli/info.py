@@ -23,7 +23,10 @@ __all__ = ["info"]
 SHOWN_ITEMS: Final = 6
 ALL_ITEMS: Final = 2**32 - 1
 
-GgufPath = Annotated[str, typer.Argument(metavar="FILE", help="A GGUF file.", show_default=False)]
+GgufPath = Annotated[
+    str,
+    typer.Argument(metavar="FILE", help="A GGUF file (any part of a split one), an https address, or `hf://OWNER/REPO/FILE`.", show_default=False),
+]
 Tensors = Annotated[bool, typer.Option("--tensors", metavar="", help="List all tensors too.", show_default=False)]
 Metadata = Annotated[
     list[str] | None,
@@ -46,8 +49,8 @@ Json = Annotated[
 def info(file: GgufPath, *, json: Json = False, tensors: Tensors = False, metadata: Metadata = None, verbose: Verbose = False) -> int:  # noqa: ARG001 (`explained` reads it)
     """Show what a GGUF file holds: size, types, context, metadata, tensors.
 
-    Only the file is read; no engine is needed. A damaged file is an error
-    that says where and why.
+    Only the file is read; no engine is needed. Of a file on a server only the
+    beginning is fetched. A damaged file is an error that says where and why.
     """
     if metadata:
         if tensors:
@@ -125,8 +128,11 @@ def _facts(summary: GgufSummary, tensor_count: int) -> list[tuple[str, str]]:
     rows: list[tuple[str, str | None]] = [
         ("file", summary.file),
         ("size", f"{bytes_text(summary.size)} ({summary.size:,} bytes)"),
-        ("format", f"GGUF version {summary.version}, alignment {summary.alignment}"),
-        ("split", "no" if not here or split is None else f"part {split[0] + 1} of {split[1]}"),
+        ("format", f"GGUF version {summary.version}, {summary.byte_order}-endian, alignment {summary.alignment}"),
+        (
+            "split",
+            f"{len(summary.parts)} parts" if len(summary.parts) > 1 else "no" if not here or split is None else f"part {split[0] + 1} of {split[1]}",
+        ),
         ("architecture", summary.architecture),
         ("name", summary.name),
         ("license", summary.license),
@@ -160,11 +166,12 @@ def _tensors_table(tensors: Sequence[Mapping[str, Any]]) -> Table:
     table = _table()
     table.add_column("tensor", overflow="fold")
     table.add_column("type", no_wrap=True)
-    for name in ("shape", "parameters", "bytes"):
+    for name in ("shape", "parameters", "bytes", "offset"):
         table.add_column(name, justify="right", no_wrap=True)
     for tensor in tensors:
         shape = " x ".join(str(extent) for extent in tensor["shape"])
-        table.add_row(printable(tensor["name"]), tensor["type"], shape, f"{element_count(tensor['shape']):,}", f"{tensor['bytes']:,}")
+        numbers = (f"{element_count(tensor['shape']):,}", f"{tensor['bytes']:,}", f"{tensor['offset']:,}")
+        table.add_row(printable(tensor["name"]), tensor["type"], shape, *numbers)
     return table
 
 

@@ -20,6 +20,7 @@ const MEMORY: &str = "memory.gguf";
 
 /// What the beginning of a file told.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one for a file, moved once")]
 pub enum Header {
     /// All of the metadata and the tensor table.
     Complete(GgufFile),

@@ -6,15 +6,19 @@
 
 mod check;
 mod convert;
+mod diff;
+mod edit;
 mod error;
 mod file;
 mod ggml_type;
+mod hash;
 mod metadata;
 mod mmap;
 mod model;
 mod owned;
 mod parser;
 mod progress;
+pub mod quants;
 mod reader;
 mod shared_array;
 mod split;
@@ -25,14 +29,18 @@ mod writer;
 
 pub use check::{ARCHITECTURES, check_data, check_model, check_model_with, check_parts};
 pub use convert::{ConvertError, ConvertOptions, Converted, OutType, convert};
+pub use diff::{Deviation, Difference, diff_models};
+pub use edit::{Edit, Edited, edit_metadata, edited};
 pub use error::{GgufError, Subject};
 pub use file::{GgufFile, Header};
 pub use ggml_type::GgmlType;
+pub use hash::{Digest, Hashes, hash_model};
 pub use metadata::Metadata;
 pub use mmap::SharedBytes;
 pub use model::{GgufModel, ModelTensor};
 pub use owned::{OwnedArray, OwnedValue};
 pub use progress::{Progress, no_progress};
+pub use quants::QuantError;
 pub use reader::ByteOrder;
 pub use shared_array::SharedArray;
 pub use split::{Split, part_path, split_paths};

@@ -259,6 +259,20 @@ fn mutations_never_panic() {
     }
 }
 
+#[test]
+fn seeds_of_the_fuzzer_are_read_without_a_panic() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds");
+    let mut opened = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let Ok(file) = GgufFile::open(&entry.unwrap().path()) else { continue };
+        opened += 1;
+        let _ = check_model(&file);
+        let again = GgufWriter::of_file(&file).to_bytes().unwrap();
+        assert_eq!(GgufFile::from_bytes(again).unwrap().tensors().len(), file.tensors().len());
+    }
+    assert!(opened >= 6, "only {opened} seeds are good files");
+}
+
 /// The most memory that this process ever held, where the system says.
 fn peak_memory_kib() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;

@@ -3,7 +3,7 @@
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use std::fmt::Display;
-use tabagent_gguf::GgufError;
+use tabagent_gguf::{ConvertError, GgufError, Subject};
 use tabagent_llama::{ConfigError, ContextError, LibraryError, ModelError, StateError, VocabError};
 use tabagent_runtime::{EngineError, RequestError, SubmitError};
 use tabagent_variants::SelectError;
@@ -43,8 +43,65 @@ impl IntoPyErr for LibraryError {
 
 impl IntoPyErr for GgufError {
     fn into_py(self, py: Python<'_>) -> PyErr {
-        raise(py, "GgufError", self)
+        match &self {
+            Self::Open { path, source } | Self::Write { path, source } => {
+                crate::gguf::raised(&self, py).unwrap_or_else(|| os_error(py, path, source, &self))
+            }
+            Self::Cancelled => raise(py, "GgufCancelledError", self),
+            _ => with_facts(py, raise(py, "GgufError", &self), &self),
+        }
     }
+}
+
+impl IntoPyErr for ConvertError {
+    fn into_py(self, py: Python<'_>) -> PyErr {
+        match self {
+            Self::Gguf(error) => error.into_py(py),
+            Self::Read { ref path, ref source } => os_error(py, path, source, &self),
+            Self::Source { .. } | Self::Architecture { .. } => raise(py, "GgufError", &self),
+        }
+    }
+}
+
+/// An `OSError` of the subclass that its number stands for (`FileNotFoundError` and so on).
+fn os_error(py: Python<'_>, path: &std::path::Path, source: &std::io::Error, error: &dyn Display) -> PyErr {
+    let Some(code) = source.raw_os_error() else {
+        return pyo3::exceptions::PyOSError::new_err(error.to_string());
+    };
+    let reason = py.import("os").and_then(|os| os.call_method1("strerror", (code,))?.extract::<String>());
+    let reason = reason.unwrap_or_else(|_| source.to_string());
+    pyo3::exceptions::PyOSError::new_err((code, reason, path.to_string_lossy().into_owned()))
+}
+
+/// Puts file, offset, key or tensor, and rule of `error` on the exception made of it.
+fn with_facts(py: Python<'_>, exception: PyErr, error: &GgufError) -> PyErr {
+    let (file, offset, subject, rule) = match error {
+        GgufError::Invalid { file, offset, subject, problem }
+        | GgufError::Data { file, offset, subject, problem } => (Some(file), Some(*offset), subject, problem),
+        GgufError::Unusable { file, offset, subject, problem } => (Some(file), *offset, subject, problem),
+        GgufError::Parts { file, subject, problem } => (Some(file), None, subject, problem),
+        GgufError::Unwritable { subject, problem } => (None, None, subject, problem),
+        GgufError::Open { .. }
+        | GgufError::Write { .. }
+        | GgufError::MissingParts { .. }
+        | GgufError::Cancelled => return exception,
+    };
+    let (key, tensor) = match subject {
+        Subject::Header => (None, None),
+        Subject::Key(key) => (Some(key), None),
+        Subject::Tensor(name) => (None, Some(name)),
+    };
+    let set = || -> PyResult<()> {
+        let object = exception.value(py);
+        object.setattr("file", file)?;
+        object.setattr("offset", offset)?;
+        object.setattr("key", key)?;
+        object.setattr("tensor", tensor)?;
+        object.setattr("rule", rule)
+    };
+    // The text says it all, too; an exception without attributes is better than none.
+    let _ = set();
+    exception
 }
 
 impl IntoPyErr for ModelError {
@@ -53,7 +110,9 @@ impl IntoPyErr for ModelError {
             Self::Library(error) => return error.into_py(py),
             Self::BadPath(_) | Self::BadOverride { .. } | Self::BadOption { .. } => return value_error(self),
             Self::NotFound(_) => "ModelNotFoundError",
-            Self::Gguf(_) => "InvalidModelError",
+            Self::Gguf(ref error) => {
+                return with_facts(py, raise(py, "InvalidModelError", &self), error);
+            }
             Self::Cancelled(_) => "ModelLoadCancelledError",
             Self::UnknownField(_) => "IncompatibleLibraryError",
             Self::IsDirectory(_) | Self::Refused { .. } | Self::NoLibrary => "ModelLoadError",

@@ -15,7 +15,7 @@ mod context;
 mod errors;
 mod event;
 mod facts;
-mod gguf_info;
+mod gguf;
 mod library;
 mod load;
 mod log;
@@ -38,7 +38,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<model::Model>()?;
     module.add_class::<stream::Stream>()?;
     module.add_function(wrap_pyfunction!(arguments::check_sampling, module)?)?;
-    module.add_function(wrap_pyfunction!(gguf_info::gguf_info_json, module)?)?;
     module.add_function(wrap_pyfunction!(library::loaded_library, module)?)?;
     module.add_function(wrap_pyfunction!(library::open_library, module)?)?;
     module.add_function(wrap_pyfunction!(log::drain_log, module)?)?;
@@ -46,5 +45,5 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(variants::hardware_json, module)?)?;
     module.add_function(wrap_pyfunction!(variants::select_variant_json, module)?)?;
     module.add_function(wrap_pyfunction!(variants::variants_json, module)?)?;
-    Ok(())
+    gguf::register(module)
 }

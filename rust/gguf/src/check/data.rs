@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use rayon::prelude::*;
 
 use crate::error::{GgufError, Subject};
+use crate::ggml_type::GgmlType;
 use crate::model::{GgufModel, ModelTensor};
 use crate::progress::Progress;
+use crate::quants::{self, QuantError};
 use crate::reader::ByteOrder;
-
-use super::finite::first_bad_weight;
 
 /// Bytes of a tensor that one thread looks at in a row; a multiple of every block is taken.
 const PIECE_BYTES: u64 = 1 << 20;
@@ -34,9 +34,9 @@ pub fn check_data(model: &GgufModel, progress: Progress<'_>) -> Result<(), GgufE
             return Err(fault(&tensor, 0, "has no data here: only the file's beginning was read".to_owned()));
         }
         let plain = tensor.info.ggml_type.block_size() == 1;
-        if !plain && tensor.file.byte_order() != ByteOrder::native() {
+        if !plain && tensor.file.byte_order() != ByteOrder::Little {
             let problem = format!(
-                "has blocks of type `{}` in the other byte order, which cannot be decoded; get the file made for this machine",
+                "has blocks of type `{}` in big-endian order, which cannot be decoded; get the little-endian file",
                 tensor.info.ggml_type
             );
             return Err(fault(&tensor, 0, problem));
@@ -65,9 +65,13 @@ pub fn check_data(model: &GgufModel, progress: Progress<'_>) -> Result<(), GgufE
 
 fn pieces(tensor: ModelTensor<'_>) -> impl Iterator<Item = Piece<'_>> {
     let block = tensor.info.ggml_type.block_bytes();
-    let step = (PIECE_BYTES / block).max(1) * block;
-    // What follows the blocks of `I2_S`, its scale, goes with the last piece.
     let n_bytes = tensor.info.n_bytes;
+    // `I2_S` has one scale behind all its blocks.
+    let step = if tensor.info.ggml_type == GgmlType::I2_S {
+        n_bytes.max(1)
+    } else {
+        (PIECE_BYTES / block).max(1) * block
+    };
     let count = (n_bytes / step).max(1);
     (0..count).map(move |number| Piece {
         tensor,
@@ -78,14 +82,29 @@ fn pieces(tensor: ModelTensor<'_>) -> impl Iterator<Item = Piece<'_>> {
 
 fn look(piece: &Piece<'_>) -> Option<GgufError> {
     let info = piece.tensor.info;
-    let bytes = piece.tensor.data().get(piece.start as usize..piece.end as usize)?;
     let kind = info.ggml_type;
-    let bad = first_bad_weight(kind, bytes, piece.tensor.file.byte_order())?;
-    let weight = piece.start / kind.block_bytes() * kind.block_size() + bad;
-    let at = weight / kind.block_size() * kind.block_bytes();
-    let problem =
-        format!("has an infinity or NaN at weight `{weight}`; the file is damaged or was made wrongly");
-    Some(fault(&piece.tensor, at, problem))
+    let bytes = piece.tensor.data().get(piece.start as usize..piece.end as usize)?;
+    let result = if piece.tensor.file.byte_order() == ByteOrder::Little {
+        quants::check(kind, bytes)
+    } else {
+        let swapped: Vec<u8> = bytes
+            .chunks(kind.block_bytes() as usize)
+            .flat_map(|number| number.iter().rev().copied())
+            .collect();
+        quants::check(kind, &swapped)
+    };
+    match result {
+        Err(QuantError::BadBlock { block, offset, .. }) => {
+            let weight = (piece.start / kind.block_bytes() + block as u64) * kind.block_size();
+            let what = if kind.block_size() == 1 { "" } else { "the block of " };
+            let problem = format!(
+                "has an infinity or NaN at {what}weight `{weight}`; the file is damaged or was made wrongly"
+            );
+            Some(fault(&piece.tensor, piece.start + offset as u64, problem))
+        }
+        // The reader made sure of whole blocks.
+        Ok(()) | Err(_) => None,
+    }
 }
 
 fn fault(tensor: &ModelTensor<'_>, at: u64, problem: String) -> GgufError {

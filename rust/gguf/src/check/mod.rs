@@ -5,7 +5,6 @@
 mod architecture;
 mod container;
 mod data;
-mod finite;
 mod graph;
 mod hyperparameters;
 mod rules;

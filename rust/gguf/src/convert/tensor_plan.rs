@@ -146,15 +146,11 @@ impl TensorPlan {
             for row in row..end {
                 self.append_row(row, rows, row_len, scale, &mut values);
             }
-            if ggml_type.block_size() > 1 && values.iter().any(|value| !value.is_finite()) {
-                let name = shown(self.source_name.as_bytes());
-                let path = self.source.path.display();
-                let problem =
-                    format!("tensor `{name}` of `{path}` holds NaN or infinity, which `{ggml_type}` cannot");
-                return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
-            }
             bytes.clear();
-            narrow(ggml_type, &values, &mut bytes);
+            narrow(ggml_type, &values, row_len, &mut bytes).map_err(|error| {
+                let (name, path) = (shown(self.source_name.as_bytes()), self.source.path.display());
+                io::Error::new(io::ErrorKind::InvalidData, format!("tensor `{name}` of `{path}`: {error}"))
+            })?;
             out.write_all(&bytes)?;
             row = end;
         }

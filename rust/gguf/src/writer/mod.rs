@@ -110,14 +110,9 @@ impl GgufWriter {
     /// All that `file` holds, to be changed before it is written. Unchanged it becomes the same bytes again if its padding is zeros and
     /// its version is not 1, which becomes 3. Tensors stay where they are until they are written: `file` stays open, but is not read.
     pub fn of_file(file: &GgufFile) -> Self {
-        let mut writer = Self::default();
-        writer.version = if file.version() == 1 { NEWEST_VERSION } else { file.version() };
-        writer.order = file.byte_order();
-        let encoding = file.encoding();
-        for (key, kind, bytes) in file.metadata().raw_entries() {
-            writer.entries.push((key.to_owned(), Entry::Raw { kind, bytes, encoding }));
-        }
-        writer = writer.add_tensors_of(file);
+        let version = if file.version() == 1 { NEWEST_VERSION } else { file.version() };
+        let empty = Self { version, order: file.byte_order(), ..Self::default() };
+        let mut writer = empty.add_metadata_of(file).add_tensors_of(file);
         let end =
             file.tensors().last().map_or(file.data_offset(), |last| file.data_start(last) + last.n_bytes);
         writer.tail = Some(SharedBytes::new(file.bytes(), end as usize..file.file_size() as usize));
@@ -127,12 +122,12 @@ impl GgufWriter {
     /// All that a model's parts hold, as one file: the first part's metadata without its `split.*` keys, and all tensors.
     pub fn of_model(model: &GgufModel) -> Self {
         match model.parts() {
-            [only] if only.split().is_none() => Self::of_file(only),
+            [only] if !only.metadata().iter().any(|(key, _)| parts::is_split_key(key)) => Self::of_file(only),
             parts => {
                 let mut writer = Self::of_file(model.first());
                 writer.tensors.clear();
                 writer.entries.retain(|(key, _)| !parts::is_split_key(key));
-                parts.iter().fold(writer, |writer, part| writer.add_tensors_of(part))
+                parts.iter().fold(writer, Self::add_tensors_of)
             }
         }
     }

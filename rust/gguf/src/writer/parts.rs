@@ -59,7 +59,9 @@ impl GgufWriter {
             let replaces = path.exists();
             if let Err(error) = file.show() {
                 // What had no predecessor goes; an old file of the same name is gone already.
-                shown.iter().for_each(|path| drop(std::fs::remove_file(path)));
+                for path in &shown {
+                    drop(std::fs::remove_file(path));
+                }
                 return Err(error);
             }
             if !replaces {

@@ -1,0 +1,193 @@
+"""The header of a GGUF file on a server: metadata and tensor table, without the tensors."""
+
+import logging
+import os
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping
+from email.message import Message
+from http import HTTPStatus
+from typing import IO, TYPE_CHECKING, Any, Final
+from typing import cast as typed
+
+from tabagent.errors import GgufError
+
+if TYPE_CHECKING:
+    from tabagent import _native
+
+__all__ = ["RemoteFile", "is_remote", "read_header"]
+
+LOG: Final = logging.getLogger("tabagent.cli")
+FIRST_BYTES: Final = 256 * 1024
+"""Fetched at once. Metadata without its vocabulary fits nearly always."""
+
+MAX_BYTES: Final = 512 * 1024 * 1024
+"""No header is larger; a file that claims more is damaged."""
+
+TIMEOUT_S: Final = 30.0
+SCHEMES: Final = ("https://", "http://", "hf://", "hf:")
+
+
+def is_remote(name: str) -> bool:
+    """Whether a name is an address and not a path."""
+    return name.startswith(SCHEMES)
+
+
+class RemoteFile:
+    """A file on a server that is read from its beginning, each byte once."""
+
+    def __init__(self, address: str) -> None:
+        self.name = address
+        self._url, self._headers = _resolved(address)
+        self._token_host = urllib.parse.urlsplit(self._url).netloc
+        self._tag: str | None = None
+        self.size: int | None = None
+        self.data = b""
+
+    def fetch(self, needed: int) -> None:
+        """Have at least the first `needed` bytes here, or all if there are fewer.
+
+        Raises:
+            OSError: the server cannot be reached or refuses.
+            GgufError: the file has changed meanwhile, or its header is implausibly large.
+        """
+        if needed > MAX_BYTES:
+            message = f"`{self.name}` claims a header of {needed:,} bytes; no model's is over {MAX_BYTES:,}, so the file is damaged"
+            raise GgufError(message)
+        start = len(self.data)
+        if start >= needed or start == self.size:
+            return
+        with self._request(start, needed) as response:
+            if response.status == HTTPStatus.PARTIAL_CONTENT:
+                total = _total(response.headers)
+            else:  # a server without ranges sends all; what is here already is read over
+                total = _number(response.headers.get("Content-Length"))
+                _skip(response, start)
+            if total is None:
+                message = f"the server of `{self.name}` does not say how large the file is, so its header cannot be checked; download it first"
+                raise OSError(message)
+            self._check_unchanged(response.headers, total)
+            self.size = total
+            # What follows is not read: the connection is closed instead.
+            self.data += _read(response, min(needed, total) - start)
+
+    def _check_unchanged(self, headers: Message, total: int) -> None:
+        tag = headers.get("ETag")
+        if self.size is not None and (self.size, self._tag) != (total, tag):
+            message = f"`{self.name}` was replaced while it was read; try again"
+            raise GgufError(message)
+        self._tag = tag
+
+    def _request(self, start: int, end: int) -> Any:
+        request = urllib.request.Request(self._url, headers={"Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"})  # noqa: S310 (schemes are checked)
+        for name, value in self._headers.items():
+            # Not sent on to another server: the hub redirects to a store, which needs no token and must not see it.
+            request.add_unredirected_header(name, value)
+        LOG.debug("fetching bytes %d to %d of %s", start, end - 1, self._url)
+        try:
+            return urllib.request.build_opener(_Redirects(self._token_host, self._headers)).open(request, timeout=TIMEOUT_S)
+        except urllib.error.HTTPError as error:
+            error.close()
+            raise OSError(_refusal(self.name, error.code)) from error
+        except urllib.error.URLError as error:
+            message = f"cannot reach the server of `{self.name}`: {error.reason}"
+            raise OSError(message) from error
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects; the token goes along on the same server only, and never from https to http."""
+
+    def __init__(self, host: str, headers: Mapping[str, str]) -> None:
+        self._host = host
+        self._headers = headers
+
+    def redirect_request(  # noqa: PLR0917 (urllib's own signature)
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        if req.full_url.startswith("https://") and not newurl.startswith("https://"):
+            message = f"`{req.full_url}` leads to `{newurl}`, which is not encrypted; refused"
+            raise OSError(message)
+        following = super().redirect_request(req, fp, code, msg, headers, newurl)
+        if following is not None and urllib.parse.urlsplit(newurl).netloc == self._host:
+            for name, value in self._headers.items():
+                following.add_unredirected_header(name, value)
+        return following
+
+
+def read_header(address: str) -> "_native.GgufFile":
+    """The metadata and tensor table of the file at an address; fetches its beginning, and more only as far as it is needed.
+
+    Raises:
+        GgufError: it is no intact GGUF file.
+        OSError: the server cannot be reached or refuses.
+    """
+    from tabagent import _native  # noqa: PLC0415 (not needed for `--help`)
+
+    remote = RemoteFile(address)
+    needed = FIRST_BYTES
+    while True:
+        remote.fetch(needed)
+        file = _native.GgufFile.from_beginning(remote.data, typed("int", remote.size), _file_name(address))
+        if not isinstance(file, int):
+            return file
+        # A vocabulary tells its length string by string: some more each time, so that few requests are enough.
+        needed = max(file, len(remote.data) * 2)
+
+
+def _resolved(address: str) -> tuple[str, dict[str, str]]:
+    """The URL and the headers to send with it."""
+    if not address.startswith("hf:"):
+        return address, {}
+    from huggingface_hub import get_token, hf_hub_url  # noqa: PLC0415 (slow to import, and only needed here)
+
+    owner, _, rest = address.removeprefix("hf:").removeprefix("//").partition("/")
+    repository, _, file = rest.partition("/")
+    repository, _, revision = repository.partition("@")
+    if not (owner and repository and file) or "*" in file:
+        message = f"`{address}` does not name a file; write `hf://OWNER/REPO/FILE.gguf`"
+        raise ValueError(message)
+    url = hf_hub_url(f"{owner}/{repository}", file, revision=revision or None, endpoint=os.environ.get("HF_ENDPOINT") or None)
+    token = get_token()
+    return url, {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def _file_name(address: str) -> str:
+    return urllib.parse.unquote(urllib.parse.urlsplit(address).path.rpartition("/")[2]) or address
+
+
+def _total(headers: Message) -> int | None:
+    """The whole file's size from `Content-Range: bytes 0-99/1234`."""
+    return _number((headers.get("Content-Range") or "").rpartition("/")[2])
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isascii() and text.isdigit() else None
+
+
+def _skip(response: IO[bytes], count: int) -> None:
+    while count > 0:
+        piece = response.read(min(count, 1 << 20))
+        if not piece:
+            break
+        count -= len(piece)
+
+
+def _read(response: IO[bytes], count: int) -> bytes:
+    pieces = []
+    while count > 0:
+        piece = response.read(min(count, 1 << 20))
+        if not piece:
+            message = "the connection closed too early; try again"
+            raise OSError(message)
+        pieces.append(piece)
+        count -= len(piece)
+    return b"".join(pieces)
+
+
+def _refusal(name: str, status: int) -> str:
+    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        return f"`{name}` is private or restricted (status {status}); log in with `hf auth login` or set `HF_TOKEN`"
+    if status == HTTPStatus.NOT_FOUND:
+        return f"there is no `{name}` (status {status})"
+    return f"the server of `{name}` refuses (status {status})"

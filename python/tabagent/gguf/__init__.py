@@ -1,0 +1,46 @@
+"""GGUF files: reading, checking, comparing, changing and writing them. No engine is needed.
+
+    from tabagent import gguf
+
+    file = gguf.open("model.gguf")
+    print(file.metadata["general.architecture"], len(file.tensors))
+    weights = file.tensors["token_embd.weight"].dequantize()
+
+Shapes here are numpy's, rows first: a matrix of 262,144 rows of 640 weights is `(262144, 640)`. GGUF writes the same dimensions the other
+way round, the length of a row first (`[640, 262144]`); that is `gguf_shape`.
+"""
+
+from tabagent.errors import GgufCancelledError, GgufError
+from tabagent.gguf.conversion import OUT_TYPES, Converted, convert
+from tabagent.gguf.editing import diff, edit_metadata, merge, split
+from tabagent.gguf.file import GgufFile, Hashes, open  # noqa: A004 (as in `gzip.open`)
+from tabagent.gguf.metadata import GgufArray, GgufMetadata, MetadataValue
+from tabagent.gguf.quants import dequantize, quantize
+from tabagent.gguf.tensor import GgufTensor, GgufTensors
+from tabagent.gguf.types import TYPES, TensorType
+from tabagent.gguf.writer import GgufWriter
+
+__all__ = [
+    "OUT_TYPES",
+    "TYPES",
+    "Converted",
+    "GgufArray",
+    "GgufCancelledError",
+    "GgufError",
+    "GgufFile",
+    "GgufMetadata",
+    "GgufTensor",
+    "GgufTensors",
+    "GgufWriter",
+    "Hashes",
+    "MetadataValue",
+    "TensorType",
+    "convert",
+    "dequantize",
+    "diff",
+    "edit_metadata",
+    "merge",
+    "open",
+    "quantize",
+    "split",
+]

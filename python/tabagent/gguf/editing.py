@@ -1,0 +1,97 @@
+"""Changing, splitting, merging and comparing files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from tabagent import _native
+from tabagent.gguf.file import GgufFile, open  # noqa: A004 (this package's own)
+from tabagent.gguf.types import metadata_type
+from tabagent.gguf.writer import GgufWriter
+
+if TYPE_CHECKING:
+    from tabagent.gguf.file import Progress
+
+__all__ = ["diff", "edit_metadata", "merge", "split"]
+
+PathLike = str | os.PathLike[str]
+
+
+def edit_metadata(
+    path: PathLike,
+    values: Mapping[str, Any] | None = None,
+    *,
+    remove: Iterable[str] = (),
+    types: Mapping[str, str] | None = None,
+    output: PathLike | None = None,
+    progress: Progress | None = None,
+) -> Literal["unchanged", "in place", "rewritten"]:
+    """Set and remove metadata of a file, and say how it was done.
+
+    A key keeps its type; `types` gives another. A new key's type is that of `GgufWriter.set`. Where the tensors need not move only the bytes
+    that differ are overwritten (`in place`), however large the file. Otherwise, and for a symbolic link or a file with several names, a new
+    file takes the old one's place. With `output` the file stays as it is, and the changed copy is written there.
+
+    Of a model in several files the first part has the metadata.
+
+    Raises:
+        GgufError: the file is damaged, or a change breaks a rule of the format.
+        TypeError, ValueError: a value does not fit its type.
+        OSError: the system refuses.
+        GgufCancelledError: `progress` returned False.
+    """
+    file = GgufFile(_native.GgufFile.open(os.fspath(path)))
+    changes: list[tuple[str, tuple[str, Any] | None]] = [(key, None) for key in remove]
+    for key, value in (values or {}).items():
+        kind, plain = _typed(file, key, value, (types or {}).get(key))
+        changes.append((key, (kind, plain)))
+    done: Literal["unchanged", "in place", "rewritten"] = _native.gguf_edit(
+        os.fspath(path), changes, None if output is None else os.fspath(output), progress
+    )
+    return done
+
+
+def split(
+    source: GgufFile | PathLike,
+    prefix: PathLike,
+    *,
+    max_bytes: int | None = None,
+    max_tensors: int | None = None,
+    first_without_tensors: bool = False,
+    progress: Progress | None = None,
+) -> list[Path]:
+    """Write a model as several files; see `GgufWriter.write_parts`."""
+    writer = GgufWriter.of(_opened(source))
+    return writer.write_parts(prefix, max_bytes=max_bytes, max_tensors=max_tensors, first_without_tensors=first_without_tensors, progress=progress)
+
+
+def merge(source: GgufFile | PathLike, output: PathLike, *, progress: Progress | None = None) -> None:
+    """Write a model in several files, opened by any of them, as one; raises as `GgufWriter.write`."""
+    GgufWriter.of(_opened(source)).write(output, progress=progress)
+
+
+def diff(first: GgufFile | PathLike, second: GgufFile | PathLike) -> list[str]:
+    """The differences between two models in words, one a line: format, metadata, tensors. None if they hold the same.
+
+    How the models are split is one line; only what they hold is compared.
+
+    Raises:
+        GgufError, OSError: a file cannot be opened.
+    """
+    return _opened(first)._native.differences(_opened(second)._native)  # noqa: SLF001 (the two are one package's)
+
+
+def _opened(source: GgufFile | PathLike) -> GgufFile:
+    return source if isinstance(source, GgufFile) else open(source)
+
+
+def _typed(file: GgufFile, key: str, value: Any, given: str | None) -> tuple[str, Any]:
+    """The type that a value gets, and the value as the compiled module takes it."""
+    kind = given if given is not None else file.metadata.type(key) if key in file.metadata else None
+    if kind is None:
+        return metadata_type(value)
+    tolist = getattr(value, "tolist", None)
+    return kind, value if tolist is None else tolist()

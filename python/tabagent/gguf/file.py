@@ -1,0 +1,183 @@
+"""Opening GGUF files."""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import io
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import IO, TYPE_CHECKING, Final, Literal
+
+from tabagent._arguments import type_name
+from tabagent.gguf.metadata import GgufMetadata
+from tabagent.gguf.tensor import GgufTensors
+
+if TYPE_CHECKING:
+    from tabagent import _native
+
+__all__ = ["Check", "GgufFile", "Hashes", "Progress", "Source", "open"]
+
+Check = Literal["format", "model", "data", "full"]
+Progress = Callable[[int, int], object]
+Source = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
+
+CHECKS: Final = {"format": (False, False), "model": (True, False), "data": (False, True), "full": (True, True)}
+
+
+@dataclass(frozen=True)
+class Hashes:
+    """SHA-256 of what a model holds, in hexadecimal."""
+
+    files: dict[str, str]
+    """Of each file's bytes, by its name: what `sha256sum` prints."""
+    weights: str
+    """Of the data of all tensors in order: the same whatever the metadata says and however the model is split."""
+    tensors: dict[str, str]
+    """Of each tensor's data, by its name."""
+
+
+class GgufFile:
+    """An open GGUF file, or all parts of a model in several. Made by `tabagent.gguf.open`.
+
+    A file is mapped, not read. It stays mapped as long as this object or anything that came from it lives; nothing has to be closed.
+    """
+
+    def __init__(self, native: _native.GgufFile) -> None:
+        self._native = native
+
+    @cached_property
+    def metadata(self) -> GgufMetadata:
+        """The key-value pairs: a mapping in the file's order, decoded when read."""
+        return GgufMetadata(self._native)
+
+    @cached_property
+    def tensors(self) -> GgufTensors:
+        """The tensors of all parts, in order: by number or by name."""
+        return GgufTensors(self._native)
+
+    @property
+    def version(self) -> int:
+        """The version of the format: 1, 2 or 3."""
+        return self._native.version
+
+    @property
+    def byte_order(self) -> str:
+        """`little` or `big`."""
+        return self._native.byte_order
+
+    @property
+    def alignment(self) -> int:
+        """What each tensor's place is a multiple of, in bytes."""
+        return self._native.alignment
+
+    @property
+    def size(self) -> int:
+        """The size of all parts, in bytes."""
+        return self._native.size
+
+    @property
+    def parts(self) -> list[str]:
+        """The names of the files."""
+        return self._native.part_names
+
+    @property
+    def architecture(self) -> str | None:
+        """`general.architecture`, such as `llama`."""
+        found = self.metadata.get("general.architecture")
+        return found if isinstance(found, str) else None
+
+    def validate(self, check: Check = "full", *, progress: Progress | None = None) -> None:
+        """Check more than the format, which every open file keeps to.
+
+        `model`: the rules of llama.cpp for the architecture, the vocabulary and the tensors, so that it neither refuses nor crashes. `data`:
+        no weight and no scale is infinite or NaN; reads all tensors, in parallel. `full`: both. `progress` gets the bytes read and all
+        bytes; returning False, or raising, ends the check.
+
+        Raises:
+            GgufError: a rule is broken; its `offset`, `key` or `tensor`, and `rule` say where and which.
+            GgufCancelledError: `progress` returned False.
+        """
+        model, data = CHECKS[_checked(check)]
+        self._native.check(model, data, progress)
+
+    def hashes(self, *, progress: Progress | None = None) -> Hashes:
+        """SHA-256 of the files, of the weights and of each tensor, in parallel.
+
+        Raises:
+            GgufCancelledError: `progress` returned False.
+        """
+        found = self._native.hashes(progress)
+        return Hashes(files=found["files"], weights=found["weights"], tensors=found["tensors"])
+
+    def __repr__(self) -> str:
+        return f"<GgufFile `{self.parts[0]}`: {self.architecture}, {len(self.metadata)} keys, {len(self.tensors)} tensors>"
+
+
+def open(file: Source, *, check: Check = "format", progress: Progress | None = None) -> GgufFile:  # noqa: A001 (as in `gzip.open`)
+    """Open a GGUF file by its path, from bytes, or from an open binary file.
+
+    Of a model in several files any part's path opens all of them. A file on the disk is mapped, and so is an open file; of other
+    file objects everything is read, from the start where they can seek. Every count, length, offset and name of the file is checked before
+    this returns; `check` asks for more, as `GgufFile.validate` does.
+
+    Raises:
+        GgufError: it is no intact GGUF file; its `offset`, `key` or `tensor`, and `rule` say where and which rule it breaks.
+        OSError: it cannot be read.
+        GgufCancelledError: `progress` returned False.
+    """
+    from tabagent import _native  # noqa: PLC0415 (not needed for the types)
+
+    _checked(check)
+    if isinstance(file, (str, os.PathLike)):
+        native = _native.GgufFile.open(os.fspath(file))
+    elif isinstance(file, (bytes, bytearray, memoryview)):
+        native = _native.GgufFile.from_bytes(bytes(file), "memory.gguf")
+    elif hasattr(file, "read"):
+        native = _from_file_object(file)
+    else:
+        message = f"a GGUF file is opened by its path, from bytes or from an open file, not from `{type_name(file)}`"
+        raise TypeError(message)
+    opened = GgufFile(native)
+    if check != "format":
+        opened.validate(check, progress=progress)
+    return opened
+
+
+def _checked(check: Check) -> Check:
+    if check not in CHECKS:
+        message = f"`{check}` is no kind of check; it is `format`, `model`, `data` or `full`"
+        raise ValueError(message)
+    return check
+
+
+def _from_file_object(file: IO[bytes]) -> _native.GgufFile:
+    from tabagent import _native  # noqa: PLC0415
+
+    name = file.name if isinstance(getattr(file, "name", None), str) else "file.gguf"
+    name = os.path.basename(name) or "file.gguf"  # noqa: PTH119 (the name of an open file may be anything)
+    descriptor = _descriptor(file)
+    if descriptor is not None:
+        file.flush()
+        return _native.GgufFile.from_descriptor(descriptor, name)
+    if file.seekable():
+        file.seek(0)
+    data = file.read()
+    if not isinstance(data, builtins.bytes):
+        message = f'the file object gives `{type_name(data)}`; open it in binary mode (`"rb"`)'
+        raise TypeError(message)
+    return _native.GgufFile.from_bytes(data, name)
+
+
+def _descriptor(file: IO[bytes]) -> int | None:
+    """The descriptor of a file whose bytes are those of the file on the disk; None for one that decompresses them, or that is no file."""
+    inner = getattr(file, "file", file)  # as those of `tempfile` have it
+    raw = getattr(inner, "raw", inner)
+    if not isinstance(inner, (io.BufferedReader, io.BufferedRandom, io.FileIO)) or not isinstance(raw, io.FileIO):
+        return None
+    with contextlib.suppress(OSError):
+        if os.path.isfile(f"/dev/fd/{raw.fileno()}"):  # noqa: PTH113
+            return raw.fileno()
+    return None

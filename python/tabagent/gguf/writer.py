@@ -1,0 +1,201 @@
+"""Writing GGUF files."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from tabagent import _native
+from tabagent._arguments import type_name
+from tabagent.gguf.types import PLAIN, metadata_type, plain_dtype, tensor_type
+
+if TYPE_CHECKING:
+    from tabagent.gguf.file import GgufFile, Progress
+
+__all__ = ["GgufWriter"]
+
+Data = "np.ndarray[Any, Any] | bytes | bytearray | memoryview"
+
+
+class GgufWriter:
+    """Collects metadata and tensors and writes them in one pass.
+
+        writer = GgufWriter()
+        writer.set("general.architecture", "llama")
+        writer.add_tensor("output_norm.weight", np.ones(64, np.float32))
+        writer.write("model.gguf")
+
+    The data of tensors is read when the file is written, one tensor after another: arrays that are views of mapped files, and functions that
+    make their data, need no memory before that.
+    """
+
+    def __init__(self, *, byte_order: Literal["little", "big"] = "little", version: Literal[2, 3] = 3) -> None:
+        if version not in (2, 3):
+            message = f"version `{version}` is not written; choose `2` or `3`"
+            raise ValueError(message)
+        self._native = _native.GgufWriter(byte_order, version)
+        self._byte_order = byte_order
+
+    @classmethod
+    def of(cls, file: GgufFile) -> GgufWriter:
+        """A writer with all that `file` holds, as one file. Written unchanged it is the same bytes again, unless the file was split."""
+        writer = cls.__new__(cls)
+        writer._native = _native.GgufWriter.of_model(file._native)  # noqa: SLF001 (the two classes are one module's)
+        writer._byte_order = "big" if file.byte_order == "big" else "little"  # noqa: SLF001
+        return writer
+
+    def set(self, key: str, value: Any, *, type: str | None = None) -> GgufWriter:  # noqa: A002 (GGUF's own word)
+        """Set a metadata value: in its old place, or at the end.
+
+        Without `type` a `bool` is `bool`, a `str` or `bytes` is `str`, a `float` is `f32`, an `int` the first of `u32`, `i32`, `u64`, `i64` that
+        holds it; numpy's numbers and arrays keep their type; integers in a list are the first of `i32`, `u32`, `i64`, `u64` that holds them
+        all. `type` is one of `u8` `i8` `u16` `i16` `u32` `i32` `u64` `i64` `f32` `f64` `bool` `str`, or `arr[...]` of one of them or
+        of another `arr[...]`.
+
+        Raises:
+            TypeError: the value is of no such type.
+            ValueError: the number does not fit in the type, or an array has several types.
+        """
+        kind, plain = metadata_type(value) if type is None else (type, _plain(value))
+        self._native.set(key, kind, plain)
+        return self
+
+    def update(self, values: Mapping[str, Any]) -> GgufWriter:
+        """Set several metadata values, as `set` does without a type."""
+        for key, value in values.items():
+            self.set(key, value)
+        return self
+
+    def remove(self, key: str) -> GgufWriter:
+        """Leave a metadata value out, if it is there."""
+        self._native.remove(key)
+        return self
+
+    def add_tensor(
+        self,
+        name: str,
+        data: np.ndarray[Any, Any] | bytes | Callable[[], np.ndarray[Any, Any] | bytes],
+        *,
+        type: str | None = None,  # noqa: A002
+        shape: Sequence[int] | None = None,
+    ) -> GgufWriter:
+        """Add a tensor after those already there.
+
+        `data` is an array of a type that GGUF has (`float32`, `float16`, `float64`, `int8` … `int64`), whose shape, rows first, is the
+        tensor's. Or it is what the file shall hold, as bytes or a `uint8` array, with `type` and `shape` (in weights, rows first). Or it is a
+        function that returns one of these when the tensor is written, with `type` and `shape`.
+
+        Raises:
+            TypeError: the array has a type that GGUF lacks.
+            ValueError: type and shape are missing, or do not fit the data.
+        """
+        make: Callable[[], bytes]
+        if callable(data):
+            if type is None or shape is None:
+                message = f"tensor `{name}` is made later, so it needs `type` and `shape`"
+                raise ValueError(message)
+            later, kind = data, tensor_type(type).name
+            dims = tuple(shape)
+            make = lambda: self._stored(name, later(), kind)  # noqa: E731
+        elif type is None:
+            if not isinstance(data, np.ndarray):
+                message = f"tensor `{name}` is given as bytes, so it needs `type` and `shape`"
+                raise ValueError(message)  # noqa: TRY004 (bytes are fine with the other two)
+            kind = _type_of(name, data)
+            dims = data.shape if shape is None else tuple(shape)
+            array = data
+            make = lambda: self._stored(name, array, kind)  # noqa: E731
+        else:
+            kind = tensor_type(type).name
+            if shape is None and isinstance(data, np.ndarray) and kind in PLAIN and data.dtype != np.uint8:
+                shape = data.shape
+            if shape is None:
+                message = f"tensor `{name}` is given as stored bytes, so it needs `shape`"
+                raise ValueError(message)
+            dims, stored = tuple(shape), data
+            make = lambda: self._stored(name, stored, kind)  # noqa: E731
+        self._native.add_tensor(name, kind, list(dims[::-1]), _n_bytes(name, kind, dims), make)
+        return self
+
+    def write(self, path: str | os.PathLike[str], *, progress: Progress | None = None) -> None:
+        """Write the file in one step: others see the old file or the whole new one. A failed or cancelled write leaves nothing.
+
+        `progress` gets the bytes of tensors written and all of them; returning False, or raising, ends the write.
+
+        Raises:
+            GgufError: keys or tensors break a rule of the format.
+            OSError: the system refuses.
+            GgufCancelledError: `progress` returned False.
+        """
+        self._native.write(os.fspath(path), progress)
+
+    def to_bytes(self) -> bytes:
+        """The whole file in memory; raises `GgufError` as `write`."""
+        return self._native.to_bytes()
+
+    def write_parts(
+        self,
+        prefix: str | os.PathLike[str],
+        *,
+        max_bytes: int | None = None,
+        max_tensors: int | None = None,
+        first_without_tensors: bool = False,
+        progress: Progress | None = None,
+    ) -> list[Path]:
+        """Write the model as `prefix-00001-of-0000N.gguf` and so on and return the paths; llama.cpp loads it by the first.
+
+        A part holds at most `max_bytes` bytes of tensors (a larger one has a part of its own) or `max_tensors` tensors. No part appears before
+        all are written. Raises as `write`.
+        """
+        if (max_bytes is None) == (max_tensors is None):
+            message = "give either `max_bytes` or `max_tensors`"
+            raise ValueError(message)
+        paths = self._native.write_parts(os.fspath(prefix), max_bytes, max_tensors, first_without_tensors, progress)
+        return [Path(path) for path in paths]
+
+    def _stored(self, name: str, data: Any, kind: str) -> bytes:
+        """The bytes that the file holds for what the caller gave."""
+        if isinstance(data, np.ndarray):
+            dtype = plain_dtype(kind, self._byte_order)
+            if dtype is not None and (data.dtype != np.uint8 or data.itemsize == dtype.itemsize):
+                if _type_of(name, data) != kind and not (kind == "I8" and data.dtype == np.uint8):
+                    message = f"tensor `{name}` should be `{kind}`, but the array is `{data.dtype}`"
+                    raise TypeError(message)
+                return data.astype(dtype, copy=False).tobytes() if data.dtype != np.uint8 else data.tobytes()
+            if data.dtype != np.uint8:
+                message = f"tensor `{name}` of type `{kind}` takes its stored bytes as a `uint8` array, not `{data.dtype}`"
+                raise TypeError(message)
+            return data.tobytes()
+        if isinstance(data, (bytes, bytearray, memoryview)):
+            return bytes(data)
+        message = f"tensor `{name}` needs an array or bytes, not `{type_name(data)}`"
+        raise TypeError(message)
+
+
+def _plain(value: Any) -> Any:
+    """Numbers and arrays of numpy as Python's own."""
+    return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
+
+
+def _type_of(name: str, array: np.ndarray[Any, Any]) -> str:
+    for kind, code in PLAIN.items():
+        if array.dtype.newbyteorder("=") == np.dtype(code):
+            return kind
+    message = f"tensor `{name}` is of numpy's `{array.dtype}`, which GGUF lacks; give stored bytes with `type` and `shape`, or convert the array"
+    raise TypeError(message)
+
+
+def _n_bytes(name: str, kind: str, shape: Sequence[int]) -> int:
+    """Bytes that the tensor takes; the writer itself refuses rows that are no whole blocks."""
+    found = tensor_type(kind)
+    count = math.prod(shape)
+    if any(extent < 0 for extent in shape):
+        message = f"tensor `{name}` has shape `{tuple(shape)}`; extents are not negative"
+        raise ValueError(message)
+    trailer = 32 if kind == "I2_S" else 0
+    return count // found.block_size * found.block_bytes + trailer

@@ -1,0 +1,127 @@
+//! Whole tensors and rows from blocks to numbers.
+
+use rayon::prelude::*;
+
+use super::error::QuantError;
+use super::half::{f32_to_bf16, f32_to_f16};
+use super::simd::{self, Level};
+use crate::GgmlType;
+
+/// Weights that one task of a parallel run decodes: 64 KiB of them, which stay in a core's cache.
+const TASK: usize = 16 * 1024;
+
+/// Decodes `bytes` of type `ty` into `out`, on this thread.
+///
+/// Every value has the bits that ggml's `to_float` gives (NaNs may differ in their payload). `bytes` holds any number
+/// of whole blocks, such as a tensor or some of its rows; only `I2_S` must be a whole tensor, with the 32 bytes of its
+/// scale at the end. Integers and F64 are rounded to the nearest F32.
+///
+/// ```
+/// use tabagent_gguf::{GgmlType, quants};
+/// let block = [0x00, 0x3c, 0x98, 0x08, 0x08, 0x08, 0x08, 0x08, 0x08, 0x08, 8, 8, 8, 8, 8, 8, 8, 8]; // scale 1.0
+/// let mut weights = [0.0; 32];
+/// quants::dequantize(GgmlType::Q4_0, &block, &mut weights)?;
+/// assert_eq!((weights[0], weights[1], weights[16], weights[17]), (0.0, 0.0, 1.0, -8.0));
+/// # Ok::<(), tabagent_gguf::QuantError>(())
+/// ```
+///
+/// # Errors
+///
+/// [`QuantError::PartialBlock`] and [`QuantError::WrongLength`] if `bytes` are not `out.len()` weights.
+pub fn dequantize(ty: GgmlType, bytes: &[u8], out: &mut [f32]) -> Result<(), QuantError> {
+    let scale = check_lengths(ty, bytes, out.len())?;
+    simd::decode(Level::best(), ty, bytes, scale, out);
+    Ok(())
+}
+
+/// As [`dequantize`], spread over the threads of the current `rayon` pool.
+///
+/// # Errors
+///
+/// As for [`dequantize`].
+pub fn dequantize_parallel(ty: GgmlType, bytes: &[u8], out: &mut [f32]) -> Result<(), QuantError> {
+    let scale = check_lengths(ty, bytes, out.len())?;
+    let level = Level::best();
+    out.par_chunks_mut(TASK)
+        .zip(bytes.par_chunks(task_bytes(ty)))
+        .for_each(|(weights, bytes)| simd::decode(level, ty, bytes, scale, weights));
+    Ok(())
+}
+
+/// Decodes to IEEE binary16 (as bits), spread over the threads of the current `rayon` pool.
+///
+/// F16 data is copied; all else goes through F32 and is rounded to nearest, ties to even.
+///
+/// # Errors
+///
+/// As for [`dequantize`].
+pub fn dequantize_f16(ty: GgmlType, bytes: &[u8], out: &mut [u16]) -> Result<(), QuantError> {
+    to_halves(ty, bytes, out, GgmlType::F16)
+}
+
+/// Decodes to bfloat16 (as bits), spread over the threads of the current `rayon` pool.
+///
+/// BF16 data is copied; all else goes through F32 and is rounded to nearest, ties to even.
+///
+/// # Errors
+///
+/// As for [`dequantize`].
+pub fn dequantize_bf16(ty: GgmlType, bytes: &[u8], out: &mut [u16]) -> Result<(), QuantError> {
+    to_halves(ty, bytes, out, GgmlType::BF16)
+}
+
+fn to_halves(ty: GgmlType, bytes: &[u8], out: &mut [u16], half: GgmlType) -> Result<(), QuantError> {
+    let scale = check_lengths(ty, bytes, out.len())?;
+    if ty == half {
+        for (value, bytes) in out.iter_mut().zip(bytes.as_chunks().0) {
+            *value = u16::from_le_bytes(*bytes);
+        }
+        return Ok(());
+    }
+    let level = Level::best();
+    out.par_chunks_mut(TASK).zip(bytes.par_chunks(task_bytes(ty))).for_each_init(
+        || vec![0.0; TASK],
+        |buffer, (halves, bytes)| {
+            let values = &mut buffer[..halves.len()];
+            simd::decode(level, ty, bytes, scale, values);
+            simd::to_halves(level, values, halves, half == GgmlType::F16);
+        },
+    );
+    Ok(())
+}
+
+/// Rounds numbers to one of the 16-bit formats.
+#[inline(always)]
+pub(super) fn round_to_halves(values: &[f32], halves: &mut [u16], ieee: bool) {
+    if ieee {
+        for (half, value) in halves.iter_mut().zip(values) {
+            *half = f32_to_f16(*value);
+        }
+    } else {
+        for (half, value) in halves.iter_mut().zip(values) {
+            *half = f32_to_bf16(*value);
+        }
+    }
+}
+
+/// Bytes of the weights of one task; every block size divides it.
+fn task_bytes(ty: GgmlType) -> usize {
+    TASK / ty.block_size() as usize * ty.block_bytes() as usize
+}
+
+/// Checks that the buffers belong together and reads the scale of an `I2_S` tensor (0 for other types).
+fn check_lengths(ty: GgmlType, bytes: &[u8], n_weights: usize) -> Result<f32, QuantError> {
+    let expected = ty.n_bytes(n_weights as u64).ok_or(QuantError::PartialBlock {
+        ty,
+        n_weights: n_weights as u64,
+        block_size: ty.block_size(),
+    })?;
+    if bytes.len() as u64 != expected {
+        return Err(QuantError::WrongLength { ty, n_weights, expected, found: bytes.len() });
+    }
+    let at = n_weights / 4;
+    Ok(match bytes.get(at..at + 4) {
+        Some(&[a, b, c, d]) if ty == GgmlType::I2_S => f32::from_le_bytes([a, b, c, d]),
+        _ => 0.0,
+    })
+}

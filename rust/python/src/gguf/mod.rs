@@ -1,0 +1,30 @@
+//! GGUF files for Python: reading, checking, comparing, changing and writing them.
+
+mod array;
+mod convert;
+mod describe;
+mod file;
+mod quants;
+mod tools;
+mod value;
+mod view;
+mod watch;
+mod writer;
+
+use pyo3::prelude::*;
+
+pub(crate) use writer::raised;
+
+/// Adds the classes and functions to `tabagent._native`.
+pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<array::GgufArray>()?;
+    module.add_class::<file::GgufFile>()?;
+    module.add_class::<writer::GgufWriter>()?;
+    module.add_function(wrap_pyfunction!(convert::gguf_convert, module)?)?;
+    module.add_function(wrap_pyfunction!(describe::gguf_info_json, module)?)?;
+    module.add_function(wrap_pyfunction!(quants::gguf_dequantize, module)?)?;
+    module.add_function(wrap_pyfunction!(quants::gguf_quantize, module)?)?;
+    module.add_function(wrap_pyfunction!(tools::gguf_edit, module)?)?;
+    module.add_function(wrap_pyfunction!(tools::gguf_types, module)?)?;
+    Ok(())
+}

@@ -1,0 +1,55 @@
+//! Changing files, and what there is to know without one.
+
+use super::{value, watch};
+use crate::errors::value_error;
+use pyo3::prelude::*;
+use std::path::PathBuf;
+use tabagent_gguf::{Edit, Edited, GgmlType, GgufFile, GgufWriter, edit_metadata, edited};
+
+/// One change of metadata: the key, and the type and value to set; None removes it.
+type Change<'py> = (String, Option<(String, Bound<'py, PyAny>)>);
+
+/// Changes the metadata of a file, or of a copy of it at `output`; `unchanged`, `in place` or `rewritten`.
+#[pyfunction]
+pub(crate) fn gguf_edit(
+    py: Python<'_>,
+    path: PathBuf,
+    changes: Vec<Change<'_>>,
+    output: Option<PathBuf>,
+    progress: Option<Py<PyAny>>,
+) -> PyResult<&'static str> {
+    let edits: Vec<Edit> = changes
+        .into_iter()
+        .map(|(key, value)| match value {
+            None => Ok(Edit::Remove(key)),
+            Some((kind, value)) => Ok(Edit::Set(key, value::owned(&value, &kind)?)),
+        })
+        .collect::<PyResult<_>>()?;
+    let done = watch::run(py, progress.as_ref(), move |progress| {
+        let Some(output) = output else {
+            return edit_metadata(&path, &edits, progress);
+        };
+        let writer = GgufWriter::of_file(&GgufFile::open(&path)?);
+        edited(writer, &edits).write_with(&output, progress)?;
+        Ok(Edited::Rewritten)
+    })?;
+    Ok(match done {
+        Edited::Unchanged => "unchanged",
+        Edited::InPlace { .. } => "in place",
+        Edited::Rewritten => "rewritten",
+    })
+}
+
+/// Every tensor type: name, number, weights in a block, bytes of a block.
+#[pyfunction]
+pub(crate) fn gguf_types() -> Vec<(&'static str, u32, u64, u64)> {
+    GgmlType::ALL.iter().map(|t| (t.name(), t.id(), t.block_size(), t.block_bytes())).collect()
+}
+
+/// The tensor type called `name`.
+pub(crate) fn ggml_type(name: &str) -> PyResult<GgmlType> {
+    let found = GgmlType::ALL.iter().copied().find(|kind| kind.name() == name);
+    found.ok_or_else(|| {
+        value_error(format!("`{name}` is no type of tensors; `tabagent.gguf.TYPES` lists them"))
+    })
+}

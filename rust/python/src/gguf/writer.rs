@@ -1,0 +1,151 @@
+//! Writing GGUF files from Python.
+
+use super::file::GgufFile;
+use super::{tools, value, watch};
+use crate::errors::value_error;
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::PyBytes;
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use tabagent_gguf::{ByteOrder, SplitBy, TensorData};
+
+/// Collects metadata and tensors, and writes them.
+#[pyclass(frozen, module = "tabagent._native")]
+pub(crate) struct GgufWriter {
+    /// None while it writes.
+    writer: Mutex<Option<tabagent_gguf::GgufWriter>>,
+}
+
+impl GgufWriter {
+    /// Replaces the writer with what `change` makes of it.
+    fn change(
+        &self,
+        change: impl FnOnce(tabagent_gguf::GgufWriter) -> tabagent_gguf::GgufWriter,
+    ) -> PyResult<()> {
+        let writer = self.take()?;
+        self.put(change(writer));
+        Ok(())
+    }
+
+    fn take(&self) -> PyResult<tabagent_gguf::GgufWriter> {
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        writer.ok_or_else(|| PyRuntimeError::new_err("the writer is writing in another thread"))
+    }
+
+    fn put(&self, writer: tabagent_gguf::GgufWriter) {
+        *self.writer.lock().unwrap_or_else(PoisonError::into_inner) = Some(writer);
+    }
+
+    /// Runs `work` with the writer, which comes back whatever happens.
+    fn lent<T: Send>(
+        &self,
+        py: Python<'_>,
+        progress: Option<&Py<PyAny>>,
+        work: impl FnOnce(
+            &tabagent_gguf::GgufWriter,
+            tabagent_gguf::Progress<'_>,
+        ) -> Result<T, tabagent_gguf::GgufError>
+        + Send,
+    ) -> PyResult<T> {
+        let writer = self.take()?;
+        let result = watch::run(py, progress, |progress| work(&writer, progress));
+        self.put(writer);
+        result
+    }
+}
+
+#[pymethods]
+impl GgufWriter {
+    #[new]
+    fn new(byte_order: &str, version: u32) -> PyResult<Self> {
+        let order = order_named(byte_order)?;
+        let writer = tabagent_gguf::GgufWriter::new().with_byte_order(order).with_version(version);
+        Ok(Self { writer: Mutex::new(Some(writer)) })
+    }
+
+    /// A writer with all that a model holds, as one file.
+    #[staticmethod]
+    fn of_model(file: &GgufFile) -> PyResult<Self> {
+        if file.model.parts().iter().any(tabagent_gguf::GgufFile::is_header_only) {
+            return Err(value_error("only the file's beginning was read, so its tensors cannot be written"));
+        }
+        let writer = tabagent_gguf::GgufWriter::of_model(&file.model);
+        Ok(Self { writer: Mutex::new(Some(writer)) })
+    }
+
+    /// Sets a value of the type written `u32` or `arr[str]`.
+    fn set(&self, key: &str, kind: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let value = value::owned(value, kind)?;
+        self.change(|writer| writer.set(key, value))
+    }
+
+    fn remove(&self, key: &str) -> PyResult<()> {
+        self.change(|writer| writer.remove(key))
+    }
+
+    /// Adds a tensor of `n_bytes`, which `make` returns when its turn to be written comes.
+    fn add_tensor(
+        &self,
+        name: &str,
+        kind: &str,
+        dims: Vec<u64>,
+        n_bytes: u64,
+        make: Py<PyAny>,
+    ) -> PyResult<()> {
+        let kind = tools::ggml_type(kind)?;
+        let data = TensorData::made(n_bytes, move |out| {
+            let bytes =
+                Python::attach(|py| make.call0(py)?.extract::<PyBackedBytes>(py).map_err(PyErr::from));
+            out.write_all(&bytes.map_err(io::Error::other)?)
+        });
+        self.change(|writer| writer.add_tensor(name, kind, &dims, data))
+    }
+
+    fn write(&self, py: Python<'_>, path: PathBuf, progress: Option<Py<PyAny>>) -> PyResult<()> {
+        self.lent(py, progress.as_ref(), |writer, progress| writer.write_with(&path, progress))
+    }
+
+    fn to_bytes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let bytes = self.lent(py, None, |writer, _| writer.to_bytes())?;
+        Ok(PyBytes::new(py, &bytes))
+    }
+
+    /// Writes the model in parts and returns their paths.
+    fn write_parts(
+        &self,
+        py: Python<'_>,
+        prefix: PathBuf,
+        max_bytes: Option<u64>,
+        max_tensors: Option<usize>,
+        first_without_tensors: bool,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<Vec<OsString>> {
+        let by = match (max_bytes, max_tensors) {
+            (Some(bytes), None) => SplitBy::Bytes(bytes),
+            (None, Some(tensors)) => SplitBy::Tensors(tensors),
+            _ => return Err(value_error("give either `max_bytes` or `max_tensors`")),
+        };
+        self.lent(py, progress.as_ref(), |writer, progress| {
+            let paths = writer.write_parts(&prefix, by, first_without_tensors, progress)?;
+            Ok(paths.into_iter().map(PathBuf::into_os_string).collect())
+        })
+    }
+}
+
+fn order_named(name: &str) -> PyResult<ByteOrder> {
+    match name {
+        "little" => Ok(ByteOrder::Little),
+        "big" => Ok(ByteOrder::Big),
+        other => Err(value_error(format!("`{other}` is no byte order; it is `little` or `big`"))),
+    }
+}
+
+/// What Python raised while a tensor's data was made, if that is why writing failed.
+pub(crate) fn raised(error: &tabagent_gguf::GgufError, py: Python<'_>) -> Option<PyErr> {
+    let tabagent_gguf::GgufError::Write { source, .. } = error else { return None };
+    source.get_ref()?.downcast_ref::<PyErr>().map(|error| error.clone_ref(py))
+}
