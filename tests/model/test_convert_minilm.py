@@ -92,7 +92,7 @@ def embed(ids: list[int], weights: dict[str, Floats], heads: int, layers: int) -
 
 def library_dir() -> Path:
     """Where the llama.cpp lies that the tests use."""
-    import tabagent  # noqa: PLC0415
+    import tabagent
 
     named = os.environ.get("TABAGENT_LIBRARY_PATH")
     path = Path(named) if named else Path(tabagent.__file__).parent / "lib"

@@ -81,7 +81,7 @@ def _cancel_soon(folder: Path, work: Path) -> None:
     shapes = decoder_tensors("F32", SIZES | {"vocab": 1_000_000}, block=llama_block, tied=True)
     blobs = {name: ("F32", shape, bytes(4 * int(np.prod(shape)))) for name, (_, shape) in shapes.items()}
     write_safetensors(big / "model.safetensors", blobs)
-    gguf.convert(big, work / "cancelled.gguf", out_type="q8_0", progress=lambda done, total: False)  # noqa: ARG005
+    gguf.convert(big, work / "cancelled.gguf", out_type="q8_0", progress=lambda done, total: False)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_unknown_splitting_needs_a_name(tmp_path: Path) -> None:
     tokenizer: Any = checkpoint.files["tokenizer.json"]
     tokenizer["pre_tokenizer"] = {"type": "Whitespace"}
     folder = checkpoint.write(tmp_path / "model")
-    with pytest.raises(gguf.GgufError, match="llama.cpp has no name"):
+    with pytest.raises(gguf.GgufError, match=r"llama\.cpp has no name"):
         gguf.convert(folder, tmp_path / "out.gguf")
     gguf.convert(folder, tmp_path / "out.gguf", pre_tokenizer="gpt-2")
     assert gguf.open(tmp_path / "out.gguf").metadata["tokenizer.ggml.pre"] == "gpt-2"
