@@ -29,9 +29,7 @@ def convert(
     ] = "auto",
     pre_tokenizer: Annotated[
         str | None,
-        typer.Option(
-            "--pre", metavar="NAME", help="llama.cpp's name of how text is split, where it is not recognized.", show_default=False
-        ),
+        typer.Option("--pre", metavar="NAME", help="llama.cpp's name of how text is split, where it is not recognized.", show_default=False),
     ] = None,
     verbose: Verbose = False,  # noqa: ARG001 (`explained` reads it)
 ) -> int:

@@ -328,7 +328,10 @@ mod tests {
     fn no_name_stands_for_two_tensors() {
         for architecture in ARCHITECTURES {
             for table in [architecture.globals, architecture.blocks] {
-                for side in [|pair: &(&'static str, &'static str)| pair.0, |pair| pair.1] {
+                for side in [
+                    |pair: &(&'static str, &'static str)| pair.0,
+                    |pair: &(&'static str, &'static str)| pair.1,
+                ] {
                     let mut names: Vec<&str> = table.iter().map(side).collect();
                     names.sort_unstable();
                     names.dedup();

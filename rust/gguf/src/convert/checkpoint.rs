@@ -39,7 +39,7 @@ impl Kind {
 pub(super) struct SourceTensor {
     pub(super) path: PathBuf,
     pub(super) kind: Kind,
-    /// Sizes in row-major order, as in numpy and PyTorch.
+    /// Sizes in row-major order, as in numpy.
     pub(super) shape: Vec<usize>,
     /// The numbers, little-endian.
     pub(super) bytes: SharedBytes,

@@ -51,11 +51,9 @@ impl SpecialTokens {
             found.stand_in("bos", "cls");
             found.stand_in("eos", "sep");
             if let Some(processor) = tokenizer.get("post_processor") {
-                match processor.get("processors").and_then(Value::as_array) {
-                    Some(processors) => {
-                        processors.iter().for_each(|processor| found.read_processor(processor))
-                    }
-                    None => found.read_processor(processor),
+                let inner = processor.get("processors").and_then(Value::as_array);
+                for processor in inner.map_or(std::slice::from_ref(processor), Vec::as_slice) {
+                    found.read_processor(processor);
                 }
             }
         }
