@@ -301,6 +301,10 @@ def test_a_split_model_opens_by_any_part_and_merges_to_the_same_bytes(tiny: byte
     gguf.merge(paths[1], tmp_path / "whole.gguf")
     assert (tmp_path / "whole.gguf").read_bytes() == tiny
     assert gguf.open(paths[0]).hashes().weights == gguf.open(tiny).hashes().weights
+    assert gguf.edit_metadata(paths[0], {"llama.context_length": 65}) == "in place"
+    assert gguf.open(paths[2]).metadata["llama.context_length"] == 65
+    with pytest.raises(ValueError, match="in the first, `m-00001-of-00003"):
+        gguf.edit_metadata(paths[1], {"llama.context_length": 64})
     paths[2].unlink()
     with pytest.raises(GgufError, match="m-00003-of-00003"):
         gguf.open(paths[0])

@@ -35,7 +35,7 @@ def edit_metadata(
     that differ are overwritten (`in place`), however large the file. Otherwise, and for a symbolic link or a file with several names, a new
     file takes the old one's place. With `output` the file stays as it is, and the changed copy is written there.
 
-    Of a model in several files the first part has the metadata.
+    Of a model in several files the first part has the metadata; another one is a `ValueError`.
 
     Raises:
         GgufError: the file is damaged, or a change breaks a rule of the format.
@@ -44,6 +44,9 @@ def edit_metadata(
         GgufCancelledError: `progress` returned False.
     """
     file = GgufFile(_native.GgufFile.open(os.fspath(path)))
+    if len(file.parts) > 1 and Path(path).name != file.parts[0]:
+        message = f"the metadata of a model in several files is in the first, `{file.parts[0]}`; change that one"
+        raise ValueError(message)
     changes: list[tuple[str, tuple[str, Any] | None]] = [(key, None) for key in remove]
     for key, value in (values or {}).items():
         kind, plain = _typed(file, key, value, (types or {}).get(key))

@@ -3,6 +3,9 @@
 //! `TABAGENT_LIBRARY_PATH=… cargo bench -p tabagent-gguf --bench quants`; without the variable ggml is left out.
 //! Bytes a second are those of the F32 side: written when decoding, read when encoding.
 
+#![allow(missing_docs, reason = "criterion's macros make public functions")]
+#![allow(clippy::unwrap_used, reason = "a failed unwrap ends the bench")]
+
 #[path = "../tests/ggml/mod.rs"]
 mod ggml;
 

@@ -2,7 +2,11 @@
 //!
 //! [`GgufFile`] maps a file and proves its structure before it hands out anything: every count, length and offset is
 //! compared with the file's size before memory is taken for it. [`check_model`] then applies the rules on which
-//! llama.cpp would abort, crash or hang, so that a bad file becomes an error and not a dead process.
+//! llama.cpp would abort, crash or hang, so that a bad file becomes an error and not a dead process, and [`check_data`]
+//! looks at every number.
+//!
+//! [`GgufModel`] is a model in all its parts. [`GgufWriter`] writes files in constant memory, whole or in parts, each in one step;
+//! [`edit_metadata`] changes a file where it lies, [`hash_model`] and [`diff_models`] say what it holds and what is different.
 
 mod check;
 mod convert;

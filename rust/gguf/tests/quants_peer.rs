@@ -1,4 +1,5 @@
 //! The number formats against the pinned ggml's own functions, bit for bit.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod ggml;
 
@@ -139,8 +140,8 @@ fn rows(random: &mut Random) -> Vec<(&'static str, Vec<f32>)> {
     add("negative", &mut |_| -random.unit());
     add("coarse steps", &mut |_| (random.normal() * 4.0).round() / 4.0);
     add("ternary", &mut |_| (random.unit() * 3.0).floor() - 1.0);
-    add("sparse", &mut |_| if random.next() % 8 == 0 { random.normal() } else { 0.0 });
-    add("signed zeros", &mut |_| if random.next() % 2 == 0 { 0.0 } else { -0.0 });
+    add("sparse", &mut |_| if random.next().is_multiple_of(8) { random.normal() } else { 0.0 });
+    add("signed zeros", &mut |_| if random.next().is_multiple_of(2) { 0.0 } else { -0.0 });
     add("one weight a block", &mut |k| if k % 256 == 77 { -3.5 } else { 0.0 });
     add("constant", &mut |_| 0.3);
     add("opposite extremes", &mut |k| if k % 2 == 0 { 1.5 } else { -1.5 });

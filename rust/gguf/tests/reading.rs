@@ -7,8 +7,8 @@ mod common;
 use common::{Model, Raw};
 use proptest::prelude::*;
 use tabagent_gguf::{
-    ByteOrder, GgmlType, GgufError, GgufFile, GgufWriter, OwnedArray, OwnedValue, Subject, Value, ValueType,
-    check_model,
+    ByteOrder, GgmlType, GgufError, GgufFile, GgufModel, GgufWriter, OwnedArray, OwnedValue, Subject, Value,
+    ValueType, check_data, check_model, no_progress,
 };
 
 /// A file with a number, an array of strings and a tensor, in any version and byte order.
@@ -252,6 +252,11 @@ fn mutations_never_panic() {
         for tensor in file.tensors() {
             assert_eq!(file.tensor_data(tensor).len() as u64, tensor.n_bytes);
         }
+        // What can be read can be written, and read again.
+        let again = GgufFile::from_bytes(GgufWriter::of_file(&file).to_bytes().unwrap()).unwrap();
+        assert_eq!(again.metadata().len(), file.metadata().len());
+        assert_eq!(again.tensors().len(), file.tensors().len());
+        let _ = check_data(&GgufModel::from_parts(vec![file]).unwrap(), &no_progress);
     }
     assert!(opened > 500 && refused > 500 && usable > 50, "{opened} {refused} {usable}");
     if let Some(peak_kib) = peak_memory_kib() {

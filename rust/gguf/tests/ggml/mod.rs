@@ -1,5 +1,6 @@
 //! The pinned ggml's own number formats, called through its C interface, and data to try them on.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::ffi::{c_char, c_int, c_void};
 use std::path::PathBuf;
