@@ -21,7 +21,8 @@ def packed(weights: np.ndarray[Any, Any]) -> bytes:
     scale = np.abs(weights).max()
     digits = (np.round(weights / scale) + 1).astype(np.uint8).reshape(-1, 4, 32)
     groups = digits[:, 0] << 6 | digits[:, 1] << 4 | digits[:, 2] << 2 | digits[:, 3]
-    return groups.tobytes() + np.float32(scale).tobytes() + bytes(28)
+    blocks: bytes = groups.tobytes() + np.float32(scale).tobytes() + bytes(28)
+    return blocks
 
 
 def logits(path: Path) -> np.ndarray[Any, Any]:

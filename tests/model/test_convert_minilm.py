@@ -62,13 +62,16 @@ def embed(ids: list[int], weights: dict[str, Floats], heads: int, layers: int) -
     def norm(values: Floats, name: str) -> Floats:
         centred = values - values.mean(axis=-1, keepdims=True)
         scaled = centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-12)
-        return scaled * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+        result: Floats = scaled * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+        return result
 
     def linear(values: Floats, name: str) -> Floats:
-        return values @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
+        result: Floats = values @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
+        return result
 
     def gelu(values: Floats) -> Floats:
-        return values * 0.5 * (1 + np.vectorize(math.erf)(values / math.sqrt(2)))
+        result: Floats = values * 0.5 * (1 + np.vectorize(math.erf)(values / math.sqrt(2)))
+        return result
 
     words = weights["embeddings.word_embeddings.weight"][ids]
     places = weights["embeddings.position_embeddings.weight"][: len(ids)]

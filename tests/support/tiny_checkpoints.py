@@ -23,6 +23,8 @@ from support.tiny_tokenizers import (
 )
 
 Json = dict[str, Any]
+Tensors = dict[str, tuple[str, tuple[int, ...]]]
+"""Types and shapes by name."""
 
 
 @dataclass
@@ -30,7 +32,7 @@ class Checkpoint:
     """A folder to be written: JSON files, other files, and tensors with their types."""
 
     config: Json
-    tensors: dict[str, tuple[str, tuple[int, ...]]]
+    tensors: Tensors
     files: dict[str, Json | list[Any] | str | bytes] = field(default_factory=dict)
     seed: int = 0
     shards: int = 1
@@ -93,9 +95,9 @@ def decoder_tensors(
     *,
     block: Callable[[dict[str, int]], dict[str, tuple[int, ...]]],
     tied: bool = False,
-) -> dict[str, tuple[str, tuple[int, ...]]]:
+) -> Tensors:
     """Embeddings, blocks, final norm and head."""
-    tensors = {"model.embed_tokens.weight": (kind, (sizes["vocab"], sizes["width"]))}
+    tensors: Tensors = {"model.embed_tokens.weight": (kind, (sizes["vocab"], sizes["width"]))}
     for layer in range(sizes["layers"]):
         tensors |= {f"model.layers.{layer}.{name}": (kind, shape) for name, shape in block(sizes).items()}
     tensors["model.norm.weight"] = (kind, (sizes["width"],))
@@ -163,9 +165,9 @@ def bitnet_block(sizes: dict[str, int]) -> dict[str, tuple[int, ...]]:
     }
 
 
-def packed(tensors: dict[str, tuple[str, tuple[int, ...]]]) -> dict[str, tuple[str, tuple[int, ...]]]:
+def packed(tensors: Tensors) -> Tensors:
     """The blocks' matrices with four rows in one of bytes, and a scale each."""
-    result = {}
+    result: Tensors = {}
     for name, (kind, shape) in tensors.items():
         if "layers" in name and len(shape) == 2:
             result[name] = ("U8", (shape[0] // 4, shape[1]))
@@ -387,7 +389,7 @@ def bert() -> Checkpoint:
         "vocab_size": len(texts),
         "pad_token_id": 0,
     }
-    tensors: dict[str, tuple[str, tuple[int, ...]]] = {
+    tensors: Tensors = {
         "embeddings.word_embeddings.weight": ("F32", (len(texts), 64)),
         "embeddings.position_embeddings.weight": ("F32", (128, 64)),
         "embeddings.token_type_embeddings.weight": ("F32", (2, 64)),
