@@ -9,14 +9,11 @@ use super::checkpoint::Kind;
 
 /// Widens little-endian numbers of `kind` to F32 and appends them to `out`.
 pub(super) fn widen(kind: Kind, bytes: &[u8], out: &mut Vec<f32>) {
+    let pairs = bytes.as_chunks().0.iter();
     match kind {
         Kind::F32 => out.extend(bytes.as_chunks().0.iter().map(|number| f32::from_le_bytes(*number))),
-        Kind::F16 => {
-            out.extend(bytes.as_chunks().0.iter().map(|number| f16::from_le_bytes(*number).to_f32()))
-        }
-        Kind::Bf16 => {
-            out.extend(bytes.as_chunks().0.iter().map(|number| bf16::from_le_bytes(*number).to_f32()));
-        }
+        Kind::F16 => out.extend(pairs.map(|number| f16::from_le_bytes(*number).to_f32())),
+        Kind::Bf16 => out.extend(pairs.map(|number| bf16::from_le_bytes(*number).to_f32())),
         Kind::U8 => out.extend(bytes.iter().map(|&byte| f32::from(byte))),
     }
 }
