@@ -28,7 +28,14 @@ ALLOWED = {
 }
 ONLY_IN = {"pyo3": {"tabagent-python"}, "numpy": {"tabagent-python"}, "axum": {"tabagent-server"}, "libloading": {"tabagent-sys"}}
 UNSAFE_CRATES = ("rust/sys/", "rust/llama/")
-UNSAFE_MODULES = ("rust/gguf/src/mmap.rs", "rust/gguf/src/simd", "rust/sampling/src/simd", "rust/python/src/logits_view.rs")
+UNSAFE_MODULES = (
+    "rust/gguf/src/mmap.rs",
+    "rust/gguf/src/quants/simd/",
+    "rust/gguf/tests/ggml/",
+    "rust/python/src/gguf/view.rs",
+    "rust/python/src/logits_view.rs",
+    "rust/sampling/src/simd",
+)
 
 
 def packages() -> list[dict[str, object]]:
