@@ -269,6 +269,9 @@ mod tests {
             ("all-MiniLM-L6-v2", 0, ["-", "all-MiniLM-L6", "-", "-", "v2"]),
             ("model", 0, ["-", "-", "-", "-", "-"]),
             ("bloom-7b1", 0, ["-", "bloom", "7.1B", "-", "-"]),
+            ("Llama-3.2-1B", 1_235_814_400, ["-", "Llama-3.2", "1B", "-", "-"]),
+            ("DeepSeek-R1-Distill-Qwen-1.5B", 0, ["-", "DeepSeek-R1-Distill-Qwen", "1.5B", "-", "-"]),
+            ("x-8x7B-a3b-q4_k", 0, ["-", "x", "8x7B-a3B", "-", "-"]),
         ] {
             assert_eq!(parts(id, n_params), expected.map(some), "{id}");
         }
@@ -278,12 +281,16 @@ mod tests {
     fn titles_and_sizes_are_for_people() {
         assert_eq!(title("smollm2-135M-instruct-v0.2"), "Smollm2 135M Instruct v0.2");
         assert_eq!(title("all-MiniLM-L6-v2"), "All MiniLM L6 v2");
+        // What `model_weight_count_rounded_notation` answers.
         for (n_params, expected) in [
             (134_515_008, "135M"),
             (22_565_376, "23M"),
             (1_711_376_384, "1.7B"),
-            (950, "0.95K"),
+            (950, "1.0K"),
+            (400, "0.40K"),
             (24_000, "24K"),
+            (1_000_000, "1000K"),
+            (9_950_000, "10M"),
         ] {
             assert_eq!(size_label(n_params), expected);
         }
