@@ -1,5 +1,7 @@
 //! Folders and BitNet files to GGUF, and what is said of those that cannot be converted.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -239,7 +241,7 @@ fn errors_name_file_key_and_rule() {
                     "model.layers.0.self_attn.q_proj.bias".to_owned(),
                     vec![1, 1, 1, 1, 1],
                     vec![0.0],
-                ))
+                ));
             },
             "which GGUF cannot hold",
         ),
