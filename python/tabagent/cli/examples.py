@@ -25,6 +25,11 @@ EXAMPLES: Final = {
         tabagent info model.gguf --json
         tabagent info hf://bartowski/SmolLM2-360M-Instruct-GGUF/SmolLM2-360M-Instruct-Q4_K_M.gguf
     """,
+    "convert": """\
+        tabagent convert SmolLM2-135M-Instruct smollm2.gguf
+        tabagent convert Qwen3-0.6B qwen3-q8_0.gguf --outtype q8_0
+        tabagent convert ggml-model-i2_s.gguf bitnet-tq2_0.gguf
+    """,
     "set-metadata": """\
         tabagent gguf set-metadata model.gguf "general.name=My model"
         tabagent gguf set-metadata model.gguf tokenizer.ggml.eos_token_id=2 --remove general.url

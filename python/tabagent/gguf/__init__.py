@@ -11,6 +11,7 @@ way round, the length of a row first (`[640, 262144]`); that is `gguf_shape`.
 """
 
 from tabagent.errors import GgufCancelledError, GgufError
+from tabagent.gguf.conversion import OUT_TYPES, Converted, convert
 from tabagent.gguf.editing import diff, edit_metadata, merge, split
 from tabagent.gguf.file import GgufFile, Hashes, open  # noqa: A004 (as in `gzip.open`)
 from tabagent.gguf.metadata import GgufArray, GgufMetadata, MetadataValue
@@ -20,7 +21,9 @@ from tabagent.gguf.types import TYPES, TensorType
 from tabagent.gguf.writer import GgufWriter
 
 __all__ = [
+    "OUT_TYPES",
     "TYPES",
+    "Converted",
     "GgufArray",
     "GgufCancelledError",
     "GgufError",
@@ -32,6 +35,7 @@ __all__ = [
     "Hashes",
     "MetadataValue",
     "TensorType",
+    "convert",
     "dequantize",
     "diff",
     "edit_metadata",

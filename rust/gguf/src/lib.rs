@@ -9,6 +9,7 @@
 //! [`edit_metadata`] changes a file where it lies, [`hash_model`] and [`diff_models`] say what it holds and what is different.
 
 mod check;
+mod convert;
 mod diff;
 mod edit;
 mod error;
@@ -31,6 +32,7 @@ mod value;
 mod writer;
 
 pub use check::{ARCHITECTURES, check_data, check_model, check_model_with, check_parts};
+pub use convert::{ConvertError, ConvertOptions, Converted, OutType, convert};
 pub use diff::{Deviation, Difference, diff_models};
 pub use edit::{Edit, Edited, edit_metadata, edited};
 pub use error::{GgufError, Subject};

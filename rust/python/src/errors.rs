@@ -3,7 +3,7 @@
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use std::fmt::Display;
-use tabagent_gguf::{GgufError, Subject};
+use tabagent_gguf::{ConvertError, GgufError, Subject};
 use tabagent_llama::{ConfigError, ContextError, LibraryError, ModelError, StateError, VocabError};
 use tabagent_runtime::{EngineError, RequestError, SubmitError};
 use tabagent_sampling::constraint::GrammarError;
@@ -54,8 +54,18 @@ impl IntoPyErr for GgufError {
     }
 }
 
+impl IntoPyErr for ConvertError {
+    fn into_py(self, py: Python<'_>) -> PyErr {
+        match self {
+            Self::Gguf(error) => error.into_py(py),
+            Self::Read { ref path, ref source } => os_error(py, path, source, &self),
+            Self::Source { .. } | Self::Architecture { .. } => raise(py, "GgufError", &self),
+        }
+    }
+}
+
 /// An `OSError` of the subclass that its number stands for (`FileNotFoundError` and so on).
-fn os_error(py: Python<'_>, path: &std::path::Path, source: &std::io::Error, error: &GgufError) -> PyErr {
+fn os_error(py: Python<'_>, path: &std::path::Path, source: &std::io::Error, error: &dyn Display) -> PyErr {
     let Some(code) = source.raw_os_error() else {
         return pyo3::exceptions::PyOSError::new_err(error.to_string());
     };

@@ -192,7 +192,9 @@ impl GgufFile {
             return Err(value_error("only the file's beginning was read, so its tensors cannot be compared"));
         }
         watch::run(py, None, move |_| {
-            Ok(diff_models(&first, &second).iter().map(ToString::to_string).collect())
+            Ok::<_, tabagent_gguf::GgufError>(
+                diff_models(&first, &second).iter().map(ToString::to_string).collect(),
+            )
         })
     }
 }

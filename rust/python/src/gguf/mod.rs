@@ -1,6 +1,7 @@
 //! GGUF files for Python: reading, checking, comparing, changing and writing them.
 
 mod array;
+mod convert;
 mod describe;
 mod file;
 mod quants;
@@ -19,6 +20,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<array::GgufArray>()?;
     module.add_class::<file::GgufFile>()?;
     module.add_class::<writer::GgufWriter>()?;
+    module.add_function(wrap_pyfunction!(convert::gguf_convert, module)?)?;
     module.add_function(wrap_pyfunction!(describe::gguf_info_json, module)?)?;
     module.add_function(wrap_pyfunction!(quants::gguf_dequantize, module)?)?;
     module.add_function(wrap_pyfunction!(quants::gguf_quantize, module)?)?;

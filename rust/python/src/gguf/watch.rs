@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
-use tabagent_gguf::{GgufError, Progress};
+use tabagent_gguf::Progress;
 
 /// How often Python hears of progress, and can be interrupted.
 const SLICE: Duration = Duration::from_millis(20);
@@ -20,10 +20,10 @@ struct Shared {
 }
 
 /// Runs `work` without the GIL. `callback` gets the bytes done and in all, on this thread; returning `False` or raising stops the work.
-pub(crate) fn run<T: Send>(
+pub(crate) fn run<T: Send, E: IntoPyErr + Send>(
     py: Python<'_>,
     callback: Option<&Py<PyAny>>,
-    work: impl FnOnce(Progress<'_>) -> Result<T, GgufError> + Send,
+    work: impl FnOnce(Progress<'_>) -> Result<T, E> + Send,
 ) -> PyResult<T> {
     let shared = Shared::default();
     let (sender, receiver) = channel();

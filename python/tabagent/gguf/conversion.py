@@ -1,0 +1,59 @@
+"""Models of other formats to GGUF."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from tabagent import _native
+
+if TYPE_CHECKING:
+    from tabagent.gguf.file import Progress
+
+__all__ = ["OUT_TYPES", "Converted", "convert"]
+
+OUT_TYPES: Final = ("auto", "f32", "f16", "bf16", "q8_0", "tq1_0", "tq2_0")
+"""Types that the matrices of a converted model can have."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Converted:
+    """What was converted: llama.cpp's name of the architecture, the type of most matrices, and how many tensors and parameters there are."""
+
+    architecture: str
+    type: str
+    tensors: int
+    parameters: int
+
+
+def convert(
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    out_type: str = "auto",
+    pre_tokenizer: str | None = None,
+    progress: Progress | None = None,
+) -> Converted:
+    """Convert a Hugging Face folder with safetensors files to a GGUF file, which appears whole or not at all.
+
+        from tabagent import gguf
+
+        gguf.convert("SmolLM2-135M-Instruct", "smollm2.gguf", out_type="q8_0")
+
+    Nothing in the folder is executed, and memory is taken for a piece of one tensor at a time. `auto` keeps BF16, and makes F16 of anything
+    else. Norms, biases and other vectors are always F32, and rows that are no whole blocks of `q8_0`, `tq1_0` or `tq2_0` become F16.
+    `pre_tokenizer` is llama.cpp's name of the way in which text is split before byte-pair encoding, where the folder's own is not recognized.
+
+    `source` may also be a GGUF file of Microsoft's BitNet fork: its `I2_S` tensors become `TQ2_0` with their scales kept exactly, which an
+    unmodified llama.cpp can use.
+
+    Raises:
+        GgufError: the architecture is not supported, or a file breaks a rule; the message names file, key or tensor, and rule.
+        ValueError: there is no such type.
+        OSError: the system refuses.
+        GgufCancelledError: `progress` returned False.
+    """
+    found = _native.gguf_convert(os.fspath(source), os.fspath(output), out_type, pre_tokenizer, progress)
+    architecture, kind, tensors, parameters = found
+    return Converted(architecture=architecture, type=kind, tensors=tensors, parameters=parameters)

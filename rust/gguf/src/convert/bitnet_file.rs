@@ -1,0 +1,193 @@
+//! GGUF files of Microsoft's BitNet fork, rewritten with types that every llama.cpp knows.
+//!
+//! The fork's type 36, `I2_S`, packs ternary weights with one F32 scale for a whole tensor. `TQ2_0` packs the same weights with a
+//! half-precision scale for each block of 256; here that is 1 and the tensor's own scale is kept exactly, in the `.scale` tensor that
+//! llama.cpp multiplies the product with. Rows that are no multiple of 256 become `Q4_0` with scales of 1, which holds −1, 0 and 1
+//! exactly, too.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use crate::file::GgufFile;
+use crate::ggml_type::GgmlType;
+use crate::mmap::SharedBytes;
+use crate::model::GgufModel;
+use crate::owned::OwnedValue;
+use crate::progress::Progress;
+use crate::tensor::TensorInfo;
+use crate::text::shown;
+use crate::value::Value;
+use crate::writer::{GgufWriter, TensorData};
+
+use super::error::ConvertError;
+use super::{ConvertOptions, Converted, OutType};
+
+/// Architectures whose graphs multiply with `.scale` tensors and compute what the fork does.
+const ARCHITECTURES: [&str; 2] = ["bitnet", "llama"];
+
+/// Matrices of a block that llama.cpp reads a `.scale` tensor for.
+const SCALED: [&str; 7] = ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"];
+
+/// 1 in half precision.
+const HALF_ONE: [u8; 2] = [0x00, 0x3c];
+
+/// llama.cpp's number for files of mostly `TQ2_0` (`LLAMA_FTYPE_MOSTLY_TQ2_0`).
+const FILE_TYPE: u32 = 37;
+
+/// Weights that the fork packs together, in [`GROUP_BYTES`].
+const GROUP: usize = 128;
+const GROUP_BYTES: usize = 32;
+
+/// Rewrites the file at `path`, or the model that it is a part of, to `out`.
+pub(super) fn rewrite(
+    path: &Path,
+    out: &Path,
+    options: &ConvertOptions,
+    progress: Progress<'_>,
+) -> Result<Converted, ConvertError> {
+    let wrong = |problem: String| ConvertError::source(path, problem);
+    if !matches!(options.out_type, OutType::Auto | OutType::Tq2_0) {
+        return Err(wrong(format!(
+            "a GGUF file can be converted to `tq2_0` only, not to `{}`",
+            options.out_type
+        )));
+    }
+    let model = GgufModel::open(path)?;
+    if !model.tensors().any(|tensor| tensor.info.ggml_type == GgmlType::I2_S) {
+        return Err(wrong(
+            "it is a GGUF file without `I2_S` tensors; there is nothing to convert".to_owned(),
+        ));
+    }
+    let architecture = match model.metadata().get("general.architecture") {
+        Some(Value::String(name)) => String::from_utf8_lossy(name.as_bytes()).into_owned(),
+        _ => return Err(wrong("key `general.architecture` is missing".to_owned())),
+    };
+    if !ARCHITECTURES.contains(&architecture.as_str()) {
+        let supported =
+            "`bitnet`, `llama`; llama.cpp computes no squared ReLU as `bitnet-b1.58` needs it".to_owned();
+        return Err(ConvertError::Architecture { path: path.to_owned(), architecture, supported });
+    }
+    let mut writer = GgufWriter::new().add_metadata_of(model.first());
+    for key in ["split.no", "split.count", "split.tensors.count"] {
+        writer = writer.remove(key);
+    }
+    writer = writer.set("general.file_type", OwnedValue::U32(FILE_TYPE));
+    let (mut n_tensors, mut n_params) = (0, 0);
+    for part in model.parts() {
+        for tensor in part.tensors() {
+            n_params += tensor.shape.n_elements();
+            n_tensors += 1;
+            if tensor.ggml_type == GgmlType::I2_S {
+                n_tensors += 1;
+                n_params += 1;
+                writer = add_rewritten(writer, part, tensor).map_err(wrong)?;
+            } else {
+                let data = TensorData::Shared(part.shared_data(tensor), part.byte_order());
+                writer = writer.add_tensor(&tensor.name, tensor.ggml_type, tensor.shape.dims(), data);
+            }
+        }
+    }
+    writer.write_with(out, progress)?;
+    Ok(Converted { architecture, ggml_type: GgmlType::TQ2_0, n_tensors, n_params })
+}
+
+/// Adds one `I2_S` tensor as two: its weights and its scale.
+fn add_rewritten(writer: GgufWriter, part: &GgufFile, tensor: &TensorInfo) -> Result<GgufWriter, String> {
+    let name = shown(tensor.name.as_bytes());
+    let stem = tensor.name.strip_suffix(".weight").filter(|stem| {
+        stem.strip_prefix("blk.")
+            .and_then(|rest| rest.split_once('.'))
+            .is_some_and(|(_, kind)| SCALED.contains(&kind))
+    });
+    let stem = stem
+        .ok_or_else(|| format!("tensor `{name}` is of type `I2_S`, but llama.cpp reads no scale for it"))?;
+    let data = part.shared_data(tensor);
+    let n_packed = (tensor.shape.n_elements() / 4) as usize;
+    let scale = data.get(n_packed..).and_then(<[u8]>::first_chunk).map(|bytes| f32::from_le_bytes(*bytes));
+    let Some(scale) = scale.filter(|scale| scale.is_finite()) else {
+        return Err(format!("tensor `{name}` has no finite scale after its weights"));
+    };
+    let row = tensor.shape.row_len();
+    let ggml_type = if row.is_multiple_of(256) { GgmlType::TQ2_0 } else { GgmlType::Q4_0 };
+    let Some(n_bytes) = ggml_type.n_bytes(tensor.shape.n_elements()).filter(|_| row.is_multiple_of(32))
+    else {
+        return Err(format!("tensor `{name}` has rows of `{row}` weights; they must be multiples of 32"));
+    };
+    let shown_name = name.clone();
+    let made = TensorData::made(n_bytes, move |out| repack(&data, n_packed, ggml_type, &shown_name, out));
+    Ok(writer.add_tensor(&tensor.name, ggml_type, tensor.shape.dims(), made).add_tensor(
+        &format!("{stem}.scale"),
+        GgmlType::F32,
+        &[1],
+        scale.to_le_bytes().to_vec(),
+    ))
+}
+
+/// Writes the weights of the first `n_packed` bytes of `data` as blocks of `ggml_type`.
+fn repack(
+    data: &SharedBytes,
+    n_packed: usize,
+    ggml_type: GgmlType,
+    name: &str,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let groups_a_block = if ggml_type == GgmlType::TQ2_0 { 2 } else { 1 };
+    let packed = data.get(..n_packed).unwrap_or_default();
+    let mut bytes = Vec::with_capacity(1 << 16);
+    for block in packed.chunks(groups_a_block * GROUP_BYTES) {
+        // 3 stands for no weight; its two bits are both set.
+        if block.iter().any(|byte| byte & (byte >> 1) & 0x55 != 0) {
+            let problem = format!("tensor `{name}` holds a weight that is none of -1, 0 and 1");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
+        }
+        if ggml_type == GgmlType::TQ2_0 {
+            bytes.extend(block.iter().map(|byte| reversed(*byte)));
+            bytes.extend(HALF_ONE);
+        } else {
+            q4_0(block, &mut bytes);
+        }
+        if bytes.len() >= 1 << 16 {
+            out.write_all(&bytes)?;
+            bytes.clear();
+        }
+    }
+    out.write_all(&bytes)
+}
+
+/// The four pairs of bits in the opposite order: the fork starts with the highest, `TQ2_0` with the lowest.
+fn reversed(byte: u8) -> u8 {
+    byte >> 6 | (byte >> 2 & 0x0c) | (byte << 2 & 0x30) | byte << 6
+}
+
+/// One group of weights as four `Q4_0` blocks with a scale of 1: 8 stands for 0 there, and 1 here.
+fn q4_0(group: &[u8], out: &mut Vec<u8>) {
+    for block in 0..GROUP / 32 {
+        let weight =
+            |index: usize| (group.get(index).copied().unwrap_or_default() >> (6 - 2 * block) & 3) + 7;
+        out.extend(HALF_ONE);
+        out.extend((0..16).map(|index| weight(index) | weight(index + 16) << 4));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_of_bits_are_reversed() {
+        assert_eq!(reversed(0b00_01_10_00), 0b00_10_01_00);
+        assert!((0..=255).all(|byte| reversed(reversed(byte)) == byte));
+    }
+
+    #[test]
+    fn blocks_of_four_bits_hold_the_weights() {
+        let group: Vec<u8> = (0..32).map(|p| if p == 17 { 0b10_01_00_01 } else { 0b01_01_01_01 }).collect();
+        let mut out = Vec::new();
+        q4_0(&group, &mut out);
+        assert_eq!(out.len(), 4 * 18);
+        // Weight 17 of each block is in the upper half of byte 1.
+        let upper: Vec<u8> = out.chunks(18).map(|block| block[3] >> 4).collect();
+        assert_eq!(upper, [9, 8, 7, 8]);
+        assert!(out.chunks(18).all(|block| block[..2] == HALF_ONE && block[2] == 0x88));
+    }
+}

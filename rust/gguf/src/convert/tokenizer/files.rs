@@ -1,0 +1,46 @@
+//! The files of a folder that say how text becomes tokens.
+
+use std::path::{Path, PathBuf};
+
+use crate::convert::error::ConvertError;
+use crate::convert::json::Object;
+
+/// `tokenizer.json` and `tokenizer_config.json`.
+pub(in crate::convert) struct TokenizerFiles {
+    pub(super) folder: PathBuf,
+    /// `tokenizer.json`, if there is one.
+    pub(super) tokenizer: Option<Object>,
+    /// `tokenizer_config.json` with the entries of `special_tokens_map.json` that it lacks.
+    pub(super) config: Object,
+}
+
+impl TokenizerFiles {
+    pub(in crate::convert) fn read(folder: &Path) -> Result<Self, ConvertError> {
+        let path = folder.join("tokenizer_config.json");
+        let mut config = Object::read(&path)?.unwrap_or_else(|| Object::empty(&path));
+        // Folders without the first file still name their special tokens in the second one.
+        if let Some(special) = Object::read(&folder.join("special_tokens_map.json"))? {
+            for (key, value) in special.map() {
+                if config.get(key).is_none() {
+                    config.set(key, value.clone());
+                }
+            }
+        }
+        let tokenizer = Object::read(&folder.join("tokenizer.json"))?;
+        Ok(Self { folder: folder.to_owned(), tokenizer, config })
+    }
+
+    /// The algorithm of `tokenizer.json`: `BPE`, `WordPiece`, `Unigram` or `WordLevel`.
+    pub(super) fn model_type(&self) -> Option<&str> {
+        self.tokenizer.as_ref()?.get("model")?.get("type")?.as_str()
+    }
+
+    /// True if `tokenizer.json` is a SentencePiece model that was rewritten as BPE: bytes have tokens of their own.
+    pub(super) fn is_rewritten_sentence_piece(&self) -> bool {
+        let fallback = self
+            .tokenizer
+            .as_ref()
+            .and_then(|tokenizer| tokenizer.get("model")?.get("byte_fallback")?.as_bool());
+        self.model_type() == Some("BPE") && fallback == Some(true)
+    }
+}
