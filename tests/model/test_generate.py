@@ -143,6 +143,12 @@ def test_prompt_too_long_names_both_numbers(smollm2: Model) -> None:
         smollm2.generate([5] * 2000)
 
 
+def test_very_long_prompt_is_refused_before_it_is_tokenized(gemma: Model) -> None:
+    """Characters that the vocabulary does not have take llama.cpp time that grows with their square."""
+    with pytest.raises(ContextFullError, match=r"prompt has at least \d+ tokens but the context holds 512"):
+        gemma.generate("\U00013000" * 1_000_000)
+
+
 def test_full_context_ends_with_length(smollm2: Model) -> None:
     result = smollm2.generate([5] * 508, sampling=GREEDY, ignore_eos=True).result()
     assert result.finish_reason == "length"

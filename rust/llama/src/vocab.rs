@@ -166,6 +166,26 @@ impl Vocab {
             .unwrap_or(Err(VocabError::NoStack { bytes: text.len() }))
     }
 
+    /// A number of tokens that `text` surely has, found without tokenizing; 0 for vocabularies whose tokenizers may leave text out.
+    ///
+    /// Each token stands for no more text than the vocabulary's longest one, white space apart, which some special tokens swallow. Reads
+    /// the whole vocabulary. For a `SentencePiece` vocabulary, the time that llama.cpp takes grows with the square of the number of
+    /// characters that it does not have (`llm_tokenizer_spm_session::resegment` in `src/llama-vocab.cpp` makes room for each exactly).
+    pub fn fewest_tokens(&self, text: &str) -> usize {
+        if self.kind != VocabKind::SentencePiece {
+            return 0;
+        }
+        let (mut longest, mut piece) = (1, Vec::new());
+        for token in 0..self.len as TokenId {
+            piece.clear();
+            if self.push_token_bytes(token, true, &mut piece).is_ok() {
+                longest = longest.max(piece.len());
+            }
+        }
+        let solid: usize = text.chars().filter(|c| !c.is_whitespace()).map(char::len_utf8).sum();
+        solid.div_ceil(longest)
+    }
+
     /// [`Vocab::tokenize`] for many texts, in parallel; results in the order of the texts.
     ///
     /// # Errors
@@ -381,7 +401,8 @@ impl Vocab {
         parse_special: bool,
     ) -> Result<Vec<TokenId>, VocabError> {
         let length = text.len() as i32;
-        let mut tokens: Vec<TokenId> = vec![0; text.len() / 2 + 16];
+        // A byte is a token at the most, and pages that are not written take no memory.
+        let mut tokens: Vec<TokenId> = vec![0; text.len().min(MAX_TEXT_BYTES) + 16];
         loop {
             let room = tokens.len() as i32;
             // SAFETY: `text` has `length` readable bytes, `tokens` has room for `room` ids.

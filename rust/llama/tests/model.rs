@@ -49,6 +49,26 @@ fn vocabulary_only_model_has_the_facts_that_its_file_states() {
     assert_eq!((facts.heads, facts.kv_heads, facts.sliding_window), (4, 1, 512));
 }
 
+#[test]
+fn fewest_tokens_are_never_more_than_there_are() {
+    let Some(model) = load(GEMMA) else { return };
+    let vocab = model.vocab();
+    for text in [
+        "",
+        "  \n ",
+        "hello world, hello stars",
+        "\u{1f98a}\u{13000}\u{13001}",
+        &"ab ".repeat(500),
+        &"\u{13000}".repeat(300),
+    ] {
+        let fewest = vocab.fewest_tokens(text);
+        assert!(fewest <= vocab.tokenize(text, false, true).unwrap().len(), "{text:?}");
+    }
+    assert!(vocab.fewest_tokens(&"x".repeat(100_000)) > 100);
+    let Some(model) = load(SMOLLM2) else { return };
+    assert_eq!(model.vocab().fewest_tokens("this vocabulary may leave text out"), 0);
+}
+
 trait TokenizeFirst {
     fn tokenize_first(&self, text: &str) -> i32;
 }

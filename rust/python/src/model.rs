@@ -44,6 +44,9 @@ struct Open {
 /// Most tokens whose logits one decode gives: scoring takes longer with fewer, and each is a row of 4 bytes a token of the vocabulary.
 const MAX_OUTPUTS: u32 = 32;
 
+/// A prompt of more bytes is measured before it is tokenized.
+const LONG_TEXT: usize = 1 << 18;
+
 /// Limits of the decode thread's context; zeros with `vocab_only`.
 #[derive(Clone, Copy, Default)]
 struct Limits {
@@ -418,7 +421,17 @@ impl Open {
     ) -> PyResult<Vec<i32>> {
         let Ok(text) = prompt.cast::<PyString>() else { return prompt.extract() };
         let text = PyBackedStr::try_from(text.clone())?;
-        let tokens = py.detach(|| self.model.vocab().tokenize(&text, add_special, parse_special));
+        let (vocab, n_ctx) = (self.model.vocab(), self.limits.context_size as usize);
+        if text.len() > LONG_TEXT {
+            let fewest = py.detach(|| vocab.fewest_tokens(&text));
+            if fewest > n_ctx {
+                let text = format!(
+                    "prompt has at least {fewest} tokens but the context holds {n_ctx}; raise `context_size` or shorten the prompt"
+                );
+                return Err(raise(py, "ContextFullError", text));
+            }
+        }
+        let tokens = py.detach(|| vocab.tokenize(&text, add_special, parse_special));
         tokens.map_err(|e| e.into_py(py))
     }
 
