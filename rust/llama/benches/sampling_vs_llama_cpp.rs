@@ -1,0 +1,183 @@
+//! One sampling step of `tabagent-sampling` and of llama.cpp's own chain over the same logits, on one thread.
+//!
+//! Guards: no setting is slower than llama.cpp's. Needs `TABAGENT_LIBRARY_PATH` (the pinned library) and, for rows of real models,
+//! `TABAGENT_TEST_MODELS`; without them the figures that need them are left out.
+
+#![allow(clippy::unwrap_used, reason = "a bench stops where its material is broken")]
+
+use std::ffi::c_void;
+use std::hint::black_box;
+use std::path::PathBuf;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use libloading::Library as Dynamic;
+use tabagent_llama::{Library, Model, ModelConfig};
+use tabagent_sampling::{Sampler, SamplerConfig, Stage};
+
+/// `llama_token_data` of `include/llama.h`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct TokenData {
+    id: i32,
+    logit: f32,
+    p: f32,
+}
+
+/// `llama_token_data_array` of `include/llama.h`.
+#[repr(C)]
+struct TokenDataArray {
+    data: *mut TokenData,
+    size: usize,
+    selected: i64,
+    sorted: bool,
+}
+
+type Chain = *mut c_void;
+
+/// The few symbols of the pinned library's samplers.
+struct LlamaCpp {
+    library: Dynamic,
+}
+
+impl LlamaCpp {
+    fn open() -> Option<Self> {
+        let directory = std::env::var_os("TABAGENT_LIBRARY_PATH")?;
+        let path = PathBuf::from(directory).join(libloading::library_filename("llama"));
+        // SAFETY: it is the library that `tabagent_llama::Library` has opened; its initialisers have run.
+        let library = unsafe { Dynamic::new(path) }.ok()?;
+        Some(Self { library })
+    }
+
+    fn get<T: Copy>(&self, name: &str) -> T {
+        // SAFETY: the callers give each name the type that `include/llama.h` of the pinned version declares.
+        let symbol = unsafe { self.library.get::<T>(name) };
+        *symbol.unwrap()
+    }
+
+    /// A chain with the stages of `config` that are on, in its order, and the choice.
+    fn chain(&self, config: &SamplerConfig) -> Chain {
+        type Init<T> = unsafe extern "C" fn(T) -> Chain;
+        let init: Init<bool> = self.get("llama_sampler_chain_init");
+        let add: unsafe extern "C" fn(Chain, Chain) = self.get("llama_sampler_chain_add");
+        let temperature: Init<f32> = self.get("llama_sampler_init_temp");
+        let top_k: Init<i32> = self.get("llama_sampler_init_top_k");
+        let share: [unsafe extern "C" fn(f32, usize) -> Chain; 2] =
+            ["llama_sampler_init_top_p", "llama_sampler_init_min_p"].map(|name| self.get(name));
+        let dist: Init<u32> = self.get("llama_sampler_init_dist");
+        let greedy: unsafe extern "C" fn() -> Chain = self.get("llama_sampler_init_greedy");
+        // SAFETY: `llama_sampler_chain_params` is one bool.
+        let chain = unsafe { init(true) };
+        let mut parts = Vec::new();
+        if config.temperature == 0.0 {
+            // SAFETY: it takes nothing.
+            parts.push(unsafe { greedy() });
+        } else {
+            for stage in &config.order {
+                parts.push(match stage {
+                    // SAFETY: any number is allowed.
+                    Stage::Temperature => unsafe { temperature(config.temperature) },
+                    // SAFETY: any number is allowed.
+                    Stage::TopK => unsafe { top_k(config.top_k as i32) },
+                    // SAFETY: any numbers are allowed.
+                    Stage::TopP => unsafe { share[0](config.top_p, 1) },
+                    // SAFETY: any numbers are allowed.
+                    Stage::MinP => unsafe { share[1](config.min_p, 1) },
+                    _ => continue,
+                });
+            }
+            // SAFETY: any number is allowed.
+            parts.push(unsafe { dist(1) });
+        }
+        for part in parts {
+            // SAFETY: both were made above; the chain takes the part over.
+            unsafe { add(chain, part) };
+        }
+        chain
+    }
+}
+
+/// Settings, and whether `LlamaCpp::chain` knows all of their stages.
+fn configs() -> [(&'static str, SamplerConfig, bool); 7] {
+    let default = SamplerConfig { seed: Some(1), ..SamplerConfig::llama_cpp() };
+    let order = |order: &[Stage]| SamplerConfig { order: order.to_vec(), ..default.clone() };
+    [
+        ("greedy", SamplerConfig::greedy(), true),
+        ("default", default.clone(), true),
+        ("default_penalties", SamplerConfig { repeat_penalty: 1.1, ..default.clone() }, false),
+        ("default_dry", SamplerConfig { dry_multiplier: 0.8, ..default.clone() }, false),
+        ("default_xtc", SamplerConfig { xtc_probability: 0.5, ..default.clone() }, false),
+        ("temperature", order(&[Stage::Temperature]), true),
+        ("temperature_top_p", order(&[Stage::Temperature, Stage::TopP]), true),
+    ]
+}
+
+/// Normal logits: sums of twelve uniform numbers.
+fn normal(n: usize) -> Vec<f32> {
+    let mut state = 1u64;
+    let mut uniform = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / (1u64 << 24) as f32 - 0.5
+    };
+    (0..n).map(|_| 2.5 * (0..12).map(|_| uniform()).sum::<f32>()).collect()
+}
+
+/// The logits after a prompt.
+fn real(library: &Library, file: &str) -> Option<Vec<f32>> {
+    let path = PathBuf::from(std::env::var_os("TABAGENT_TEST_MODELS")?).join(file);
+    let model = Model::load(library, ModelConfig::new(path).ok()?.with_gpu_layers(0)).ok()?;
+    let mut context = model.create_context().ok()?;
+    let prompt = context.tokenize("Once upon a time there was a", true, false).ok()?;
+    let mut row = None;
+    context
+        .generate(&prompt, 1, |logits| {
+            row = Some(logits.to_vec());
+            None
+        })
+        .ok()?;
+    row
+}
+
+fn steps(criterion: &mut Criterion) {
+    let library = std::env::var_os("TABAGENT_LIBRARY_PATH").and_then(|path| Library::open(path).ok());
+    let peer = library.as_ref().and_then(|_| LlamaCpp::open());
+    let mut rows = vec![("normal", normal(49_152)), ("normal", normal(262_144))];
+    if let Some(library) = &library {
+        let files = [("smollm2", "smollm2-135m-instruct-q4_1.gguf"), ("gemma", "gemma-3-270m-q4_k_m.gguf")];
+        rows.extend(files.into_iter().filter_map(|(name, file)| Some((name, real(library, file)?))));
+    }
+    for (kind, logits) in &rows {
+        let n = logits.len();
+        for (name, config, has_peer) in configs() {
+            let mut sampler = Sampler::new(&config, n).unwrap();
+            for token in 0..64 {
+                sampler.accept(token * token % 50 * 997);
+            }
+            criterion.bench_function(&format!("{name}/{kind}/{n}/ours"), |bencher| {
+                bencher.iter(|| black_box(sampler.sample(black_box(logits))));
+            });
+            let Some(peer) = peer.as_ref().filter(|_| has_peer) else { continue };
+            let chain = peer.chain(&config);
+            let apply: unsafe extern "C" fn(Chain, *mut TokenDataArray) = peer.get("llama_sampler_apply");
+            let mut data = vec![TokenData { id: 0, logit: 0.0, p: 0.0 }; n];
+            criterion.bench_function(&format!("{name}/{kind}/{n}/llama.cpp"), |bencher| {
+                bencher.iter(|| {
+                    // As `llama_sampler_sample` in `src/llama-sampler.cpp` does for each token.
+                    for (id, (item, &logit)) in data.iter_mut().zip(black_box(logits)).enumerate() {
+                        *item = TokenData { id: id as i32, logit, p: 0.0 };
+                    }
+                    let data = data.as_mut_ptr();
+                    let mut array = TokenDataArray { data, size: n, selected: -1, sorted: false };
+                    // SAFETY: the chain is alive and ends in a choice; the array has `size` items and outlives the call.
+                    unsafe { apply(chain, &raw mut array) };
+                    black_box(array.selected)
+                });
+            });
+            let free: unsafe extern "C" fn(Chain) = peer.get("llama_sampler_free");
+            // SAFETY: the chain came from `llama_sampler_chain_init` and is not used again.
+            unsafe { free(chain) };
+        }
+    }
+}
+
+criterion_group!(benches, steps);
+criterion_main!(benches);
