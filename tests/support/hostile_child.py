@@ -16,26 +16,10 @@ from typing import Any, Final
 from support.hostile import write
 from tabagent._native import Model, open_library
 from tabagent.errors import TabagentError
+from tabagent.sampling import SamplerConfig
 
 TEXT: Final = "ab a\n\t héllo 🙂 <s> <0x41> " + "a" * 40 + "\x00\x7f"
-SAMPLING: Final[dict[str, Any]] = {
-    "temperature": 0.8,
-    "top_k": 40,
-    "top_p": 0.95,
-    "min_p": 0.05,
-    "typical_p": 1.0,
-    "min_keep": 1,
-    "repeat_penalty": 1.1,
-    "repeat_window": 64,
-    "frequency_penalty": 0.0,
-    "presence_penalty": 0.0,
-    "mirostat": 0,
-    "mirostat_tau": 5.0,
-    "mirostat_eta": 0.1,
-    "logit_bias": [],
-    "seed": 1,
-    "order": ["penalties", "top_k", "top_p", "min_p", "temperature"],
-}
+SAMPLING: Final = SamplerConfig(repeat_penalty=1.1, seed=1, order=["penalties", "top_k", "top_p", "min_p", "temperature"]).to_dict()
 
 
 def load(path: Path, library: str, *, vocab_only: bool) -> Model:
