@@ -53,6 +53,9 @@ def test_states_are_read_from_regular_files_that_begin_as_one(model: Model, tmp_
     with long.open("wb") as file:
         file.truncate(2**40)
     with model.create_context(context_size=64) as context:
+        with pytest.raises(OSError, match="it is a device or a pipe; give the path of a file"):
+            context.save_state(pipe)
+        assert pipe.is_fifo()
         for path in (pipe, Path("/dev/zero"), tmp_path):
             with pytest.raises(StateError, match="no regular file"):
                 context.load_state(path)

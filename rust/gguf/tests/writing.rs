@@ -94,6 +94,19 @@ fn data_is_made_when_its_turn_comes_and_must_be_as_long_as_promised() {
     assert!(writer(4, 4).to_bytes().unwrap_err().to_string().contains("has `4` bytes of data"));
 }
 
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_not_replaced_by_one() {
+    use std::os::unix::fs::FileTypeExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("socket");
+    let _socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let writer = GgufWriter::new().add_tensor("t", GgmlType::I8, &[4], vec![0; 4]);
+    let error = writer.write_to(&path).unwrap_err().to_string();
+    assert!(error.ends_with("it is a device or a pipe; give the path of a file"), "{error}");
+    assert!(std::fs::symlink_metadata(&path).unwrap().file_type().is_socket());
+}
+
 #[test]
 fn failed_and_cancelled_writes_leave_nothing_behind_and_the_old_file_as_it_was() {
     let dir = tempfile::tempdir().unwrap();

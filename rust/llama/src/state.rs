@@ -120,8 +120,12 @@ impl Context {
     /// # Errors
     /// See [`StateError`].
     pub fn save_state_file(&self, path: &Path) -> Result<(), StateError> {
-        let bytes = self.save_state()?;
         let failed = |source| StateError::Io { path: path.display().to_string(), source };
+        // A rename would put a file in the place of `/dev/null`.
+        if std::fs::metadata(path).is_ok_and(|old| !old.is_file() && !old.is_dir()) {
+            return Err(failed(std::io::Error::other("it is a device or a pipe; give the path of a file")));
+        }
+        let bytes = self.save_state()?;
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(format!(".{}.tmp", std::process::id()));
         let temporary = path.with_file_name(name);

@@ -19,7 +19,12 @@ impl NewFile {
     pub(crate) fn create(path: &Path) -> Result<Self, GgufError> {
         let mut builder = tempfile::Builder::new();
         builder.prefix(".tabagent-").suffix(".gguf.part");
-        let old = std::fs::metadata(path).ok().map(|metadata| metadata.permissions());
+        let old = std::fs::metadata(path).ok();
+        // A rename would put a file in the place of `/dev/null`.
+        if old.as_ref().is_some_and(|old| !old.is_file() && !old.is_dir()) {
+            return Err(failed(path, io::Error::other("it is a device or a pipe; give the path of a file")));
+        }
+        let old = old.map(|metadata| metadata.permissions());
         if let Some(permissions) = old.clone().or_else(default_permissions) {
             builder.permissions(permissions);
         }
