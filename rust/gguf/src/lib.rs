@@ -8,6 +8,7 @@
 //! [`GgufModel`] is a model in all its parts. [`GgufWriter`] writes files in constant memory, whole or in parts, each in one step;
 //! [`edit_metadata`] changes a file where it lies, [`hash_model`] and [`diff_models`] say what it holds and what is different.
 
+mod array;
 mod check;
 mod convert;
 mod diff;
@@ -31,6 +32,7 @@ mod text;
 mod value;
 mod writer;
 
+pub use array::{Array, ArrayIter};
 pub use check::{ARCHITECTURES, check_data, check_model, check_model_with, check_parts};
 pub use convert::{ConvertError, ConvertOptions, Converted, OutType, convert};
 pub use diff::{Deviation, Difference, diff_models};
@@ -49,5 +51,5 @@ pub use reader::ByteOrder;
 pub use shared_array::SharedArray;
 pub use split::{Split, part_path, split_paths};
 pub use tensor::{Shape, TensorInfo};
-pub use value::{Array, ArrayIter, GgufStr, Value, ValueType};
+pub use value::{GgufStr, Value, ValueType};
 pub use writer::{DataMaker, GgufWriter, SplitBy, TensorData};

@@ -1,6 +1,7 @@
 //! Metadata values that own their data, for writing.
 
-use crate::value::{Array, Value, ValueType};
+use crate::array::Array;
+use crate::value::{Value, ValueType};
 
 /// A value to write.
 #[derive(Debug, Clone, PartialEq)]

@@ -3,9 +3,10 @@
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
+use crate::array::Array;
 use crate::mmap::Bytes;
 use crate::reader::Reader;
-use crate::value::{Array, Value, ValueType, skip_value};
+use crate::value::{Value, ValueType, skip_value};
 
 /// Items between two remembered places. Strings are short: skipping over some costs less than remembering each one.
 const STRIDE: usize = 16;

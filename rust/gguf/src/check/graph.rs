@@ -1,7 +1,8 @@
 //! What single architectures assert when their layers are loaded or their graph is built (`src/models/*.cpp`).
 
+use crate::array::Array;
 use crate::error::GgufError;
-use crate::value::{Array, Value};
+use crate::value::Value;
 
 use super::rules::Rules;
 

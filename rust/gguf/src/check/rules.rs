@@ -1,9 +1,10 @@
 //! Reading metadata the way llama.cpp does: by exact type, with the file and key in every error.
 
+use crate::array::Array;
 use crate::error::{GgufError, Subject};
 use crate::file::GgufFile;
 use crate::owned::OwnedValue;
-use crate::value::{Array, GgufStr, Value, ValueType};
+use crate::value::{GgufStr, Value, ValueType};
 
 /// A file under test.
 pub(crate) struct Rules<'a> {

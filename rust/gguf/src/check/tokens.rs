@@ -2,9 +2,10 @@
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
+use crate::array::Array;
 use crate::error::GgufError;
 use crate::text::shown;
-use crate::value::{Array, Value};
+use crate::value::Value;
 
 use super::rules::Rules;
 use super::vocabulary::{Kind, TOKEN_TYPES, TOKENS};

@@ -1,7 +1,8 @@
 //! The tokenizer's tables (`llama_vocab::impl::load` in `src/llama-vocab.cpp`).
 
+use crate::array::Array;
 use crate::error::GgufError;
-use crate::value::{Array, ValueType};
+use crate::value::ValueType;
 
 use super::rules::Rules;
 use super::tokens;
