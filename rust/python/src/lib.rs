@@ -23,6 +23,7 @@ mod load;
 mod log;
 mod logits_view;
 mod model;
+mod open_model;
 mod sampling;
 mod stream;
 mod summary;

@@ -3,21 +3,18 @@
 use crate::arguments::overrides;
 use crate::context::Context;
 use crate::errors::{IntoPyErr, raise, value_error};
-use crate::grammar::{self, Compiler, Grammar};
+use crate::grammar::{self, Grammar};
 use crate::load::{LoadRequest, load};
-use crate::sampling::sampler_config;
+use crate::open_model::{Limits, Open};
 use crate::stream::Stream;
-use crate::vocabulary_facts::VocabularyFacts;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
-use pyo3::types::{PyBytes, PyDict, PyString};
+use pyo3::types::{PyBytes, PyDict};
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use tabagent_llama as llama;
 use tabagent_llama::{ContextConfig, FlashAttention};
-use tabagent_runtime::{
-    Engine, LlamaDecoder, LogprobsMode, Request, ScoreRequest, TokenConstraint, logits_hook,
-};
+use tabagent_runtime::{Engine, LlamaDecoder, LogprobsMode, Request, ScoreRequest, logits_hook};
 use tabagent_sampling::{Sampler, SamplerConfig};
 use tabagent_variants::{Hardware, default_threads};
 
@@ -29,32 +26,8 @@ pub(crate) struct Model {
     process: u32,
 }
 
-/// What `close` takes away. Clones are cheap.
-#[derive(Clone)]
-struct Open {
-    model: llama::Model,
-    /// `None` with `vocab_only`.
-    engine: Option<Engine>,
-    limits: Limits,
-    end_tokens: Arc<OnceLock<Vec<i32>>>,
-    compiler: Arc<Compiler>,
-    vocabulary: Arc<VocabularyFacts>,
-}
-
 /// Most tokens whose logits one decode gives: scoring takes longer with fewer, and each is a row of 4 bytes a token of the vocabulary.
 const MAX_OUTPUTS: u32 = 32;
-
-/// A prompt of more bytes is measured before it is tokenized.
-const LONG_TEXT: usize = 1 << 18;
-
-/// Limits of the decode thread's context; zeros with `vocab_only`.
-#[derive(Clone, Copy, Default)]
-struct Limits {
-    context_size: u32,
-    batch_size: u32,
-    max_sequences: u32,
-    threads: u32,
-}
 
 impl Model {
     fn open(&self, py: Python<'_>) -> PyResult<Open> {
@@ -403,78 +376,6 @@ impl Model {
         };
         let context = py.detach(|| open.model.create_context_with(&config)).map_err(|e| e.into_py(py))?;
         Ok(Context::new(context))
-    }
-}
-
-impl Open {
-    fn engine(&self, py: Python<'_>) -> PyResult<&Engine> {
-        self.engine.as_ref().ok_or_else(|| llama::ContextError::VocabOnly.into_py(py))
-    }
-
-    /// A prompt's tokens: those of a text, or as they are.
-    fn prompt(
-        &self,
-        py: Python<'_>,
-        prompt: &Bound<'_, PyAny>,
-        add_special: bool,
-        parse_special: bool,
-    ) -> PyResult<Vec<i32>> {
-        let Ok(text) = prompt.cast::<PyString>() else { return prompt.extract() };
-        let text = PyBackedStr::try_from(text.clone())?;
-        let (vocab, n_ctx) = (self.model.vocab(), self.limits.context_size as usize);
-        if text.len() > LONG_TEXT {
-            let fewest = py.detach(|| vocab.fewest_tokens(&text));
-            if fewest > n_ctx {
-                let text = format!(
-                    "prompt has at least {fewest} tokens but the context holds {n_ctx}; raise `context_size` or shorten the prompt"
-                );
-                return Err(raise(py, "ContextFullError", text));
-            }
-        }
-        let tokens = py.detach(|| vocab.tokenize(&text, add_special, parse_special));
-        tokens.map_err(|e| e.into_py(py))
-    }
-
-    /// What `grammar` says for one stream; a grammar of another model is refused.
-    fn constraint(&self, py: Python<'_>, grammar: &Grammar) -> PyResult<Box<dyn TokenConstraint>> {
-        let started = py.detach(|| {
-            let ours = self.compiler.get(&self.model, self.end_tokens())?.table();
-            if !Arc::ptr_eq(ours, grammar.inner.table()) {
-                return Ok(None);
-            }
-            grammar.inner.start().map(Some)
-        });
-        match started.map_err(|e: tabagent_sampling::constraint::GrammarError| e.into_py(py))? {
-            Some(constraint) => Ok(Box::new(constraint)),
-            None => Err(value_error(
-                "`grammar` was compiled by another model; compile it with this model's `compile_grammar`",
-            )),
-        }
-    }
-
-    /// See [`Model::sampling`].
-    fn sampling(&self, py: Python<'_>, config: &Bound<'_, PyAny>) -> PyResult<SamplerConfig> {
-        let mut given = sampler_config(config)?;
-        let (breakers, pieces) = (given.needs_breakers(), given.needs_pieces());
-        let vocab = self.model.vocab();
-        py.detach(|| {
-            if breakers {
-                given.config.dry_breakers = self.vocabulary.breakers(vocab, &given.breakers)?;
-            }
-            if pieces {
-                given.config.pieces = Some(self.vocabulary.pieces(vocab, self.end_tokens())?);
-            }
-            Ok(given.config)
-        })
-        .map_err(|e: llama::VocabError| e.into_py(py))
-    }
-
-    /// All tokens that end a generation.
-    fn end_tokens(&self) -> &[i32] {
-        self.end_tokens.get_or_init(|| {
-            let vocab = self.model.vocab();
-            (0..vocab.len() as i32).filter(|token| vocab.is_eog(*token)).collect()
-        })
     }
 }
 
