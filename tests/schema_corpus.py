@@ -25,7 +25,7 @@ class CorpusSchema:
         value = json.loads(text)
         if not limited:
             kind = jsonschema.validators.validator_for(self.schema, default=jsonschema.Draft202012Validator)
-            kind(self.schema, format_checker=jsonschema.FormatChecker()).validate(value)
+            kind(self.schema, format_checker=kind.FORMAT_CHECKER).validate(value)
         return value
 
 
