@@ -29,7 +29,7 @@ Figures = dict[str, float]
 
 def library_directory() -> Path:
     """The directory of the libraries that the package carries."""
-    import tabagent  # noqa: PLC0415 - only its place is wanted
+    import tabagent  # noqa: PLC0415 (only its place is wanted)
 
     return Path(tabagent.__file__).resolve().parent / "lib"
 

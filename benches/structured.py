@@ -49,7 +49,7 @@ def rate(done: Any) -> float:
 
 def ours(model_path: str, library: str, rounds: int, tokens: int, threads: int) -> dict[str, Any]:
     """Our figures: rates of each round, and the times of compilation."""
-    from tabagent import Model, SamplerConfig  # noqa: PLC0415 - `--peer` runs where there is none
+    from tabagent import Model, SamplerConfig  # noqa: PLC0415 (`--peer` runs where there is none)
 
     with Model.load(model_path, context_size=1024, threads=threads, max_sequences=1, variant=library) as model:
         start = time.perf_counter()
@@ -96,9 +96,9 @@ def compile_times(model: Any) -> list[float]:
 
 def peer(model_path: str, library: str, rounds: int, tokens: int, threads: int) -> dict[str, Any]:
     """The same schemas as llama.cpp's GBNF, in llama-cpp-python over the same library."""
-    import ctypes  # noqa: PLC0415
+    import ctypes  # noqa: PLC0415 (what the other package's interpreter has, and ours need not)
 
-    import llama_cpp  # noqa: PLC0415
+    import llama_cpp  # noqa: PLC0415 (what the other package's interpreter has, and ours need not)
 
     ctypes.CDLL(str(Path(library) / "libggml.so")).ggml_backend_load_all_from_path(library.encode())
     model = llama_cpp.Llama(model_path, n_ctx=1024, n_batch=1024, n_threads=threads, n_threads_batch=threads, verbose=False)

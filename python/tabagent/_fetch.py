@@ -238,7 +238,7 @@ def _open(url: str, accept: str) -> http.client.HTTPResponse:
         message = f"the index address `{_redacted(url)}` must start with `https://` or `http://`"
         raise FetchError(message)
     request = urllib.request.Request(url, headers=headers)  # noqa: S310 (the scheme is checked above)
-    response: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)  # noqa: S310
+    response: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)  # noqa: S310 (the scheme is checked above)
     return response
 
 

@@ -69,8 +69,8 @@ class _Repository:
 
     def files(self) -> list[str]:
         """The repository's files: from the Hub, or those in the cache."""
-        from huggingface_hub import HfApi  # noqa: PLC0415
-        from huggingface_hub.errors import HfHubHTTPError  # noqa: PLC0415
+        from huggingface_hub import HfApi  # noqa: PLC0415 (optional, and slow to import)
+        from huggingface_hub.errors import HfHubHTTPError  # noqa: PLC0415 (optional, and slow to import)
 
         if self.is_offline:
             return self._cached_files(None)
@@ -87,7 +87,7 @@ class _Repository:
 
     def fetch(self, file: str) -> str:
         """One file's path in the cache."""
-        from huggingface_hub import hf_hub_download  # noqa: PLC0415
+        from huggingface_hub import hf_hub_download  # noqa: PLC0415 (optional, and slow to import)
 
         try:
             return hf_hub_download(
@@ -98,7 +98,7 @@ class _Repository:
 
     def _cached_files(self, reason: Exception | None) -> list[str]:
         """The files of the revision that are in the cache."""
-        from huggingface_hub import snapshot_download  # noqa: PLC0415
+        from huggingface_hub import snapshot_download  # noqa: PLC0415 (optional, and slow to import)
 
         try:
             # A pattern that no file has: the folder is wanted as it is.
@@ -116,7 +116,7 @@ class _Repository:
 
     def _explained(self, error: Exception, file: str | None = None) -> ModelLoadError:
         """Our error for one of huggingface_hub: what failed, and what to do."""
-        from huggingface_hub import errors  # noqa: PLC0415
+        from huggingface_hub import errors  # noqa: PLC0415 (optional, and slow to import)
 
         what = f"`{self.repo_id}`" if file is None else f"`{file}` of `{self.repo_id}`"
         at = f" at revision `{self.revision}`" if self.revision else ""

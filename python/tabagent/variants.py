@@ -129,7 +129,7 @@ def choose_variant(request: str | os.PathLike[str]) -> Choice:
 def bundled_library() -> str | None:
     """The directory of the libraries that came with this package; None in a package without them."""
     folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib")  # noqa: PTH100, PTH118, PTH120 (paths as the core takes them)
-    return folder if os.path.isdir(folder) else None  # noqa: PTH112
+    return folder if os.path.isdir(folder) else None  # noqa: PTH112 (a path as the core takes it)
 
 
 def companion_libraries() -> list[tuple[str, str]]:

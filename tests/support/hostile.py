@@ -290,7 +290,7 @@ def write(name: str, path: Path, sources: dict[str, Path]) -> bool:
     return _from_file(rest, path, sources[family])
 
 
-def _tiny(rest: str) -> bytes:  # noqa: PLR0911 - one for each action
+def _tiny(rest: str) -> bytes:  # noqa: PLR0911 (one for each action)
     vocab, action, *operands = rest.split("/")
     image = _good(vocab).copy()
     if action == "good":
@@ -309,7 +309,7 @@ def _tiny(rest: str) -> bytes:  # noqa: PLR0911 - one for each action
         return image.set("llama.rope.scaling.factor", number(F32, FLOATS[operands[1]])).to_bytes()
     if action == "tensor-type":
         return _retype(image, operands[0], int(operands[1])).to_bytes()
-    source = random.Random(int(operands[0]))  # noqa: S311 - reproducible cases
+    source = random.Random(int(operands[0]))  # noqa: S311 (reproducible cases)
     return _flip(image, source) if action == "flip" else _spoil_tensors(image, source)
 
 
@@ -382,7 +382,7 @@ def _flip(image: Image, source: random.Random) -> bytes:
 
 def _architecture(rest: str) -> bytes:
     name, seed = rest.rsplit("/", 1)
-    source = random.Random(f"{name}/{seed}")  # noqa: S311 - reproducible cases
+    source = random.Random(f"{name}/{seed}")  # noqa: S311 (reproducible cases)
     image = _good(source.choice(VOCABULARIES) if int(seed) else "spm").copy()
     image.metadata = [(key.replace("llama.", f"{name}.", 1), value) for key, value in image.metadata]
     image.set("general.architecture", text(name))
@@ -414,7 +414,7 @@ def _from_file(rest: str, path: Path, original: Path) -> bool:
         metadata += [entry for entry in metadata if entry[0] == key]
     raw = header.to_bytes(metadata)
     if action in {"flip", "cut"}:
-        source = random.Random(rest)  # noqa: S311 - reproducible cases
+        source = random.Random(rest)  # noqa: S311 (reproducible cases)
         raw = _flip_header(header, raw, source) if action == "flip" else raw[: _place(header, source)]
     with path.open("wb") as out:
         out.write(raw)

@@ -107,7 +107,7 @@ def judge(path: Path, library: str, *, vocab_only: bool) -> str:
         try_model(path, library, vocab_only=vocab_only)
     except (TabagentError, ValueError) as error:
         return f"{type(error).__name__}: {error}"
-    except BaseException as error:  # noqa: BLE001 - said to the parent, which judges
+    except BaseException as error:  # noqa: BLE001 (said to the parent, which judges)
         return f"UNEXPECTED {type(error).__name__}: {error}"
     return "ok"
 

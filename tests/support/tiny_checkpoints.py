@@ -341,7 +341,10 @@ def bert() -> Checkpoint:
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     letters = [chr(code) for code in range(97, 123)]
     texts = [*special, *letters, *(f"##{letter}" for letter in letters)]
-    step: Callable[[str, int], Json] = lambda text, kind: {"SpecialToken": {"id": text, "type_id": kind}}  # noqa: E731
+
+    def step(text: str, kind: int) -> Json:
+        return {"SpecialToken": {"id": text, "type_id": kind}}
+
     a: Json = {"Sequence": {"id": "A", "type_id": 0}}
     b: Json = {"Sequence": {"id": "B", "type_id": 1}}
     tokenizer: Json = {

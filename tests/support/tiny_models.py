@@ -121,7 +121,7 @@ def tiny_llama(vocab: str = "spm", seed: int = 0) -> Image:
                 "ffn_down": (48, WIDTH),
             }.items()
         ]
-    source = random.Random(seed)  # noqa: S311 - weights, not secrets
+    source = random.Random(seed)  # noqa: S311 (weights, not secrets)
     for name, shape in shapes:
         count = 1
         for size in shape:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cli_fakes import FakeModel, loader
-from tabagent import Model
+from tabagent import Model, Trigger
 from tabagent.cli import main
 from tabagent.cli.report import logprobs_json, logprobs_table
 from tabagent.cli.structure import structure_of
@@ -33,12 +33,18 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> FakeModel:
         (["--regex", "[a-z]+"], {"regex": "[a-z]+"}),
         (["--choices", "yes", "--choices", "no"], {"choices": ["yes", "no"]}),
         (["--grammar", 'root ::= "a"'], {"grammar": 'root ::= "a"'}),
+        (["--regex", "a", "--trigger", "</think>"], {"regex": "a", "trigger": Trigger("</think>")}),
+        (["--regex", "a", "-e", "--trigger", r"\n\n", "--trigger", "x"], {"regex": "a", "trigger": Trigger(("\n\n", "x"))}),
+        (
+            ["--regex", "a", "--trigger-token", "7", "--trigger-then", "free", "--trigger-optional"],
+            {"regex": "a", "trigger": Trigger(7, then="free", required=False)},
+        ),
     ],
 )
 def test_form_of_the_text_reaches_the_model(fake: FakeModel, arguments: Sequence[str], wanted: dict[str, Any]) -> None:
     assert main(["run", "m.gguf", "-p", "x", *arguments]) == 0
     options = fake.options[0]
-    assert {name: options[name] for name in ("json_schema", "regex", "choices", "grammar") if name in options} == wanted
+    assert {name: options[name] for name in ("json_schema", "regex", "choices", "grammar", "trigger") if name in options} == wanted
 
 
 def test_schema_and_grammar_are_read_from_files(tmp_path: Path) -> None:
@@ -54,6 +60,12 @@ def test_schema_and_grammar_are_read_from_files(tmp_path: Path) -> None:
     [
         (["--json-schema", "no/such/file.json"], "`--json-schema no/such/file.json` is neither a file nor JSON"),
         (["--json-schema", "{}", "--regex", "a"], "`--json-schema` and `--regex` were given"),
+        (["--trigger", "</think>"], "`--trigger` says where a form begins, and none was given"),
+        (["--regex", "a", "--trigger", ""], "`--trigger` needs a text"),
+        (["--regex", "a", "--trigger", "b", "--trigger-then", "go"], "`--trigger-then go` is neither `stop` nor `free`"),
+        (["--regex", "a", "--trigger-then", "free"], "`--trigger-then` was given without `--trigger` and `--trigger-token`"),
+        (["--regex", "a", "--trigger-optional"], "`--trigger-optional` was given without `--trigger` and `--trigger-token`"),
+        (["--regex", "a", "--trigger-token", "-1"], "--trigger-token"),
         (["--logprobs", "-1"], "--logprobs"),
         (["--explain", "--json"], "`--explain` prints a table for each token, which `--json` has no place for"),
         (["--explain", "-i"], "which `-i` has no place for"),

@@ -33,7 +33,7 @@ def library_dir() -> Path:
 
 def some(names: list[str], count: int = SHARE) -> list[str]:
     """A share of the names, the same in every run."""
-    return names if len(names) <= count else random.Random(1).sample(names, count)  # noqa: S311 - reproducible cases
+    return names if len(names) <= count else random.Random(1).sample(names, count)  # noqa: S311 (reproducible cases)
 
 
 def check(names: list[str], sources: dict[str, Path] | None = None) -> Report:

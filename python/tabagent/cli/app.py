@@ -32,7 +32,7 @@ app.add_typer(gguf_app, name="gguf")
 
 def _print_version(*, wanted: bool) -> None:
     if wanted:
-        from tabagent import __version__  # noqa: PLC0415
+        from tabagent import __version__  # noqa: PLC0415 (needed for `--version` alone)
 
         write_line(f"tabagent {__version__}")
         raise typer.Exit

@@ -139,7 +139,7 @@ def _check_memory(diagnosis: Diagnosis) -> None:
 
 def _check_selection(diagnosis: Diagnosis) -> "Variant | None":
     """Which variant `auto` stands for."""
-    from tabagent import VariantError, auto_select_variant, list_available_variants  # noqa: PLC0415
+    from tabagent import VariantError, auto_select_variant, list_available_variants  # noqa: PLC0415 (brings the compiled core, which `--help` does not need)
 
     with warnings.catch_warnings(record=True) as remarks:
         warnings.simplefilter("always")
@@ -159,7 +159,7 @@ def _check_selection(diagnosis: Diagnosis) -> "Variant | None":
 
 def _check_loading(diagnosis: Diagnosis, variant: "Variant") -> bool:
     """Load the library, leaving the choice of the CPU module to ggml."""
-    from tabagent import DeviceInfo, _native, log  # noqa: PLC0415
+    from tabagent import DeviceInfo, _native, log  # noqa: PLC0415 (brings the compiled core, which `--help` does not need)
 
     log.follow_level()
     try:
@@ -200,8 +200,8 @@ def _check_module(diagnosis: Diagnosis, variant: "Variant") -> None:
 
 def _check_generation(diagnosis: Diagnosis) -> None:
     """Whether a model counts on as it always does; only with a demo model that is here."""
-    from tabagent import Model, SamplerConfig  # noqa: PLC0415
-    from tabagent._demo import present_demo_model  # noqa: PLC0415
+    from tabagent import Model, SamplerConfig  # noqa: PLC0415 (brings the compiled core, which `--help` does not need)
+    from tabagent._demo import present_demo_model  # noqa: PLC0415 (brings the compiled core, which `--help` does not need)
 
     path = present_demo_model()
     if path is None:

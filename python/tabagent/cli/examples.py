@@ -16,6 +16,8 @@ EXAMPLES: Final = {
         tabagent run hf:bartowski/SmolLM2-360M-Instruct-GGUF/*Q4_K_M.gguf -p "Hello" -ngl 32
         tabagent run demo -i
         tabagent run demo -p "Count: 1 2 3" -n 16 --seed 1 --json
+        tabagent run demo -p "Describe a person: " --json-schema person.json
+        tabagent run model.gguf -f question.txt --choices yes --choices no --trigger "</think>"
     """,
     "info": """\
         tabagent info model.gguf

@@ -24,8 +24,8 @@ def stages_table(reports: "Sequence[StageReport]", text_of: Callable[[int], str]
         title: a line above the table.
     """
     from rich import box  # noqa: PLC0415 (needed for this option alone)
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415 (only needed where a table is printed)
+    from rich.text import Text  # noqa: PLC0415 (only needed where a table is printed)
 
     table = Table(title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column("stage", no_wrap=True)

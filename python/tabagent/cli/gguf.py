@@ -90,10 +90,10 @@ def split(
     max_size: Annotated[str | None, _option("--max-size", metavar="SIZE", text="Bytes of tensors in a part, such as 500M, 2G or 2GiB.")] = None,
     max_tensors: Annotated[int | None, _option("--max-tensors", metavar="N", text="Tensors in a part.")] = None,
     no_tensor_first_split: Annotated[bool, _option("--no-tensor-first-split", text="Put nothing but metadata into the first part.")] = False,
-    verbose: Verbose = False,  # noqa: ARG001
+    verbose: Verbose = False,  # noqa: ARG001 (`explained` reads it)
 ) -> int:
     """Write a model as several files, which llama.cpp loads by the first."""
-    from tabagent import gguf  # noqa: PLC0415
+    from tabagent import gguf  # noqa: PLC0415 (not needed for `--help`)
 
     if (max_size is None) == (max_tensors is None):
         message = "give either `--max-size` or `--max-tensors`"
@@ -114,10 +114,10 @@ def merge(
     file: Annotated[str, typer.Argument(metavar="PART", help="Any part of the model; all are read.", show_default=False)],
     output: Annotated[str, typer.Argument(metavar="OUTPUT", help="The file to write.", show_default=False)],
     *,
-    verbose: Verbose = False,  # noqa: ARG001
+    verbose: Verbose = False,  # noqa: ARG001 (`explained` reads it)
 ) -> int:
     """Write a model in several files as one."""
-    from tabagent import gguf  # noqa: PLC0415
+    from tabagent import gguf  # noqa: PLC0415 (not needed for `--help`)
 
     source = gguf.open(file)
     with ProgressBar("merging", in_bytes=True) as bar:
@@ -132,7 +132,7 @@ def hash_(
     *,
     json: Json = False,
     no_tensors: Annotated[bool, _option("--no-tensors", text="Leave out the single tensors.")] = False,
-    verbose: Verbose = False,  # noqa: ARG001
+    verbose: Verbose = False,  # noqa: ARG001 (`explained` reads it)
 ) -> int:
     """Print SHA-256 of each tensor, of all weights and of the files.
 
@@ -140,7 +140,7 @@ def hash_(
     split. Lines are those of llama.cpp's `gguf-hash --sha256`, and those
     starting with `sha256-file` are what `sha256sum` computes.
     """
-    from tabagent import gguf  # noqa: PLC0415
+    from tabagent import gguf  # noqa: PLC0415 (not needed for `--help`)
 
     source = gguf.open(file)
     with ProgressBar("hashing", in_bytes=True) as bar:
@@ -163,13 +163,13 @@ def diff(
     second: Annotated[str, typer.Argument(metavar="SECOND", help="Another one.", show_default=False)],
     *,
     json: Json = False,
-    verbose: Verbose = False,  # noqa: ARG001
+    verbose: Verbose = False,  # noqa: ARG001 (`explained` reads it)
 ) -> int:
     """Say in words what is different between two files.
 
     Exit code 0 if they hold the same, 1 if not.
     """
-    from tabagent import gguf  # noqa: PLC0415
+    from tabagent import gguf  # noqa: PLC0415 (not needed for `--help`)
 
     found = gguf.diff(first, second)
     if json:
@@ -191,13 +191,13 @@ def verify(
     ] = "full",
     manifest: Annotated[str | None, _option("--manifest", metavar="FILE", text="Compare with what `tabagent gguf hash` printed.")] = None,
     json: Json = False,
-    verbose: Verbose = False,  # noqa: ARG001
+    verbose: Verbose = False,  # noqa: ARG001 (`explained` reads it)
 ) -> int:
     """Check that a file is whole and that llama.cpp can load it.
 
     Exit code 1 if not; the message says where and which rule is broken.
     """
-    from tabagent import gguf  # noqa: PLC0415
+    from tabagent import gguf  # noqa: PLC0415 (not needed for `--help`)
 
     if level not in LEVELS:
         message = f"`--level {level}` is none of `format`, `model`, `data` and `full`"

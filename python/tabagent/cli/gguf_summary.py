@@ -140,7 +140,7 @@ def describe(path: str, array_items: int = SUMMARY_ITEMS) -> dict[str, Any]:
         OSError: it cannot be read.
     """
     from tabagent import _native  # noqa: PLC0415 (not needed for `--help`)
-    from tabagent.cli.remote import is_remote, read_header  # noqa: PLC0415
+    from tabagent.cli.remote import is_remote, read_header  # noqa: PLC0415 (brings the code for downloads)
 
     text = read_header(path).describe(path, array_items) if is_remote(path) else _native.gguf_info_json(path, array_items)
     description: dict[str, Any] = json.loads(text)

@@ -44,6 +44,7 @@ FLAGS: Final = {
     "top_k": "--top-k",
     "top_n_sigma": "--top-nsigma",
     "top_p": "--top-p",
+    "trigger": "--trigger",
     "typical_p": "--typical",
     "use_mmap": "--no-mmap",
     "variant": "--variant",
@@ -70,7 +71,7 @@ def _option(panel: str, *names: str, text: str, **settings: Any) -> Any:
 
 
 PROMPT, LENGTH, SAMPLING, HARDWARE, OUTPUT = "Prompt", "Length", "Sampling", "Model and machine", "Output"
-FORM = "Form of the text (one of these)"
+FORM, TRIGGER = "Form of the text (one of these)", "Where the form begins (if not at once)"
 
 ModelName = Annotated[
     str | None,
@@ -123,6 +124,15 @@ GrammarText = Annotated[
 ]
 Regex = Annotated[str | None, _option(FORM, "--regex", metavar="REGEX", text="What matches a regular expression, as a whole.")]
 Choices = Annotated[list[str] | None, _option(FORM, "--choices", metavar="TEXT", text="One of these texts; to be given several times.")]
+Triggers = Annotated[
+    list[str] | None,
+    _option(TRIGGER, "--trigger", metavar="TEXT", text="Any text until this one, such as </think>; given several times: until the first."),
+]
+TriggerTokens = Annotated[list[int] | None, _option(TRIGGER, "--trigger-token", metavar="ID", min=0, text="The same with a token's number.")]
+TriggerThen = Annotated[
+    str, _option(TRIGGER, "--trigger-then", metavar="stop|free", text="After the form: the end, or any text up to the next trigger (default stop).")
+]
+TriggerOptional = Annotated[bool, _option(TRIGGER, "--trigger-optional", text="Let the model end its text before a trigger has come.")]
 
 Temperature = Annotated[
     float | None, _option(SAMPLING, "--temp", "--temperature", metavar="F", text="How random: 0 always takes the most probable token (default 0.8).")

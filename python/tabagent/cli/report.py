@@ -64,8 +64,8 @@ def _rate(per_s: float | None) -> str:
 def logprobs_table(entries: Sequence["TokenLogprob"]) -> "Table":
     """A table with one line a token: its probability, and the most probable tokens there."""
     from rich import box  # noqa: PLC0415 (needed for this option alone)
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415 (only needed where a table is printed)
+    from rich.text import Text  # noqa: PLC0415 (only needed where a table is printed)
 
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
     table.add_column("token", no_wrap=True)

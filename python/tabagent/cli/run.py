@@ -22,7 +22,7 @@ from tabagent.cli.progress import ProgressBar
 from tabagent.cli.prompt_source import read_prompt
 from tabagent.cli.report import completion_json, logprobs_table, timings_line
 from tabagent.cli.sampler_options import parse_biases, parse_breakers, parse_order
-from tabagent.cli.structure import structure_of
+from tabagent.cli.structure import structure_of, trigger_of
 from tabagent.cli.xray import Xray
 from tabagent.errors import TabagentError
 
@@ -58,6 +58,10 @@ def run(
     grammar: opt.GrammarText = None,
     regex: opt.Regex = None,
     choices: opt.Choices = None,
+    trigger: opt.Triggers = None,
+    trigger_token: opt.TriggerTokens = None,
+    trigger_then: opt.TriggerThen = "stop",
+    trigger_optional: opt.TriggerOptional = False,
     temp: opt.Temperature = None,
     top_k: opt.TopK = None,
     top_p: opt.TopP = None,
@@ -153,7 +157,15 @@ def run(
         sampling=sampling,
         stop=[unescape(text) if escape else text for text in stop or ()],
         ignore_eos=ignore_eos,
-        structure=structure_of(json_schema, grammar, regex, choices),
+        structure=structure_of(
+            json_schema,
+            grammar,
+            regex,
+            choices,
+            trigger=trigger_of(
+                [unescape(text) if escape else text for text in trigger or ()], trigger_token or (), then=trigger_then, optional=trigger_optional
+            ),
+        ),
         logprobs=logprobs,
     )
     settings = {
@@ -248,7 +260,7 @@ def _converse(model: "Model", first: str | None, options: GenerationOptions, out
 
 
 def _sampling(**given: Any) -> "SamplerConfig":
-    from tabagent import SamplerConfig  # noqa: PLC0415
+    from tabagent import SamplerConfig  # noqa: PLC0415 (not needed for `--help`)
 
     try:
         return SamplerConfig(**{name: value for name, value in given.items() if value is not None})

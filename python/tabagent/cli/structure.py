@@ -4,18 +4,23 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tabagent.cli.failure import UsageError
 
-__all__ = ["structure_of"]
+if TYPE_CHECKING:
+    from tabagent import Trigger
+
+__all__ = ["structure_of", "trigger_of"]
 
 
-def structure_of(json_schema: str | None, grammar: str | None, regex: str | None, choices: Sequence[str] | None) -> dict[str, Any]:
+def structure_of(
+    json_schema: str | None, grammar: str | None, regex: str | None, choices: Sequence[str] | None, *, trigger: "Trigger | None" = None
+) -> dict[str, Any]:
     """The arguments of `Model.generate` that say what the text must look like; none if nothing was asked for.
 
     Raises:
-        UsageError: more than one form was asked for, or the schema is neither a file nor JSON.
+        UsageError: more than one form was asked for, a trigger but no form, or the schema is neither a file nor JSON.
         OSError: a file cannot be read.
     """
     given = {"json_schema": json_schema, "grammar": grammar, "regex": regex, "choices": list(choices) if choices else None}
@@ -25,10 +30,39 @@ def structure_of(json_schema: str | None, grammar: str | None, regex: str | None
         message = f"{flags} were given; the text can have one form only"
         raise UsageError(message)
     if json_schema is not None:
-        return {"json_schema": _schema(json_schema)}
+        asked["json_schema"] = _schema(json_schema)
     if grammar is not None:
-        return {"grammar": _file_or_text(grammar)}
-    return asked
+        asked["grammar"] = _file_or_text(grammar)
+    if trigger is None:
+        return asked
+    if not asked:
+        message = "`--trigger` says where a form begins, and none was given; add `--json-schema`, `--grammar`, `--regex` or `--choices`"
+        raise UsageError(message)
+    return {**asked, "trigger": trigger}
+
+
+def trigger_of(texts: Sequence[str], tokens: Sequence[int], *, then: str, optional: bool) -> "Trigger | None":
+    """Where the form begins; None if that is at the first token.
+
+    Raises:
+        UsageError: there is no text and no token to wait for, but something is said about it; or one of them cannot be waited for.
+    """
+    if not texts and not tokens:
+        if then != "stop" or optional:
+            message = (
+                f"`{'--trigger-optional' if optional else '--trigger-then'}` was given without `--trigger` and `--trigger-token`; add one of them"
+            )
+            raise UsageError(message)
+        return None
+    if then not in {"stop", "free"}:
+        message = f"`--trigger-then {then}` is neither `stop` nor `free`"
+        raise UsageError(message)
+    if "" in texts:
+        message = "`--trigger` needs a text; leave it out if the form begins at once"
+        raise UsageError(message)
+    from tabagent import Trigger  # noqa: PLC0415 (brings the compiled core, which `--help` does not need)
+
+    return Trigger((*texts, *tokens), then="free" if then == "free" else "stop", required=not optional)
 
 
 def _schema(given: str) -> Any:

@@ -154,7 +154,7 @@ def _checked(check: Check) -> Check:
 
 
 def _from_file_object(file: IO[bytes]) -> _native.GgufFile:
-    from tabagent import _native  # noqa: PLC0415
+    from tabagent import _native  # noqa: PLC0415 (not needed for the types)
 
     name = file.name if isinstance(getattr(file, "name", None), str) else "file.gguf"
     name = os.path.basename(name) or "file.gguf"  # noqa: PTH119 (the name of an open file may be anything)
@@ -178,6 +178,6 @@ def _descriptor(file: IO[bytes]) -> int | None:
     if not isinstance(inner, (io.BufferedReader, io.BufferedRandom, io.FileIO)) or not isinstance(raw, io.FileIO):
         return None
     with contextlib.suppress(OSError):
-        if os.path.isfile(f"/dev/fd/{raw.fileno()}"):  # noqa: PTH113
+        if os.path.isfile(f"/dev/fd/{raw.fileno()}"):  # noqa: PTH113 (`pathlib` would add nothing to a path made here)
             return raw.fileno()
     return None

@@ -40,7 +40,7 @@ def dequantize(
     return decoded(stored, type, (count,) if shape is None else tuple(shape), dtype, "little")
 
 
-def quantize(array: ArrayLike, type: str, *, importance: ArrayLike | None = None) -> NDArray[np.uint8]:  # noqa: A002
+def quantize(array: ArrayLike, type: str, *, importance: ArrayLike | None = None) -> NDArray[np.uint8]:  # noqa: A002 (GGUF's own word)
     """Encode floats as a number type, such as `Q4_K`: the stored bytes, in one dimension.
 
     The array's last dimension is a row, and must be whole blocks of the type. `importance` has a weight for each element of a row

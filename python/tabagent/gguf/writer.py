@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -46,7 +47,7 @@ class GgufWriter:
         """A writer with all that `file` holds, as one file. Written unchanged it is the same bytes again, unless the file was split."""
         writer = cls.__new__(cls)
         writer._native = _native.GgufWriter.of_model(file._native)  # noqa: SLF001 (the two classes are one module's)
-        writer._byte_order = "big" if file.byte_order == "big" else "little"  # noqa: SLF001
+        writer._byte_order = "big" if file.byte_order == "big" else "little"  # noqa: SLF001 (the two classes are one module's)
         return writer
 
     def set(self, key: str, value: Any, *, type: str | None = None) -> GgufWriter:  # noqa: A002 (GGUF's own word)
@@ -81,7 +82,7 @@ class GgufWriter:
         name: str,
         data: np.ndarray[Any, Any] | bytes | Callable[[], np.ndarray[Any, Any] | bytes],
         *,
-        type: str | None = None,  # noqa: A002
+        type: str | None = None,  # noqa: A002 (GGUF's own word)
         shape: Sequence[int] | None = None,
     ) -> GgufWriter:
         """Add a tensor after those already there.
@@ -101,7 +102,7 @@ class GgufWriter:
                 raise ValueError(message)
             later, kind = data, tensor_type(type).name
             dims = tuple(shape)
-            make = lambda: self._stored(name, later(), kind)  # noqa: E731
+            make = partial(self._stored_later, name, later, kind)
         elif type is None:
             if not isinstance(data, np.ndarray):
                 message = f"tensor `{name}` is given as bytes, so it needs `type` and `shape`"
@@ -109,7 +110,7 @@ class GgufWriter:
             kind = _type_of(name, data)
             dims = data.shape if shape is None else tuple(shape)
             array = data
-            make = lambda: self._stored(name, array, kind)  # noqa: E731
+            make = partial(self._stored, name, array, kind)
         else:
             kind = tensor_type(type).name
             if shape is None and isinstance(data, np.ndarray) and kind in PLAIN and data.dtype != np.uint8:
@@ -118,7 +119,7 @@ class GgufWriter:
                 message = f"tensor `{name}` is given as stored bytes, so it needs `shape`"
                 raise ValueError(message)
             dims, stored = tuple(shape), data
-            make = lambda: self._stored(name, stored, kind)  # noqa: E731
+            make = partial(self._stored, name, stored, kind)
         self._native.add_tensor(name, kind, list(dims[::-1]), _n_bytes(name, kind, dims), make)
         return self
 
@@ -157,6 +158,9 @@ class GgufWriter:
             raise ValueError(message)
         paths = self._native.write_parts(os.fspath(prefix), max_bytes, max_tensors, first_without_tensors, progress)
         return [Path(path) for path in paths]
+
+    def _stored_later(self, name: str, later: Callable[[], Any], kind: str) -> bytes:
+        return self._stored(name, later(), kind)
 
     def _stored(self, name: str, data: Any, kind: str) -> bytes:
         """The bytes that the file holds for what the caller gave."""

@@ -1,14 +1,19 @@
-//! Our samplers against the pinned library's own, stage by stage and in chains, on the same logits.
+//! Our samplers against the pinned library's own, stage by stage and in chains, on the same logits; with the vocabularies of real models
+//! where those matter.
 //!
 //! The library's samplers abort on ordinary input, so the function table of `tabagent-sys` does not have them; this test looks them up.
 // Helpers outside `#[test]` functions may fail and speak as tests do.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
-use std::ffi::c_void;
+mod common;
+
+use std::ffi::{CString, c_char, c_void};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW, Symbol};
-use tabagent_sampling::{Parameters, Sampler, SamplerConfig, Stage};
+use tabagent_llama::Model;
+use tabagent_sampling::{Breakers, Parameters, Sampler, SamplerConfig, Stage, TokenPieces};
 
 /// `llama_token_data` in `include/llama.h`.
 #[repr(C)]
@@ -105,7 +110,7 @@ impl Theirs {
                 // SAFETY: plain values.
                 unsafe { init(xtc_probability, xtc_threshold, min_keep, 1) }
             }
-            Parameters::Infill => unreachable!("infill needs a vocabulary"),
+            Parameters::Infill => unreachable!("infill is made with a vocabulary"),
         }
     }
 
@@ -265,4 +270,165 @@ fn mirostat_2_and_adaptive_p_draw_from_what_the_librarys_do() {
             same(&[], &got, &theirs.run(std::iter::once(handle), &logits));
         }
     }
+}
+
+/// A model that the library loaded by itself, for its vocabulary; kept for the whole process.
+fn their_vocabulary(theirs: &Theirs, file: &str) -> Handle {
+    /// `llama_model_params` of any build: the library reads and writes its own fields at the beginning.
+    #[repr(C)]
+    struct ModelParams([u64; 64]);
+    let defaults: Symbol<unsafe extern "C" fn() -> ModelParams> =
+        theirs.function("llama_model_default_params");
+    let load: Symbol<unsafe extern "C" fn(*const c_char, ModelParams) -> Handle> =
+        theirs.function("llama_model_load_from_file");
+    let vocabulary: Symbol<unsafe extern "C" fn(Handle) -> Handle> = theirs.function("llama_model_get_vocab");
+    let path = CString::new(common::model_path(file).unwrap().to_str().unwrap()).unwrap();
+    // SAFETY: no arguments; a structure of this size comes back in memory in every calling convention.
+    let params = unsafe { defaults() };
+    // SAFETY: the path ends with zero, and the structure is the last argument, of which the library reads its own size.
+    let model = unsafe { load(path.as_ptr(), params) };
+    assert!(!model.is_null());
+    // SAFETY: a live model.
+    unsafe { vocabulary(model) }
+}
+
+/// Our samplers' view of a vocabulary, and the library's.
+fn vocabularies(file: &str) -> Option<(Theirs, Model, Handle)> {
+    let model = common::load(file)?;
+    let theirs = Theirs::open()?;
+    let handle = their_vocabulary(&theirs, file);
+    Some((theirs, model, handle))
+}
+
+fn pieces(model: &Model, special: bool) -> Vec<Vec<u8>> {
+    let vocab = model.vocab();
+    (0..vocab.len() as i32).map(|token| vocab.token_bytes(token, special).unwrap()).collect()
+}
+
+/// Logits that leave all the weight to `tokens`.
+fn logits_of(tokens: &[i32], n: usize, numbers: &mut Numbers) -> Vec<f32> {
+    let mut logits = vec![-40.0; n];
+    for &token in tokens {
+        logits[token as usize] = numbers.real(-1.5, 1.5);
+    }
+    logits
+}
+
+const BREAKERS: [&str; 10] =
+    ["\n", ":", "\"", "*", "\n\nUser:", " of the", "…", "éa", "<|im_end|>", "<end_of_turn>\n"];
+const REPEATING: &str = "One, two, three and one, two, three.\n\nUser: one, two of the three\nUser: one, two of the \
+     three: one, two, three… one, two éa one, two \"three\" and *one, two* of the\n\nUser: one, two \"three\" *one, two";
+
+fn dry_breakers_break_as_in_the_library(file: &str) {
+    type Init = unsafe extern "C" fn(Handle, f32, f32, i32, i32, *const *const c_char, usize) -> Handle;
+    let Some((theirs, model, vocabulary)) = vocabularies(file) else { return };
+    let (vocab, n) = (model.vocab(), model.vocab().len());
+    let pieces = pieces(&model, true);
+    let mut breakers = Breakers::default();
+    for text in BREAKERS {
+        breakers.add_text(text, &pieces, |rest| vocab.tokenize(rest, false, false).unwrap());
+    }
+    let breakers = Arc::new(breakers);
+    let init: Symbol<Init> = theirs.function("llama_sampler_init_dry");
+    let clone: Symbol<unsafe extern "C" fn(Handle) -> Handle> = theirs.function("llama_sampler_clone");
+    let texts: Vec<CString> = BREAKERS.iter().map(|&text| CString::new(text).unwrap()).collect();
+    let texts: Vec<*const c_char> = texts.iter().map(|text| text.as_ptr()).collect();
+    let history = vocab.tokenize(REPEATING, false, true).unwrap();
+    let mut numbers = Numbers(17);
+    let mut n_broken = 0;
+    for (allowed, window) in [(1, 200), (2, 200), (1, 12), (3, 60)] {
+        // SAFETY: a live vocabulary, and texts that end with zero.
+        let handle = unsafe { init(vocabulary, 0.8, 1.75, allowed, window, texts.as_ptr(), texts.len()) };
+        let dry = Parameters::Dry {
+            dry_multiplier: 0.8,
+            dry_base: 1.75,
+            dry_allowed_length: allowed as u32,
+            dry_window: window,
+        };
+        for end in 1..=history.len() {
+            let past = &history[..end];
+            let logits = logits_of(&history, n, &mut numbers);
+            // SAFETY: the sampler was made above; what is run is a copy.
+            let copy = unsafe { clone(handle) };
+            let expected = theirs.run(std::iter::once(theirs.accept(copy, past)), &logits);
+            let config = SamplerConfig {
+                order: vec![Stage::With(dry)],
+                dry_breakers: Arc::clone(&breakers),
+                seed: Some(1),
+                ..SamplerConfig::default()
+            };
+            let mut sampler = Sampler::new(&config, n).unwrap();
+            for &token in past {
+                sampler.accept(token);
+            }
+            let got = sampler.probabilities(&logits).unwrap();
+            same(&[dry], &got, &expected);
+            n_broken += usize::from(got != ours(&[dry], &logits, past));
+        }
+    }
+    assert!(n_broken > 20, "breakers changed only `{n_broken}` steps: this text tests nothing");
+}
+
+#[test]
+fn dry_breakers_break_as_in_the_library_with_smollm2() {
+    dry_breakers_break_as_in_the_library(common::SMOLLM2);
+}
+
+#[test]
+fn dry_breakers_break_as_in_the_library_with_gemma() {
+    dry_breakers_break_as_in_the_library(common::GEMMA);
+}
+
+fn infill_decides_as_the_library(file: &str) {
+    let Some((theirs, model, vocabulary)) = vocabularies(file) else { return };
+    let (vocab, n) = (model.vocab(), model.vocab().len());
+    let ends: Vec<i32> = (0..n as i32).filter(|&token| vocab.is_eog(token)).collect();
+    let pieces = pieces(&model, false);
+    let alike: Vec<i32> =
+        (0..n as i32).filter(|&token| pieces[token as usize].starts_with(b" th")).take(40).collect();
+    assert!(alike.len() > 20 && !ends.is_empty());
+    let of_infill = Arc::new(TokenPieces::new(&pieces, &ends, vocab.token_eot().or(vocab.token_eos())));
+    let init: Symbol<unsafe extern "C" fn(Handle) -> Handle> = theirs.function("llama_sampler_init_infill");
+    let mut numbers = Numbers(23);
+    let mut ways = [0; 3];
+    for round in 0..240 {
+        let n_alike = 1 + numbers.below(alike.len().min(3 + round % 12));
+        let mut tokens: Vec<i32> = (0..n_alike).map(|_| alike[numbers.below(alike.len())]).collect();
+        tokens.extend((0..round % 5).map(|_| numbers.below(n) as i32));
+        let mut logits = logits_of(&tokens, n, &mut numbers);
+        if round % 4 == 0 {
+            logits[tokens[0] as usize] = 3.0;
+        }
+        // From nearly impossible to certain.
+        logits[ends[numbers.below(ends.len())] as usize] = [-40.0, -6.0, -3.0, 2.0][round % 4];
+        let top_k = Parameters::TopK { top_k: 24 };
+        let handles = [
+            theirs.make(top_k, n as i32, &[]),
+            // SAFETY: a live vocabulary.
+            unsafe { init(vocabulary) },
+        ];
+        let expected = theirs.run(handles.into_iter(), &logits);
+        let config = SamplerConfig {
+            order: vec![Stage::With(top_k), Stage::With(Parameters::Infill)],
+            pieces: Some(Arc::clone(&of_infill)),
+            seed: Some(1),
+            ..SamplerConfig::default()
+        };
+        let got = Sampler::new(&config, n).unwrap().probabilities(&logits).unwrap();
+        same(&[top_k, Parameters::Infill], &got, &expected);
+        let is_left = |token: usize| got[token] > 0.0 && !ends.contains(&(token as i32));
+        let n_left = (0..n).filter(|&token| is_left(token)).count();
+        ways[n_left.min(2)] += 1;
+    }
+    assert!(ways.iter().all(|&n| n > 0), "ends, one token and several, but not all of them: {ways:?}");
+}
+
+#[test]
+fn infill_decides_as_the_library_with_smollm2() {
+    infill_decides_as_the_library(common::SMOLLM2);
+}
+
+#[test]
+fn infill_decides_as_the_library_with_gemma() {
+    infill_decides_as_the_library(common::GEMMA);
 }

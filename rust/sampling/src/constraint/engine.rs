@@ -78,6 +78,7 @@ pub(crate) fn build_parser(
 ) -> Result<TokenParser, EngineMessage> {
     let mut parser =
         table.factory().create_parser(grammar).map_err(|error| EngineMessage(format!("{error:#}")))?;
+    parser.bias_computer = table.masks();
     parser.start_without_prompt();
     Ok(parser)
 }

@@ -35,6 +35,7 @@ mod lark;
 pub mod limits;
 mod schema;
 mod sequence;
+mod slicer;
 mod source;
 mod table;
 mod trigger;

@@ -1,12 +1,13 @@
 //! The bytes of a model's tokens.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use llguidance::ParserFactory;
-use llguidance::earley::SlicedBiasComputer;
+use llguidance::earley::BiasComputer;
 use llguidance::toktrie::{INVALID_TOKEN, InferenceCapabilities, TokEnv, TokRxInfo, TokTrie, TokenizerEnv};
 
 use super::engine::{Fault, guard};
+use super::slicer::Slicer;
 use super::{GrammarError, limits};
 use crate::TokenId;
 
@@ -24,7 +25,8 @@ const MAX_TOKENS: usize = 1 << 20;
 /// Building one takes time in proportion to the vocabulary (a fraction of a second for 262,144 tokens), so build it once a model.
 pub struct TokenTable {
     factory: ParserFactory,
-    texts: Vec<Vec<u8>>,
+    slicer: Arc<Slicer>,
+    texts: Texts,
     eos: Vec<TokenId>,
     free: Vec<u32>,
     free_without_eos: Vec<u32>,
@@ -73,11 +75,22 @@ impl TokenTable {
         eos: &[TokenId],
         tokenizer: Option<Tokenizer>,
     ) -> Result<Arc<Self>, GrammarError> {
-        let (texts, special): (Vec<Vec<u8>>, Vec<bool>) = tokens.unzip();
-        let n = texts.len();
+        let mut texts = Texts::default();
+        let mut words = Vec::with_capacity(tokens.size_hint().0.min(MAX_TOKENS));
+        for (mut word, special) in tokens.take(MAX_TOKENS + 1) {
+            texts.push(&word);
+            if word.len() > MAX_TOKEN_BYTES {
+                word.clear();
+            } else if !word.is_empty() && (special || eos.contains(&(words.len() as TokenId))) {
+                word.insert(0, TokTrie::SPECIAL_TOKEN_MARKER);
+            }
+            words.push(word);
+        }
+        let n = words.len();
         if n == 0 || n > MAX_TOKENS {
+            let at_least = if n == 0 { "" } else { "at least " };
             return Err(GrammarError::argument(format!(
-                "a vocabulary must have 1 to {MAX_TOKENS} tokens, got `{n}`"
+                "a vocabulary must have 1 to {MAX_TOKENS} tokens, got {at_least}`{n}`"
             )));
         }
         if let Some(token) = eos.iter().find(|&&token| usize::try_from(token).map_or(true, |id| id >= n)) {
@@ -85,40 +98,27 @@ impl TokenTable {
                 "the end-of-generation token `{token}` is not in the vocabulary of `{n}` tokens"
             )));
         }
-        let words: Vec<Vec<u8>> = texts
-            .iter()
-            .enumerate()
-            .map(|(id, text)| {
-                if text.is_empty() || text.len() > MAX_TOKEN_BYTES {
-                    return Vec::new();
-                }
-                if special[id] || eos.contains(&(id as TokenId)) {
-                    let mut word = vec![TokTrie::SPECIAL_TOKEN_MARKER];
-                    word.extend_from_slice(text);
-                    return word;
-                }
-                text.clone()
-            })
-            .collect();
         let canonical = tokenizer.is_some();
         let free = bits(n, &[]);
         let free_without_eos = bits(n, eos);
         let eos_ids: Vec<u32> = eos.iter().map(|&token| token as u32).collect();
-        let factory = guard(|| {
+        let (factory, slicer) = guard(|| {
+            let env = Arc::new(Env::new(tokenizer));
+            let capabilities =
+                InferenceCapabilities { ff_tokens: canonical, ..InferenceCapabilities::default() };
+            let engine_env: TokEnv = Arc::clone(&env) as TokEnv;
+            let mut factory = ParserFactory::new(&engine_env, capabilities, &Slicer::expressions())?;
+            factory.quiet();
+            *factory.limits_mut() = limits::parser_limits();
             let info = TokRxInfo::new(n as u32, eos_ids.first().copied().unwrap_or(INVALID_TOKEN));
             let mut trie = TokTrie::from(&info, &words);
             if !eos_ids.is_empty() {
                 trie = trie.with_eos_tokens(&eos_ids);
             }
-            let env: TokEnv = Arc::new(Env { trie, tokenizer });
-            let capabilities =
-                InferenceCapabilities { ff_tokens: canonical, ..InferenceCapabilities::default() };
-            let mut factory = ParserFactory::new(&env, capabilities, &SlicedBiasComputer::json_slices())?;
-            factory.quiet();
-            *factory.limits_mut() = limits::parser_limits();
-            Ok::<_, Fault>(factory)
+            env.fill(trie);
+            Ok::<_, Fault>((factory, Slicer::new(engine_env)?))
         })?;
-        Ok(Arc::new(Self { factory, texts, eos: eos.to_vec(), free, free_without_eos, canonical }))
+        Ok(Arc::new(Self { factory, slicer, texts, eos: eos.to_vec(), free, free_without_eos, canonical }))
     }
 
     /// The number of tokens.
@@ -135,13 +135,19 @@ impl TokenTable {
         &self.factory
     }
 
-    pub(crate) fn texts(&self) -> &[Vec<u8>] {
-        &self.texts
+    /// What computes the masks of the factory's parsers.
+    pub(crate) fn masks(&self) -> Arc<dyn BiasComputer> {
+        Arc::clone(&self.slicer) as Arc<dyn BiasComputer>
+    }
+
+    /// The bytes of all tokens as text, in the order of their ids.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &[u8]> {
+        (0..self.n_vocab()).map(|id| self.texts.get(id))
     }
 
     /// The bytes of `token` as text, special or not; empty for a token that does not exist.
     pub(crate) fn text(&self, token: TokenId) -> &[u8] {
-        usize::try_from(token).ok().and_then(|id| self.texts.get(id)).map_or(&[], Vec::as_slice)
+        usize::try_from(token).map_or(&[], |id| self.texts.get(id))
     }
 
     pub(crate) fn is_eos(&self, token: TokenId) -> bool {
@@ -172,6 +178,32 @@ impl TokenTable {
     }
 }
 
+/// Texts, one after another in one piece of memory.
+#[derive(Default)]
+struct Texts {
+    bytes: Vec<u8>,
+    /// Where each one ends.
+    ends: Vec<usize>,
+}
+
+impl Texts {
+    fn push(&mut self, text: &[u8]) {
+        self.bytes.extend_from_slice(text);
+        self.ends.push(self.bytes.len());
+    }
+
+    fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// A text; empty if there is none of this number.
+    fn get(&self, index: usize) -> &[u8] {
+        let Some(&end) = self.ends.get(index) else { return &[] };
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.bytes[start..end]
+    }
+}
+
 /// All of `n` tokens but `without`, 32 a word.
 fn bits(n: usize, without: &[TokenId]) -> Vec<u32> {
     let mut words = vec![u32::MAX; n.div_ceil(32)];
@@ -185,28 +217,44 @@ fn bits(n: usize, without: &[TokenId]) -> Vec<u32> {
 }
 
 /// What the engine knows of the vocabulary.
+///
+/// The engine's factory builds slices of the vocabulary that it finds when it is made. Since a [`Slicer`] is used instead of those, it
+/// finds a vocabulary of one token, and the model's afterwards.
 struct Env {
-    trie: TokTrie,
+    placeholder: TokTrie,
+    trie: OnceLock<TokTrie>,
     tokenizer: Option<Tokenizer>,
+}
+
+impl Env {
+    fn new(tokenizer: Option<Tokenizer>) -> Self {
+        let placeholder = TokTrie::from(&TokRxInfo::new(1, INVALID_TOKEN), &[vec![b'a']]);
+        Self { placeholder, trie: OnceLock::new(), tokenizer }
+    }
+
+    /// Gives the vocabulary, once.
+    fn fill(&self, trie: TokTrie) {
+        let _ = self.trie.set(trie);
+    }
 }
 
 impl TokenizerEnv for Env {
     fn tok_trie(&self) -> &TokTrie {
-        &self.trie
+        self.trie.get().unwrap_or(&self.placeholder)
     }
 
     fn tokenize_bytes(&self, bytes: &[u8]) -> Vec<u32> {
         if let Some(tokenizer) = &self.tokenizer {
             let tokens = tokenizer(bytes);
-            let n = self.trie.vocab_size();
+            let n = self.tok_trie().vocab_size();
             if tokens.iter().all(|&token| usize::try_from(token).is_ok_and(|id| id < n)) {
                 let tokens: Vec<u32> = tokens.into_iter().map(|token| token as u32).collect();
-                if self.trie.decode_raw(&tokens) == bytes {
+                if self.tok_trie().decode_raw(&tokens) == bytes {
                     return tokens;
                 }
             }
         }
-        self.trie.greedy_tokenize(bytes)
+        self.tok_trie().greedy_tokenize(bytes)
     }
 
     fn tokenize_is_canonical(&self) -> bool {

@@ -63,7 +63,7 @@ impl FreeText {
         let mut everything = may_end || table.eos().is_empty();
         let last_bytes: Vec<u8> = texts(trigger).filter_map(|text| text.last().copied()).collect();
         let mut text = self.tail.clone();
-        for (id, bytes) in table.texts().iter().enumerate() {
+        for (id, bytes) in table.texts().enumerate() {
             if !bytes.iter().any(|byte| last_bytes.contains(byte)) {
                 continue;
             }
