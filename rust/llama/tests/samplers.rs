@@ -1,65 +1,31 @@
 //! Our samplers against the pinned library's own, stage by stage and in chains, on the same logits.
 //!
-//! The library's samplers abort on ordinary input, so the function table of `tabagent-sys` does not have them; this test looks them up.
 // Helpers outside `#[test]` functions may fail and speak as tests do.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
+#[path = "common/theirs.rs"]
+mod theirs;
+
 use std::ffi::c_void;
-use std::path::PathBuf;
 
-use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW, Symbol};
 use tabagent_sampling::{Parameters, Sampler, SamplerConfig, Stage};
+use theirs::{Handle, Theirs, TokenData, TokenDataArray};
 
-/// `llama_token_data` in `include/llama.h`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct TokenData {
-    id: i32,
-    logit: f32,
-    p: f32,
-}
-
-/// `llama_token_data_array` in `include/llama.h`.
-#[repr(C)]
-struct TokenDataArray {
-    data: *mut TokenData,
-    size: usize,
-    selected: i64,
-    sorted: bool,
-}
-
-const _: () = assert!(size_of::<TokenData>() == 12 && size_of::<TokenDataArray>() == 32);
-
-type Handle = *mut c_void;
-
-/// The library's samplers; kept open for the whole process.
-struct Theirs {
-    library: Library,
+/// `None`, with a word about it, where the environment names no library.
+fn open() -> Option<Theirs> {
+    let theirs = Theirs::open();
+    if theirs.is_none() {
+        assert!(std::env::var_os("CI").is_none(), "CI must set `TABAGENT_LIBRARY_PATH`");
+        eprintln!("skipped: `TABAGENT_LIBRARY_PATH` is not set");
+    }
+    theirs
 }
 
 impl Theirs {
-    /// `None` where the environment names no library.
-    fn open() -> Option<Self> {
-        let Some(dir) = std::env::var_os("TABAGENT_LIBRARY_PATH").map(PathBuf::from) else {
-            assert!(std::env::var_os("CI").is_none(), "CI must set `TABAGENT_LIBRARY_PATH`");
-            eprintln!("skipped: `TABAGENT_LIBRARY_PATH` is not set");
-            return None;
-        };
-        // SAFETY: llama.cpp's initialisers have no requirements, and the handle is never dropped before its symbols.
-        let library = unsafe { Library::open(Some(dir.join("libllama.so")), RTLD_NOW | RTLD_LOCAL) };
-        Some(Self { library: library.unwrap() })
-    }
-
-    /// A function of the library, of the type that `include/llama.h` gives it.
-    fn function<F>(&self, name: &str) -> Symbol<F> {
-        // SAFETY: each caller states the type of the header.
-        unsafe { self.library.get(name) }.unwrap()
-    }
-
     fn make(&self, parameters: Parameters, n_vocab: i32, history: &[i32]) -> Handle {
         match parameters {
             Parameters::Penalties { repeat_penalty, repeat_window, frequency_penalty, presence_penalty } => {
-                let init: Symbol<unsafe extern "C" fn(i32, i32, f32, f32, f32) -> Handle> =
+                let init: unsafe extern "C" fn(i32, i32, f32, f32, f32) -> Handle =
                     self.function("llama_sampler_init_penalties");
                 // SAFETY: plain values.
                 let sampler = unsafe {
@@ -70,27 +36,26 @@ impl Theirs {
             Parameters::Dry { dry_multiplier, dry_base, dry_allowed_length, dry_window } => {
                 type Init =
                     unsafe extern "C" fn(*const c_void, f32, f32, i32, i32, *const c_void, usize) -> Handle;
-                let init: Symbol<Init> = self.function("llama_sampler_init_dry");
+                let init: Init = self.function("llama_sampler_init_dry");
                 let (none, length) = (std::ptr::null(), dry_allowed_length as i32);
                 // SAFETY: without breakers the vocabulary is not looked at.
                 let sampler = unsafe { init(none, dry_multiplier, dry_base, length, dry_window, none, 0) };
                 self.accept(sampler, history)
             }
             Parameters::Temperature { temperature, dynatemp_range, dynatemp_exponent } => {
-                let init: Symbol<unsafe extern "C" fn(f32, f32, f32) -> Handle> =
+                let init: unsafe extern "C" fn(f32, f32, f32) -> Handle =
                     self.function("llama_sampler_init_temp_ext");
                 // SAFETY: plain values.
                 unsafe { init(temperature, dynatemp_range, dynatemp_exponent) }
             }
             Parameters::TopNSigma { top_n_sigma } => {
-                let init: Symbol<unsafe extern "C" fn(f32) -> Handle> =
+                let init: unsafe extern "C" fn(f32) -> Handle =
                     self.function("llama_sampler_init_top_n_sigma");
                 // SAFETY: plain values.
                 unsafe { init(top_n_sigma) }
             }
             Parameters::TopK { top_k } => {
-                let init: Symbol<unsafe extern "C" fn(i32) -> Handle> =
-                    self.function("llama_sampler_init_top_k");
+                let init: unsafe extern "C" fn(i32) -> Handle = self.function("llama_sampler_init_top_k");
                 // SAFETY: plain values.
                 unsafe { init(top_k as i32) }
             }
@@ -100,7 +65,7 @@ impl Theirs {
                 self.share("llama_sampler_init_typical", typical_p, min_keep)
             }
             Parameters::Xtc { xtc_probability, xtc_threshold, min_keep } => {
-                let init: Symbol<unsafe extern "C" fn(f32, f32, usize, u32) -> Handle> =
+                let init: unsafe extern "C" fn(f32, f32, usize, u32) -> Handle =
                     self.function("llama_sampler_init_xtc");
                 // SAFETY: plain values.
                 unsafe { init(xtc_probability, xtc_threshold, min_keep, 1) }
@@ -110,13 +75,13 @@ impl Theirs {
     }
 
     fn share(&self, name: &str, p: f32, min_keep: usize) -> Handle {
-        let init: Symbol<unsafe extern "C" fn(f32, usize) -> Handle> = self.function(name);
+        let init: unsafe extern "C" fn(f32, usize) -> Handle = self.function(name);
         // SAFETY: plain values.
         unsafe { init(p, min_keep) }
     }
 
     fn accept(&self, sampler: Handle, history: &[i32]) -> Handle {
-        let accept: Symbol<unsafe extern "C" fn(Handle, i32)> = self.function("llama_sampler_accept");
+        let accept: unsafe extern "C" fn(Handle, i32) = self.function("llama_sampler_accept");
         for &token in history {
             // SAFETY: the sampler was just made.
             unsafe { accept(sampler, token) };
@@ -126,19 +91,13 @@ impl Theirs {
 
     /// Runs samplers one after another and frees them; gives the probabilities of what is left.
     fn run(&self, samplers: impl Iterator<Item = Handle>, logits: &[f32]) -> Vec<f64> {
-        let apply: Symbol<unsafe extern "C" fn(Handle, *mut TokenDataArray)> =
-            self.function("llama_sampler_apply");
-        let free: Symbol<unsafe extern "C" fn(Handle)> = self.function("llama_sampler_free");
         let entries = logits.iter().enumerate();
         let mut data: Vec<TokenData> =
             entries.map(|(id, &logit)| TokenData { id: id as i32, logit, p: 0.0 }).collect();
-        let mut array =
-            TokenDataArray { data: data.as_mut_ptr(), size: data.len(), selected: -1, sorted: false };
+        let mut array = TokenDataArray::of(&mut data);
         for sampler in samplers {
-            // SAFETY: the sampler was made above, and the array lies in `data`.
-            unsafe { apply(sampler, &raw mut array) };
-            // SAFETY: it is not used again.
-            unsafe { free(sampler) };
+            self.apply(sampler, &mut array);
+            self.free(sampler);
         }
         // SAFETY: samplers only move the start forward and shorten the array within `data`.
         let left = unsafe { std::slice::from_raw_parts(array.data, array.size) };
@@ -221,7 +180,7 @@ fn same(stages: &[Parameters], ours: &[f32], theirs: &[f64]) {
 
 #[test]
 fn chains_of_stages_give_what_the_librarys_give() {
-    let Some(theirs) = Theirs::open() else { return };
+    let Some(theirs) = open() else { return };
     let mut numbers = Numbers(7);
     for round in 0..900 {
         let n = [5, 60, 400, 3000][round % 4];
@@ -245,11 +204,11 @@ fn chains_of_stages_give_what_the_librarys_give() {
 
 #[test]
 fn mirostat_2_and_adaptive_p_draw_from_what_the_librarys_do() {
-    let Some(theirs) = Theirs::open() else { return };
+    let Some(theirs) = open() else { return };
     let mut numbers = Numbers(11);
-    let mirostat: Symbol<unsafe extern "C" fn(u32, f32, f32) -> Handle> =
+    let mirostat: unsafe extern "C" fn(u32, f32, f32) -> Handle =
         theirs.function("llama_sampler_init_mirostat_v2");
-    let adaptive: Symbol<unsafe extern "C" fn(f32, f32, u32) -> Handle> =
+    let adaptive: unsafe extern "C" fn(f32, f32, u32) -> Handle =
         theirs.function("llama_sampler_init_adaptive_p");
     for _ in 0..100 {
         let logits: Vec<f32> = (0..50).map(|_| numbers.real(-6.0, 6.0)).collect();
