@@ -47,13 +47,46 @@ impl Scale {
         reason = "it is part of loops that are compiled for several instruction sets"
     )]
     pub(crate) fn weight(self, logit: f32) -> f32 {
+        self.weight_by(logit, f32::mul_add)
+    }
+
+    /// Whether [`far_weight`](Self::far_weight) is for this logit.
+    #[inline(always)]
+    #[allow(
+        clippy::inline_always,
+        reason = "it is part of loops that are compiled for several instruction sets"
+    )]
+    pub(crate) fn is_far(self, logit: f32) -> bool {
+        let near = (logit - self.top) * self.slope > -0.5;
+        cfg!(not(any(target_feature = "fma", target_arch = "aarch64"))) && !near
+    }
+
+    /// The weight of a logit whose power is at most -1/2, without the fused operations that some processors do not have.
+    ///
+    /// The remainder r is then a multiple of 2^-24, so that each product and sum of the polynomial has at most 51 bits: it is exact in
+    /// `f64`, and the only rounding is that to `f32`, as in a fused operation.
+    #[inline(always)]
+    #[allow(
+        clippy::inline_always,
+        reason = "it is part of loops that are compiled for several instruction sets"
+    )]
+    pub(crate) fn far_weight(self, logit: f32) -> f32 {
+        self.weight_by(logit, |a, b, c| (f64::from(a) * f64::from(b) + f64::from(c)) as f32)
+    }
+
+    #[inline(always)]
+    #[allow(
+        clippy::inline_always,
+        reason = "it is part of loops that are compiled for several instruction sets"
+    )]
+    fn weight_by(self, logit: f32, fused: impl Fn(f32, f32, f32) -> f32) -> f32 {
         let power = (logit - self.top) * self.slope;
         let power = if power > FLOOR { power } else { FLOOR };
         let shifted = power + ROUNDER;
         let r = power - (shifted - ROUNDER);
         let [mut sum, rest @ ..] = POLYNOMIAL;
         for coefficient in rest {
-            sum = sum.mul_add(r, coefficient);
+            sum = fused(sum, r, coefficient);
         }
         sum * f32::from_bits(shifted.to_bits() << 23)
     }
@@ -78,6 +111,15 @@ mod tests {
             let depth = f64::from(18.0 - logit) * 1.25;
             let error = (f64::from(scale.weight(logit)) / (-depth).exp() - 1.0).abs();
             assert!(error < 2e-7 + 2e-7 * depth, "{logit} is off by {error}");
+        }
+    }
+
+    #[test]
+    fn far_weights_have_the_bits_of_fused_operations() {
+        let scale = Scale { top: 0.0, slope: 1.0 };
+        let powers = (0..2_000_000).map(|i| -0.5 - i as f32 * 6.1e-5);
+        for power in powers.chain([f32::NEG_INFINITY, f32::NAN]) {
+            assert_eq!(scale.far_weight(power).to_bits(), scale.weight(power).to_bits(), "{power}");
         }
     }
 

@@ -38,6 +38,9 @@ fn mask(block: &Block, threshold: f32) -> u128 {
 }
 
 fn weigh_lanes(logits: &Lanes, scale: Scale) -> Lanes {
+    if logits.iter().all(|&x| scale.is_far(x)) {
+        return logits.map(|x| scale.far_weight(x));
+    }
     logits.map(|x| scale.weight(x))
 }
 
