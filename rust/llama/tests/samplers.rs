@@ -1,5 +1,5 @@
 //! Our samplers against the pinned library's own, stage by stage and in chains, on the same logits.
-//!
+
 // Helpers outside `#[test]` functions may fail and speak as tests do.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
