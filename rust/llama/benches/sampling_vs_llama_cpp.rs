@@ -5,66 +5,29 @@
 
 #![allow(clippy::unwrap_used, reason = "a bench stops where its material is broken")]
 
-use std::ffi::c_void;
+#[path = "../tests/common/theirs.rs"]
+mod theirs;
+
 use std::hint::black_box;
 use std::path::PathBuf;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use libloading::Library as Dynamic;
 use tabagent_llama::{Library, Model, ModelConfig};
 use tabagent_sampling::{Sampler, SamplerConfig, Stage};
+use theirs::{Handle, Theirs, TokenData, TokenDataArray};
 
-/// `llama_token_data` of `include/llama.h`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct TokenData {
-    id: i32,
-    logit: f32,
-    p: f32,
-}
-
-/// `llama_token_data_array` of `include/llama.h`.
-#[repr(C)]
-struct TokenDataArray {
-    data: *mut TokenData,
-    size: usize,
-    selected: i64,
-    sorted: bool,
-}
-
-type Chain = *mut c_void;
-
-/// The few symbols of the pinned library's samplers.
-struct LlamaCpp {
-    library: Dynamic,
-}
-
-impl LlamaCpp {
-    fn open() -> Option<Self> {
-        let directory = std::env::var_os("TABAGENT_LIBRARY_PATH")?;
-        let path = PathBuf::from(directory).join(libloading::library_filename("llama"));
-        // SAFETY: it is the library that `tabagent_llama::Library` has opened; its initialisers have run.
-        let library = unsafe { Dynamic::new(path) }.ok()?;
-        Some(Self { library })
-    }
-
-    fn get<T: Copy>(&self, name: &str) -> T {
-        // SAFETY: the callers give each name the type that `include/llama.h` of the pinned version declares.
-        let symbol = unsafe { self.library.get::<T>(name) };
-        *symbol.unwrap()
-    }
-
+impl Theirs {
     /// A chain with the stages of `config` that are on, in its order, and the choice.
-    fn chain(&self, config: &SamplerConfig) -> Chain {
-        type Init<T> = unsafe extern "C" fn(T) -> Chain;
-        let init: Init<bool> = self.get("llama_sampler_chain_init");
-        let add: unsafe extern "C" fn(Chain, Chain) = self.get("llama_sampler_chain_add");
-        let temperature: Init<f32> = self.get("llama_sampler_init_temp");
-        let top_k: Init<i32> = self.get("llama_sampler_init_top_k");
-        let share: [unsafe extern "C" fn(f32, usize) -> Chain; 2] =
-            ["llama_sampler_init_top_p", "llama_sampler_init_min_p"].map(|name| self.get(name));
-        let dist: Init<u32> = self.get("llama_sampler_init_dist");
-        let greedy: unsafe extern "C" fn() -> Chain = self.get("llama_sampler_init_greedy");
+    fn chain(&self, config: &SamplerConfig) -> Handle {
+        type Init<T> = unsafe extern "C" fn(T) -> Handle;
+        let init: Init<bool> = self.function("llama_sampler_chain_init");
+        let add: unsafe extern "C" fn(Handle, Handle) = self.function("llama_sampler_chain_add");
+        let temperature: Init<f32> = self.function("llama_sampler_init_temp");
+        let top_k: Init<i32> = self.function("llama_sampler_init_top_k");
+        let share: [unsafe extern "C" fn(f32, usize) -> Handle; 2] =
+            ["llama_sampler_init_top_p", "llama_sampler_init_min_p"].map(|name| self.function(name));
+        let dist: Init<u32> = self.function("llama_sampler_init_dist");
+        let greedy: unsafe extern "C" fn() -> Handle = self.function("llama_sampler_init_greedy");
         // SAFETY: `llama_sampler_chain_params` is one bool.
         let chain = unsafe { init(true) };
         let mut parts = Vec::new();
@@ -96,7 +59,7 @@ impl LlamaCpp {
     }
 }
 
-/// Settings, and whether `LlamaCpp::chain` knows all of their stages.
+/// Settings, and whether `Theirs::chain` knows all of their stages.
 fn configs() -> [(&'static str, SamplerConfig, bool); 7] {
     let default = SamplerConfig { seed: Some(1), ..SamplerConfig::llama_cpp() };
     let order = |order: &[Stage]| SamplerConfig { order: order.to_vec(), ..default.clone() };
@@ -139,7 +102,7 @@ fn real(library: &Library, file: &str) -> Option<Vec<f32>> {
 
 fn steps(criterion: &mut Criterion) {
     let library = std::env::var_os("TABAGENT_LIBRARY_PATH").and_then(|path| Library::open(path).ok());
-    let peer = library.as_ref().and_then(|_| LlamaCpp::open());
+    let peer = library.as_ref().and_then(|_| Theirs::open());
     let mut rows = vec![("normal", normal(49_152)), ("normal", normal(262_144))];
     if let Some(library) = &library {
         let files = [("smollm2", "smollm2-135m-instruct-q4_1.gguf"), ("gemma", "gemma-3-270m-q4_k_m.gguf")];
@@ -157,7 +120,6 @@ fn steps(criterion: &mut Criterion) {
             });
             let Some(peer) = peer.as_ref().filter(|_| has_peer) else { continue };
             let chain = peer.chain(&config);
-            let apply: unsafe extern "C" fn(Chain, *mut TokenDataArray) = peer.get("llama_sampler_apply");
             let mut data = vec![TokenData { id: 0, logit: 0.0, p: 0.0 }; n];
             criterion.bench_function(&format!("{name}/{kind}/{n}/llama.cpp"), |bencher| {
                 bencher.iter(|| {
@@ -165,16 +127,12 @@ fn steps(criterion: &mut Criterion) {
                     for (id, (item, &logit)) in data.iter_mut().zip(black_box(logits)).enumerate() {
                         *item = TokenData { id: id as i32, logit, p: 0.0 };
                     }
-                    let data = data.as_mut_ptr();
-                    let mut array = TokenDataArray { data, size: n, selected: -1, sorted: false };
-                    // SAFETY: the chain is alive and ends in a choice; the array has `size` items and outlives the call.
-                    unsafe { apply(chain, &raw mut array) };
+                    let mut array = TokenDataArray::of(&mut data);
+                    peer.apply(chain, &mut array);
                     black_box(array.selected)
                 });
             });
-            let free: unsafe extern "C" fn(Chain) = peer.get("llama_sampler_free");
-            // SAFETY: the chain came from `llama_sampler_chain_init` and is not used again.
-            unsafe { free(chain) };
+            peer.free(chain);
         }
     }
 }

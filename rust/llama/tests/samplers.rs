@@ -1,70 +1,35 @@
 //! Our samplers against the pinned library's own, stage by stage and in chains, on the same logits; with the vocabularies of real models
 //! where those matter.
-//!
-//! The library's samplers abort on ordinary input, so the function table of `tabagent-sys` does not have them; this test looks them up.
+
 // Helpers outside `#[test]` functions may fail and speak as tests do.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod common;
+#[path = "common/theirs.rs"]
+mod theirs;
 
 use std::ffi::{CString, c_char, c_void};
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW, Symbol};
 use tabagent_llama::Model;
 use tabagent_sampling::{Breakers, Parameters, Sampler, SamplerConfig, Stage, TokenPieces};
+use theirs::{Handle, Theirs, TokenData, TokenDataArray};
 
-/// `llama_token_data` in `include/llama.h`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct TokenData {
-    id: i32,
-    logit: f32,
-    p: f32,
-}
-
-/// `llama_token_data_array` in `include/llama.h`.
-#[repr(C)]
-struct TokenDataArray {
-    data: *mut TokenData,
-    size: usize,
-    selected: i64,
-    sorted: bool,
-}
-
-const _: () = assert!(size_of::<TokenData>() == 12 && size_of::<TokenDataArray>() == 32);
-
-type Handle = *mut c_void;
-
-/// The library's samplers; kept open for the whole process.
-struct Theirs {
-    library: Library,
+/// `None`, with a word about it, where the environment names no library.
+fn open() -> Option<Theirs> {
+    let theirs = Theirs::open();
+    if theirs.is_none() {
+        assert!(std::env::var_os("CI").is_none(), "CI must set `TABAGENT_LIBRARY_PATH`");
+        eprintln!("skipped: `TABAGENT_LIBRARY_PATH` is not set");
+    }
+    theirs
 }
 
 impl Theirs {
-    /// `None` where the environment names no library.
-    fn open() -> Option<Self> {
-        let Some(dir) = std::env::var_os("TABAGENT_LIBRARY_PATH").map(PathBuf::from) else {
-            assert!(std::env::var_os("CI").is_none(), "CI must set `TABAGENT_LIBRARY_PATH`");
-            eprintln!("skipped: `TABAGENT_LIBRARY_PATH` is not set");
-            return None;
-        };
-        // SAFETY: llama.cpp's initialisers have no requirements, and the handle is never dropped before its symbols.
-        let library = unsafe { Library::open(Some(dir.join("libllama.so")), RTLD_NOW | RTLD_LOCAL) };
-        Some(Self { library: library.unwrap() })
-    }
-
-    /// A function of the library, of the type that `include/llama.h` gives it.
-    fn function<F>(&self, name: &str) -> Symbol<F> {
-        // SAFETY: each caller states the type of the header.
-        unsafe { self.library.get(name) }.unwrap()
-    }
-
     fn make(&self, parameters: Parameters, n_vocab: i32, history: &[i32]) -> Handle {
         match parameters {
             Parameters::Penalties { repeat_penalty, repeat_window, frequency_penalty, presence_penalty } => {
-                let init: Symbol<unsafe extern "C" fn(i32, i32, f32, f32, f32) -> Handle> =
+                let init: unsafe extern "C" fn(i32, i32, f32, f32, f32) -> Handle =
                     self.function("llama_sampler_init_penalties");
                 // SAFETY: plain values.
                 let sampler = unsafe {
@@ -75,27 +40,26 @@ impl Theirs {
             Parameters::Dry { dry_multiplier, dry_base, dry_allowed_length, dry_window } => {
                 type Init =
                     unsafe extern "C" fn(*const c_void, f32, f32, i32, i32, *const c_void, usize) -> Handle;
-                let init: Symbol<Init> = self.function("llama_sampler_init_dry");
+                let init: Init = self.function("llama_sampler_init_dry");
                 let (none, length) = (std::ptr::null(), dry_allowed_length as i32);
                 // SAFETY: without breakers the vocabulary is not looked at.
                 let sampler = unsafe { init(none, dry_multiplier, dry_base, length, dry_window, none, 0) };
                 self.accept(sampler, history)
             }
             Parameters::Temperature { temperature, dynatemp_range, dynatemp_exponent } => {
-                let init: Symbol<unsafe extern "C" fn(f32, f32, f32) -> Handle> =
+                let init: unsafe extern "C" fn(f32, f32, f32) -> Handle =
                     self.function("llama_sampler_init_temp_ext");
                 // SAFETY: plain values.
                 unsafe { init(temperature, dynatemp_range, dynatemp_exponent) }
             }
             Parameters::TopNSigma { top_n_sigma } => {
-                let init: Symbol<unsafe extern "C" fn(f32) -> Handle> =
+                let init: unsafe extern "C" fn(f32) -> Handle =
                     self.function("llama_sampler_init_top_n_sigma");
                 // SAFETY: plain values.
                 unsafe { init(top_n_sigma) }
             }
             Parameters::TopK { top_k } => {
-                let init: Symbol<unsafe extern "C" fn(i32) -> Handle> =
-                    self.function("llama_sampler_init_top_k");
+                let init: unsafe extern "C" fn(i32) -> Handle = self.function("llama_sampler_init_top_k");
                 // SAFETY: plain values.
                 unsafe { init(top_k as i32) }
             }
@@ -105,7 +69,7 @@ impl Theirs {
                 self.share("llama_sampler_init_typical", typical_p, min_keep)
             }
             Parameters::Xtc { xtc_probability, xtc_threshold, min_keep } => {
-                let init: Symbol<unsafe extern "C" fn(f32, f32, usize, u32) -> Handle> =
+                let init: unsafe extern "C" fn(f32, f32, usize, u32) -> Handle =
                     self.function("llama_sampler_init_xtc");
                 // SAFETY: plain values.
                 unsafe { init(xtc_probability, xtc_threshold, min_keep, 1) }
@@ -115,13 +79,13 @@ impl Theirs {
     }
 
     fn share(&self, name: &str, p: f32, min_keep: usize) -> Handle {
-        let init: Symbol<unsafe extern "C" fn(f32, usize) -> Handle> = self.function(name);
+        let init: unsafe extern "C" fn(f32, usize) -> Handle = self.function(name);
         // SAFETY: plain values.
         unsafe { init(p, min_keep) }
     }
 
     fn accept(&self, sampler: Handle, history: &[i32]) -> Handle {
-        let accept: Symbol<unsafe extern "C" fn(Handle, i32)> = self.function("llama_sampler_accept");
+        let accept: unsafe extern "C" fn(Handle, i32) = self.function("llama_sampler_accept");
         for &token in history {
             // SAFETY: the sampler was just made.
             unsafe { accept(sampler, token) };
@@ -131,19 +95,13 @@ impl Theirs {
 
     /// Runs samplers one after another and frees them; gives the probabilities of what is left.
     fn run(&self, samplers: impl Iterator<Item = Handle>, logits: &[f32]) -> Vec<f64> {
-        let apply: Symbol<unsafe extern "C" fn(Handle, *mut TokenDataArray)> =
-            self.function("llama_sampler_apply");
-        let free: Symbol<unsafe extern "C" fn(Handle)> = self.function("llama_sampler_free");
         let entries = logits.iter().enumerate();
         let mut data: Vec<TokenData> =
             entries.map(|(id, &logit)| TokenData { id: id as i32, logit, p: 0.0 }).collect();
-        let mut array =
-            TokenDataArray { data: data.as_mut_ptr(), size: data.len(), selected: -1, sorted: false };
+        let mut array = TokenDataArray::of(&mut data);
         for sampler in samplers {
-            // SAFETY: the sampler was made above, and the array lies in `data`.
-            unsafe { apply(sampler, &raw mut array) };
-            // SAFETY: it is not used again.
-            unsafe { free(sampler) };
+            self.apply(sampler, &mut array);
+            self.free(sampler);
         }
         // SAFETY: samplers only move the start forward and shorten the array within `data`.
         let left = unsafe { std::slice::from_raw_parts(array.data, array.size) };
@@ -226,7 +184,7 @@ fn same(stages: &[Parameters], ours: &[f32], theirs: &[f64]) {
 
 #[test]
 fn chains_of_stages_give_what_the_librarys_give() {
-    let Some(theirs) = Theirs::open() else { return };
+    let Some(theirs) = open() else { return };
     let mut numbers = Numbers(7);
     for round in 0..900 {
         let n = [5, 60, 400, 3000][round % 4];
@@ -250,11 +208,11 @@ fn chains_of_stages_give_what_the_librarys_give() {
 
 #[test]
 fn mirostat_2_and_adaptive_p_draw_from_what_the_librarys_do() {
-    let Some(theirs) = Theirs::open() else { return };
+    let Some(theirs) = open() else { return };
     let mut numbers = Numbers(11);
-    let mirostat: Symbol<unsafe extern "C" fn(u32, f32, f32) -> Handle> =
+    let mirostat: unsafe extern "C" fn(u32, f32, f32) -> Handle =
         theirs.function("llama_sampler_init_mirostat_v2");
-    let adaptive: Symbol<unsafe extern "C" fn(f32, f32, u32) -> Handle> =
+    let adaptive: unsafe extern "C" fn(f32, f32, u32) -> Handle =
         theirs.function("llama_sampler_init_adaptive_p");
     for _ in 0..100 {
         let logits: Vec<f32> = (0..50).map(|_| numbers.real(-6.0, 6.0)).collect();
@@ -277,11 +235,10 @@ fn their_vocabulary(theirs: &Theirs, file: &str) -> Handle {
     /// `llama_model_params` of any build: the library reads and writes its own fields at the beginning.
     #[repr(C)]
     struct ModelParams([u64; 64]);
-    let defaults: Symbol<unsafe extern "C" fn() -> ModelParams> =
-        theirs.function("llama_model_default_params");
-    let load: Symbol<unsafe extern "C" fn(*const c_char, ModelParams) -> Handle> =
+    let defaults: unsafe extern "C" fn() -> ModelParams = theirs.function("llama_model_default_params");
+    let load: unsafe extern "C" fn(*const c_char, ModelParams) -> Handle =
         theirs.function("llama_model_load_from_file");
-    let vocabulary: Symbol<unsafe extern "C" fn(Handle) -> Handle> = theirs.function("llama_model_get_vocab");
+    let vocabulary: unsafe extern "C" fn(Handle) -> Handle = theirs.function("llama_model_get_vocab");
     let path = CString::new(common::model_path(file).unwrap().to_str().unwrap()).unwrap();
     // SAFETY: no arguments; a structure of this size comes back in memory in every calling convention.
     let params = unsafe { defaults() };
@@ -295,7 +252,7 @@ fn their_vocabulary(theirs: &Theirs, file: &str) -> Handle {
 /// Our samplers' view of a vocabulary, and the library's.
 fn vocabularies(file: &str) -> Option<(Theirs, Model, Handle)> {
     let model = common::load(file)?;
-    let theirs = Theirs::open()?;
+    let theirs = open()?;
     let handle = their_vocabulary(&theirs, file);
     Some((theirs, model, handle))
 }
@@ -329,8 +286,8 @@ fn dry_breakers_break_as_in_the_library(file: &str) {
         breakers.add_text(text, &pieces, |rest| vocab.tokenize(rest, false, false).unwrap());
     }
     let breakers = Arc::new(breakers);
-    let init: Symbol<Init> = theirs.function("llama_sampler_init_dry");
-    let clone: Symbol<unsafe extern "C" fn(Handle) -> Handle> = theirs.function("llama_sampler_clone");
+    let init: Init = theirs.function("llama_sampler_init_dry");
+    let clone: unsafe extern "C" fn(Handle) -> Handle = theirs.function("llama_sampler_clone");
     let texts: Vec<CString> = BREAKERS.iter().map(|&text| CString::new(text).unwrap()).collect();
     let texts: Vec<*const c_char> = texts.iter().map(|text| text.as_ptr()).collect();
     let history = vocab.tokenize(REPEATING, false, true).unwrap();
@@ -388,7 +345,7 @@ fn infill_decides_as_the_library(file: &str) {
         (0..n as i32).filter(|&token| pieces[token as usize].starts_with(b" th")).take(40).collect();
     assert!(alike.len() > 20 && !ends.is_empty());
     let of_infill = Arc::new(TokenPieces::new(&pieces, &ends, vocab.token_eot().or(vocab.token_eos())));
-    let init: Symbol<unsafe extern "C" fn(Handle) -> Handle> = theirs.function("llama_sampler_init_infill");
+    let init: unsafe extern "C" fn(Handle) -> Handle = theirs.function("llama_sampler_init_infill");
     let mut numbers = Numbers(23);
     let mut ways = [0; 3];
     for round in 0..240 {

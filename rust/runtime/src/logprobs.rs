@@ -1,5 +1,8 @@
 //! Log-probabilities out of logits.
 
+use libm::logf;
+use tabagent_sampling::log_sum_exp;
+
 use crate::{TokenId, TokenLogprob, TopLogprob};
 
 /// Which distribution log-probabilities are of.
@@ -12,34 +15,17 @@ pub enum LogprobsMode {
     Sampled,
 }
 
-/// The log-softmax of one row of logits. NaN logits count as minus infinity.
+/// The log-softmax of one row of logits, with the same bits on every platform. NaN logits count as minus infinity.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LogSoftmax {
     /// What to take from a logit.
     normalizer: f64,
 }
 
-/// Running sums of this many logits at a time, for the compiler to work on side by side.
-const LANES: usize = 16;
-
 impl LogSoftmax {
     /// Two passes over the row, the second with an exponential for each logit.
     pub(crate) fn of(logits: &[f32]) -> Self {
-        let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let weight = |logit: f32| if logit.is_nan() { 0.0 } else { (logit - max).exp() };
-        let (chunks, rest) = logits.as_chunks::<LANES>();
-        // A block's sum stays small enough for single precision; the blocks are summed in double.
-        let blocks = chunks.chunks(32).map(|block| {
-            let mut lanes = [0f32; LANES];
-            for chunk in block {
-                for (lane, &logit) in lanes.iter_mut().zip(chunk) {
-                    *lane += weight(logit);
-                }
-            }
-            lanes.iter().map(|&lane| f64::from(lane)).sum::<f64>()
-        });
-        let sum = blocks.sum::<f64>() + rest.iter().map(|&logit| f64::from(weight(logit))).sum::<f64>();
-        Self { normalizer: f64::from(max) + sum.ln() }
+        Self { normalizer: log_sum_exp(logits) }
     }
 
     /// The log-probability of a token with this logit.
@@ -84,12 +70,12 @@ pub(crate) fn kept_logprob(
     let top = kept.iter().take(n_top);
     TokenLogprob {
         token,
-        logprob: chosen.ln(),
+        logprob: logf(chosen),
         bytes: bytes_of(token),
         top: top
             .map(|&(id, probability)| TopLogprob {
                 token: id,
-                logprob: probability.ln(),
+                logprob: logf(probability),
                 bytes: bytes_of(id),
             })
             .collect(),

@@ -39,10 +39,10 @@
 //! # Reproducibility
 //!
 //! The same configuration, seed, accepted tokens and logits give the same tokens on every platform. It rests on IEEE 754 addition,
-//! multiplication, division and comparison, which Rust neither reorders nor fuses; on this crate's own power of two (a polynomial in
-//! `f32`, see `weight.rs`) and the `libm` crate's logarithm and power in place of the platform's; and on xoshiro256++ seeded through
-//! `SplitMix64`. No sum depends on the width of the machine's vectors: `simd` adds in sixteen lanes everywhere, and tests compare its
-//! instruction sets bit by bit. Weights carry a relative error of 2e-7, so a top-p cut that lies nearer than that to its target may fall
+//! multiplication, division, comparison and fused multiplication and addition, which Rust neither reorders nor fuses unasked; on this
+//! crate's own power of two (a polynomial in `f32`, see `weight.rs`) and the `libm` crate's logarithm and power in place of the
+//! platform's; and on xoshiro256++ seeded through `SplitMix64`. No sum depends on the width of the machine's vectors: `simd` adds in 32
+//! lanes everywhere, and tests compare its instruction sets bit by bit. Weights carry a relative error of 2e-7, so a top-p cut that lies nearer than that to its target may fall
 //! one token earlier or later than exact arithmetic has it. Top-p and typical add up weights in the order in which the standard library's
 //! selection leaves them, so another Rust release could move a cut that lies within 1e-15 of its target.
 //!
@@ -55,16 +55,19 @@
 //!   the logits above it, barely more than k, are selected from again. Nothing is ever sorted in full.
 //! - **Top-p by histogram and bracket.** A sample of the row and its block maxima, added up in a histogram of depths below the top, tell
 //!   about where the cut lies: two lines are drawn around it (the idea of Floyd and Rivest 1975, SELECT). If few tokens are above
-//!   the lower line, they are listed. Otherwise one pass weighs the row, adds up what is above the upper line and gathers what is
-//!   between the two; halving that part finds the cut, and the choice walks over block sums. A bad guess costs time, never the result.
-//! - **Vectors.** Maxima, thresholds and weights are computed with AVX2 or AVX-512 where the processor has it (looked up once at run time),
-//!   with NEON on 64-bit ARM through the compiler, and by the same lanes in plain code elsewhere.
+//!   the lower line, they are listed. Otherwise one pass weighs the row, adds up what is above the upper line and packs the logits
+//!   between the two side by side (a compressing store, or a table of permutations), their tokens being told by their places; halving
+//!   that part finds the cut, and the choice walks over block sums. A bad guess costs time, never the result.
+//! - **Vectors.** Maxima, thresholds and weights are computed with AVX2 and FMA or AVX-512 where the processor has it (looked up once at
+//!   run time), with NEON on 64-bit ARM through the compiler, and by the same lanes in plain code elsewhere. A weight is 13 vector
+//!   operations, and those of four vectors are interleaved, so that none waits for the one before.
 //! - **Memory.** All scratch memory is kept from step to step; a test counts the allocations of warm steps: none.
 //!
 //! [`sample_batch`] spreads the sequences of a batch over the cores.
 
 mod adaptive;
 mod batch;
+mod between;
 mod blocks;
 mod breakers;
 mod candidates;
@@ -76,6 +79,7 @@ mod error;
 mod explain;
 mod history;
 mod infill;
+mod logsum;
 mod mask;
 mod mirostat;
 mod nucleus;
@@ -100,6 +104,7 @@ pub use breakers::Breakers;
 pub use config::SamplerConfig;
 pub use error::{ConfigError, SampleError};
 pub use explain::{Explanation, StageReport, TokenShare};
+pub use logsum::log_sum_exp;
 pub use mask::TokenMask;
 pub use parameters::Parameters;
 pub use pieces::TokenPieces;

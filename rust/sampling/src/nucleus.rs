@@ -2,8 +2,7 @@
 
 use std::ops::Range;
 
-use libm::exp2;
-
+use crate::between::Between;
 use crate::blocks::{BLOCK, Block, Blocks};
 use crate::candidates::{mass_cut, rank, unrank};
 use crate::simd::{self, Level, Lines, Masses};
@@ -16,6 +15,9 @@ const DRAW_LEN: usize = 16;
 /// The sample's histogram: buckets for each halving of the weight, and in all.
 const BUCKETS_PER_BIT: usize = 8;
 const N_BUCKETS: usize = 64 * BUCKETS_PER_BIT;
+/// 2^(1/16) and 2^(1/8): by what factor the weights fall in half a bucket and in one.
+const HALF_STEP: f64 = 1.044_273_782_427_413_8;
+const STEP: f64 = 1.090_507_732_665_257_7;
 /// By what factor the odds of the tail may be off where the lines are drawn.
 const ODDS_MARGIN: f64 = 1.4;
 /// Up to so many expected tokens are listed.
@@ -62,11 +64,15 @@ pub(crate) struct Guess {
 /// Scratch memory.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Nucleus {
-    logits: Vec<f32>,
+    sample: Vec<f32>,
     weights: Vec<f32>,
-    tokens: Vec<u32>,
     histogram: Vec<f64>,
+    between: Between,
     ranked: Vec<(u64, f32)>,
+    /// The logit at the cut.
+    line: f32,
+    /// The kept weight of each [`SPAN`] of blocks.
+    spans: Vec<f64>,
 }
 
 impl Nucleus {
@@ -82,36 +88,48 @@ impl Nucleus {
         scale: Scale,
         p: f64,
     ) -> Guess {
-        self.logits.clear();
+        self.sample.clear();
         let step = (blocks.len() * DRAW_LEN).div_ceil(SAMPLE_LEN).max(1);
         for (i, index) in (0..blocks.len()).step_by(step).enumerate() {
             let from = i % (BLOCK / DRAW_LEN) * DRAW_LEN;
             let maximum = maxima.as_flattened()[index];
             let drawn = blocks.get(index)[from..from + DRAW_LEN].iter();
             // The maximum is counted apart.
-            self.logits.extend(drawn.map(|&x| if x < maximum { x } else { f32::NEG_INFINITY }));
+            self.sample.extend(drawn.map(|&x| if x < maximum { x } else { f32::NEG_INFINITY }));
         }
-        let n_drawn = self.logits.len();
-        let factor = (blocks.len() * (BLOCK - 1)) as f64 / n_drawn as f64;
-        self.logits.extend_from_slice(&maxima.as_flattened()[..blocks.len()]);
-        self.weigh(level, scale);
+        let n_drawn = self.sample.len();
+        let factor = (blocks.len() * (BLOCK - 1)) as f32 / n_drawn as f32;
+        self.sample.extend_from_slice(&maxima.as_flattened()[..blocks.len()]);
+        self.weights.resize(self.sample.len(), 0.0);
+        simd::weigh_each(level, &self.sample, scale, &mut self.weights);
+        self.weights[..n_drawn].iter_mut().for_each(|weight| *weight *= factor);
+        // From logits to buckets.
+        let slope = scale.slope * BUCKETS_PER_BIT as f32;
+        for logit in &mut self.sample {
+            let bucket = (scale.top - *logit) * slope;
+            *logit = if bucket < (N_BUCKETS - 1) as f32 { bucket } else { (N_BUCKETS - 1) as f32 };
+        }
         self.histogram.clear();
         // Two side by side, because neighbours often share a bucket and would wait for each other.
         self.histogram.resize(2 * N_BUCKETS, 0.0);
-        let slope = scale.slope * BUCKETS_PER_BIT as f32;
-        for (i, (&logit, &weight)) in self.logits.iter().zip(&self.weights).enumerate() {
-            let bucket = ((scale.top - logit) * slope).min((N_BUCKETS - 1) as f32) as i32 as usize;
-            let factor = if i < n_drawn { factor } else { 1.0 };
-            self.histogram[2 * bucket + i % 2] += factor * f64::from(weight);
+        for (i, (&bucket, &weight)) in self.sample.iter().zip(&self.weights).enumerate() {
+            self.histogram[2 * (bucket as i32 as usize) + i % 2] += f64::from(weight);
         }
-        let total: f64 = self.histogram.iter().sum();
+        let mut sums = [0.0; 8];
+        for chunk in self.histogram.as_chunks::<8>().0 {
+            sums.iter_mut().zip(chunk).for_each(|(sum, x)| *sum += x);
+        }
+        let total: f64 = sums.iter().sum();
         let odds = (1.0 - p) / p;
         let tail_at = |odds: f64| total * odds / (1.0 + odds);
         let (high_tail, low_tail) = (tail_at(odds * ODDS_MARGIN), tail_at(odds / ODDS_MARGIN));
         let (mut tail, mut n_tokens, mut high, mut low) = (total, 0.0, None, N_BUCKETS);
+        // One by the weight in the middle of the bucket.
+        let mut inverse = HALF_STEP;
         for (bucket, [a, b]) in self.histogram.as_chunks().0.iter().enumerate() {
             tail -= a + b;
-            n_tokens += (a + b) * exp2((bucket as f64 + 0.5) / BUCKETS_PER_BIT as f64);
+            n_tokens += (a + b) * inverse;
+            inverse *= STEP;
             if tail <= high_tail && high.is_none() {
                 high = Some(bucket);
             }
@@ -125,12 +143,6 @@ impl Nucleus {
         let depth = if low < N_BUCKETS { depth(low) } else { f32::INFINITY };
         let low = logit_at(scale, depth);
         Guess { lines: Lines { high, low }, depth, is_long: n_tokens > LIST_LEN }
-    }
-
-    fn weigh(&mut self, level: Level, scale: Scale) {
-        self.weights.clear();
-        self.weights.resize(self.logits.len(), 0.0);
-        simd::weigh_each(level, &self.logits, scale, &mut self.weights);
     }
 
     /// Finds the last token of the shortest prefix with the share `p` of the weight and at least `min_keep` tokens, and writes the
@@ -152,26 +164,23 @@ impl Nucleus {
     ) -> Result<Cut, f64> {
         let mut total = 0.0;
         for _ in 0..MAX_TRIES {
-            self.logits.clear();
-            self.tokens.clear();
-            let (tokens, logits) = (&mut self.tokens, &mut self.logits);
-            let masses = simd::split(level, blocks, maxima, scale, lines, sums, |token, logit| {
-                tokens.push(token as u32);
-                logits.push(logit);
-            });
+            let masses = simd::split(level, blocks, maxima, scale, lines, sums, &mut self.between);
             total = masses.total;
             let target = p * total;
             if masses.above >= target && masses.n_above >= min_keep {
                 lines = Lines { high: raised(scale, lines.high), low: lines.high };
                 continue;
             }
-            self.weigh(level, scale);
-            if let Some(cut) = self.cut_between(level, &masses, target, min_keep, lines) {
-                let items = self.tokens.iter().zip(&self.logits).zip(&mut self.weights);
-                for ((&token, &logit), weight) in items {
-                    *weight = if cut.keeps(token as usize, logit) { *weight } else { 0.0 };
-                }
-                return Ok(cut);
+            self.weights.resize(self.between.logits().len(), 0.0);
+            simd::weigh_each(level, self.between.logits(), scale, &mut self.weights);
+            if let Some((logit, place)) = self.cut_between(level, &masses, target, min_keep, lines) {
+                self.line = logit;
+                self.add_spans(level, sums);
+                let (block, n_before) = self.between.block_of(place);
+                let is_between = |x: f32| x >= lines.low && x < lines.high;
+                let places = (0..BLOCK).filter(|&at| is_between(blocks.get(block)[at]));
+                let token = places.map(|at| (block * BLOCK + at) as u32).take(n_before + 1).last();
+                return token.map(|token| Cut { logit, token }).ok_or(total);
             }
             if lines.low <= f32::MIN {
                 break;
@@ -181,7 +190,9 @@ impl Nucleus {
         Err(total)
     }
 
-    /// The cut if it is among the tokens between the lines: halves the part with the cut until it is short.
+    /// The cut, as its logit and its place in the list, if it is between the lines: halves the part with the cut until it is short. What
+    /// has the same logit and is not kept loses its weight.
+    #[allow(clippy::float_cmp, reason = "ties are exact")]
     fn cut_between(
         &mut self,
         level: Level,
@@ -189,10 +200,11 @@ impl Nucleus {
         target: f64,
         min_keep: usize,
         lines: Lines,
-    ) -> Option<Cut> {
+    ) -> Option<(f32, usize)> {
         let enough = |mass: f64, n: usize| mass >= target && n >= min_keep;
+        let logits = self.between.logits();
         let above = |line: f32| {
-            let (mass, n) = simd::mass(level, &self.logits, &self.weights, line);
+            let (mass, n) = simd::mass(level, logits, &self.weights, line);
             (masses.above + mass, masses.n_above + n)
         };
         let (mut mass, mut n) = (masses.above, masses.n_above);
@@ -214,35 +226,46 @@ impl Nucleus {
             }
         }
         self.ranked.clear();
-        for ((&token, &logit), &weight) in self.tokens.iter().zip(&self.logits).zip(&self.weights) {
-            if logit >= low && logit < high {
-                self.ranked.push((rank(token, logit), weight));
-            }
-        }
+        simd::between(level, logits, Lines { high, low }, |place, logit| {
+            self.ranked.push((rank(place as u32, logit), self.weights[place]));
+        });
         let cut = mass_cut(&mut self.ranked, |more, n_more| enough(mass + more, n + n_more));
         // The part was enough by a sum in another order; then its last token ends the prefix.
         let cut = cut.or_else(|| self.ranked.iter().map(|item| item.0).max())?;
-        let (token, logit) = unrank(cut);
-        Some(Cut { logit, token })
+        let (place, line) = unrank(cut);
+        for (tied, logit) in self.ranked.iter().map(|item| unrank(item.0)) {
+            if logit == line && tied > place {
+                self.weights[tied as usize] = 0.0;
+            }
+        }
+        Some((line, place as usize))
     }
 
-    /// After [`cut`](Self::cut): the kept weight of the blocks in `range`, given their weight above the high line.
+    /// The kept weight of the blocks in `range`, given their weight above the high line.
     fn kept(&self, level: Level, sums: &[f64], range: Range<usize>) -> f64 {
-        let first = |block: usize| self.tokens.partition_point(|&token| (token as usize) < block * BLOCK);
-        let weights = &self.weights[first(range.start)..first(range.end)];
-        sums[range].iter().sum::<f64>() + simd::mass(level, weights, weights, 0.0).0
+        let places = self.between.start(range.start)..self.between.start(range.end);
+        let (logits, weights) = (&self.between.logits()[places.clone()], &self.weights[places]);
+        sums[range].iter().sum::<f64>() + simd::mass(level, logits, weights, self.line).0
     }
 
-    /// After [`cut`](Self::cut): the kept weight, given the blocks' weights above the high line.
-    pub(crate) fn weight(&self, level: Level, sums: &[f64]) -> f64 {
-        spans(sums.len()).map(|span| self.kept(level, sums, span)).sum()
+    fn add_spans(&mut self, level: Level, sums: &[f64]) {
+        let mut weights = std::mem::take(&mut self.spans);
+        weights.clear();
+        weights.extend(spans(sums.len()).map(|span| self.kept(level, sums, span)));
+        self.spans = weights;
+    }
+
+    /// After [`cut`](Self::cut): the kept weight.
+    pub(crate) fn weight(&self) -> f64 {
+        self.spans.iter().sum()
     }
 
     /// After [`cut`](Self::cut): the block in which the cumulative kept weight exceeds `target`, or the last one with a weight, and the
     /// weight before it.
     pub(crate) fn find(&self, level: Level, sums: &[f64], target: f64) -> Option<(usize, f64)> {
-        let span = exceeding(spans(sums.len()), 0.0, target, |span| self.kept(level, sums, span.clone()))?;
-        let blocks = span.0.map(|block| block..block + 1);
+        let weighted = spans(sums.len()).zip(&self.spans);
+        let span = exceeding(weighted, 0.0, target, |span| *span.1)?;
+        let blocks = span.0.0.map(|block| block..block + 1);
         let block = exceeding(blocks, span.1, target, |block| self.kept(level, sums, block.clone()))?;
         Some((block.0.start, block.1))
     }

@@ -1,8 +1,10 @@
 //! The candidates of one step: the whole row, or the list of what a stage has left of it.
 
 use crate::TokenId;
+use crate::blocks::BLOCK;
 use crate::candidates::Candidates;
 use crate::row::Row;
+use crate::simd::{self, Level};
 use crate::weight::Scale;
 
 /// The candidates of one step; never empty once a row with a finite top is loaded.
@@ -126,10 +128,12 @@ impl Pool {
             total
         } else {
             let scale = Scale::new(self.row.top(), inverse);
-            let weight = |x: f32| f64::from(scale.weight(x));
+            let level = Level::best();
+            let mut weights = [0.0; BLOCK];
             self.row.for_each_block(logits, |base, block| {
-                let finite = block.iter().enumerate().filter(|(_, x)| x.is_finite());
-                out.extend(finite.map(|(at, &x)| ((base + at) as TokenId, weight(x))));
+                simd::weigh_each(level, block, scale, &mut weights[..block.len()]);
+                let finite = block.iter().zip(&weights).enumerate().filter(|(_, (x, _))| x.is_finite());
+                out.extend(finite.map(|(at, (_, &weight))| ((base + at) as TokenId, f64::from(weight))));
             });
             out.iter().map(|share| share.1).sum()
         };

@@ -187,7 +187,7 @@ impl Row {
     /// After [`cut_top_p`](Self::cut_top_p) with the same temperature left the row a row, of those that it kept.
     pub(crate) fn weigh(&mut self, logits: &[f32], inverse_temperature: f32) -> f64 {
         if self.cut.is_some() {
-            return self.nucleus.weight(self.level, &self.sums);
+            return self.nucleus.weight();
         }
         let scale = Scale::new(self.top, inverse_temperature);
         let mut sums = std::mem::take(&mut self.sums);
@@ -205,9 +205,12 @@ impl Row {
         } else {
             exceeding(0..self.sums.len(), 0.0, target, |&block| self.sums[block])?
         };
+        let block = self.blocks(logits).get(index);
+        let mut weights = [0.0; BLOCK];
+        simd::weigh_each(self.level, block, scale, &mut weights);
         let mut last = None;
-        for (at, &x) in self.blocks(logits).get(index).iter().enumerate() {
-            let (token, weight) = (index * BLOCK + at, scale.weight(x));
+        for (at, (&x, weight)) in block.iter().zip(weights).enumerate() {
+            let token = index * BLOCK + at;
             if weight > 0.0 && cut.keeps(token, x) {
                 last = Some(token);
                 running += f64::from(weight);

@@ -16,7 +16,7 @@ use crate::{ConfigError, Parameters, SampleError, SamplerConfig, Stage, TokenId,
 /// Chooses tokens for one sequence.
 ///
 /// Owns its random generator, its history, mirostat's state and its scratch memory: after the first steps nothing is allocated.
-/// The memory is about 20 bytes for each 128 tokens of the vocabulary, and 40 bytes for each token that a stage has to list.
+/// The memory is about 25 bytes for each 128 tokens of the vocabulary, and 40 bytes for each token that a stage has to list.
 ///
 /// ```
 /// use tabagent_sampling::{Sampler, SamplerConfig};

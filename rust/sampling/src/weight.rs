@@ -25,9 +25,21 @@ impl Scale {
         Self { top, slope: (inverse_temperature * LOG2_E).min(f32::MAX) }
     }
 
+    /// Whether the [`weight`](Self::weight) is 0: the power is rounded to `FLOOR` or lower, or is NaN.
+    #[inline(always)]
+    #[allow(
+        clippy::inline_always,
+        reason = "it is part of loops that are compiled for several instruction sets"
+    )]
+    #[allow(clippy::neg_cmp_op_on_partial_ord, reason = "NaN weighs nothing")]
+    pub(crate) fn is_nothing(self, logit: f32) -> bool {
+        !((logit - self.top) * self.slope > FLOOR + 0.5)
+    }
+
     /// The weight of a logit of at most `top`: 1 at the top, 0 below 2^-125.5 and for NaN.
     ///
-    /// The polynomial's and the products' roundings stay below 2e-7 of the weight; the rounding of the power adds as much as a
+    /// The polynomial is evaluated by Horner's rule with fused multiplications and additions, which every instruction set of `simd` has, and
+    /// NEON. The polynomial's and the products' roundings stay below 2e-7 of the weight; the rounding of the power adds as much as a
     /// change of the temperature by a factor of 1 ± 2e-7.
     #[inline(always)]
     #[allow(
@@ -35,13 +47,46 @@ impl Scale {
         reason = "it is part of loops that are compiled for several instruction sets"
     )]
     pub(crate) fn weight(self, logit: f32) -> f32 {
+        self.weight_by(logit, f32::mul_add)
+    }
+
+    /// Whether [`far_weight`](Self::far_weight) is for this logit.
+    #[inline(always)]
+    #[allow(
+        clippy::inline_always,
+        reason = "it is part of loops that are compiled for several instruction sets"
+    )]
+    pub(crate) fn is_far(self, logit: f32) -> bool {
+        let near = (logit - self.top) * self.slope > -0.5;
+        cfg!(not(any(target_feature = "fma", target_arch = "aarch64"))) && !near
+    }
+
+    /// The weight of a logit whose power is at most -1/2, without the fused operations that some processors do not have.
+    ///
+    /// The remainder r is then a multiple of 2^-24, so that each product and sum of the polynomial has at most 51 bits: it is exact in
+    /// `f64`, and the only rounding is that to `f32`, as in a fused operation.
+    #[inline(always)]
+    #[allow(
+        clippy::inline_always,
+        reason = "it is part of loops that are compiled for several instruction sets"
+    )]
+    pub(crate) fn far_weight(self, logit: f32) -> f32 {
+        self.weight_by(logit, |a, b, c| (f64::from(a) * f64::from(b) + f64::from(c)) as f32)
+    }
+
+    #[inline(always)]
+    #[allow(
+        clippy::inline_always,
+        reason = "it is part of loops that are compiled for several instruction sets"
+    )]
+    fn weight_by(self, logit: f32, fused: impl Fn(f32, f32, f32) -> f32) -> f32 {
         let power = (logit - self.top) * self.slope;
         let power = if power > FLOOR { power } else { FLOOR };
         let shifted = power + ROUNDER;
         let r = power - (shifted - ROUNDER);
         let [mut sum, rest @ ..] = POLYNOMIAL;
         for coefficient in rest {
-            sum = sum * r + coefficient;
+            sum = fused(sum, r, coefficient);
         }
         sum * f32::from_bits(shifted.to_bits() << 23)
     }
@@ -70,6 +115,15 @@ mod tests {
     }
 
     #[test]
+    fn far_weights_have_the_bits_of_fused_operations() {
+        let scale = Scale { top: 0.0, slope: 1.0 };
+        let powers = (0..2_000_000).map(|i| -0.5 - i as f32 * 6.1e-5);
+        for power in powers.chain([f32::NEG_INFINITY, f32::NAN]) {
+            assert_eq!(scale.far_weight(power).to_bits(), scale.weight(power).to_bits(), "{power}");
+        }
+    }
+
+    #[test]
     fn weights_never_rise_as_the_logit_falls() {
         let scale = Scale::new(20.0, 1.0);
         let mut last = 1.0;
@@ -94,8 +148,13 @@ mod tests {
         let scale = Scale { top: 1.0, slope: 1.0 };
         for logit in [-124.6, -1e30, f32::MIN, f32::NEG_INFINITY, f32::NAN] {
             assert_eq!(scale.weight(logit).to_bits(), 0, "{logit}");
+            assert!(scale.is_nothing(logit), "{logit}");
         }
         assert!(scale.weight(-124.4).is_normal());
+        let border = (0..2_000_000u32).map(|i| -f32::from_bits(124.5f32.to_bits() - 1_000_000 + i));
+        for logit in border.chain([1.0, 0.0, -30.0]) {
+            assert_eq!(scale.is_nothing(logit), scale.weight(logit) == 0.0, "{logit}");
+        }
         assert_eq!(Scale::new(f32::MAX, f32::MAX).weight(f32::MIN).to_bits(), 0);
     }
 }

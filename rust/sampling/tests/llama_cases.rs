@@ -43,12 +43,29 @@ fn run(before: &[f32], stage: Parameters, after: &[f32]) {
     check(&Case { before, stage, history: &[], after }, &[]);
 }
 
+/// The cases of the extended temperature are the same: its range is 0 there.
 #[test]
 fn temperatures() {
     let stage =
         |temperature| Parameters::Temperature { temperature, dynatemp_range: 0.0, dynatemp_exponent: 1.0 };
     run(FOUR, stage(1.0), FOUR);
     run(FOUR, stage(0.0), &[0.0, 0.0, 0.0, 1.0]);
+}
+
+/// A choice with one candidate takes as many random numbers as any other.
+#[test]
+fn choices_among_one_candidate_draw_too() {
+    let config = SamplerConfig { order: Vec::new(), seed: Some(4242), ..SamplerConfig::default() };
+    let [mut single, mut control] = [1, 2].map(|n_candidates| {
+        let mut sampler = Sampler::new(&config, 256).unwrap();
+        let mut logits = [f32::NEG_INFINITY; 256];
+        logits[..n_candidates].fill(0.0);
+        sampler.sample(&logits).unwrap();
+        sampler
+    });
+    for _ in 0..4 {
+        assert_eq!(single.sample(&[0.0; 256]), control.sample(&[0.0; 256]));
+    }
 }
 
 #[test]
@@ -84,6 +101,9 @@ fn min_p() {
     for min_p in [0.76, 1.0] {
         run(FOUR, stage(min_p), &[0.0, 0.0, 0.0, 1.0]);
     }
+    // More than all keeps the best token there and is an error here.
+    let order = vec![Stage::With(stage(1.05))];
+    assert!(Sampler::new(&SamplerConfig { order, ..SamplerConfig::default() }, 4).is_err());
 }
 
 #[test]
@@ -161,7 +181,7 @@ fn top_n_sigma() {
 fn queues() {
     const N: i64 = 10_000;
     let logits: Vec<f32> = (0..N).map(|token| (token as f32).ln()).collect();
-    let cases: [(&str, u32, f32, f32); 22] = [
+    let cases: [(&str, u32, f32, f32); 24] = [
         ("k", 10_000, 1.0, 1.0),
         ("k", 1, 1.0, 1.0),
         ("p", 10_000, 1.0, 1.0),
@@ -182,7 +202,9 @@ fn queues() {
         ("mp", 100, 0.8, 0.1),
         ("kpm", 100, 0.8, 0.1),
         ("kmp", 100, 0.8, 0.1),
+        ("pkm", 100, 0.8, 0.1),
         ("pmk", 100, 0.8, 0.1),
+        ("mkp", 100, 0.8, 0.1),
         ("mpk", 100, 0.8, 0.1),
     ];
     for (names, top_k, top_p, min_p) in cases {

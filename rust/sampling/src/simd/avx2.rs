@@ -4,24 +4,25 @@
 
 use std::arch::x86_64::*;
 
-use super::{LANES, Lines, Masses, each_bit, passes, prefetch};
+use super::{Caller, LANES, Lines, Masses, Part, each_bit, passes, prefetch};
+use crate::between::{Between, Room};
 use crate::blocks::{BLOCK, Block, Blocks};
 use crate::weight::{FLOOR, POLYNOMIAL, ROUNDER, Scale};
 
 /// How many numbers a vector holds.
 const WIDTH: usize = 8;
 
-passes!(#[target_feature(enable = "avx2,bmi1,popcnt")]);
+passes!(#[target_feature(enable = "avx2,fma,bmi1,popcnt")]);
 
 #[inline]
-#[target_feature(enable = "avx2,bmi1,popcnt")]
+#[target_feature(enable = "avx2,fma,bmi1,popcnt")]
 fn load(numbers: &[f32; WIDTH]) -> __m256 {
     // SAFETY: the array is 32 bytes that may be read, and this load asks for no alignment.
     unsafe { _mm256_loadu_ps(numbers.as_ptr()) }
 }
 
 #[inline]
-#[target_feature(enable = "avx2,bmi1,popcnt")]
+#[target_feature(enable = "avx2,fma,bmi1,popcnt")]
 fn maximum(block: &Block) -> f32 {
     let mut lanes = [_mm256_set1_ps(f32::NEG_INFINITY); 4];
     for chunk in block.as_chunks::<{ 4 * WIDTH }>().0 {
@@ -38,7 +39,7 @@ fn maximum(block: &Block) -> f32 {
 }
 
 #[inline]
-#[target_feature(enable = "avx2,bmi1,popcnt")]
+#[target_feature(enable = "avx2,fma,bmi1,popcnt")]
 fn mask(block: &Block, threshold: f32) -> u128 {
     let threshold = _mm256_set1_ps(threshold);
     let mut bits = [0; BLOCK / WIDTH];
@@ -49,97 +50,134 @@ fn mask(block: &Block, threshold: f32) -> u128 {
 }
 
 #[inline]
-#[target_feature(enable = "avx2,bmi1,popcnt")]
-fn weight_vector(numbers: &[f32; WIDTH], scale: Scale) -> __m256 {
-    let power = _mm256_sub_ps(load(numbers), _mm256_set1_ps(scale.top));
-    let power = _mm256_mul_ps(power, _mm256_set1_ps(scale.slope));
-    let power = _mm256_max_ps(power, _mm256_set1_ps(FLOOR));
-    let shifted = _mm256_add_ps(power, _mm256_set1_ps(ROUNDER));
-    let r = _mm256_sub_ps(power, _mm256_sub_ps(shifted, _mm256_set1_ps(ROUNDER)));
+#[target_feature(enable = "avx2,fma,bmi1,popcnt")]
+fn load_side(numbers: &[f32; LANES]) -> [__m256; 4] {
+    let chunks = numbers.as_chunks::<WIDTH>().0;
+    std::array::from_fn(|i| load(&chunks[i]))
+}
+
+/// Weights as products of two factors, the second one a power of two: so a sum loses nothing by multiplying and adding in one.
+#[inline]
+#[target_feature(enable = "avx2,fma,bmi1,popcnt")]
+fn weight_factors(logits: [__m256; 4], scale: Scale) -> [(__m256, __m256); 4] {
+    let (top, slope) = (_mm256_set1_ps(scale.top), _mm256_set1_ps(scale.slope));
+    let (floor, rounder) = (_mm256_set1_ps(FLOOR), _mm256_set1_ps(ROUNDER));
+    let power = logits.map(|x| _mm256_sub_ps(x, top));
+    let power = power.map(|x| _mm256_mul_ps(x, slope));
+    let power = power.map(|x| _mm256_max_ps(x, floor));
+    let shifted = power.map(|x| _mm256_add_ps(x, rounder));
+    let whole = shifted.map(|x| _mm256_sub_ps(x, rounder));
+    let r: [__m256; 4] = std::array::from_fn(|i| _mm256_sub_ps(power[i], whole[i]));
     let [first, rest @ ..] = POLYNOMIAL;
-    let mut sum = _mm256_set1_ps(first);
+    let mut sum = [_mm256_set1_ps(first); 4];
     for coefficient in rest {
-        sum = _mm256_add_ps(_mm256_mul_ps(sum, r), _mm256_set1_ps(coefficient));
+        let coefficient = _mm256_set1_ps(coefficient);
+        sum = std::array::from_fn(|i| _mm256_fmadd_ps(sum[i], r[i], coefficient));
     }
-    let factor = _mm256_slli_epi32::<23>(_mm256_castps_si256(shifted));
-    _mm256_mul_ps(sum, _mm256_castsi256_ps(factor))
+    let factor = shifted.map(|x| _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(x))));
+    std::array::from_fn(|i| (sum[i], factor[i]))
 }
 
 #[inline]
-#[target_feature(enable = "avx2,bmi1,popcnt")]
-fn weigh_lanes(logits: &[f32; LANES], scale: Scale) -> [f32; LANES] {
-    let mut weights = [0.0; LANES];
-    for (out, numbers) in weights.as_chunks_mut::<WIDTH>().0.iter_mut().zip(logits.as_chunks::<WIDTH>().0) {
-        let eight = weight_vector(numbers, scale);
-        // SAFETY: `out` is 32 bytes that may be written, and this store asks for no alignment.
-        unsafe { _mm256_storeu_ps(out.as_mut_ptr(), eight) };
+#[target_feature(enable = "avx2,fma,bmi1,popcnt")]
+fn weigh_block(logits: &Block, scale: Scale, weights: &mut Block) {
+    let outs = weights.as_chunks_mut::<LANES>().0;
+    for (out, logits) in outs.iter_mut().zip(logits.as_chunks::<LANES>().0) {
+        let factors = weight_factors(load_side(logits), scale);
+        for (out, (a, b)) in out.as_chunks_mut::<WIDTH>().0.iter_mut().zip(factors) {
+            let eight = _mm256_mul_ps(a, b);
+            // SAFETY: `out` is 32 bytes that may be written, and this store asks for no alignment.
+            unsafe { _mm256_storeu_ps(out.as_mut_ptr(), eight) };
+        }
     }
-    weights
 }
 
 #[inline]
-#[target_feature(enable = "avx2,bmi1,popcnt")]
-fn weight(block: &Block, scale: Scale) -> f64 {
-    let mut lanes = [_mm256_setzero_ps(); 2];
-    for chunk in block.as_chunks::<LANES>().0 {
-        for (lane, numbers) in lanes.iter_mut().zip(chunk.as_chunks::<WIDTH>().0) {
-            *lane = _mm256_add_ps(*lane, weight_vector(numbers, scale));
+#[target_feature(enable = "avx2,fma,bmi1,popcnt")]
+fn weight<const CALLER: u8>(block: &Block, scale: Scale) -> f64 {
+    let mut lanes = [_mm256_setzero_ps(); 4];
+    for side in block.as_chunks::<LANES>().0 {
+        for (at, (a, b)) in weight_factors(load_side(side), scale).into_iter().enumerate() {
+            lanes[at] = _mm256_fmadd_ps(a, b, lanes[at]);
         }
     }
     sum(lanes)
 }
 
 #[inline]
-#[target_feature(enable = "avx2,bmi1,popcnt")]
-fn weights(block: &Block, scale: Scale, high: f32) -> (f64, f64) {
-    let high = _mm256_set1_ps(high);
-    let (mut all, mut above) = ([_mm256_setzero_ps(); 2], [_mm256_setzero_ps(); 2]);
-    for chunk in block.as_chunks::<LANES>().0 {
-        for ((all, above), numbers) in all.iter_mut().zip(&mut above).zip(chunk.as_chunks::<WIDTH>().0) {
-            let weights = weight_vector(numbers, scale);
-            let kept = _mm256_cmp_ps::<_CMP_GE_OQ>(load(numbers), high);
-            *all = _mm256_add_ps(*all, weights);
-            *above = _mm256_add_ps(*above, _mm256_and_ps(weights, kept));
+#[target_feature(enable = "avx2,fma,bmi1,popcnt")]
+fn part(block: &Block, scale: Scale, lines: Lines, room: &mut Room) -> Part {
+    let (high, low) = (_mm256_set1_ps(lines.high), _mm256_set1_ps(lines.low));
+    let (mut all, mut above) = ([_mm256_setzero_ps(); 4], [_mm256_setzero_ps(); 4]);
+    let (mut n_above, mut n_between) = (0, 0);
+    for side in block.as_chunks::<LANES>().0 {
+        let logits = load_side(side);
+        let factors = weight_factors(logits, scale);
+        for (at, (logits, (a, b))) in logits.into_iter().zip(factors).enumerate() {
+            let is_above = _mm256_cmp_ps::<_CMP_GE_OQ>(logits, high);
+            let is_between = _mm256_andnot_ps(is_above, _mm256_cmp_ps::<_CMP_GE_OQ>(logits, low));
+            all[at] = _mm256_fmadd_ps(a, b, all[at]);
+            above[at] = _mm256_fmadd_ps(a, _mm256_and_ps(b, is_above), above[at]);
+            let between = _mm256_movemask_ps(is_between) as u8;
+            // SAFETY: the row of the table is 32 bytes that may be read, and this load asks for no alignment.
+            let order = unsafe { _mm256_loadu_si256(PACKING[between as usize].as_ptr().cast()) };
+            let packed = _mm256_permutevar8x32_ps(logits, order);
+            let out = room[n_between..].as_mut_ptr();
+            // SAFETY: the at most 15 vectors before added at most 8 lanes each, so at least 24 of the room's 144 lanes lie
+            // behind `out`; this store asks for no alignment.
+            unsafe { _mm256_storeu_ps(out, packed) };
+            n_between += between.count_ones() as usize;
+            n_above += _mm256_movemask_ps(is_above).count_ones() as usize;
         }
     }
-    (sum(all), sum(above))
+    Part { all: sum(all), above: sum(above), n_above, n_between }
+}
+
+/// For each set of lanes their numbers, first to last; what comes after them does not matter.
+static PACKING: [[i32; WIDTH]; 256] = packing();
+
+const fn packing() -> [[i32; WIDTH]; 256] {
+    let mut table = [[0; WIDTH]; 256];
+    let mut set = 0;
+    while set < 256 {
+        let (mut lane, mut n) = (0, 0);
+        while lane < WIDTH {
+            if set >> lane & 1 == 1 {
+                table[set][n] = lane as i32;
+                n += 1;
+            }
+            lane += 1;
+        }
+        set += 1;
+    }
+    table
 }
 
 #[inline]
-#[target_feature(enable = "avx2,bmi1,popcnt")]
-fn sum_at_least(block: &Block, weights: &Block, line: f32) -> f64 {
+#[target_feature(enable = "avx2,fma,bmi1,popcnt")]
+fn sum_at_least(block: &Block, weights: &Block, line: f32) -> (f64, usize) {
     let line = _mm256_set1_ps(line);
-    let mut lanes = [_mm256_setzero_ps(); 2];
+    let (mut lanes, mut n) = ([_mm256_setzero_ps(); 4], 0);
     for (logits, weights) in block.as_chunks::<LANES>().0.iter().zip(weights.as_chunks::<LANES>().0) {
-        let halves = logits.as_chunks::<WIDTH>().0.iter().zip(weights.as_chunks::<WIDTH>().0);
-        for (lane, (logits, weights)) in lanes.iter_mut().zip(halves) {
+        let vectors = logits.as_chunks::<WIDTH>().0.iter().zip(weights.as_chunks::<WIDTH>().0);
+        for (lane, (logits, weights)) in lanes.iter_mut().zip(vectors) {
             let kept = _mm256_cmp_ps::<_CMP_GE_OQ>(load(logits), line);
             *lane = _mm256_add_ps(*lane, _mm256_and_ps(load(weights), kept));
+            n += _mm256_movemask_ps(kept).count_ones() as usize;
         }
     }
-    sum(lanes)
+    (sum(lanes), n)
 }
 
 #[inline]
-#[target_feature(enable = "avx2,bmi1,popcnt")]
-fn sum(lanes: [__m256; 2]) -> f64 {
-    let [low, high] = lanes;
-    // Lanes 0-3 with 8-11 and 4-7 with 12-15.
-    let a = _mm256_add_pd(lower(low), lower(high));
-    let b = _mm256_add_pd(upper(low), upper(high));
-    let four = _mm256_add_pd(a, b);
+#[target_feature(enable = "avx2,fma,bmi1,popcnt")]
+fn sum(lanes: [__m256; 4]) -> f64 {
+    let [a, b, c, d] = lanes;
+    // Lanes 0-7 and 16-23, with 8-15 and 24-31.
+    let eight = _mm256_add_ps(_mm256_add_ps(a, c), _mm256_add_ps(b, d));
+    let lower = _mm256_cvtps_pd(_mm256_castps256_ps128(eight));
+    let upper = _mm256_cvtps_pd(_mm256_extractf128_ps::<1>(eight));
+    let four = _mm256_add_pd(lower, upper);
     let two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd::<1>(four));
     _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)))
-}
-
-#[inline]
-#[target_feature(enable = "avx2,bmi1,popcnt")]
-fn lower(lanes: __m256) -> __m256d {
-    _mm256_cvtps_pd(_mm256_castps256_ps128(lanes))
-}
-
-#[inline]
-#[target_feature(enable = "avx2,bmi1,popcnt")]
-fn upper(lanes: __m256) -> __m256d {
-    _mm256_cvtps_pd(_mm256_extractf128_ps::<1>(lanes))
 }

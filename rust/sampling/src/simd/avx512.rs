@@ -4,15 +4,23 @@
 
 use std::arch::x86_64::*;
 
-use super::{LANES, Lines, Masses, each_bit, passes, prefetch};
+use super::{Caller, Lines, Masses, Part, each_bit, passes, prefetch};
+use crate::between::{Between, Room};
 use crate::blocks::{BLOCK, Block, Blocks};
 use crate::weight::{FLOOR, POLYNOMIAL, ROUNDER, Scale};
+
+/// How many numbers a vector holds.
+const WIDTH: usize = 16;
+
+/// As many numbers as have their weights computed side by side. One vector alone is a chain of operations that each wait for the one
+/// before: the processor would spend most of its time waiting.
+type Side = [f32; 4 * WIDTH];
 
 passes!(#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,popcnt")]);
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,popcnt")]
-fn load(numbers: &[f32; LANES]) -> __m512 {
+fn load(numbers: &[f32; WIDTH]) -> __m512 {
     // SAFETY: the array is 64 bytes that may be read, and this load asks for no alignment.
     unsafe { _mm512_loadu_ps(numbers.as_ptr()) }
 }
@@ -21,8 +29,8 @@ fn load(numbers: &[f32; LANES]) -> __m512 {
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,popcnt")]
 fn maximum(block: &Block) -> f32 {
     let mut lanes = [_mm512_set1_ps(f32::NEG_INFINITY); 2];
-    for chunk in block.as_chunks::<{ 2 * LANES }>().0 {
-        for (lane, numbers) in lanes.iter_mut().zip(chunk.as_chunks::<LANES>().0) {
+    for chunk in block.as_chunks::<{ 2 * WIDTH }>().0 {
+        for (lane, numbers) in lanes.iter_mut().zip(chunk.as_chunks::<WIDTH>().0) {
             // The second operand is the result if the first one is NaN.
             *lane = _mm512_max_ps(load(numbers), *lane);
         }
@@ -37,9 +45,9 @@ fn mask(block: &Block, threshold: f32) -> u128 {
     let threshold = _mm512_set1_ps(threshold);
     let mut halves = [0u64; 2];
     for (half, chunks) in halves.iter_mut().zip(block.as_chunks::<64>().0) {
-        for (at, numbers) in chunks.as_chunks::<LANES>().0.iter().enumerate() {
+        for (at, numbers) in chunks.as_chunks::<WIDTH>().0.iter().enumerate() {
             let bits = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(load(numbers), threshold);
-            *half |= u64::from(bits) << (at * LANES);
+            *half |= u64::from(bits) << (at * WIDTH);
         }
     }
     u128::from(halves[1]) << 64 | u128::from(halves[0])
@@ -47,74 +55,103 @@ fn mask(block: &Block, threshold: f32) -> u128 {
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,popcnt")]
-fn weight_vector(logits: __m512, scale: Scale) -> __m512 {
-    let power = _mm512_sub_ps(logits, _mm512_set1_ps(scale.top));
-    let power = _mm512_mul_ps(power, _mm512_set1_ps(scale.slope));
-    let power = _mm512_max_ps(power, _mm512_set1_ps(FLOOR));
-    let shifted = _mm512_add_ps(power, _mm512_set1_ps(ROUNDER));
-    let r = _mm512_sub_ps(power, _mm512_sub_ps(shifted, _mm512_set1_ps(ROUNDER)));
+fn load_side(numbers: &Side) -> [__m512; 4] {
+    let chunks = numbers.as_chunks::<WIDTH>().0;
+    std::array::from_fn(|i| load(&chunks[i]))
+}
+
+/// Weights as products of two factors, the second one a power of two: so a sum loses nothing by multiplying and adding in one.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,popcnt")]
+fn weight_factors(logits: [__m512; 4], scale: Scale) -> [(__m512, __m512); 4] {
+    let (top, slope) = (_mm512_set1_ps(scale.top), _mm512_set1_ps(scale.slope));
+    let (floor, rounder) = (_mm512_set1_ps(FLOOR), _mm512_set1_ps(ROUNDER));
+    let power = logits.map(|x| _mm512_sub_ps(x, top));
+    let power = power.map(|x| _mm512_mul_ps(x, slope));
+    let power = power.map(|x| _mm512_max_ps(x, floor));
+    let shifted = power.map(|x| _mm512_add_ps(x, rounder));
+    // What rounding to the nearest integer takes away.
+    let r = power.map(|x| _mm512_reduce_ps::<0>(x));
     let [first, rest @ ..] = POLYNOMIAL;
-    let mut sum = _mm512_set1_ps(first);
+    let mut sum = [_mm512_set1_ps(first); 4];
     for coefficient in rest {
-        sum = _mm512_add_ps(_mm512_mul_ps(sum, r), _mm512_set1_ps(coefficient));
+        let coefficient = _mm512_set1_ps(coefficient);
+        sum = std::array::from_fn(|i| _mm512_fmadd_ps(sum[i], r[i], coefficient));
     }
-    let factor = _mm512_slli_epi32::<23>(_mm512_castps_si512(shifted));
-    _mm512_mul_ps(sum, _mm512_castsi512_ps(factor))
+    let factor = shifted.map(|x| _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(x))));
+    std::array::from_fn(|i| (sum[i], factor[i]))
 }
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,popcnt")]
-fn weigh_lanes(logits: &[f32; LANES], scale: Scale) -> [f32; LANES] {
-    let mut weights = [0.0; LANES];
-    let sixteen = weight_vector(load(logits), scale);
-    // SAFETY: `weights` is 64 bytes that may be written, and this store asks for no alignment.
-    unsafe { _mm512_storeu_ps(weights.as_mut_ptr(), sixteen) };
-    weights
+fn weigh_block(logits: &Block, scale: Scale, weights: &mut Block) {
+    for (out, logits) in weights.as_chunks_mut::<{ 4 * WIDTH }>().0.iter_mut().zip(logits.as_chunks().0) {
+        let factors = weight_factors(load_side(logits), scale);
+        for (out, (a, b)) in out.as_chunks_mut::<WIDTH>().0.iter_mut().zip(factors) {
+            let sixteen = _mm512_mul_ps(a, b);
+            // SAFETY: `out` is 64 bytes that may be written, and this store asks for no alignment.
+            unsafe { _mm512_storeu_ps(out.as_mut_ptr(), sixteen) };
+        }
+    }
 }
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,popcnt")]
-fn weight(block: &Block, scale: Scale) -> f64 {
-    let mut lanes = _mm512_setzero_ps();
-    for numbers in block.as_chunks::<LANES>().0 {
-        lanes = _mm512_add_ps(lanes, weight_vector(load(numbers), scale));
+fn weight<const CALLER: u8>(block: &Block, scale: Scale) -> f64 {
+    let mut lanes = [_mm512_setzero_ps(); 2];
+    for side in block.as_chunks().0 {
+        for (at, (a, b)) in weight_factors(load_side(side), scale).into_iter().enumerate() {
+            lanes[at % 2] = _mm512_fmadd_ps(a, b, lanes[at % 2]);
+        }
     }
     sum(lanes)
 }
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,popcnt")]
-fn weights(block: &Block, scale: Scale, high: f32) -> (f64, f64) {
-    let high = _mm512_set1_ps(high);
-    let (mut all, mut above) = (_mm512_setzero_ps(), _mm512_setzero_ps());
-    for numbers in block.as_chunks::<LANES>().0 {
-        let logits = load(numbers);
-        let weights = weight_vector(logits, scale);
-        let kept = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(logits, high);
-        all = _mm512_add_ps(all, weights);
-        above = _mm512_mask_add_ps(above, kept, above, weights);
+fn part(block: &Block, scale: Scale, lines: Lines, room: &mut Room) -> Part {
+    let (high, low) = (_mm512_set1_ps(lines.high), _mm512_set1_ps(lines.low));
+    let (mut all, mut above) = ([_mm512_setzero_ps(); 2], [_mm512_setzero_ps(); 2]);
+    let (mut n_above, mut n_between) = (0, 0);
+    for side in block.as_chunks().0 {
+        let logits = load_side(side);
+        for (at, (logits, (a, b))) in logits.into_iter().zip(weight_factors(logits, scale)).enumerate() {
+            let is_above = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(logits, high);
+            let is_between = _mm512_mask_cmp_ps_mask::<_CMP_GE_OQ>(_knot_mask16(is_above), logits, low);
+            all[at % 2] = _mm512_fmadd_ps(a, b, all[at % 2]);
+            above[at % 2] = _mm512_mask3_fmadd_ps(a, b, above[at % 2], is_above);
+            let packed = _mm512_maskz_compress_ps(is_between, logits);
+            let out = room[n_between..].as_mut_ptr();
+            // SAFETY: the at most 7 vectors before added at most 16 lanes each, so at least 32 of the room's 144 lanes lie
+            // behind `out`; this store asks for no alignment.
+            unsafe { _mm512_storeu_ps(out, packed) };
+            n_between += is_between.count_ones() as usize;
+            n_above += is_above.count_ones() as usize;
+        }
     }
-    (sum(all), sum(above))
+    Part { all: sum(all), above: sum(above), n_above, n_between }
 }
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,popcnt")]
-fn sum_at_least(block: &Block, weights: &Block, line: f32) -> f64 {
+fn sum_at_least(block: &Block, weights: &Block, line: f32) -> (f64, usize) {
     let line = _mm512_set1_ps(line);
-    let mut lanes = _mm512_setzero_ps();
-    for (logits, weights) in block.as_chunks::<LANES>().0.iter().zip(weights.as_chunks::<LANES>().0) {
+    let (mut lanes, mut n) = ([_mm512_setzero_ps(); 2], 0);
+    let vectors = block.as_chunks().0.iter().zip(weights.as_chunks().0);
+    for (at, (logits, weights)) in vectors.enumerate() {
         let kept = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(load(logits), line);
-        lanes = _mm512_mask_add_ps(lanes, kept, lanes, load(weights));
+        lanes[at % 2] = _mm512_mask_add_ps(lanes[at % 2], kept, lanes[at % 2], load(weights));
+        n += kept.count_ones() as usize;
     }
-    sum(lanes)
+    (sum(lanes), n)
 }
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,popcnt")]
-fn sum(lanes: __m512) -> f64 {
-    let low = _mm512_cvtps_pd(_mm512_castps512_ps256(lanes));
-    let high = _mm512_cvtps_pd(_mm512_extractf32x8_ps::<1>(lanes));
-    let eight = _mm512_add_pd(low, high);
+fn sum(lanes: [__m512; 2]) -> f64 {
+    let sixteen = _mm512_add_ps(lanes[0], lanes[1]);
+    let upper = _mm512_extractf32x8_ps::<1>(sixteen);
+    let eight = _mm512_cvtps_pd(_mm256_add_ps(_mm512_castps512_ps256(sixteen), upper));
     let four = _mm256_add_pd(_mm512_castpd512_pd256(eight), _mm512_extractf64x4_pd::<1>(eight));
     let two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd::<1>(four));
     _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)))

@@ -1,12 +1,16 @@
 //! The loops over whole rows, compiled for the instruction sets of a machine and chosen when the program runs.
 //!
-//! Every set gives the same bits. A block of 128 logits is worked on as 16 lanes of 8 logits, lane `i` holding the logits
-//! `i, i + 16, i + 32, …`; a lane adds up from its first logit to its last in `f32`; then the lanes are added as a tree in `f64`, the upper
-//! half of them to the lower half, four times. The blocks' sums are added from the first to the last. No set fuses a multiplication
-//! with an addition. [`plain`] is the definition; on 64-bit ARM, where NEON is always there, the compiler turns its lanes into NEON code.
+//! Every set gives the same bits. A block of 128 logits is worked on as 32 lanes of 4 logits, lane `i` holding the logits
+//! `i, i + 32, i + 64, i + 96`; a lane adds up from its first logit to its last in `f32`; then the lanes are added as a tree, the upper half of
+//! them to the lower half, twice in `f32` and three times in `f64`. The blocks' sums are added from the first to the last. A weight's polynomial
+//! is evaluated with fused multiplications and additions everywhere; a lane may fuse its addition with the product that makes a weight,
+//! because that product, by a power of two, is exact. [`plain`] is the definition; on 64-bit ARM, where NEON is always there, the compiler
+//! turns its lanes into NEON code.
 //!
-//! It is the only place of the crate with unsafe code: calls of functions that need an instruction set, loads from arrays into vectors, and
-//! prefetches.
+//! Four vectors at a time go through the polynomial: one alone is a chain of operations that each wait for the one before.
+//!
+//! It is the only place of the crate with unsafe code: calls of functions that need an instruction set, loads from arrays into vectors,
+//! stores of vectors into arrays, and prefetches.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -16,11 +20,12 @@ mod plain;
 #[cfg(test)]
 mod tests;
 
+use crate::between::Between;
 use crate::blocks::{Block, Blocks};
 use crate::weight::Scale;
 
 /// How many sums run side by side.
-const LANES: usize = 16;
+const LANES: usize = 32;
 
 /// An instruction set that this machine has. Only [`Level::best`] and [`Level::all`] make one, after they looked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +74,10 @@ impl Level {
 
 #[cfg(target_arch = "x86_64")]
 fn has_avx2() -> bool {
-    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi1") && is_x86_feature_detected!("popcnt")
+    is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("fma")
+        && is_x86_feature_detected!("bmi1")
+        && is_x86_feature_detected!("popcnt")
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -101,6 +109,24 @@ pub(crate) struct Masses {
     pub(crate) n_above: usize,
 }
 
+/// Who asks for the weight of a block: each gets code of its own, which the compiler then puts into its loop, with all constants kept in
+/// registers. A call for each block takes a fifth longer.
+struct Caller;
+
+impl Caller {
+    const WEIGH: u8 = 0;
+    const SPLIT: u8 = 1;
+    const TOTAL: u8 = 2;
+}
+
+/// What [`split`] adds up in one block.
+struct Part {
+    all: f64,
+    above: f64,
+    n_above: usize,
+    n_between: usize,
+}
+
 /// Makes a function that calls its namesake of the level's module.
 macro_rules! dispatched {
     ($($(#[$attribute:meta])* fn $name:ident $(<$closure:ident: $bound:path>)? ($($argument:ident: $type:ty),*) $(-> $result:ty)?;)*) => {$(
@@ -109,7 +135,7 @@ macro_rules! dispatched {
             match level.0 {
                 Set::Plain => plain::$name($($argument),*),
                 #[cfg(target_arch = "x86_64")]
-                // SAFETY: a `Level` of this set is made only where the processor was found to have AVX2, BMI1 and POPCNT.
+                // SAFETY: a `Level` of this set is made only where the processor was found to have AVX2, FMA, BMI1 and POPCNT.
                 Set::Avx2 => unsafe { avx2::$name($($argument),*) },
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: a `Level` of this set is made only where the processor was found to have AVX-512 F, BW, DQ and VL, BMI1 and POPCNT.
@@ -135,15 +161,20 @@ dispatched! {
     /// Writes the sum of the weights of each block to `sums` and returns the sum of all.
     fn weigh(blocks: Blocks<'_>, maxima: &[Block], scale: Scale, sums: &mut [f64]) -> f64;
 
+    /// The sum of the weights of all logits of `row`.
+    fn total(row: &[Block], scale: Scale) -> f64;
+
     /// Writes the weight of each logit to `weights`.
     fn weigh_each(logits: &[f32], scale: Scale, weights: &mut [f32]);
 
     /// The weight and the number of those logits that are at least `line`.
     fn mass(logits: &[f32], weights: &[f32], line: f32) -> (f64, usize);
 
-    /// Like [`weigh`], but `sums` gets only what is above the high line, and `found` is called with the token and the logit for each logit
-    /// that lies between the lines, first to last.
-    fn split<F: FnMut(usize, f32)>(blocks: Blocks<'_>, maxima: &[Block], scale: Scale, lines: Lines, sums: &mut [f64], found: F) -> Masses;
+    /// Calls `found` with the place and the value of each logit that is between the lines, first to last.
+    fn between<F: FnMut(usize, f32)>(logits: &[f32], lines: Lines, found: F);
+
+    /// Like [`weigh`], but `sums` gets only what is above the high line, and `between` the logits that lie between the lines.
+    fn split(blocks: Blocks<'_>, maxima: &[Block], scale: Scale, lines: Lines, sums: &mut [f64], between: &mut Between) -> Masses;
 }
 
 /// Makes the functions of [`dispatched`] for one instruction set out of the functions of the same module that work on one block
@@ -194,22 +225,36 @@ macro_rules! passes {
         pub(super) fn weigh(blocks: Blocks<'_>, maxima: &[Block], scale: Scale, sums: &mut [f64]) -> f64 {
             let mut total = 0.0;
             for ((index, sum), &maximum) in sums.iter_mut().enumerate().zip(maxima.as_flattened()) {
-                let empty = scale.weight(maximum) == 0.0;
-                *sum = if empty { 0.0 } else { weight(blocks.get(index), scale) };
+                let block = blocks.get(index);
+                prefetch(block);
+                *sum = if scale.is_nothing(maximum) { 0.0 } else { weight::<{ Caller::WEIGH }>(block, scale) };
                 total += *sum;
             }
             total
         }
 
         $(#[$features])*
-        pub(super) fn weigh_each(logits: &[f32], scale: Scale, weights: &mut [f32]) {
-            let (chunks, rest) = logits.as_chunks::<LANES>();
-            let (outs, rest_out) = weights.as_chunks_mut::<LANES>();
-            for (out, chunk) in outs.iter_mut().zip(chunks) {
-                *out = weigh_lanes(chunk, scale);
+        pub(super) fn total(row: &[Block], scale: Scale) -> f64 {
+            let mut total = 0.0;
+            for block in row {
+                prefetch(block);
+                total += weight::<{ Caller::TOTAL }>(block, scale);
             }
-            for (out, &logit) in rest_out.iter_mut().zip(rest) {
-                *out = scale.weight(logit);
+            total
+        }
+
+        $(#[$features])*
+        pub(super) fn weigh_each(logits: &[f32], scale: Scale, weights: &mut [f32]) {
+            let (chunks, rest) = logits.as_chunks::<BLOCK>();
+            let (outs, rest_out) = weights.as_chunks_mut::<BLOCK>();
+            for (out, chunk) in outs.iter_mut().zip(chunks) {
+                weigh_block(chunk, scale, out);
+            }
+            if !rest.is_empty() {
+                let (mut block, mut out) = ([f32::NEG_INFINITY; BLOCK], [0.0; BLOCK]);
+                block[..rest.len()].copy_from_slice(rest);
+                weigh_block(&block, scale, &mut out);
+                rest_out.copy_from_slice(&out[..rest.len()]);
             }
         }
 
@@ -219,8 +264,9 @@ macro_rules! passes {
             let (weight_chunks, rest_weights) = weights.as_chunks::<BLOCK>();
             let (mut mass, mut n) = (0.0, 0);
             for (block, weights) in chunks.iter().zip(weight_chunks) {
-                mass += sum_at_least(block, weights, line);
-                n += mask(block, line).count_ones() as usize;
+                let (more, n_more) = sum_at_least(block, weights, line);
+                mass += more;
+                n += n_more;
             }
             for (&logit, &weight) in rest.iter().zip(rest_weights) {
                 mass += if logit >= line { f64::from(weight) } else { 0.0 };
@@ -230,31 +276,46 @@ macro_rules! passes {
         }
 
         $(#[$features])*
+        pub(super) fn between(logits: &[f32], lines: Lines, mut found: impl FnMut(usize, f32)) {
+            let (blocks, rest) = logits.as_chunks::<BLOCK>();
+            for (index, block) in blocks.iter().enumerate() {
+                let bits = mask(block, lines.low) & !mask(block, lines.high);
+                each_bit(bits, |at| found(index * BLOCK + at, block[at]));
+            }
+            for (at, &x) in rest.iter().enumerate() {
+                if x >= lines.low && x < lines.high {
+                    found(blocks.len() * BLOCK + at, x);
+                }
+            }
+        }
+
+        $(#[$features])*
         pub(super) fn split(
             blocks: Blocks<'_>,
             maxima: &[Block],
             scale: Scale,
             lines: Lines,
             sums: &mut [f64],
-            mut found: impl FnMut(usize, f32),
+            between: &mut Between,
         ) -> Masses {
             let mut masses = Masses::default();
+            between.clear();
             for ((index, sum), &maximum) in sums.iter_mut().enumerate().zip(maxima.as_flattened()) {
-                *sum = 0.0;
-                if maximum < lines.low {
-                    let empty = scale.weight(maximum) == 0.0;
-                    masses.total += if empty { 0.0 } else { weight(blocks.get(index), scale) };
-                    continue;
-                }
                 let block = blocks.get(index);
-                let above = mask(block, lines.high);
-                let between = mask(block, lines.low) & !above;
-                let (all, high) = weights(block, scale, lines.high);
-                *sum = high;
-                masses.total += all;
-                masses.above += high;
-                masses.n_above += above.count_ones() as usize;
-                each_bit(between, |at| found(index * BLOCK + at, block[at]));
+                prefetch(block);
+                *sum = 0.0;
+                let mut n_between = 0;
+                if maximum >= lines.low {
+                    let part = part(block, scale, lines, between.room());
+                    *sum = part.above;
+                    masses.total += part.all;
+                    masses.above += part.above;
+                    masses.n_above += part.n_above;
+                    n_between = part.n_between;
+                } else if !scale.is_nothing(maximum) {
+                    masses.total += weight::<{ Caller::SPLIT }>(block, scale);
+                }
+                between.end_block(n_between);
             }
             masses
         }
@@ -276,15 +337,15 @@ fn each_bit(bits: u128, mut found: impl FnMut(usize)) {
     }
 }
 
-/// Asks for what lies 2 KiB behind a block, so that it has come from the outer caches when its turn comes.
+/// Asks for what lies 4 KiB behind a block, so that it has come from the outer caches when its turn comes.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 #[allow(clippy::inline_always, reason = "it is one instruction for each cache line")]
 fn prefetch(block: &Block) {
     use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-    const AHEAD: usize = 512;
+    const AHEAD: usize = 1024;
     for line in 0..8 {
-        let address = block.as_ptr().wrapping_add(AHEAD + line * LANES).cast();
+        let address = block.as_ptr().wrapping_add(AHEAD + line * 16).cast();
         // SAFETY: a prefetch is a hint that reads nothing for the program and faults on no address; SSE is part of x86-64.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(address) };
     }

@@ -1,6 +1,7 @@
 //! The definition, in code for any machine; the lanes are arrays, so that the compiler can use what vectors there are.
 
-use super::{LANES, Lines, Masses, each_bit, passes};
+use super::{Caller, LANES, Lines, Masses, Part, each_bit, passes};
+use crate::between::{Between, Room};
 use crate::blocks::{BLOCK, Block, Blocks};
 use crate::weight::Scale;
 
@@ -37,10 +38,19 @@ fn mask(block: &Block, threshold: f32) -> u128 {
 }
 
 fn weigh_lanes(logits: &Lanes, scale: Scale) -> Lanes {
+    if logits.iter().all(|&x| scale.is_far(x)) {
+        return logits.map(|x| scale.far_weight(x));
+    }
     logits.map(|x| scale.weight(x))
 }
 
-fn weight(block: &Block, scale: Scale) -> f64 {
+fn weigh_block(logits: &Block, scale: Scale, weights: &mut Block) {
+    for (out, chunk) in weights.as_chunks_mut::<LANES>().0.iter_mut().zip(logits.as_chunks().0) {
+        *out = weigh_lanes(chunk, scale);
+    }
+}
+
+fn weight<const CALLER: u8>(block: &Block, scale: Scale) -> f64 {
     let mut lanes = [0.0; LANES];
     for chunk in block.as_chunks::<LANES>().0 {
         add(&mut lanes, &weigh_lanes(chunk, scale));
@@ -48,25 +58,39 @@ fn weight(block: &Block, scale: Scale) -> f64 {
     sum(lanes)
 }
 
-/// The weight of all logits and of those of at least `high`.
-fn weights(block: &Block, scale: Scale, high: f32) -> (f64, f64) {
+/// The sums of the block, and at the start of `room` the logits between the lines.
+fn part(block: &Block, scale: Scale, lines: Lines, room: &mut Room) -> Part {
     let (mut all, mut above) = ([0.0; LANES], [0.0; LANES]);
+    let (mut n_above, mut n_between) = (0, 0);
     for chunk in block.as_chunks::<LANES>().0 {
-        add(&mut all, &weigh_lanes(chunk, scale));
-        add(&mut above, &chunk.map(|x| if x >= high { scale.weight(x) } else { 0.0 }));
+        let weights = weigh_lanes(chunk, scale);
+        add(&mut all, &weights);
+        for ((above, &x), weight) in above.iter_mut().zip(chunk).zip(weights) {
+            *above += if x >= lines.high { weight } else { 0.0 };
+        }
+        let n_high: u32 = chunk.iter().map(|&x| u32::from(x >= lines.high)).sum();
+        let n_low: u32 = chunk.iter().map(|&x| u32::from(x >= lines.low)).sum();
+        n_above += n_high as usize;
+        if n_low > n_high {
+            for &x in chunk {
+                room[n_between] = x;
+                n_between += usize::from(x >= lines.low) - usize::from(x >= lines.high);
+            }
+        }
     }
-    (sum(all), sum(above))
+    Part { all: sum(all), above: sum(above), n_above, n_between }
 }
 
-/// The sum of the weights whose logit is at least `line`.
-fn sum_at_least(block: &Block, weights: &Block, line: f32) -> f64 {
-    let mut lanes = [0.0; LANES];
+/// The sum and the number of the weights whose logit is at least `line`.
+fn sum_at_least(block: &Block, weights: &Block, line: f32) -> (f64, usize) {
+    let (mut lanes, mut n) = ([0.0; LANES], 0);
     for (logits, weights) in block.as_chunks::<LANES>().0.iter().zip(weights.as_chunks::<LANES>().0) {
         for ((lane, &x), &weight) in lanes.iter_mut().zip(logits).zip(weights) {
             *lane += if x >= line { weight } else { 0.0 };
         }
+        n += logits.iter().map(|&x| u32::from(x >= line)).sum::<u32>() as usize;
     }
-    sum(lanes)
+    (sum(lanes), n)
 }
 
 fn add(lanes: &mut Lanes, more: &Lanes) {
@@ -76,12 +100,8 @@ fn add(lanes: &mut Lanes, more: &Lanes) {
 }
 
 fn sum(lanes: Lanes) -> f64 {
-    let mut sums = lanes.map(f64::from);
-    let mut n = LANES;
-    while n > 1 {
-        n /= 2;
-        let (low, high) = sums.split_at_mut(n);
-        low.iter_mut().zip(high).for_each(|(a, b)| *a += *b);
-    }
-    sums[0]
+    let sixteen: [f32; 16] = std::array::from_fn(|i| lanes[i] + lanes[i + 16]);
+    let eight: [f64; 8] = std::array::from_fn(|i| f64::from(sixteen[i] + sixteen[i + 8]));
+    let four: [f64; 4] = std::array::from_fn(|i| eight[i] + eight[i + 4]);
+    (four[0] + four[2]) + (four[1] + four[3])
 }

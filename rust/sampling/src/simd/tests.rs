@@ -13,6 +13,7 @@ struct Results {
     collected: Vec<(usize, u32)>,
     high_maxima: Vec<(usize, u32)>,
     sums: Vec<u64>,
+    whole: u64,
     total: u64,
     each: Vec<u32>,
     mass: (u64, usize),
@@ -41,11 +42,19 @@ fn results(level: Level, logits: &[f32], inverse_temperature: f32, lines: Lines)
     collect(level, blocks, &groups, lines.low, |token, x| collected.push((token, x.to_bits())));
     at_least(level, &groups, lines.low, |index, x| high_maxima.push((index, x.to_bits())));
     let mut sums = vec![0.0; n_blocks];
+    let whole = super::total(level, row, scale);
     let total = weigh(level, blocks, &groups, scale, &mut sums);
     let mut split_sums = vec![0.0; n_blocks];
-    let masses = split(level, blocks, &groups, scale, lines, &mut split_sums, |token, x| {
-        between.push((token, x.to_bits()));
-    });
+    let mut found = Between::default();
+    let masses = split(level, blocks, &groups, scale, lines, &mut split_sums, &mut found);
+    for block in 0..n_blocks {
+        let listed = &found.logits()[found.start(block)..found.start(block + 1)];
+        between.extend(listed.iter().map(|x| (block, x.to_bits())));
+    }
+    assert_eq!(between.len(), found.logits().len());
+    let mut again = Vec::new();
+    super::between(level, logits, lines, |token, x| again.push((token / BLOCK, x.to_bits())));
+    assert_eq!(again, between);
     let mut each = vec![0.0; logits.len()];
     weigh_each(level, logits, scale, &mut each);
     let (mass, n_heavy) = mass(level, logits, &each, lines.low);
@@ -56,6 +65,7 @@ fn results(level: Level, logits: &[f32], inverse_temperature: f32, lines: Lines)
         collected,
         high_maxima,
         sums: bits(&sums),
+        whole: whole.to_bits(),
         total: total.to_bits(),
         mass: (mass.to_bits(), n_heavy),
         each: each.iter().map(|x| x.to_bits()).collect(),

@@ -1,0 +1,101 @@
+//! The logits between two lines, block by block: what a pass over a row leaves to be looked at closely.
+
+use crate::blocks::BLOCK;
+
+/// Vectors are stored whole, so there is a vector's room behind the last logit of a block.
+const SLACK: usize = 16;
+
+/// Room for the logits of one block.
+pub(crate) type Room = [f32; BLOCK + SLACK];
+
+/// Logits in the order of their tokens. Which tokens they belong to is told by their places: the blocks' ends are known, and within a block
+/// they are those between the lines, first to last.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Between {
+    /// The logits, and behind them what is left from before.
+    buffer: Vec<f32>,
+    len: usize,
+    /// For each block how many logits it and those before it have.
+    ends: Vec<u32>,
+}
+
+impl Between {
+    pub(crate) fn clear(&mut self) {
+        self.len = 0;
+        self.ends.clear();
+    }
+
+    /// The room behind the logits of the blocks before.
+    #[inline(always)]
+    #[allow(
+        clippy::inline_always,
+        reason = "it is part of loops that are compiled for several instruction sets"
+    )]
+    pub(crate) fn room(&mut self) -> &mut Room {
+        let end = self.len + BLOCK + SLACK;
+        if self.buffer.len() < end {
+            self.grow(end);
+        }
+        let (rooms, _) = self.buffer[self.len..].as_chunks_mut();
+        &mut rooms[0]
+    }
+
+    #[cold]
+    fn grow(&mut self, least: usize) {
+        self.buffer.resize((2 * self.buffer.len()).max(least), 0.0);
+    }
+
+    /// Takes the first `n` logits of the room as those of the next block.
+    #[inline(always)]
+    #[allow(
+        clippy::inline_always,
+        reason = "it is part of loops that are compiled for several instruction sets"
+    )]
+    pub(crate) fn end_block(&mut self, n: usize) {
+        self.len += n;
+        self.ends.push(self.len as u32);
+    }
+
+    pub(crate) fn logits(&self) -> &[f32] {
+        &self.buffer[..self.len]
+    }
+
+    /// How many logits the blocks before `block` have.
+    pub(crate) fn start(&self, block: usize) -> usize {
+        block.checked_sub(1).and_then(|last| self.ends.get(last)).map_or(0, |&end| end as usize)
+    }
+
+    /// The block of the logit at a place, and how many of its logits come before it.
+    pub(crate) fn block_of(&self, place: usize) -> (usize, usize) {
+        let block = self.ends.partition_point(|&end| end as usize <= place);
+        (block, place - self.start(block))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_tell_the_blocks_that_they_came_from() {
+        let mut between = Between::default();
+        for (block, n) in [0, 3, 0, BLOCK, 1].into_iter().enumerate() {
+            between.room()[..n].fill(block as f32);
+            between.end_block(n);
+        }
+        let places: Vec<(usize, usize)> =
+            (0..between.logits().len()).map(|at| between.block_of(at)).collect();
+        let want: Vec<(usize, usize)> = [(1, 3), (3, BLOCK), (4, 1)]
+            .iter()
+            .flat_map(|&(block, n)| (0..n).map(move |at| (block, at)))
+            .collect();
+        assert_eq!(places, want);
+        assert!(between.logits().iter().zip(&places).all(|(&logit, place)| logit as usize == place.0));
+        assert_eq!(
+            (0..6).map(|block| between.start(block)).collect::<Vec<_>>(),
+            [0, 0, 3, 3, 3 + BLOCK, 4 + BLOCK]
+        );
+        between.clear();
+        assert!(between.logits().is_empty());
+    }
+}
