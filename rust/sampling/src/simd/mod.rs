@@ -58,17 +58,14 @@ impl Level {
     /// Every one that this machine has.
     #[cfg(test)]
     pub(crate) fn all() -> Vec<Self> {
-        let mut levels = vec![Self(Set::Plain)];
-        #[cfg(target_arch = "x86_64")]
-        {
-            if has_avx2() {
-                levels.push(Self(Set::Avx2));
-            }
-            if has_avx512() {
-                levels.push(Self(Set::Avx512));
-            }
-        }
-        levels
+        let sets = [
+            (Set::Plain, true),
+            #[cfg(target_arch = "x86_64")]
+            (Set::Avx2, has_avx2()),
+            #[cfg(target_arch = "x86_64")]
+            (Set::Avx512, has_avx512()),
+        ];
+        sets.into_iter().filter(|(_, is_there)| *is_there).map(|(set, _)| Self(set)).collect()
     }
 }
 
