@@ -18,6 +18,7 @@ mod file;
 mod ggml_type;
 mod hash;
 mod imatrix;
+mod lora;
 mod metadata;
 mod mmap;
 mod model;
@@ -43,6 +44,10 @@ pub use file::{GgufFile, Header};
 pub use ggml_type::GgmlType;
 pub use hash::{Digest, Hashes, hash_model};
 pub use imatrix::Imatrix;
+pub use lora::{
+    ConvertedAdapter, LoraError, LoraOptions, MergeType, Merged, convert_adapter, is_adapter_folder,
+    merge_lora,
+};
 pub use metadata::Metadata;
 pub use mmap::SharedBytes;
 pub use model::{GgufModel, ModelTensor};
