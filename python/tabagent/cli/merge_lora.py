@@ -28,12 +28,15 @@ def merge_lora(
     lora_scaled: Annotated[
         list[str] | None, typer.Option("--lora-scaled", metavar="FILE:SCALE", help="The same, as llama.cpp writes it.", show_default=False)
     ] = None,
-    out_type: Annotated[str, typer.Option("--outtype", metavar="TYPE", help=f"Type of changed tensors: {', '.join(TYPES)}.", show_default="keep")] = "keep",
+    out_type: Annotated[
+        str, typer.Option("--outtype", metavar="TYPE", help=f"Type of changed tensors: {', '.join(TYPES)}.", show_default="keep")
+    ] = "keep",
     imatrix: Annotated[
         str | None, typer.Option("--imatrix", metavar="FILE", help="An importance matrix, for packing tensors again.", show_default=False)
     ] = None,
     threads: Annotated[
-        int | None, typer.Option("-t", "--threads", metavar="N", min=1, help="How many threads to compute with (default: all cores).", show_default=False)
+        int | None,
+        typer.Option("-t", "--threads", metavar="N", min=1, help="How many threads to compute with (default: all cores).", show_default=False),
     ] = None,
     verbose: Verbose = False,  # noqa: ARG001 (`explained` reads it)
 ) -> int:

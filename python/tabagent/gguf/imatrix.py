@@ -47,7 +47,7 @@ class Imatrix(Mapping[str, "NDArray[np.float32]"]):
         """
         matrix = cls.__new__(cls)
         entries = [(name, np.ascontiguousarray(values, dtype=np.float32).reshape(-1)) for name, values in importances.items()]
-        matrix._native = _native.GgufImatrix.from_importances(entries)
+        matrix._native = _native.GgufImatrix.from_importances(entries)  # noqa: SLF001 (its own class)
         return matrix
 
     @property

@@ -63,7 +63,6 @@ pub fn convert_adapter(
         .add("general.type", "adapter")
         .add("adapter.type", "lora")
         .add("general.name", adapter.name.as_str())
-        .add("general.file_type", file_type(out_type))
         .add("adapter.lora.alpha", alpha)
         // `GGML_QNT_VERSION` in `ggml/include/ggml.h`.
         .add("general.quantization_version", 2_u32);
@@ -144,13 +143,4 @@ fn write(numbers: &[f32], kind: GgmlType, out: &mut dyn Write) -> io::Result<()>
     let mut bytes = vec![0; kind.n_bytes(numbers.len() as u64).unwrap_or_default() as usize];
     quants::quantize_parallel(kind, numbers, numbers.len(), None, &mut bytes).map_err(io::Error::other)?;
     out.write_all(&bytes)
-}
-
-/// llama.cpp's number for files of mostly `kind`.
-fn file_type(kind: GgmlType) -> u32 {
-    match kind {
-        GgmlType::F16 => 1,
-        GgmlType::BF16 => 32,
-        _ => 0,
-    }
 }
