@@ -44,7 +44,8 @@ def change(path: Path, name: str) -> np.ndarray[Any, Any]:
     """What the adapter at `path` adds to the tensor called `name`, in float64."""
     a, b = weights(path, f"{name}.lora_a"), weights(path, f"{name}.lora_b")
     product = a @ b.T if name == EMBEDDINGS else b @ a
-    return product * (TINY_ALPHA / TINY_RANK)
+    added: np.ndarray[Any, Any] = product * (TINY_ALPHA / TINY_RANK)
+    return added
 
 
 @pytest.mark.parametrize("out_type", gguf.MERGE_TYPES)
@@ -72,7 +73,7 @@ def test_adapters_and_scales_are_given_in_several_ways(folder: Path) -> None:
         ([adapter] * 2, [3, -1], 2.0),
         ({adapter: 0.25}, None, 0.25),
     ):
-        gguf.merge_lora(model, adapters, out, scales=scales)  # type: ignore[arg-type]  # each is one of the forms
+        gguf.merge_lora(model, adapters, out, scales=scales)
         assert np.allclose(weights(out, name), base + total * added, rtol=0, atol=2e-6)
     metadata = gguf.open(out).metadata
     assert (metadata["tabagent.lora.names"].tolist(), metadata["tabagent.lora.scales"].tolist()) == (["adapter.gguf"], [0.25])
@@ -90,7 +91,7 @@ def test_calls_without_sense_are_value_errors(folder: Path) -> None:
         ([adapter], {"threads": 0}, "at least 1"),
     ):
         with pytest.raises(ValueError, match=text):
-            gguf.merge_lora(model, adapters, out, **options)  # type: ignore[arg-type]
+            gguf.merge_lora(model, adapters, out, **options)
     with pytest.raises(FileNotFoundError):
         gguf.merge_lora(model, folder / "none.gguf", out)
     with pytest.raises(FileNotFoundError):

@@ -30,7 +30,7 @@ pub enum LoraError {
     },
 
     /// The model cannot take adapters, or a merged tensor cannot be stored.
-    #[error("cannot merge into `{model}`: {problem}")]
+    #[error("cannot use model `{model}`: {problem}")]
     Model {
         /// The model's file, without its directory, or its folder.
         model: String,
