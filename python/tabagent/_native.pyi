@@ -16,6 +16,7 @@ __all__ = [
     "Context",
     "GgufArray",
     "GgufFile",
+    "GgufImatrix",
     "GgufWriter",
     "Grammar",
     "HookWorker",
@@ -28,9 +29,11 @@ __all__ = [
     "check_sampling",
     "drain_log",
     "gguf_convert",
+    "gguf_convert_lora",
     "gguf_dequantize",
     "gguf_edit",
     "gguf_info_json",
+    "gguf_merge_lora",
     "gguf_quantize",
     "gguf_types",
     "hardware_json",
@@ -94,6 +97,22 @@ def gguf_convert(
     source: str, output: str, out_type: str, pre_tokenizer: str | None, progress: Callable[[int, int], object] | None
 ) -> tuple[str, str, int, int]:
     """Converts a folder or a BitNet file: architecture, type of the matrices, tensors, parameters."""
+
+def gguf_convert_lora(
+    source: str, output: str, base: str | None, out_type: str, progress: Callable[[int, int], object] | None
+) -> tuple[str, int, int, list[str]]:
+    """Converts a PEFT adapter: architecture, tensors, parameters, and names of tensors that were passed over."""
+
+def gguf_merge_lora(
+    base: str,
+    adapters: Sequence[tuple[str, float]],
+    output: str,
+    out_type: str,
+    imatrix: GgufImatrix | None,
+    threads: int | None,
+    progress: Callable[[int, int], object] | None,
+) -> tuple[int, int, list[str]]:
+    """Merges adapters with scales into a model: tensors, changed tensors, and names of tensors that were passed over."""
 
 def gguf_edit(
     path: str,
@@ -162,6 +181,27 @@ class GgufFile:
     def hashes(self, progress: Callable[[int, int], object] | None) -> dict[str, Any]:
         """SHA-256 in hexadecimal: `files` and `tensors` (by name), and `weights`."""
     def differences(self, other: GgufFile) -> list[str]: ...
+
+@final
+class GgufImatrix:
+    """An importance matrix, read from a file."""
+
+    @staticmethod
+    def open(path: str) -> GgufImatrix: ...
+    @staticmethod
+    def from_importances(entries: Sequence[tuple[str, Sequence[float] | NDArray[np.float32]]]) -> GgufImatrix: ...
+    @property
+    def names(self) -> list[str]: ...
+    @property
+    def datasets(self) -> list[str]: ...
+    @property
+    def n_chunks(self) -> int: ...
+    @property
+    def chunk_size(self) -> int: ...
+    def importances(self, name: str) -> NDArray[np.float32] | None:
+        """A copy."""
+
+    def write(self, path: str) -> None: ...
 
 @final
 class GgufWriter:

@@ -1,4 +1,4 @@
-"""`tabagent convert`: Hugging Face folders and BitNet files to GGUF. No engine is loaded."""
+"""`tabagent convert`: Hugging Face folders, adapters and BitNet files to GGUF. No engine is loaded."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,13 +14,14 @@ from tabagent.cli.units import bytes_text, count_text
 __all__ = ["convert"]
 
 TYPES = ("auto", "f32", "f16", "bf16", "q8_0", "tq1_0", "tq2_0")
+ADAPTER_TYPES = {"auto": "F32", "f32": "F32", "f16": "F16", "bf16": "BF16"}
 
 
 @explained
 def convert(
     source: Annotated[
         str,
-        typer.Argument(metavar="DIR", help="A folder with config.json and safetensors files, or a GGUF file with I2_S tensors.", show_default=False),
+        typer.Argument(metavar="DIR", help="A folder of a model or of a PEFT adapter, or a GGUF file with I2_S tensors.", show_default=False),
     ],
     output: Annotated[str, typer.Argument(metavar="OUT", help="The GGUF file to write.", show_default=False)],
     *,
@@ -31,9 +32,12 @@ def convert(
         str | None,
         typer.Option("--pre", metavar="NAME", help="llama.cpp's name of how text is split, where it is not recognized.", show_default=False),
     ] = None,
+    base: Annotated[
+        str | None, typer.Option("--base", metavar="DIR", help="Of an adapter: the folder with config.json of its model.", show_default=False)
+    ] = None,
     verbose: Verbose = False,  # noqa: ARG001 (`explained` reads it)
 ) -> int:
-    """Convert a Hugging Face model to a GGUF file.
+    """Convert a Hugging Face model or adapter to a GGUF file.
 
     Nothing in the folder is executed. The file appears whole or not at all,
     also after Ctrl-C.
@@ -43,13 +47,25 @@ def convert(
     if out_type.lower() not in TYPES:
         message = f"`{out_type}` is no output type; choose one of {', '.join(TYPES)}"
         raise UsageError(message)
+    is_adapter = (Path(source) / "adapter_config.json").is_file()
+    if is_adapter and out_type.lower() not in ADAPTER_TYPES:
+        message = f"`{source}` is an adapter, which can be {', '.join(ADAPTER_TYPES)}, but not `{out_type}`"
+        raise UsageError(message)
+    if base is not None and not is_adapter:
+        message = f"`{source}` is no adapter, so `--base` makes no sense"
+        raise UsageError(message)
     with ProgressBar("converting", in_bytes=True) as bar:
 
         def show(done: int, total: int) -> bool:
             bar.bytes(done, total)
             return True
 
-        done = gguf.convert(source, output, out_type=out_type, pre_tokenizer=pre_tokenizer, progress=show)
-    facts = f"{done.architecture}, {count_text(done.parameters)} parameters, {done.type}, {bytes_text(Path(output).stat().st_size)}"
+        if is_adapter:
+            adapter = gguf.convert_lora(source, output, base=base, out_type=ADAPTER_TYPES[out_type.lower()], progress=show)
+            facts = f"adapter for {adapter.architecture}, {adapter.tensors} tensors, {count_text(adapter.parameters)} parameters"
+        else:
+            done = gguf.convert(source, output, out_type=out_type, pre_tokenizer=pre_tokenizer, progress=show)
+            facts = f"{done.architecture}, {count_text(done.parameters)} parameters, {done.type}"
+    facts = f"{facts}, {bytes_text(Path(output).stat().st_size)}"
     write_note(f"wrote `{output}`: {facts}")
     return 0

@@ -42,6 +42,10 @@ EXAMPLES: Final = {
         tabagent gguf split model.gguf model --max-size 2G
         tabagent gguf split model.gguf model --max-tensors 128 --no-tensor-first-split
     """,
+    "merge-lora": """\
+        tabagent gguf merge-lora model.gguf merged.gguf --lora style.gguf
+        tabagent gguf merge-lora model.gguf merged.gguf --lora peft/facts=0.5 --outtype f16
+    """,
     "merge": """\
         tabagent gguf merge model-00001-of-00003.gguf model.gguf
     """,

@@ -10,6 +10,7 @@ import typer
 
 from tabagent.cli.examples import ExamplesCommand
 from tabagent.cli.failure import UsageError, explained, one_line
+from tabagent.cli.merge_lora import merge_lora
 from tabagent.cli.options import Verbose
 from tabagent.cli.output import write_error, write_json, write_line, write_note
 from tabagent.cli.progress import ProgressBar
@@ -317,5 +318,13 @@ def _shown(bar: ProgressBar) -> Any:
     return show
 
 
-for _name, _command in (("set-metadata", set_metadata), ("split", split), ("merge", merge), ("hash", hash_), ("diff", diff), ("verify", verify)):
+for _name, _command in (
+    ("set-metadata", set_metadata),
+    ("split", split),
+    ("merge", merge),
+    ("merge-lora", merge_lora),
+    ("hash", hash_),
+    ("diff", diff),
+    ("verify", verify),
+):
     gguf_app.command(_name, cls=ExamplesCommand)(_command)

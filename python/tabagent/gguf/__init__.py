@@ -14,6 +14,8 @@ from tabagent.errors import GgufCancelledError, GgufError
 from tabagent.gguf.conversion import OUT_TYPES, Converted, convert
 from tabagent.gguf.editing import diff, edit_metadata, merge, split
 from tabagent.gguf.file import GgufFile, Hashes, open  # noqa: A004 (as in `gzip.open`)
+from tabagent.gguf.imatrix import Imatrix
+from tabagent.gguf.lora import MERGE_TYPES, ConvertedLora, MergedLora, convert_lora, merge_lora
 from tabagent.gguf.metadata import GgufArray, GgufMetadata, MetadataValue
 from tabagent.gguf.quants import dequantize, quantize
 from tabagent.gguf.tensor import GgufTensor, GgufTensors
@@ -21,9 +23,11 @@ from tabagent.gguf.types import TYPES, TensorType
 from tabagent.gguf.writer import GgufWriter
 
 __all__ = [
+    "MERGE_TYPES",
     "OUT_TYPES",
     "TYPES",
     "Converted",
+    "ConvertedLora",
     "GgufArray",
     "GgufCancelledError",
     "GgufError",
@@ -33,13 +37,17 @@ __all__ = [
     "GgufTensors",
     "GgufWriter",
     "Hashes",
+    "Imatrix",
+    "MergedLora",
     "MetadataValue",
     "TensorType",
     "convert",
+    "convert_lora",
     "dequantize",
     "diff",
     "edit_metadata",
     "merge",
+    "merge_lora",
     "open",
     "quantize",
     "split",

@@ -17,6 +17,8 @@ mod error;
 mod file;
 mod ggml_type;
 mod hash;
+mod imatrix;
+mod lora;
 mod metadata;
 mod mmap;
 mod model;
@@ -41,6 +43,11 @@ pub use error::{GgufError, Subject};
 pub use file::{GgufFile, Header};
 pub use ggml_type::GgmlType;
 pub use hash::{Digest, Hashes, hash_model};
+pub use imatrix::Imatrix;
+pub use lora::{
+    ConvertedAdapter, LoraError, LoraOptions, MergeType, Merged, convert_adapter, is_adapter_folder,
+    merge_lora,
+};
 pub use metadata::Metadata;
 pub use mmap::SharedBytes;
 pub use model::{GgufModel, ModelTensor};

@@ -3,7 +3,7 @@
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use std::fmt::Display;
-use tabagent_gguf::{ConvertError, GgufError, Subject};
+use tabagent_gguf::{ConvertError, GgufError, LoraError, Subject};
 use tabagent_llama::{ConfigError, ContextError, LibraryError, ModelError, StateError, VocabError};
 use tabagent_runtime::{EngineError, RequestError, SubmitError};
 use tabagent_sampling::constraint::GrammarError;
@@ -60,6 +60,17 @@ impl IntoPyErr for ConvertError {
             Self::Gguf(error) => error.into_py(py),
             Self::Read { ref path, ref source } => os_error(py, path, source, &self),
             Self::Source { .. } | Self::Architecture { .. } => raise(py, "GgufError", &self),
+        }
+    }
+}
+
+impl IntoPyErr for LoraError {
+    fn into_py(self, py: Python<'_>) -> PyErr {
+        match self {
+            Self::Gguf(error) => error.into_py(py),
+            Self::Read { ref path, ref source } => os_error(py, path, source, &self),
+            Self::Adapter { .. } | Self::Model { .. } => raise(py, "GgufError", &self),
+            Self::Options(_) => value_error(self),
         }
     }
 }

@@ -8,7 +8,7 @@ use super::json::Object;
 
 /// Which hyperparameters a family has besides the common ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Family {
+pub(crate) enum Family {
     Llama,
     Qwen,
     Gemma2,
@@ -20,10 +20,10 @@ pub(super) enum Family {
 
 /// The rules for one architecture of llama.cpp.
 #[derive(Debug)]
-pub(super) struct Architecture {
+pub(crate) struct Architecture {
     /// llama.cpp's name, which also starts the keys of its hyperparameters.
-    pub(super) name: &'static str,
-    pub(super) family: Family,
+    pub(crate) name: &'static str,
+    pub(crate) family: Family,
     /// Classes in `config.json`. Those without a head, in [`BARE`], leave `model.` out of their tensors' names.
     pub(super) classes: &'static [&'static str],
     /// Values for keys of `config.json` that are not there.
@@ -35,7 +35,7 @@ pub(super) struct Architecture {
     /// Tensors of a block, after its number.
     blocks: &'static [(&'static str, &'static str)],
     /// Beginnings of the names of tensors that llama.cpp does not use.
-    pub(super) unused: &'static [&'static str],
+    pub(crate) unused: &'static [&'static str],
 }
 
 /// Classes of models without a head, whose tensors' names lack `model.`.
@@ -252,7 +252,7 @@ const ARCHITECTURES: &[Architecture] = &[
 
 impl Architecture {
     /// The architecture of the model that `config` describes.
-    pub(super) fn of(config: &Object) -> Result<&'static Self, ConvertError> {
+    pub(crate) fn of(config: &Object) -> Result<&'static Self, ConvertError> {
         let class = class(config)?;
         ARCHITECTURES.iter().find(|known| known.classes.contains(&class.as_str())).ok_or_else(|| {
             let names: Vec<String> = ARCHITECTURES
@@ -268,8 +268,19 @@ impl Architecture {
         })
     }
 
+    /// The architecture with llama.cpp's name `name`.
+    pub(crate) fn by_name(name: &str) -> Option<&'static Self> {
+        ARCHITECTURES.iter().find(|known| known.name == name)
+    }
+
+    /// llama.cpp's names of all architectures, for people.
+    pub(crate) fn names() -> String {
+        let names: Vec<String> = ARCHITECTURES.iter().map(|known| format!("`{}`", known.name)).collect();
+        names.join(", ")
+    }
+
     /// The tensor's name in GGUF, with its block if it belongs to one of `n_blocks`; `None` if llama.cpp has no such tensor.
-    pub(super) fn tensor_name(&self, source: &str, n_blocks: u32) -> Option<String> {
+    pub(crate) fn tensor_name(&self, source: &str, n_blocks: u32) -> Option<String> {
         let (stem, suffix) = [".weight", ".bias"]
             .into_iter()
             .find_map(|suffix| Some((source.strip_suffix(suffix)?, suffix)))?;

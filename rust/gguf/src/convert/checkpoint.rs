@@ -15,7 +15,7 @@ use super::json::Object;
 
 /// Number types that can be converted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     F32,
     F16,
     Bf16,
@@ -36,13 +36,13 @@ impl Kind {
 
 /// A tensor in an open safetensors file.
 #[derive(Debug, Clone)]
-pub(super) struct SourceTensor {
-    pub(super) path: PathBuf,
-    pub(super) kind: Kind,
+pub(crate) struct SourceTensor {
+    pub(crate) path: PathBuf,
+    pub(crate) kind: Kind,
     /// Sizes in row-major order, as in numpy.
-    pub(super) shape: Vec<usize>,
+    pub(crate) shape: Vec<usize>,
     /// The numbers, little-endian.
-    pub(super) bytes: SharedBytes,
+    pub(crate) bytes: SharedBytes,
 }
 
 /// All tensors of a folder by name, in the order of the files and of the names in each.
@@ -135,7 +135,7 @@ fn check_index(index: &Object, found: &BTreeSet<String>) -> Result<(), ConvertEr
 }
 
 /// The tensors of one file, by name.
-fn open_file(path: &Path) -> Result<BTreeMap<String, SourceTensor>, ConvertError> {
+pub(crate) fn open_file(path: &Path) -> Result<BTreeMap<String, SourceTensor>, ConvertError> {
     let bytes = Bytes::map(path).map_err(|source| ConvertError::Read { path: path.to_owned(), source })?;
     let bytes = Arc::new(bytes);
     let (header, metadata) = SafeTensors::read_metadata(bytes.as_slice()).map_err(|error| {

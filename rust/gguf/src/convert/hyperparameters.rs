@@ -36,9 +36,9 @@ const fn number(key: &'static str, from: &'static [&'static str], is_needed: boo
     Rule { key, from, form: Form::Number, is_needed }
 }
 
-pub(super) const BLOCK_COUNT: &[&str] = &["num_hidden_layers", "n_layers", "n_layer", "num_layers"];
-pub(super) const HEADS: &[&str] = &["num_attention_heads", "n_head", "n_heads"];
-pub(super) const KV_HEADS: &[&str] = &["num_key_value_heads", "n_kv_heads"];
+pub(crate) const BLOCK_COUNT: &[&str] = &["num_hidden_layers", "n_layers", "n_layer", "num_layers"];
+pub(crate) const HEADS: &[&str] = &["num_attention_heads", "n_head", "n_heads"];
+pub(crate) const KV_HEADS: &[&str] = &["num_key_value_heads", "n_kv_heads"];
 const HIDDEN: &[&str] = &["hidden_size", "n_embd", "dim"];
 const CONTEXT: &[&str] =
     &["max_position_embeddings", "n_ctx", "n_positions", "max_sequence_length", "model_max_length"];

@@ -11,14 +11,14 @@ const MAX_BYTES: u64 = 512 << 20;
 
 /// A JSON object with the file that it came from.
 #[derive(Debug, Clone)]
-pub(super) struct Object {
+pub(crate) struct Object {
     path: PathBuf,
     map: Map<String, Value>,
 }
 
 impl Object {
     /// Reads the object in the file at `path`; `None` if there is no such file.
-    pub(super) fn read(path: &Path) -> Result<Option<Self>, ConvertError> {
+    pub(crate) fn read(path: &Path) -> Result<Option<Self>, ConvertError> {
         let Some(text) = read_text(path)? else { return Ok(None) };
         match serde_json::from_str(&text) {
             Ok(Value::Object(map)) => Ok(Some(Self { path: path.to_owned(), map })),
@@ -33,7 +33,7 @@ impl Object {
     }
 
     /// Where it came from.
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
@@ -43,7 +43,7 @@ impl Object {
     }
 
     /// Takes over all entries of the object under `key`, as multimodal models keep those of their text part.
-    pub(super) fn raise(&mut self, key: &str) {
+    pub(crate) fn raise(&mut self, key: &str) {
         if let Some(Value::Object(inner)) = self.map.get(key).cloned() {
             self.map.extend(inner);
         }
@@ -55,7 +55,7 @@ impl Object {
     }
 
     /// The value of `key`; `None` where it is missing or `null`.
-    pub(super) fn get(&self, key: &str) -> Option<&Value> {
+    pub(crate) fn get(&self, key: &str) -> Option<&Value> {
         self.map.get(key).filter(|value| !value.is_null())
     }
 
@@ -65,7 +65,7 @@ impl Object {
     }
 
     /// The first of `keys` as a count.
-    pub(super) fn count(&self, keys: &[&'static str]) -> Result<Option<u32>, ConvertError> {
+    pub(crate) fn count(&self, keys: &[&'static str]) -> Result<Option<u32>, ConvertError> {
         self.first(keys)
             .map(|(key, value)| {
                 as_count(value).ok_or_else(|| self.mistyped(key, value, "a whole number below 2^32"))
@@ -74,51 +74,51 @@ impl Object {
     }
 
     /// The first of `keys` as a number.
-    pub(super) fn number(&self, keys: &[&'static str]) -> Result<Option<f64>, ConvertError> {
+    pub(crate) fn number(&self, keys: &[&'static str]) -> Result<Option<f64>, ConvertError> {
         self.first(keys)
             .map(|(key, value)| value.as_f64().ok_or_else(|| self.mistyped(key, value, "a number")))
             .transpose()
     }
 
     /// The first of `keys`, which must be there, as a count.
-    pub(super) fn need_count(&self, keys: &[&'static str]) -> Result<u32, ConvertError> {
+    pub(crate) fn need_count(&self, keys: &[&'static str]) -> Result<u32, ConvertError> {
         self.count(keys)?.ok_or_else(|| self.missing(keys))
     }
 
     /// The first of `keys`, which must be there, as a number.
-    pub(super) fn need_number(&self, keys: &[&'static str]) -> Result<f64, ConvertError> {
+    pub(crate) fn need_number(&self, keys: &[&'static str]) -> Result<f64, ConvertError> {
         self.number(keys)?.ok_or_else(|| self.missing(keys))
     }
 
     /// The value of `key` if it is text.
-    pub(super) fn text(&self, key: &str) -> Option<&str> {
+    pub(crate) fn text(&self, key: &str) -> Option<&str> {
         self.get(key).and_then(Value::as_str)
     }
 
     /// The value of `key` if it is true or false.
-    pub(super) fn flag(&self, key: &str) -> Option<bool> {
+    pub(crate) fn flag(&self, key: &str) -> Option<bool> {
         self.get(key).and_then(Value::as_bool)
     }
 
     /// The items of the array under `key`; none if there is no such array.
-    pub(super) fn items(&self, key: &str) -> &[Value] {
+    pub(crate) fn items(&self, key: &str) -> &[Value] {
         self.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
     }
 
     /// The object under `key` as one of its own.
-    pub(super) fn child(&self, key: &str) -> Option<Self> {
+    pub(crate) fn child(&self, key: &str) -> Option<Self> {
         let map = self.get(key)?.as_object()?.clone();
         Some(Self { path: self.path.clone(), map })
     }
 
     /// The error for `keys` of which none is there.
-    pub(super) fn missing(&self, keys: &[&str]) -> ConvertError {
+    pub(crate) fn missing(&self, keys: &[&str]) -> ConvertError {
         let names: Vec<String> = keys.iter().map(|key| format!("`{key}`")).collect();
         ConvertError::source(&self.path, format!("key {} is missing", names.join(" or ")))
     }
 
     /// The error for a `value` of `key` that is not `expected`.
-    pub(super) fn mistyped(&self, key: &str, value: &Value, expected: &str) -> ConvertError {
+    pub(crate) fn mistyped(&self, key: &str, value: &Value, expected: &str) -> ConvertError {
         let mut found: String = value.to_string().chars().take(80).collect();
         if value.to_string().len() > found.len() {
             found.push('…');

@@ -3,20 +3,20 @@
 //! Reads `config.json`, safetensors files and the tokenizer's files, and writes what the pinned tree's `convert_hf_to_gguf.py` would,
 //! a piece of a tensor at a time. Nothing in the folder is executed.
 
-mod architecture;
+pub(crate) mod architecture;
 mod bitnet_file;
-mod checkpoint;
+pub(crate) mod checkpoint;
 mod encode;
 mod error;
 mod general;
-mod hyperparameters;
-mod json;
+pub(crate) mod hyperparameters;
+pub(crate) mod json;
 mod model_card;
 mod model_name;
 mod out_type;
 mod rope;
-mod tensor_plan;
-mod tensors;
+pub(crate) mod tensor_plan;
+pub(crate) mod tensors;
 mod tokenizer;
 
 use std::path::Path;

@@ -202,7 +202,7 @@ impl TensorPlan {
 
 /// Where row `row` of heads of `head` rows lies in the checkpoint: there a head's rows are the first halves of all pairs, then the second
 /// ones; here the pairs follow each other.
-fn source_row(row: usize, head: usize) -> usize {
+pub(crate) fn source_row(row: usize, head: usize) -> usize {
     let (start, within) = (row / head * head, row % head);
     start + within % 2 * (head / 2) + within / 2
 }

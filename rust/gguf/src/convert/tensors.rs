@@ -41,11 +41,7 @@ pub(super) fn plan(
             );
             return Err(ConvertError::source(&source.path, problem));
         };
-        let permuted_heads = match (architecture.family, name.rsplit_once('.').map_or("", |(stem, _)| stem)) {
-            (Family::Llama, stem) if stem.ends_with("q_proj") => Some(heads),
-            (Family::Llama, stem) if stem.ends_with("k_proj") => Some(kv_heads),
-            _ => None,
-        };
+        let permuted_heads = permuted_heads(architecture.family, &name, heads, kv_heads);
         let trims = architecture.family == Family::Gemma3 && gguf_name == "token_embd.weight";
         let plan = TensorPlan {
             edit: edit(architecture, &gguf_name, &name, source, checkpoint, source_name)?,
@@ -61,8 +57,18 @@ pub(super) fn plan(
     Ok(plans)
 }
 
+/// Heads whose rows the tensor called `name` has in another order here.
+pub(crate) fn permuted_heads(family: Family, name: &str, heads: usize, kv_heads: usize) -> Option<usize> {
+    let stem = name.rsplit_once('.').map_or("", |(stem, _)| stem);
+    match family {
+        Family::Llama if stem.ends_with("q_proj") => Some(heads),
+        Family::Llama if stem.ends_with("k_proj") => Some(kv_heads),
+        _ => None,
+    }
+}
+
 /// The name as the family's text-only model with a head has it.
-fn canonical(architecture: &Architecture, name: &str, is_bare: bool) -> String {
+pub(crate) fn canonical(architecture: &Architecture, name: &str, is_bare: bool) -> String {
     let mut name = name.replace("language_model.", "");
     if is_bare {
         name = format!("model.{name}");

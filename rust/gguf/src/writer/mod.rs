@@ -196,6 +196,14 @@ impl GgufWriter {
         self
     }
 
+    /// The same metadata without any tensors.
+    #[must_use]
+    pub(crate) fn without_tensors(mut self) -> Self {
+        self.tensors.clear();
+        self.tail = None;
+        self
+    }
+
     /// Adds all tensors of `file`, which stays open for them.
     #[must_use]
     pub fn add_tensors_of(self, file: &GgufFile) -> Self {
