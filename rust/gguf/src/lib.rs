@@ -23,6 +23,7 @@ mod model;
 mod owned;
 mod parser;
 mod progress;
+mod quantize;
 pub mod quants;
 mod reader;
 mod shared_array;
@@ -46,6 +47,10 @@ pub use mmap::SharedBytes;
 pub use model::{GgufModel, ModelTensor};
 pub use owned::{OwnedArray, OwnedValue};
 pub use progress::{Progress, no_progress};
+pub use quantize::{
+    CandidateTensor, MeasuredTensor, Mix, SizeTarget, TargetSizeError, TypeCost, candidate_types,
+    choose_types, measure_types,
+};
 pub use quants::QuantError;
 pub use reader::ByteOrder;
 pub use shared_array::SharedArray;
