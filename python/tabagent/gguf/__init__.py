@@ -12,7 +12,7 @@ way round, the length of a row first (`[640, 262144]`); that is `gguf_shape`.
 
 from tabagent.errors import GgufCancelledError, GgufError
 from tabagent.gguf.conversion import OUT_TYPES, Converted, convert
-from tabagent.gguf.editing import diff, edit_metadata, merge, split
+from tabagent.gguf.editing import convert_byte_order, diff, edit_metadata, merge, split
 from tabagent.gguf.file import GgufFile, Hashes, open  # noqa: A004 (as in `gzip.open`)
 from tabagent.gguf.metadata import GgufArray, GgufMetadata, MetadataValue
 from tabagent.gguf.quants import dequantize, quantize
@@ -36,6 +36,7 @@ __all__ = [
     "MetadataValue",
     "TensorType",
     "convert",
+    "convert_byte_order",
     "dequantize",
     "diff",
     "edit_metadata",

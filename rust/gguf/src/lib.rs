@@ -9,6 +9,7 @@
 //! [`edit_metadata`] changes a file where it lies, [`hash_model`] and [`diff_models`] say what it holds and what is different.
 
 mod array;
+mod byte_swap;
 mod check;
 mod convert;
 mod diff;

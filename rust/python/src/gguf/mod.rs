@@ -24,6 +24,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(describe::gguf_info_json, module)?)?;
     module.add_function(wrap_pyfunction!(quants::gguf_dequantize, module)?)?;
     module.add_function(wrap_pyfunction!(quants::gguf_quantize, module)?)?;
+    module.add_function(wrap_pyfunction!(quants::gguf_swap_bytes, module)?)?;
     module.add_function(wrap_pyfunction!(tools::gguf_edit, module)?)?;
     module.add_function(wrap_pyfunction!(tools::gguf_types, module)?)?;
     Ok(())

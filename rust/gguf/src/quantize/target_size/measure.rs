@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use super::candidates::CandidateTensor;
 use super::sensitivity::Sensitivity;
+use crate::byte_swap::swap_blocks;
 use crate::error::{GgufError, Subject};
 use crate::progress::Progress;
 use crate::quants::{self, QuantError};
@@ -173,11 +174,7 @@ impl<'a> Sample<'a> {
         }
         let row_bytes = info.ggml_type.n_bytes(layout.row_length).unwrap_or_default() as usize;
         let data = candidate.tensor.data();
-        let plain = info.ggml_type.block_size() == 1;
         let order = candidate.tensor.file.byte_order();
-        if order == ByteOrder::Big && !plain {
-            return Err("has blocks in big-endian order; convert the file to little-endian first".to_owned());
-        }
         let mut values = Vec::with_capacity(layout.n_sampled() as usize);
         let mut groups: Vec<(Range<usize>, Option<&[f32]>)> = Vec::new();
         let mut matrix_before = None;
@@ -186,12 +183,12 @@ impl<'a> Sample<'a> {
             let stored = data.get(start..start + row_bytes).ok_or("has no data here")?;
             let at = values.len();
             values.resize(at + row_length, 0.0);
-            let result = if order == ByteOrder::Big {
-                let size = info.ggml_type.block_bytes() as usize;
-                let swapped: Vec<u8> = stored.chunks(size).flat_map(|n| n.iter().rev().copied()).collect();
-                quants::dequantize(info.ggml_type, &swapped, &mut values[at..])
-            } else {
+            let result = if order == ByteOrder::Little {
                 quants::dequantize(info.ggml_type, stored, &mut values[at..])
+            } else {
+                let mut swapped = stored.to_vec();
+                swap_blocks(info.ggml_type, &mut swapped);
+                quants::dequantize(info.ggml_type, &swapped, &mut values[at..])
             };
             result.map_err(|error| problem(&error))?;
             let matrix = row / layout.rows_per_matrix;
