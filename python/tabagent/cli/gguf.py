@@ -2,7 +2,7 @@
 
 import json as json_format
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -342,7 +342,7 @@ def _shown(bar: ProgressBar) -> Any:
     return show
 
 
-COMMANDS: Final = {
+COMMANDS: Final[Mapping[str, Callable[..., int]]] = {
     "set-metadata": set_metadata,
     "split": split,
     "merge": merge,

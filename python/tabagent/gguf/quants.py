@@ -89,9 +89,10 @@ def decoded(data: NDArray[np.uint8], kind: str, shape: tuple[int, ...], dtype: D
 def _bfloat16() -> np.dtype[Any]:
     """The type of `bfloat16` numbers, or of their bits where no package has them."""
     try:
-        return np.dtype(importlib.import_module("ml_dtypes").bfloat16)
+        found: np.dtype[Any] = np.dtype(importlib.import_module("ml_dtypes").bfloat16)
     except ImportError:
         return np.dtype(np.uint16)
+    return found
 
 
 def _stored(data: NDArray[np.uint8] | bytes | bytearray | memoryview) -> NDArray[np.uint8]:
