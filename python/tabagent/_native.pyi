@@ -35,6 +35,7 @@ __all__ = [
     "gguf_info_json",
     "gguf_merge_lora",
     "gguf_quantize",
+    "gguf_swap_bytes",
     "gguf_types",
     "hardware_json",
     "loaded_library",
@@ -125,6 +126,9 @@ def gguf_edit(
 def gguf_dequantize(data: NDArray[np.uint8], kind: str, count: int, dtype: str) -> NDArray[Any]:
     """`count` weights of contiguous stored bytes, on all cores: `float32`, or the bits of `float16` or `bfloat16` as uint16."""
 
+def gguf_swap_bytes(data: NDArray[np.uint8], kind: str) -> NDArray[np.uint8]:
+    """A copy with every number in the other byte order."""
+
 def gguf_quantize(values: NDArray[np.float32], row_length: int, kind: str, importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
     """The stored bytes of rows of `row_length` weights, on all cores. `importance`: a weight for each element of a row."""
 
@@ -156,6 +160,9 @@ class GgufFile:
     @staticmethod
     def from_beginning(data: bytes, size: int, name: str) -> GgufFile | int:
         """Reads the beginning of a file of `size` bytes; an integer says how many of its first bytes are needed at least."""
+    @staticmethod
+    def from_beginnings(parts: Sequence[tuple[bytes, int, str]]) -> GgufFile:
+        """Reads the beginnings of all parts of a model: bytes, the part's size and its name each."""
     @property
     def version(self) -> int: ...
     @property
@@ -209,7 +216,7 @@ class GgufWriter:
 
     def __new__(cls, byte_order: str, version: int) -> GgufWriter: ...
     @staticmethod
-    def of_model(file: GgufFile) -> GgufWriter: ...
+    def of_model(file: GgufFile, byte_order: str | None) -> GgufWriter: ...
     def set(self, key: str, kind: str, value: Any) -> None: ...
     def remove(self, key: str) -> None: ...
     def add_tensor(self, name: str, kind: str, dims: Sequence[int], n_bytes: int, make: Callable[[], bytes]) -> None:

@@ -17,7 +17,7 @@ from tabagent import gguf
 from tabagent.cli import main
 from tabagent.cli.failure import UsageError
 from tabagent.cli.gguf import parse_assignment, parse_size
-from tabagent.cli.remote import FIRST_BYTES
+from tabagent.cli.remote import FIRST_BYTES, part_addresses
 
 Out = pytest.CaptureFixture[str]
 
@@ -220,6 +220,46 @@ def test_info_of_an_address_fetches_only_the_header(server: Server, capsys: Out)
     assert FIRST_BYTES < header < server.sent < 3 * header
     starts = [int((asked or "").removeprefix("bytes=").partition("-")[0]) for _, asked, _ in server.asked]
     assert starts == sorted(set(starts)), "a byte was fetched twice"
+
+
+def test_info_of_a_model_in_parts_fetches_the_headers_of_all(server: Server, tiny: Path, tmp_path: Path, capsys: Out) -> None:
+    parts = gguf.split(tiny, tmp_path / "part", max_tensors=7)
+    server.files |= {part.name: part.read_bytes() for part in parts}
+    assert main(["info", str(parts[0]), "--json", "--tensors"]) == 0
+    here = json.loads(capsys.readouterr().out)
+    for part in parts:
+        address = f"{server.url}/{part.name}"
+        assert main(["info", address, "--json", "--tensors"]) == 0
+        assert json.loads(capsys.readouterr().out) == {**here, "file": address}
+    assert main(["info", f"{server.url}/{parts[1].name}"]) == 0
+    assert f"{len(parts)} parts" in capsys.readouterr().out
+    del server.files[parts[2].name]
+    assert main(["info", f"{server.url}/{parts[0].name}"]) == 1
+    assert f"there is no `{server.url}/{parts[2].name}`" in capsys.readouterr().err
+    # Another model's part in the place of one.
+    server.files[parts[2].name] = parts[1].read_bytes()
+    assert main(["info", f"{server.url}/{parts[0].name}"]) == 1
+    assert "split.no" in capsys.readouterr().err
+    server.files["only-00001-of-00009.gguf"] = tiny.read_bytes()
+    assert main(["info", f"{server.url}/only-00001-of-00009.gguf", "--metadata", "general.name"]) == 0
+
+
+def test_parts_at_an_address_have_their_numbers_in_the_name() -> None:
+    assert part_addresses("https://h/a-00002-of-00003.gguf?x=1") == [f"https://h/a-0000{number}-of-00003.gguf?x=1" for number in (1, 2, 3)]
+    for alone in ("https://h/a.gguf", "https://h/a-00004-of-00003.gguf", "https://h/a-00001-of-00003.gguf/b", "hf://o/r/a-00001-of-99999.gguf"):
+        assert part_addresses(alone) == [alone]
+
+
+def test_the_byte_order_is_converted_there_and_back(tiny: Path, tmp_path: Path, capsys: Out) -> None:
+    big, back = tmp_path / "big.gguf", tmp_path / "back.gguf"
+    assert main(["gguf", "convert-endian", str(tiny), str(big), "--to", "big"]) == 0
+    assert main(["info", str(big), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["byte_order"] == "big"
+    assert main(["gguf", "convert-endian", str(big), str(back), "--to", "little"]) == 0
+    assert back.read_bytes() == tiny.read_bytes()
+    assert main(["gguf", "convert-endian", str(big), str(back), "--to", "big"]) == 1
+    assert "is big-endian already" in capsys.readouterr().err
+    assert main(["gguf", "convert-endian", str(big), str(back), "--to", "middle"]) == 2
 
 
 def test_info_of_a_server_without_ranges_closes_the_connection(server: Server, capsys: Out) -> None:

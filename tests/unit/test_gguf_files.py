@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gzip
 import io
+import sys
 import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import ModuleType, SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -224,6 +226,69 @@ def test_big_endian_files_are_written_and_read() -> None:
     assert (file.byte_order, file.metadata["k"], file.metadata["list"].tolist()) == ("big", 258, [1.5, 2.5])
     assert file.tensors["t"].numpy().tolist() == values.tolist()
     assert file.tensors["t"].dequantize().tolist() == values.tolist()
+
+
+def every_type() -> gguf.GgufFile:
+    """A file with two rows of every type, every byte of which is small, so that no scale is NaN."""
+    writer = gguf.GgufWriter().set("k", 258)
+    for kind in gguf.TYPES.values():
+        size = 2 * kind.block_bytes + (32 if kind.name == "I2_S" else 0)
+        data = (np.arange(size, dtype=np.int64) * 5 % 61 + 1).astype(np.uint8)
+        writer.add_tensor(kind.name, data, type=kind.name, shape=(2, kind.block_size))
+    return gguf.open(writer.to_bytes())
+
+
+def test_a_big_endian_file_of_every_type_has_the_same_weights(tmp_path: Path) -> None:
+    little = every_type()
+    gguf.convert_byte_order(little, tmp_path / "big.gguf", "big")
+    big = gguf.open(tmp_path / "big.gguf")
+    assert (big.byte_order, big.metadata["k"]) == ("big", 258)
+    for old, new in zip(little.tensors, big.tensors, strict=True):
+        same = old.raw.tobytes() == new.raw.tobytes()
+        assert same == (old.type in {"I8", "MXFP4", "NVFP4"}), old.type
+        for dtype in ("float32", "float16", "bfloat16", "float64"):
+            weights = old.dequantize(dtype)
+            assert weights.tobytes() == new.dequantize(dtype).tobytes(), old.type
+            assert weights.tobytes() == gguf.dequantize(new.raw, new.type, shape=new.shape, dtype=dtype, byte_order="big").tobytes()
+    gguf.convert_byte_order(big, tmp_path / "back.gguf", "little")
+    assert (tmp_path / "back.gguf").read_bytes() == gguf.GgufWriter.of(little).to_bytes()
+    with pytest.raises(ValueError, match="big-endian already"):
+        gguf.convert_byte_order(big, tmp_path / "no.gguf", "big")
+    with pytest.raises(ValueError, match="`middle` is no byte order"):
+        gguf.convert_byte_order(big, tmp_path / "no.gguf", "middle")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="not `middle`"):
+        gguf.dequantize(b"", "F32", byte_order="middle")  # type: ignore[arg-type]
+    assert not (tmp_path / "no.gguf").exists()
+
+
+def test_blocks_are_swapped_as_the_gguf_package_swaps_them() -> None:
+    peer = pytest.importorskip("gguf")
+    script = pytest.importorskip("gguf.scripts.gguf_convert_endian")
+    assert len(script.byteswap_tensors) >= 4
+    little = every_type()
+    big = gguf.open(gguf.GgufWriter.of(little, byte_order="big").to_bytes())
+    for kind, swap in script.byteswap_tensors.items():
+        tensor = little.tensors[kind.name]
+        stored = SimpleNamespace(data=tensor.raw.copy())
+        size = peer.GGML_QUANT_SIZES[kind][1]
+        for start in range(0, tensor.nbytes, size):
+            swap(stored, start)
+        assert stored.data.tobytes() == big.tensors[kind.name].raw.tobytes(), kind.name
+
+
+def test_bfloat16_is_the_upper_half_of_a_float32_rounded_to_even(monkeypatch: pytest.MonkeyPatch) -> None:
+    bits = np.array([0x3F800000, 0x3F808000, 0x3F818000, 0x3F808001, 0xC0490FDB, 0x7F800000, 0x00000001], np.uint32)
+    expected = [0x3F80, 0x3F80, 0x3F82, 0x3F81, 0xC049, 0x7F80, 0x0000]
+    data = bits.view(np.uint8)
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+    plain = gguf.dequantize(data, "F32", dtype="bfloat16")
+    assert (plain.dtype, plain.tolist()) == (np.uint16, expected)
+    assert gguf.dequantize(plain.view(np.uint8), "BF16", dtype="bfloat16").tolist() == expected
+    # Any type of two bytes shows that it is taken from there.
+    monkeypatch.setitem(sys.modules, "ml_dtypes", cast("ModuleType", SimpleNamespace(bfloat16=np.int16)))
+    assert gguf.dequantize(data, "F32", dtype="bfloat16").dtype == np.int16
+    with pytest.raises(ValueError, match="`bfloat16` or `float64`, not `uint16`"):
+        gguf.dequantize(data, "F32", dtype=np.uint16)
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,10 @@ EXAMPLES: Final = {
     "merge": """\
         tabagent gguf merge model-00001-of-00003.gguf model.gguf
     """,
+    "convert-endian": """\
+        tabagent gguf convert-endian model-big.gguf model.gguf
+        tabagent gguf convert-endian model.gguf model-big.gguf --to big
+    """,
     "hash": """\
         tabagent gguf hash model.gguf
         tabagent gguf hash model.gguf > model.manifest

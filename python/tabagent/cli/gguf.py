@@ -2,7 +2,7 @@
 
 import json as json_format
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -28,6 +28,7 @@ gguf_app = typer.Typer(
 )
 
 UNITS: Final = {"": 1, "K": 1000, "M": 1000**2, "G": 1000**3, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "KIB": 1024, "MIB": 1024**2, "GIB": 1024**3}
+ORDERS: Final = ("little", "big", "native")
 LEVELS: Final = ("format", "model", "data", "full")
 MANIFEST_LINE: Final = re.compile(r"(sha256|sha256-file) +([0-9a-f]{64})  (.+)")
 
@@ -124,6 +125,30 @@ def merge(
     with ProgressBar("merging", in_bytes=True) as bar:
         gguf.merge(source, output, progress=_shown(bar))
     write_note(f"wrote `{output}` of {len(source.parts)} parts, {bytes_text(Path(output).stat().st_size)}")
+    return 0
+
+
+@explained
+def convert_endian(
+    file: FilePath,
+    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="The file to write.", show_default=False)],
+    *,
+    to: Annotated[str, _option("--to", metavar="ORDER", text="little, big or native, which is the default.")] = "native",
+    verbose: Verbose = False,  # noqa: ARG001
+) -> int:
+    """Write a model in the other byte order, as one file.
+
+    llama.cpp loads only files of its machine's own order. All numbers are
+    turned, those in blocks of quantized weights too.
+    """
+    from tabagent import gguf  # noqa: PLC0415
+
+    if to not in ORDERS:
+        message = f"`--to {to}` is none of `little`, `big` and `native`"
+        raise UsageError(message)
+    with ProgressBar("converting", in_bytes=True) as bar:
+        gguf.convert_byte_order(file, output, to, progress=_shown(bar))  # type: ignore[arg-type]  # looked up above
+    write_note(f"wrote `{output}`, {bytes_text(Path(output).stat().st_size)}")
     return 0
 
 
@@ -318,13 +343,15 @@ def _shown(bar: ProgressBar) -> Any:
     return show
 
 
-for _name, _command in (
-    ("set-metadata", set_metadata),
-    ("split", split),
-    ("merge", merge),
-    ("merge-lora", merge_lora),
-    ("hash", hash_),
-    ("diff", diff),
-    ("verify", verify),
-):
+COMMANDS: Final[Mapping[str, Callable[..., int]]] = {
+    "set-metadata": set_metadata,
+    "split": split,
+    "merge": merge,
+    "merge-lora": merge_lora,
+    "convert-endian": convert_endian,
+    "hash": hash_,
+    "diff": diff,
+    "verify": verify,
+}
+for _name, _command in COMMANDS.items():
     gguf_app.command(_name, cls=ExamplesCommand)(_command)

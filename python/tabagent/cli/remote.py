@@ -2,10 +2,12 @@
 
 import logging
 import os
+import re
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from email.message import Message
 from http import HTTPStatus
 from typing import IO, TYPE_CHECKING, Any, Final
@@ -25,6 +27,13 @@ FIRST_BYTES: Final = 256 * 1024
 MAX_BYTES: Final = 512 * 1024 * 1024
 """No header is larger; a file that claims more is damaged."""
 
+CONNECTIONS: Final = 8
+"""Parts that are fetched at a time."""
+
+MAX_PARTS: Final = 1000
+"""The largest models have a few hundred; headers of more would take too much memory."""
+
+PART: Final = re.compile(r"-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf(?=$|[?#])")
 TIMEOUT_S: Final = 30.0
 SCHEMES: Final = ("https://", "http://", "hf://", "hf:")
 
@@ -116,13 +125,39 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 def read_header(address: str) -> "_native.GgufFile":
-    """The metadata and tensor table of the file at an address; fetches its beginning, and more only as far as it is needed.
+    """The metadata and tensor table of the model at an address; fetches its beginning, and more only as far as it is needed.
+
+    Of a model in several files, named by any of them, the beginnings of all are fetched.
 
     Raises:
-        GgufError: it is no intact GGUF file.
+        GgufError: it is no intact GGUF file, or the parts do not belong together.
         OSError: the server cannot be reached or refuses.
     """
     from tabagent import _native  # noqa: PLC0415 (not needed for `--help`)
+
+    named, file = _beginning(address)
+    addresses = part_addresses(address)
+    count = file.value("split.count") if "split.count" in file.keys() else 1  # noqa: SIM118 (the compiled class is no mapping)
+    # A part that was renamed, or a whole model whose name looks like a part's, is shown as it is.
+    if count != len(addresses) or count < 2:
+        return file
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        parts = list(pool.map(lambda other: named if other == address else _beginning(other)[0], addresses))
+    return _native.GgufFile.from_beginnings([(part.data, typed("int", part.size), _file_name(part.name)) for part in parts])
+
+
+def part_addresses(address: str) -> list[str]:
+    """The addresses of all parts of a model in several files, in order, by that of any one; of any other address itself alone."""
+    found = PART.search(address)
+    if found is None or not 1 <= int(found["number"]) <= int(found["count"]) <= MAX_PARTS:
+        return [address]
+    start, end = found.span("number")
+    return [f"{address[:start]}{number:05}{address[end:]}" for number in range(1, int(found["count"]) + 1)]
+
+
+def _beginning(address: str) -> "tuple[RemoteFile, _native.GgufFile]":
+    """As much of a file's beginning as its header takes, and the header."""
+    from tabagent import _native  # noqa: PLC0415
 
     remote = RemoteFile(address)
     needed = FIRST_BYTES
@@ -130,7 +165,7 @@ def read_header(address: str) -> "_native.GgufFile":
         remote.fetch(needed)
         file = _native.GgufFile.from_beginning(remote.data, typed("int", remote.size), _file_name(address))
         if not isinstance(file, int):
-            return file
+            return remote, file
         # A vocabulary tells its length string by string: some more each time, so that few requests are enough.
         needed = max(file, len(remote.data) * 2)
 

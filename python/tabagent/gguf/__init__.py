@@ -12,7 +12,7 @@ way round, the length of a row first (`[640, 262144]`); that is `gguf_shape`.
 
 from tabagent.errors import GgufCancelledError, GgufError
 from tabagent.gguf.conversion import OUT_TYPES, Converted, convert
-from tabagent.gguf.editing import diff, edit_metadata, merge, split
+from tabagent.gguf.editing import convert_byte_order, diff, edit_metadata, merge, split
 from tabagent.gguf.file import GgufFile, Hashes, open  # noqa: A004 (as in `gzip.open`)
 from tabagent.gguf.imatrix import Imatrix
 from tabagent.gguf.lora import MERGE_TYPES, ConvertedLora, MergedLora, convert_lora, merge_lora
@@ -42,6 +42,7 @@ __all__ = [
     "MetadataValue",
     "TensorType",
     "convert",
+    "convert_byte_order",
     "convert_lora",
     "dequantize",
     "diff",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,7 +16,7 @@ from tabagent.gguf.writer import GgufWriter
 if TYPE_CHECKING:
     from tabagent.gguf.file import Progress
 
-__all__ = ["diff", "edit_metadata", "merge", "split"]
+__all__ = ["convert_byte_order", "diff", "edit_metadata", "merge", "split"]
 
 PathLike = str | os.PathLike[str]
 
@@ -74,6 +75,25 @@ def split(
 def merge(source: GgufFile | PathLike, output: PathLike, *, progress: Progress | None = None) -> None:
     """Write a model in several files, opened by any of them, as one; raises as `GgufWriter.write`."""
     GgufWriter.of(_opened(source)).write(output, progress=progress)
+
+
+def convert_byte_order(
+    source: GgufFile | PathLike, output: PathLike, byte_order: Literal["little", "big", "native"] = "native", *, progress: Progress | None = None
+) -> None:
+    """Write a model with all numbers in another byte order, as one file: metadata, plain numbers, and the scales in blocks.
+
+    llama.cpp loads only files of its machine's own order, which is `native`. What a big-endian file holds is what ggml reads on a big-endian
+    machine. The file's own order is an error. Raises as `GgufWriter.write`, and:
+
+    Raises:
+        ValueError: the file has that byte order, or there is none of that name.
+    """
+    wanted = sys.byteorder if byte_order == "native" else byte_order
+    file = _opened(source)
+    if file.byte_order == wanted:
+        message = f"`{file.parts[0]}` is {wanted}-endian already"
+        raise ValueError(message)
+    GgufWriter.of(file, byte_order=wanted).write(output, progress=progress)
 
 
 def diff(first: GgufFile | PathLike, second: GgufFile | PathLike) -> list[str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
 from tabagent import _native
-from tabagent.gguf.types import plain_dtype, tensor_type
+from tabagent.gguf.types import tensor_type
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["decoded", "dequantize", "quantize"]
 
 FLOATS: Final = ("float32", "float16", "float64")
+BFLOAT16: Final = "bfloat16"
 
 
 def dequantize(
@@ -24,11 +26,14 @@ def dequantize(
     *,
     shape: Sequence[int] | None = None,
     dtype: DTypeLike = np.float32,
+    byte_order: Literal["little", "big"] = "little",
 ) -> np.ndarray[Any, Any]:
     """Decode stored bytes of a number type, such as `Q4_K`, to floats: bit for bit what ggml computes.
 
-    Without `shape` (rows first, in weights) the result has one dimension. `dtype` is `float32`, `float16` (rounded from `float32`, ties to
-    even) or `float64`. All cores decode, without the GIL.
+    Without `shape` (rows first, in weights) the result has one dimension. `dtype` is `float32`, `float16` or `bfloat16` (both rounded from
+    `float32`, ties to even) or `float64`. numpy has no `bfloat16`: the result is of `ml_dtypes.bfloat16` if that package is installed, and
+    otherwise a `uint16` array of the numbers' bits, the upper half of a `float32`'s. `byte_order` is that of the file that the bytes come
+    from. All cores decode, without the GIL.
 
     Raises:
         ValueError: there is no such type, or the bytes are no whole blocks of it, or do not fill the shape.
@@ -37,7 +42,10 @@ def dequantize(
     stored = _stored(data)
     trailer = 32 if type == "I2_S" else 0
     count = max(stored.size - trailer, 0) // found.block_bytes * found.block_size if shape is None else _count(shape)
-    return decoded(stored, type, (count,) if shape is None else tuple(shape), dtype, "little")
+    if byte_order not in {"little", "big"}:
+        message = f"`byte_order` is `little` or `big`, not `{byte_order}`"
+        raise ValueError(message)
+    return decoded(stored, type, (count,) if shape is None else tuple(shape), dtype, byte_order)
 
 
 def quantize(array: ArrayLike, type: str, *, importance: ArrayLike | None = None) -> NDArray[np.uint8]:  # noqa: A002 (GGUF's own word)
@@ -59,28 +67,32 @@ def quantize(array: ArrayLike, type: str, *, importance: ArrayLike | None = None
 
 def decoded(data: NDArray[np.uint8], kind: str, shape: tuple[int, ...], dtype: DTypeLike, byte_order: str) -> np.ndarray[Any, Any]:
     """The weights that `data` holds in a file of that byte order, as a new array of `dtype` and `shape`."""
-    wanted = np.dtype(dtype)
-    if wanted.name not in FLOATS:
-        message = f"weights are floats, so `dtype` is `float32`, `float16` or `float64`, not `{wanted}`"
+    # numpy knows the name only where `ml_dtypes` is loaded.
+    wanted = _bfloat16() if isinstance(dtype, str) and dtype == BFLOAT16 else np.dtype(dtype)
+    is_bfloat16 = wanted.name == BFLOAT16 or (isinstance(dtype, str) and dtype == BFLOAT16)
+    if wanted.name not in FLOATS and not is_bfloat16:
+        message = f"weights are floats, so `dtype` is `float32`, `float16`, `bfloat16` or `float64`, not `{wanted}`"
         raise ValueError(message)
     if byte_order != "little":
-        data = _little(data, kind, byte_order)
+        data = _native.gguf_swap_bytes(data, kind)
     if kind == "F64" and wanted == np.float64:
         return data.view("<f8").reshape(shape).astype(np.float64)
     count = _count(shape)
+    if is_bfloat16:
+        return _native.gguf_dequantize(data, kind, count, BFLOAT16).view(wanted).reshape(shape)
     if wanted == np.float16:
         return _native.gguf_dequantize(data, kind, count, "float16").view(np.float16).reshape(shape)
     floats = _native.gguf_dequantize(data, kind, count, "float32").reshape(shape)
     return floats.astype(wanted, copy=False)
 
 
-def _little(data: NDArray[np.uint8], kind: str, byte_order: str) -> NDArray[np.uint8]:
-    """Stored numbers in little-endian order."""
-    dtype = np.dtype(">u2") if kind == "BF16" else plain_dtype(kind, byte_order)
-    if dtype is None:
-        message = f"blocks of `{kind}` in big-endian order cannot be decoded; get the little-endian file"
-        raise ValueError(message)
-    return data.view(dtype).astype(dtype.newbyteorder("<")).view(np.uint8)
+def _bfloat16() -> np.dtype[Any]:
+    """The type of `bfloat16` numbers, or of their bits where no package has them."""
+    try:
+        found: np.dtype[Any] = np.dtype(importlib.import_module("ml_dtypes").bfloat16)
+    except ImportError:
+        return np.dtype(np.uint16)
+    return found
 
 
 def _stored(data: NDArray[np.uint8] | bytes | bytearray | memoryview) -> NDArray[np.uint8]:

@@ -75,7 +75,7 @@ class GgufTensor:
         return self.raw.view(dtype).reshape(self.shape)
 
     def dequantize(self, dtype: DTypeLike = np.float32) -> np.ndarray[Any, Any]:
-        """The weights as floats, in `shape`: a new array of `dtype` (`float32`, `float16` or `float64`).
+        """The weights as floats, in `shape`: a new array of `dtype`, as in `tabagent.gguf.dequantize`: `float32`, `float16`, `bfloat16` or `float64`.
 
         Raises:
             ValueError: there is no decoder for the type, or `dtype` is no float.

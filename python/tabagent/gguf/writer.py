@@ -43,11 +43,15 @@ class GgufWriter:
         self._byte_order = byte_order
 
     @classmethod
-    def of(cls, file: GgufFile) -> GgufWriter:
-        """A writer with all that `file` holds, as one file. Written unchanged it is the same bytes again, unless the file was split."""
+    def of(cls, file: GgufFile, *, byte_order: Literal["little", "big"] | None = None) -> GgufWriter:
+        """A writer with all that `file` holds, as one file. Written unchanged it is the same bytes again, unless the file was split.
+
+        With another `byte_order` than the file's every number is turned round when it is written, in blocks of quantized weights too.
+        """
         writer = cls.__new__(cls)
-        writer._native = _native.GgufWriter.of_model(file._native)  # noqa: SLF001 (the two classes are one module's)
-        writer._byte_order = "big" if file.byte_order == "big" else "little"  # noqa: SLF001 (the two classes are one module's)
+        writer._native = _native.GgufWriter.of_model(file._native, byte_order)  # noqa: SLF001 (the two classes are one module's)
+        order = file.byte_order if byte_order is None else byte_order
+        writer._byte_order = "big" if order == "big" else "little"  # noqa: SLF001 (the two classes are one module's)
         return writer
 
     def set(self, key: str, value: Any, *, type: str | None = None) -> GgufWriter:  # noqa: A002 (GGUF's own word)
@@ -167,7 +171,7 @@ class GgufWriter:
         if isinstance(data, np.ndarray):
             dtype = plain_dtype(kind, self._byte_order)
             if dtype is not None and (data.dtype != np.uint8 or data.itemsize == dtype.itemsize):
-                if _type_of(name, data) != kind and not (kind == "I8" and data.dtype == np.uint8):
+                if not (kind == "I8" and data.dtype == np.uint8) and _type_of(name, data) != kind:
                     message = f"tensor `{name}` should be `{kind}`, but the array is `{data.dtype}`"
                     raise TypeError(message)
                 return data.astype(dtype, copy=False).tobytes() if data.dtype != np.uint8 else data.tobytes()

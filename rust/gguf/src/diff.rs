@@ -1,10 +1,12 @@
 //! What is different between two models, in words.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 
 use rayon::prelude::*;
 
+use crate::byte_swap::swap_blocks;
 use crate::ggml_type::GgmlType;
 use crate::model::{GgufModel, ModelTensor};
 use crate::quants;
@@ -308,7 +310,7 @@ fn tensors(first: &GgufModel, second: &GgufModel) -> Vec<Difference> {
     found
 }
 
-fn tensor_changes(first: &ModelTensor<'_>, second: &ModelTensor<'_>) -> Vec<Difference> {
+fn tensor_changes<'a>(first: &ModelTensor<'a>, second: &ModelTensor<'a>) -> Vec<Difference> {
     let name = first.info.name.clone();
     let (a, b) = (first.info, second.info);
     let mut found = Vec::new();
@@ -324,9 +326,17 @@ fn tensor_changes(first: &ModelTensor<'_>, second: &ModelTensor<'_>) -> Vec<Diff
             deviation,
         });
     }
-    if found.is_empty() && first.data() != second.data() {
+    if !found.is_empty() {
+        return found;
+    }
+    let same_order = first.file.byte_order() == second.file.byte_order();
+    let data = |tensor: &ModelTensor<'a>| {
+        if same_order { Cow::Borrowed(tensor.data()) } else { tensor.little_endian_data() }
+    };
+    let (first_data, second_data) = (data(first), data(second));
+    if first_data != second_data {
         let size = a.ggml_type.block_bytes() as usize;
-        let pairs = first.data().chunks(size).zip(second.data().chunks(size));
+        let pairs = first_data.chunks(size).zip(second_data.chunks(size));
         let blocks = pairs.filter(|(a, b)| a != b).count() as u64;
         let of = a.n_bytes.div_ceil(size as u64);
         found.push(Difference::Data { name, blocks, of, deviation: deviation(first, second) });
@@ -337,13 +347,13 @@ fn tensor_changes(first: &ModelTensor<'_>, second: &ModelTensor<'_>) -> Vec<Diff
 /// Weights decoded at a time: whole blocks of every type.
 const RUN: usize = 64 * 1024;
 
-/// How far the weights of two tensors of one shape are apart; `None` where a type is no float, or its byte order is not decoded.
+/// How far the weights of two tensors of one shape are apart; `None` where a type is no float.
 fn deviation(first: &ModelTensor<'_>, second: &ModelTensor<'_>) -> Option<Deviation> {
     let decodes = |tensor: &ModelTensor<'_>| {
         let kind = tensor.info.ggml_type;
         let is_integer = matches!(kind, GgmlType::I8 | GgmlType::I16 | GgmlType::I32 | GgmlType::I64);
         // `I2_S` has its scale behind the last block, so that no run of it stands alone.
-        !is_integer && kind != GgmlType::I2_S && tensor.file.byte_order() == ByteOrder::Little
+        !is_integer && kind != GgmlType::I2_S
     };
     if !decodes(first) || !decodes(second) {
         return None;
@@ -358,7 +368,14 @@ fn deviation(first: &ModelTensor<'_>, second: &ModelTensor<'_>) -> Option<Deviat
             let per_block = kind.block_size() as usize;
             let size = kind.block_bytes() as usize;
             let bytes = tensor.data().get(start / per_block * size..(start + count) / per_block * size)?;
-            quants::dequantize(kind, bytes, out.get_mut(..count)?).ok()?;
+            let out = out.get_mut(..count)?;
+            if tensor.file.byte_order() == ByteOrder::Little {
+                quants::dequantize(kind, bytes, out).ok()?;
+            } else {
+                let mut swapped = bytes.to_vec();
+                swap_blocks(kind, &mut swapped);
+                quants::dequantize(kind, &swapped, out).ok()?;
+            }
         }
         for (&a, &b) in a.iter().zip(&b).take(count) {
             let (a, b) = (f64::from(a), f64::from(b));

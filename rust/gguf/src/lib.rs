@@ -9,6 +9,7 @@
 //! [`edit_metadata`] changes a file where it lies, [`hash_model`] and [`diff_models`] say what it holds and what is different.
 
 mod array;
+mod byte_swap;
 mod check;
 mod convert;
 mod diff;
@@ -25,6 +26,7 @@ mod model;
 mod owned;
 mod parser;
 mod progress;
+mod quantize;
 pub mod quants;
 mod reader;
 mod shared_array;
@@ -53,6 +55,10 @@ pub use mmap::SharedBytes;
 pub use model::{GgufModel, ModelTensor};
 pub use owned::{OwnedArray, OwnedValue};
 pub use progress::{Progress, no_progress};
+pub use quantize::{
+    CandidateTensor, MeasuredTensor, Mix, SizeTarget, TargetSizeError, TypeCost, candidate_types,
+    choose_types, measure_types,
+};
 pub use quants::QuantError;
 pub use reader::ByteOrder;
 pub use shared_array::SharedArray;

@@ -1,11 +1,14 @@
 //! A model in one file or in several.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
 
+use crate::byte_swap::swap_tensor;
 use crate::error::{GgufError, Subject};
 use crate::file::GgufFile;
 use crate::metadata::Metadata;
+use crate::reader::ByteOrder;
 use crate::split::split_paths;
 use crate::tensor::TensorInfo;
 
@@ -40,6 +43,18 @@ impl<'a> ModelTensor<'a> {
     /// The stored bytes, in the file's byte order.
     pub fn data(&self) -> &'a [u8] {
         self.file.tensor_data(self.info)
+    }
+
+    /// The data in little-endian order, as [`quants`](crate::quants) takes it: the stored bytes, or a copy of those of a big-endian
+    /// file with every number turned round.
+    pub fn little_endian_data(&self) -> Cow<'a, [u8]> {
+        let stored = self.data();
+        if self.file.byte_order() == ByteOrder::Little {
+            return Cow::Borrowed(stored);
+        }
+        let mut swapped = stored.to_vec();
+        swap_tensor(self.info.ggml_type, &mut swapped);
+        Cow::Owned(swapped)
     }
 }
 

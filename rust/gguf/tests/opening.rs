@@ -10,8 +10,8 @@ use std::sync::Arc;
 use common::{Model, Raw};
 use proptest::prelude::*;
 use tabagent_gguf::{
-    GgmlType, GgufError, GgufFile, GgufModel, GgufWriter, Header, OwnedArray, OwnedValue, Value, check_data,
-    no_progress,
+    ByteOrder, GgmlType, GgufError, GgufFile, GgufModel, GgufWriter, Header, OwnedArray, OwnedValue, Value,
+    check_data, no_progress,
 };
 
 /// A part with one tensor named after its number.
@@ -176,6 +176,18 @@ fn big_endian_floats_are_looked_at_in_their_order() {
         let mut raw = Raw::new(3, true, 1, 0);
         raw.tensor("t", &[1], 0, 0).data(32, 0).bytes.extend(stored);
         let model = GgufModel::from_parts(vec![raw.open().unwrap()]).unwrap();
+        assert_eq!(check_data(&model, &no_progress).is_ok(), good);
+    }
+}
+
+#[test]
+fn scales_of_big_endian_blocks_are_looked_at_in_their_order() {
+    for (scale, good) in [([0x7c, 0x00], false), ([0x00, 0x7c], true)] {
+        let mut block = [0; 18];
+        block[..2].copy_from_slice(&scale);
+        let writer = GgufWriter::new().with_byte_order(ByteOrder::Big);
+        let bytes = writer.add_tensor("t", GgmlType::Q4_0, &[32], block.to_vec()).to_bytes().unwrap();
+        let model = GgufModel::from_parts(vec![GgufFile::from_bytes(bytes).unwrap()]).unwrap();
         assert_eq!(check_data(&model, &no_progress).is_ok(), good);
     }
 }

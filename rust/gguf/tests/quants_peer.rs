@@ -200,6 +200,21 @@ fn importances_of_zero_encode_to_the_same_bytes() {
 }
 
 #[test]
+fn rows_of_any_number_of_blocks_encode_to_the_same_bytes() {
+    let Some(library) = Ggml::open() else { return };
+    let mut random = Random(6);
+    for n_blocks in [1, 7, 8, 9, 18, 23] {
+        let row = 32 * n_blocks;
+        let values: Vec<f32> = (0..3 * row).map(|_| random.normal()).collect();
+        let importances: Vec<f32> = (0..row).map(|_| random.unit()).collect();
+        for ty in block_types().filter(|ty| can_quantize(*ty) && ty.block_size() == 32) {
+            let what = format!("{n_blocks} blocks");
+            compare_encoding(&library, ty, &values, row, Some(&importances), &what);
+        }
+    }
+}
+
+#[test]
 fn real_tensors_encode_and_decode_to_the_same_bits() {
     let Some(library) = Ggml::open() else { return };
     let Some(models) = std::env::var_os("TABAGENT_TEST_MODELS").map(std::path::PathBuf::from) else {

@@ -21,8 +21,9 @@ pub(crate) fn check(rules: &Rules<'_>) -> Result<(), GgufError> {
     }
     if file.byte_order() != ByteOrder::native() {
         let found = if file.byte_order() == ByteOrder::Big { "big" } else { "little" };
-        let problem =
-            format!("is {found}-endian, unlike this machine; get the file made for the other byte order");
+        let problem = format!(
+            "is {found}-endian, unlike this machine; write it anew with `tabagent gguf convert-endian`"
+        );
         return Err(rules.unusable_subject(Subject::Header, problem));
     }
     if let Some(split) = file.split().filter(|split| split.no != 0) {

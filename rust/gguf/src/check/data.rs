@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rayon::prelude::*;
 
+use crate::byte_swap::swap_tensor;
 use crate::error::{GgufError, Subject};
 use crate::ggml_type::GgmlType;
 use crate::model::{GgufModel, ModelTensor};
@@ -32,14 +33,6 @@ pub fn check_data(model: &GgufModel, progress: Progress<'_>) -> Result<(), GgufE
     for tensor in model.tensors() {
         if tensor.file.is_header_only() {
             return Err(fault(&tensor, 0, "has no data here: only the file's beginning was read".to_owned()));
-        }
-        let plain = tensor.info.ggml_type.block_size() == 1;
-        if !plain && tensor.file.byte_order() != ByteOrder::Little {
-            let problem = format!(
-                "has blocks of type `{}` in big-endian order, which cannot be decoded; get the little-endian file",
-                tensor.info.ggml_type
-            );
-            return Err(fault(&tensor, 0, problem));
         }
     }
     let pieces: Vec<Piece<'_>> = model.tensors().flat_map(pieces).collect();
@@ -87,10 +80,8 @@ fn look(piece: &Piece<'_>) -> Option<GgufError> {
     let result = if piece.tensor.file.byte_order() == ByteOrder::Little {
         quants::check(kind, bytes)
     } else {
-        let swapped: Vec<u8> = bytes
-            .chunks(kind.block_bytes() as usize)
-            .flat_map(|number| number.iter().rev().copied())
-            .collect();
+        let mut swapped = bytes.to_vec();
+        swap_tensor(kind, &mut swapped);
         quants::check(kind, &swapped)
     };
     match result {

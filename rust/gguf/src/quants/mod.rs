@@ -18,8 +18,10 @@ mod half;
 mod lattice;
 mod quantize;
 mod simd;
+mod swap;
 
 pub use check::check;
 pub use dequantize::{dequantize, dequantize_bf16, dequantize_f16, dequantize_parallel};
 pub use error::QuantError;
 pub use quantize::{can_quantize, needs_imatrix, quantize, quantize_parallel};
+pub use swap::swap_bytes;

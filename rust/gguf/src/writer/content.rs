@@ -76,7 +76,7 @@ impl Content<'_> {
             if !seen.insert(&tensor.name) {
                 return fail("was added twice; names must be unique".to_owned());
             }
-            if let Some(problem) = tensor.problem(self.order) {
+            if let Some(problem) = tensor.problem() {
                 return fail(problem);
             }
             data_bytes += tensor.data.n_bytes();
@@ -166,7 +166,7 @@ pub(super) struct Plan {
 
 impl PendingTensor {
     /// The rule that this tensor breaks in a file of `order`.
-    fn problem(&self, order: ByteOrder) -> Option<String> {
+    fn problem(&self) -> Option<String> {
         if self.name.len() > MAX_NAME_BYTES {
             return Some(format!(
                 "has a name of `{}` bytes, but ggml allows `{MAX_NAME_BYTES}`",
@@ -184,12 +184,6 @@ impl PendingTensor {
             let (row, kind) = (shape.row_len(), self.ggml_type);
             return Some(format!(
                 "has rows of `{row}` weights, but type `{kind}` packs them in blocks of `{block}`"
-            ));
-        }
-        if !self.data.fits(self.ggml_type, order) {
-            return Some(format!(
-                "has blocks of type `{}` in the other byte order; keep the order of the file that it comes from",
-                self.ggml_type
             ));
         }
         let needed = self.ggml_type.n_bytes(shape.n_elements());

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use crate::byte_swap::{swap_blocks, swap_tensor};
 use crate::ggml_type::GgmlType;
 use crate::mmap::SharedBytes;
 use crate::reader::ByteOrder;
@@ -44,34 +45,32 @@ impl TensorData {
         }
     }
 
-    /// True if bytes of type `kind` can be written into a file of `order`: blocks hold numbers of several sizes and stay as they are.
-    pub(crate) fn fits(&self, kind: GgmlType, order: ByteOrder) -> bool {
-        match self {
-            Self::Shared(_, theirs) => *theirs == order || kind.block_size() == 1,
-            Self::Owned(_) | Self::Made { .. } => true,
-        }
-    }
-
     /// Writes the data of a tensor of type `kind` to `out` for a file of `order`.
     pub(crate) fn emit(&self, kind: GgmlType, order: ByteOrder, out: &mut dyn Write) -> io::Result<()> {
         match self {
             Self::Owned(bytes) => in_pieces(bytes, out),
             Self::Shared(bytes, theirs) if *theirs == order => in_pieces(bytes, out),
             Self::Shared(bytes, _) => {
-                let size = kind.block_bytes() as usize;
+                let block = kind.block_bytes() as usize;
+                let trailer = if kind == GgmlType::I2_S { block } else { 0 };
+                let (blocks, trailer) = bytes.split_at(bytes.len().saturating_sub(trailer));
                 let mut swapped = Vec::new();
-                bytes.chunks(PIECE_BYTES).try_for_each(|piece| {
+                for piece in blocks.chunks(PIECE_BYTES / block * block) {
                     swapped.clear();
-                    swapped.extend(piece.chunks(size).flat_map(|number| number.iter().rev()));
-                    out.write_all(&swapped)
-                })
+                    swapped.extend_from_slice(piece);
+                    swap_blocks(kind, &mut swapped);
+                    out.write_all(&swapped)?;
+                }
+                let mut trailer = trailer.to_vec();
+                swap_tensor(kind, &mut trailer);
+                out.write_all(&trailer)
             }
             Self::Made { make, .. } => make(out),
         }
     }
 }
 
-/// What is written at a time, so that progress can be told; a multiple of every plain number.
+/// What is written at a time, so that progress can be told.
 const PIECE_BYTES: usize = 4 << 20;
 
 fn in_pieces(bytes: &[u8], out: &mut dyn Write) -> io::Result<()> {

@@ -132,7 +132,7 @@ impl GgufWriter {
         }
     }
 
-    /// Writes numbers in `order` from now on. Tensors of blocks cannot be taken over from a file of the other order.
+    /// Writes numbers in `order` from now on, those inside of blocks included. Data that is given as bytes must be in that order.
     #[must_use]
     pub fn with_byte_order(mut self, order: ByteOrder) -> Self {
         self.order = order;

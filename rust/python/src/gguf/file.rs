@@ -74,6 +74,22 @@ impl GgufFile {
         }
     }
 
+    /// Reads the beginnings of all parts of a model that is elsewhere; each is the bytes, the whole part's size and its name.
+    #[staticmethod]
+    fn from_beginnings(py: Python<'_>, parts: Vec<(PyBackedBytes, u64, String)>) -> PyResult<Self> {
+        let model = py.detach(|| {
+            let files = parts.iter().map(|(data, size, name)| {
+                match tabagent_gguf::GgufFile::from_beginning(data.to_vec(), *size, name)? {
+                    Header::Complete(file) => Ok(file),
+                    // Of the bytes there are it is a file that is cut off.
+                    Header::Needs(_) => tabagent_gguf::GgufFile::from_bytes(data.to_vec()),
+                }
+            });
+            GgufModel::from_parts(files.collect::<Result<_, _>>()?)
+        });
+        Ok(Self { model: Arc::new(model.map_err(|error| error.into_py(py))?) })
+    }
+
     #[getter]
     fn version(&self) -> u32 {
         self.model.first().version()

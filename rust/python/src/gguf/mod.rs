@@ -29,6 +29,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(lora::gguf_merge_lora, module)?)?;
     module.add_function(wrap_pyfunction!(quants::gguf_dequantize, module)?)?;
     module.add_function(wrap_pyfunction!(quants::gguf_quantize, module)?)?;
+    module.add_function(wrap_pyfunction!(quants::gguf_swap_bytes, module)?)?;
     module.add_function(wrap_pyfunction!(tools::gguf_edit, module)?)?;
     module.add_function(wrap_pyfunction!(tools::gguf_types, module)?)?;
     Ok(())

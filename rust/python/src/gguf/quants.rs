@@ -46,6 +46,19 @@ pub(crate) fn gguf_dequantize<'py>(
     })
 }
 
+/// A copy of stored bytes with every number turned to the other byte order.
+#[pyfunction]
+pub(crate) fn gguf_swap_bytes<'py>(
+    py: Python<'py>,
+    data: PyReadonlyArray1<'py, u8>,
+    kind: &str,
+) -> PyResult<Bound<'py, PyArray1<u8>>> {
+    let kind = ggml_type(kind)?;
+    let mut bytes = data.as_slice()?.to_vec();
+    py.detach(|| quants::swap_bytes(kind, &mut bytes)).map_err(value_error)?;
+    Ok(PyArray1::from_vec(py, bytes))
+}
+
 /// The stored bytes of rows of `row_length` weights.
 #[pyfunction]
 pub(crate) fn gguf_quantize<'py>(

@@ -67,13 +67,16 @@ impl GgufWriter {
         Ok(Self { writer: Mutex::new(Some(writer)) })
     }
 
-    /// A writer with all that a model holds, as one file.
+    /// A writer with all that a model holds, as one file, in its own byte order or another.
     #[staticmethod]
-    fn of_model(file: &GgufFile) -> PyResult<Self> {
+    fn of_model(file: &GgufFile, byte_order: Option<&str>) -> PyResult<Self> {
         if file.model.parts().iter().any(tabagent_gguf::GgufFile::is_header_only) {
             return Err(value_error("only the file's beginning was read, so its tensors cannot be written"));
         }
-        let writer = tabagent_gguf::GgufWriter::of_model(&file.model);
+        let mut writer = tabagent_gguf::GgufWriter::of_model(&file.model);
+        if let Some(order) = byte_order {
+            writer = writer.with_byte_order(order_named(order)?);
+        }
         Ok(Self { writer: Mutex::new(Some(writer)) })
     }
 

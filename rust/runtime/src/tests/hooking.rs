@@ -75,7 +75,7 @@ fn raw_logprobs_are_those_before_the_hook() {
         for entry in outcome.events.iter().flat_map(|event| &event.logprobs) {
             let expected = match mode {
                 LogprobsMode::Raw => token_logprob(&logits_after(&before), 2, 0, |_| Vec::new()).logprob,
-                LogprobsMode::Sampled => 0.75f32.ln(),
+                LogprobsMode::Sampled => libm::logf(0.75),
             };
             assert_eq!((entry.token, entry.logprob.to_bits()), (2, expected.to_bits()));
             before.push(2);

@@ -1,7 +1,7 @@
 //! Blocks of 32 to 128 weights with one scale, some with an offset.
 
-use super::search::{Tries, affine, symmetric};
-use super::{each_weighted, importance, low_byte, put_f16, put_u32, sum_of_squares};
+use super::search::{Tries, affine, lanes, symmetric};
+use super::{importance, low_byte, put_f16, put_u32, sum_of_squares};
 
 /// The largest of all numbers, none of them NaN. The order does not matter (but for zeros of both signs), so that the
 /// compiler may halve the block again and again.
@@ -163,64 +163,132 @@ fn typical(row: &[f32]) -> f32 {
     sum_of_squares(row) / row.len() as f32
 }
 
+/// Blocks that are searched side by side: as many as floats in a vector of AVX2.
+const LANES: usize = 8;
+
+/// Weights of so many blocks.
+const WIDE: usize = 32 * LANES;
+
+/// Runs `wide` on the row's groups of [`LANES`] blocks and `single` on the blocks that are left; both get the weights of the search.
 #[inline(always)]
-fn symmetric_levels(values: &[f32; 32], weights: &[f32; 32], half: i32) -> (f32, [u8; 32]) {
-    let mut best = [[0.0]; 32];
-    let [scale] = symmetric(&values.map(|value| [value]), &weights.map(|weight| [weight]), half, &mut best);
-    (scale, best.map(|[level]| level as u8))
+fn in_lanes<const B: usize>(
+    row: &[f32],
+    imatrix: &[f32],
+    out: &mut [u8],
+    wide: impl Fn(&[f32; WIDE], &[f32; WIDE], &mut [[u8; B]]),
+    single: impl Fn(&[f32; 32], &[f32; 32], &mut [[u8; B]]),
+) {
+    let typical = typical(row);
+    let (groups, rest) = row.as_chunks::<WIDE>();
+    let (group_importances, rest_importances) = imatrix.as_chunks::<WIDE>();
+    let blocks = out.as_chunks_mut::<B>().0;
+    let (group_blocks, rest_blocks) = blocks.split_at_mut(groups.len() * LANES);
+    let groups = groups.iter().zip(group_importances).zip(group_blocks.chunks_exact_mut(LANES));
+    for ((values, importances), blocks) in groups {
+        wide(values, &importance(values, importances, typical), blocks);
+    }
+    let rest = rest.as_chunks::<32>().0.iter().zip(rest_importances.as_chunks::<32>().0);
+    for ((values, importances), blocks) in rest.zip(rest_blocks.chunks_exact_mut(1)) {
+        single(values, &importance(values, importances, typical), blocks);
+    }
 }
 
+/// Puts scale and levels of `G` blocks with one scale each.
 #[inline(always)]
-fn affine_levels(values: &[f32; 32], weights: &[f32; 32], top: i32) -> (f32, f32, [u8; 32]) {
-    let mut best = [[0.0]; 32];
+fn symmetric_blocks<const G: usize, const B: usize>(
+    values: &[f32],
+    weights: &[f32],
+    half: i32,
+    blocks: &mut [[u8; B]],
+    put: impl Fn(f32, &[u8; 32], &mut [u8; B]),
+) {
+    let mut best = [[0.0; G]; 32];
+    let scales = symmetric(&lanes::<32, G>(values), &lanes::<32, G>(weights), half, &mut best);
+    for (lane, (scale, block)) in scales.into_iter().zip(blocks).enumerate() {
+        put(scale, &best.map(|levels| levels[lane] as u8), block);
+    }
+}
+
+/// Puts scale, offset and levels of `G` blocks with an offset each.
+#[inline(always)]
+fn affine_blocks<const G: usize, const B: usize>(
+    values: &[f32],
+    weights: &[f32],
+    top: i32,
+    blocks: &mut [[u8; B]],
+    put: impl Fn(f32, f32, &[u8; 32], &mut [u8; B]),
+) {
     let tries = Tries { first: -0.9, step: 0.05, last: 36 };
-    let ([scale], [min]) =
-        affine(&values.map(|value| [value]), &weights.map(|weight| [weight]), top, &tries, false, &mut best);
-    (scale, -min, best.map(|[level]| level as u8))
+    let mut best = [[0.0; G]; 32];
+    let (values, weights) = (lanes::<32, G>(values), lanes::<32, G>(weights));
+    let (scales, offsets) = affine(&values, &weights, top, &tries, false, &mut best);
+    for (lane, ((scale, offset), block)) in scales.into_iter().zip(offsets).zip(blocks).enumerate() {
+        put(scale, -offset, &best.map(|levels| levels[lane] as u8), block);
+    }
 }
 
 #[inline(always)]
 pub(super) fn q4_0_weighted(row: &[f32], imatrix: &[f32], out: &mut [u8]) {
-    let typical = typical(row);
-    each_weighted(row, imatrix, out, |values, importances, block: &mut [u8; 18]| {
-        let (scale, levels) = symmetric_levels(values, &importance(values, importances, typical), 8);
+    let put = |scale: f32, levels: &[u8; 32], block: &mut [u8; 18]| {
         put_f16(block, 0, scale);
         for k in 0..16 {
             block[2 + k] = levels[k] | (levels[16 + k] << 4);
         }
-    });
+    };
+    in_lanes(
+        row,
+        imatrix,
+        out,
+        |values, weights, blocks| symmetric_blocks::<LANES, 18>(values, weights, 8, blocks, put),
+        |values, weights, blocks| symmetric_blocks::<1, 18>(values, weights, 8, blocks, put),
+    );
 }
 
 #[inline(always)]
 pub(super) fn q4_1_weighted(row: &[f32], imatrix: &[f32], out: &mut [u8]) {
-    let typical = typical(row);
-    each_weighted(row, imatrix, out, |values, importances, block: &mut [u8; 20]| {
-        let (scale, min, levels) = affine_levels(values, &importance(values, importances, typical), 15);
+    let put = |scale: f32, min: f32, levels: &[u8; 32], block: &mut [u8; 20]| {
         put_f16(block, 0, scale);
         put_f16(block, 2, min);
         for k in 0..16 {
             block[4 + k] = levels[k] | (levels[16 + k] << 4);
         }
-    });
+    };
+    in_lanes(
+        row,
+        imatrix,
+        out,
+        |values, weights, blocks| affine_blocks::<LANES, 20>(values, weights, 15, blocks, put),
+        |values, weights, blocks| affine_blocks::<1, 20>(values, weights, 15, blocks, put),
+    );
 }
 
 #[inline(always)]
 pub(super) fn q5_0_weighted(row: &[f32], imatrix: &[f32], out: &mut [u8]) {
-    let typical = typical(row);
-    each_weighted(row, imatrix, out, |values, importances, block: &mut [u8; 22]| {
-        let (scale, levels) = symmetric_levels(values, &importance(values, importances, typical), 16);
+    let put = |scale: f32, levels: &[u8; 32], block: &mut [u8; 22]| {
         put_f16(block, 0, scale);
-        put_q5_0(&levels, block);
-    });
+        put_q5_0(levels, block);
+    };
+    in_lanes(
+        row,
+        imatrix,
+        out,
+        |values, weights, blocks| symmetric_blocks::<LANES, 22>(values, weights, 16, blocks, put),
+        |values, weights, blocks| symmetric_blocks::<1, 22>(values, weights, 16, blocks, put),
+    );
 }
 
 #[inline(always)]
 pub(super) fn q5_1_weighted(row: &[f32], imatrix: &[f32], out: &mut [u8]) {
-    let typical = typical(row);
-    each_weighted(row, imatrix, out, |values, importances, block: &mut [u8; 24]| {
-        let (scale, min, levels) = affine_levels(values, &importance(values, importances, typical), 31);
+    let put = |scale: f32, min: f32, levels: &[u8; 32], block: &mut [u8; 24]| {
         put_f16(block, 0, scale);
         put_f16(block, 2, min);
-        put_q5_1(&levels, block);
-    });
+        put_q5_1(levels, block);
+    };
+    in_lanes(
+        row,
+        imatrix,
+        out,
+        |values, weights, blocks| affine_blocks::<LANES, 24>(values, weights, 31, blocks, put),
+        |values, weights, blocks| affine_blocks::<1, 24>(values, weights, 31, blocks, put),
+    );
 }
