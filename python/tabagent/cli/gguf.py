@@ -343,7 +343,7 @@ def _shown(bar: ProgressBar) -> Any:
     return show
 
 
-COMMANDS: Final[Mapping[str, Callable[..., int]]] = {
+COMMANDS: Final[Mapping[str, Callable[..., None]]] = {
     "set-metadata": set_metadata,
     "split": split,
     "merge": merge,
