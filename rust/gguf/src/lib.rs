@@ -6,6 +6,7 @@
 //! looks at every number.
 //!
 //! [`GgufModel`] is a model in all its parts. [`GgufWriter`] writes files in constant memory, whole or in parts, each in one step;
+//! [`quantize_file`] gives models other number formats,
 //! [`edit_metadata`] changes a file where it lies, [`hash_model`] and [`diff_models`] say what it holds and what is different.
 
 mod array;
@@ -23,6 +24,7 @@ mod model;
 mod owned;
 mod parser;
 mod progress;
+mod quantize;
 pub mod quants;
 mod reader;
 mod shared_array;
@@ -46,6 +48,10 @@ pub use mmap::SharedBytes;
 pub use model::{GgufModel, ModelTensor};
 pub use owned::{OwnedArray, OwnedValue};
 pub use progress::{Progress, no_progress};
+pub use quantize::{
+    Exemption, FileType, Importances, Plan, PlannedTensor, QuantizeError, QuantizeOptions, Quantized, Reason, Role, Target,
+    TensorRule, plan, quantize_file, quantize_model, tensor_type,
+};
 pub use quants::QuantError;
 pub use reader::ByteOrder;
 pub use shared_array::SharedArray;

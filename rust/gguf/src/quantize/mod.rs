@@ -1,0 +1,29 @@
+//! Whole models from one number format to others, as llama.cpp's quantizer makes them.
+//!
+//! [`plan`] decides what becomes of every tensor and why; [`quantize_file`] and [`quantize_model`] do it.
+
+mod error;
+mod exempt;
+mod facts;
+mod fallback;
+mod file_type;
+mod importances;
+mod metadata;
+mod mixture;
+mod options;
+mod order;
+mod plan;
+mod role;
+mod rows;
+mod run;
+mod tensor_rule;
+
+pub use error::QuantizeError;
+pub use exempt::Exemption;
+pub use file_type::FileType;
+pub use importances::Importances;
+pub use options::{QuantizeOptions, Target};
+pub use plan::{Plan, PlannedTensor, Reason, plan};
+pub use role::Role;
+pub use run::{Quantized, quantize_file, quantize_model};
+pub use tensor_rule::{TensorRule, tensor_type};

@@ -1,0 +1,205 @@
+//! Writing what was planned.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::error::GgufError;
+use crate::model::GgufModel;
+use crate::progress::Progress;
+use crate::split::{part_path, split_paths};
+use crate::writer::{GgufWriter, TensorData};
+
+use super::error::QuantizeError;
+use super::exempt::n_dims;
+use super::metadata;
+use super::options::QuantizeOptions;
+use super::plan::{Plan, PlannedTensor, plan};
+use super::role::Role;
+use super::rows::{Rows, Workshop};
+
+/// What was quantized.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Quantized {
+    /// What became of every tensor.
+    pub plan: Plan,
+    /// The files written: one, or with `keeps_split` one for each part.
+    pub paths: Vec<PathBuf>,
+}
+
+/// Quantizes the model of which `source` is the file or any part, and writes it at `out`, which appears whole or not at all.
+///
+/// The bytes are those that llama.cpp's quantizer writes. Parts become one file, unless they are to be kept: then `out` is the
+/// beginning of their names. Takes the memory of the metadata and of some rows of one tensor. `progress` is told the bytes of tensors
+/// written.
+///
+/// ```no_run
+/// use tabagent_gguf::{FileType, QuantizeOptions, Target, no_progress, quantize_file};
+/// # fn main() -> Result<(), tabagent_gguf::QuantizeError> {
+/// let options = QuantizeOptions::new(Target::FileType(FileType::Q4_K_M));
+/// let done = quantize_file("model-f16.gguf".as_ref(), "model-q4.gguf".as_ref(), &options, &no_progress)?;
+/// println!("{} bytes of tensors", done.plan.bytes_after());
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// As [`plan`] and [`GgufModel::open`]; [`QuantizeError::SameFile`], [`QuantizeError::Requantized`],
+/// [`QuantizeError::ImatrixMissing`], [`QuantizeError::ImatrixLength`], [`QuantizeError::ImatrixValue`],
+/// [`QuantizeError::Data`]; [`GgufError::Cancelled`](crate::GgufError::Cancelled) where `progress` returns false.
+pub fn quantize_file(
+    source: &Path,
+    out: &Path,
+    options: &QuantizeOptions,
+    progress: Progress<'_>,
+) -> Result<Quantized, QuantizeError> {
+    let model = GgufModel::open(source)?;
+    let results = result_paths(&model, out, options);
+    for old in split_paths(source)? {
+        if let Some(path) = results.iter().find(|new| is_same_file(&old, new)) {
+            return Err(QuantizeError::SameFile { path: path.clone() });
+        }
+    }
+    quantize_model(&model, out, options, progress)
+}
+
+/// As [`quantize_file`] for a model that is open already; `out` must not be one of its files.
+///
+/// # Errors
+/// As [`quantize_file`].
+pub fn quantize_model(
+    model: &GgufModel,
+    out: &Path,
+    options: &QuantizeOptions,
+    progress: Progress<'_>,
+) -> Result<Quantized, QuantizeError> {
+    let plan = plan(model, options)?;
+    check_permissions(&plan, options)?;
+    let workshop = workshop(options)?;
+    let mut writer = metadata::writer(model.first(), &plan, options)?;
+    for tensor in &plan.tensors {
+        let rows = rows(model, tensor, options)?;
+        let for_rows = workshop.clone();
+        let data = TensorData::made(tensor.bytes_after, move |out| rows.write(&for_rows, out));
+        let dims = &[0, 1, 2, 3].map(|index| tensor.shape.dim(index))[..n_dims(&tensor.shape)];
+        writer = writer.add_tensor(&tensor.name, tensor.to, dims, data);
+    }
+    let paths = result_paths(model, out, options);
+    let written = write(&writer, model, &plan, &paths, options, progress);
+    let failure = workshop.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+    match (written, failure) {
+        (Ok(()), _) => Ok(Quantized { plan, paths }),
+        (Err(_), Some(error)) => Err(error),
+        (Err(error), None) => Err(error.into()),
+    }
+}
+
+/// Writes one file, or the parts.
+fn write(
+    writer: &GgufWriter,
+    model: &GgufModel,
+    plan: &Plan,
+    paths: &[PathBuf],
+    options: &QuantizeOptions,
+    progress: Progress<'_>,
+) -> Result<(), GgufError> {
+    match paths {
+        [only] => writer.write_with(only, progress),
+        _ => {
+            debug_assert!(options.keeps_split);
+            let count = |part| plan.tensors.iter().filter(|tensor| tensor.part == part).count();
+            let counts: Vec<usize> = (0..model.parts().len()).map(count).collect();
+            writer.write_counted_parts(paths, &counts, progress)
+        }
+    }
+}
+
+/// The files that will be written.
+fn result_paths(model: &GgufModel, out: &Path, options: &QuantizeOptions) -> Vec<PathBuf> {
+    if !options.keeps_split {
+        return vec![out.to_owned()];
+    }
+    let is_named = out.extension().is_some_and(|extension| extension == "gguf");
+    let prefix = if is_named { out.with_extension("") } else { out.to_owned() };
+    let count = u32::try_from(model.parts().len()).unwrap_or(u32::MAX);
+    (1..=count).map(|number| part_path(&prefix, number, count)).collect()
+}
+
+/// Refuses what llama.cpp's quantizer would refuse when it comes to the tensor.
+fn check_permissions(plan: &Plan, options: &QuantizeOptions) -> Result<(), QuantizeError> {
+    if let (false, Some(tensor)) = (options.allows_requantizing, plan.requantized()) {
+        return Err(QuantizeError::Requantized { tensor: shown(&tensor.source_name), from: tensor.from });
+    }
+    if let Some(tensor) = plan.missing_importances(options) {
+        return Err(QuantizeError::ImatrixMissing { tensor: shown(&tensor.source_name), to: tensor.to });
+    }
+    Ok(())
+}
+
+fn workshop(options: &QuantizeOptions) -> Result<Workshop, QuantizeError> {
+    let available = || std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = options.threads.map_or_else(available, usize::from);
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(|number| format!("quantize-{number}"))
+        .build()
+        .map_err(|error| QuantizeError::Threads { threads, problem: error.to_string() })?;
+    let buffer_bytes = usize::try_from(options.buffer_bytes).unwrap_or(usize::MAX);
+    Ok(Workshop { pool: Arc::new(pool), failure: Arc::new(Mutex::new(None)), buffer_bytes })
+}
+
+/// The work on one tensor.
+fn rows(model: &GgufModel, tensor: &PlannedTensor, options: &QuantizeOptions) -> Result<Rows, QuantizeError> {
+    let found = model.tensor(&tensor.source_name).ok_or_else(|| metadata::lost(&tensor.source_name))?;
+    let importances = match &options.importances {
+        Some(known) if tensor.is_quantized() => {
+            let is_usable = check_importances(tensor, known.get(&tensor.source_name))?;
+            is_usable.then(|| (Arc::clone(known), tensor.source_name.clone()))
+        }
+        _ => None,
+    };
+    Ok(Rows {
+        name: shown(&tensor.source_name),
+        data: found.file.shared_data(found.info),
+        from: tensor.from,
+        to: tensor.to,
+        row_len: tensor.shape.row_len() as usize,
+        rows_an_expert: tensor.shape.dim(1).max(1) as usize,
+        importances,
+    })
+}
+
+/// True if there are importances for the tensor; embeddings do without those of a wrong length.
+fn check_importances(tensor: &PlannedTensor, values: Option<&[f32]>) -> Result<bool, QuantizeError> {
+    let Some(values) = values else { return Ok(false) };
+    let expected = tensor.shape.row_len().saturating_mul(tensor.shape.dim(2));
+    if values.len() as u64 != expected {
+        if Role::of(&tensor.source_name) == Role::TokenEmbedding && !crate::quants::needs_imatrix(tensor.to) {
+            return Ok(false);
+        }
+        let (tensor, found) = (shown(&tensor.source_name), values.len());
+        return Err(QuantizeError::ImatrixLength { tensor, expected, found });
+    }
+    match values.iter().position(|value| !value.is_finite() || *value < 0.0) {
+        Some(index) => Err(QuantizeError::ImatrixValue { tensor: shown(&tensor.source_name), index }),
+        None => Ok(true),
+    }
+}
+
+/// True if both names lead to one file.
+fn is_same_file(a: &Path, b: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        let identity = |path: &Path| std::fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()));
+        matches!((identity(a), identity(b)), (Ok(a), Ok(b)) if a == b)
+    }
+    #[cfg(not(unix))]
+    {
+        matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+    }
+}
+
+fn shown(name: &str) -> String {
+    crate::text::shown(name.as_bytes())
+}
