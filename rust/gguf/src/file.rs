@@ -16,7 +16,7 @@ use crate::split::Split;
 use crate::tensor::TensorInfo;
 
 /// The name of a file that was given as bytes.
-const MEMORY: &str = "memory.gguf";
+pub(crate) const MEMORY: &str = "memory.gguf";
 
 /// What the beginning of a file told.
 #[derive(Debug)]
@@ -212,7 +212,7 @@ impl GgufFile {
         Split::of(&self.metadata)
     }
 
-    fn parse(name: String, bytes: Bytes) -> Result<Self, GgufError> {
+    pub(crate) fn parse(name: String, bytes: Bytes) -> Result<Self, GgufError> {
         match Self::parse_beginning(name, bytes, None)? {
             Header::Complete(file) => Ok(file),
             // A whole file has no bytes that are missing here.
