@@ -15,15 +15,18 @@ from tabagent.gguf.conversion import OUT_TYPES, Converted, convert
 from tabagent.gguf.editing import diff, edit_metadata, merge, split
 from tabagent.gguf.file import GgufFile, Hashes, open  # noqa: A004 (as in `gzip.open`)
 from tabagent.gguf.metadata import GgufArray, GgufMetadata, MetadataValue
+from tabagent.gguf.quantization import FILE_TYPES, FileType, QuantizedModel, QuantizedTensor, quantize_model
 from tabagent.gguf.quants import dequantize, quantize
 from tabagent.gguf.tensor import GgufTensor, GgufTensors
 from tabagent.gguf.types import TYPES, TensorType
 from tabagent.gguf.writer import GgufWriter
 
 __all__ = [
+    "FILE_TYPES",
     "OUT_TYPES",
     "TYPES",
     "Converted",
+    "FileType",
     "GgufArray",
     "GgufCancelledError",
     "GgufError",
@@ -34,6 +37,8 @@ __all__ = [
     "GgufWriter",
     "Hashes",
     "MetadataValue",
+    "QuantizedModel",
+    "QuantizedTensor",
     "TensorType",
     "convert",
     "dequantize",
@@ -42,5 +47,6 @@ __all__ = [
     "merge",
     "open",
     "quantize",
+    "quantize_model",
     "split",
 ]

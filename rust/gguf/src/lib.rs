@@ -51,8 +51,8 @@ pub use model::{GgufModel, ModelTensor};
 pub use owned::{OwnedArray, OwnedValue};
 pub use progress::{Progress, no_progress};
 pub use quantize::{
-    Exemption, FileType, Importances, Plan, PlannedTensor, QuantizeError, QuantizeOptions, Quantized, Reason, Role, Target,
-    TensorRule, plan, quantize_file, quantize_model, tensor_type,
+    Exemption, FileType, Plan, PlannedTensor, QuantizeError, QuantizeOptions, Quantized, Reason, Role,
+    Target, TensorRule, plan, quantize_file, quantize_model, tensor_type,
 };
 pub use quants::QuantError;
 pub use reader::ByteOrder;

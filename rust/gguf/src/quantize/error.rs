@@ -59,30 +59,6 @@ pub enum QuantizeError {
         to: GgmlType,
     },
 
-    /// The importance matrix is for another model.
-    #[error(
-        "the importance matrix has `{found}` entries for tensor `{tensor}`, which needs `{expected}`; use the one that was made for this model"
-    )]
-    ImatrixLength {
-        /// The tensor.
-        tensor: String,
-        /// Entries needed: a row for each expert.
-        expected: u64,
-        /// Entries found.
-        found: usize,
-    },
-
-    /// An importance is negative, infinite or NaN.
-    #[error(
-        "entry `{index}` of the importance matrix for tensor `{tensor}` is negative or not finite; make it again"
-    )]
-    ImatrixValue {
-        /// The tensor.
-        tensor: String,
-        /// The first such entry.
-        index: usize,
-    },
-
     /// A tensor holds integers or other numbers that are no weights.
     #[error(
         "tensor `{tensor}` is `{from}`, which cannot be quantized; leave it as it is with `--tensor-type {tensor}={from}`"
@@ -109,7 +85,9 @@ pub enum QuantizeError {
     },
 
     /// In a model with experts the rules depend on the layer, which the name does not tell.
-    #[error("tensor `{tensor}` belongs to no layer of the model's `{n_layers}`, but the mixture depends on it; use `--pure`")]
+    #[error(
+        "tensor `{tensor}` belongs to no layer of the model's `{n_layers}`, but the mixture depends on it; use `--pure`"
+    )]
     NoLayer {
         /// The tensor.
         tensor: String,
@@ -127,7 +105,9 @@ pub enum QuantizeError {
     },
 
     /// The list of chosen types is not one for each tensor.
-    #[error("`{found}` types were chosen for `{expected}` tensors; choose one for each, in the order of the plan")]
+    #[error(
+        "`{found}` types were chosen for `{expected}` tensors; choose one for each, in the order of the plan"
+    )]
     ChosenTypes {
         /// Tensors of the plan.
         expected: usize,

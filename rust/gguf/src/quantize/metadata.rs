@@ -2,11 +2,11 @@
 
 use crate::error::{GgufError, Subject};
 use crate::file::GgufFile;
+use crate::imatrix::Imatrix;
 use crate::owned::OwnedValue;
 use crate::writer::GgufWriter;
 
 use super::error::QuantizeError;
-use super::importances::Importances;
 use super::options::QuantizeOptions;
 use super::plan::Plan;
 
@@ -34,8 +34,8 @@ pub(super) fn writer(
     for (key, value) in &options.overrides {
         writer = moved_to_end(writer, key, stored(key, value)?);
     }
-    if let Some(importances) = &options.importances {
-        writer = with_origin(writer, importances);
+    if let Some(imatrix) = &options.imatrix {
+        writer = with_origin(writer, imatrix, &options.imatrix_file);
     }
     if let Some(n_layers) = plan.n_layers {
         let architecture = match options.overrides.iter().find(|(key, _)| key == "general.architecture") {
@@ -65,21 +65,20 @@ fn stored(key: &str, value: &OwnedValue) -> Result<OwnedValue, QuantizeError> {
 }
 
 /// Says which importances were used.
-fn with_origin(writer: GgufWriter, importances: &Importances) -> GgufWriter {
+fn with_origin(writer: GgufWriter, imatrix: &Imatrix, file: &str) -> GgufWriter {
     let text = |text: &str| {
         let bytes = text.as_bytes();
         OwnedValue::String(bytes.get(..MAX_STRING_BYTES).unwrap_or(bytes).to_vec())
     };
-    let count = |n: u64| OwnedValue::U32(u32::try_from(n).unwrap_or(u32::MAX));
-    let mut writer = moved_to_end(writer, "quantize.imatrix.file", text(importances.file()));
-    if let Some(dataset) = importances.datasets().first() {
+    let mut writer = moved_to_end(writer, "quantize.imatrix.file", text(file));
+    if let Some(dataset) = imatrix.datasets().first() {
         writer = moved_to_end(writer, "quantize.imatrix.dataset", text(dataset));
     }
-    let n_entries = importances.n_entries() as u64;
-    writer = moved_to_end(writer, "quantize.imatrix.entries_count", count(n_entries));
-    match importances.n_chunks() {
+    let n_entries = u32::try_from(imatrix.n_entries()).unwrap_or(u32::MAX);
+    writer = moved_to_end(writer, "quantize.imatrix.entries_count", n_entries);
+    match imatrix.n_chunks() {
         0 => writer,
-        n_chunks => moved_to_end(writer, "quantize.imatrix.chunks_count", count(n_chunks)),
+        n_chunks => moved_to_end(writer, "quantize.imatrix.chunks_count", n_chunks),
     }
 }
 

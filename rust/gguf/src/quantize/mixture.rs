@@ -182,11 +182,23 @@ impl Mixture<'_> {
         self.seen.values += 1;
         let is_shared = self.facts.n_gqa >= 4;
         let kind = match self.file_type {
-            F::Q2_K => if is_shared { GgmlType::Q4_K } else { GgmlType::Q3_K },
+            F::Q2_K => {
+                if is_shared {
+                    GgmlType::Q4_K
+                } else {
+                    GgmlType::Q3_K
+                }
+            }
             F::Q2_K_S | F::IQ3_XXS | F::IQ3_XS | F::IQ3_S if is_shared => GgmlType::Q4_K,
             F::IQ3_XXS if !self.has_imatrix => GgmlType::IQ3_S,
             F::IQ3_M => GgmlType::Q4_K,
-            F::Q3_K_M => if place.index < 2 { GgmlType::Q5_K } else { GgmlType::Q4_K },
+            F::Q3_K_M => {
+                if place.index < 2 {
+                    GgmlType::Q5_K
+                } else {
+                    GgmlType::Q4_K
+                }
+            }
             F::Q3_K_L => GgmlType::Q5_K,
             F::IQ4_NL | F::IQ4_XS if is_shared => GgmlType::Q5_K,
             F::Q4_K_M | F::Q5_K_M if place.gets_more_bits() => GgmlType::Q6_K,
@@ -216,13 +228,37 @@ impl Mixture<'_> {
         match self.file_type {
             F::Q2_K => GgmlType::Q3_K,
             F::Q2_K_S if early => GgmlType::Q4_K,
-            F::IQ3_XXS if !self.has_imatrix => if early { GgmlType::Q4_K } else { GgmlType::Q3_K },
+            F::IQ3_XXS if !self.has_imatrix => {
+                if early {
+                    GgmlType::Q4_K
+                } else {
+                    GgmlType::Q3_K
+                }
+            }
             F::Q3_K_M if is_first => GgmlType::Q5_K,
-            F::Q3_K_M => if !is_falcon || more { GgmlType::Q4_K } else { GgmlType::Q3_K },
+            F::Q3_K_M => {
+                if !is_falcon || more {
+                    GgmlType::Q4_K
+                } else {
+                    GgmlType::Q3_K
+                }
+            }
             F::IQ3_M if early || (self.facts.n_experts == 8 && more) => GgmlType::Q4_K,
-            F::Q3_K_L => if is_falcon { GgmlType::Q4_K } else { GgmlType::Q5_K },
+            F::Q3_K_L => {
+                if is_falcon {
+                    GgmlType::Q4_K
+                } else {
+                    GgmlType::Q5_K
+                }
+            }
             F::Q4_K_M if is_falcon && is_first => GgmlType::Q6_K,
-            F::Q4_K_M if is_falcon => if more { GgmlType::Q5_K } else { GgmlType::Q4_K },
+            F::Q4_K_M if is_falcon => {
+                if more {
+                    GgmlType::Q5_K
+                } else {
+                    GgmlType::Q4_K
+                }
+            }
             F::Q4_K_M | F::Q5_K_M if more => GgmlType::Q6_K,
             F::IQ4_NL | F::IQ4_XS if early && !self.has_imatrix => GgmlType::Q5_K,
             F::Q4_K_S if early && !is_falcon => GgmlType::Q5_K,
@@ -238,8 +274,17 @@ impl Mixture<'_> {
         }
         if self.facts.n_experts == 8 {
             return match self.file_type {
-                F::Q2_K | F::IQ3_XS | F::IQ3_XXS | F::Q3_K_S | F::Q3_K_M | F::IQ4_NL | F::Q4_K_S | F::Q4_K_M
-                | F::IQ3_S | F::IQ3_M | F::IQ4_XS => GgmlType::Q5_K,
+                F::Q2_K
+                | F::IQ3_XS
+                | F::IQ3_XXS
+                | F::Q3_K_S
+                | F::Q3_K_M
+                | F::IQ4_NL
+                | F::Q4_K_S
+                | F::Q4_K_M
+                | F::IQ3_S
+                | F::IQ3_M
+                | F::IQ4_XS => GgmlType::Q5_K,
                 _ => default,
             };
         }

@@ -4,10 +4,10 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use crate::ggml_type::GgmlType;
+use crate::imatrix::Imatrix;
 use crate::owned::OwnedValue;
 
 use super::file_type::FileType;
-use super::importances::Importances;
 use super::tensor_rule::TensorRule;
 
 /// What a model becomes.
@@ -58,7 +58,9 @@ pub struct QuantizeOptions {
     /// Layers to leave out.
     pub pruned_layers: Vec<u32>,
     /// How much each weight matters.
-    pub importances: Option<Arc<Importances>>,
+    pub imatrix: Option<Arc<Imatrix>>,
+    /// Where that is from, as the result's metadata will say; llama.cpp's quantizer stores the path as it was given.
+    pub imatrix_file: String,
     /// Threads that encode; all that the process may use if not given.
     pub threads: Option<NonZeroUsize>,
     /// At most so many bytes of a tensor in memory at a time, but always a row for each thread.
@@ -79,7 +81,8 @@ impl QuantizeOptions {
             keeps_split: false,
             overrides: Vec::new(),
             pruned_layers: Vec::new(),
-            importances: None,
+            imatrix: None,
+            imatrix_file: String::new(),
             threads: None,
             buffer_bytes: 64 << 20,
         }
@@ -106,10 +109,11 @@ impl QuantizeOptions {
         self
     }
 
-    /// Uses an importance matrix; one without entries counts as none.
+    /// Uses an importance matrix that comes from `file`; one without entries counts as none.
     #[must_use]
-    pub fn with_importances(mut self, importances: Option<Importances>) -> Self {
-        self.importances = importances.filter(|known| known.n_entries() > 0).map(Arc::new);
+    pub fn with_imatrix(mut self, imatrix: Imatrix, file: &str) -> Self {
+        self.imatrix = Some(imatrix).filter(|known| known.n_entries() > 0).map(Arc::new);
+        file.clone_into(&mut self.imatrix_file);
         self
     }
 

@@ -34,10 +34,11 @@ impl<'a> Renumbering<'a> {
 
     /// The name that a tensor gets, or `None` if its layer is left out. Names must come in the order of [`by_layer`].
     pub(super) fn rename(&mut self, name: &str) -> Option<String> {
-        let Some(((start, end), layer)) =
-            self.pruned.first().and_then(|_| layer_digits(name)).and_then(|(start, end)| {
-                Some(((start, end), name.get(start..end)?.parse::<u32>().ok()?))
-            })
+        let Some(((start, end), layer)) = self
+            .pruned
+            .first()
+            .and_then(|_| layer_digits(name))
+            .and_then(|(start, end)| Some(((start, end), name.get(start..end)?.parse::<u32>().ok()?)))
         else {
             return Some(name.to_owned());
         };
@@ -98,8 +99,15 @@ mod tests {
                 .iter()
                 .map(|name| numbers.rename(name))
                 .collect();
-        let expected =
-            [Some("token_embd.weight"), Some("blk.0.a"), None, Some("blk.1.a"), Some("blk.1.b"), None, Some("blk.2.a")];
+        let expected = [
+            Some("token_embd.weight"),
+            Some("blk.0.a"),
+            None,
+            Some("blk.1.a"),
+            Some("blk.1.b"),
+            None,
+            Some("blk.2.a"),
+        ];
         assert_eq!(renamed.iter().map(Option::as_deref).collect::<Vec<_>>(), expected);
         assert_eq!((numbers.n_layers(), numbers.unseen()), (3, None));
     }

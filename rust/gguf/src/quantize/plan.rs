@@ -124,18 +124,25 @@ impl Plan {
         self.tensors.iter().filter(|tensor| matches!(tensor.reason, Reason::Fallback(_))).count()
     }
 
-    /// The first tensor that must not be quantized without importances, which `options` does not have for it.
-    pub fn missing_importances(&self, options: &QuantizeOptions) -> Option<&PlannedTensor> {
-        self.tensors.iter().find(|tensor| {
-            let known = options.importances.as_ref();
-            let has_any = known.is_some_and(|known| known.get(&tensor.source_name).is_some());
-            tensor.is_quantized() && tensor.needs_importances(self.file_type) && !has_any
-        })
-    }
-
-    /// The first quantized tensor that would be quantized again.
-    pub fn requantized(&self) -> Option<&PlannedTensor> {
-        self.tensors.iter().find(|tensor| tensor.is_quantized() && !tensor.from.is_float())
+    /// Refuses what `options` give no permission or no importances for; llama.cpp's quantizer does so when it comes to the tensor.
+    ///
+    /// # Errors
+    /// [`QuantizeError::Requantized`] and [`QuantizeError::ImatrixMissing`].
+    pub fn check(&self, options: &QuantizeOptions) -> Result<(), QuantizeError> {
+        let mut quantized = self.tensors.iter().filter(|tensor| tensor.is_quantized());
+        let shown = |tensor: &PlannedTensor| crate::text::shown(tensor.source_name.as_bytes());
+        if let (false, Some(tensor)) =
+            (options.allows_requantizing, quantized.clone().find(|tensor| !tensor.from.is_float()))
+        {
+            return Err(QuantizeError::Requantized { tensor: shown(tensor), from: tensor.from });
+        }
+        let has_any = |tensor: &PlannedTensor| {
+            options.imatrix.as_ref().is_some_and(|known| known.importances(&tensor.source_name).is_some())
+        };
+        match quantized.find(|tensor| tensor.needs_importances(self.file_type) && !has_any(tensor)) {
+            Some(tensor) => Err(QuantizeError::ImatrixMissing { tensor: shown(tensor), to: tensor.to }),
+            None => Ok(()),
+        }
     }
 }
 
@@ -167,7 +174,7 @@ impl PlannedTensor {
 /// Decides the type of every tensor of `model` as llama.cpp's quantizer does (`src/llama-quant.cpp`), and checks that it can be made.
 ///
 /// Reads no weights. What would be refused later for want of a permission or of importances is not refused here, so that it can be
-/// looked at: see [`Plan::requantized`] and [`Plan::missing_importances`].
+/// looked at: see [`Plan::check`].
 ///
 /// # Errors
 /// [`QuantizeError::Gguf`] for a model that llama.cpp could not load; [`QuantizeError::NotWeights`],
@@ -261,7 +268,7 @@ impl<'a> Chooser<'a> {
                 file_type,
                 output_type: options.output_type,
                 embedding_type: options.embedding_type,
-                has_imatrix: options.importances.is_some(),
+                has_imatrix: options.imatrix.is_some(),
                 is_tied: !tensors.iter().any(|named| Role::of(&named.name) == Role::Output),
                 n_values: tensors.iter().filter(|named| Role::of(&named.name).holds_values()).count(),
                 seen: Seen::default(),
@@ -349,7 +356,9 @@ impl<'a> Chooser<'a> {
         let kind = mixture.choose(name, shape, default)?;
         let reason = match role {
             _ if kind == default => Reason::Default,
-            Role::TokenEmbedding if mixture.is_tied && self.options.output_type.is_some() => Reason::OutputType,
+            Role::TokenEmbedding if mixture.is_tied && self.options.output_type.is_some() => {
+                Reason::OutputType
+            }
             _ => Reason::Mixture(role),
         };
         Ok((kind, reason))

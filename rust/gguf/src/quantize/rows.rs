@@ -7,11 +7,11 @@ use rayon::ThreadPool;
 use rayon::prelude::*;
 
 use crate::ggml_type::GgmlType;
+use crate::imatrix::Imatrix;
 use crate::mmap::SharedBytes;
 use crate::quants::{self, QuantError};
 
 use super::error::QuantizeError;
-use super::importances::Importances;
 
 /// Weights that a task decodes and encodes: 64 KiB of them, which stay in a core's cache.
 const TASK: usize = 16 * 1024;
@@ -33,8 +33,8 @@ pub(super) struct Rows {
     pub(super) row_len: usize,
     /// Rows that share a row of importances: those of one expert.
     pub(super) rows_an_expert: usize,
-    /// The importances, and the tensor's name in them.
-    pub(super) importances: Option<(Arc<Importances>, String)>,
+    /// Where to find importances, and the tensor's name there; they are of the right length.
+    pub(super) importances: Option<(Arc<Imatrix>, String)>,
 }
 
 impl Workshop {
@@ -56,8 +56,9 @@ impl Rows {
         let row_before = row_bytes(self.from, self.row_len);
         let row_after = row_bytes(self.to, self.row_len);
         let task_rows = (TASK / self.row_len.max(1)).max(1);
-        let rows_at_once =
-            (workshop.buffer_bytes / (row_before + row_after).max(1) / task_rows).max(workshop.pool.current_num_threads()) * task_rows;
+        let rows_at_once = (workshop.buffer_bytes / (row_before + row_after).max(1) / task_rows)
+            .max(workshop.pool.current_num_threads())
+            * task_rows;
         let mut encoded = Vec::new();
         for (slab, bytes) in self.data.chunks(rows_at_once * row_before.max(1)).enumerate() {
             encoded.resize(bytes.len() / row_before.max(1) * row_after, 0);
@@ -89,11 +90,11 @@ impl Rows {
         let n_rows = out.len() / row_after;
         values.resize(n_rows * self.row_len, 0.0);
         quants::dequantize(self.from, bytes, values)?;
-        let Some((importances, name)) = &self.importances else {
+        let Some((imatrix, name)) = &self.importances else {
             quants::quantize(self.to, values, self.row_len, None, out)?;
             return quants::check(self.to, out);
         };
-        let importances = importances.get(name).unwrap_or_default();
+        let importances = imatrix.importances(name).unwrap_or_default();
         let mut row = 0;
         while row < n_rows {
             let expert = (first_row + row) / self.rows_an_expert;

@@ -14,7 +14,6 @@ use super::exempt::n_dims;
 use super::metadata;
 use super::options::QuantizeOptions;
 use super::plan::{Plan, PlannedTensor, plan};
-use super::role::Role;
 use super::rows::{Rows, Workshop};
 
 /// What was quantized.
@@ -45,8 +44,7 @@ pub struct Quantized {
 ///
 /// # Errors
 /// As [`plan`] and [`GgufModel::open`]; [`QuantizeError::SameFile`], [`QuantizeError::Requantized`],
-/// [`QuantizeError::ImatrixMissing`], [`QuantizeError::ImatrixLength`], [`QuantizeError::ImatrixValue`],
-/// [`QuantizeError::Data`]; [`GgufError::Cancelled`](crate::GgufError::Cancelled) where `progress` returns false.
+/// [`QuantizeError::ImatrixMissing`], [`QuantizeError::Data`], [`GgufError::Unwritable`] for an importance matrix of another model, [`GgufError::Cancelled`](crate::GgufError::Cancelled) where `progress` returns false.
 pub fn quantize_file(
     source: &Path,
     out: &Path,
@@ -74,7 +72,7 @@ pub fn quantize_model(
     progress: Progress<'_>,
 ) -> Result<Quantized, QuantizeError> {
     let plan = plan(model, options)?;
-    check_permissions(&plan, options)?;
+    plan.check(options)?;
     let workshop = workshop(options)?;
     let mut writer = metadata::writer(model.first(), &plan, options)?;
     for tensor in &plan.tensors {
@@ -125,17 +123,6 @@ fn result_paths(model: &GgufModel, out: &Path, options: &QuantizeOptions) -> Vec
     (1..=count).map(|number| part_path(&prefix, number, count)).collect()
 }
 
-/// Refuses what llama.cpp's quantizer would refuse when it comes to the tensor.
-fn check_permissions(plan: &Plan, options: &QuantizeOptions) -> Result<(), QuantizeError> {
-    if let (false, Some(tensor)) = (options.allows_requantizing, plan.requantized()) {
-        return Err(QuantizeError::Requantized { tensor: shown(&tensor.source_name), from: tensor.from });
-    }
-    if let Some(tensor) = plan.missing_importances(options) {
-        return Err(QuantizeError::ImatrixMissing { tensor: shown(&tensor.source_name), to: tensor.to });
-    }
-    Ok(())
-}
-
 fn workshop(options: &QuantizeOptions) -> Result<Workshop, QuantizeError> {
     let available = || std::thread::available_parallelism().map_or(1, usize::from);
     let threads = options.threads.map_or_else(available, usize::from);
@@ -151,13 +138,15 @@ fn workshop(options: &QuantizeOptions) -> Result<Workshop, QuantizeError> {
 /// The work on one tensor.
 fn rows(model: &GgufModel, tensor: &PlannedTensor, options: &QuantizeOptions) -> Result<Rows, QuantizeError> {
     let found = model.tensor(&tensor.source_name).ok_or_else(|| metadata::lost(&tensor.source_name))?;
-    let importances = match &options.importances {
-        Some(known) if tensor.is_quantized() => {
-            let is_usable = check_importances(tensor, known.get(&tensor.source_name))?;
-            is_usable.then(|| (Arc::clone(known), tensor.source_name.clone()))
-        }
-        _ => None,
-    };
+    let mut importances = None;
+    if let (Some(imatrix), true) = (&options.imatrix, tensor.is_quantized())
+        && imatrix.importances_for(found.info)?.is_some()
+    {
+        importances = Some((Arc::clone(imatrix), tensor.source_name.clone()));
+    }
+    if importances.is_none() && tensor.is_quantized() && crate::quants::needs_imatrix(tensor.to) {
+        return Err(QuantizeError::ImatrixMissing { tensor: shown(&tensor.source_name), to: tensor.to });
+    }
     Ok(Rows {
         name: shown(&tensor.source_name),
         data: found.file.shared_data(found.info),
@@ -167,23 +156,6 @@ fn rows(model: &GgufModel, tensor: &PlannedTensor, options: &QuantizeOptions) ->
         rows_an_expert: tensor.shape.dim(1).max(1) as usize,
         importances,
     })
-}
-
-/// True if there are importances for the tensor; embeddings do without those of a wrong length.
-fn check_importances(tensor: &PlannedTensor, values: Option<&[f32]>) -> Result<bool, QuantizeError> {
-    let Some(values) = values else { return Ok(false) };
-    let expected = tensor.shape.row_len().saturating_mul(tensor.shape.dim(2));
-    if values.len() as u64 != expected {
-        if Role::of(&tensor.source_name) == Role::TokenEmbedding && !crate::quants::needs_imatrix(tensor.to) {
-            return Ok(false);
-        }
-        let (tensor, found) = (shown(&tensor.source_name), values.len());
-        return Err(QuantizeError::ImatrixLength { tensor, expected, found });
-    }
-    match values.iter().position(|value| !value.is_finite() || *value < 0.0) {
-        Some(index) => Err(QuantizeError::ImatrixValue { tensor: shown(&tensor.source_name), index }),
-        None => Ok(true),
-    }
 }
 
 /// True if both names lead to one file.

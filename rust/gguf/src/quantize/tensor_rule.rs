@@ -71,7 +71,10 @@ impl TensorRule {
     pub fn applies_to(&self, name: &str) -> Result<bool, QuantizeError> {
         self.regex.is_match(name).map_err(|error| QuantizeError::Rule {
             rule: shown(&self.pattern),
-            problem: format!("takes too long for tensor `{}`: {error}; make the pattern simpler", shown(name)),
+            problem: format!(
+                "takes too long for tensor `{}`: {error}; make the pattern simpler",
+                shown(name)
+            ),
         })
     }
 }

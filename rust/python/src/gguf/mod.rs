@@ -4,6 +4,7 @@ mod array;
 mod convert;
 mod describe;
 mod file;
+mod quantize;
 mod quants;
 mod tools;
 mod value;
@@ -24,6 +25,8 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(describe::gguf_info_json, module)?)?;
     module.add_function(wrap_pyfunction!(quants::gguf_dequantize, module)?)?;
     module.add_function(wrap_pyfunction!(quants::gguf_quantize, module)?)?;
+    module.add_function(wrap_pyfunction!(quantize::gguf_file_types, module)?)?;
+    module.add_function(wrap_pyfunction!(quantize::gguf_quantize_model, module)?)?;
     module.add_function(wrap_pyfunction!(tools::gguf_edit, module)?)?;
     module.add_function(wrap_pyfunction!(tools::gguf_types, module)?)?;
     Ok(())
