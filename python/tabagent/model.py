@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from tabagent import _native, log
 from tabagent import exit as at_exit
-from tabagent._arguments import INT32_MAX, Tokens, as_bool, as_float, as_int, as_overrides, as_text, as_texts, as_tokens, surrogate_error, type_name
+from tabagent._arguments import INT32_MAX, Tokens, as_bool, as_int, as_overrides, as_text, as_texts, as_tokens, surrogate_error, type_name
 from tabagent.context import Context
 from tabagent.errors import ClosedError
 from tabagent.grammar import Grammar, Trigger, compile_source, parser_of, source_of, trigger_of

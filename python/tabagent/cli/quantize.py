@@ -30,7 +30,7 @@ def _option(*names: str, text: str, metavar: str = "") -> Any:
 
 
 @explained
-def quantize(  # noqa: PLR0913 (the flags of llama-quantize)
+def quantize(
     arguments: Annotated[
         list[str] | None,
         typer.Argument(

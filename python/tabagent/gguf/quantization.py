@@ -124,18 +124,25 @@ def quantize_model(
     model; the result is one file, or with `keep_split` the same parts, whose names begin with `destination`. `FILE_TYPES` lists the types.
 
     Args:
+        source: a GGUF file.
+        destination: the file to write; not used with `dry_run`.
+        type: one of `FILE_TYPES`, in any case, or its number as text.
         imatrix: an importance matrix (GGUF or the older `.dat`), which the types below 2.5 bits need and others profit from.
-        include_weights, exclude_weights: use it only for tensors with one of these in their names, or not for those.
+        include_weights: use it only for tensors with one of these in their names.
+        exclude_weights: do not use it for tensors with one of these in their names.
         pure: no mixture: every tensor that can be gets the type's default.
         leave_output_tensor: keep the type of `output.weight`.
-        output_tensor_type, token_embedding_type: types for these two, such as `q8_0`.
+        output_tensor_type: the type of `output.weight`, and of token embeddings that are the output too, such as `q8_0`.
+        token_embedding_type: the type of the token embeddings.
         tensor_types: types by regular expressions that are searched for in tensors' names; the first that is found counts.
         allow_requantize: take tensors that are quantized already, which loses quality.
+        keep_split: write the same parts as the source has.
         metadata_overrides: values to store in place of the file's, which also count for the choice of types.
         prune_layers: layers to leave out; those after them move up.
         threads: as many as the process may use if not given.
         max_buffer_bytes: hold at most so much of a tensor in memory at a time (but a row for each thread).
-        dry_run: write nothing, only say what would become of each tensor; `destination` may then be None.
+        dry_run: write nothing, only say what would become of each tensor.
+        progress: gets the bytes of tensors written and all bytes; returning False, or raising, stops the work.
 
     Raises:
         GgufError: the model cannot be loaded, is quantized already, needs an importance matrix, or holds numbers that are not finite.

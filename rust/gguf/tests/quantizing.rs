@@ -6,7 +6,7 @@ mod common;
 mod ggml;
 #[path = "quantize/models.rs"]
 mod models;
-#[path = "quantize/oracle.rs"]
+#[path = "ggml/quantizer.rs"]
 mod oracle;
 
 use std::num::NonZeroUsize;
@@ -201,8 +201,8 @@ fn refusals_say_what_to_do() {
         ((|options| options.output_type = Some(GgmlType::Q4_K)) as fn(&mut QuantizeOptions), "rows of `40`"),
         (|options| options.rules = vec!["attn=q8_k".parse().unwrap()], "`Q8_K` is no type"),
         (|options| options.rules = vec!["attn=i32".parse().unwrap()], "`I32` is no type"),
-        (|options| options.pruned_layers = vec![9], "layer `9` cannot be left out"),
-        (|options| options.pruned_layers = vec![0, 1, 2, 3], "no layer would stay"),
+        (|options| options.pruned_layers = vec![99], "layer `99` cannot be left out"),
+        (|options| options.pruned_layers = (0..12).collect(), "no layer would stay"),
         (|options| options.target = Target::Chosen(vec![GgmlType::F16]), "`1` types were chosen"),
         (
             |options| options.overrides = vec![("x".to_owned(), OwnedValue::I64(1 << 40))],
@@ -213,10 +213,10 @@ fn refusals_say_what_to_do() {
             "llama.block_count",
         ),
     ] {
-        let narrow = folder(&model("llama-rows-40"));
         let mut options = options(FileType::Q4_K_M);
         change(&mut options);
-        let text = refusal(narrow.path(), &options);
+        let name = if part.contains("40") { "llama-rows-40" } else { "llama-tied" };
+        let text = refusal(folder(&model(name)).path(), &options);
         assert!(text.contains(part), "{text}");
     }
 }

@@ -84,7 +84,7 @@ impl QuantizeOptions {
             imatrix: None,
             imatrix_file: String::new(),
             threads: None,
-            buffer_bytes: 64 << 20,
+            buffer_bytes: 8 << 20,
         }
     }
 

@@ -1,4 +1,5 @@
 //! Tiny models of many shapes, and ways to quantize them, for comparing choices of types with llama.cpp's quantizer.
+#![allow(dead_code, reason = "each test file uses its own part")]
 
 use tabagent_gguf::{
     FileType, GgmlType, GgufWriter, Imatrix, OwnedValue, QuantizeOptions, Target, TensorRule,

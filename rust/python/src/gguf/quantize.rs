@@ -78,9 +78,9 @@ pub(crate) fn gguf_file_types() -> Vec<(&'static str, Option<u32>, f64, String)>
     let plain = FileType::ALL
         .iter()
         .map(|kind| (kind.name(), Some(kind.id()), kind.bits_per_weight(), kind.note().to_owned()));
-    let aliases = FileType::ALIASES
-        .iter()
-        .map(|(name, kind)| (*name, Some(kind.id()), kind.bits_per_weight(), format!("another name of {kind}")));
+    let aliases = FileType::ALIASES.iter().map(|(name, kind)| {
+        (*name, Some(kind.id()), kind.bits_per_weight(), format!("another name of {kind}"))
+    });
     let copy = ("COPY", None, 0.0, "the same types as before; for metadata, parts and layers".to_owned());
     plain.chain(aliases).chain([copy]).collect()
 }
@@ -139,7 +139,15 @@ fn answer(paths: Vec<PathBuf>, plan: &Plan, refusal: Option<String>) -> Answer {
         .map(|tensor| {
             let shape = tensor.shape.dims().to_vec();
             let (from, to) = (tensor.from.name(), tensor.to.name());
-            (tensor.name.clone(), shape, from, to, tensor.reason.to_string(), tensor.bytes_before, tensor.bytes_after)
+            (
+                tensor.name.clone(),
+                shape,
+                from,
+                to,
+                tensor.reason.to_string(),
+                tensor.bytes_before,
+                tensor.bytes_after,
+            )
         })
         .collect();
     (paths, plan.file_type, rows, refusal)

@@ -1,4 +1,5 @@
 //! The pinned llama.cpp's quantizer, called through its C interface in a child process, because it may abort.
+#![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::path::{Path, PathBuf};
