@@ -115,6 +115,14 @@ pub enum QuantizeError {
         found: usize,
     },
 
+    /// No choice of types gives a file of the wanted size.
+    #[error(transparent)]
+    TargetSize(super::TargetSizeError),
+
+    /// The size of several parts cannot be asked for.
+    #[error("a size was given for a model whose parts are to be kept; leave one of the two out")]
+    SplitSize,
+
     /// The result would take the place of what it is made from.
     #[error("`{}` is the file to be quantized; give another name for the result", path.display())]
     SameFile {

@@ -1,7 +1,10 @@
 //! Writing what was planned.
 
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+
+use rayon::ThreadPool;
 
 use crate::error::GgufError;
 use crate::model::GgufModel;
@@ -78,9 +81,7 @@ pub fn quantize_model(
     for tensor in &plan.tensors {
         let rows = rows(model, tensor, options)?;
         let for_rows = workshop.clone();
-        let data = TensorData::made(tensor.bytes_after, move |out| rows.write(&for_rows, out));
-        let dims = &[0, 1, 2, 3].map(|index| tensor.shape.dim(index))[..n_dims(&tensor.shape)];
-        writer = writer.add_tensor(&tensor.name, tensor.to, dims, data);
+        writer = add_tensor(writer, tensor, move |out| rows.write(&for_rows, out));
     }
     let paths = result_paths(model, out, options);
     let written = write(&writer, model, &plan, &paths, options, progress);
@@ -124,15 +125,29 @@ fn result_paths(model: &GgufModel, out: &Path, options: &QuantizeOptions) -> Vec
 }
 
 fn workshop(options: &QuantizeOptions) -> Result<Workshop, QuantizeError> {
+    let buffer_bytes = usize::try_from(options.buffer_bytes).unwrap_or(usize::MAX);
+    Ok(Workshop { pool: Arc::new(pool(options)?), failure: Arc::new(Mutex::new(None)), buffer_bytes })
+}
+
+/// The threads that work.
+pub(super) fn pool(options: &QuantizeOptions) -> Result<ThreadPool, QuantizeError> {
     let available = || std::thread::available_parallelism().map_or(1, usize::from);
     let threads = options.threads.map_or_else(available, usize::from);
-    let pool = rayon::ThreadPoolBuilder::new()
+    rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .thread_name(|number| format!("quantize-{number}"))
         .build()
-        .map_err(|error| QuantizeError::Threads { threads, problem: error.to_string() })?;
-    let buffer_bytes = usize::try_from(options.buffer_bytes).unwrap_or(usize::MAX);
-    Ok(Workshop { pool: Arc::new(pool), failure: Arc::new(Mutex::new(None)), buffer_bytes })
+        .map_err(|error| QuantizeError::Threads { threads, problem: error.to_string() })
+}
+
+/// Adds a tensor as it was planned, without dimensions of 1 at the end, as llama.cpp writes them.
+pub(super) fn add_tensor(
+    writer: GgufWriter,
+    tensor: &PlannedTensor,
+    make: impl Fn(&mut dyn Write) -> io::Result<()> + Send + Sync + 'static,
+) -> GgufWriter {
+    let dims = &[0, 1, 2, 3].map(|index| tensor.shape.dim(index))[..n_dims(&tensor.shape)];
+    writer.add_tensor(&tensor.name, tensor.to, dims, TensorData::made(tensor.bytes_after, make))
 }
 
 /// The work on one tensor.
