@@ -117,7 +117,7 @@ def gguf_file_types() -> list[tuple[str, int | None, float, str]]:
 def gguf_quantize_model(
     source: str,
     destination: str | None,
-    kind: str,
+    kind: str | None,
     arguments: Mapping[str, Any],
     progress: Callable[[int, int], object] | None,
 ) -> tuple[list[str | PathLike[str]], int, list[tuple[str, list[int], str, str, str, int, int]], str | None]:

@@ -143,6 +143,12 @@ def test_quantizing_twice_needs_permission(wide: Path, tmp_path: Path) -> None:
     [
         ({"type": "Q4_K_XL"}, ValueError, "`Q4_K_XL` is no file type"),
         ({"type": 15}, TypeError, "`type` must be a str"),
+        ({"type": None}, ValueError, "give one of `type`, `target_size` and `target_bits_per_weight`"),
+        ({"target_size": "90MB"}, ValueError, "give one of `type`"),
+        ({"type": None, "target_size": "90 stones"}, ValueError, "`90 stones` is no file size"),
+        ({"type": None, "target_size": 0}, ValueError, "`target_size` must be at least 1"),
+        ({"type": None, "target_bits_per_weight": float("nan")}, ValueError, "no bits per weight"),
+        ({"type": None, "target_size": "90MB", "keep_split": True}, ValueError, "parts are to be kept"),
         ({"tensor_types": {"(": "q8_0"}}, ValueError, "no regular expression"),
         ({"tensor_types": {"a": "q8"}}, ValueError, "`q8` is no type"),
         ({"tensor_types": ["a"]}, TypeError, "`tensor_types` must be a mapping"),
@@ -196,6 +202,27 @@ def test_progress_is_told_and_can_stop_it(wide: Path, tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"wide.gguf", "large.gguf"}
 
 
+def test_a_size_can_be_asked_for(wide: Path, tmp_path: Path, capsys: Out) -> None:
+    out = tmp_path / "out.gguf"
+    told: list[tuple[int, int]] = []
+    done = gguf.quantize_model(wide, out, target_size=2_000_000, progress=lambda done, total: told.append((done, total)))
+    assert 1_800_000 < out.stat().st_size <= 2_000_000
+    assert len({tensor.type for tensor in done.tensors}) > 2
+    assert {tensor.reason for tensor in done.tensors} == {"measured", "kept: one dimension"}
+    assert told[-1][0] == told[-1][1]
+    types_of(out)
+    smaller = gguf.quantize_model(wide, None, target_bits_per_weight=4.5, tensor_types={"attn_v": "q8_0"}, dry_run=True)
+    assert smaller.bits_per_weight <= 4.5
+    assert {tensor.type for tensor in smaller.tensors if "attn_v" in tensor.name} == {"Q8_0"}
+    with pytest.raises(ValueError, match="raise it to"):
+        gguf.quantize_model(wide, out, target_size="100kB")
+    assert main(["quantize", str(wide), str(out), "--target-size", "1.5MB"]) == 0
+    assert out.stat().st_size <= 1_500_000
+    assert f"wrote `{out}`" in capsys.readouterr().err
+    assert main(["quantize", str(wide), "--target-bpw", "3.5", "--dry-run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["bits_per_weight"] <= 3.5
+
+
 def test_types_are_listed() -> None:
     assert (gguf.FILE_TYPES["Q4_K_M"].id, gguf.FILE_TYPES["Q4_K"].id, gguf.FILE_TYPES["COPY"].id) == (15, 15, None)
     assert gguf.FILE_TYPES["Q8_0"].bits_per_weight == 8.5
@@ -228,6 +255,9 @@ def test_arguments_are_those_of_llama_quantize(arguments: list[str], destination
         (["in.gguf", "out.gguf", "Q9"], "`Q9` is no type"),
         (["in.gguf", "Q8_0", "two"], "`two` is no number of threads"),
         (["in.gguf", "Q8_0", "2", "3"], "`3` is one argument too many"),
+        (["in.gguf", "--target-size", "9MB"], "give a model and the file to write"),
+        (["in.gguf", "Q8_0", "--target-size", "9MB"], "`Q8_0` is a type"),
+        (["in.gguf", "out.gguf", "--target-size", "9MB", "--target-bpw", "4"], "cannot be used together"),
         (["in.gguf", "Q8_0", "--tensor-type", "attn"], "`attn` is no rule"),
         (["in.gguf", "Q8_0", "--override-kv", "a=1"], "`a=1` is no override"),
         (["in.gguf", "Q8_0", "--override-kv", "a=bool:yes"], "`yes` in `a=bool:yes` is no bool"),

@@ -35,6 +35,7 @@ EXAMPLES: Final = {
         tabagent quantize model-f16.gguf model-iq2_m.gguf IQ2_M --imatrix imatrix.gguf
         tabagent quantize model-f16.gguf Q4_K_M --dry-run
         tabagent quantize model-f16.gguf out.gguf Q4_K_M --tensor-type "attn_v=q8_0" --output-tensor-type q8_0
+        tabagent quantize model-f16.gguf out.gguf --target-size 90MB
         tabagent quantize --list
     """,
     "set-metadata": """\

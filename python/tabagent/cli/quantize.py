@@ -42,6 +42,10 @@ def quantize(
     ] = None,
     *,
     list_types: Annotated[bool, _option("--list", text="List the types and exit.")] = False,
+    target_size: Annotated[
+        str | None, _option("--target-size", metavar="SIZE", text="Instead of TYPE: the file's most bytes, such as 90MB; types by measured error.")
+    ] = None,
+    target_bpw: Annotated[float | None, _option("--target-bpw", metavar="BITS", text="Instead of TYPE: most bits per weight, such as 4.5.")] = None,
     dry_run: Annotated[bool, _option("--dry-run", text="Write nothing; show what would become of each tensor, and why.")] = False,
     imatrix: Annotated[str | None, _option("--imatrix", metavar="FILE", text="Importance matrix; needed below 2.5 bits.")] = None,
     include_weights: Annotated[
@@ -84,7 +88,11 @@ def quantize(
         raise UsageError(message)
     from tabagent import gguf  # noqa: PLC0415 (not needed for `--help`)
 
-    job = Job.parse(arguments or [], dry_run=dry_run, keep_split=keep_split, threads=threads)
+    if target_size is not None and target_bpw is not None:
+        message = "`--target-size` and `--target-bpw` cannot be used together"
+        raise UsageError(message)
+    typed = target_size is None and target_bpw is None
+    job = Job.parse(arguments or [], typed=typed, dry_run=dry_run, keep_split=keep_split, threads=threads)
     texts = list(tensor_type or ())
     if tensor_type_file is not None:
         texts += Path(tensor_type_file).read_text(encoding="utf-8").split()
@@ -98,6 +106,8 @@ def quantize(
             job.source,
             job.destination,
             job.type,
+            target_size=target_size,
+            target_bits_per_weight=target_bpw,
             imatrix=imatrix,
             include_weights=include_weights or (),
             exclude_weights=exclude_weights or (),
@@ -125,16 +135,18 @@ class Job:
 
     source: str
     destination: str | None
-    type: str
+    type: str | None
     threads: int | None
 
     @classmethod
-    def parse(cls, arguments: Sequence[str], *, dry_run: bool, keep_split: bool, threads: int | None) -> "Job":
-        """Read `IN [OUT] TYPE [THREADS]`: the second is OUT if it is no type.
+    def parse(cls, arguments: Sequence[str], *, typed: bool = True, dry_run: bool, keep_split: bool, threads: int | None) -> "Job":
+        """Read `IN [OUT] TYPE [THREADS]`: the second is OUT if it is no type; or if not `typed`, `IN OUT [THREADS]`.
 
         Raises:
             UsageError: there are too few or too many, the type or the number of threads is none.
         """
+        if not typed:
+            return cls._untyped(arguments, dry_run=dry_run, threads=threads)
         if len(arguments) < 2:
             message = "give a model and a type: `tabagent quantize IN [OUT] TYPE`; `--list` shows the types"
             raise UsageError(message)
@@ -154,15 +166,30 @@ class Job:
             if _type_name(kind) is None:
                 message = f"`{kind}` is no type to quantize a model to; `--list` shows them"
                 raise UsageError(message)
-        if len(rest) > 1:
-            message = f"`{rest[1]}` is one argument too many; they are `IN [OUT] TYPE [THREADS]`"
+        return cls(source, destination, kind, _threads(rest, threads))
+
+    @classmethod
+    def _untyped(cls, arguments: Sequence[str], *, dry_run: bool, threads: int | None) -> "Job":
+        if not arguments or (len(arguments) < 2 and not dry_run):
+            message = "give a model and the file to write: `tabagent quantize IN OUT`"
             raise UsageError(message)
-        if rest and not (rest[0].isascii() and rest[0].isdigit()):
-            message = f"`{rest[0]}` is no number of threads"
+        source, *rest = arguments
+        if rest and _type_name(rest[0]) is not None and not rest[0].isdigit():
+            message = f"`{rest[0]}` is a type; give a type or a size, not both"
             raise UsageError(message)
-        chosen = threads if threads is not None else int(rest[0]) if rest else None
-        # As for llama-quantize 0 stands for all.
-        return cls(source, destination, kind, chosen or None)
+        return cls(source, rest[0] if rest else None, None, _threads(rest[1:], threads))
+
+
+def _threads(rest: Sequence[str], given: int | None) -> int | None:
+    """The number of threads from what follows the type, or as an option gave it; None for all."""
+    if len(rest) > 1:
+        message = f"`{rest[1]}` is one argument too many; they are `IN [OUT] TYPE [THREADS]`"
+        raise UsageError(message)
+    if rest and not (rest[0].isascii() and rest[0].isdigit()):
+        message = f"`{rest[0]}` is no number of threads"
+        raise UsageError(message)
+    # As for llama-quantize 0 stands for all.
+    return given or (int(rest[0]) if rest else None) or None
 
 
 def _type_name(text: str) -> str | None:

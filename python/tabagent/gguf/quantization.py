@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tabagent import _native
-from tabagent._arguments import as_bool, as_int, as_overrides, as_path, as_text, as_texts, type_name
+from tabagent._arguments import as_bool, as_float, as_int, as_overrides, as_path, as_text, as_texts, type_name
 
 if TYPE_CHECKING:
     from tabagent.gguf.file import Progress
@@ -94,8 +94,10 @@ class QuantizedModel:
 def quantize_model(
     source: str | os.PathLike[str],
     destination: str | os.PathLike[str] | None,
-    type: str,  # noqa: A002 (what everybody calls it)
+    type: str | None = None,  # noqa: A002 (what everybody calls it)
     *,
+    target_size: str | int | None = None,
+    target_bits_per_weight: float | None = None,
     imatrix: str | os.PathLike[str] | None = None,
     include_weights: Iterable[str] = (),
     exclude_weights: Iterable[str] = (),
@@ -119,6 +121,7 @@ def quantize_model(
 
         done = gguf.quantize_model("model-f16.gguf", "model-q4_k_m.gguf", "Q4_K_M")
         print(done.bytes, done.bits_per_weight)
+        gguf.quantize_model("model-f16.gguf", "model-90mb.gguf", target_size="90MB")
 
     The file appears whole or not at all. Memory is taken for the metadata and some rows of one tensor. `source` may be any part of a split
     model; the result is one file, or with `keep_split` the same parts, whose names begin with `destination`. `FILE_TYPES` lists the types.
@@ -127,6 +130,9 @@ def quantize_model(
         source: a GGUF file.
         destination: the file to write; not used with `dry_run`.
         type: one of `FILE_TYPES`, in any case, or its number as text.
+        target_size: in place of a type: the most bytes that the file may have, as a number or as `90MB` or `1.5GiB`. What each tensor would
+            lose is measured, and the types that lose least in that size are chosen.
+        target_bits_per_weight: the same by the bits that a weight may take, on average over all tensors.
         imatrix: an importance matrix (GGUF or the older `.dat`), which the types below 2.5 bits need and others profit from.
         include_weights: use it only for tensors with one of these in their names.
         exclude_weights: do not use it for tensors with one of these in their names.
@@ -155,6 +161,9 @@ def quantize_model(
         raise ValueError(message)
     written = None if dry_run or destination is None else as_path(destination, "destination")
     as_bool(dry_run, "dry_run")
+    if sum(wanted is not None for wanted in (type, target_size, target_bits_per_weight)) != 1:
+        message = "give one of `type`, `target_size` and `target_bits_per_weight`"
+        raise ValueError(message)
     options: dict[str, Any] = {
         "imatrix": None if imatrix is None else as_path(imatrix, "imatrix"),
         "include_weights": as_texts(include_weights, "include_weights"),
@@ -169,12 +178,18 @@ def quantize_model(
         "metadata_overrides": as_overrides(metadata_overrides),
         "prune_layers": _layers(prune_layers),
         "threads": None if threads is None else as_int(threads, "threads", 1, MAX_THREADS),
+        "target_size": None if target_size is None else _size(target_size),
+        "target_bits": None if target_bits_per_weight is None else as_float(target_bits_per_weight, "target_bits_per_weight"),
         "max_buffer_bytes": None if max_buffer_bytes is None else as_int(max_buffer_bytes, "max_buffer_bytes", 1, 2**63 - 1),
     }
-    found = _native.gguf_quantize_model(as_path(source, "source"), written, as_text(type, "type"), options, progress)
+    found = _native.gguf_quantize_model(as_path(source, "source"), written, None if type is None else as_text(type, "type"), options, progress)
     paths, file_type, rows, problem = found
     tensors = (QuantizedTensor(name, tuple(reversed(shape)), *rest) for name, shape, *rest in rows)
     return QuantizedModel(paths=tuple(Path(path) for path in paths), file_type=file_type, tensors=tuple(tensors), problem=problem)
+
+
+def _size(size: object) -> str:
+    return size if isinstance(size, str) else str(as_int(size, "target_size", 1, 2**63 - 1))
 
 
 def _tensor_types(types: object) -> list[tuple[str, str]]:

@@ -51,8 +51,10 @@ pub use model::{GgufModel, ModelTensor};
 pub use owned::{OwnedArray, OwnedValue};
 pub use progress::{Progress, no_progress};
 pub use quantize::{
-    Exemption, FileType, Plan, PlannedTensor, QuantizeError, QuantizeOptions, Quantized, Reason, Role,
-    Target, TensorRule, plan, quantize_file, quantize_model, tensor_type,
+    CandidateTensor, Exemption, FileType, MeasuredTensor, Mix, Plan, PlannedTensor, QuantizeError,
+    QuantizeOptions, Quantized, Reason, Role, SizeTarget, Target, TargetSizeError, TensorRule, TypeCost,
+    candidate_types, choose_types, fit_options, measure_types, plan, quantize_file, quantize_file_to_size,
+    quantize_model, tensor_type,
 };
 pub use quants::QuantError;
 pub use reader::ByteOrder;

@@ -74,6 +74,8 @@ impl IntoPyErr for QuantizeError {
             | Self::Prune { .. }
             | Self::ChosenTypes { .. }
             | Self::SameFile { .. }
+            | Self::TargetSize(_)
+            | Self::SplitSize
             | Self::Override { .. } => value_error(self),
             Self::Threads { .. } => pyo3::exceptions::PyOSError::new_err(self.to_string()),
             other => raise(py, "GgufError", other),

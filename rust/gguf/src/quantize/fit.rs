@@ -1,6 +1,5 @@
 //! A type for every tensor, chosen so that the file has a given size.
 
-use crate::error::GgufError;
 use crate::ggml_type::GgmlType;
 use crate::model::GgufModel;
 use crate::parser::DEFAULT_ALIGNMENT;
@@ -59,12 +58,8 @@ pub fn fit_options(
     let measured = pool.install(|| measure_types(&candidates, progress))?;
     let writer = heads(model, &fixed, &options)?;
     let alignment = model.first().metadata().get("general.alignment").and_then(|value| value.as_u64());
-    let mix = choose_types(
-        &measured,
-        size,
-        writer.head()?.len() as u64,
-        alignment.unwrap_or(DEFAULT_ALIGNMENT),
-    )?;
+    let mix =
+        choose_types(&measured, size, writer.head()?.len() as u64, alignment.unwrap_or(DEFAULT_ALIGNMENT))?;
     options.target = Target::Chosen(mix.types.clone());
     Ok((options, mix))
 }
@@ -97,9 +92,7 @@ fn candidate<'a>(
 /// A writer whose records are as long as those of the result.
 fn heads(model: &GgufModel, plan: &Plan, options: &QuantizeOptions) -> Result<GgufWriter, QuantizeError> {
     let writer = metadata::writer(model.first(), plan, options)?;
-    Ok(plan.tensors.iter().fold(writer, |writer, tensor| {
-        add_tensor(writer, tensor, |out| out.flush())
-    }))
+    Ok(plan.tensors.iter().fold(writer, |writer, tensor| add_tensor(writer, tensor, |out| out.flush())))
 }
 
 impl From<super::TargetSizeError> for QuantizeError {

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::ThreadPool;
@@ -14,10 +15,12 @@ use crate::writer::{GgufWriter, TensorData};
 
 use super::error::QuantizeError;
 use super::exempt::n_dims;
+use super::fit::fit_options;
 use super::metadata;
 use super::options::QuantizeOptions;
 use super::plan::{Plan, PlannedTensor, plan};
 use super::rows::{Rows, Workshop};
+use super::target_size::SizeTarget;
 
 /// What was quantized.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,13 +58,50 @@ pub fn quantize_file(
     progress: Progress<'_>,
 ) -> Result<Quantized, QuantizeError> {
     let model = GgufModel::open(source)?;
-    let results = result_paths(&model, out, options);
+    refuse_same_file(&model, source, out, options)?;
+    quantize_model(&model, out, options, progress)
+}
+
+/// [`quantize_file`] to a file of a given size, with types for the tensors that suffer least ([`fit_options`](super::fit_options)).
+///
+/// `progress` is told the bytes measured and written, of all that will be.
+///
+/// # Errors
+/// As [`quantize_file`] and [`fit_options`](super::fit_options).
+pub fn quantize_file_to_size(
+    source: &Path,
+    out: &Path,
+    options: QuantizeOptions,
+    size: SizeTarget,
+    progress: Progress<'_>,
+) -> Result<Quantized, QuantizeError> {
+    let model = GgufModel::open(source)?;
+    refuse_same_file(&model, source, out, &options)?;
+    // What is written is not known before all is measured; until then it counts as large as the model is now.
+    let (measured, written) = (AtomicU64::new(0), model.file_size());
+    let measuring = |done: u64, total: u64| {
+        measured.store(total, Ordering::Relaxed);
+        progress(done, total.saturating_add(written))
+    };
+    let (options, _) = fit_options(&model, options, size, &measuring)?;
+    let before = measured.load(Ordering::Relaxed);
+    let writing = |done: u64, total: u64| progress(before.saturating_add(done), before.saturating_add(total));
+    quantize_model(&model, out, &options, &writing)
+}
+
+fn refuse_same_file(
+    model: &GgufModel,
+    source: &Path,
+    out: &Path,
+    options: &QuantizeOptions,
+) -> Result<(), QuantizeError> {
+    let results = result_paths(model, out, options);
     for old in split_paths(source)? {
         if let Some(path) = results.iter().find(|new| is_same_file(&old, new)) {
             return Err(QuantizeError::SameFile { path: path.clone() });
         }
     }
-    quantize_model(&model, out, options, progress)
+    Ok(())
 }
 
 /// As [`quantize_file`] for a model that is open already; `out` must not be one of its files.

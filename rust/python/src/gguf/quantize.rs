@@ -8,8 +8,8 @@ use pyo3::types::PyDict;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use tabagent_gguf::{
-    FileType, GgufModel, Imatrix, OwnedValue, Plan, QuantizeError, QuantizeOptions, Target, TensorRule, plan,
-    quantize_file, tensor_type,
+    FileType, GgufModel, Imatrix, OwnedValue, Plan, Progress, QuantizeError, QuantizeOptions, SizeTarget,
+    Target, TensorRule, fit_options, plan, quantize_file, quantize_file_to_size, tensor_type,
 };
 use tabagent_llama::MetadataOverride;
 
@@ -31,6 +31,8 @@ pub(crate) struct Arguments<'py> {
     prune_layers: Vec<u32>,
     threads: Option<usize>,
     max_buffer_bytes: Option<u64>,
+    target_size: Option<String>,
+    target_bits: Option<f64>,
 }
 
 /// A tensor: name, shape in GGUF's order, types before and after, why, bytes before and after.
@@ -45,11 +47,17 @@ pub(crate) fn gguf_quantize_model(
     py: Python<'_>,
     source: PathBuf,
     destination: Option<PathBuf>,
-    kind: &str,
+    kind: Option<&str>,
     arguments: Arguments<'_>,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<Answer> {
-    let target: Target = kind.parse().map_err(value_error)?;
+    // With a size the type does not count.
+    let target: Target = kind.unwrap_or("Q8_0").parse().map_err(value_error)?;
+    let size = match (&arguments.target_size, arguments.target_bits) {
+        (Some(text), _) => Some(text.parse::<SizeTarget>().map_err(value_error)?),
+        (None, Some(bits)) => Some(SizeTarget::BitsPerWeight(bits)),
+        (None, None) => None,
+    };
     let imatrix = arguments.imatrix.clone();
     let (include, exclude) = (arguments.include_weights.clone(), arguments.exclude_weights.clone());
     let options = options(target, arguments)?;
@@ -58,18 +66,30 @@ pub(crate) fn gguf_quantize_model(
             Some(path) => with_imatrix(options, path, &include, &exclude)?,
             None => options,
         };
-        match destination {
-            Some(path) => {
-                let done = quantize_file(&source, &path, &options, progress)?;
-                Ok(answer(done.paths, &done.plan, None))
-            }
-            None => {
-                let plan = plan(&GgufModel::open(&source)?, &options)?;
-                let refusal = plan.check(&options).err().map(|error| error.to_string());
-                Ok::<_, QuantizeError>(answer(Vec::new(), &plan, refusal))
-            }
-        }
+        let Some(path) = destination else { return planned(&source, options, size, progress) };
+        let done = match size {
+            Some(size) => quantize_file_to_size(&source, &path, options, size, progress)?,
+            None => quantize_file(&source, &path, &options, progress)?,
+        };
+        Ok::<_, QuantizeError>(answer(done.paths, &done.plan, None))
     })
+}
+
+/// What would become of the model.
+fn planned(
+    source: &Path,
+    options: QuantizeOptions,
+    size: Option<SizeTarget>,
+    progress: Progress<'_>,
+) -> Result<Answer, QuantizeError> {
+    let model = GgufModel::open(source)?;
+    let options = match size {
+        Some(size) => fit_options(&model, options, size, progress)?.0,
+        None => options,
+    };
+    let plan = plan(&model, &options)?;
+    let refusal = plan.check(&options).err().map(|error| error.to_string());
+    Ok(answer(Vec::new(), &plan, refusal))
 }
 
 /// Every file type: name, number, bits of a weight of its default, and what it is; other names have that of the type they stand for.

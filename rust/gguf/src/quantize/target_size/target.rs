@@ -1,0 +1,161 @@
+//! How large a model may become.
+
+use std::fmt;
+use std::str::FromStr;
+
+use thiserror::Error;
+
+use crate::text::grouped;
+
+/// How large a quantized model may become.
+///
+/// ```
+/// use tabagent_gguf::SizeTarget;
+/// assert_eq!("90MB".parse(), Ok(SizeTarget::FileBytes(90_000_000)));
+/// assert_eq!("1.5 GiB".parse(), Ok(SizeTarget::FileBytes(1_610_612_736)));
+/// assert_eq!("4096".parse(), Ok(SizeTarget::FileBytes(4096)));
+/// assert!("90 parsecs".parse::<SizeTarget>().is_err());
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum SizeTarget {
+    /// At most so many bytes in the file, its header and metadata included.
+    FileBytes(u64),
+    /// At most so many bits for each weight: the bytes of all tensors' data, times eight, over the number of all tensors' elements.
+    BitsPerWeight(f64),
+}
+
+/// Why no types were chosen.
+#[derive(Debug, Clone, PartialEq, Error)]
+pub enum TargetSizeError {
+    /// The text is no size.
+    #[error(
+        "`{text}` is no file size; give a number and a unit, such as `90MB`, `1.5GB`, `850MiB` or `4GiB`"
+    )]
+    NoSize {
+        /// What was given.
+        text: String,
+    },
+    /// The number of bits is none.
+    #[error("`{bits}` are no bits per weight; give a positive number, such as `4.5`")]
+    NoBits {
+        /// What was given.
+        bits: f64,
+    },
+    /// Even with the smallest type for every tensor the file would be larger.
+    #[error(
+        "the file takes `{}` bytes with the smallest types, but the target is `{}`; raise it to `{smallest_bits:.2}` bits per weight or more{}",
+        grouped(*smallest), grouped(*target), hint(*with_importances)
+    )]
+    TooSmall {
+        /// Bytes that the file may have.
+        target: u64,
+        /// Bytes that it has at least.
+        smallest: u64,
+        /// The same in bits for each weight of the tensors.
+        smallest_bits: f64,
+        /// True if importances were there, so that no smaller types are left to be had with them.
+        with_importances: bool,
+    },
+}
+
+fn hint(with_importances: bool) -> &'static str {
+    if with_importances { "" } else { ", or give an importance matrix, with which smaller types can be used" }
+}
+
+/// The units of a file size and their bytes.
+const UNITS: [(&str, u64); 10] = [
+    ("", 1),
+    ("b", 1),
+    ("kb", 1000),
+    ("mb", 1_000_000),
+    ("gb", 1_000_000_000),
+    ("tb", 1_000_000_000_000),
+    ("kib", 1 << 10),
+    ("mib", 1 << 20),
+    ("gib", 1 << 30),
+    ("tib", 1 << 40),
+];
+
+impl FromStr for SizeTarget {
+    type Err = TargetSizeError;
+
+    /// Reads a file size: a decimal number and `B`, `kB`, `MB`, `GB`, `TB` (powers of 1,000), `KiB`, `MiB`, `GiB`, `TiB` (of 1,024) or
+    /// no unit for bytes, in any case. Fractions of a byte are cut off.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        parse_bytes(text)
+            .map(Self::FileBytes)
+            .ok_or_else(|| TargetSizeError::NoSize { text: text.to_owned() })
+    }
+}
+
+fn parse_bytes(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
+    let (number, unit) = text.split_at_checked(end)?;
+    let unit = unit.trim().to_ascii_lowercase();
+    let &(_, factor) = UNITS.iter().find(|(name, _)| *name == unit)?;
+    let bytes = match number.parse::<u64>() {
+        Ok(whole) => whole.checked_mul(factor)?,
+        Err(_) => {
+            let bytes = number.parse::<f64>().ok()? * factor as f64;
+            // From here on a float does not tell neighbours apart, and nobody has such a file.
+            if !(0.0..9e15).contains(&bytes) {
+                return None;
+            }
+            bytes as u64
+        }
+    };
+    (bytes > 0).then_some(bytes)
+}
+
+impl SizeTarget {
+    /// Bytes that the file may have: `overhead` of header, metadata and padding, and data for `n_weights`.
+    pub(super) fn file_bytes(self, overhead: u64, n_weights: u64) -> Result<u64, TargetSizeError> {
+        match self {
+            Self::FileBytes(bytes) => Ok(bytes),
+            Self::BitsPerWeight(bits) if bits.is_finite() && bits > 0.0 => {
+                Ok(overhead.saturating_add((bits * n_weights as f64 / 8.0) as u64))
+            }
+            Self::BitsPerWeight(bits) => Err(TargetSizeError::NoBits { bits }),
+        }
+    }
+}
+
+impl fmt::Display for SizeTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FileBytes(bytes) => write!(f, "{} bytes", grouped(*bytes)),
+            Self::BitsPerWeight(bits) => write!(f, "{bits} bits per weight"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_in_both_systems_of_units() {
+        for (text, bytes) in [
+            ("1", 1),
+            ("90MB", 90_000_000),
+            ("90mb", 90_000_000),
+            (" 90 MiB ", 90 << 20),
+            ("1.5KB", 1500),
+            ("0.5GiB", 1 << 29),
+            ("2TB", 2_000_000_000_000),
+        ] {
+            assert_eq!(text.parse(), Ok(SizeTarget::FileBytes(bytes)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_size_is_refused() {
+        for text in
+            ["", "MB", "0", "0.0MB", "-1MB", "1.2.3MB", "90M", "1e9", "99999999999TB", ".", "5 GB x", "９MB"]
+        {
+            let error = text.parse::<SizeTarget>().unwrap_err();
+            assert_eq!(error, TargetSizeError::NoSize { text: text.to_owned() });
+        }
+    }
+}
