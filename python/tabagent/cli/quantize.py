@@ -1,6 +1,6 @@
 """`tabagent quantize`: models to other number formats, with the arguments of llama.cpp's `llama-quantize`. No engine is loaded."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -228,8 +228,9 @@ def parse_override(text: str) -> tuple[str, int | float | bool | str]:
     if not (key and equals and colon) or kind not in {"int", "float", "bool", "str"}:
         message = f"`{text}` is no override; write `KEY=TYPE:VALUE`, where TYPE is `int`, `float`, `bool` or `str`"
         raise UsageError(message)
+    readers: dict[str, Callable[[str], int | float | bool | str]] = {"int": int, "float": float, "bool": TRUTH.__getitem__, "str": str}
     try:
-        return key, {"int": int, "float": float, "bool": TRUTH.__getitem__, "str": str}[kind](value)
+        return key, readers[kind](value)
     except (ValueError, KeyError):
         message = f"`{value}` in `{text}` is no {kind}"
         raise UsageError(message) from None

@@ -184,7 +184,10 @@ def quantize_model(
     }
     found = _native.gguf_quantize_model(as_path(source, "source"), written, None if type is None else as_text(type, "type"), options, progress)
     paths, file_type, rows, problem = found
-    tensors = (QuantizedTensor(name, tuple(reversed(shape)), *rest) for name, shape, *rest in rows)
+    tensors = (
+        QuantizedTensor(name, tuple(reversed(shape)), before, after, reason, bytes_before, bytes_after)
+        for name, shape, before, after, reason, bytes_before, bytes_after in rows
+    )
     return QuantizedModel(paths=tuple(Path(path) for path in paths), file_type=file_type, tensors=tuple(tensors), problem=problem)
 
 

@@ -124,7 +124,7 @@ pub fn quantize_model(
         writer = add_tensor(writer, tensor, move |out| rows.write(&for_rows, out));
     }
     let paths = result_paths(model, out, options);
-    let written = write(&writer, model, &plan, &paths, options, progress);
+    let written = write(&writer, model, &plan, &paths, progress);
     let failure = workshop.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
     match (written, failure) {
         (Ok(()), _) => Ok(Quantized { plan, paths }),
@@ -139,18 +139,14 @@ fn write(
     model: &GgufModel,
     plan: &Plan,
     paths: &[PathBuf],
-    options: &QuantizeOptions,
     progress: Progress<'_>,
 ) -> Result<(), GgufError> {
-    match paths {
-        [only] => writer.write_with(only, progress),
-        _ => {
-            debug_assert!(options.keeps_split);
-            let count = |part| plan.tensors.iter().filter(|tensor| tensor.part == part).count();
-            let counts: Vec<usize> = (0..model.parts().len()).map(count).collect();
-            writer.write_counted_parts(paths, &counts, progress)
-        }
+    if let [only] = paths {
+        return writer.write_with(only, progress);
     }
+    let count = |part| plan.tensors.iter().filter(|tensor| tensor.part == part).count();
+    let counts: Vec<usize> = (0..model.parts().len()).map(count).collect();
+    writer.write_counted_parts(paths, &counts, progress)
 }
 
 /// The files that will be written.
