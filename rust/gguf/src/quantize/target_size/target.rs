@@ -94,16 +94,15 @@ fn parse_bytes(text: &str) -> Option<u64> {
     let (number, unit) = text.split_at_checked(end)?;
     let unit = unit.trim().to_ascii_lowercase();
     let &(_, factor) = UNITS.iter().find(|(name, _)| *name == unit)?;
-    let bytes = match number.parse::<u64>() {
-        Ok(whole) => whole.checked_mul(factor)?,
-        Err(_) => {
-            let bytes = number.parse::<f64>().ok()? * factor as f64;
-            // From here on a float does not tell neighbours apart, and nobody has such a file.
-            if !(0.0..9e15).contains(&bytes) {
-                return None;
-            }
-            bytes as u64
+    let bytes = if let Ok(whole) = number.parse::<u64>() {
+        whole.checked_mul(factor)?
+    } else {
+        let bytes = number.parse::<f64>().ok()? * factor as f64;
+        // From here on a float does not tell neighbours apart, and nobody has such a file.
+        if !(0.0..9e15).contains(&bytes) {
+            return None;
         }
+        bytes as u64
     };
     (bytes > 0).then_some(bytes)
 }
