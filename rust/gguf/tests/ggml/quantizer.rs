@@ -136,10 +136,10 @@ impl Oracle {
             pure: options.is_pure,
             keep_split: options.keeps_split,
             dry_run,
-            imatrix: held.imatrix.as_ref().map_or(std::ptr::null(), |data| data.as_ptr()),
-            overrides: held.overrides.as_ref().map_or(std::ptr::null(), |data| data.as_ptr()),
-            tensor_types: held.tensor_types.as_ref().map_or(std::ptr::null(), |data| data.as_ptr()),
-            prune_layers: held.prune_layers.as_ref().map_or(std::ptr::null(), |data| data.as_ptr()),
+            imatrix: held.imatrix.as_ref().map_or(std::ptr::null(), Vec::as_ptr),
+            overrides: held.overrides.as_ref().map_or(std::ptr::null(), Vec::as_ptr),
+            tensor_types: held.tensor_types.as_ref().map_or(std::ptr::null(), Vec::as_ptr),
+            prune_layers: held.prune_layers.as_ref().map_or(std::ptr::null(), Vec::as_ptr),
             max_buffer_bytes: 0,
         };
         let mut log = String::new();

@@ -75,7 +75,7 @@ impl Shape {
         for number in 0..self.layers {
             for name in layer {
                 let name = format!("blk.{number}.{name}");
-                if name.contains("norm") || name.ends_with(".bias") {
+                if name.contains("norm") || name.contains(".bias") {
                     model.add(&name, &[self.width]);
                 } else if name.contains("_exps") {
                     model.add(&name, &[self.width, 2, u64::from(self.experts)]);
@@ -284,7 +284,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case("llama-33-gqa2", "output-type", some(), |options| options.output_type = Some(GgmlType::Q5_1)),
         case("llama-tied", "output-type", some(), |options| options.output_type = Some(GgmlType::Q5_1)),
         case("llama-33-gqa2", "embedding-type", some(), |options| {
-            options.embedding_type = Some(GgmlType::Q3_K)
+            options.embedding_type = Some(GgmlType::Q3_K);
         }),
         case("llama-tied", "embedding-type", some(), |options| options.embedding_type = Some(GgmlType::Q3_K)),
         case("llama-names", "embedding-type", some(), |options| {
