@@ -34,7 +34,8 @@ pub struct Quantized {
 
 /// Quantizes the model of which `source` is the file or any part, and writes it at `out`, which appears whole or not at all.
 ///
-/// The bytes are those that llama.cpp's quantizer writes. Parts become one file, unless they are to be kept: then `out` is the
+/// The bytes are those that llama.cpp's quantizer writes; only where it writes a broken file (it ignores `general.alignment`, and cuts
+/// strings at a NUL) this one is whole. Parts become one file, unless they are to be kept: then `out` is the
 /// beginning of their names. Takes the memory of the metadata and of some rows of one tensor. `progress` is told the bytes of tensors
 /// written.
 ///
