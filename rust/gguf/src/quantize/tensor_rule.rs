@@ -49,6 +49,7 @@ impl TensorRule {
         let lower = lower_case(pattern);
         let regex = RegexBuilder::new(&lower)
             .backtrack_limit(BACKTRACK_LIMIT)
+            .seek(false)
             .build()
             .map_err(|error| wrong(format!("has a pattern that is no regular expression: {error}")))?;
         Ok(Self { pattern: pattern.to_owned(), regex, ggml_type })
@@ -155,8 +156,8 @@ mod tests {
 
     #[test]
     fn patterns_that_explode_are_given_up() {
-        let rule = TensorRule::new(r"(?=(a+)+\1b)(a+)+\2$", GgmlType::Q8_0).unwrap();
-        let name = "a".repeat(60);
+        let rule = TensorRule::new(r"(a|b|ab)*(?>c)", GgmlType::Q8_0).unwrap();
+        let name = "ab".repeat(30);
         let error = rule.applies_to(&name).unwrap_err().to_string();
         assert!(error.contains("takes too long"), "{error}");
     }
