@@ -56,9 +56,10 @@ impl Rows {
         let row_before = row_bytes(self.from, self.row_len);
         let row_after = row_bytes(self.to, self.row_len);
         let task_rows = (TASK / self.row_len.max(1)).max(1);
-        let rows_at_once = (workshop.buffer_bytes / (row_before + row_after).max(1) / task_rows)
-            .max(workshop.pool.current_num_threads())
-            * task_rows;
+        let n_threads = workshop.pool.current_num_threads();
+        let n_fitting = workshop.buffer_bytes / (row_before + row_after).max(1) / task_rows;
+        let n_tasks = n_fitting.min(tasks_a_thread(self.to) * n_threads).max(n_threads);
+        let rows_at_once = n_tasks * task_rows;
         let mut encoded = Vec::new();
         for (slab, bytes) in self.data.chunks(rows_at_once * row_before.max(1)).enumerate() {
             encoded.resize(bytes.len() / row_before.max(1) * row_after, 0);
@@ -128,6 +129,21 @@ impl Rows {
         }
         Ok(())
     }
+}
+
+/// Tasks of each thread between two writes, at which the work can be stopped: few where a task takes tens of milliseconds.
+fn tasks_a_thread(to: GgmlType) -> usize {
+    let searches_a_lattice = matches!(
+        to,
+        GgmlType::IQ1_S
+            | GgmlType::IQ1_M
+            | GgmlType::IQ2_XXS
+            | GgmlType::IQ2_XS
+            | GgmlType::IQ2_S
+            | GgmlType::IQ3_XXS
+            | GgmlType::IQ3_S
+    );
+    if searches_a_lattice { 2 } else { 32 }
 }
 
 fn row_bytes(kind: GgmlType, row_len: usize) -> usize {
