@@ -16,7 +16,7 @@ STEPS: dict[str, tuple[str, Callable[[], Path]]] = {
     "cache": ("the cache folder", fetching.cache_folder),
     "source": ("the pinned llama.cpp tree, fetched and unpacked", lambda: source.pinned_tree(read_pin())),
     "library": ("python/tabagent/lib, filled with the built libraries", library.install_library),
-    "bench-tools": ("the folder of llama-bench, built against the same libraries", bench_tools.build_bench_tools),
+    "bench-tools": ("the folder of llama-bench and llama-quantize, built against the same libraries", bench_tools.build_bench_tools),
 }
 
 

@@ -1,4 +1,4 @@
-"""llama.cpp's own benchmark, built from the pinned tree against the very libraries that the package carries."""
+"""llama.cpp's own benchmark and quantizer, built from the pinned tree against the very libraries that the package carries."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from tabagent_build.toolchain import find_toolchain, job_count, run
 __all__ = ["build_bench_tools"]
 
 CMAKE_FOLDER = Path(__file__).parent / "cmake" / "bench"
-TOOL = "llama-bench"
+TOOLS = ("llama-bench", "llama-quantize")
 
 
 def build_bench_tools() -> Path:
-    """The folder in the cache with `llama-bench` and links to the libraries; builds it first if it is not there."""
+    """The folder in the cache with the tools and links to the libraries; builds it first if it is not there."""
     pin = read_pin()
     library = build_library(pin)
     source = find_source(pin)
@@ -31,16 +31,17 @@ def build_bench_tools() -> Path:
     key = hashlib.sha256(f"{library.name}\0{recipe}".encode()).hexdigest()[:20]
 
     def make(work: Path) -> None:
-        sys.stderr.write(f"building `{TOOL}` (a few minutes; the result is kept in the cache)\n")
+        sys.stderr.write(f"building {', '.join(f'`{tool}`' for tool in TOOLS)} (a few minutes; the result is kept in the cache)\n")
         with tempfile.TemporaryDirectory(prefix=".build-", dir=work) as build:
             configure = [toolchain.cmake, "-S", str(CMAKE_FOLDER), "-B", build, "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={toolchain.ninja}"]
             configure += ["-DCMAKE_BUILD_TYPE=Release", f"-DTABAGENT_LLAMA_CPP_SRC={source.folder}", f"-DTABAGENT_LIBRARY={library}"]
             configure += [f"-DTABAGENT_VERSION={pin.version}", f"-DTABAGENT_COMMIT={pin.commit}"]
             env = {**os.environ, "CC": " ".join(toolchain.c_compiler), "CXX": " ".join(toolchain.cxx_compiler)}
             run(configure, env=env)
-            run([toolchain.cmake, "--build", build, "--parallel", str(job_count()), "--target", TOOL], env=env)
-            (Path(build) / "bin" / TOOL).rename(work / TOOL)
-        # ggml looks for its CPU modules beside the program.
+            run([toolchain.cmake, "--build", build, "--parallel", str(job_count()), "--target", *TOOLS], env=env)
+            for tool in TOOLS:
+                (Path(build) / "bin" / tool).rename(work / tool)
+        # ggml looks for its CPU modules beside the programs.
         for path in library.glob("*.so"):
             (work / path.name).symlink_to(path)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any, Final, TypeAlias
 
-__all__ = ["Tokens", "as_bool", "as_float", "as_int", "as_path", "as_text", "as_texts", "as_tokens", "surrogate_error", "type_name"]
+__all__ = ["Tokens", "as_bool", "as_float", "as_int", "as_overrides", "as_path", "as_text", "as_texts", "as_tokens", "surrogate_error", "type_name"]
 
 Tokens: TypeAlias = Iterable[int]
 """Token ids: integers in an order of their own, such as a list or a one-dimensional numpy integer array."""
@@ -102,6 +102,25 @@ def as_tokens(value: object, name: str) -> list[int]:
         message = f"`{name}[{index}]` is `{token}`, which is no token id; token ids begin with 0 and are below `model.vocab_size()`"
         raise ValueError(message)
     return values
+
+
+def as_overrides(overrides: object) -> dict[str, int | float | bool | str]:
+    """Metadata overrides with plain values."""
+    if overrides is None:
+        return {}
+    if not isinstance(overrides, Mapping):
+        message = f"`metadata_overrides` must be a mapping from keys to values, got {type_name(overrides)}"
+        raise TypeError(message)
+    plain: dict[str, int | float | bool | str] = {}
+    for key, value in overrides.items():
+        name = f"metadata_overrides[{key!r:.80}]"
+        if isinstance(value, (bool, str)):
+            plain[as_text(key, f"{name} key")] = value
+        elif hasattr(value, "__index__"):
+            plain[as_text(key, f"{name} key")] = as_int(value, name, -(2**63), 2**63 - 1)
+        else:
+            plain[as_text(key, f"{name} key")] = as_float(value, name)
+    return plain
 
 
 def as_path(value: object, name: str) -> str:

@@ -32,9 +32,11 @@ __all__ = [
     "gguf_convert_lora",
     "gguf_dequantize",
     "gguf_edit",
+    "gguf_file_types",
     "gguf_info_json",
     "gguf_merge_lora",
     "gguf_quantize",
+    "gguf_quantize_model",
     "gguf_swap_bytes",
     "gguf_types",
     "hardware_json",
@@ -131,6 +133,23 @@ def gguf_swap_bytes(data: NDArray[np.uint8], kind: str) -> NDArray[np.uint8]:
 
 def gguf_quantize(values: NDArray[np.float32], row_length: int, kind: str, importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
     """The stored bytes of rows of `row_length` weights, on all cores. `importance`: a weight for each element of a row."""
+
+def gguf_file_types() -> list[tuple[str, int | None, float, str]]:
+    """Every file type that models can be quantized to: name, llama.cpp's number, bits of a weight of its default type, what it is."""
+
+def gguf_quantize_model(
+    source: str,
+    destination: str | None,
+    kind: str | None,
+    arguments: Mapping[str, Any],
+    progress: Callable[[int, int], object] | None,
+) -> tuple[list[str | PathLike[str]], int, list[tuple[str, list[int], str, str, str, int, int]], str | None]:
+    """Quantizes a model, or without `destination` says what would become of it.
+
+    `arguments` has the keyword arguments of `tabagent.gguf.quantize_model`, all of them. Answers the paths written, the number of the file
+    type, for each tensor (name, shape in GGUF's order, types before and after, reason, bytes before and after), and of a dry run why it
+    would be refused.
+    """
 
 @final
 class GgufArray:

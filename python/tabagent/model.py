@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from tabagent import _native, log
 from tabagent import exit as at_exit
-from tabagent._arguments import INT32_MAX, Tokens, as_bool, as_float, as_int, as_text, as_texts, as_tokens, surrogate_error, type_name
+from tabagent._arguments import INT32_MAX, Tokens, as_bool, as_int, as_overrides, as_text, as_texts, as_tokens, surrogate_error, type_name
 from tabagent.context import Context
 from tabagent.errors import ClosedError
 from tabagent.grammar import Grammar, Trigger, compile_source, parser_of, source_of, trigger_of
@@ -115,7 +115,7 @@ class Model(Scorer):
             "mlock": as_bool(mlock, "mlock"),
             "vocab_only": as_bool(vocab_only, "vocab_only"),
             "check_tensors": as_bool(check_tensors, "check_tensors"),
-            "metadata_overrides": _overrides(metadata_overrides),
+            "metadata_overrides": as_overrides(metadata_overrides),
             "progress": _callback(progress),
         }
         file = resolve_model_path(path)
@@ -444,22 +444,3 @@ def _callback(progress: Any) -> Callable[[float], object] | None:
         return progress  # type: ignore[no-any-return] # a function can only be tried
     message = f"`progress` must be a function of one number, got {type_name(progress)}"
     raise TypeError(message)
-
-
-def _overrides(overrides: object) -> dict[str, int | float | bool | str]:
-    """Metadata overrides with plain values."""
-    if overrides is None:
-        return {}
-    if not isinstance(overrides, Mapping):
-        message = f"`metadata_overrides` must be a mapping from keys to values, got {type_name(overrides)}"
-        raise TypeError(message)
-    plain: dict[str, int | float | bool | str] = {}
-    for key, value in overrides.items():
-        name = f"metadata_overrides[{key!r:.80}]"
-        if isinstance(value, (bool, str)):
-            plain[as_text(key, f"{name} key")] = value
-        elif hasattr(value, "__index__"):
-            plain[as_text(key, f"{name} key")] = as_int(value, name, -(2**63), 2**63 - 1)
-        else:
-            plain[as_text(key, f"{name} key")] = as_float(value, name)
-    return plain

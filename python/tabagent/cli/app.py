@@ -12,6 +12,7 @@ from tabagent.cli.failure import report_usage
 from tabagent.cli.gguf import gguf_app
 from tabagent.cli.info import info
 from tabagent.cli.output import prepare_streams, write_error, write_line
+from tabagent.cli.quantize import quantize
 from tabagent.cli.run import run
 from tabagent.cli.variants import variants
 
@@ -25,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (run, info, convert, variants, doctor):
+for _command in (run, info, convert, quantize, variants, doctor):
     app.command(cls=ExamplesCommand)(_command)
 app.add_typer(gguf_app, name="gguf")
 

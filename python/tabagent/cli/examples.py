@@ -32,6 +32,14 @@ EXAMPLES: Final = {
         tabagent convert Qwen3-0.6B qwen3-q8_0.gguf --outtype q8_0
         tabagent convert ggml-model-i2_s.gguf bitnet-tq2_0.gguf
     """,
+    "quantize": """\
+        tabagent quantize model-f16.gguf model-q4_k_m.gguf Q4_K_M
+        tabagent quantize model-f16.gguf model-iq2_m.gguf IQ2_M --imatrix imatrix.gguf
+        tabagent quantize model-f16.gguf Q4_K_M --dry-run
+        tabagent quantize model-f16.gguf out.gguf Q4_K_M --tensor-type "attn_v=q8_0" --output-tensor-type q8_0
+        tabagent quantize model-f16.gguf out.gguf --target-size 90MB
+        tabagent quantize --list
+    """,
     "set-metadata": """\
         tabagent gguf set-metadata model.gguf "general.name=My model"
         tabagent gguf set-metadata model.gguf tokenizer.ggml.eos_token_id=2 --remove general.url

@@ -17,17 +17,20 @@ from tabagent.gguf.file import GgufFile, Hashes, open  # noqa: A004 (as in `gzip
 from tabagent.gguf.imatrix import Imatrix
 from tabagent.gguf.lora import MERGE_TYPES, ConvertedLora, MergedLora, convert_lora, merge_lora
 from tabagent.gguf.metadata import GgufArray, GgufMetadata, MetadataValue
+from tabagent.gguf.quantization import FILE_TYPES, FileType, QuantizedModel, QuantizedTensor, quantize_model
 from tabagent.gguf.quants import dequantize, quantize
 from tabagent.gguf.tensor import GgufTensor, GgufTensors
 from tabagent.gguf.types import TYPES, TensorType
 from tabagent.gguf.writer import GgufWriter
 
 __all__ = [
+    "FILE_TYPES",
     "MERGE_TYPES",
     "OUT_TYPES",
     "TYPES",
     "Converted",
     "ConvertedLora",
+    "FileType",
     "GgufArray",
     "GgufCancelledError",
     "GgufError",
@@ -40,6 +43,8 @@ __all__ = [
     "Imatrix",
     "MergedLora",
     "MetadataValue",
+    "QuantizedModel",
+    "QuantizedTensor",
     "TensorType",
     "convert",
     "convert_byte_order",
@@ -51,5 +56,6 @@ __all__ = [
     "merge_lora",
     "open",
     "quantize",
+    "quantize_model",
     "split",
 ]

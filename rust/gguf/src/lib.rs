@@ -6,6 +6,7 @@
 //! looks at every number.
 //!
 //! [`GgufModel`] is a model in all its parts. [`GgufWriter`] writes files in constant memory, whole or in parts, each in one step;
+//! [`quantize_file`] gives models other number formats,
 //! [`edit_metadata`] changes a file where it lies, [`hash_model`] and [`diff_models`] say what it holds and what is different.
 
 mod array;
@@ -56,8 +57,10 @@ pub use model::{GgufModel, ModelTensor};
 pub use owned::{OwnedArray, OwnedValue};
 pub use progress::{Progress, no_progress};
 pub use quantize::{
-    CandidateTensor, MeasuredTensor, Mix, SizeTarget, TargetSizeError, TypeCost, candidate_types,
-    choose_types, measure_types,
+    CandidateTensor, Exemption, FileType, MeasuredTensor, Mix, Plan, PlannedTensor, QuantizeError,
+    QuantizeOptions, Quantized, Reason, Role, SizeTarget, Target, TargetSizeError, TensorRule, TypeCost,
+    candidate_types, choose_types, fit_options, measure_types, plan, quantize_file, quantize_file_to_size,
+    quantize_model, tensor_type,
 };
 pub use quants::QuantError;
 pub use reader::ByteOrder;

@@ -3,7 +3,7 @@
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use std::fmt::Display;
-use tabagent_gguf::{ConvertError, GgufError, LoraError, Subject};
+use tabagent_gguf::{ConvertError, GgufError, LoraError, QuantizeError, Subject};
 use tabagent_llama::{ConfigError, ContextError, LibraryError, ModelError, StateError, VocabError};
 use tabagent_runtime::{EngineError, RequestError, SubmitError};
 use tabagent_sampling::constraint::GrammarError;
@@ -71,6 +71,25 @@ impl IntoPyErr for LoraError {
             Self::Read { ref path, ref source } => os_error(py, path, source, &self),
             Self::Adapter { .. } | Self::Model { .. } => raise(py, "GgufError", &self),
             Self::Options(_) => value_error(self),
+        }
+    }
+}
+
+impl IntoPyErr for QuantizeError {
+    fn into_py(self, py: Python<'_>) -> PyErr {
+        match self {
+            Self::Gguf(error) => error.into_py(py),
+            Self::UnknownFileType { .. }
+            | Self::UnknownTensorType { .. }
+            | Self::Rule { .. }
+            | Self::Prune { .. }
+            | Self::ChosenTypes { .. }
+            | Self::SameFile { .. }
+            | Self::TargetSize(_)
+            | Self::SplitSize
+            | Self::Override { .. } => value_error(self),
+            Self::Threads { .. } => pyo3::exceptions::PyOSError::new_err(self.to_string()),
+            other => raise(py, "GgufError", other),
         }
     }
 }

@@ -20,7 +20,7 @@ pub use architecture::ARCHITECTURES;
 pub use container::check_parts;
 pub use data::check_data;
 
-use rules::Rules;
+pub(crate) use rules::Rules;
 
 /// Checks that llama.cpp can load `file` without aborting, crashing or hanging.
 ///

@@ -46,16 +46,37 @@ impl GgufWriter {
         })?;
         let paths: Vec<PathBuf> =
             (1..=u32::from(n_parts)).map(|no| part_path(prefix, no, u32::from(n_parts))).collect();
-        let mut told = Told::new(progress, plan.data_bytes);
+        self.write_counted(&paths, &counts, Told::new(progress, plan.data_bytes))?;
+        Ok(paths)
+    }
+
+    /// Writes parts at `paths` with so many tensors each, as [`GgufWriter::write_parts`] does.
+    pub(crate) fn write_counted_parts(
+        &self,
+        paths: &[PathBuf],
+        counts: &[usize],
+        progress: Progress<'_>,
+    ) -> Result<(), GgufError> {
+        let plan = self.content().check()?;
+        self.write_counted(paths, counts, Told::new(progress, plan.data_bytes))
+    }
+
+    fn write_counted(
+        &self,
+        paths: &[PathBuf],
+        counts: &[usize],
+        mut told: Told<'_>,
+    ) -> Result<(), GgufError> {
+        let n_parts = u16::try_from(counts.len()).unwrap_or(u16::MAX);
         let mut finished: Vec<FinishedFile> = Vec::new();
         let mut start = 0;
-        for ((no, &count), path) in (0_u16..).zip(&counts).zip(&paths) {
+        for ((no, &count), path) in (0_u16..).zip(counts).zip(paths) {
             let part = Part { whole: self, no, n_parts, tensors: start..start + count };
             finished.push(part.write(path, &mut told)?);
             start += count;
         }
         let mut shown = Vec::new();
-        for (file, path) in finished.into_iter().zip(&paths) {
+        for (file, path) in finished.into_iter().zip(paths) {
             let replaces = path.exists();
             if let Err(error) = file.show() {
                 // What had no predecessor goes; an old file of the same name is gone already.
@@ -68,7 +89,7 @@ impl GgufWriter {
                 shown.push(path.clone());
             }
         }
-        Ok(paths)
+        Ok(())
     }
 
     /// How many tensors each part gets.

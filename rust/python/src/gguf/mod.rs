@@ -6,6 +6,7 @@ mod describe;
 mod file;
 mod imatrix;
 mod lora;
+mod quantize;
 mod quants;
 mod tools;
 mod value;
@@ -30,6 +31,8 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(quants::gguf_dequantize, module)?)?;
     module.add_function(wrap_pyfunction!(quants::gguf_quantize, module)?)?;
     module.add_function(wrap_pyfunction!(quants::gguf_swap_bytes, module)?)?;
+    module.add_function(wrap_pyfunction!(quantize::gguf_file_types, module)?)?;
+    module.add_function(wrap_pyfunction!(quantize::gguf_quantize_model, module)?)?;
     module.add_function(wrap_pyfunction!(tools::gguf_edit, module)?)?;
     module.add_function(wrap_pyfunction!(tools::gguf_types, module)?)?;
     Ok(())

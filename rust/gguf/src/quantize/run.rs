@@ -1,0 +1,229 @@
+//! Writing what was planned.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rayon::ThreadPool;
+
+use crate::error::GgufError;
+use crate::model::GgufModel;
+use crate::progress::Progress;
+use crate::split::{part_path, split_paths};
+use crate::writer::{GgufWriter, TensorData};
+
+use super::error::QuantizeError;
+use super::exempt::n_dims;
+use super::fit::fit_options;
+use super::metadata;
+use super::options::QuantizeOptions;
+use super::plan::{Plan, PlannedTensor, plan};
+use super::rows::{Rows, Workshop};
+use super::target_size::SizeTarget;
+
+/// What was quantized.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Quantized {
+    /// What became of every tensor.
+    pub plan: Plan,
+    /// The files written: one, or with `keeps_split` one for each part.
+    pub paths: Vec<PathBuf>,
+}
+
+/// Quantizes the model of which `source` is the file or any part, and writes it at `out`, which appears whole or not at all.
+///
+/// The bytes are those that llama.cpp's quantizer writes; only where it writes a broken file (it ignores `general.alignment`, and cuts
+/// strings at a NUL) this one is whole. Parts become one file, unless they are to be kept: then `out` is the
+/// beginning of their names. Takes the memory of the metadata and of some rows of one tensor. `progress` is told the bytes of tensors
+/// written.
+///
+/// ```no_run
+/// use tabagent_gguf::{FileType, QuantizeOptions, Target, no_progress, quantize_file};
+/// # fn main() -> Result<(), tabagent_gguf::QuantizeError> {
+/// let options = QuantizeOptions::new(Target::FileType(FileType::Q4_K_M));
+/// let done = quantize_file("model-f16.gguf".as_ref(), "model-q4.gguf".as_ref(), &options, &no_progress)?;
+/// println!("{} bytes of tensors", done.plan.bytes_after());
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// As [`plan`] and [`GgufModel::open`]; [`QuantizeError::SameFile`], [`QuantizeError::Requantized`],
+/// [`QuantizeError::ImatrixMissing`], [`QuantizeError::Data`], [`GgufError::Unwritable`] for an importance matrix of another model, [`GgufError::Cancelled`](crate::GgufError::Cancelled) where `progress` returns false.
+pub fn quantize_file(
+    source: &Path,
+    out: &Path,
+    options: &QuantizeOptions,
+    progress: Progress<'_>,
+) -> Result<Quantized, QuantizeError> {
+    let model = GgufModel::open(source)?;
+    refuse_same_file(&model, source, out, options)?;
+    quantize_model(&model, out, options, progress)
+}
+
+/// [`quantize_file`] to a file of a given size, with types for the tensors that suffer least ([`fit_options`](super::fit_options)).
+///
+/// `progress` is told the bytes measured and written, of all that will be.
+///
+/// # Errors
+/// As [`quantize_file`] and [`fit_options`](super::fit_options).
+pub fn quantize_file_to_size(
+    source: &Path,
+    out: &Path,
+    options: QuantizeOptions,
+    size: SizeTarget,
+    progress: Progress<'_>,
+) -> Result<Quantized, QuantizeError> {
+    let model = GgufModel::open(source)?;
+    refuse_same_file(&model, source, out, &options)?;
+    // What is written is not known before all is measured; until then it counts as large as the model is now.
+    let (measured, written) = (AtomicU64::new(0), model.file_size());
+    let measuring = |done: u64, total: u64| {
+        measured.store(total, Ordering::Relaxed);
+        progress(done, total.saturating_add(written))
+    };
+    let (options, _) = fit_options(&model, options, size, &measuring)?;
+    let before = measured.load(Ordering::Relaxed);
+    let writing = |done: u64, total: u64| progress(before.saturating_add(done), before.saturating_add(total));
+    quantize_model(&model, out, &options, &writing)
+}
+
+fn refuse_same_file(
+    model: &GgufModel,
+    source: &Path,
+    out: &Path,
+    options: &QuantizeOptions,
+) -> Result<(), QuantizeError> {
+    let results = result_paths(model, out, options);
+    for old in split_paths(source)? {
+        if let Some(path) = results.iter().find(|new| is_same_file(&old, new)) {
+            return Err(QuantizeError::SameFile { path: path.clone() });
+        }
+    }
+    Ok(())
+}
+
+/// As [`quantize_file`] for a model that is open already; `out` must not be one of its files.
+///
+/// # Errors
+/// As [`quantize_file`].
+pub fn quantize_model(
+    model: &GgufModel,
+    out: &Path,
+    options: &QuantizeOptions,
+    progress: Progress<'_>,
+) -> Result<Quantized, QuantizeError> {
+    let plan = plan(model, options)?;
+    plan.check(options)?;
+    let workshop = workshop(options)?;
+    let mut writer = metadata::writer(model.first(), &plan, options)?;
+    for tensor in &plan.tensors {
+        let rows = rows(model, tensor, options)?;
+        let for_rows = workshop.clone();
+        writer = add_tensor(writer, tensor, move |out| rows.write(&for_rows, out));
+    }
+    let paths = result_paths(model, out, options);
+    let written = write(&writer, model, &plan, &paths, progress);
+    let failure = workshop.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+    match (written, failure) {
+        (Ok(()), _) => Ok(Quantized { plan, paths }),
+        (Err(_), Some(error)) => Err(error),
+        (Err(error), None) => Err(error.into()),
+    }
+}
+
+/// Writes one file, or the parts.
+fn write(
+    writer: &GgufWriter,
+    model: &GgufModel,
+    plan: &Plan,
+    paths: &[PathBuf],
+    progress: Progress<'_>,
+) -> Result<(), GgufError> {
+    if let [only] = paths {
+        return writer.write_with(only, progress);
+    }
+    let count = |part| plan.tensors.iter().filter(|tensor| tensor.part == part).count();
+    let counts: Vec<usize> = (0..model.parts().len()).map(count).collect();
+    writer.write_counted_parts(paths, &counts, progress)
+}
+
+/// The files that will be written.
+fn result_paths(model: &GgufModel, out: &Path, options: &QuantizeOptions) -> Vec<PathBuf> {
+    if !options.keeps_split {
+        return vec![out.to_owned()];
+    }
+    let is_named = out.extension().is_some_and(|extension| extension == "gguf");
+    let prefix = if is_named { out.with_extension("") } else { out.to_owned() };
+    let count = u32::try_from(model.parts().len()).unwrap_or(u32::MAX);
+    (1..=count).map(|number| part_path(&prefix, number, count)).collect()
+}
+
+fn workshop(options: &QuantizeOptions) -> Result<Workshop, QuantizeError> {
+    let buffer_bytes = usize::try_from(options.buffer_bytes).unwrap_or(usize::MAX);
+    Ok(Workshop { pool: Arc::new(pool(options)?), failure: Arc::new(Mutex::new(None)), buffer_bytes })
+}
+
+/// The threads that work.
+pub(super) fn pool(options: &QuantizeOptions) -> Result<ThreadPool, QuantizeError> {
+    let available = || std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = options.threads.map_or_else(available, usize::from);
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(|number| format!("quantize-{number}"))
+        .build()
+        .map_err(|error| QuantizeError::Threads { threads, problem: error.to_string() })
+}
+
+/// Adds a tensor as it was planned, without dimensions of 1 at the end, as llama.cpp writes them.
+pub(super) fn add_tensor(
+    writer: GgufWriter,
+    tensor: &PlannedTensor,
+    make: impl Fn(&mut dyn Write) -> io::Result<()> + Send + Sync + 'static,
+) -> GgufWriter {
+    let dims = &[0, 1, 2, 3].map(|index| tensor.shape.dim(index))[..n_dims(&tensor.shape)];
+    writer.add_tensor(&tensor.name, tensor.to, dims, TensorData::made(tensor.bytes_after, make))
+}
+
+/// The work on one tensor.
+fn rows(model: &GgufModel, tensor: &PlannedTensor, options: &QuantizeOptions) -> Result<Rows, QuantizeError> {
+    let found = model.tensor(&tensor.source_name).ok_or_else(|| metadata::lost(&tensor.source_name))?;
+    let mut importances = None;
+    if let (Some(imatrix), true) = (&options.imatrix, tensor.is_quantized())
+        && imatrix.importances_for(found.info)?.is_some()
+    {
+        importances = Some((Arc::clone(imatrix), tensor.source_name.clone()));
+    }
+    if importances.is_none() && tensor.is_quantized() && crate::quants::needs_imatrix(tensor.to) {
+        return Err(QuantizeError::ImatrixMissing { tensor: shown(&tensor.source_name), to: tensor.to });
+    }
+    Ok(Rows {
+        name: shown(&tensor.source_name),
+        data: found.file.shared_data(found.info),
+        from: tensor.from,
+        to: tensor.to,
+        row_len: tensor.shape.row_len() as usize,
+        rows_an_expert: tensor.shape.dim(1).max(1) as usize,
+        importances,
+    })
+}
+
+/// True if both names lead to one file.
+fn is_same_file(a: &Path, b: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        let identity = |path: &Path| std::fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()));
+        matches!((identity(a), identity(b)), (Ok(a), Ok(b)) if a == b)
+    }
+    #[cfg(not(unix))]
+    {
+        matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+    }
+}
+
+fn shown(name: &str) -> String {
+    crate::text::shown(name.as_bytes())
+}
