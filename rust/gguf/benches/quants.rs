@@ -18,10 +18,12 @@ use criterion::{
 use ggml::{Ggml, ROW, importances, normal_rows};
 use tabagent_gguf::{GgmlType, quants};
 
-const DECODED: [GgmlType; 7] = [
+const DECODED: [GgmlType; 9] = [
     GgmlType::Q8_0,
     GgmlType::Q4_0,
     GgmlType::Q4_1,
+    GgmlType::Q5_0,
+    GgmlType::Q5_1,
     GgmlType::Q4_K,
     GgmlType::Q6_K,
     GgmlType::F16,

@@ -155,11 +155,23 @@ pub(super) fn encode_rows(
 ) {
     // Without importances rows do not matter, and short ones would only cost time.
     let length = if imatrix.is_none() { values.len() } else { row_length };
+    each_row(ty, values, length, out, |row, out| encode::row(ty, row, imatrix, out));
+}
+
+/// Calls `encode` with each row of `length` weights and the place for its blocks.
+#[inline(always)]
+pub(super) fn each_row(
+    ty: GgmlType,
+    values: &[f32],
+    length: usize,
+    out: &mut [u8],
+    mut encode: impl FnMut(&[f32], &mut [u8]),
+) {
     if length == 0 {
         return;
     }
     let row_bytes = length / ty.block_size() as usize * ty.block_bytes() as usize;
     for (row, out) in values.chunks_exact(length).zip(out.chunks_exact_mut(row_bytes)) {
-        encode::row(ty, row, imatrix, out);
+        encode(row, out);
     }
 }

@@ -20,7 +20,7 @@
 //! let measured = measure_types(&candidates, &no_progress)?;
 //! let target: SizeTarget = "9 kB".parse()?;
 //! let mix = choose_types(&measured, target, 96, 32)?;
-//! assert_eq!(mix.types, [GgmlType::Q4_K]);
+//! assert_eq!(mix.types, [GgmlType::IQ4_XS]);
 //! assert!(mix.file_bytes <= 9000);
 //! # Ok(())
 //! # }

@@ -1,6 +1,6 @@
 //! Blocks of 32 to 128 weights with one scale, some with an offset.
 
-use super::search::{Tries, affine, lanes, symmetric};
+use super::search::{Tries, affine, explained, lanes, symmetric_with};
 use super::{importance, low_byte, put_f16, put_u32, sum_of_squares};
 
 /// The largest of all numbers, none of them NaN. The order does not matter (but for zeros of both signs), so that the
@@ -164,7 +164,19 @@ fn typical(row: &[f32]) -> f32 {
 }
 
 /// Blocks that are searched side by side: as many as floats in a vector of AVX2.
-const LANES: usize = 8;
+pub(in super::super) const LANES: usize = 8;
+
+/// One number of each of the blocks that are searched side by side.
+pub(in super::super) type Lane = [f32; LANES];
+
+/// What the search for scales spends its time on: [`explained`] for [`LANES`] blocks with the weights, the importances, half the number
+/// of levels and the inverse scales.
+pub(in super::super) trait Explain:
+    Fn(&[Lane; 32], &[Lane; 32], i32, &Lane) -> (Lane, Lane)
+{
+}
+
+impl<F: Fn(&[Lane; 32], &[Lane; 32], i32, &Lane) -> (Lane, Lane)> Explain for F {}
 
 /// Weights of so many blocks.
 const WIDE: usize = 32 * LANES;
@@ -200,10 +212,13 @@ fn symmetric_blocks<const G: usize, const B: usize>(
     weights: &[f32],
     half: i32,
     blocks: &mut [[u8; B]],
+    explain: impl Fn(&[[f32; G]; 32], &[[f32; G]; 32], i32, &[f32; G]) -> ([f32; G], [f32; G]),
     put: impl Fn(f32, &[u8; 32], &mut [u8; B]),
 ) {
     let mut best = [[0.0; G]; 32];
-    let scales = symmetric(&lanes::<32, G>(values), &lanes::<32, G>(weights), half, &mut best);
+    let (values, weights) = (lanes::<32, G>(values), lanes::<32, G>(weights));
+    let scales =
+        symmetric_with(&values, half, &mut best, |inverse| explain(&values, &weights, half, inverse));
     for (lane, (scale, block)) in scales.into_iter().zip(blocks).enumerate() {
         put(scale, &best.map(|levels| levels[lane] as u8), block);
     }
@@ -229,6 +244,17 @@ fn affine_blocks<const G: usize, const B: usize>(
 
 #[inline(always)]
 pub(super) fn q4_0_weighted(row: &[f32], imatrix: &[f32], out: &mut [u8]) {
+    q4_0_weighted_with(row, imatrix, out, explained::<32, LANES>);
+}
+
+/// As [`q4_0_weighted`], with the search's inner loop written by the caller.
+#[inline(always)]
+pub(in super::super) fn q4_0_weighted_with(
+    row: &[f32],
+    imatrix: &[f32],
+    out: &mut [u8],
+    explain: impl Explain,
+) {
     let put = |scale: f32, levels: &[u8; 32], block: &mut [u8; 18]| {
         put_f16(block, 0, scale);
         for k in 0..16 {
@@ -239,8 +265,10 @@ pub(super) fn q4_0_weighted(row: &[f32], imatrix: &[f32], out: &mut [u8]) {
         row,
         imatrix,
         out,
-        |values, weights, blocks| symmetric_blocks::<LANES, 18>(values, weights, 8, blocks, put),
-        |values, weights, blocks| symmetric_blocks::<1, 18>(values, weights, 8, blocks, put),
+        |values, weights, blocks| symmetric_blocks::<LANES, 18>(values, weights, 8, blocks, &explain, put),
+        |values, weights, blocks| {
+            symmetric_blocks::<1, 18>(values, weights, 8, blocks, explained::<32, 1>, put);
+        },
     );
 }
 
@@ -264,6 +292,17 @@ pub(super) fn q4_1_weighted(row: &[f32], imatrix: &[f32], out: &mut [u8]) {
 
 #[inline(always)]
 pub(super) fn q5_0_weighted(row: &[f32], imatrix: &[f32], out: &mut [u8]) {
+    q5_0_weighted_with(row, imatrix, out, explained::<32, LANES>);
+}
+
+/// As [`q5_0_weighted`], with the search's inner loop written by the caller.
+#[inline(always)]
+pub(in super::super) fn q5_0_weighted_with(
+    row: &[f32],
+    imatrix: &[f32],
+    out: &mut [u8],
+    explain: impl Explain,
+) {
     let put = |scale: f32, levels: &[u8; 32], block: &mut [u8; 22]| {
         put_f16(block, 0, scale);
         put_q5_0(levels, block);
@@ -272,8 +311,10 @@ pub(super) fn q5_0_weighted(row: &[f32], imatrix: &[f32], out: &mut [u8]) {
         row,
         imatrix,
         out,
-        |values, weights, blocks| symmetric_blocks::<LANES, 22>(values, weights, 16, blocks, put),
-        |values, weights, blocks| symmetric_blocks::<1, 22>(values, weights, 16, blocks, put),
+        |values, weights, blocks| symmetric_blocks::<LANES, 22>(values, weights, 16, blocks, &explain, put),
+        |values, weights, blocks| {
+            symmetric_blocks::<1, 22>(values, weights, 16, blocks, explained::<32, 1>, put);
+        },
     );
 }
 

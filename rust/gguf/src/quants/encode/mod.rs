@@ -15,7 +15,7 @@ mod iq2;
 mod iq3;
 mod iq4;
 mod k;
-mod legacy;
+pub(super) mod legacy;
 mod plain;
 mod q3_k;
 mod search;

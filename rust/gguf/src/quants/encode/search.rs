@@ -160,6 +160,17 @@ pub(super) fn symmetric<const N: usize, const G: usize>(
     half: i32,
     best: &mut [[f32; G]; N],
 ) -> [f32; G] {
+    symmetric_with(values, half, best, |inverse| explained(values, weights, half, inverse))
+}
+
+/// As [`symmetric`]; `explained` gives the sums of [`explained`](fn@explained) for the inverse of each group's scale.
+#[inline(always)]
+pub(super) fn symmetric_with<const N: usize, const G: usize>(
+    values: &[[f32; G]; N],
+    half: i32,
+    best: &mut [[f32; G]; N],
+    explained: impl Fn(&[f32; G]) -> ([f32; G], [f32; G]),
+) -> [f32; G] {
     let half_f = half as f32;
     let (mut largest, mut size) = ([0.0; G], [0.0; G]);
     for row in values {
@@ -175,7 +186,7 @@ pub(super) fn symmetric<const N: usize, const G: usize>(
     }
     let (mut scale, mut score) = ([0.0; G], [0.0; G]);
     let mut best_inverse = inverse;
-    let (sum_lx, sum_l2) = explained(values, weights, half, &inverse);
+    let (sum_lx, sum_l2) = explained(&inverse);
     for g in 0..G {
         scale[g] = if sum_l2[g] == 0.0 { 0.0 } else { sum_lx[g] / sum_l2[g] };
         score[g] = scale[g] * sum_lx[g];
@@ -185,7 +196,7 @@ pub(super) fn symmetric<const N: usize, const G: usize>(
         for g in 0..G {
             inverse[g] = span / largest[g];
         }
-        let (sum_lx, sum_l2) = explained(values, weights, half, &inverse);
+        let (sum_lx, sum_l2) = explained(&inverse);
         for g in 0..G {
             let better = sum_l2[g] > 0.0 && sum_lx[g] * sum_lx[g] > score[g] * sum_l2[g];
             let fitted = sum_lx[g] / sum_l2[g];
@@ -210,7 +221,7 @@ pub(super) fn symmetric<const N: usize, const G: usize>(
 
 /// Weighted sums of level × value and level².
 #[inline(always)]
-fn explained<const N: usize, const G: usize>(
+pub(super) fn explained<const N: usize, const G: usize>(
     values: &[[f32; G]; N],
     weights: &[[f32; G]; N],
     half: i32,

@@ -4,17 +4,19 @@
 
 use core::arch::x86_64::{
     __m128i, __m256, __m256i, _CMP_EQ_OQ, _MM_FROUND_TO_NEAREST_INT, _mm_add_epi8, _mm_and_si128,
-    _mm_cvtph_ps, _mm_cvtps_ph, _mm_cvtsi32_si128, _mm_cvtsi128_si32, _mm_cvtss_f32, _mm_loadu_si128,
-    _mm_max_ps, _mm_max_ss, _mm_movehl_ps, _mm_or_si128, _mm_set_ss, _mm_set1_epi8, _mm_shuffle_ps,
-    _mm_slli_epi16, _mm_srli_epi16, _mm_srli_si128, _mm_storeu_si128, _mm256_add_ps, _mm256_and_ps,
-    _mm256_and_si256, _mm256_castps256_ps128, _mm256_castsi256_si128, _mm256_cmp_ps, _mm256_cvtepi8_epi32,
-    _mm256_cvtepi32_ps, _mm256_cvttps_epi32, _mm256_extractf128_ps, _mm256_extracti128_si256,
-    _mm256_loadu_ps, _mm256_max_ps, _mm256_min_epi32, _mm256_movemask_ps, _mm256_mul_ps, _mm256_or_ps,
-    _mm256_packus_epi16, _mm256_packus_epi32, _mm256_permutevar8x32_epi32, _mm256_set1_epi32, _mm256_set1_ps,
-    _mm256_setr_epi32, _mm256_storeu_ps, _mm256_sub_ps, _mm256_xor_ps,
+    _mm_cmpeq_epi8, _mm_cvtph_ps, _mm_cvtps_ph, _mm_cvtsi32_si128, _mm_cvtsi128_si32, _mm_cvtss_f32,
+    _mm_loadu_si128, _mm_max_ps, _mm_max_ss, _mm_movehl_ps, _mm_or_si128, _mm_set_ss, _mm_set1_epi8,
+    _mm_set1_epi64x, _mm_shuffle_ps, _mm_slli_epi16, _mm_srli_epi16, _mm_srli_si128, _mm_storeu_si128,
+    _mm_unpacklo_epi64, _mm256_add_ps, _mm256_and_ps, _mm256_and_si256, _mm256_castps_si256,
+    _mm256_castps256_ps128, _mm256_castsi256_si128, _mm256_cmp_ps, _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps,
+    _mm256_cvttps_epi32, _mm256_extractf128_ps, _mm256_extracti128_si256, _mm256_loadu_ps, _mm256_max_epi32,
+    _mm256_max_ps, _mm256_min_epi32, _mm256_movemask_ps, _mm256_mul_ps, _mm256_or_ps, _mm256_packus_epi16,
+    _mm256_packus_epi32, _mm256_permutevar8x32_epi32, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32,
+    _mm256_storeu_ps, _mm256_sub_epi32, _mm256_sub_ps, _mm256_xor_ps,
 };
 
 use super::super::decode::scale_and_min;
+use super::super::encode::legacy::{self, Lane};
 
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
@@ -114,6 +116,48 @@ pub(super) fn decode_q4_1(bytes: &[u8], out: &mut [f32]) {
         let (scale, offset) = (_mm256_set1_ps(half(block, 0)), _mm256_set1_ps(half(block, 2)));
         let numbers = nibbles(load(&part(block, 4)));
         for (out, numbers) in out.as_chunks_mut::<16>().0.iter_mut().zip(numbers) {
+            for (out, values) in out.as_chunks_mut::<8>().0.iter_mut().zip(floats(numbers)) {
+                store_floats(out, _mm256_add_ps(_mm256_mul_ps(values, scale), offset));
+            }
+        }
+    }
+}
+
+/// The k-th of sixteen bits as 0 or 16 in byte k.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn fifth_bits(bits: [u8; 2]) -> __m128i {
+    let [low, high] = bits.map(u8::cast_signed);
+    let spread = _mm_unpacklo_epi64(_mm_set1_epi8(low), _mm_set1_epi8(high));
+    let places = _mm_set1_epi64x(0x8040_2010_0804_0201_u64.cast_signed());
+    let are_set = _mm_cmpeq_epi8(_mm_and_si128(spread, places), places);
+    _mm_and_si128(are_set, _mm_set1_epi8(16))
+}
+
+/// The 32 five-bit numbers of a word of fifth bits at byte `at` and the nibbles behind it.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn five_bits<const B: usize>(block: &[u8; B], at: usize) -> [__m128i; 2] {
+    let [low, high] = nibbles(load(&part(block, at + 4)));
+    let fifth = |at| fifth_bits(part(block, at));
+    [_mm_or_si128(low, fifth(at)), _mm_or_si128(high, fifth(at + 2))]
+}
+
+#[target_feature(enable = "avx2,f16c")]
+pub(super) fn decode_q5_0(bytes: &[u8], out: &mut [f32]) {
+    for (block, out) in bytes.as_chunks::<22>().0.iter().zip(out.as_chunks_mut::<32>().0) {
+        let scale = _mm256_set1_ps(half(block, 0));
+        for (out, numbers) in out.as_chunks_mut::<16>().0.iter_mut().zip(five_bits(block, 2)) {
+            put_scaled(out, _mm_add_epi8(numbers, _mm_set1_epi8(-16)), scale);
+        }
+    }
+}
+
+#[target_feature(enable = "avx2,f16c")]
+pub(super) fn decode_q5_1(bytes: &[u8], out: &mut [f32]) {
+    for (block, out) in bytes.as_chunks::<24>().0.iter().zip(out.as_chunks_mut::<32>().0) {
+        let (scale, offset) = (_mm256_set1_ps(half(block, 0)), _mm256_set1_ps(half(block, 2)));
+        for (out, numbers) in out.as_chunks_mut::<16>().0.iter_mut().zip(five_bits(block, 4)) {
             for (out, values) in out.as_chunks_mut::<8>().0.iter_mut().zip(floats(numbers)) {
                 store_floats(out, _mm256_add_ps(_mm256_mul_ps(values, scale), offset));
             }
@@ -294,4 +338,41 @@ pub(super) fn encode_q4_1(values: &[f32], out: &mut [u8]) {
             store(packed, pack_nibbles(levels));
         }
     }
+}
+
+/// [`explained`](super::super::encode::search::explained) for eight blocks.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn explained(values: &[Lane; 32], weights: &[Lane; 32], half: i32, inverse: &Lane) -> (Lane, Lane) {
+    let inverse = load_floats(inverse);
+    let (lowest, highest) = (_mm256_set1_epi32(-half), _mm256_set1_epi32(half - 1));
+    let (mut sum_lx, mut sum_l2) = (_mm256_set1_ps(0.0), _mm256_set1_ps(0.0));
+    for (x, w) in values.iter().zip(weights) {
+        let (x, w) = (load_floats(x), load_floats(w));
+        // The nearest whole number, ties to even, ends up in the low bits.
+        let shifted = _mm256_add_ps(_mm256_mul_ps(inverse, x), _mm256_set1_ps(12_582_912.0));
+        let bits = _mm256_and_si256(_mm256_castps_si256(shifted), _mm256_set1_epi32(0x007f_ffff));
+        let nearest = _mm256_sub_epi32(bits, _mm256_set1_epi32(0x0040_0000));
+        let level = _mm256_cvtepi32_ps(_mm256_max_epi32(_mm256_min_epi32(nearest, highest), lowest));
+        sum_lx = _mm256_add_ps(sum_lx, _mm256_mul_ps(_mm256_mul_ps(w, x), level));
+        sum_l2 = _mm256_add_ps(sum_l2, _mm256_mul_ps(_mm256_mul_ps(w, level), level));
+    }
+    let (mut lx, mut l2) = ([0.0; 8], [0.0; 8]);
+    store_floats(&mut lx, sum_lx);
+    store_floats(&mut l2, sum_l2);
+    (lx, l2)
+}
+
+/// A row with its importances.
+#[target_feature(enable = "avx2,f16c")]
+pub(super) fn encode_q4_0_weighted(row: &[f32], imatrix: &[f32], out: &mut [u8]) {
+    let explain = |x: &_, w: &_, half, inverse: &_| explained(x, w, half, inverse);
+    legacy::q4_0_weighted_with(row, imatrix, out, explain);
+}
+
+/// A row with its importances.
+#[target_feature(enable = "avx2,f16c")]
+pub(super) fn encode_q5_0_weighted(row: &[f32], imatrix: &[f32], out: &mut [u8]) {
+    let explain = |x: &_, w: &_, half, inverse: &_| explained(x, w, half, inverse);
+    legacy::q5_0_weighted_with(row, imatrix, out, explain);
 }

@@ -102,6 +102,8 @@ pub(super) fn decode(level: Level, ty: GgmlType, bytes: &[u8], tensor_scale: f32
             GgmlType::Q8_0 => avx2::decode_q8_0,
             GgmlType::Q4_0 => avx2::decode_q4_0,
             GgmlType::Q4_1 => avx2::decode_q4_1,
+            GgmlType::Q5_0 => avx2::decode_q5_0,
+            GgmlType::Q5_1 => avx2::decode_q5_1,
             GgmlType::Q4_K => avx2::decode_q4_k,
             GgmlType::Q6_K => avx2::decode_q6_k,
             _ => return decode_any(level, ty, bytes, tensor_scale, out),
@@ -125,6 +127,18 @@ pub(super) fn encode(
     #[cfg(target_arch = "x86_64")]
     if level != Level::Baseline {
         assert!(Level::available().contains(&level));
+        if let (GgmlType::Q4_0 | GgmlType::Q5_0, Some(imatrix)) = (ty, imatrix) {
+            let run: unsafe fn(&[f32], &[f32], &mut [u8]) = match ty {
+                GgmlType::Q4_0 => avx2::encode_q4_0_weighted,
+                _ => avx2::encode_q5_0_weighted,
+            };
+            super::quantize::each_row(ty, values, row_length, out, |row, out| {
+                // SAFETY: the functions are safe but for AVX2 and F16C, which every level above the baseline includes and the
+                // processor was seen to have.
+                unsafe { run(row, imatrix, out) };
+            });
+            return;
+        }
         let run: unsafe fn(&[f32], &mut [u8]) = match (ty, imatrix) {
             (GgmlType::Q8_0, _) => avx2::encode_q8_0,
             (GgmlType::Q4_0, None) => avx2::encode_q4_0,
