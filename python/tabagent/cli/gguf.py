@@ -134,14 +134,14 @@ def convert_endian(
     output: Annotated[str, typer.Argument(metavar="OUTPUT", help="The file to write.", show_default=False)],
     *,
     to: Annotated[str, _option("--to", metavar="ORDER", text="little, big or native, which is the default.")] = "native",
-    verbose: Verbose = False,  # noqa: ARG001
+    verbose: Verbose = False,  # noqa: ARG001 (`explained` reads it)
 ) -> int:
     """Write a model in the other byte order, as one file.
 
     llama.cpp loads only files of its machine's own order. All numbers are
     turned, those in blocks of quantized weights too.
     """
-    from tabagent import gguf  # noqa: PLC0415
+    from tabagent import gguf  # noqa: PLC0415 (brings the compiled core, which `--help` does not need)
 
     if to not in ORDERS:
         message = f"`--to {to}` is none of `little`, `big` and `native`"

@@ -194,7 +194,7 @@ def _threads(rest: Sequence[str], given: int | None) -> int | None:
 
 def _type_name(text: str) -> str | None:
     """The name of the type that a text stands for, as llama-quantize writes it into names of files; None for another text."""
-    from tabagent.gguf import FILE_TYPES  # noqa: PLC0415
+    from tabagent.gguf import FILE_TYPES  # noqa: PLC0415 (brings the compiled core, which `--help` does not need)
 
     if text.upper() in FILE_TYPES:
         return text.upper()
@@ -252,7 +252,7 @@ def _buffer_bytes(mib: int) -> int:
 
 
 def _list_types(*, as_json: bool) -> int:
-    from tabagent.gguf import FILE_TYPES  # noqa: PLC0415
+    from tabagent.gguf import FILE_TYPES  # noqa: PLC0415 (brings the compiled core, which `--help` does not need)
 
     if as_json:
         write_json([asdict(kind) for kind in FILE_TYPES.values()])

@@ -157,7 +157,7 @@ def part_addresses(address: str) -> list[str]:
 
 def _beginning(address: str) -> "tuple[RemoteFile, _native.GgufFile]":
     """As much of a file's beginning as its header takes, and the header."""
-    from tabagent import _native  # noqa: PLC0415
+    from tabagent import _native  # noqa: PLC0415 (brings the compiled core, which `--help` does not need)
 
     remote = RemoteFile(address)
     needed = FIRST_BYTES
