@@ -40,13 +40,13 @@ def _flush(stream: TextIO, number: int) -> int:
     """Flush a standard stream; 0, or the exit code for what went wrong."""
     try:
         stream.flush()
-    except BrokenPipeError:
-        # Python flushes once more at exit; without a place to write to, it would print a warning.
+    except OSError as error:  # nobody reads the pipe any more, or the disk is full
+        # Python flushes once more at exit; without a place to write to, it would print a warning and change the exit code.
         with contextlib.suppress(OSError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, number)
             os.close(nowhere)
-        return 141
-    except (OSError, ValueError, AttributeError):  # a full disk; a closed stream; none at all
+        return 141 if isinstance(error, BrokenPipeError) else 1
+    except (ValueError, AttributeError):  # a closed stream; none at all
         return 1
     return 0
