@@ -186,8 +186,7 @@ def test_full_disk_is_an_error_and_no_traceback(model: Path) -> None:
     for unbuffered in ("", "1"):
         environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
         with full.open("wb") as out:
-            command = [SCRIPT, "run", model, "-p", "x", "-n", "2"]
-            done = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, check=False, env=environment)
+            done = subprocess.run([SCRIPT, "run", model, "-p", "x", "-n", "2"], stdout=out, stderr=subprocess.PIPE, check=False, env=environment)
         assert done.returncode == 1
         assert done.stderr == b"tabagent: error: no space left on device\n"
 
