@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
+mod safetensors;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use safetensors::write_safetensors;
 use serde_json::{Value as Json, json};
 use tabagent_gguf::{
     ConvertError, ConvertOptions, GgmlType, GgufError, GgufFile, GgufWriter, OutType, Value, check_model,
@@ -99,21 +102,6 @@ impl Folder {
         write_safetensors(&folder.path().join("model.safetensors"), &self.tensors);
         folder
     }
-}
-
-/// Tensors of F32.
-fn write_safetensors(path: &Path, tensors: &[Tensor]) {
-    let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
-    for (name, shape, numbers) in tensors {
-        let start = data.len();
-        data.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
-        header.insert(
-            name.clone(),
-            json!({"dtype": "F32", "shape": shape, "data_offsets": [start, data.len()]}),
-        );
-    }
-    let header = Json::Object(header).to_string();
-    fs::write(path, [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &data].concat()).unwrap();
 }
 
 fn converted(folder: &Path, out_type: OutType) -> GgufFile {
