@@ -1,4 +1,4 @@
-//! The logits between two lines, block by block: what a pass over a row leaves to be looked at closely.
+//! What lies between two lines, block by block: what a pass over a row leaves to be looked at closely.
 
 use crate::blocks::BLOCK;
 
@@ -8,7 +8,7 @@ const SLACK: usize = 16;
 /// Room for the logits of one block.
 pub(crate) type Room = [f32; BLOCK + SLACK];
 
-/// Logits in the order of their tokens. Which tokens they belong to is told by their places: the blocks' ends are known, and within a block
+/// Logits, or what was made of them, in the order of their tokens. Which tokens they belong to is told by their places: the blocks' ends are known, and within a block
 /// they are those between the lines, first to last.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Between {
@@ -56,8 +56,13 @@ impl Between {
         self.ends.push(self.len as u32);
     }
 
-    pub(crate) fn logits(&self) -> &[f32] {
+    pub(crate) fn numbers(&self) -> &[f32] {
         &self.buffer[..self.len]
+    }
+
+    /// Replaces every number.
+    pub(crate) fn change(&mut self, change: impl Fn(f32) -> f32) {
+        self.buffer[..self.len].iter_mut().for_each(|number| *number = change(*number));
     }
 
     /// How many logits the blocks before `block` have.
@@ -84,18 +89,18 @@ mod tests {
             between.end_block(n);
         }
         let places: Vec<(usize, usize)> =
-            (0..between.logits().len()).map(|at| between.block_of(at)).collect();
+            (0..between.numbers().len()).map(|at| between.block_of(at)).collect();
         let want: Vec<(usize, usize)> = [(1, 3), (3, BLOCK), (4, 1)]
             .iter()
             .flat_map(|&(block, n)| (0..n).map(move |at| (block, at)))
             .collect();
         assert_eq!(places, want);
-        assert!(between.logits().iter().zip(&places).all(|(&logit, place)| logit as usize == place.0));
+        assert!(between.numbers().iter().zip(&places).all(|(&logit, place)| logit as usize == place.0));
         assert_eq!(
             (0..6).map(|block| between.start(block)).collect::<Vec<_>>(),
             [0, 0, 3, 3, 3 + BLOCK, 4 + BLOCK]
         );
         between.clear();
-        assert!(between.logits().is_empty());
+        assert!(between.numbers().is_empty());
     }
 }

@@ -1,10 +1,10 @@
 //! The tokens still in play once a stage has cut the row down.
 
-use crate::simd::{self, Level};
+use crate::key::Key;
+use crate::prefix::{Goal, Mass, Prefix, rank, unrank};
+use crate::simd::{self, Level, Lines, Moments};
 use crate::weight::Scale;
 
-/// A part this short is sorted rather than split further.
-const SORTED_LEN: usize = 32;
 /// How many weights are computed at a time.
 const CHUNK_LEN: usize = 64;
 
@@ -23,25 +23,14 @@ impl Candidate {
     }
 }
 
-/// A number that orders tokens by falling logit, then by rising id; -0 counts as 0.
-pub(crate) fn rank(id: u32, logit: f32) -> u64 {
-    let bits = (logit + 0.0).to_bits();
-    let falling = if bits >> 31 == 1 { bits } else { !(bits | 1 << 31) };
-    u64::from(falling) << 32 | u64::from(id)
-}
-
-/// The id and the logit of a [`rank`].
-pub(crate) fn unrank(rank: u64) -> (u32, f32) {
-    let falling = (rank >> 32) as u32;
-    (rank as u32, f32::from_bits(if falling >> 31 == 1 { falling } else { !falling & (u32::MAX >> 1) }))
-}
-
 /// Candidates by rising id, never with an infinite logit. Every stage finds a cut and keeps this order.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Candidates {
     items: Vec<Candidate>,
     ranks: Vec<u64>,
-    weighted: Vec<(u64, f32)>,
+    keys: Vec<f32>,
+    weights: Vec<f32>,
+    prefix: Prefix,
 }
 
 impl Candidates {
@@ -109,12 +98,24 @@ impl Candidates {
         self.items.retain(|item| item.rank() <= cut);
     }
 
-    /// Keeps the shortest prefix, by falling logit, with a weight of at least `target` and at least `min_keep` tokens.
-    pub(crate) fn top_mass(&mut self, target: f64, min_keep: usize) {
-        self.weighted.clear();
-        self.weighted.extend(self.items.iter().map(|item| (item.rank(), item.weight)));
-        if let Some(cut) = mass_cut(&mut self.weighted, |mass, n| mass >= target && n >= min_keep) {
-            self.items.retain(|item| item.rank() <= cut);
+    /// Keeps the shortest prefix, by falling key, that meets the goal; all if none does. [`weigh`](Self::weigh) comes first.
+    pub(crate) fn keep_prefix(&mut self, key: Key, goal: Goal) {
+        let Self { items, keys, weights, prefix, .. } = self;
+        keys.clear();
+        keys.extend(items.iter().map(|item| key.of(item.logit)));
+        weights.clear();
+        weights.extend(items.iter().map(|item| item.weight));
+        let (mut high, mut low) = (f32::NEG_INFINITY, f32::INFINITY);
+        for &key in &*keys {
+            high = if key > high { key } else { high };
+            low = if key < low { key } else { low };
+        }
+        let lines = Lines { high: high.next_up(), low };
+        let end = prefix.end(Level::best(), (keys, weights), lines, Mass::default(), goal);
+        if let Some((line, place)) = end {
+            let last = rank(place as u32, line);
+            let mut places = 0..;
+            items.retain(|item| rank(places.next().unwrap_or(u32::MAX), key.of(item.logit)) <= last);
         }
     }
 
@@ -127,27 +128,14 @@ impl Candidates {
         enough
     }
 
-    /// Keeps the tokens whose surprise is nearest to the entropy until they hold more than `p` of the probability
-    /// (Meister et al. 2022; `llama_sampler_typical_apply` in `src/llama-sampler.cpp`), the lowest ids on ties.
-    ///
-    /// Surprise and entropy share the term ln Z, so their difference needs no logarithm: with d = (top − logit) / temperature it
-    /// is d minus the mean of d.
-    pub(crate) fn typical(&mut self, p: f32, min_keep: usize, inverse_temperature: f32) {
-        let total = self.weigh(inverse_temperature);
-        let top = self.top();
-        let depth = |item: &Candidate| f64::from((top - item.logit) * inverse_temperature);
-        let heavy = self.items.iter().filter(|item| item.weight > 0.0);
-        let mean = heavy.map(|item| f64::from(item.weight) * depth(item)).sum::<f64>() / total;
-        let key = |item: &Candidate| {
-            let distance = (depth(item) - mean).abs() as f32;
-            u64::from(distance.to_bits()) << 32 | u64::from(item.id)
-        };
-        self.weighted.clear();
-        self.weighted.extend(self.items.iter().map(|item| (key(item), item.weight)));
-        let target = f64::from(p) * total;
-        if let Some(cut) = mass_cut(&mut self.weighted, |mass, n| mass > target && n >= min_keep) {
-            self.items.retain(|item| key(item) <= cut);
-        }
+    /// The moments of the weights, and the scale that they belong to; [`weigh`](Self::weigh) comes first.
+    pub(crate) fn moments(&self, inverse_temperature: f32) -> (Moments, Scale) {
+        let scale = Scale::new(self.top(), inverse_temperature);
+        let weighted = self.items.iter().map(|item| (f64::from(item.weight), scale.power(item.logit)));
+        let (total, powers) = weighted.fold((0.0, 0.0), |(total, powers), (weight, power)| {
+            (total + weight, powers + weight * f64::from(power))
+        });
+        (Moments { total, powers, n: self.items.len() }, scale)
     }
 
     /// Keeps what `keep` says.
@@ -177,33 +165,6 @@ impl Candidates {
             item.logit = change(item.logit) + 0.0;
         }
     }
-}
-
-/// The key of the last item of the shortest prefix, by rising key, whose mass and length are `enough`; `None` if none is.
-///
-/// Splits by selection and goes on in the half with the end of the prefix, so the time is linear and nothing is sorted.
-pub(crate) fn mass_cut(items: &mut [(u64, f32)], enough: impl Fn(f64, usize) -> bool) -> Option<u64> {
-    let (mut low, mut high, mut mass) = (0, items.len(), 0.0);
-    while high - low > SORTED_LEN {
-        let middle = low + (high - low) / 2;
-        items[low..high].select_nth_unstable_by_key(middle - low, |item| item.0);
-        let with_lower = mass + items[low..middle].iter().map(|item| f64::from(item.1)).sum::<f64>();
-        if enough(with_lower, middle) {
-            high = middle;
-        } else {
-            (low, mass) = (middle, with_lower);
-        }
-    }
-    let rest = &mut items[low..high];
-    rest.sort_unstable_by_key(|item| item.0);
-    for (at, &(key, weight)) in rest.iter().enumerate() {
-        mass += f64::from(weight);
-        if enough(mass, low + at + 1) {
-            return Some(key);
-        }
-    }
-    // The lower half of the last split was enough, by a sum in another order; its last item ends the prefix.
-    (high < items.len()).then(|| items[low..high].last().map(|item| item.0)).flatten()
 }
 
 #[cfg(test)]
@@ -250,7 +211,7 @@ mod tests {
             });
             let mut want: Vec<u32> = kept.map(|item| item.id).collect();
             want.sort_unstable();
-            list.top_mass(target, 1);
+            list.keep_prefix(Key::Logit, Goal::at_least(target, 1));
             assert_eq!(ids(&list), want, "{share}");
         }
     }

@@ -3,11 +3,18 @@
 use crate::TokenId;
 use crate::blocks::{BLOCK, Block, Blocks, UNTOUCHED};
 use crate::candidates::Candidates;
-use crate::nucleus::{Cut, Nucleus, exceeding, logit_at};
-use crate::simd::{self, Level};
+use crate::cutter::{Cut, Cutter, Guess, exceeding};
+use crate::key::Key;
+use crate::prefix::Goal;
+use crate::ranked::Ranked;
+use crate::simd::{self, Level, Moments};
 use crate::weight::Scale;
 
 const EMPTY: Block = [f32::NEG_INFINITY; BLOCK];
+/// A row of fewer blocks has its typical tokens picked from a list.
+const LEAST_BLOCKS: usize = 32;
+/// Differences of logits up to this size are far from overflowing.
+const LARGE: f32 = 1e30;
 
 /// Scratch memory for rows of one length. The row itself is passed to each method: it is borrowed for one step only.
 #[derive(Clone, Debug)]
@@ -22,15 +29,15 @@ pub(crate) struct Row {
     copies: Vec<Block>,
     /// The blocks that `copies` stands for, in the same order.
     copied: Vec<u32>,
-    /// The weights' sum of each block after [`weigh`](Self::weigh); after a cut, of what is above the nucleus' high line.
+    /// The weights' sum of each block after [`weigh`](Self::weigh); after a cut, of what is above the cutter's high line.
     sums: Vec<f64>,
     selection: Vec<f32>,
-    nucleus: Nucleus,
-    /// Where the row ends, if [`cut_top_p`](Self::cut_top_p) left it a row.
+    cutter: Cutter,
+    /// Where the row ends, if a cut left it a row.
     cut: Option<Cut>,
 }
 
-/// Where the tokens are that [`Row::cut_top_p`] kept.
+/// Where the tokens are that a cut kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kept {
     /// In the row: what is not kept is passed over until the next row is loaded.
@@ -51,7 +58,7 @@ impl Row {
             copied: Vec::new(),
             sums: vec![0.0; n_blocks],
             selection: Vec::with_capacity(BLOCK),
-            nucleus: Nucleus::default(),
+            cutter: Cutter::default(),
             cut: None,
         }
     }
@@ -144,7 +151,8 @@ impl Row {
     pub(crate) fn collect(&self, logits: &[f32], threshold: f32, list: &mut Candidates) {
         list.clear();
         let cut = self.cut.unwrap_or(Cut::NONE);
-        let threshold = if threshold > cut.logit { threshold } else { cut.logit };
+        let lowest = cut.lowest_logit();
+        let threshold = if threshold > lowest { threshold } else { lowest };
         simd::collect(self.level, self.blocks(logits), &self.maxima, threshold, |token, logit| {
             if cut.keeps(token, logit) {
                 list.push(token as u32, logit);
@@ -154,10 +162,12 @@ impl Row {
 
     /// Puts the `k` tokens with the highest logits into `list`, the lowest ids on ties.
     ///
-    /// The k-th highest block maximum has at least k logits at or above it, so the rest of the row need not be looked at.
+    /// The k-th highest block maximum has at least k logits at or above it, so the rest of the row need not be looked at, unless a cut
+    /// took the highest logits away.
     pub(crate) fn collect_top_k(&mut self, logits: &[f32], k: usize, list: &mut Candidates) {
         let k = k.max(1);
-        let threshold = if k <= self.places.len() { self.nth_maximum(k) } else { f32::MIN };
+        let has_top = self.cut.is_none_or(|cut| cut.key == Key::Logit);
+        let threshold = if has_top && k <= self.places.len() { self.nth_maximum(k) } else { f32::MIN };
         self.collect(logits, threshold, list);
         list.top_k(k);
     }
@@ -184,10 +194,10 @@ impl Row {
 
     /// Sums the weights e^((logit − top) × `inverse_temperature`) of all tokens.
     ///
-    /// After [`cut_top_p`](Self::cut_top_p) with the same temperature left the row a row, of those that it kept.
+    /// After a cut with the same temperature left the row a row, of those that it kept.
     pub(crate) fn weigh(&mut self, logits: &[f32], inverse_temperature: f32) -> f64 {
         if self.cut.is_some() {
-            return self.nucleus.weight();
+            return self.cutter.weight();
         }
         let scale = Scale::new(self.top, inverse_temperature);
         let mut sums = std::mem::take(&mut self.sums);
@@ -201,7 +211,7 @@ impl Row {
         let scale = Scale::new(self.top, inverse_temperature);
         let cut = self.cut.unwrap_or(Cut::NONE);
         let (index, mut running) = if self.cut.is_some() {
-            self.nucleus.find(self.level, &self.sums, target)?
+            self.cutter.find(self.level, &self.sums, target)?
         } else {
             exceeding(0..self.sums.len(), 0.0, target, |&block| self.sums[block])?
         };
@@ -234,36 +244,94 @@ impl Row {
     ) -> Kept {
         self.cut = None;
         let scale = Scale::new(self.top, inverse_temperature);
-        let mut nucleus = std::mem::take(&mut self.nucleus);
-        let mut sums = std::mem::take(&mut self.sums);
-        let (level, blocks) = (self.level, self.blocks(logits));
-        let guess = nucleus.guess(level, blocks, &self.maxima, scale, p);
-        let cut = guess
-            .is_long
-            .then(|| nucleus.cut(level, blocks, &self.maxima, scale, (p, min_keep), guess.lines, &mut sums));
-        let total = match cut {
+        let (guess, found) = self.cut_ranked(
+            logits,
+            (scale, Key::Logit),
+            p,
+            |guess| guess.is_long,
+            |total| Goal::at_least(p * total, min_keep),
+        );
+        let total = match found {
+            Some(Ok(cut)) => {
+                self.cut = Some(cut);
+                return Kept::Row;
+            }
             Some(Err(total)) => total,
-            _ => 0.0,
+            None => self.weigh(logits, inverse_temperature),
         };
-        self.nucleus = nucleus;
-        self.sums = sums;
-        if let Some(Ok(cut)) = cut {
-            self.cut = Some(cut);
-            return Kept::Row;
-        }
-        let total = if total > 0.0 { total } else { self.weigh(logits, inverse_temperature) };
-        let target = p * total;
+        let goal = Goal::at_least(p * total, min_keep);
         let mut depth = guess.depth.max(1.0);
         loop {
-            let threshold = logit_at(scale, depth);
+            let threshold = self.ranked(logits, scale, Key::Logit).line_at(depth);
             self.collect(logits, threshold, list);
-            let mass = list.weigh(inverse_temperature);
-            if threshold <= f32::MIN || (mass >= target && list.len() >= min_keep) {
+            let weight = list.weigh(inverse_temperature);
+            if threshold <= f32::MIN || goal.is_met(weight, list.len()) {
                 break;
             }
             depth *= 1.5;
         }
-        list.top_mass(target, min_keep);
+        list.keep_prefix(Key::Logit, goal);
         Kept::List
     }
+
+    /// Keeps the tokens whose surprise is nearest to the entropy until they hold more than the share `p` of the weight and are at least
+    /// `min_keep`; the row remembers which.
+    ///
+    /// False, with nothing done, if the row is so short that a list is as fast, or if the logits are so large that a difference could
+    /// overflow.
+    pub(crate) fn cut_typical(
+        &mut self,
+        logits: &[f32],
+        inverse_temperature: f32,
+        (p, min_keep): (f64, usize),
+    ) -> bool {
+        self.cut = None;
+        let scale = Scale::new(self.top, inverse_temperature);
+        if self.places.len() < LEAST_BLOCKS {
+            return false;
+        }
+        let moments = simd::moments(self.level, self.blocks(logits), scale);
+        let centre = typical_logit(&moments, scale);
+        if self.top.abs() > LARGE || centre.abs() > LARGE {
+            return false;
+        }
+        let goal = Goal::more_than(p * moments.total, min_keep);
+        let (_, found) = self.cut_ranked(logits, (scale, Key::Near(centre)), p, |_| true, |_| goal);
+        self.cut = found.and_then(Result::ok);
+        self.cut.is_some()
+    }
+
+    /// A guess where the cut is and, if the guess is `wanted`, the cut.
+    fn cut_ranked(
+        &mut self,
+        logits: &[f32],
+        (scale, key): (Scale, Key),
+        p: f64,
+        wanted: impl Fn(Guess) -> bool,
+        goal: impl Fn(f64) -> Goal,
+    ) -> (Guess, Option<Result<Cut, f64>>) {
+        // They are put back below.
+        let (mut cutter, mut sums) = (std::mem::take(&mut self.cutter), std::mem::take(&mut self.sums));
+        let row = self.ranked(logits, scale, key);
+        let guess = cutter.guess(self.level, row, p);
+        let found = wanted(guess).then(|| cutter.cut(self.level, row, goal, guess.lines, &mut sums));
+        (self.cutter, self.sums) = (cutter, sums);
+        (guess, found)
+    }
+
+    fn ranked<'a>(&'a self, logits: &'a [f32], scale: Scale, key: Key) -> Ranked<'a> {
+        Ranked { blocks: self.blocks(logits), maxima: &self.maxima, scale, key }
+    }
+
+    /// The moments of all tokens' weights, and the scale that they belong to.
+    pub(crate) fn moments(&self, logits: &[f32], inverse_temperature: f32) -> (Moments, Scale) {
+        let scale = Scale::new(self.top, inverse_temperature);
+        (simd::moments(self.level, self.blocks(logits), scale), scale)
+    }
+}
+
+/// The logit of a token whose surprise is the entropy. Surprise and entropy share the term ln Z, so it is where the power of two that the
+/// weight is equals the mean of these powers, and no logarithm is needed.
+pub(crate) fn typical_logit(moments: &Moments, scale: Scale) -> f32 {
+    (f64::from(scale.top) + moments.powers / moments.total / f64::from(scale.slope)) as f32
 }

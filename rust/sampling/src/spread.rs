@@ -1,11 +1,8 @@
 //! Stages that look at how spread out the logits are: top-n-sigma and the dynamic temperature.
 
-use libm::{log, pow, sqrt};
+use libm::{log2, pow, sqrt};
 
-use crate::blocks::BLOCK;
 use crate::pool::Pool;
-use crate::simd::{self, Level};
-use crate::weight::Scale;
 
 /// Independent accumulators, so that the compiler can vectorise a sum without reordering it.
 const LANES: usize = 16;
@@ -19,7 +16,7 @@ impl Pool {
         }
         let top = self.top();
         // The deviation does not depend on where depths are counted from; from the top they are short.
-        let [depths, squares, count] = self.sums(logits, None, |x, _| [top - x, (top - x) * (top - x), 1.0]);
+        let [depths, squares, count] = self.sums(logits, |x| [top - x, (top - x) * (top - x), 1.0]);
         let mean = depths / count;
         let deviation = sqrt((squares / count - mean * mean).max(0.0));
         let threshold = (f64::from(top) - f64::from(n) * deviation) as f32;
@@ -50,42 +47,35 @@ impl Pool {
     }
 
     /// The entropy of the candidates relative to that of as many equal ones; `None` if there is only one.
-    fn relative_entropy(&self, logits: &[f32]) -> Option<f64> {
-        let (top, inverse) = (self.top(), self.inverse());
-        let scale = Scale::new(top, inverse);
-        let [total, depths, count] = self.sums(logits, Some(scale), |x, weight| {
-            let depth = (top - x) * inverse;
-            // Beyond any depth that counts the product with the weight of 0 may be NaN.
-            [weight, if weight > 0.0 { weight * depth } else { 0.0 }, 1.0]
-        });
-        let entropy = log(total) + depths / total;
-        (count > 1.0).then(|| (entropy / log(count)).clamp(0.0, 1.0))
+    fn relative_entropy(&mut self, logits: &[f32]) -> Option<f64> {
+        let inverse = self.inverse();
+        let (moments, _) = if self.listed {
+            self.list.weigh(inverse);
+            self.list.moments(inverse)
+        } else {
+            self.row.moments(logits, inverse)
+        };
+        let entropy = log2(moments.total) - moments.powers / moments.total;
+        (moments.n > 1).then(|| (entropy / log2(moments.n as f64)).clamp(0.0, 1.0))
     }
 
-    /// Sums of three functions of the candidates' logits and, with a scale, weights.
-    fn sums(&self, logits: &[f32], scale: Option<Scale>, terms: impl Fn(f32, f32) -> [f32; 3]) -> [f64; 3] {
-        let level = Level::best();
+    /// Sums of three functions of the candidates' logits.
+    fn sums(&self, logits: &[f32], terms: impl Fn(f32) -> [f32; 3]) -> [f64; 3] {
         let mut sums = [0f64; 3];
-        let mut weights = [0f32; BLOCK];
         self.for_each(logits, |part| {
-            let weights = &mut weights[..part.len()];
-            if let Some(scale) = scale {
-                simd::weigh_each(level, part, scale, weights);
-            }
-            let (weight_chunks, rest_weights) = weights.as_chunks::<LANES>();
             let (chunks, rest) = part.as_chunks::<LANES>();
             let mut lanes = [[0f32; LANES]; 3];
-            for (chunk, weights) in chunks.iter().zip(weight_chunks) {
-                for (at, (&x, &weight)) in chunk.iter().zip(weights).enumerate() {
+            for chunk in chunks {
+                for (at, &x) in chunk.iter().enumerate() {
                     let candidate = x > f32::NEG_INFINITY;
-                    let terms = terms(if candidate { x } else { 0.0 }, weight);
+                    let terms = terms(if candidate { x } else { 0.0 });
                     for (lane, term) in lanes.iter_mut().zip(terms) {
                         lane[at] += if candidate { term } else { 0.0 };
                     }
                 }
             }
-            for (&x, &weight) in rest.iter().zip(rest_weights).filter(|(x, _)| x.is_finite()) {
-                sums.iter_mut().zip(terms(x, weight)).for_each(|(sum, term)| *sum += f64::from(term));
+            for &x in rest.iter().filter(|x| x.is_finite()) {
+                sums.iter_mut().zip(terms(x)).for_each(|(sum, term)| *sum += f64::from(term));
             }
             for (sum, lanes) in sums.iter_mut().zip(&lanes) {
                 *sum += lanes.iter().map(|&x| f64::from(x)).sum::<f64>();

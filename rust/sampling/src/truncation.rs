@@ -2,8 +2,10 @@
 
 use libm::log;
 
+use crate::key::Key;
 use crate::pool::Pool;
-use crate::row::Kept;
+use crate::prefix::Goal;
+use crate::row::{Kept, typical_logit};
 
 impl Pool {
     pub(crate) fn top_p(&mut self, logits: &[f32], p: f32, min_keep: usize) {
@@ -12,8 +14,8 @@ impl Pool {
             return;
         }
         if self.listed {
-            let target = p * self.list.weigh(inverse);
-            self.list.top_mass(target, min_keep);
+            let goal = Goal::at_least(p * self.list.weigh(inverse), min_keep);
+            self.list.keep_prefix(Key::Logit, goal);
             return;
         }
         match self.row.cut_top_p(logits, inverse, (p, min_keep), &mut self.list) {
@@ -42,10 +44,23 @@ impl Pool {
         self.listed = true;
     }
 
+    /// Keeps the tokens whose surprise is nearest to the entropy until they hold more than `p` of the probability
+    /// (Meister et al. 2022; `llama_sampler_typical_apply` in `src/llama-sampler.cpp`), the lowest ids on ties.
     pub(crate) fn typical(&mut self, logits: &[f32], p: f32, min_keep: usize) {
-        if p < 1.0 {
-            self.list_all(logits);
-            self.list.typical(p, min_keep, self.inverse());
+        let (p, inverse) = (f64::from(p), self.inverse());
+        if p >= 1.0 {
+            return;
         }
+        if !self.listed && self.row.cut_typical(logits, inverse, (p, min_keep)) {
+            if !self.may_end_in_row {
+                self.list_all(logits);
+            }
+            return;
+        }
+        self.list_all(logits);
+        self.list.weigh(inverse);
+        let (moments, scale) = self.list.moments(inverse);
+        let goal = Goal::more_than(p * moments.total, min_keep);
+        self.list.keep_prefix(Key::Near(typical_logit(&moments, scale)), goal);
     }
 }

@@ -74,14 +74,24 @@ impl Scale {
         self.weight_by(logit, |a, b, c| (f64::from(a) * f64::from(b) + f64::from(c)) as f32)
     }
 
+    /// The power of two that the weight is; `FLOOR`, where the weight is 0, if it is below that or NaN.
+    #[inline(always)]
+    #[allow(
+        clippy::inline_always,
+        reason = "it is part of loops that are compiled for several instruction sets"
+    )]
+    pub(crate) fn power(self, logit: f32) -> f32 {
+        let power = (logit - self.top) * self.slope;
+        if power > FLOOR { power } else { FLOOR }
+    }
+
     #[inline(always)]
     #[allow(
         clippy::inline_always,
         reason = "it is part of loops that are compiled for several instruction sets"
     )]
     fn weight_by(self, logit: f32, fused: impl Fn(f32, f32, f32) -> f32) -> f32 {
-        let power = (logit - self.top) * self.slope;
-        let power = if power > FLOOR { power } else { FLOOR };
+        let power = self.power(logit);
         let shifted = power + ROUNDER;
         let r = power - (shifted - ROUNDER);
         let [mut sum, rest @ ..] = POLYNOMIAL;

@@ -4,9 +4,11 @@
 
 use std::arch::x86_64::*;
 
-use super::{Caller, LANES, Lines, Masses, Part, each_bit, passes, prefetch};
+use super::{Caller, LANES, Lines, Masses, Moments, Part, each_bit, passes, prefetch};
 use crate::between::{Between, Room};
 use crate::blocks::{BLOCK, Block, Blocks};
+use crate::key::Key;
+use crate::ranked::Ranked;
 use crate::weight::{FLOOR, POLYNOMIAL, ROUNDER, Scale};
 
 /// How many numbers a vector holds.
@@ -60,11 +62,24 @@ fn load_side(numbers: &[f32; LANES]) -> [__m256; 4] {
 #[inline]
 #[target_feature(enable = "avx2,fma,bmi1,popcnt")]
 fn weight_factors(logits: [__m256; 4], scale: Scale) -> [(__m256, __m256); 4] {
-    let (top, slope) = (_mm256_set1_ps(scale.top), _mm256_set1_ps(scale.slope));
-    let (floor, rounder) = (_mm256_set1_ps(FLOOR), _mm256_set1_ps(ROUNDER));
+    factors(powers(logits, scale))
+}
+
+/// The powers of two that the weights are, none below the floor.
+#[inline]
+#[target_feature(enable = "avx2,fma,bmi1,popcnt")]
+fn powers(logits: [__m256; 4], scale: Scale) -> [__m256; 4] {
+    let (top, slope, floor) = (_mm256_set1_ps(scale.top), _mm256_set1_ps(scale.slope), _mm256_set1_ps(FLOOR));
     let power = logits.map(|x| _mm256_sub_ps(x, top));
     let power = power.map(|x| _mm256_mul_ps(x, slope));
-    let power = power.map(|x| _mm256_max_ps(x, floor));
+    // The second operand is the result if the first one is NaN.
+    power.map(|x| _mm256_max_ps(x, floor))
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma,bmi1,popcnt")]
+fn factors(power: [__m256; 4]) -> [(__m256, __m256); 4] {
+    let rounder = _mm256_set1_ps(ROUNDER);
     let shifted = power.map(|x| _mm256_add_ps(x, rounder));
     let whole = shifted.map(|x| _mm256_sub_ps(x, rounder));
     let r: [__m256; 4] = std::array::from_fn(|i| _mm256_sub_ps(power[i], whole[i]));
@@ -104,19 +119,50 @@ fn weight<const CALLER: u8>(block: &Block, scale: Scale) -> f64 {
     sum(lanes)
 }
 
+/// [`Key::of`] each logit, as `NEAR` says.
 #[inline]
 #[target_feature(enable = "avx2,fma,bmi1,popcnt")]
-fn part(block: &Block, scale: Scale, lines: Lines, room: &mut Room) -> Part {
+fn keys<const NEAR: bool>(logits: __m256, centre: __m256) -> __m256 {
+    if NEAR { _mm256_or_ps(_mm256_sub_ps(logits, centre), _mm256_set1_ps(-0.0)) } else { logits }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma,bmi1,popcnt")]
+fn block_moments(block: &Block, scale: Scale) -> Moments {
+    let lowest = _mm256_set1_ps(f32::NEG_INFINITY);
+    let (mut total, mut weighted) = ([_mm256_setzero_ps(); 4], [_mm256_setzero_ps(); 4]);
+    let mut n = 0;
+    for side in block.as_chunks::<LANES>().0 {
+        let logits = load_side(side);
+        let powers = powers(logits, scale);
+        for (at, ((a, b), power)) in factors(powers).into_iter().zip(powers).enumerate() {
+            let weight = _mm256_mul_ps(a, b);
+            total[at] = _mm256_add_ps(total[at], weight);
+            weighted[at] = _mm256_add_ps(weighted[at], _mm256_mul_ps(weight, power));
+            let is_there = _mm256_cmp_ps::<_CMP_GT_OQ>(logits[at], lowest);
+            n += _mm256_movemask_ps(is_there).count_ones() as usize;
+        }
+    }
+    Moments { total: sum(total), powers: sum(weighted), n }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma,bmi1,popcnt")]
+fn part<const NEAR: bool>(block: &Block, scale: Scale, centre: f32, lines: Lines, room: &mut Room) -> Part {
     let (high, low) = (_mm256_set1_ps(lines.high), _mm256_set1_ps(lines.low));
+    let centre = _mm256_set1_ps(centre);
     let (mut all, mut above) = ([_mm256_setzero_ps(); 4], [_mm256_setzero_ps(); 4]);
     let (mut n_above, mut n_between) = (0, 0);
     for side in block.as_chunks::<LANES>().0 {
         let logits = load_side(side);
         let factors = weight_factors(logits, scale);
         for (at, (logits, (a, b))) in logits.into_iter().zip(factors).enumerate() {
-            let is_above = _mm256_cmp_ps::<_CMP_GE_OQ>(logits, high);
-            let is_between = _mm256_andnot_ps(is_above, _mm256_cmp_ps::<_CMP_GE_OQ>(logits, low));
-            all[at] = _mm256_fmadd_ps(a, b, all[at]);
+            let keys = keys::<NEAR>(logits, centre);
+            let is_above = _mm256_cmp_ps::<_CMP_GE_OQ>(keys, high);
+            let is_between = _mm256_andnot_ps(is_above, _mm256_cmp_ps::<_CMP_GE_OQ>(keys, low));
+            if !NEAR {
+                all[at] = _mm256_fmadd_ps(a, b, all[at]);
+            }
             above[at] = _mm256_fmadd_ps(a, _mm256_and_ps(b, is_above), above[at]);
             let between = _mm256_movemask_ps(is_between) as u8;
             // SAFETY: the row of the table is 32 bytes that may be read, and this load asks for no alignment.

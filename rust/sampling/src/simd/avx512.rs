@@ -4,9 +4,11 @@
 
 use std::arch::x86_64::*;
 
-use super::{Caller, Lines, Masses, Part, each_bit, passes, prefetch};
+use super::{Caller, Lines, Masses, Moments, Part, each_bit, passes, prefetch};
 use crate::between::{Between, Room};
 use crate::blocks::{BLOCK, Block, Blocks};
+use crate::key::Key;
+use crate::ranked::Ranked;
 use crate::weight::{FLOOR, POLYNOMIAL, ROUNDER, Scale};
 
 /// How many numbers a vector holds.
@@ -64,11 +66,24 @@ fn load_side(numbers: &Side) -> [__m512; 4] {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,popcnt")]
 fn weight_factors(logits: [__m512; 4], scale: Scale) -> [(__m512, __m512); 4] {
-    let (top, slope) = (_mm512_set1_ps(scale.top), _mm512_set1_ps(scale.slope));
-    let (floor, rounder) = (_mm512_set1_ps(FLOOR), _mm512_set1_ps(ROUNDER));
+    factors(powers(logits, scale))
+}
+
+/// The powers of two that the weights are, none below the floor.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,popcnt")]
+fn powers(logits: [__m512; 4], scale: Scale) -> [__m512; 4] {
+    let (top, slope, floor) = (_mm512_set1_ps(scale.top), _mm512_set1_ps(scale.slope), _mm512_set1_ps(FLOOR));
     let power = logits.map(|x| _mm512_sub_ps(x, top));
     let power = power.map(|x| _mm512_mul_ps(x, slope));
-    let power = power.map(|x| _mm512_max_ps(x, floor));
+    // The second operand is the result if the first one is NaN.
+    power.map(|x| _mm512_max_ps(x, floor))
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,popcnt")]
+fn factors(power: [__m512; 4]) -> [(__m512, __m512); 4] {
+    let rounder = _mm512_set1_ps(ROUNDER);
     let shifted = power.map(|x| _mm512_add_ps(x, rounder));
     // What rounding to the nearest integer takes away.
     let r = power.map(|x| _mm512_reduce_ps::<0>(x));
@@ -107,18 +122,48 @@ fn weight<const CALLER: u8>(block: &Block, scale: Scale) -> f64 {
     sum(lanes)
 }
 
+/// [`Key::of`] each logit, as `NEAR` says.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,popcnt")]
-fn part(block: &Block, scale: Scale, lines: Lines, room: &mut Room) -> Part {
+fn keys<const NEAR: bool>(logits: __m512, centre: __m512) -> __m512 {
+    if NEAR { _mm512_or_ps(_mm512_sub_ps(logits, centre), _mm512_set1_ps(-0.0)) } else { logits }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,popcnt")]
+fn block_moments(block: &Block, scale: Scale) -> Moments {
+    let lowest = _mm512_set1_ps(f32::NEG_INFINITY);
+    let (mut total, mut weighted) = ([_mm512_setzero_ps(); 2], [_mm512_setzero_ps(); 2]);
+    let mut n = 0;
+    for side in block.as_chunks().0 {
+        let logits = load_side(side);
+        let powers = powers(logits, scale);
+        for (at, ((a, b), power)) in factors(powers).into_iter().zip(powers).enumerate() {
+            let weight = _mm512_mul_ps(a, b);
+            total[at % 2] = _mm512_add_ps(total[at % 2], weight);
+            weighted[at % 2] = _mm512_add_ps(weighted[at % 2], _mm512_mul_ps(weight, power));
+            n += _mm512_cmp_ps_mask::<_CMP_GT_OQ>(logits[at], lowest).count_ones() as usize;
+        }
+    }
+    Moments { total: sum(total), powers: sum(weighted), n }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,popcnt")]
+fn part<const NEAR: bool>(block: &Block, scale: Scale, centre: f32, lines: Lines, room: &mut Room) -> Part {
     let (high, low) = (_mm512_set1_ps(lines.high), _mm512_set1_ps(lines.low));
+    let centre = _mm512_set1_ps(centre);
     let (mut all, mut above) = ([_mm512_setzero_ps(); 2], [_mm512_setzero_ps(); 2]);
     let (mut n_above, mut n_between) = (0, 0);
     for side in block.as_chunks().0 {
         let logits = load_side(side);
         for (at, (logits, (a, b))) in logits.into_iter().zip(weight_factors(logits, scale)).enumerate() {
-            let is_above = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(logits, high);
-            let is_between = _mm512_mask_cmp_ps_mask::<_CMP_GE_OQ>(_knot_mask16(is_above), logits, low);
-            all[at % 2] = _mm512_fmadd_ps(a, b, all[at % 2]);
+            let keys = keys::<NEAR>(logits, centre);
+            let is_above = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(keys, high);
+            let is_between = _mm512_mask_cmp_ps_mask::<_CMP_GE_OQ>(_knot_mask16(is_above), keys, low);
+            if !NEAR {
+                all[at % 2] = _mm512_fmadd_ps(a, b, all[at % 2]);
+            }
             above[at % 2] = _mm512_mask3_fmadd_ps(a, b, above[at % 2], is_above);
             let packed = _mm512_maskz_compress_ps(is_between, logits);
             let out = room[n_between..].as_mut_ptr();

@@ -22,6 +22,8 @@ mod tests;
 
 use crate::between::Between;
 use crate::blocks::{Block, Blocks};
+use crate::prefix::Mass;
+use crate::ranked::Ranked;
 use crate::weight::Scale;
 
 /// How many sums run side by side.
@@ -86,24 +88,33 @@ fn has_avx512() -> bool {
         && is_x86_feature_detected!("avx512vl")
 }
 
-/// Where [`split`] draws its two lines, as logits.
+/// Where [`split`] draws its two lines, as keys.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lines {
-    /// Logits of at least this are above the high line.
+    /// Keys of at least this are above the high line.
     pub(crate) high: f32,
-    /// Logits of less than this are below the low line; at most `high`.
+    /// Keys of less than this are below the low line; at most `high`.
     pub(crate) low: f32,
 }
 
 /// What [`split`] adds up.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Masses {
+    /// The weight of all tokens if the logit is the key; else of no use.
+    pub(crate) total: f64,
+    /// What is above the high line.
+    pub(crate) above: Mass,
+}
+
+/// What [`moments`] adds up.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Moments {
     /// The weight of all tokens.
     pub(crate) total: f64,
-    /// The weight of the tokens above the high line.
-    pub(crate) above: f64,
-    /// How many tokens are above the high line.
-    pub(crate) n_above: usize,
+    /// The sum of weight × power, the power of two that the weight is: the entropy is log2 of the total, less this over the total.
+    pub(crate) powers: f64,
+    /// How many logits are above negative infinity.
+    pub(crate) n: usize,
 }
 
 /// Who asks for the weight of a block: each gets code of its own, which the compiler then puts into its loop, with all constants kept in
@@ -116,7 +127,7 @@ impl Caller {
     const TOTAL: u8 = 2;
 }
 
-/// What [`split`] adds up in one block.
+/// What [`split`] adds up in one block, `all` only where the logit is the key.
 struct Part {
     all: f64,
     above: f64,
@@ -164,14 +175,17 @@ dispatched! {
     /// Writes the weight of each logit to `weights`.
     fn weigh_each(logits: &[f32], scale: Scale, weights: &mut [f32]);
 
-    /// The weight and the number of those logits that are at least `line`.
-    fn mass(logits: &[f32], weights: &[f32], line: f32) -> (f64, usize);
+    /// The moments of a whole row.
+    fn moments(blocks: Blocks<'_>, scale: Scale) -> Moments;
 
-    /// Calls `found` with the place and the value of each logit that is between the lines, first to last.
-    fn between<F: FnMut(usize, f32)>(logits: &[f32], lines: Lines, found: F);
+    /// The weight and the number of those items whose key is at least `line`.
+    fn mass(keys: &[f32], weights: &[f32], line: f32) -> (f64, usize);
 
-    /// Like [`weigh`], but `sums` gets only what is above the high line, and `between` the logits that lie between the lines.
-    fn split(blocks: Blocks<'_>, maxima: &[Block], scale: Scale, lines: Lines, sums: &mut [f64], between: &mut Between) -> Masses;
+    /// Calls `found` with the place and the value of each key that is between the lines, first to last.
+    fn between<F: FnMut(usize, f32)>(keys: &[f32], lines: Lines, found: F);
+
+    /// Like [`weigh`], but `sums` gets only what is above the high line, and `between` the logits whose keys lie between the lines.
+    fn split(row: Ranked<'_>, lines: Lines, sums: &mut [f64], between: &mut Between) -> Masses;
 }
 
 /// Makes the functions of [`dispatched`] for one instruction set out of the functions of the same module that work on one block
@@ -256,8 +270,8 @@ macro_rules! passes {
         }
 
         $(#[$features])*
-        pub(super) fn mass(logits: &[f32], weights: &[f32], line: f32) -> (f64, usize) {
-            let (chunks, rest) = logits.as_chunks::<BLOCK>();
+        pub(super) fn mass(keys: &[f32], weights: &[f32], line: f32) -> (f64, usize) {
+            let (chunks, rest) = keys.as_chunks::<BLOCK>();
             let (weight_chunks, rest_weights) = weights.as_chunks::<BLOCK>();
             let (mut mass, mut n) = (0.0, 0);
             for (block, weights) in chunks.iter().zip(weight_chunks) {
@@ -265,16 +279,16 @@ macro_rules! passes {
                 mass += more;
                 n += n_more;
             }
-            for (&logit, &weight) in rest.iter().zip(rest_weights) {
-                mass += if logit >= line { f64::from(weight) } else { 0.0 };
-                n += usize::from(logit >= line);
+            for (&key, &weight) in rest.iter().zip(rest_weights) {
+                mass += if key >= line { f64::from(weight) } else { 0.0 };
+                n += usize::from(key >= line);
             }
             (mass, n)
         }
 
         $(#[$features])*
-        pub(super) fn between(logits: &[f32], lines: Lines, mut found: impl FnMut(usize, f32)) {
-            let (blocks, rest) = logits.as_chunks::<BLOCK>();
+        pub(super) fn between(keys: &[f32], lines: Lines, mut found: impl FnMut(usize, f32)) {
+            let (blocks, rest) = keys.as_chunks::<BLOCK>();
             for (index, block) in blocks.iter().enumerate() {
                 let bits = mask(block, lines.low) & !mask(block, lines.high);
                 each_bit(bits, |at| found(index * BLOCK + at, block[at]));
@@ -287,14 +301,38 @@ macro_rules! passes {
         }
 
         $(#[$features])*
-        pub(super) fn split(
-            blocks: Blocks<'_>,
-            maxima: &[Block],
-            scale: Scale,
+        pub(super) fn moments(blocks: Blocks<'_>, scale: Scale) -> Moments {
+            let mut moments = Moments::default();
+            for index in 0..blocks.len() {
+                let block = blocks.get(index);
+                prefetch(block);
+                let more = block_moments(block, scale);
+                moments.total += more.total;
+                moments.powers += more.powers;
+                moments.n += more.n;
+            }
+            moments
+        }
+
+        $(#[$features])*
+        pub(super) fn split(row: Ranked<'_>, lines: Lines, sums: &mut [f64], between: &mut Between) -> Masses {
+            match row.key {
+                Key::Logit => split_by::<false>(row, 0.0, lines, sums, between),
+                Key::Near(centre) => split_by::<true>(row, centre, lines, sums, between),
+            }
+        }
+
+        #[inline]
+        $(#[$features])*
+        fn split_by<const NEAR: bool>(
+            row: Ranked<'_>,
+            centre: f32,
             lines: Lines,
             sums: &mut [f64],
             between: &mut Between,
         ) -> Masses {
+            let Ranked { blocks, maxima, scale, .. } = row;
+            let key = if NEAR { Key::Near(centre) } else { Key::Logit };
             let mut masses = Masses::default();
             between.clear();
             for ((index, sum), &maximum) in sums.iter_mut().enumerate().zip(maxima.as_flattened()) {
@@ -302,14 +340,14 @@ macro_rules! passes {
                 prefetch(block);
                 *sum = 0.0;
                 let mut n_between = 0;
-                if maximum >= lines.low {
-                    let part = part(block, scale, lines, between.room());
+                if key.may_reach(lines.low, maximum) {
+                    let part = part::<NEAR>(block, scale, centre, lines, between.room());
                     *sum = part.above;
                     masses.total += part.all;
-                    masses.above += part.above;
-                    masses.n_above += part.n_above;
+                    masses.above.weight += part.above;
+                    masses.above.n += part.n_above;
                     n_between = part.n_between;
-                } else if !scale.is_nothing(maximum) {
+                } else if !NEAR && !scale.is_nothing(maximum) {
                     masses.total += weight::<{ Caller::SPLIT }>(block, scale);
                 }
                 between.end_block(n_between);

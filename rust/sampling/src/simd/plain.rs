@@ -1,8 +1,10 @@
 //! The definition, in code for any machine; the lanes are arrays, so that the compiler can use what vectors there are.
 
-use super::{Caller, LANES, Lines, Masses, Part, each_bit, passes};
+use super::{Caller, LANES, Lines, Masses, Moments, Part, each_bit, passes};
 use crate::between::{Between, Room};
 use crate::blocks::{BLOCK, Block, Blocks};
+use crate::key::Key;
+use crate::ranked::Ranked;
 use crate::weight::Scale;
 
 type Lanes = [f32; LANES];
@@ -58,23 +60,41 @@ fn weight<const CALLER: u8>(block: &Block, scale: Scale) -> f64 {
     sum(lanes)
 }
 
-/// The sums of the block, and at the start of `room` the logits between the lines.
-fn part(block: &Block, scale: Scale, lines: Lines, room: &mut Room) -> Part {
-    let (mut all, mut above) = ([0.0; LANES], [0.0; LANES]);
-    let (mut n_above, mut n_between) = (0, 0);
+fn block_moments(block: &Block, scale: Scale) -> Moments {
+    let (mut total, mut weighted) = ([0.0; LANES], [0.0; LANES]);
+    let mut n = 0;
     for chunk in block.as_chunks::<LANES>().0 {
         let weights = weigh_lanes(chunk, scale);
-        add(&mut all, &weights);
-        for ((above, &x), weight) in above.iter_mut().zip(chunk).zip(weights) {
-            *above += if x >= lines.high { weight } else { 0.0 };
+        add(&mut total, &weights);
+        for ((sum, weight), &x) in weighted.iter_mut().zip(weights).zip(chunk) {
+            *sum += weight * scale.power(x);
         }
-        let n_high: u32 = chunk.iter().map(|&x| u32::from(x >= lines.high)).sum();
-        let n_low: u32 = chunk.iter().map(|&x| u32::from(x >= lines.low)).sum();
+        n += chunk.iter().map(|&x| u32::from(x > f32::NEG_INFINITY)).sum::<u32>();
+    }
+    Moments { total: sum(total), powers: sum(weighted), n: n as usize }
+}
+
+/// The sums of the block, and at the start of `room` the logits whose keys are between the lines.
+fn part<const NEAR: bool>(block: &Block, scale: Scale, centre: f32, lines: Lines, room: &mut Room) -> Part {
+    let (mut all, mut above) = ([0.0; LANES], [0.0; LANES]);
+    let (mut n_above, mut n_between) = (0, 0);
+    let key = if NEAR { Key::Near(centre) } else { Key::Logit };
+    for chunk in block.as_chunks::<LANES>().0 {
+        let weights = weigh_lanes(chunk, scale);
+        let keys = chunk.map(|x| key.of(x));
+        if !NEAR {
+            add(&mut all, &weights);
+        }
+        for ((above, key), weight) in above.iter_mut().zip(keys).zip(weights) {
+            *above += if key >= lines.high { weight } else { 0.0 };
+        }
+        let n_high: u32 = keys.iter().map(|&key| u32::from(key >= lines.high)).sum();
+        let n_low: u32 = keys.iter().map(|&key| u32::from(key >= lines.low)).sum();
         n_above += n_high as usize;
         if n_low > n_high {
-            for &x in chunk {
+            for (&x, key) in chunk.iter().zip(keys) {
                 room[n_between] = x;
-                n_between += usize::from(x >= lines.low) - usize::from(x >= lines.high);
+                n_between += usize::from(key >= lines.low) - usize::from(key >= lines.high);
             }
         }
     }

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::blocks::{BLOCK, UNTOUCHED};
+use crate::key::Key;
 
 /// Everything that the functions give for one row, floats as bits.
 #[derive(Debug, PartialEq)]
@@ -20,6 +21,8 @@ struct Results {
     split_sums: Vec<u64>,
     masses: (u64, u64, usize),
     between: Vec<(usize, u32)>,
+    near: (Vec<u64>, u64, usize, Vec<u32>),
+    moments: (u64, u64, usize),
 }
 
 fn results(level: Level, logits: &[f32], inverse_temperature: f32, lines: Lines) -> Results {
@@ -44,17 +47,27 @@ fn results(level: Level, logits: &[f32], inverse_temperature: f32, lines: Lines)
     let mut sums = vec![0.0; n_blocks];
     let whole = super::total(level, row, scale);
     let total = weigh(level, blocks, &groups, scale, &mut sums);
+    let ranked = Ranked { blocks, maxima: &groups, scale, key: Key::Logit };
     let mut split_sums = vec![0.0; n_blocks];
     let mut found = Between::default();
-    let masses = split(level, blocks, &groups, scale, lines, &mut split_sums, &mut found);
+    let masses = split(level, ranked, lines, &mut split_sums, &mut found);
     for block in 0..n_blocks {
-        let listed = &found.logits()[found.start(block)..found.start(block + 1)];
+        let listed = &found.numbers()[found.start(block)..found.start(block + 1)];
         between.extend(listed.iter().map(|x| (block, x.to_bits())));
     }
-    assert_eq!(between.len(), found.logits().len());
+    assert_eq!(between.len(), found.numbers().len());
     let mut again = Vec::new();
     super::between(level, logits, lines, |token, x| again.push((token / BLOCK, x.to_bits())));
     assert_eq!(again, between);
+    let moments = super::moments(level, blocks, scale);
+    let (centre, mut near_sums) = (f32::midpoint(lines.high, lines.low), vec![0.0; n_blocks]);
+    let bands = Lines { high: (lines.low - lines.high) / 8.0, low: (lines.low - lines.high) / 3.0 };
+    let key = Key::Near(centre);
+    let near = split(level, Ranked { key, ..ranked }, bands, &mut near_sums, &mut found);
+    let is_inside = |x: f32, line: f32| key.of(x) >= line;
+    assert_eq!(near.above.n, logits.iter().filter(|&&x| is_inside(x, bands.high)).count());
+    let listed = logits.iter().filter(|&&x| is_inside(x, bands.low) && !is_inside(x, bands.high));
+    assert!(listed.map(|x| x.to_bits()).eq(found.numbers().iter().map(|x| x.to_bits())));
     let mut each = vec![0.0; logits.len()];
     weigh_each(level, logits, scale, &mut each);
     let (mass, n_heavy) = mass(level, logits, &each, lines.low);
@@ -70,8 +83,15 @@ fn results(level: Level, logits: &[f32], inverse_temperature: f32, lines: Lines)
         mass: (mass.to_bits(), n_heavy),
         each: each.iter().map(|x| x.to_bits()).collect(),
         split_sums: bits(&split_sums),
-        masses: (masses.total.to_bits(), masses.above.to_bits(), masses.n_above),
+        masses: (masses.total.to_bits(), masses.above.weight.to_bits(), masses.above.n),
         between,
+        near: (
+            bits(&near_sums),
+            near.above.weight.to_bits(),
+            near.above.n,
+            found.numbers().iter().map(|x| x.to_bits()).collect(),
+        ),
+        moments: (moments.total.to_bits(), moments.powers.to_bits(), moments.n),
     }
 }
 
@@ -125,6 +145,10 @@ fn all_sets_give_the_same_bits_at_every_length() {
         let total: f64 = logits.iter().map(|&x| (f64::from(x - top) * 1.25).exp()).sum();
         assert!((f64::from_bits(results.total) / total - 1.0).abs() < 1e-5, "{n}");
         assert_eq!(results.masses.0, results.total, "{n}");
+        assert_eq!((results.moments.0, results.moments.2), (results.total, n), "{n}");
+        let powers = logits.iter().map(|&x| f64::from(x - top) * 1.25 / std::f64::consts::LN_2);
+        let powers: f64 = powers.map(|power| power * power.exp2()).sum();
+        assert!((f64::from_bits(results.moments.1) - powers).abs() < 1e-5 * (1.0 + powers.abs()), "{n}");
     }
 }
 

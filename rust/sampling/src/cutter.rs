@@ -1,12 +1,14 @@
-//! Top-p over a whole row without a sort: a guess from a sample says where the cut is near, one pass over the row makes sure.
+//! A cut by a share of the probability through a whole row, without a sort: a guess from a sample says where the cut is near, one pass over
+//! the row makes sure. Top-p ranks the tokens by their logits, typical by how near their surprise is to the entropy.
 
 use std::ops::Range;
 
 use crate::between::Between;
-use crate::blocks::{BLOCK, Block, Blocks};
-use crate::candidates::{mass_cut, rank, unrank};
-use crate::simd::{self, Level, Lines, Masses};
-use crate::weight::{FLOOR, Scale};
+use crate::blocks::BLOCK;
+use crate::key::Key;
+use crate::prefix::{Goal, Prefix};
+use crate::ranked::Ranked;
+use crate::simd::{self, Level, Lines};
 
 /// How many logits are drawn from the row beside the block maxima.
 const SAMPLE_LEN: usize = 2048;
@@ -24,30 +26,32 @@ const ODDS_MARGIN: f64 = 1.4;
 const LIST_LEN: f64 = 1024.0;
 /// How often the lines are drawn anew if the cut is not between them.
 const MAX_TRIES: usize = 6;
-/// How far they move then, in bits.
-const MOVE: f32 = 2.0;
-/// How often the part between the lines is halved.
-const MAX_HALVINGS: usize = 24;
-/// A part this short is not halved further.
-const PART_LEN: usize = 64;
 /// How many blocks have their kept weight added up at a time.
 const SPAN: usize = 64;
 
-/// The last token that is kept, in the order of falling logits and rising ids.
+/// The last token that is kept, in the order of falling keys and rising ids.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Cut {
-    pub(crate) logit: f32,
+    pub(crate) key: Key,
+    /// The token's key.
+    pub(crate) line: f32,
     pub(crate) token: u32,
 }
 
 impl Cut {
     /// Keeps every finite logit.
-    pub(crate) const NONE: Self = Self { logit: f32::MIN, token: u32::MAX };
+    pub(crate) const NONE: Self = Self { key: Key::Logit, line: f32::MIN, token: u32::MAX };
 
     #[allow(clippy::float_cmp, reason = "ties are exact")]
     #[allow(clippy::needless_bitwise_bool, reason = "a processor could not foresee a branch")]
     pub(crate) fn keeps(self, token: usize, logit: f32) -> bool {
-        (logit > self.logit) | ((logit == self.logit) & (token <= self.token as usize))
+        let key = self.key.of(logit);
+        (key > self.line) | ((key == self.line) & (token <= self.token as usize))
+    }
+
+    /// A logit that nothing kept is below.
+    pub(crate) fn lowest_logit(self) -> f32 {
+        self.key.lowest_logit(self.line)
     }
 }
 
@@ -55,39 +59,34 @@ impl Cut {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Guess {
     pub(crate) lines: Lines,
-    /// The low line as a depth below the top, in bits.
+    /// The low line as a depth below the best key, in bits.
     pub(crate) depth: f32,
-    /// More tokens than one lists are expected above the low line.
+    /// More tokens than one lists are expected above the low line. It is told only where the logit is the key.
     pub(crate) is_long: bool,
 }
 
 /// Scratch memory.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Nucleus {
+pub(crate) struct Cutter {
     sample: Vec<f32>,
     weights: Vec<f32>,
     histogram: Vec<f64>,
+    /// The keys between the lines, after [`cut`](Self::cut).
     between: Between,
-    ranked: Vec<(u64, f32)>,
-    /// The logit at the cut.
+    prefix: Prefix,
+    /// The key at the cut.
     line: f32,
     /// The kept weight of each [`SPAN`] of blocks.
     spans: Vec<f64>,
 }
 
-impl Nucleus {
+impl Cutter {
     /// Estimates where the prefix with the share `p` of the weight ends.
     ///
     /// The block maxima stand for themselves, some other logits for all others: maxima hold most of the weight of a peaked row, and the
     /// sample describes a flat one.
-    pub(crate) fn guess(
-        &mut self,
-        level: Level,
-        blocks: Blocks<'_>,
-        maxima: &[Block],
-        scale: Scale,
-        p: f64,
-    ) -> Guess {
+    pub(crate) fn guess(&mut self, level: Level, row: Ranked<'_>, p: f64) -> Guess {
+        let Ranked { blocks, maxima, scale, key } = row;
         self.sample.clear();
         let step = (blocks.len() * DRAW_LEN).div_ceil(SAMPLE_LEN).max(1);
         for (i, index) in (0..blocks.len()).step_by(step).enumerate() {
@@ -105,8 +104,9 @@ impl Nucleus {
         self.weights[..n_drawn].iter_mut().for_each(|weight| *weight *= factor);
         // From logits to buckets.
         let slope = scale.slope * BUCKETS_PER_BIT as f32;
+        let best = key.best(scale.top);
         for logit in &mut self.sample {
-            let bucket = (scale.top - *logit) * slope;
+            let bucket = (best - key.of(*logit)) * slope;
             *logit = if bucket < (N_BUCKETS - 1) as f32 { bucket } else { (N_BUCKETS - 1) as f32 };
         }
         self.histogram.clear();
@@ -139,113 +139,72 @@ impl Nucleus {
             }
         }
         let depth = |bucket: usize| bucket as f32 / BUCKETS_PER_BIT as f32;
-        let high = logit_at(scale, depth(high.unwrap_or(N_BUCKETS - 1)));
+        let high = row.line_at(depth(high.unwrap_or(N_BUCKETS - 1)));
         let depth = if low < N_BUCKETS { depth(low) } else { f32::INFINITY };
-        let low = logit_at(scale, depth);
+        let low = row.line_at(depth);
         Guess { lines: Lines { high, low }, depth, is_long: n_tokens > LIST_LEN }
     }
 
-    /// Finds the last token of the shortest prefix with the share `p` of the weight and at least `min_keep` tokens, and writes the
-    /// weight of each block above the high line to `sums`.
+    /// Finds the last token of the shortest prefix that meets the goal, which is made from the weight of all tokens, and writes the
+    /// weight of each block above the high line to `sums`. A `total` that is known already saves work.
     ///
     /// # Errors
     ///
     /// The weight of all tokens if the cut was not found.
-    #[allow(clippy::too_many_arguments, reason = "they are the parts of a row")]
     pub(crate) fn cut(
         &mut self,
         level: Level,
-        blocks: Blocks<'_>,
-        maxima: &[Block],
-        scale: Scale,
-        (p, min_keep): (f64, usize),
+        row: Ranked<'_>,
+        goal: impl Fn(f64) -> Goal,
         mut lines: Lines,
         sums: &mut [f64],
     ) -> Result<Cut, f64> {
+        let Ranked { blocks, scale, key, .. } = row;
         let mut total = 0.0;
         for _ in 0..MAX_TRIES {
-            let masses = simd::split(level, blocks, maxima, scale, lines, sums, &mut self.between);
+            let masses = simd::split(level, row, lines, sums, &mut self.between);
             total = masses.total;
-            let target = p * total;
-            if masses.above >= target && masses.n_above >= min_keep {
-                lines = Lines { high: raised(scale, lines.high), low: lines.high };
+            let goal = goal(total);
+            if goal.is_met(masses.above.weight, masses.above.n) {
+                lines = Lines { high: row.raised(lines.high), low: lines.high };
                 continue;
             }
-            self.weights.resize(self.between.logits().len(), 0.0);
-            simd::weigh_each(level, self.between.logits(), scale, &mut self.weights);
-            if let Some((logit, place)) = self.cut_between(level, &masses, target, min_keep, lines) {
-                self.line = logit;
+            self.weights.resize(self.between.numbers().len(), 0.0);
+            simd::weigh_each(level, self.between.numbers(), scale, &mut self.weights);
+            self.between.change(|logit| key.of(logit));
+            let items = (self.between.numbers(), &self.weights[..]);
+            if let Some((line, place)) = self.prefix.end(level, items, lines, masses.above, goal) {
+                self.end_at(line, place);
                 self.add_spans(level, sums);
                 let (block, n_before) = self.between.block_of(place);
-                let is_between = |x: f32| x >= lines.low && x < lines.high;
-                let places = (0..BLOCK).filter(|&at| is_between(blocks.get(block)[at]));
+                let is_between = |key: f32| key >= lines.low && key < lines.high;
+                let places = (0..BLOCK).filter(|&at| is_between(key.of(blocks.get(block)[at])));
                 let token = places.map(|at| (block * BLOCK + at) as u32).take(n_before + 1).last();
-                return token.map(|token| Cut { logit, token }).ok_or(total);
+                return token.map(|token| Cut { key, line, token }).ok_or(total);
             }
             if lines.low <= f32::MIN {
                 break;
             }
-            lines = Lines { high: lines.low, low: lowered(scale, lines.low) };
+            lines = Lines { high: lines.low, low: row.lowered(lines.low) };
         }
         Err(total)
     }
 
-    /// The cut, as its logit and its place in the list, if it is between the lines: halves the part with the cut until it is short. What
-    /// has the same logit and is not kept loses its weight.
+    /// Takes the weight from what has the same key as the last kept token and comes after it.
     #[allow(clippy::float_cmp, reason = "ties are exact")]
-    fn cut_between(
-        &mut self,
-        level: Level,
-        masses: &Masses,
-        target: f64,
-        min_keep: usize,
-        lines: Lines,
-    ) -> Option<(f32, usize)> {
-        let enough = |mass: f64, n: usize| mass >= target && n >= min_keep;
-        let logits = self.between.logits();
-        let above = |line: f32| {
-            let (mass, n) = simd::mass(level, logits, &self.weights, line);
-            (masses.above + mass, masses.n_above + n)
-        };
-        let (mut mass, mut n) = (masses.above, masses.n_above);
-        let (mut high, mut low) = (lines.high, lines.low);
-        let mut with_low = above(low);
-        if !enough(with_low.0, with_low.1) {
-            return None;
+    fn end_at(&mut self, line: f32, place: usize) {
+        self.line = line;
+        let keys = &self.between.numbers()[place + 1..];
+        for (weight, _) in self.weights[place + 1..].iter_mut().zip(keys).filter(|(_, key)| **key == line) {
+            *weight = 0.0;
         }
-        for _ in 0..MAX_HALVINGS {
-            let middle = low + (high - low) / 2.0;
-            if with_low.1 - n <= PART_LEN || middle <= low || middle >= high {
-                break;
-            }
-            let with_middle = above(middle);
-            if enough(with_middle.0, with_middle.1) {
-                (low, with_low) = (middle, with_middle);
-            } else {
-                (high, mass, n) = (middle, with_middle.0, with_middle.1);
-            }
-        }
-        self.ranked.clear();
-        simd::between(level, logits, Lines { high, low }, |place, logit| {
-            self.ranked.push((rank(place as u32, logit), self.weights[place]));
-        });
-        let cut = mass_cut(&mut self.ranked, |more, n_more| enough(mass + more, n + n_more));
-        // The part was enough by a sum in another order; then its last token ends the prefix.
-        let cut = cut.or_else(|| self.ranked.iter().map(|item| item.0).max())?;
-        let (place, line) = unrank(cut);
-        for (tied, logit) in self.ranked.iter().map(|item| unrank(item.0)) {
-            if logit == line && tied > place {
-                self.weights[tied as usize] = 0.0;
-            }
-        }
-        Some((line, place as usize))
     }
 
     /// The kept weight of the blocks in `range`, given their weight above the high line.
     fn kept(&self, level: Level, sums: &[f64], range: Range<usize>) -> f64 {
         let places = self.between.start(range.start)..self.between.start(range.end);
-        let (logits, weights) = (&self.between.logits()[places.clone()], &self.weights[places]);
-        sums[range].iter().sum::<f64>() + simd::mass(level, logits, weights, self.line).0
+        let (keys, weights) = (&self.between.numbers()[places.clone()], &self.weights[places]);
+        sums[range].iter().sum::<f64>() + simd::mass(level, keys, weights, self.line).0
     }
 
     fn add_spans(&mut self, level: Level, sums: &[f64]) {
@@ -296,28 +255,16 @@ pub(crate) fn exceeding<T>(
     found
 }
 
-/// The logit whose weight is 2^-`depth`; the lowest finite one where that weighs nothing.
-pub(crate) fn logit_at(scale: Scale, depth: f32) -> f32 {
-    let logit = scale.top - depth / scale.slope;
-    if depth <= -FLOOR && logit > f32::MIN { logit } else { f32::MIN }
-}
-
-fn raised(scale: Scale, line: f32) -> f32 {
-    let depth = (scale.top - line) * scale.slope - MOVE;
-    logit_at(scale, depth.max(0.0)).max(line)
-}
-
-fn lowered(scale: Scale, line: f32) -> f32 {
-    logit_at(scale, (scale.top - line) * scale.slope + MOVE).min(line)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::blocks::Blocks;
     use crate::candidates::Candidates;
+    use crate::prefix::rank;
     use crate::row::{Kept, Row};
+    use crate::weight::Scale;
 
     /// Normal logits, rounded to a multiple of `step` where it is not 0.
     fn row(n: usize, deviation: f32, step: f32, seed: u64) -> Vec<f32> {
@@ -428,10 +375,12 @@ mod tests {
         simd::maxima(level, blocks, maxima.as_flattened_mut());
         let blocks = Blocks { row: blocks, places: &places, copies: &[] };
         let scale = Scale::new(simd::highest(level, &maxima), 1.0);
+        let ranked = Ranked { blocks, maxima: &maxima, scale, key: Key::Logit };
+        let goal = |total| Goal::at_least(0.8 * total, 1);
         let cuts = [(0.1, 0.0), (3.0, 2.9), (-2.9, -3.0)].map(|(high, low)| {
             let mut sums = vec![0.0; places.len()];
             let lines = Lines { high, low };
-            Nucleus::default().cut(level, blocks, &maxima, scale, (0.8, 1), lines, &mut sums).unwrap()
+            Cutter::default().cut(level, ranked, goal, lines, &mut sums).unwrap()
         });
         assert!(cuts[0] == cuts[1] && cuts[1] == cuts[2], "{cuts:?}");
     }

@@ -1,0 +1,41 @@
+//! A row whose tokens are ranked by a key, and lines through it.
+
+use crate::blocks::{Block, Blocks};
+use crate::key::Key;
+use crate::weight::{FLOOR, Scale};
+
+/// How far a line moves that missed what it was drawn for, in bits.
+const MOVE: f32 = 2.0;
+
+/// A row whose tokens are ranked by `key`.
+#[derive(Clone, Copy)]
+pub(crate) struct Ranked<'a> {
+    pub(crate) blocks: Blocks<'a>,
+    pub(crate) maxima: &'a [Block],
+    pub(crate) scale: Scale,
+    pub(crate) key: Key,
+}
+
+impl Ranked<'_> {
+    /// The key that is so many bits below the best one; the lowest finite one where nothing has a weight any more.
+    pub(crate) fn line_at(self, depth: f32) -> f32 {
+        let line = self.key.best(self.scale.top) - depth / self.scale.slope;
+        if depth <= -FLOOR && line > f32::MIN { line } else { f32::MIN }
+    }
+
+    fn depth(self, line: f32) -> f32 {
+        (self.key.best(self.scale.top) - line) * self.scale.slope
+    }
+
+    /// A higher line; in the end one that nothing is above.
+    pub(crate) fn raised(self, line: f32) -> f32 {
+        let depth = self.depth(line) - MOVE;
+        let line = if depth > 0.0 { self.line_at(depth).max(line) } else { f32::MAX };
+        line.min(self.key.best(self.scale.top).next_up())
+    }
+
+    /// A lower line, in the end the lowest.
+    pub(crate) fn lowered(self, line: f32) -> f32 {
+        self.line_at(self.depth(line) + MOVE).min(line)
+    }
+}
