@@ -60,7 +60,11 @@ impl Candidates {
 
     /// Sets the weights e^((logit − top) × `inverse_temperature`) and returns their sum.
     pub(crate) fn weigh(&mut self, inverse_temperature: f32) -> f64 {
-        let scale = Scale::new(self.top(), inverse_temperature);
+        self.weigh_by(Scale::new(self.top(), inverse_temperature))
+    }
+
+    /// Sets the weights on a scale and returns their sum.
+    pub(crate) fn weigh_by(&mut self, scale: Scale) -> f64 {
         let level = Level::best();
         let (mut logits, mut weights) = ([0.0; CHUNK_LEN], [0.0; CHUNK_LEN]);
         let mut total = 0.0;
@@ -117,15 +121,6 @@ impl Candidates {
             let mut places = 0..;
             items.retain(|item| rank(places.next().unwrap_or(u32::MAX), key.of(item.logit)) <= last);
         }
-    }
-
-    /// Keeps the tokens with a weight of at least `least`; false, with all kept, if they are fewer than `min_keep`.
-    pub(crate) fn at_least(&mut self, least: f32, min_keep: usize) -> bool {
-        let enough = self.items.iter().filter(|item| item.weight >= least).count() >= min_keep;
-        if enough {
-            self.items.retain(|item| item.weight >= least);
-        }
-        enough
     }
 
     /// The moments of the weights, and the scale that they belong to; [`weigh`](Self::weigh) comes first.

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use crate::between::Between;
-use crate::blocks::BLOCK;
+use crate::blocks::{BLOCK, Blocks};
 use crate::key::Key;
 use crate::prefix::{Goal, Prefix};
 use crate::ranked::Ranked;
@@ -20,6 +20,8 @@ const N_BUCKETS: usize = 64 * BUCKETS_PER_BIT;
 /// 2^(1/16) and 2^(1/8): by what factor the weights fall in half a bucket and in one.
 const HALF_STEP: f64 = 1.044_273_782_427_413_8;
 const STEP: f64 = 1.090_507_732_665_257_7;
+/// How many standard deviations of the sample's count the lines of a number are apart from it.
+const DEVIATIONS: f64 = 4.0;
 /// By what factor the odds of the tail may be off where the lines are drawn.
 const ODDS_MARGIN: f64 = 1.4;
 /// Up to so many expected tokens are listed.
@@ -81,24 +83,42 @@ pub(crate) struct Cutter {
 }
 
 impl Cutter {
+    /// Draws logits from all over the row into the sample, `pick(block, logit)` of each.
+    fn draw(&mut self, blocks: Blocks<'_>, pick: impl Fn(usize, f32) -> f32) {
+        self.sample.clear();
+        let step = (blocks.len() * DRAW_LEN).div_ceil(SAMPLE_LEN).max(1);
+        for (i, index) in (0..blocks.len()).step_by(step).enumerate() {
+            let from = i % (BLOCK / DRAW_LEN) * DRAW_LEN;
+            let drawn = blocks.get(index)[from..from + DRAW_LEN].iter();
+            self.sample.extend(drawn.map(|&logit| pick(index, logit)));
+        }
+    }
+
+    /// Estimates where the prefix with the `n` highest logits ends, from a sample.
+    pub(crate) fn guess_number(&mut self, row: Ranked<'_>, n: usize) -> Lines {
+        self.draw(row.blocks, |_, logit| if logit > f32::MIN { logit } else { f32::MIN });
+        let n_drawn = self.sample.len() as f64;
+        let share = (n as f64 / (row.blocks.len() * BLOCK) as f64).min(1.0);
+        let margin = DEVIATIONS * (n_drawn * share * (1.0 - share)).sqrt() + 1.0;
+        let (before, after) = (n_drawn * share - margin, n_drawn * share + margin);
+        let mut nth = |n: f64| *self.sample.select_nth_unstable_by(n as usize, |a, b| b.total_cmp(a)).1;
+        let high = if before >= 0.0 { nth(before) } else { row.scale.top.next_up() };
+        let low = if after < n_drawn { nth(after) } else { f32::MIN };
+        Lines { high, low }
+    }
+
     /// Estimates where the prefix with the share `p` of the weight ends.
     ///
     /// The block maxima stand for themselves, some other logits for all others: maxima hold most of the weight of a peaked row, and the
     /// sample describes a flat one.
     pub(crate) fn guess(&mut self, level: Level, row: Ranked<'_>, p: f64) -> Guess {
-        let Ranked { blocks, maxima, scale, key } = row;
-        self.sample.clear();
-        let step = (blocks.len() * DRAW_LEN).div_ceil(SAMPLE_LEN).max(1);
-        for (i, index) in (0..blocks.len()).step_by(step).enumerate() {
-            let from = i % (BLOCK / DRAW_LEN) * DRAW_LEN;
-            let maximum = maxima.as_flattened()[index];
-            let drawn = blocks.get(index)[from..from + DRAW_LEN].iter();
-            // The maximum is counted apart.
-            self.sample.extend(drawn.map(|&x| if x < maximum { x } else { f32::NEG_INFINITY }));
-        }
+        let Ranked { blocks, maxima, scale, key, .. } = row;
+        let all_maxima = maxima.as_flattened();
+        // The maximum is counted apart.
+        self.draw(blocks, |block, logit| if logit < all_maxima[block] { logit } else { f32::NEG_INFINITY });
         let n_drawn = self.sample.len();
         let factor = (blocks.len() * (BLOCK - 1)) as f32 / n_drawn as f32;
-        self.sample.extend_from_slice(&maxima.as_flattened()[..blocks.len()]);
+        self.sample.extend_from_slice(&all_maxima[..blocks.len()]);
         self.weights.resize(self.sample.len(), 0.0);
         simd::weigh_each(level, &self.sample, scale, &mut self.weights);
         self.weights[..n_drawn].iter_mut().for_each(|weight| *weight *= factor);
@@ -146,7 +166,7 @@ impl Cutter {
     }
 
     /// Finds the last token of the shortest prefix that meets the goal, which is made from the weight of all tokens, and writes the
-    /// weight of each block above the high line to `sums`. A `total` that is known already saves work.
+    /// weight of each block above the high line to `sums`.
     ///
     /// # Errors
     ///
@@ -160,10 +180,10 @@ impl Cutter {
         sums: &mut [f64],
     ) -> Result<Cut, f64> {
         let Ranked { blocks, scale, key, .. } = row;
-        let mut total = 0.0;
+        let mut total = row.total.unwrap_or(0.0);
         for _ in 0..MAX_TRIES {
             let masses = simd::split(level, row, lines, sums, &mut self.between);
-            total = masses.total;
+            total = row.total.unwrap_or(masses.total);
             let goal = goal(total);
             if goal.is_met(masses.above.weight, masses.above.n) {
                 lines = Lines { high: row.raised(lines.high), low: lines.high };
@@ -174,7 +194,7 @@ impl Cutter {
             self.between.change(|logit| key.of(logit));
             let items = (self.between.numbers(), &self.weights[..]);
             if let Some((line, place)) = self.prefix.end(level, items, lines, masses.above, goal) {
-                self.end_at(line, place);
+                self.end_at(line, place + 1);
                 self.add_spans(level, sums);
                 let (block, n_before) = self.between.block_of(place);
                 let is_between = |key: f32| key >= lines.low && key < lines.high;
@@ -190,12 +210,32 @@ impl Cutter {
         Err(total)
     }
 
-    /// Takes the weight from what has the same key as the last kept token and comes after it.
+    /// Weighs what a cut keeps, after another cut or at another temperature, and writes the weight of each block above the cut to `sums`.
     #[allow(clippy::float_cmp, reason = "ties are exact")]
-    fn end_at(&mut self, line: f32, place: usize) {
+    pub(crate) fn keep(&mut self, level: Level, row: Ranked<'_>, cut: Cut, sums: &mut [f64]) {
+        let Ranked { blocks, scale, .. } = row;
+        let lines = Lines { high: cut.line.next_up(), low: cut.line };
+        simd::split(level, row, lines, sums, &mut self.between);
+        self.weights.resize(self.between.numbers().len(), 0.0);
+        simd::weigh_each(level, self.between.numbers(), scale, &mut self.weights);
+        self.between.change(|logit| cut.key.of(logit));
+        let (block, at) = (cut.token as usize / BLOCK, cut.token as usize % BLOCK);
+        let n_kept = if block < blocks.len() {
+            let tied = blocks.get(block)[..=at].iter().filter(|&&logit| row.key.of(logit) == cut.line);
+            self.between.start(block) + tied.count()
+        } else {
+            self.weights.len()
+        };
+        self.end_at(cut.line, n_kept);
+        self.add_spans(level, sums);
+    }
+
+    /// Takes the weight from what has the same key as the last kept token and is not among the first so many.
+    #[allow(clippy::float_cmp, reason = "ties are exact")]
+    fn end_at(&mut self, line: f32, n: usize) {
         self.line = line;
-        let keys = &self.between.numbers()[place + 1..];
-        for (weight, _) in self.weights[place + 1..].iter_mut().zip(keys).filter(|(_, key)| **key == line) {
+        let keys = &self.between.numbers()[n..];
+        for (weight, _) in self.weights[n..].iter_mut().zip(keys).filter(|(_, key)| **key == line) {
             *weight = 0.0;
         }
     }
@@ -260,7 +300,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::blocks::Blocks;
     use crate::candidates::Candidates;
     use crate::prefix::rank;
     use crate::row::{Kept, Row};
@@ -277,76 +316,129 @@ mod tests {
         (0..n).map(|_| rounded(deviation * (0..12).map(|_| uniform()).sum::<f32>())).collect()
     }
 
-    /// The kept tokens by a full sort in double precision, or nothing if the cut is too near to a neighbour to tell.
-    fn sorted(logits: &[f32], inverse_temperature: f32, p: f64, min_keep: usize) -> (Vec<u32>, f64, f64) {
+    /// Ways to cut a row.
+    #[derive(Clone, Copy, Debug)]
+    enum Way {
+        TopP(f64),
+        Typical(f64),
+        TopK(usize),
+        At(f32),
+    }
+
+    /// The kept tokens, by rising id, by a full sort in double precision.
+    fn sorted(logits: &[f32], weights: &[f64], way: Way, min_keep: usize) -> Vec<u32> {
         let mut order: Vec<u32> = (0..logits.len() as u32).collect();
-        order.sort_by_key(|&token| rank(token, logits[token as usize]));
-        let top = f64::from(logits[order[0] as usize]);
-        let weight =
-            |token: u32| ((f64::from(logits[token as usize]) - top) * f64::from(inverse_temperature)).exp();
-        let total: f64 = order.iter().map(|&token| weight(token)).sum();
+        let total: f64 = weights.iter().sum();
+        let share = match way {
+            Way::TopP(p) | Way::Typical(p) => p * total,
+            Way::TopK(_) | Way::At(_) => 0.0,
+        };
+        let least = if let Way::TopK(k) = way { k } else { min_keep };
+        if let Way::Typical(_) = way {
+            let surprise = |token: u32| -(weights[token as usize] / total).ln();
+            let entropy: f64 =
+                (0..logits.len()).map(|token| weights[token] / total * surprise(token as u32)).sum();
+            let distances: Vec<f64> = order.iter().map(|&token| (surprise(token) - entropy).abs()).collect();
+            order.sort_by(|&a, &b| distances[a as usize].total_cmp(&distances[b as usize]).then(a.cmp(&b)));
+        } else {
+            order.sort_by_key(|&token| rank(token, logits[token as usize]));
+        }
         let (mut mass, mut n) = (0.0, 0);
-        while n < order.len() && (mass < p * total || n < min_keep) {
-            mass += weight(order[n]);
+        let strict = matches!(way, Way::Typical(_));
+        while n < order.len() && (mass < share || (strict && mass <= share) || n < least) {
+            mass += weights[order[n] as usize];
             n += 1;
         }
         order.truncate(n);
+        if let Way::At(line) = way {
+            order = (0..logits.len() as u32).filter(|&token| logits[token as usize] >= line).collect();
+        }
         order.sort_unstable();
-        (order, mass / total, total)
+        order
+    }
+
+    fn way() -> impl Strategy<Value = Way> {
+        prop_oneof![
+            2 => prop_oneof![0.02..0.999f64, 0.999..0.999_999f64].prop_map(Way::TopP),
+            2 => prop_oneof![0.02..0.999f64, 0.999..0.999_999f64].prop_map(Way::Typical),
+            1 => (1025..40_000usize).prop_map(Way::TopK),
+            1 => (-4.0..2f32).prop_map(Way::At),
+        ]
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
         #[test]
-        fn long_nuclei_agree_with_a_full_sort(
-            (n, seed) in (3000..40_000usize, 0..u64::MAX),
+        fn cuts_agree_with_a_full_sort(
+            (n, seed) in (5000..40_000usize, 0..u64::MAX),
             deviation in 0.01..4f32,
             step in prop_oneof![Just(0f32), Just(0.25f32), Just(2f32)],
-            p in prop_oneof![0.02..0.999f64, 0.999..0.999_999f64],
+            way in way(),
             min_keep in prop_oneof![Just(1usize), 1..3000usize],
-            inverse_temperature in 0.2..3f32,
+            (inverse_temperature, later) in (0.2..3f32, 0.2..3f32),
             draws in prop::collection::vec(0.0..1f64, 4),
             changes in prop::collection::vec((0..3000i32, -9.0..9f32), 0..20),
         ) {
-            let mut logits = row(n, deviation, step, seed);
+            let plain = row(n, deviation, step, seed);
+            let mut changed = plain.clone();
             let mut ours = Row::new(n);
-            ours.load(&logits);
-            ours.change(&logits, changes.iter().copied(), |change, x| x + change);
-            let mut list = Candidates::default();
-            let kept = ours.cut_top_p(&logits, inverse_temperature, (p, min_keep), &mut list);
-            let mut all = Candidates::default();
-            if kept == Kept::Row {
-                ours.collect(&logits, f32::MIN, &mut all);
-            } else {
-                all = list;
-            }
-            let ids: Vec<u32> = all.items().iter().map(|item| item.id).collect();
-            let mut changed = logits.clone();
+            ours.load(&plain);
+            ours.change(&plain, changes.iter().copied(), |change, x| x + change);
             for &(token, change) in &changes {
                 changed[token as usize] += change;
             }
-            std::mem::swap(&mut logits, &mut changed);
-            let (want, _, total) = sorted(&logits, inverse_temperature, p, min_keep);
-            // Single precision may move the cut by the tokens that hold 2e-6 of the weight.
-            let off = |a: &[u32], b: &[u32]| {
-                let top = ours.top();
-                let only = a.iter().filter(|token| b.binary_search(token).is_err());
-                let weights = only.map(|&token| {
-                    f64::from((logits[token as usize] - top) * inverse_temperature).exp()
-                });
-                weights.skip(1).sum::<f64>() / total
+            let mut list = Candidates::default();
+            let kept = match way {
+                Way::TopP(p) => ours.cut_top_p(&plain, inverse_temperature, (p, min_keep), &mut list),
+                Way::Typical(p) if ours.cut_typical(&plain, inverse_temperature, (p, min_keep)) => Kept::Row,
+                Way::TopK(k) if ours.cut_top_k(&plain, inverse_temperature, k) => Kept::Row,
+                // The cut was not found, which only happens if everything is kept, or almost.
+                Way::Typical(p) => {
+                    prop_assert!(p > 0.99 || min_keep > 1 || step > 0.0, "no cut at {}", p);
+                    return Ok(());
+                }
+                Way::TopK(k) => {
+                    prop_assert!(k >= n || step > 0.0, "no cut at {} of {}", k, n);
+                    return Ok(());
+                }
+                Way::At(line) => ours.cut_at(&plain, line, &mut list),
             };
-            prop_assert!(off(&ids, &want) < 2e-6 && off(&want, &ids) < 2e-6, "{} instead of {}", ids.len(), want.len());
             if kept == Kept::Row {
-                let total = ours.weigh(&changed, inverse_temperature);
-                let want: f64 = all.weigh(inverse_temperature);
+                ours.collect(&plain, f32::MIN, &mut list);
+            }
+            let ids: Vec<u32> = list.items().iter().map(|item| item.id).collect();
+            let top = ours.top();
+            let weights: Vec<f64> =
+                changed.iter().map(|&x| (f64::from(x - top) * f64::from(inverse_temperature)).exp()).collect();
+            let want = sorted(&changed, &weights, way, min_keep);
+            // Single precision may move the cut by the tokens that hold 2e-6 of the weight, typical's two ends by one each.
+            let off = |a: &[u32], b: &[u32]| {
+                let only = a.iter().filter(|token| b.binary_search(token).is_err());
+                let mut only: Vec<f64> = only.map(|&token| weights[token as usize]).collect();
+                only.sort_by(f64::total_cmp);
+                only.pop();
+                only.iter().sum::<f64>() / weights.iter().sum::<f64>()
+            };
+            let exact = matches!(way, Way::TopK(_) | Way::At(_));
+            prop_assert!(!exact || ids == want, "{} instead of {}", ids.len(), want.len());
+            prop_assert!(
+                off(&ids, &want) < 4e-6 && off(&want, &ids) < 4e-6,
+                "{} instead of {}", ids.len(), want.len()
+            );
+            if kept == Kept::List {
+                return Ok(());
+            }
+            // A temperature may follow.
+            for inverse_temperature in [inverse_temperature, later] {
+                let total = ours.weigh(&plain, inverse_temperature);
+                let want: f64 = list.weigh_by(Scale::new(top, inverse_temperature));
                 prop_assert!((total / want - 1.0).abs() < 1e-6, "{} instead of {}", total, want);
-                for draw in draws {
-                    let token = ours.choose(&changed, inverse_temperature, draw * total).unwrap();
+                for &draw in &draws {
+                    let token = ours.choose(&plain, inverse_temperature, draw * total).unwrap();
                     let at = ids.binary_search(&(token as u32)).expect("the token is kept");
-                    let below: f64 = all.items()[..at].iter().map(|item| f64::from(item.weight)).sum();
-                    let here = f64::from(all.items()[at].weight);
+                    let below: f64 = list.items()[..at].iter().map(|item| f64::from(item.weight)).sum();
+                    let here = f64::from(list.items()[at].weight);
                     let target = draw * want;
                     prop_assert!(below <= target + 1e-6 * want && target <= below + here + 1e-6 * want);
                 }
@@ -375,7 +467,7 @@ mod tests {
         simd::maxima(level, blocks, maxima.as_flattened_mut());
         let blocks = Blocks { row: blocks, places: &places, copies: &[] };
         let scale = Scale::new(simd::highest(level, &maxima), 1.0);
-        let ranked = Ranked { blocks, maxima: &maxima, scale, key: Key::Logit };
+        let ranked = Ranked { blocks, maxima: &maxima, scale, key: Key::Logit, total: None };
         let goal = |total| Goal::at_least(0.8 * total, 1);
         let cuts = [(0.1, 0.0), (3.0, 2.9), (-2.9, -3.0)].map(|(high, low)| {
             let mut sums = vec![0.0; places.len()];

@@ -31,13 +31,9 @@ impl Drawn {
         self.chosen = None;
         if self.n_remembered > 0 {
             pool.row.collect_top_k(logits, self.n_remembered, &mut pool.list);
-            pool.list.weigh(pool.inverse());
-            let mut logit = f32::NEG_INFINITY;
-            pool.row.for_each_block(logits, |base, block| {
-                let at = (token as usize).checked_sub(base);
-                logit = at.and_then(|at| block.get(at)).copied().unwrap_or(logit);
-            });
-            let weight = Scale::new(pool.row.top(), pool.inverse()).weight(logit);
+            let scale = Scale::new(pool.row.top(), pool.inverse());
+            pool.list.weigh_by(scale);
+            let weight = scale.weight(pool.row.logit(logits, token as usize));
             self.chosen = Some((token, f64::from(weight) / total));
         }
         (self.others, self.total) = (self.n_remembered > 0, total);

@@ -95,6 +95,7 @@ mod simd;
 mod spread;
 mod stage;
 mod step;
+mod threshold;
 mod truncation;
 mod weight;
 mod xtc;

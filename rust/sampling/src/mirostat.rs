@@ -3,6 +3,8 @@
 use libm::{log, log2, pow};
 
 use crate::pool::Pool;
+use crate::threshold::lowest_logit;
+use crate::weight::Scale;
 
 /// How many of the most probable tokens the exponent is estimated from (m in the paper; 100 as in llama.cpp's `common/sampling.cpp`).
 pub(crate) const ESTIMATE_LEN: usize = 100;
@@ -70,26 +72,26 @@ impl Pool {
         let n_kept = mirostat.n_kept(self.list.falling_logits(), inverse);
         if n_kept <= ESTIMATE_LEN {
             self.list.top_k(n_kept);
+            self.listed = true;
         } else {
-            self.row.collect_top_k(logits, n_kept, &mut self.list);
+            self.keep_best(logits, n_kept);
         }
-        self.listed = true;
     }
 
     /// Keeps the tokens whose surprise is within mirostat 2's limit, or else the best one. The pool is a whole row.
     pub(crate) fn mirostat_2(&mut self, logits: &[f32], mirostat: &Mirostat) {
         let inverse = self.inverse();
         let total = self.row.weigh(logits, inverse);
-        let mu = mirostat.mu;
-        // -log2(w / total) <= mu where the depth below the top is at most mu ln 2 - ln total.
-        let depth = mu * std::f64::consts::LN_2 - log(total);
-        self.collect_depth(logits, depth.max(0.0));
-        self.list.weigh(inverse);
-        self.list.retain(|item| item.weight > 0.0 && surprise(f64::from(item.weight), total) <= mu);
-        if self.list.len() == 0 {
-            self.row.collect_top_k(logits, 1, &mut self.list);
+        let scale = Scale::new(self.row.top(), inverse);
+        let is_within = |logit: f32| {
+            let weight = f64::from(scale.weight(logit));
+            weight > 0.0 && surprise(weight, total) <= mirostat.mu
+        };
+        if is_within(scale.top) {
+            self.keep_from(logits, lowest_logit(scale.top, is_within));
+        } else {
+            self.keep_best(logits, 1);
         }
-        self.listed = true;
     }
 }
 

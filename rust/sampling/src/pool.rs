@@ -3,7 +3,7 @@
 use crate::TokenId;
 use crate::blocks::BLOCK;
 use crate::candidates::Candidates;
-use crate::row::Row;
+use crate::row::{Kept, LONG, Row};
 use crate::simd::{self, Level};
 use crate::weight::Scale;
 
@@ -18,7 +18,7 @@ pub(crate) struct Pool {
     pub(crate) list: Candidates,
     pub(crate) listed: bool,
     pub(crate) temperature: f32,
-    /// Whether nothing but the choice follows, so that top-p need not list what it keeps.
+    /// Whether nothing but temperatures and the choice follow, so that a cut need not list what it keeps.
     pub(crate) may_end_in_row: bool,
     n_vocab: usize,
 }
@@ -71,8 +71,23 @@ impl Pool {
         if self.listed {
             self.list.top_k(k);
         } else if k > 0 && k < self.n_vocab {
-            self.row.collect_top_k(logits, k, &mut self.list);
+            let in_row = self.may_end_in_row && k > LONG && self.row.cut_top_k(logits, self.inverse(), k);
+            if !in_row {
+                self.row.collect_top_k(logits, k, &mut self.list);
+                self.listed = true;
+            }
+        }
+    }
+
+    /// Keeps the candidates with a logit of at least `threshold`.
+    pub(crate) fn keep_from(&mut self, logits: &[f32], threshold: f32) {
+        if self.listed {
+            self.list.retain(|item| item.logit >= threshold);
+        } else if !self.may_end_in_row {
+            self.row.collect(logits, threshold, &mut self.list);
             self.listed = true;
+        } else {
+            self.listed = self.row.cut_at(logits, threshold, &mut self.list) == Kept::List;
         }
     }
 
@@ -106,6 +121,13 @@ impl Pool {
         }
         let mut count = 0;
         self.for_each(logits, |part| count += part.iter().filter(|x| x.is_finite()).count());
+        count
+    }
+
+    /// How many candidates have a logit of at least `threshold`.
+    pub(crate) fn count_from(&self, logits: &[f32], threshold: f32) -> usize {
+        let mut count = 0;
+        self.for_each(logits, |part| count += part.iter().filter(|&&x| x >= threshold).count());
         count
     }
 

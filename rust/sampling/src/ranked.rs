@@ -14,6 +14,8 @@ pub(crate) struct Ranked<'a> {
     pub(crate) maxima: &'a [Block],
     pub(crate) scale: Scale,
     pub(crate) key: Key,
+    /// The weight of all tokens, if it is known or not wanted: then no pass adds it up.
+    pub(crate) total: Option<f64>,
 }
 
 impl Ranked<'_> {

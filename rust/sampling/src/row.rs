@@ -3,7 +3,7 @@
 use crate::TokenId;
 use crate::blocks::{BLOCK, Block, Blocks, UNTOUCHED};
 use crate::candidates::Candidates;
-use crate::cutter::{Cut, Cutter, Guess, exceeding};
+use crate::cutter::{Cut, Cutter, exceeding};
 use crate::key::Key;
 use crate::prefix::Goal;
 use crate::ranked::Ranked;
@@ -13,6 +13,9 @@ use crate::weight::Scale;
 const EMPTY: Block = [f32::NEG_INFINITY; BLOCK];
 /// A row of fewer blocks has its typical tokens picked from a list.
 const LEAST_BLOCKS: usize = 32;
+/// More tokens than these are not listed if the row can remember them: so many themselves, or in so many blocks.
+pub(crate) const LONG: usize = 1024;
+const LONG_BLOCKS: usize = 256;
 /// Differences of logits up to this size are far from overflowing.
 const LARGE: f32 = 1e30;
 
@@ -35,6 +38,8 @@ pub(crate) struct Row {
     cutter: Cutter,
     /// Where the row ends, if a cut left it a row.
     cut: Option<Cut>,
+    /// The inverse temperature at which the cutter has weighed what is kept; 0 if it has not.
+    weighed_at: f32,
 }
 
 /// Where the tokens are that a cut kept.
@@ -60,6 +65,7 @@ impl Row {
             selection: Vec::with_capacity(BLOCK),
             cutter: Cutter::default(),
             cut: None,
+            weighed_at: 0.0,
         }
     }
 
@@ -166,10 +172,42 @@ impl Row {
     /// took the highest logits away.
     pub(crate) fn collect_top_k(&mut self, logits: &[f32], k: usize, list: &mut Candidates) {
         let k = k.max(1);
+        if self.cut.is_none() && k > LONG && self.cut_top_k(logits, 1.0, k) {
+            self.collect(logits, f32::MIN, list);
+            self.cut = None;
+            return;
+        }
         let has_top = self.cut.is_none_or(|cut| cut.key == Key::Logit);
         let threshold = if has_top && k <= self.places.len() { self.nth_maximum(k) } else { f32::MIN };
         self.collect(logits, threshold, list);
         list.top_k(k);
+    }
+
+    /// Keeps the `k` tokens with the highest logits, the lowest ids on ties; the row remembers which. False, with nothing done, if the cut
+    /// was not found, as where the row has no more finite logits than that.
+    pub(crate) fn cut_top_k(&mut self, logits: &[f32], inverse_temperature: f32, k: usize) -> bool {
+        let scale = Scale::new(self.top, inverse_temperature);
+        let (mut cutter, mut sums) = (std::mem::take(&mut self.cutter), std::mem::take(&mut self.sums));
+        let row = self.ranked(logits, scale, Key::Logit, Some(0.0));
+        let lines = cutter.guess_number(row, k);
+        let found = cutter.cut(self.level, row, |_| Goal::at_least(0.0, k), lines, &mut sums);
+        (self.cutter, self.sums) = (cutter, sums);
+        self.cut = found.ok();
+        self.weighed_at = inverse_temperature;
+        self.cut.is_some()
+    }
+
+    /// Keeps the tokens with a finite logit of at least `threshold`: as a list if they are few, else the row remembers it.
+    pub(crate) fn cut_at(&mut self, logits: &[f32], threshold: f32, list: &mut Candidates) -> Kept {
+        let n_blocks = self.maxima.as_flattened().iter().filter(|&&maximum| maximum >= threshold).count();
+        if n_blocks <= LONG_BLOCKS {
+            self.collect(logits, threshold, list);
+            return Kept::List;
+        }
+        let line = if threshold > f32::MIN { threshold } else { f32::MIN };
+        self.cut = Some(Cut { line, ..Cut::NONE });
+        self.weighed_at = 0.0;
+        Kept::Row
     }
 
     /// The k-th highest of the block maxima, k being at most their number.
@@ -192,18 +230,30 @@ impl Row {
         *selection.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a)).1
     }
 
-    /// Sums the weights e^((logit − top) × `inverse_temperature`) of all tokens.
-    ///
-    /// After a cut with the same temperature left the row a row, of those that it kept.
+    /// Sums the weights e^((logit − top) × `inverse_temperature`) of all tokens, or of those that a cut kept.
+    #[allow(clippy::float_cmp, reason = "it asks whether it is the same number")]
     pub(crate) fn weigh(&mut self, logits: &[f32], inverse_temperature: f32) -> f64 {
-        if self.cut.is_some() {
-            return self.cutter.weight();
-        }
         let scale = Scale::new(self.top, inverse_temperature);
-        let mut sums = std::mem::take(&mut self.sums);
-        let total = simd::weigh(self.level, self.blocks(logits), &self.maxima, scale, &mut sums);
-        self.sums = sums;
+        // They are put back below.
+        let (mut cutter, mut sums) = (std::mem::take(&mut self.cutter), std::mem::take(&mut self.sums));
+        let total = if let Some(cut) = self.cut {
+            if self.weighed_at != inverse_temperature {
+                // The total is not wanted.
+                let row = self.ranked(logits, scale, cut.key, Some(0.0));
+                cutter.keep(self.level, row, cut, &mut sums);
+                self.weighed_at = inverse_temperature;
+            }
+            cutter.weight()
+        } else {
+            simd::weigh(self.level, self.blocks(logits), &self.maxima, scale, &mut sums)
+        };
+        (self.cutter, self.sums) = (cutter, sums);
         total
+    }
+
+    /// The logit of a token as it stands now.
+    pub(crate) fn logit(&self, logits: &[f32], token: usize) -> f32 {
+        self.blocks(logits).get(token / BLOCK)[token % BLOCK]
     }
 
     /// The token at which the cumulative weight exceeds `target`; [`weigh`](Self::weigh) comes first.
@@ -244,25 +294,25 @@ impl Row {
     ) -> Kept {
         self.cut = None;
         let scale = Scale::new(self.top, inverse_temperature);
-        let (guess, found) = self.cut_ranked(
-            logits,
-            (scale, Key::Logit),
-            p,
-            |guess| guess.is_long,
-            |total| Goal::at_least(p * total, min_keep),
-        );
+        let (mut cutter, mut sums) = (std::mem::take(&mut self.cutter), std::mem::take(&mut self.sums));
+        let row = self.ranked(logits, scale, Key::Logit, None);
+        let guess = cutter.guess(self.level, row, p);
+        let goal = |total| Goal::at_least(p * total, min_keep);
+        let found = guess.is_long.then(|| cutter.cut(self.level, row, goal, guess.lines, &mut sums));
+        (self.cutter, self.sums) = (cutter, sums);
         let total = match found {
             Some(Ok(cut)) => {
                 self.cut = Some(cut);
+                self.weighed_at = inverse_temperature;
                 return Kept::Row;
             }
             Some(Err(total)) => total,
             None => self.weigh(logits, inverse_temperature),
         };
-        let goal = Goal::at_least(p * total, min_keep);
+        let goal = goal(total);
         let mut depth = guess.depth.max(1.0);
         loop {
-            let threshold = self.ranked(logits, scale, Key::Logit).line_at(depth);
+            let threshold = self.ranked(logits, scale, Key::Logit, None).line_at(depth);
             self.collect(logits, threshold, list);
             let weight = list.weigh(inverse_temperature);
             if threshold <= f32::MIN || goal.is_met(weight, list.len()) {
@@ -295,32 +345,19 @@ impl Row {
         if self.top.abs() > LARGE || centre.abs() > LARGE {
             return false;
         }
-        let goal = Goal::more_than(p * moments.total, min_keep);
-        let (_, found) = self.cut_ranked(logits, (scale, Key::Near(centre)), p, |_| true, |_| goal);
-        self.cut = found.and_then(Result::ok);
+        let (mut cutter, mut sums) = (std::mem::take(&mut self.cutter), std::mem::take(&mut self.sums));
+        let row = self.ranked(logits, scale, Key::Near(centre), Some(moments.total));
+        let guess = cutter.guess(self.level, row, p);
+        let goal = |total| Goal::more_than(p * total, min_keep);
+        let found = cutter.cut(self.level, row, goal, guess.lines, &mut sums);
+        (self.cutter, self.sums) = (cutter, sums);
+        self.cut = found.ok();
+        self.weighed_at = inverse_temperature;
         self.cut.is_some()
     }
 
-    /// A guess where the cut is and, if the guess is `wanted`, the cut.
-    fn cut_ranked(
-        &mut self,
-        logits: &[f32],
-        (scale, key): (Scale, Key),
-        p: f64,
-        wanted: impl Fn(Guess) -> bool,
-        goal: impl Fn(f64) -> Goal,
-    ) -> (Guess, Option<Result<Cut, f64>>) {
-        // They are put back below.
-        let (mut cutter, mut sums) = (std::mem::take(&mut self.cutter), std::mem::take(&mut self.sums));
-        let row = self.ranked(logits, scale, key);
-        let guess = cutter.guess(self.level, row, p);
-        let found = wanted(guess).then(|| cutter.cut(self.level, row, goal, guess.lines, &mut sums));
-        (self.cutter, self.sums) = (cutter, sums);
-        (guess, found)
-    }
-
-    fn ranked<'a>(&'a self, logits: &'a [f32], scale: Scale, key: Key) -> Ranked<'a> {
-        Ranked { blocks: self.blocks(logits), maxima: &self.maxima, scale, key }
+    fn ranked<'a>(&'a self, logits: &'a [f32], scale: Scale, key: Key, total: Option<f64>) -> Ranked<'a> {
+        Ranked { blocks: self.blocks(logits), maxima: &self.maxima, scale, key, total }
     }
 
     /// The moments of all tokens' weights, and the scale that they belong to.

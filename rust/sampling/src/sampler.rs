@@ -11,6 +11,7 @@ use crate::mask::MaskedRow;
 use crate::mirostat::{Mirostat, surprise};
 use crate::pool::Pool;
 use crate::step::{Step, uniform};
+use crate::weight::Scale;
 use crate::{ConfigError, Parameters, SampleError, SamplerConfig, Stage, TokenId, TokenMask, TokenPieces};
 
 /// Chooses tokens for one sequence.
@@ -234,7 +235,13 @@ impl Sampler {
         let inverse = self.pool.inverse();
         let total = self.pool.row.weigh(logits, inverse);
         let target = total * uniform(&mut self.random);
-        let token = self.pool.row.choose(logits, inverse, target)? as TokenId;
+        let chosen = self.pool.row.choose(logits, inverse, target)?;
+        let token = chosen as TokenId;
+        if let Selector::Mirostat1(mirostat) | Selector::Mirostat2(mirostat) = &mut self.selector {
+            let scale = Scale::new(self.pool.row.top(), inverse);
+            let weight = scale.weight(self.pool.row.logit(logits, chosen));
+            mirostat.observe(surprise(f64::from(weight), total));
+        }
         self.drawn.remember(&mut self.pool, logits, token, total);
         Some(token)
     }
@@ -257,7 +264,7 @@ impl Sampler {
 
     /// Everything but the choice; `watch` is shown the candidates on the way if it is `watched`.
     ///
-    /// Unwatched, top-p as the last stage may leave the row a row that remembers where it ends, which only the choice understands.
+    /// Unwatched, the last stage that cuts may leave the row a row that remembers where it ends, which only the choice understands.
     pub(crate) fn narrow(
         &mut self,
         logits: &[f32],
@@ -274,10 +281,10 @@ impl Sampler {
             return winner.map(|token| Outcome::Token(token as TokenId)).ok_or_else(|| no_finite(logits));
         }
         watch(Moment::Bias, pool);
-        let draws = matches!(selector, Selector::Dist) && !watched;
-        let n_steps = steps.len();
-        for (number, step) in (1..).zip(steps) {
-            pool.may_end_in_row = draws && number == n_steps;
+        let draws = !matches!(selector, Selector::AdaptiveP(_)) && !watched;
+        let n_before = steps.iter().rposition(|step| !step.is_plain_temperature()).unwrap_or(0);
+        for (number, step) in steps.iter_mut().enumerate() {
+            pool.may_end_in_row = draws && number >= n_before;
             step.run(pool, logits, random, pieces.as_deref());
             watch(Moment::Step(step.parameters), pool);
         }
@@ -285,6 +292,7 @@ impl Sampler {
             let best = pool.row.find(logits, pool.row.top());
             return best.map(|token| Outcome::Token(token as TokenId)).ok_or_else(|| no_finite(logits));
         }
+        pool.may_end_in_row = draws;
         selector.narrow(pool, logits);
         if let Some(name) = selector.name() {
             watch(Moment::Selector(name), pool);

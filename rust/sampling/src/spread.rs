@@ -20,12 +20,7 @@ impl Pool {
         let mean = depths / count;
         let deviation = sqrt((squares / count - mean * mean).max(0.0));
         let threshold = (f64::from(top) - f64::from(n) * deviation) as f32;
-        if self.listed {
-            self.list.retain(|item| item.logit >= threshold);
-        } else {
-            self.row.collect(logits, threshold, &mut self.list);
-            self.listed = true;
-        }
+        self.keep_from(logits, threshold);
     }
 
     /// Divides all logits by a temperature, which with a `range` above 0 moves between `temperature - range` and `temperature + range`

@@ -44,6 +44,12 @@ impl Step {
         Self { parameters, memory }
     }
 
+    /// Whether the stage does nothing but divide the logits.
+    pub(crate) fn is_plain_temperature(&self) -> bool {
+        matches!(self.parameters, Parameters::Temperature { temperature, dynatemp_range, .. }
+            if temperature > 0.0 && dynatemp_range <= 0.0)
+    }
+
     pub(crate) fn accept(&mut self, token: TokenId) {
         match &mut self.memory {
             Memory::History(history) => history.accept(token),

@@ -1,11 +1,11 @@
 //! Top-k, top-p, min-p and typical: stages that cut the least probable, or least typical, tokens off.
 
-use libm::log;
-
 use crate::key::Key;
 use crate::pool::Pool;
 use crate::prefix::Goal;
 use crate::row::{Kept, typical_logit};
+use crate::threshold::lowest_logit;
+use crate::weight::Scale;
 
 impl Pool {
     pub(crate) fn top_p(&mut self, logits: &[f32], p: f32, min_keep: usize) {
@@ -30,18 +30,13 @@ impl Pool {
         if p <= 0.0 {
             return;
         }
-        if !self.listed {
-            self.collect_depth(logits, -log(f64::from(p)));
+        let scale = Scale::new(self.top(), self.inverse());
+        let threshold = lowest_logit(scale.top, |logit| scale.weight(logit) >= p);
+        if min_keep > 1 && self.count_from(logits, threshold) < min_keep {
+            self.keep_best(logits, min_keep);
+        } else {
+            self.keep_from(logits, threshold);
         }
-        self.list.weigh(self.inverse());
-        if !self.list.at_least(p, min_keep) {
-            if self.listed {
-                self.list.top_k(min_keep);
-            } else {
-                self.row.collect_top_k(logits, min_keep, &mut self.list);
-            }
-        }
-        self.listed = true;
     }
 
     /// Keeps the tokens whose surprise is nearest to the entropy until they hold more than `p` of the probability

@@ -148,7 +148,13 @@ fn block_moments(block: &Block, scale: Scale) -> Moments {
 
 #[inline]
 #[target_feature(enable = "avx2,fma,bmi1,popcnt")]
-fn part<const NEAR: bool>(block: &Block, scale: Scale, centre: f32, lines: Lines, room: &mut Room) -> Part {
+fn part<const NEAR: bool, const TOTAL: bool>(
+    block: &Block,
+    scale: Scale,
+    centre: f32,
+    lines: Lines,
+    room: &mut Room,
+) -> Part {
     let (high, low) = (_mm256_set1_ps(lines.high), _mm256_set1_ps(lines.low));
     let centre = _mm256_set1_ps(centre);
     let (mut all, mut above) = ([_mm256_setzero_ps(); 4], [_mm256_setzero_ps(); 4]);
@@ -160,7 +166,7 @@ fn part<const NEAR: bool>(block: &Block, scale: Scale, centre: f32, lines: Lines
             let keys = keys::<NEAR>(logits, centre);
             let is_above = _mm256_cmp_ps::<_CMP_GE_OQ>(keys, high);
             let is_between = _mm256_andnot_ps(is_above, _mm256_cmp_ps::<_CMP_GE_OQ>(keys, low));
-            if !NEAR {
+            if TOTAL {
                 all[at] = _mm256_fmadd_ps(a, b, all[at]);
             }
             above[at] = _mm256_fmadd_ps(a, _mm256_and_ps(b, is_above), above[at]);

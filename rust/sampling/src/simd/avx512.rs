@@ -150,7 +150,13 @@ fn block_moments(block: &Block, scale: Scale) -> Moments {
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,popcnt")]
-fn part<const NEAR: bool>(block: &Block, scale: Scale, centre: f32, lines: Lines, room: &mut Room) -> Part {
+fn part<const NEAR: bool, const TOTAL: bool>(
+    block: &Block,
+    scale: Scale,
+    centre: f32,
+    lines: Lines,
+    room: &mut Room,
+) -> Part {
     let (high, low) = (_mm512_set1_ps(lines.high), _mm512_set1_ps(lines.low));
     let centre = _mm512_set1_ps(centre);
     let (mut all, mut above) = ([_mm512_setzero_ps(); 2], [_mm512_setzero_ps(); 2]);
@@ -161,7 +167,7 @@ fn part<const NEAR: bool>(block: &Block, scale: Scale, centre: f32, lines: Lines
             let keys = keys::<NEAR>(logits, centre);
             let is_above = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(keys, high);
             let is_between = _mm512_mask_cmp_ps_mask::<_CMP_GE_OQ>(_knot_mask16(is_above), keys, low);
-            if !NEAR {
+            if TOTAL {
                 all[at % 2] = _mm512_fmadd_ps(a, b, all[at % 2]);
             }
             above[at % 2] = _mm512_mask3_fmadd_ps(a, b, above[at % 2], is_above);

@@ -100,7 +100,7 @@ pub(crate) struct Lines {
 /// What [`split`] adds up.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Masses {
-    /// The weight of all tokens if the logit is the key; else of no use.
+    /// The weight of all tokens; nothing if the row's `total` is there already.
     pub(crate) total: f64,
     /// What is above the high line.
     pub(crate) above: Mass,
@@ -127,7 +127,7 @@ impl Caller {
     const TOTAL: u8 = 2;
 }
 
-/// What [`split`] adds up in one block, `all` only where the logit is the key.
+/// What [`split`] adds up in one block, `all` only where it is asked for.
 struct Part {
     all: f64,
     above: f64,
@@ -316,15 +316,17 @@ macro_rules! passes {
 
         $(#[$features])*
         pub(super) fn split(row: Ranked<'_>, lines: Lines, sums: &mut [f64], between: &mut Between) -> Masses {
-            match row.key {
-                Key::Logit => split_by::<false>(row, 0.0, lines, sums, between),
-                Key::Near(centre) => split_by::<true>(row, centre, lines, sums, between),
+            match (row.key, row.total) {
+                (Key::Logit, None) => split_by::<false, true>(row, 0.0, lines, sums, between),
+                (Key::Logit, Some(_)) => split_by::<false, false>(row, 0.0, lines, sums, between),
+                (Key::Near(centre), None) => split_by::<true, true>(row, centre, lines, sums, between),
+                (Key::Near(centre), Some(_)) => split_by::<true, false>(row, centre, lines, sums, between),
             }
         }
 
         #[inline]
         $(#[$features])*
-        fn split_by<const NEAR: bool>(
+        fn split_by<const NEAR: bool, const TOTAL: bool>(
             row: Ranked<'_>,
             centre: f32,
             lines: Lines,
@@ -341,13 +343,13 @@ macro_rules! passes {
                 *sum = 0.0;
                 let mut n_between = 0;
                 if key.may_reach(lines.low, maximum) {
-                    let part = part::<NEAR>(block, scale, centre, lines, between.room());
+                    let part = part::<NEAR, TOTAL>(block, scale, centre, lines, between.room());
                     *sum = part.above;
                     masses.total += part.all;
                     masses.above.weight += part.above;
                     masses.above.n += part.n_above;
                     n_between = part.n_between;
-                } else if !NEAR && !scale.is_nothing(maximum) {
+                } else if TOTAL && !scale.is_nothing(maximum) {
                     masses.total += weight::<{ Caller::SPLIT }>(block, scale);
                 }
                 between.end_block(n_between);

@@ -75,14 +75,20 @@ fn block_moments(block: &Block, scale: Scale) -> Moments {
 }
 
 /// The sums of the block, and at the start of `room` the logits whose keys are between the lines.
-fn part<const NEAR: bool>(block: &Block, scale: Scale, centre: f32, lines: Lines, room: &mut Room) -> Part {
+fn part<const NEAR: bool, const TOTAL: bool>(
+    block: &Block,
+    scale: Scale,
+    centre: f32,
+    lines: Lines,
+    room: &mut Room,
+) -> Part {
     let (mut all, mut above) = ([0.0; LANES], [0.0; LANES]);
     let (mut n_above, mut n_between) = (0, 0);
     let key = if NEAR { Key::Near(centre) } else { Key::Logit };
     for chunk in block.as_chunks::<LANES>().0 {
         let weights = weigh_lanes(chunk, scale);
         let keys = chunk.map(|x| key.of(x));
-        if !NEAR {
+        if TOTAL {
             add(&mut all, &weights);
         }
         for ((above, key), weight) in above.iter_mut().zip(keys).zip(weights) {
