@@ -51,6 +51,12 @@ impl Cut {
         (key > self.line) | ((key == self.line) & (token <= self.token as usize))
     }
 
+    /// Whether it keeps nothing that the other one, by the same key, does not.
+    #[allow(clippy::float_cmp, reason = "ties are exact")]
+    pub(crate) fn is_within(self, other: Self) -> bool {
+        self.line > other.line || (self.line == other.line && self.token <= other.token)
+    }
+
     /// A logit that nothing kept is below.
     pub(crate) fn lowest_logit(self) -> f32 {
         self.key.lowest_logit(self.line)

@@ -1,5 +1,6 @@
 //! What the last step drew from, for log-probabilities after sampling.
 
+use crate::adaptive::AdaptiveP;
 use crate::pool::Pool;
 use crate::weight::Scale;
 use crate::{Sampler, TokenId};
@@ -24,6 +25,25 @@ impl Drawn {
     /// There is no last choice any more.
     pub(crate) fn forget(&mut self) {
         self.chosen = None;
+    }
+
+    /// Takes note of a choice from a whole row by its adapted logits; all of them are listed if any are to be told.
+    pub(crate) fn remember_adapted(
+        &mut self,
+        pool: &mut Pool,
+        logits: &[f32],
+        token: TokenId,
+        adaptive: &mut AdaptiveP,
+    ) {
+        self.chosen = None;
+        if self.n_remembered > 0 {
+            adaptive.transform(pool, logits);
+            let total = pool.list.weigh(pool.inverse());
+            let items = pool.list.items();
+            let at = items.binary_search_by_key(&(token as u32), |item| item.id);
+            let weight = at.map_or(0.0, |at| f64::from(items[at].weight));
+            self.set(token, weight / total, true);
+        }
     }
 
     /// Takes note of a choice from a whole row with the weights' sum `total`.

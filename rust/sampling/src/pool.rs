@@ -18,7 +18,7 @@ pub(crate) struct Pool {
     pub(crate) list: Candidates,
     pub(crate) listed: bool,
     pub(crate) temperature: f32,
-    /// Whether nothing but temperatures and the choice follow, so that a cut need not list what it keeps.
+    /// Whether only stages that understand a cut row, and the choice, follow, so that a cut need not list what it keeps.
     pub(crate) may_end_in_row: bool,
     n_vocab: usize,
 }
@@ -68,6 +68,7 @@ impl Pool {
 
     /// Keeps the `k` best candidates; 0 keeps all.
     pub(crate) fn keep_best(&mut self, logits: &[f32], k: usize) {
+        self.list_without_top(logits);
         if self.listed {
             self.list.top_k(k);
         } else if k > 0 && k < self.n_vocab {
@@ -76,6 +77,13 @@ impl Pool {
                 self.row.collect_top_k(logits, k, &mut self.list);
                 self.listed = true;
             }
+        }
+    }
+
+    /// Lists the candidates if the best of them is no longer that of the row.
+    pub(crate) fn list_without_top(&mut self, logits: &[f32]) {
+        if self.row.has_lost_top() {
+            self.list_all(logits);
         }
     }
 

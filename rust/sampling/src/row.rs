@@ -128,6 +128,11 @@ impl Row {
         Blocks { row: logits.as_chunks::<BLOCK>().0, places: &self.places, copies: &self.copies }
     }
 
+    /// One block as it stands now.
+    pub(crate) fn block<'a>(&'a self, logits: &'a [f32], index: usize) -> &'a Block {
+        self.blocks(logits).get(index)
+    }
+
     /// Calls `visit` with each block as it stands now and its first token. The last block may go on with negative infinity.
     pub(crate) fn for_each_block(&self, logits: &[f32], mut visit: impl FnMut(usize, &[f32])) {
         let blocks = self.blocks(logits);
@@ -177,14 +182,14 @@ impl Row {
             self.cut = None;
             return;
         }
-        let has_top = self.cut.is_none_or(|cut| cut.key == Key::Logit);
-        let threshold = if has_top && k <= self.places.len() { self.nth_maximum(k) } else { f32::MIN };
+        let is_known = !self.has_lost_top() && k <= self.places.len();
+        let threshold = if is_known { self.nth_maximum(k) } else { f32::MIN };
         self.collect(logits, threshold, list);
         list.top_k(k);
     }
 
-    /// Keeps the `k` tokens with the highest logits, the lowest ids on ties; the row remembers which. False, with nothing done, if the cut
-    /// was not found, as where the row has no more finite logits than that.
+    /// Keeps the `k` tokens with the highest logits, the lowest ids on ties; the row remembers which, and an earlier cut by the logit goes on
+    /// to count. False, with nothing done, if the cut was not found, as where the row has no more finite logits than that.
     pub(crate) fn cut_top_k(&mut self, logits: &[f32], inverse_temperature: f32, k: usize) -> bool {
         let scale = Scale::new(self.top, inverse_temperature);
         let (mut cutter, mut sums) = (std::mem::take(&mut self.cutter), std::mem::take(&mut self.sums));
@@ -192,21 +197,34 @@ impl Row {
         let lines = cutter.guess_number(row, k);
         let found = cutter.cut(self.level, row, |_| Goal::at_least(0.0, k), lines, &mut sums);
         (self.cutter, self.sums) = (cutter, sums);
-        self.cut = found.ok();
-        self.weighed_at = inverse_temperature;
-        self.cut.is_some()
+        let Ok(cut) = found else { return false };
+        if self.cut.is_none_or(|before| cut.is_within(before)) {
+            self.cut = Some(cut);
+            self.weighed_at = inverse_temperature;
+        } else {
+            // The cutter knows the weights of the other cut.
+            self.weighed_at = 0.0;
+        }
+        true
     }
 
-    /// Keeps the tokens with a finite logit of at least `threshold`: as a list if they are few, else the row remembers it.
+    /// Whether a cut took the highest logits away.
+    pub(crate) fn has_lost_top(&self) -> bool {
+        self.cut.is_some_and(|cut| cut.key != Key::Logit)
+    }
+
+    /// Keeps the tokens with a finite logit of at least `threshold`: as a list if they are few, else the row remembers it. An earlier cut
+    /// by the logit goes on to count.
     pub(crate) fn cut_at(&mut self, logits: &[f32], threshold: f32, list: &mut Candidates) -> Kept {
         let n_blocks = self.maxima.as_flattened().iter().filter(|&&maximum| maximum >= threshold).count();
         if n_blocks <= LONG_BLOCKS {
             self.collect(logits, threshold, list);
             return Kept::List;
         }
-        let line = if threshold > f32::MIN { threshold } else { f32::MIN };
-        self.cut = Some(Cut { line, ..Cut::NONE });
-        self.weighed_at = 0.0;
+        if threshold > self.cut.unwrap_or(Cut::NONE).line {
+            self.cut = Some(Cut { line: threshold, ..Cut::NONE });
+            self.weighed_at = 0.0;
+        }
         Kept::Row
     }
 

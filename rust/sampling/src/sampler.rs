@@ -234,6 +234,13 @@ impl Sampler {
     fn choose_from_row(&mut self, logits: &[f32]) -> Option<TokenId> {
         let inverse = self.pool.inverse();
         let total = self.pool.row.weigh(logits, inverse);
+        if let Selector::AdaptiveP(adaptive) = &mut self.selector {
+            let draw = uniform(&mut self.random);
+            let (token, share) = adaptive.choose(&mut self.pool, logits, total, draw)?;
+            self.drawn.remember_adapted(&mut self.pool, logits, token, adaptive);
+            adaptive.observe_share(share);
+            return Some(token);
+        }
         let target = total * uniform(&mut self.random);
         let chosen = self.pool.row.choose(logits, inverse, target)?;
         let token = chosen as TokenId;
@@ -282,7 +289,8 @@ impl Sampler {
         }
         watch(Moment::Bias, pool);
         let draws = !matches!(selector, Selector::AdaptiveP(_)) && !watched;
-        let n_before = steps.iter().rposition(|step| !step.is_plain_temperature()).unwrap_or(0);
+        // Where a cut may be the last one.
+        let n_before = steps.iter().rposition(|step| !step.takes_cut_rows()).unwrap_or(0);
         for (number, step) in steps.iter_mut().enumerate() {
             pool.may_end_in_row = draws && number >= n_before;
             step.run(pool, logits, random, pieces.as_deref());
@@ -292,7 +300,7 @@ impl Sampler {
             let best = pool.row.find(logits, pool.row.top());
             return best.map(|token| Outcome::Token(token as TokenId)).ok_or_else(|| no_finite(logits));
         }
-        pool.may_end_in_row = draws;
+        pool.may_end_in_row = !watched;
         selector.narrow(pool, logits);
         if let Some(name) = selector.name() {
             watch(Moment::Selector(name), pool);
@@ -332,6 +340,7 @@ impl Selector {
             Self::Dist => {}
             Self::Mirostat1(mirostat) => pool.mirostat_1(logits, mirostat),
             Self::Mirostat2(mirostat) => pool.mirostat_2(logits, mirostat),
+            Self::AdaptiveP(_) if !pool.listed && pool.may_end_in_row => {}
             Self::AdaptiveP(adaptive) => adaptive.transform(pool, logits),
         }
     }

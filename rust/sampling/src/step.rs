@@ -44,10 +44,16 @@ impl Step {
         Self { parameters, memory }
     }
 
-    /// Whether the stage does nothing but divide the logits.
-    pub(crate) fn is_plain_temperature(&self) -> bool {
-        matches!(self.parameters, Parameters::Temperature { temperature, dynatemp_range, .. }
-            if temperature > 0.0 && dynatemp_range <= 0.0)
+    /// Whether the stage can be run on a row that remembers a cut.
+    pub(crate) fn takes_cut_rows(&self) -> bool {
+        match self.parameters {
+            Parameters::Temperature { temperature, dynatemp_range, .. } => {
+                temperature > 0.0 && dynatemp_range <= 0.0
+            }
+            Parameters::MinP { min_keep, .. } => min_keep <= 1,
+            Parameters::TopK { .. } => true,
+            _ => false,
+        }
     }
 
     pub(crate) fn accept(&mut self, token: TokenId) {

@@ -30,6 +30,7 @@ impl Pool {
         if p <= 0.0 {
             return;
         }
+        self.list_without_top(logits);
         let scale = Scale::new(self.top(), self.inverse());
         let threshold = lowest_logit(scale.top, |logit| scale.weight(logit) >= p);
         if min_keep > 1 && self.count_from(logits, threshold) < min_keep {

@@ -76,6 +76,107 @@ fn adaptive_p_draws_from_the_transformed_distribution() {
 }
 
 #[test]
+fn adaptive_p_draws_from_whole_rows_what_it_tells() {
+    // Several blocks, the target among many tokens of the same probability.
+    let row: Vec<f32> = (0..1000).map(|i| if i % 9 == 0 { 4.0 } else { (i % 7) as f32 / 3.0 }).collect();
+    let config = SamplerConfig { adaptive_target: 0.02, adaptive_decay: 0.0, ..with(vec![Stage::AdaptiveP]) };
+    let mut seen = [0f64; 20];
+    let mut expected = [0f64; 20];
+    for seed in 0..20_000 {
+        let mut sampler =
+            Sampler::new(&SamplerConfig { seed: Some(seed), ..config.clone() }, row.len()).unwrap();
+        if seed == 0 {
+            let shares = sampler.probabilities(&row).unwrap();
+            shares.iter().enumerate().for_each(|(token, &share)| expected[token / 50] += f64::from(share));
+            sampler.remember(5);
+            let token = sampler.sample(&row).unwrap();
+            let mut kept = Vec::new();
+            sampler.kept(5, &mut kept);
+            let mut alone =
+                Sampler::new(&SamplerConfig { seed: Some(0), ..config.clone() }, row.len()).unwrap();
+            assert_eq!(alone.sample(&row).unwrap(), token);
+            for (token, share) in kept {
+                assert!((share - shares[token as usize]).abs() < 1e-6);
+            }
+        }
+        seen[sampler.sample(&row).unwrap() as usize / 50] += 1.0;
+    }
+    // The 99.99 % quantile with 19 degrees of freedom is 50.8.
+    let statistic = chi_squared(&seen, &expected);
+    assert!(statistic < 50.8, "{statistic}");
+}
+
+#[test]
+fn mirostat_keeps_whole_rows_of_surprises_below_its_limit() {
+    // One token takes nearly all, so that the limit rises with every step, in the end above the surprise of every token.
+    let mut row = vec![0f32; 5000];
+    row[777] = 12.0;
+    for mirostat in [1, 2] {
+        let config = SamplerConfig { mirostat, ..with(Vec::new()) };
+        let mut sampler = Sampler::new(&config, row.len()).unwrap();
+        for _ in 0..300 {
+            sampler.sample(&row).unwrap();
+        }
+        let shares = sampler.probabilities(&row).unwrap();
+        assert!(shares.iter().all(|&share| share > 0.0));
+        let others =
+            draws(&config, &row, 20_000).iter().enumerate().filter(|(at, n)| *at != 777 && **n > 0.0).count();
+        // They have 3 % of the probability.
+        assert!(others > 200, "{others}");
+    }
+}
+
+#[test]
+fn cuts_of_whole_rows_can_follow_one_another() {
+    let mut state = 5u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1u32 << 24) as f32
+    };
+    let row: Vec<f32> = (0..60_000).map(|_| 3.0 * (next() + next() + next())).collect();
+    let temperature =
+        Parameters::Temperature { temperature: 0.7, dynatemp_range: 0.0, dynatemp_exponent: 1.0 };
+    let stages = [
+        Parameters::TopP { top_p: 0.9, min_keep: 1 },
+        Parameters::Typical { typical_p: 0.8, min_keep: 1 },
+        Parameters::MinP { min_p: 0.1, min_keep: 1 },
+        Parameters::TopK { top_k: 9_000 },
+        Parameters::TopK { top_k: 30 },
+        Parameters::TopNSigma { top_n_sigma: 2.0 },
+        temperature,
+    ];
+    for first in stages {
+        for second in stages {
+            for third in [temperature, Parameters::MinP { min_p: 0.2, min_keep: 1 }] {
+                let order: Vec<Stage> = [first, second, third].map(Stage::With).to_vec();
+                let config =
+                    SamplerConfig { order: order.clone(), seed: Some(1), ..SamplerConfig::default() };
+                let mut sampler = Sampler::new(&config, row.len()).unwrap();
+                // Explaining a step lists the candidates after each stage; sampling does without where it can.
+                let shares = sampler.probabilities(&row).unwrap();
+                sampler.remember(10);
+                let mut kept = Vec::new();
+                for _ in 0..40 {
+                    let token = sampler.sample(&row).unwrap();
+                    assert!(shares[token as usize] > 0.0, "{order:?}");
+                    sampler.kept(10, &mut kept);
+                    let (last, best) = kept.split_last().unwrap();
+                    assert!((last.1 / shares[last.0 as usize] - 1.0).abs() < 1e-3, "{order:?}");
+                    assert!(kept.iter().any(|kept| kept.0 == token));
+                    let n_better = |p: f32| shares.iter().filter(|&&share| share > p * 1.001).count();
+                    for (at, &(token, p)) in best.iter().enumerate() {
+                        assert!(
+                            (p / shares[token as usize] - 1.0).abs() < 1e-3 && n_better(p) <= at,
+                            "{order:?}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn mirostat_2_draws_from_the_renormalised_rest() {
     // Without learning the limit stays at 2 tau bits: tokens of at least 1/8.
     let config = SamplerConfig { mirostat: 2, mirostat_tau: 1.5, mirostat_eta: 0.0, ..with(Vec::new()) };
