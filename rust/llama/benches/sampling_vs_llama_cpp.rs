@@ -24,8 +24,12 @@ impl Theirs {
         let add: unsafe extern "C" fn(Handle, Handle) = self.function("llama_sampler_chain_add");
         let temperature: Init<f32> = self.function("llama_sampler_init_temp");
         let top_k: Init<i32> = self.function("llama_sampler_init_top_k");
-        let share: [unsafe extern "C" fn(f32, usize) -> Handle; 2] =
-            ["llama_sampler_init_top_p", "llama_sampler_init_min_p"].map(|name| self.function(name));
+        let dynamic: unsafe extern "C" fn(f32, f32, f32) -> Handle =
+            self.function("llama_sampler_init_temp_ext");
+        let sigma: Init<f32> = self.function("llama_sampler_init_top_n_sigma");
+        let share: [unsafe extern "C" fn(f32, usize) -> Handle; 3] =
+            ["llama_sampler_init_top_p", "llama_sampler_init_min_p", "llama_sampler_init_typical"]
+                .map(|name| self.function(name));
         let dist: Init<u32> = self.function("llama_sampler_init_dist");
         let greedy: unsafe extern "C" fn() -> Handle = self.function("llama_sampler_init_greedy");
         // SAFETY: `llama_sampler_chain_params` is one bool.
@@ -37,14 +41,23 @@ impl Theirs {
         } else {
             for stage in &config.order {
                 parts.push(match stage {
+                    Stage::Temperature if config.dynatemp_range > 0.0 => {
+                        let (range, exponent) = (config.dynatemp_range, config.dynatemp_exponent);
+                        // SAFETY: any numbers are allowed.
+                        unsafe { dynamic(config.temperature, range, exponent) }
+                    }
                     // SAFETY: any number is allowed.
                     Stage::Temperature => unsafe { temperature(config.temperature) },
+                    // SAFETY: any number is allowed.
+                    Stage::TopNSigma => unsafe { sigma(config.top_n_sigma) },
                     // SAFETY: any number is allowed.
                     Stage::TopK => unsafe { top_k(config.top_k as i32) },
                     // SAFETY: any numbers are allowed.
                     Stage::TopP => unsafe { share[0](config.top_p, 1) },
                     // SAFETY: any numbers are allowed.
                     Stage::MinP => unsafe { share[1](config.min_p, 1) },
+                    // SAFETY: any numbers are allowed.
+                    Stage::Typical => unsafe { share[2](config.typical_p, 1) },
                     _ => continue,
                 });
             }
@@ -60,7 +73,7 @@ impl Theirs {
 }
 
 /// Settings, and whether `Theirs::chain` knows all of their stages.
-fn configs() -> [(&'static str, SamplerConfig, bool); 7] {
+fn configs() -> [(&'static str, SamplerConfig, bool); 14] {
     let default = SamplerConfig { seed: Some(1), ..SamplerConfig::llama_cpp() };
     let order = |order: &[Stage]| SamplerConfig { order: order.to_vec(), ..default.clone() };
     [
@@ -71,6 +84,17 @@ fn configs() -> [(&'static str, SamplerConfig, bool); 7] {
         ("default_xtc", SamplerConfig { xtc_probability: 0.5, ..default.clone() }, false),
         ("temperature", order(&[Stage::Temperature]), true),
         ("temperature_top_p", order(&[Stage::Temperature, Stage::TopP]), true),
+        ("temperature_min_p", order(&[Stage::Temperature, Stage::MinP]), true),
+        (
+            "temperature_typical",
+            SamplerConfig { typical_p: 0.9, ..order(&[Stage::Temperature, Stage::Typical]) },
+            true,
+        ),
+        ("dynamic", SamplerConfig { dynatemp_range: 0.5, ..order(&[Stage::Temperature]) }, true),
+        ("top_n_sigma", SamplerConfig { top_n_sigma: 1.0, ..order(&[Stage::TopNSigma]) }, true),
+        ("mirostat_1", SamplerConfig { mirostat: 1, ..order(&[Stage::Temperature]) }, false),
+        ("mirostat_2", SamplerConfig { mirostat: 2, ..order(&[Stage::Temperature]) }, false),
+        ("adaptive_p", SamplerConfig { adaptive_target: 0.5, ..order(&[Stage::AdaptiveP]) }, false),
     ]
 }
 

@@ -156,7 +156,7 @@ fn cuts_of_whole_rows_can_follow_one_another() {
                 let shares = sampler.probabilities(&row).unwrap();
                 sampler.remember(10);
                 let mut kept = Vec::new();
-                for _ in 0..40 {
+                for _ in 0..15 {
                     let token = sampler.sample(&row).unwrap();
                     assert!(shares[token as usize] > 0.0, "{order:?}");
                     sampler.kept(10, &mut kept);
