@@ -42,9 +42,10 @@
 //! multiplication, division, comparison and fused multiplication and addition, which Rust neither reorders nor fuses unasked; on this
 //! crate's own power of two (a polynomial in `f32`, see `weight.rs`) and the `libm` crate's logarithm and power in place of the
 //! platform's; and on xoshiro256++ seeded through `SplitMix64`. No sum depends on the width of the machine's vectors: `simd` adds in 32
-//! lanes everywhere, and tests compare its instruction sets bit by bit. Weights carry a relative error of 2e-7, so a top-p cut that lies nearer than that to its target may fall
-//! one token earlier or later than exact arithmetic has it. Top-p and typical add up weights in the order in which the standard library's
-//! selection leaves them, so another Rust release could move a cut that lies within 1e-15 of its target.
+//! lanes everywhere, and tests compare its instruction sets bit by bit. Weights carry a relative error of 2e-7, so a cut by top-p or
+//! typical that lies nearer than that to its target may fall a token earlier or later than exact arithmetic has it. Both add up weights in
+//! the order in which the standard library's selection leaves them, so another Rust release could move a cut that lies within 1e-15 of
+//! its target.
 //!
 //! # How a step is fast
 //!
@@ -56,8 +57,12 @@
 //! - **Top-p by histogram and bracket.** A sample of the row and its block maxima, added up in a histogram of depths below the top, tell
 //!   about where the cut lies: two lines are drawn around it (the idea of Floyd and Rivest 1975, SELECT). If few tokens are above
 //!   the lower line, they are listed. Otherwise one pass weighs the row, adds up what is above the upper line and packs the logits
-//!   between the two side by side (a compressing store, or a table of permutations), their tokens being told by their places; halving
-//!   that part finds the cut, and the choice walks over block sums. A bad guess costs time, never the result.
+//!   between the two side by side (a compressing store, or a table of permutations), their tokens being told by their places; splitting
+//!   that part near where the cut is expected finds it. A bad guess costs time, never the result.
+//! - **Typical likewise.** Surprise and entropy share the term ln Z, so how far the one is from the other is a distance between logits: one
+//!   pass finds the logit that stands for the entropy, and then the lines of top-p are drawn around it, on both sides.
+//! - **Rows stay rows.** After the last stage that cuts, the row is not listed if many tokens are left: it remembers the last token kept, and
+//!   the choice walks over block sums. So min-p, top-n-sigma, a large top-k, mirostat with a high limit and adaptive-p cost a pass each.
 //! - **Vectors.** Maxima, thresholds and weights are computed with AVX2 and FMA or AVX-512 where the processor has it (looked up once at
 //!   run time), with NEON on 64-bit ARM through the compiler, and by the same lanes in plain code elsewhere. A weight is 13 vector
 //!   operations, and those of four vectors are interleaved, so that none waits for the one before.
@@ -73,11 +78,13 @@ mod breakers;
 mod candidates;
 mod config;
 pub mod constraint;
+mod cut;
 mod cutter;
 mod drawn;
 mod dry;
 mod error;
 mod explain;
+mod guess;
 mod history;
 mod infill;
 mod key;

@@ -3,7 +3,8 @@
 use crate::TokenId;
 use crate::blocks::{BLOCK, Block, Blocks, UNTOUCHED};
 use crate::candidates::Candidates;
-use crate::cutter::{Cut, Cutter, exceeding};
+use crate::cut::Cut;
+use crate::cutter::{Cutter, exceeding};
 use crate::key::Key;
 use crate::prefix::Goal;
 use crate::ranked::Ranked;
@@ -192,11 +193,12 @@ impl Row {
     /// to count. False, with nothing done, if the cut was not found, as where the row has no more finite logits than that.
     pub(crate) fn cut_top_k(&mut self, logits: &[f32], inverse_temperature: f32, k: usize) -> bool {
         let scale = Scale::new(self.top, inverse_temperature);
-        let (mut cutter, mut sums) = (std::mem::take(&mut self.cutter), std::mem::take(&mut self.sums));
-        let row = self.ranked(logits, scale, Key::Logit, Some(0.0));
-        let lines = cutter.guess_number(row, k);
-        let found = cutter.cut(self.level, row, |_| Goal::at_least(0.0, k), lines, &mut sums);
-        (self.cutter, self.sums) = (cutter, sums);
+        let level = self.level;
+        // The total is not wanted.
+        let found = self.with_cutter(logits, (scale, Key::Logit), Some(0.0), |cutter, row, sums| {
+            let lines = cutter.guesser.by_number(row, k);
+            cutter.cut(level, row, |_| Goal::at_least(0.0, k), lines, sums)
+        });
         let Ok(cut) = found else { return false };
         if self.cut.is_none_or(|before| cut.is_within(before)) {
             self.cut = Some(cut);
@@ -252,21 +254,35 @@ impl Row {
     #[allow(clippy::float_cmp, reason = "it asks whether it is the same number")]
     pub(crate) fn weigh(&mut self, logits: &[f32], inverse_temperature: f32) -> f64 {
         let scale = Scale::new(self.top, inverse_temperature);
-        // They are put back below.
-        let (mut cutter, mut sums) = (std::mem::take(&mut self.cutter), std::mem::take(&mut self.sums));
-        let total = if let Some(cut) = self.cut {
-            if self.weighed_at != inverse_temperature {
-                // The total is not wanted.
-                let row = self.ranked(logits, scale, cut.key, Some(0.0));
-                cutter.keep(self.level, row, cut, &mut sums);
-                self.weighed_at = inverse_temperature;
-            }
-            cutter.weight()
-        } else {
-            simd::weigh(self.level, self.blocks(logits), &self.maxima, scale, &mut sums)
+        let Some(cut) = self.cut else {
+            let mut sums = std::mem::take(&mut self.sums);
+            let total = simd::weigh(self.level, self.blocks(logits), &self.maxima, scale, &mut sums);
+            self.sums = sums;
+            return total;
         };
+        if self.weighed_at != inverse_temperature {
+            let level = self.level;
+            // The total is not wanted.
+            self.with_cutter(logits, (scale, cut.key), Some(0.0), |cutter, row, sums| {
+                cutter.keep(level, row, cut, sums);
+            });
+            self.weighed_at = inverse_temperature;
+        }
+        self.cutter.weight()
+    }
+
+    /// Has the cutter work on the row and the blocks' sums.
+    fn with_cutter<T>(
+        &mut self,
+        logits: &[f32],
+        (scale, key): (Scale, Key),
+        total: Option<f64>,
+        work: impl FnOnce(&mut Cutter, Ranked<'_>, &mut [f64]) -> T,
+    ) -> T {
+        let (mut cutter, mut sums) = (std::mem::take(&mut self.cutter), std::mem::take(&mut self.sums));
+        let result = work(&mut cutter, self.ranked(logits, scale, key, total), &mut sums);
         (self.cutter, self.sums) = (cutter, sums);
-        total
+        result
     }
 
     /// The logit of a token as it stands now.
@@ -312,12 +328,12 @@ impl Row {
     ) -> Kept {
         self.cut = None;
         let scale = Scale::new(self.top, inverse_temperature);
-        let (mut cutter, mut sums) = (std::mem::take(&mut self.cutter), std::mem::take(&mut self.sums));
-        let row = self.ranked(logits, scale, Key::Logit, None);
-        let guess = cutter.guess(self.level, row, p);
+        let level = self.level;
         let goal = |total| Goal::at_least(p * total, min_keep);
-        let found = guess.is_long.then(|| cutter.cut(self.level, row, goal, guess.lines, &mut sums));
-        (self.cutter, self.sums) = (cutter, sums);
+        let (guess, found) = self.with_cutter(logits, (scale, Key::Logit), None, |cutter, row, sums| {
+            let guess = cutter.guesser.by_weight(level, row, p);
+            (guess, guess.is_long.then(|| cutter.cut(level, row, goal, guess.lines, sums)))
+        });
         let total = match found {
             Some(Ok(cut)) => {
                 self.cut = Some(cut);
@@ -363,12 +379,12 @@ impl Row {
         if self.top.abs() > LARGE || centre.abs() > LARGE {
             return false;
         }
-        let (mut cutter, mut sums) = (std::mem::take(&mut self.cutter), std::mem::take(&mut self.sums));
-        let row = self.ranked(logits, scale, Key::Near(centre), Some(moments.total));
-        let guess = cutter.guess(self.level, row, p);
-        let goal = |total| Goal::more_than(p * total, min_keep);
-        let found = cutter.cut(self.level, row, goal, guess.lines, &mut sums);
-        (self.cutter, self.sums) = (cutter, sums);
+        let level = self.level;
+        let key = Key::Near(centre);
+        let found = self.with_cutter(logits, (scale, key), Some(moments.total), |cutter, row, sums| {
+            let guess = cutter.guesser.by_weight(level, row, p);
+            cutter.cut(level, row, |total| Goal::more_than(p * total, min_keep), guess.lines, sums)
+        });
         self.cut = found.ok();
         self.weighed_at = inverse_temperature;
         self.cut.is_some()

@@ -1,0 +1,35 @@
+//! Where a cut row ends.
+
+use crate::key::Key;
+
+/// The last token that is kept, in the order of falling keys and rising ids.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Cut {
+    pub(crate) key: Key,
+    /// The token's key.
+    pub(crate) line: f32,
+    pub(crate) token: u32,
+}
+
+impl Cut {
+    /// Keeps every finite logit.
+    pub(crate) const NONE: Self = Self { key: Key::Logit, line: f32::MIN, token: u32::MAX };
+
+    #[allow(clippy::float_cmp, reason = "ties are exact")]
+    #[allow(clippy::needless_bitwise_bool, reason = "a processor could not foresee a branch")]
+    pub(crate) fn keeps(self, token: usize, logit: f32) -> bool {
+        let key = self.key.of(logit);
+        (key > self.line) | ((key == self.line) & (token <= self.token as usize))
+    }
+
+    /// Whether it keeps nothing that the other one, by the same key, does not.
+    #[allow(clippy::float_cmp, reason = "ties are exact")]
+    pub(crate) fn is_within(self, other: Self) -> bool {
+        self.line > other.line || (self.line == other.line && self.token <= other.token)
+    }
+
+    /// A logit that nothing kept is below.
+    pub(crate) fn lowest_logit(self) -> f32 {
+        self.key.lowest_logit(self.line)
+    }
+}
