@@ -12,7 +12,7 @@ use crate::simd::{self, Level, Moments};
 use crate::weight::Scale;
 
 const EMPTY: Block = [f32::NEG_INFINITY; BLOCK];
-/// A row of fewer blocks has its typical tokens picked from a list.
+/// A row with candidates in fewer blocks has its typical tokens picked from a list.
 const LEAST_BLOCKS: usize = 32;
 /// More tokens than these are not listed if the row can remember them: so many themselves, or in so many blocks.
 pub(crate) const LONG: usize = 1024;
@@ -361,7 +361,7 @@ impl Row {
     /// Keeps the tokens whose surprise is nearest to the entropy until they hold more than the share `p` of the weight and are at least
     /// `min_keep`; the row remembers which.
     ///
-    /// False, with nothing done, if the row is so short that a list is as fast, or if the logits are so large that a difference could
+    /// False, with nothing done, if the candidates are so few that a list is as fast, or if the logits are so large that a difference could
     /// overflow.
     pub(crate) fn cut_typical(
         &mut self,
@@ -371,10 +371,11 @@ impl Row {
     ) -> bool {
         self.cut = None;
         let scale = Scale::new(self.top, inverse_temperature);
-        if self.places.len() < LEAST_BLOCKS {
+        let is_live = |maximum: &&f32| **maximum > f32::NEG_INFINITY;
+        if self.maxima.as_flattened().iter().filter(is_live).take(LEAST_BLOCKS).count() < LEAST_BLOCKS {
             return false;
         }
-        let moments = simd::moments(self.level, self.blocks(logits), scale);
+        let moments = simd::moments(self.level, self.blocks(logits), &self.maxima, scale);
         let centre = typical_logit(&moments, scale);
         if self.top.abs() > LARGE || centre.abs() > LARGE {
             return false;
@@ -397,7 +398,7 @@ impl Row {
     /// The moments of all tokens' weights, and the scale that they belong to.
     pub(crate) fn moments(&self, logits: &[f32], inverse_temperature: f32) -> (Moments, Scale) {
         let scale = Scale::new(self.top, inverse_temperature);
-        (simd::moments(self.level, self.blocks(logits), scale), scale)
+        (simd::moments(self.level, self.blocks(logits), &self.maxima, scale), scale)
     }
 }
 

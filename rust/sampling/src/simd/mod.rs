@@ -176,7 +176,7 @@ dispatched! {
     fn weigh_each(logits: &[f32], scale: Scale, weights: &mut [f32]);
 
     /// The moments of a whole row.
-    fn moments(blocks: Blocks<'_>, scale: Scale) -> Moments;
+    fn moments(blocks: Blocks<'_>, maxima: &[Block], scale: Scale) -> Moments;
 
     /// The weight and the number of those items whose key is at least `line`.
     fn mass(keys: &[f32], weights: &[f32], line: f32) -> (f64, usize);
@@ -301,15 +301,17 @@ macro_rules! passes {
         }
 
         $(#[$features])*
-        pub(super) fn moments(blocks: Blocks<'_>, scale: Scale) -> Moments {
+        pub(super) fn moments(blocks: Blocks<'_>, maxima: &[Block], scale: Scale) -> Moments {
             let mut moments = Moments::default();
-            for index in 0..blocks.len() {
-                let block = blocks.get(index);
-                prefetch(block);
-                let more = block_moments(block, scale);
-                moments.total += more.total;
-                moments.powers += more.powers;
-                moments.n += more.n;
+            for (index, &maximum) in (0..blocks.len()).zip(maxima.as_flattened()) {
+                if maximum > f32::NEG_INFINITY {
+                    let block = blocks.get(index);
+                    prefetch(block);
+                    let more = block_moments(block, scale);
+                    moments.total += more.total;
+                    moments.powers += more.powers;
+                    moments.n += more.n;
+                }
             }
             moments
         }

@@ -66,7 +66,7 @@ fn results(level: Level, logits: &[f32], inverse_temperature: f32, lines: Lines)
     let mut again = Vec::new();
     super::between(level, logits, lines, |token, x| again.push((token / BLOCK, x.to_bits())));
     assert_eq!(again, between);
-    let moments = super::moments(level, blocks, scale);
+    let moments = super::moments(level, blocks, &groups, scale);
     let (centre, mut near_sums) = (f32::midpoint(lines.high, lines.low), vec![0.0; n_blocks]);
     let bands = Lines { high: (lines.low - lines.high) / 8.0, low: (lines.low - lines.high) / 3.0 };
     let key = Key::Near(centre);
