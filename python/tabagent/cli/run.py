@@ -229,7 +229,9 @@ def _complete(model: "Model", prompt: str, options: GenerationOptions, output: O
         raise ValueError(message)
     pieces: list[str] = []
     answer = Answer(pieces.append if output.as_json or output.explain else write_text)
-    xray = Xray(model, options.sampling, answer) if output.explain else None
+    xray = None
+    if output.explain:
+        xray = Xray(model, options.sampling, answer, model.compile_grammar(**options.structure) if options.structure else None)
     if output.display_prompt and not output.as_json:
         write_text(prompt)
     try:
@@ -294,4 +296,7 @@ def _in_options(error: Exception) -> Exception:
 
 
 def _named_as_options(text: str) -> str:
-    return re.sub(r"`(\w+)`", lambda found: f"`{opt.FLAGS.get(found[1], found[1])}`", text)
+    def named(found: re.Match[str]) -> str:
+        return f"`{opt.FLAGS[found[1]]}`" if found[1] in opt.FLAGS else found[0]
+
+    return re.sub(r"`(\w+)(?:\[\d+\])?`", named, text)
