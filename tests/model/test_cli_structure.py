@@ -31,6 +31,15 @@ def test_wrong_form_is_named_by_its_option(smollm2_path: Path, capsys: pytest.Ca
         assert named in capsys.readouterr().err
 
 
+def test_what_is_not_enforced_is_told_to_who_asks(smollm2_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    schema = '{"type": "array", "items": {"type": "boolean"}, "maxItems": 2, "uniqueItems": true}'
+    common = ["run", str(smollm2_path), "-t", "1", "-c", "64", "-p", "a", "-n", "2", "--json-schema", schema]
+    assert main([*common, "-v"]) == 0
+    assert "not enforced: `uniqueItems` at `/` of the schema" in capsys.readouterr().err
+    assert main(common) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_empty_stop_text_is_named_by_its_option(smollm2_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", str(smollm2_path), "-t", "1", "-c", "64", "-p", "a", "--stop", ""]) == 1
     assert "`--stop` is empty" in capsys.readouterr().err

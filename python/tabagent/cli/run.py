@@ -186,6 +186,8 @@ def run(
         started = time.monotonic()
         with load(source, settings) as loaded:
             load_s = time.monotonic() - started
+            if verbose and generation.structure:
+                _note_limitations(loaded, generation)
             if interactive:
                 _converse(loaded, text, generation, output)
             else:
@@ -193,6 +195,12 @@ def run(
     except (TabagentError, ValueError) as error:
         raise _in_options(error) from error
     return 0
+
+
+def _note_limitations(model: "Model", options: GenerationOptions) -> None:
+    """Tell what the text's form demands and nothing enforces."""
+    for limit in model.compile_grammar(**options.structure).limitations:
+        write_note(f"not enforced: `{limit.keyword}` at `{limit.path}` of the schema: {limit.message}")
 
 
 def load(source: ModelSource, settings: Mapping[str, Any]) -> "Model":
