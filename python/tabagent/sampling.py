@@ -298,7 +298,7 @@ class SamplerConfig:
 
         Args:
             logits: one a token of the vocabulary, shape (n_vocab,); taken as float32. NaN and negative infinity are tokens that cannot be
-                chosen; where one is positive infinity, the first such token is certain.
+                chosen; where one is positive infinity, the first such token is certain. At least one must be finite.
             history: the tokens so far, first to last, which penalties and DRY look at; those without a logit count for nothing.
             explain: also tell what each stage did.
             model: the model whose vocabulary is meant; only infill and texts in `dry_breakers` need one.
@@ -333,6 +333,12 @@ class SamplerConfig:
         if native is not None and not isinstance(native, _native.Model):
             message = f"`model` must be a Model, got {type_name(model)}"
             raise TypeError(message)
+        if native is None and any((stage.stage if isinstance(stage, Step) else stage) == "infill" for stage in self.order):
+            message = "`order` names `infill`, which needs the vocabulary; give `model`"
+            raise ValueError(message)
+        if native is not None and row.size != (size := native.facts()["vocab_size"]):
+            message = f"`logits` has {row.size} numbers and the vocabulary of `model` {size} tokens; give those of the same model"
+            raise ValueError(message)
         found, reports = _native.sampling_distribution(self.to_dict(), row, tokens, explain=as_bool(explain, "explain"), model=native)
         if reports is None:
             return found

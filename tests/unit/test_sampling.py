@@ -254,8 +254,10 @@ def test_probabilities_refuse_what_they_cannot_use() -> None:
         config.probabilities([math.nan, -math.inf])
     with pytest.raises(ValueError, match="`dry_breakers` has texts"):
         config.replace(dry_multiplier=1).probabilities([1.0, 2.0])
-    with pytest.raises(ValueError, match="`infill`, which needs the vocabulary"):
-        config.replace(order=["infill"]).probabilities([1.0, 2.0])
+    orders: list[Any] = [["infill"], ["top_k", Step("infill")]]
+    for order in orders:
+        with pytest.raises(ValueError, match="`order` names `infill`, which needs the vocabulary; give `model`"):
+            config.replace(order=order).probabilities([1.0, 2.0])
     with pytest.raises(ValueError, match="`banned_tokens` names token `5`"):
         config.replace(banned_tokens=[5]).probabilities([1.0, 2.0])
     with pytest.raises(TypeError, match="`model` must be a Model"):

@@ -1,4 +1,4 @@
-"""What is said of schemas and grammars that cannot be used."""
+"""What is said of schemas, grammars and logits that cannot be used."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tabagent import GrammarError, Model
+from tabagent import GrammarError, Model, SamplerConfig
+from tabagent.sampling import Stage
 
 
 @pytest.mark.parametrize(
@@ -36,6 +37,13 @@ def test_argument_that_cannot_be_compiled_is_named(smollm2_vocabulary: Model, as
 def test_wrong_argument_is_named(smollm2_vocabulary: Model, asked: dict[str, Any], named: str) -> None:
     with pytest.raises(ValueError, match=named):
         smollm2_vocabulary.generate("a", **asked)
+
+
+@pytest.mark.parametrize("order", [["top_k"], ["infill"]])
+def test_logits_of_another_model_are_refused(smollm2_vocabulary: Model, order: list[Stage]) -> None:
+    with pytest.raises(ValueError, match="`logits` has 5 numbers and the vocabulary of `model` 49152 tokens"):
+        SamplerConfig(order=order).probabilities([0.0] * 5, model=smollm2_vocabulary)
+    assert SamplerConfig(order=order, seed=1).probabilities([0.0] * 49152, model=smollm2_vocabulary).shape == (49152,)
 
 
 @pytest.mark.parametrize("more", [{"compact_json": True}, {"grammar_format": "lark"}, {"trigger": "a"}, {"regex": "a"}])
