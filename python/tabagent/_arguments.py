@@ -8,7 +8,21 @@ from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any, Final, TypeAlias
 
-__all__ = ["Tokens", "as_bool", "as_float", "as_int", "as_overrides", "as_path", "as_text", "as_texts", "as_tokens", "surrogate_error", "type_name"]
+__all__ = [
+    "Tokens",
+    "as_bool",
+    "as_float",
+    "as_int",
+    "as_overrides",
+    "as_path",
+    "as_text",
+    "as_texts",
+    "as_tokens",
+    "check_encodable",
+    "is_iterable",
+    "surrogate_error",
+    "type_name",
+]
 
 Tokens: TypeAlias = Iterable[int]
 """Token ids: integers in an order of their own, such as a list or a one-dimensional numpy integer array."""
@@ -20,6 +34,11 @@ def type_name(value: object) -> str:
     """The name of the value's type as a user writes it: `str`, `numpy.float32`."""
     kind = type(value)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def is_iterable(value: object) -> bool:
+    """Whether `iter` works on the value. A numpy array without dimensions says so of itself, and does not."""
+    return isinstance(value, Iterable) and getattr(value, "ndim", None) != 0
 
 
 def as_bool(value: object, name: str) -> bool:
@@ -42,15 +61,15 @@ def as_int(value: object, name: str, low: int, high: int | None = None) -> int:
         raise TypeError(message) from None
     if number < low or (high is not None and number > high):
         allowed = f"at least {low}" if high is None or number < low else f"at most {high}"
-        message = f"`{name}` must be {allowed}, got `{number}`"
+        message = f"`{name}` must be {allowed}, got {_shown(number)}"
         raise ValueError(message)
     return number
 
 
 def as_float(value: object, name: str) -> float:
     """A number (numpy's too, no bool) as a float."""
-    text_or_flag = isinstance(value, (bool, str, bytes, bytearray))
-    if text_or_flag or not (hasattr(value, "__float__") or hasattr(value, "__index__")) or type(value).__name__ in {"bool", "bool_", "ndarray"}:
+    refused = isinstance(value, (bool, str, bytes, bytearray)) or getattr(getattr(value, "dtype", None), "kind", None) == "c"
+    if refused or not (hasattr(value, "__float__") or hasattr(value, "__index__")) or type(value).__name__ in {"bool", "bool_", "ndarray"}:
         message = f"`{name}` must be a number, got {type_name(value)}"
         raise TypeError(message)
     try:
@@ -74,10 +93,11 @@ def as_text(value: object, name: str) -> str:
 
 def as_texts(value: object, name: str) -> list[str]:
     """A list of strings from an iterable of them; a single string is refused."""
-    if isinstance(value, (str, bytes, bytearray)) or not isinstance(value, Iterable):
+    if isinstance(value, (str, bytes, bytearray)) or not is_iterable(value):
         message = f"`{name}` must be a sequence of str, got {type_name(value)}"
         raise TypeError(message)
-    return [as_text(item, f"{name}[{index}]") for index, item in enumerate(value)]
+    items: Iterable[object] = value  # type: ignore[assignment] # it is one
+    return [as_text(item, f"{name}[{index}]") for index, item in enumerate(items)]
 
 
 def as_tokens(value: object, name: str) -> list[int]:
@@ -99,7 +119,7 @@ def as_tokens(value: object, name: str) -> list[int]:
         values = [_as_token(item, name, index) for index, item in enumerate(values)]
     if values and not (min(values) >= 0 and max(values) <= INT32_MAX):
         index, token = next((i, t) for i, t in enumerate(values) if not 0 <= t <= INT32_MAX)
-        message = f"`{name}[{index}]` is `{token}`, which is no token id; token ids begin with 0 and are below `model.vocab_size()`"
+        message = f"`{name}[{index}]` is {_shown(token)}, which is no token id; token ids begin with 0 and are below `model.vocab_size()`"
         raise ValueError(message)
     return values
 
@@ -146,6 +166,23 @@ def surrogate_error(error: UnicodeEncodeError, name: str) -> ValueError:
         f"`{name}` holds the lone surrogate {code} at index {error.start}, which is no character; replace such characters, "
         'for example with `text.encode("utf-8", "replace").decode()`'
     )
+
+
+def check_encodable(text: str, name: str) -> None:
+    """Refuse text that cannot be encoded.
+
+    Raises:
+        ValueError: it holds a lone surrogate.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise surrogate_error(error, name) from None
+
+
+def _shown(number: int) -> str:
+    """An integer for an error's text; Python refuses to write very long ones."""
+    return f"`{number}`" if number.bit_length() <= 128 else f"an integer of {number.bit_length():,} bits"
 
 
 def _as_token(value: Any, name: str, index: int) -> int:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from tabagent import _native
-from tabagent._arguments import INT32_MAX, as_bool, as_int, as_text, as_texts, type_name
+from tabagent._arguments import INT32_MAX, as_bool, as_int, as_text, as_texts, check_encodable, is_iterable, type_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,13 +39,16 @@ class Trigger:
 
     def __post_init__(self) -> None:
         given = [self.starts] if isinstance(self.starts, (str, int)) else self.starts
-        if isinstance(given, (bytes, bytearray)) or not isinstance(given, Iterable):
+        if isinstance(given, (bytes, bytearray)) or not is_iterable(given):
             message = f"`starts` must be a str, a token id or a sequence of them, got {type_name(given)}"
             raise TypeError(message)
         starts = tuple(start if isinstance(start, str) else as_int(start, f"starts[{index}]", 0, INT32_MAX) for index, start in enumerate(given))
         if not starts or not all(start != "" for start in starts):
             message = "`starts` must name at least one text or token, and no empty text"
             raise ValueError(message)
+        for index, start in enumerate(starts):
+            if isinstance(start, str):
+                check_encodable(start, f"starts[{index}]")
         if self.then not in {"stop", "free"}:
             message = f'`then` must be "stop" or "free", got {self.then!r}'
             raise ValueError(message)
@@ -160,6 +163,11 @@ class Source:
     source: str | list[str]
     parser: Parser | None = None
 
+    @property
+    def argument(self) -> str:
+        """The argument of `generate` that it was given as."""
+        return {"json_object": "json_mode", "lark": "grammar", "gbnf": "grammar"}.get(self.kind, self.kind)
+
 
 def source_of(
     *,
@@ -260,7 +268,10 @@ def _json_source(schema: Any) -> Source:
     if isinstance(schema, Mapping):
         try:
             return Source("json_schema", json.dumps(schema, allow_nan=False), json.loads)
-        except (TypeError, ValueError, RecursionError) as error:
+        except RecursionError as error:
+            message = "`json_schema` nests too deeply; put the inner schemas under `$defs` and refer to them with `$ref`"
+            raise ValueError(message) from error
+        except (TypeError, ValueError) as error:
             message = f"`json_schema` is no JSON: {error}"
             raise ValueError(message) from error
     if not isinstance(schema, type) and hasattr(schema, "validate_json") and hasattr(schema, "json_schema"):
@@ -278,11 +289,13 @@ def _type_source(kind: Any) -> Source:
         raise TypeError(message)
     try:
         from pydantic import PydanticUserError, TypeAdapter  # noqa: PLC0415 (optional, and slow to import)
+
+        from tabagent._typed_dicts import readable_by_pydantic  # noqa: PLC0415 (needs typing_extensions, which pydantic brings)
     except ImportError as error:
         message = f"`json_schema={getattr(kind, '__name__', kind)}` needs pydantic to become a schema; install it, or give the schema as a dict"
         raise TypeError(message) from error
     try:
-        adapter: Any = TypeAdapter(kind)
+        adapter: Any = TypeAdapter(readable_by_pydantic(kind))
         return Source("json_schema", json.dumps(closed(adapter.json_schema())), adapter.validate_json)
     except PydanticUserError as error:
         message = f"pydantic cannot describe `json_schema={getattr(kind, '__name__', kind)}`: {error}"

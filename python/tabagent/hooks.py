@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tabagent import _native
 from tabagent import exit as at_exit
-from tabagent._arguments import type_name
+from tabagent._arguments import is_iterable, type_name
 from tabagent.errors import SamplingError
 
 if TYPE_CHECKING:
@@ -54,11 +54,11 @@ class Hooks:
 
 def as_processors(value: object) -> list[LogitsProcessor]:
     """A list of functions from an iterable of them."""
-    if callable(value) or isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+    if callable(value) or isinstance(value, (str, bytes)) or not is_iterable(value):
         hint = "; put the function into a list" if callable(value) else ""
         message = f"`logits_processors` must be a sequence of functions, got {type_name(value)}{hint}"
         raise TypeError(message)
-    processors: list[Any] = list(value)
+    processors: list[Any] = list(value)  # type: ignore[call-overload] # it is iterable
     for index, processor in enumerate(processors):
         if not callable(processor):
             message = f"`logits_processors[{index}]` must be a function of tokens and logits, got {type_name(processor)}"
@@ -89,5 +89,9 @@ def _serve(worker: _native.HookWorker, processors: Sequence[LogitsProcessor], fa
 
 
 def _refuse(returned: object) -> None:
+    if isinstance(returned, Coroutine):
+        returned.close()  # else Python warns that nobody awaited it
+        message = "a logits processor must be a plain function, and this one is async; write it with `def`"
+        raise TypeError(message)
     message = f"a logits processor must change `logits` in place and return None, but it returned {type_name(returned)}; write `logits[:] = ...`"
     raise TypeError(message)

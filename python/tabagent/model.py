@@ -10,9 +10,21 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from tabagent import _native, log
 from tabagent import exit as at_exit
-from tabagent._arguments import INT32_MAX, Tokens, as_bool, as_int, as_overrides, as_text, as_texts, as_tokens, surrogate_error, type_name
+from tabagent._arguments import (
+    INT32_MAX,
+    Tokens,
+    as_bool,
+    as_int,
+    as_overrides,
+    as_text,
+    as_texts,
+    as_tokens,
+    check_encodable,
+    surrogate_error,
+    type_name,
+)
 from tabagent.context import Context
-from tabagent.errors import ClosedError
+from tabagent.errors import ClosedError, GrammarError
 from tabagent.grammar import Grammar, Trigger, compile_source, parser_of, source_of, trigger_of
 from tabagent.info import ModelInfo, ModelStats
 from tabagent.loading import Engine, open_engine, resolve_model_path
@@ -240,7 +252,7 @@ class Model(Scorer):
             raise TypeError(message)
         strings = [stop] if isinstance(stop, str) else as_texts(stop, "stop")
         for index, string in enumerate(strings):
-            _check_encodable(string, f"stop[{index}]")
+            check_encodable(string, f"stop[{index}]")
         text = prompt if isinstance(prompt, str) else as_tokens(prompt, "prompt")
         try:
             native = self._native.generate(
@@ -344,7 +356,8 @@ class Model(Scorer):
         compact = as_bool(compact_json, "compact_json")
         if isinstance(given["grammar"], Grammar):
             compiled: Grammar = given.pop("grammar")
-            if trigger is not None or source_of(**{**given, "grammar_format": None}) is not None:
+            has_more = trigger is not None or compact or given["grammar_format"] is not None
+            if has_more or source_of(**{**given, "grammar_format": None}) is not None:
                 message = "a compiled `grammar` has all its settings; give nothing else with it"
                 raise ValueError(message)
             return compiled
@@ -354,11 +367,21 @@ class Model(Scorer):
             if start is not None:
                 message = "`trigger` says when a schema or grammar begins, and there is none; give one of those"
                 raise ValueError(message)
+            if compact:
+                message = "`compact_json` says how JSON is written, and none was asked for; give `json_schema` or `json_mode`"
+                raise ValueError(message)
             return None
+        for begin in () if start is None else tuple(start.starts):  # type: ignore[arg-type] # a tuple from its construction on
+            if isinstance(begin, int) and begin >= self.vocab_size():
+                message = f"`trigger` names token `{begin}`; the vocabulary has tokens `0` to `{self.vocab_size() - 1}`"
+                raise GrammarError(message)
         try:
             native = compile_source(self._native, source, start, compact=compact)
         except UnicodeEncodeError as error:
-            raise surrogate_error(error, source.kind) from None
+            raise surrogate_error(error, source.argument) from None
+        except GrammarError as error:
+            message = f"`{source.argument}`: {error}"
+            raise GrammarError(message) from None
         return Grammar(native, vocab_size=self.vocab_size(), parser=parser_of(source, start))
 
     @property
@@ -430,13 +453,6 @@ def _processors(value: object) -> Sequence[LogitsProcessor]:
     from tabagent.hooks import as_processors  # noqa: PLC0415 (needed here alone)
 
     return as_processors(value)
-
-
-def _check_encodable(text: str, name: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise surrogate_error(error, name) from None
 
 
 def _callback(progress: Any) -> Callable[[float], object] | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, overload
 
 from tabagent import _native
-from tabagent._arguments import Tokens, as_float, as_int, as_tokens, type_name
+from tabagent._arguments import Tokens, as_bool, as_float, as_int, as_tokens, check_encodable, is_iterable, type_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -239,6 +241,7 @@ class SamplerConfig:
             self._set("allowed_tokens", _token_ids(self.allowed_tokens, "allowed_tokens"))
         self._set("order", _stages(self.order))
         _native.check_sampling(self.to_dict())
+        self._check_that_a_token_is_left()
 
     @classmethod
     def greedy(cls) -> SamplerConfig:
@@ -258,8 +261,12 @@ class SamplerConfig:
             model: a loaded model.
 
         Raises:
+            TypeError: it is no model.
             ValueError: the file has a value that cannot be used; the text names its key.
         """
+        if not hasattr(model, "metadata"):
+            message = f"`model` must be a Model, got {type_name(model)}; load it first"
+            raise TypeError(message)
         given = {key.removeprefix(METADATA_PREFIX): value for key, value in model.metadata.items() if key.startswith(METADATA_PREFIX)}
         fields: dict[str, Any] = {}
         for key, text in given.items():
@@ -290,8 +297,9 @@ class SamplerConfig:
             config.probabilities([2.0, 1.0, 0.0])  # array([0.7..., 0.2..., 0.0...], dtype=float32)
 
         Args:
-            logits: one a token of the vocabulary, shape (n_vocab,); taken as float32.
-            history: the tokens so far, first to last, which penalties and DRY look at.
+            logits: one a token of the vocabulary, shape (n_vocab,); taken as float32. NaN and negative infinity are tokens that cannot be
+                chosen; where one is positive infinity, the first such token is certain. At least one must be finite.
+            history: the tokens so far, first to last, which penalties and DRY look at; those without a logit count for nothing.
             explain: also tell what each stage did.
             model: the model whose vocabulary is meant; only infill and texts in `dry_breakers` need one.
 
@@ -300,20 +308,38 @@ class SamplerConfig:
             a list with the report of each stage that ran, first to last. XTC's coin falls as `seed` makes it fall in the first step.
 
         Raises:
+            TypeError: the logits are no numbers, or an argument has the wrong type.
             ValueError: the logits do not have one dimension, or the configuration does not fit the vocabulary.
             SamplingError: no logit is finite, or no token is allowed.
         """
         import numpy as np  # noqa: PLC0415 (slow to import, and most programs that set a sampler never need it)
 
-        row = np.ascontiguousarray(logits, dtype=np.float32)
-        if row.ndim != 1:
-            message = f"`logits` must have the shape (n_vocab,), got {row.shape}"
+        wanted = "`logits` must be one number for each token of the vocabulary, of the shape (n_vocab,)"
+        try:
+            given = np.asarray(logits)
+        except ValueError as error:
+            message = f"{wanted}: {error}"
+            raise ValueError(message) from error
+        if given.dtype.kind in "OUScmM":
+            message = f"{wanted}, got `{given.dtype}` of the shape {given.shape}"
+            raise TypeError(message)
+        if given.ndim != 1 or not given.size:
+            message = f"{wanted}, got the shape {given.shape}"
             raise ValueError(message)
+        with np.errstate(over="ignore"):  # beyond float32 is infinite, and there is a rule for that
+            row = np.ascontiguousarray(given, dtype=np.float32)
+        tokens = as_tokens(history, "history")
         native = None if model is None else getattr(model, "_native", model)
         if native is not None and not isinstance(native, _native.Model):
             message = f"`model` must be a Model, got {type_name(model)}"
             raise TypeError(message)
-        found, reports = _native.sampling_distribution(self.to_dict(), row, as_tokens(history, "history"), explain=explain, model=native)
+        if native is None and any((stage.stage if isinstance(stage, Step) else stage) == "infill" for stage in self.order):
+            message = "`order` names `infill`, which needs the vocabulary; give `model`"
+            raise ValueError(message)
+        if native is not None and row.size != (size := native.facts()["vocab_size"]):
+            message = f"`logits` has {row.size} numbers and the vocabulary of `model` {size} tokens; give those of the same model"
+            raise ValueError(message)
+        found, reports = _native.sampling_distribution(self.to_dict(), row, tokens, explain=as_bool(explain, "explain"), model=native)
         if reports is None:
             return found
         return found, [
@@ -341,6 +367,16 @@ class SamplerConfig:
             "order": [stage.to_dict() if isinstance(stage, Step) else stage for stage in fields["order"]],
         }
 
+    def _check_that_a_token_is_left(self) -> None:
+        """Refuse allowed tokens that are all banned: no step could choose one."""
+        if self.allowed_tokens is None:
+            return
+        pairs: Any = self.logit_bias
+        banned = {*self.banned_tokens, *(token for token, bias in pairs if bias == -math.inf)}
+        if banned.issuperset(self.allowed_tokens):
+            message = "`allowed_tokens` names no token that `banned_tokens` and `logit_bias` leave; allow another, or ban less"
+            raise ValueError(message)
+
     def _set(self, name: str, value: object) -> None:
         """Store a converted field of this frozen object while it is being made."""
         object.__setattr__(self, name, value)
@@ -350,11 +386,11 @@ def _pairs(value: object) -> tuple[tuple[int, float], ...]:
     """`logit_bias` as a tuple of pairs."""
     wanted = "`logit_bias` must be a mapping from tokens to numbers, or pairs of both"
     items = value.items() if isinstance(value, Mapping) else value
-    if isinstance(items, (str, bytes, bytearray)) or not isinstance(items, Iterable):
+    if isinstance(items, (str, bytes, bytearray)) or not is_iterable(items):
         message = f"{wanted}, got {type_name(value)}"
         raise TypeError(message)
     pairs = []
-    for item in items:
+    for item in items:  # type: ignore[attr-defined] # it is iterable
         if isinstance(item, (str, bytes)) or not isinstance(item, (tuple, list)) or len(item) != 2:
             message = f"{wanted}, got an element `{item!r:.60}`"
             raise TypeError(message)
@@ -365,10 +401,11 @@ def _pairs(value: object) -> tuple[tuple[int, float], ...]:
 
 def _stages(value: object) -> tuple[str | Step, ...]:
     """`order` as a tuple of names and steps; which names there are, the core knows."""
-    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
+    # A set has no order.
+    if isinstance(value, (str, bytes, Mapping, AbstractSet)) or not is_iterable(value):
         message = f"`order` must be a sequence of stage names such as {DEFAULT_ORDER}, got {type_name(value)}"
         raise TypeError(message)
-    return tuple(_stage(item) for item in value)
+    return tuple(_stage(item) for item in value)  # type: ignore[attr-defined] # it is iterable
 
 
 def _stage(item: object) -> str | Step:
@@ -388,18 +425,23 @@ def _number(name: str, value: object) -> float:
 
 def _token_ids(value: object, name: str) -> tuple[int, ...]:
     """Tokens as a tuple."""
-    if isinstance(value, (str, bytes, bytearray, Mapping)) or not isinstance(value, Iterable):
+    if isinstance(value, (str, bytes, bytearray, Mapping)) or not is_iterable(value):
         message = f"`{name}` must be a sequence of token ids, got {type_name(value)}"
         raise TypeError(message)
-    return tuple(as_int(token, f"{name}[{at}]", *TOKEN_RANGE) for at, token in enumerate(value))
+    items: Any = value
+    return tuple(as_int(token, f"{name}[{at}]", *TOKEN_RANGE) for at, token in enumerate(items))
 
 
 def _breakers(value: object) -> tuple[str | tuple[int, ...], ...]:
     """`dry_breakers` as a tuple of texts and tuples of tokens; empty ones break nothing and are refused."""
-    if isinstance(value, (str, bytes, bytearray, Mapping)) or not isinstance(value, Iterable):
+    if isinstance(value, (str, bytes, bytearray, Mapping)) or not is_iterable(value):
         message = f"`dry_breakers` must be a sequence of texts, or of sequences of token ids, got {type_name(value)}"
         raise TypeError(message)
-    found = tuple(item if isinstance(item, str) else _token_ids(item, "dry_breakers") for item in value)
+    items: Any = value
+    found = tuple(item if isinstance(item, str) else _token_ids(item, f"dry_breakers[{at}]") for at, item in enumerate(items))
+    for at, item in enumerate(found):
+        if isinstance(item, str):
+            check_encodable(item, f"dry_breakers[{at}]")
     if "" in found or () in found:
         message = "`dry_breakers` must not hold an empty breaker; leave it out"
         raise ValueError(message)

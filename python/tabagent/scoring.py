@@ -9,7 +9,8 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Final
 
 from tabagent import log
-from tabagent._arguments import INT32_MAX, Tokens, as_bool, as_int, as_text, as_tokens, type_name
+from tabagent._arguments import INT32_MAX, Tokens, as_bool, as_int, as_text, as_tokens, check_encodable, type_name
+from tabagent.errors import TabagentError
 from tabagent.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -81,6 +82,8 @@ class Scorer(Vocabulary):
         """
         options = {"add_special": as_bool(add_special, "add_special"), "parse_special": as_bool(parse_special, "parse_special")}
         wanted = as_choices(choices)
+        if isinstance(prompt, str):
+            check_encodable(prompt, "prompt")
         before = self.tokenize(prompt, **options) if isinstance(prompt, str) else as_tokens(prompt, "prompt")
         whole = []
         for choice in wanted:
@@ -91,7 +94,14 @@ class Scorer(Vocabulary):
                 whole.append(before + after)
         shared, rest = split_at_common(before, whole)
         texts = [choice if isinstance(choice, str) else self.detokenize(choice) for choice in wanted]
-        stream = self._native.score(shared, rest, as_bool(cache_prompt, "cache_prompt"))
+        try:
+            stream = self._native.score(shared, rest, as_bool(cache_prompt, "cache_prompt"))
+        except ValueError as error:
+            if shared or isinstance(error, TabagentError):
+                raise
+            why = "changes its first token with a choice after it" if before else "has no tokens"
+            message = f"`prompt` {why}, so that nothing tells how probable the first one is; give a longer text, or the beginning-of-text token"
+            raise ValueError(message) from None
         return choice_scores(texts, list(read_scores(stream)))
 
     def perplexity(self, text: str | Tokens, *, context_size: int | None = None, stride: int | None = None) -> Perplexity:
@@ -180,6 +190,8 @@ def as_choices(value: object) -> list[str | list[int]]:
         raise ValueError(message)
     choices = [as_text(item, "choice") if isinstance(item, str) else as_tokens(item, f"choices[{index}]") for index, item in enumerate(value)]
     for index, choice in enumerate(choices):
+        if isinstance(choice, str):
+            check_encodable(choice, f"choices[{index}]")
         if not choice:
             message = f"`choices[{index}]` is empty; give it text"
             raise ValueError(message)

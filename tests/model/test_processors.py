@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from typing import Any
 
@@ -197,6 +198,17 @@ def test_raw_logprobs_are_those_before_the_processors(smollm2: Model) -> None:
     assert plain.logprobs is not None
     assert (result.logprobs[0].token, result.logprobs[0].top[0].token) == (7, plain.logprobs[0].token)
     assert result.logprobs[0].logprob < plain.logprobs[0].logprob
+
+
+@pytest.mark.filterwarnings("error")
+def test_async_processors_are_refused_without_a_warning(smollm2: Model) -> None:
+    async def wait(*_: Any) -> None: ...
+
+    later: Any = wait
+
+    with pytest.raises(SamplingError, match="must be a plain function, and this one is async; write it with `def`"):
+        smollm2.generate(PROMPT, max_tokens=1, logits_processors=[later]).result()
+    gc.collect()
 
 
 @pytest.mark.parametrize(

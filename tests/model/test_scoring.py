@@ -147,6 +147,22 @@ def test_wrong_arguments_of_perplexity_are_named(smollm2: Model, arguments: dict
         smollm2.perplexity(**arguments)
 
 
+def test_prompt_with_nothing_before_the_scored_tokens_is_named(smollm2: Model) -> None:
+    empty: list[str | list[int]] = ["", []]
+    for prompt in empty:
+        with pytest.raises(ValueError, match="`prompt` has no tokens"):
+            smollm2.score(prompt, ["Paris", "London"])
+    with pytest.raises(ValueError, match="`prompt` changes its first token with a choice after it"):
+        smollm2.score("a", ["b"])
+
+
+def test_text_that_cannot_be_encoded_is_named(smollm2: Model) -> None:
+    with pytest.raises(ValueError, match=r"`prompt` holds the lone surrogate U\+D800 at index 1"):
+        smollm2.score("a\ud800", ["b"])
+    with pytest.raises(ValueError, match=r"`choices\[1\]` holds the lone surrogate U\+D800 at index 0"):
+        smollm2.score("a", ["b", "\ud800"])
+
+
 def test_what_does_not_fit_is_an_error(smollm2: Model, smollm2_path: Any, smollm2_vocabulary: Model) -> None:
     with pytest.raises(ContextFullError, match=r"the prompt and continuation 1 have 514 tokens but the context holds 512"):
         smollm2.score([5] * 510, [[6], [6, 7, 8, 9]])

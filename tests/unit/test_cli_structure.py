@@ -59,6 +59,10 @@ def test_schema_and_grammar_are_read_from_files(tmp_path: Path) -> None:
     ("arguments", "named"),
     [
         (["--json-schema", "no/such/file.json"], "`--json-schema no/such/file.json` is neither a file nor JSON"),
+        (["--json-schema", "[1]"], "`--json-schema` must be a JSON object, such as `{}` for any JSON, not `[1]`"),
+        (["--json-schema", "[" * 100_000], "`--json-schema` nests too deeply"),
+        (["--grammar", "no/such/file.gbnf"], "`--grammar no/such/file.gbnf` is neither a file nor a grammar"),
+        (["--grammar", ""], "is neither a file nor a grammar"),
         (["--json-schema", "{}", "--regex", "a"], "`--json-schema` and `--regex` were given"),
         (["--trigger", "</think>"], "`--trigger` says where a form begins, and none was given"),
         (["--regex", "a", "--trigger", ""], "`--trigger` needs a text"),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
+import typing
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
@@ -33,6 +35,15 @@ class Flags(TypedDict):
     on: bool
 
 
+class PlainFlags(typing.TypedDict):
+    on: bool
+
+
+class PlainGroup(typing.TypedDict, total=False):
+    flags: list[PlainFlags]
+    best: PlainFlags | None
+
+
 @pytest.mark.parametrize(
     ("schema", "text", "value"),
     [
@@ -43,6 +54,10 @@ class Flags(TypedDict):
         (TypeAdapter(list[Person]), '[{"name": "a", "age": 1}]', [Person(name="a", age=1)]),
         (Point, '{"x": 1, "y": 2}', Point(1, 2)),
         (Flags, '{"on": true}', {"on": True}),
+        (PlainFlags, '{"on": true}', {"on": True}),
+        (PlainGroup, '{"flags": [{"on": true}]}', {"flags": [{"on": True}]}),
+        (PlainGroup, '{"best": null}', {"best": None}),
+        (dict[str, PlainFlags], '{"a": {"on": false}}', {"a": {"on": False}}),
         (list[int], "[1, 2]", [1, 2]),
         (int | None, "null", None),
     ],
@@ -77,12 +92,28 @@ def test_types_allow_no_properties_but_their_own() -> None:
     assert "additionalProperties" not in schema
 
 
+def test_plain_typed_dicts_keep_what_is_required() -> None:
+    source = source_of(json_schema=PlainGroup)
+    assert source is not None
+    schema = json.loads(str(source.source))
+    assert "required" not in schema
+    assert schema["$defs"]["PlainFlags"]["required"] == ["on"]
+
+
+def nested(depth: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {}
+    for _ in range(depth):
+        schema = {"items": schema}
+    return schema
+
+
 @pytest.mark.parametrize(
     ("options", "error", "named"),
     [
         ({"json_schema": 3}, TypeError, "`json_schema` must be"),
         ({"json_schema": {"enum": [{1}]}}, ValueError, "`json_schema` is no JSON"),
         ({"json_schema": {"const": float("nan")}}, ValueError, "`json_schema` is no JSON"),
+        ({"json_schema": nested(9_000)}, ValueError, "`json_schema` nests too deeply"),
         ({"json_schema": type(sys)}, TypeError, "pydantic cannot describe"),
         ({"regex": b"a"}, TypeError, "`regex` must be a str"),
         ({"choices": "ab"}, TypeError, "`choices` must be a sequence of str"),
@@ -138,6 +169,8 @@ def test_trigger_takes_one_start_or_several() -> None:
         ({"starts": b"a"}, TypeError, "`starts` must be"),
         ({"starts": [True]}, TypeError, r"`starts\[0\]`"),
         ({"starts": -1}, ValueError, r"`starts\[0\]`"),
+        ({"starts": ["a", "\udc00"]}, ValueError, r"`starts\[1\]` holds the lone surrogate U\+DC00"),
+        ({"starts": np.array(1)}, TypeError, "`starts` must be"),
         ({"starts": "a", "then": "go"}, ValueError, "`then`"),
         ({"starts": "a", "required": 1}, TypeError, "`required`"),
     ],

@@ -117,6 +117,35 @@ def test_none_is_only_for_the_seed_and_the_allowed_tokens() -> None:
                 make(field.name, None)
 
 
+@pytest.mark.parametrize("field", ["dry_breakers", "logit_bias", "banned_tokens", "allowed_tokens", "order"])
+def test_arrays_without_dimensions_are_no_sequences(field: str) -> None:
+    with pytest.raises(TypeError, match=f"`{field}` must be"):
+        make(field, np.array(1))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "error", "text"),
+    [
+        ("top_p", np.complex64(0.5), TypeError, "`top_p` must be a number, got numpy.complex64"),
+        pytest.param("top_k", 10**5000, ValueError, "`top_k` must be at most 4294967295, got an integer of 16,610 bits", id="digits"),
+        pytest.param("banned_tokens", [-(10**5000)], ValueError, r"`banned_tokens\[0\]` must be at least 0", id="digits_of_tokens"),
+        ("dry_breakers", ["a", "\ud800"], ValueError, r"`dry_breakers\[1\]` holds the lone surrogate U\+D800"),
+        ("dry_breakers", [3], TypeError, r"`dry_breakers\[0\]` must be a sequence of token ids"),
+        ("order", {"top_k", "top_p"}, TypeError, "`order` must be a sequence of stage names"),
+    ],
+)
+def test_unusual_values_are_named_too(field: str, value: Any, error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match=text):
+        make(field, value)
+
+
+@pytest.mark.parametrize("fields", [{"banned_tokens": [1, 2]}, {"banned_tokens": [1], "logit_bias": {2: -math.inf}}])
+def test_allowed_tokens_cannot_all_be_banned(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="`allowed_tokens` names no token that"):
+        SamplerConfig(allowed_tokens=[1, 2], **fields)
+    assert SamplerConfig(allowed_tokens=[1, 2, 3], **fields).allowed_tokens == (1, 2, 3)
+
+
 def test_numpy_numbers_become_plain() -> None:
     config = SamplerConfig(temperature=np.float32(0.5), top_k=np.int64(3), seed=np.uint64(7), logit_bias={np.int32(5): np.float64(1)})
     assert (config.temperature, config.top_k, config.seed, config.logit_bias) == (0.5, 3, 7, ((5, 1.0),))
@@ -211,18 +240,36 @@ def test_explanations_tell_what_each_stage_kept() -> None:
 
 def test_probabilities_refuse_what_they_cannot_use() -> None:
     config = SamplerConfig(seed=1)
-    with pytest.raises(ValueError, match="shape"):
-        config.probabilities([[1.0]])
+    shapes: list[Any] = [[[1.0]], 1.0, [], [[1.0], [1.0, 2.0]]]
+    for given in shapes:
+        with pytest.raises(ValueError, match=r"`logits` must be one number for each token of the vocabulary, of the shape \(n_vocab,\)"):
+            config.probabilities(given)
+    kinds: list[Any] = ["abc", None, [None, 1.0], [object()], [1j, 2.0]]
+    for given in kinds:
+        with pytest.raises(TypeError, match="`logits` must be one number for each token"):
+            config.probabilities(given)
+    with pytest.raises(TypeError, match="`explain` must be True or False"):
+        config.probabilities([1.0, 2.0], explain=1)  # type: ignore[call-overload]
     with pytest.raises(SamplingError, match="finite"):
         config.probabilities([math.nan, -math.inf])
     with pytest.raises(ValueError, match="`dry_breakers` has texts"):
         config.replace(dry_multiplier=1).probabilities([1.0, 2.0])
-    with pytest.raises(ValueError, match="`infill`, which needs the vocabulary"):
-        config.replace(order=["infill"]).probabilities([1.0, 2.0])
+    orders: list[Any] = [["infill"], ["top_k", Step("infill")]]
+    for order in orders:
+        with pytest.raises(ValueError, match="`order` names `infill`, which needs the vocabulary; give `model`"):
+            config.replace(order=order).probabilities([1.0, 2.0])
     with pytest.raises(ValueError, match="`banned_tokens` names token `5`"):
         config.replace(banned_tokens=[5]).probabilities([1.0, 2.0])
     with pytest.raises(TypeError, match="`model` must be a Model"):
         config.probabilities([1.0], model=3)  # type: ignore[call-overload]
+
+
+@pytest.mark.filterwarnings("error")
+def test_logits_that_are_not_finite_follow_a_rule() -> None:
+    config = SamplerConfig(order=())
+    assert config.probabilities([math.nan, 1.0, -math.inf]).tolist() == [0, 1, 0]
+    assert config.probabilities([0.0, math.inf, math.inf]).tolist() == [0, 1, 0]
+    assert config.probabilities([0.0, 1e300]).tolist() == [0, 1]
 
 
 class FileModel:
@@ -230,6 +277,11 @@ class FileModel:
 
     def __init__(self, **values: str) -> None:
         self.metadata = {f"general.sampling.{key}": value for key, value in values.items()} | {"general.name": "x"}
+
+
+def test_recommendations_are_a_models() -> None:
+    with pytest.raises(TypeError, match="`model` must be a Model, got str; load it first"):
+        SamplerConfig.from_model("demo")  # type: ignore[arg-type]
 
 
 def test_model_files_recommend_values() -> None:

@@ -259,7 +259,14 @@ Logprobs = Annotated[
     int | None,
     _option(OUTPUT, "--logprobs", metavar="N", min=0, text="Print each token's log-probability at the end, and the N most probable tokens there."),
 ]
-Explain = Annotated[bool, _option(OUTPUT, "--explain", text="Print what each sampling stage did at each token, instead of the text alone.")]
+Explain = Annotated[
+    bool,
+    _option(
+        OUTPUT,
+        "--explain",
+        text="Print what each sampling stage did at each token, and the text at the end. XTC, mirostat and adaptive-p are shown as at the first.",
+    ),
+]
 Json = Annotated[bool, _option(OUTPUT, "--json", text="Print one JSON object at the end: text, finish reason, usage, timings.")]
 Verbose = Annotated[
     bool, typer.Option("-v", "--verbose", metavar="", help="Logs, timings and tracebacks on stderr.", rich_help_panel=OUTPUT, show_default=False)

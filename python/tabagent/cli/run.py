@@ -186,6 +186,8 @@ def run(
         started = time.monotonic()
         with load(source, settings) as loaded:
             load_s = time.monotonic() - started
+            if verbose and generation.structure:
+                _note_limitations(loaded, generation)
             if interactive:
                 _converse(loaded, text, generation, output)
             else:
@@ -193,6 +195,12 @@ def run(
     except (TabagentError, ValueError) as error:
         raise _in_options(error) from error
     return 0
+
+
+def _note_limitations(model: "Model", options: GenerationOptions) -> None:
+    """Tell what the text's form demands and nothing enforces."""
+    for limit in model.compile_grammar(**options.structure).limitations:
+        write_note(f"not enforced: `{limit.keyword}` at `{limit.path}` of the schema: {limit.message}")
 
 
 def load(source: ModelSource, settings: Mapping[str, Any]) -> "Model":
@@ -229,7 +237,9 @@ def _complete(model: "Model", prompt: str, options: GenerationOptions, output: O
         raise ValueError(message)
     pieces: list[str] = []
     answer = Answer(pieces.append if output.as_json or output.explain else write_text)
-    xray = Xray(model, options.sampling, answer) if output.explain else None
+    xray = None
+    if output.explain:
+        xray = Xray(model, options.sampling, answer, model.compile_grammar(**options.structure) if options.structure else None)
     if output.display_prompt and not output.as_json:
         write_text(prompt)
     try:
@@ -294,4 +304,7 @@ def _in_options(error: Exception) -> Exception:
 
 
 def _named_as_options(text: str) -> str:
-    return re.sub(r"`(\w+)`", lambda found: f"`{opt.FLAGS.get(found[1], found[1])}`", text)
+    def named(found: re.Match[str]) -> str:
+        return f"`{opt.FLAGS[found[1]]}`" if found[1] in opt.FLAGS else found[0]
+
+    return re.sub(r"`(\w+)(?:\[\d+\])?`", named, text)

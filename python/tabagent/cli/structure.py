@@ -20,7 +20,8 @@ def structure_of(
     """The arguments of `Model.generate` that say what the text must look like; none if nothing was asked for.
 
     Raises:
-        UsageError: more than one form was asked for, a trigger but no form, or the schema is neither a file nor JSON.
+        UsageError: more than one form was asked for, a trigger but no form, or the schema is neither a file nor JSON, or no schema,
+            or the grammar is neither a file nor has rules.
         OSError: a file cannot be read.
     """
     given = {"json_schema": json_schema, "grammar": grammar, "regex": regex, "choices": list(choices) if choices else None}
@@ -32,7 +33,7 @@ def structure_of(
     if json_schema is not None:
         asked["json_schema"] = _schema(json_schema)
     if grammar is not None:
-        asked["grammar"] = _file_or_text(grammar)
+        asked["grammar"] = _grammar(grammar)
     if trigger is None:
         return asked
     if not asked:
@@ -68,11 +69,26 @@ def trigger_of(texts: Sequence[str], tokens: Sequence[int], *, then: str, option
 def _schema(given: str) -> Any:
     text = _file_or_text(given)
     try:
-        return json.loads(text)
+        schema = json.loads(text)
+    except RecursionError as error:
+        message = "`--json-schema` nests too deeply; put the inner schemas under `$defs` and refer to them with `$ref`"
+        raise UsageError(message) from error
     except ValueError as error:
         what = f"the file `{given}` holds no JSON" if text is not given else f"`--json-schema {given:.40}` is neither a file nor JSON"
         message = f"{what}: {error}"
         raise UsageError(message) from error
+    if not isinstance(schema, (dict, bool)):
+        message = f"`--json-schema` must be a JSON object, such as `{{}}` for any JSON, not `{text.strip():.40}`"
+        raise UsageError(message)
+    return schema
+
+
+def _grammar(given: str) -> str:
+    text = _file_or_text(given)
+    if text is given and ":" not in text:  # no rule is written without one
+        message = f'`--grammar {given:.80}` is neither a file nor a grammar, which has rules such as `root ::= "yes" | "no"`'
+        raise UsageError(message)
+    return text
 
 
 def _file_or_text(given: str) -> str:

@@ -8,7 +8,7 @@ from tabagent.cli.generation import Answer
 from tabagent.cli.output import write_line, write_tables
 
 if TYPE_CHECKING:
-    from tabagent import Model, SamplerConfig
+    from tabagent import Grammar, Model, SamplerConfig
     from tabagent.sampling import StageReport
 
 __all__ = ["Xray"]
@@ -17,18 +17,32 @@ __all__ = ["Xray"]
 class Xray(Answer):
     """Takes every sampling step apart before it is made, and shows it when its token comes; the text goes on to another answer."""
 
-    def __init__(self, model: "Model", sampling: "SamplerConfig", answer: Answer) -> None:
+    def __init__(self, model: "Model", sampling: "SamplerConfig", answer: Answer, grammar: "Grammar | None" = None) -> None:
         super().__init__(lambda _: None)
         self._answer = answer
         self._model = model
         self._sampling = sampling
+        self._constraint = None if grammar is None else grammar.start()
         self._steps: list[list[StageReport]] = []
+        self._seen: int | None = None
         self._shown = 0
 
     def look(self, tokens: Any, logits: Any) -> None:
         """A logits processor that changes nothing."""
+        if self._constraint is not None:
+            logits = self._allowed(tokens, logits)
         _, reports = self._sampling.probabilities(logits, tokens, explain=True, model=self._model)
         self._steps.append(reports)
+
+    def _allowed(self, tokens: Any, logits: Any) -> Any:
+        """The logits with those of tokens that the grammar forbids at negative infinity, as the stages get them."""
+        import numpy as np  # noqa: PLC0415 (slow to import, and needed here alone)
+
+        constraint: Any = self._constraint
+        for token in tokens[len(tokens) if self._seen is None else self._seen :]:
+            constraint.accept(int(token))
+        self._seen = len(tokens)
+        return np.where(constraint.mask(), logits, -np.inf)
 
     def add(self, text: str, tokens: Sequence[int]) -> None:
         """Take the next piece, and write the steps that it came from."""
