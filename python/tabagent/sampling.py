@@ -298,7 +298,7 @@ class SamplerConfig:
 
         Args:
             logits: one a token of the vocabulary, shape (n_vocab,); taken as float32. NaN and negative infinity are tokens that cannot be
-                chosen; where one is positive infinity, the first such token is certain. At least one must be finite.
+                chosen; where one is positive infinity, the first such token is certain. At least one must be above negative infinity.
             history: the tokens so far, first to last, which penalties and DRY look at; those without a logit count for nothing.
             explain: also tell what each stage did.
             model: the model whose vocabulary is meant; only infill and texts in `dry_breakers` need one.
@@ -310,7 +310,7 @@ class SamplerConfig:
         Raises:
             TypeError: the logits are no numbers, or an argument has the wrong type.
             ValueError: the logits do not have one dimension, or the configuration does not fit the vocabulary.
-            SamplingError: no logit is finite, or no token is allowed.
+            SamplingError: no logit is above negative infinity, or no token is allowed.
         """
         import numpy as np  # noqa: PLC0415 (slow to import, and most programs that set a sampler never need it)
 

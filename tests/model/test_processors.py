@@ -104,7 +104,7 @@ def all_nan(_: Tokens, logits: Logits) -> None:
         (boom, LookupError, r"`logits_processors\[1\]` raised LookupError: boom"),
         (resize, ValueError, "raised ValueError"),
         (returns, TypeError, "must change `logits` in place and return None"),
-        (all_nan, None, "none of the `49152` logits is finite"),
+        (all_nan, None, "none of the `49152` tokens can be chosen"),
     ],
 )
 def test_processor_that_fails_ends_its_stream_alone(smollm2: Model, processor: Any, cause: type[Exception] | None, text: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tabagent import GrammarError, Model, SamplerConfig
+from tabagent import GrammarError, Model, SamplerConfig, SamplingError
 from tabagent.sampling import Stage
 
 
@@ -51,3 +51,20 @@ def test_compiled_grammar_takes_no_further_settings(smollm2_vocabulary: Model, m
     grammar = smollm2_vocabulary.compile_grammar(choices=["a"])
     with pytest.raises(ValueError, match="a compiled `grammar` has all its settings"):
         smollm2_vocabulary.generate("a", grammar=grammar, **more)
+
+
+def test_banned_tokens_are_not_forced(smollm2: Model) -> None:
+    banned = smollm2.tokenize("yes", add_special=False)
+    assert len(banned) == 1
+    without = SamplerConfig(temperature=0, banned_tokens=banned)
+    done = smollm2.generate("Well?", choices=["yes"], sampling=without).result()
+    assert done.text == "yes"  # in shorter tokens
+    assert not set(banned) & set(done.tokens)
+    biased = SamplerConfig(temperature=0, logit_bias={banned[0]: float("-inf")})
+    assert smollm2.generate("Well?", choices=["yes"], sampling=biased).result().tokens == done.tokens
+
+
+def test_grammar_and_allowed_tokens_without_a_common_token_end_the_stream(smollm2: Model) -> None:
+    only = SamplerConfig(allowed_tokens=[5000])
+    with pytest.raises(SamplingError, match="check that bans, bias, grammar and hooks together leave a token"):
+        smollm2.generate("One:", json_schema={"const": 1}, sampling=only).result()

@@ -214,7 +214,7 @@ impl Generation {
     }
 
     /// Takes the tokens that the constraint leaves no choice about. Their logits are never looked at, so with log-probabilities and with a hook
-    /// each is chosen as all others are.
+    /// each is chosen as all others are, and so is one that the sampler must not choose: other tokens may spell the same text.
     fn jump(&mut self, decoder: &impl Decoder, submitted: Instant) -> Option<End> {
         if self.constraint.is_none() || self.logprobs.is_some() || self.hook.is_some() {
             return None;
@@ -224,8 +224,10 @@ impl Generation {
             Err(error) => return Some(End::error(error)),
         };
         for token in forced {
-            if let Err(error) = self.note_forced(token) {
-                return Some(End::error(error));
+            match self.note_forced(token) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => return Some(End::error(error)),
             }
             self.timings.first_token.get_or_insert_with(|| submitted.elapsed());
             if let Some(end) = self.ending_token(decoder, token) {
@@ -378,16 +380,19 @@ impl Generation {
         }
     }
 
-    /// Tells the sampler of a token that it did not choose.
-    fn note_forced(&mut self, token: TokenId) -> Result<(), EngineError> {
+    /// Tells the sampler of a token that it did not choose; false, and nothing told, if it must not be chosen.
+    fn note_forced(&mut self, token: TokenId) -> Result<bool, EngineError> {
         if !usize::try_from(token).is_ok_and(|token| token < self.n_vocab) {
             let message = format!("it forced token {token} but the vocabulary has {} tokens", self.n_vocab);
             return Err(EngineError::Constraint { message });
         }
         let sampler = &mut self.sampler;
         sampled(catch_unwind(AssertUnwindSafe(|| {
-            sampler.accept(token);
-            Ok(())
+            let allowed = sampler.allows(token);
+            if allowed {
+                sampler.accept(token);
+            }
+            Ok(allowed)
         })))
     }
 

@@ -14,8 +14,14 @@ pub trait TokenSampler: Send {
     ///
     /// # Errors
     ///
-    /// When no token can be chosen, for example because no logit is finite. This ends the stream with an error.
+    /// When no token can be chosen, for example because no logit is above negative infinity. This ends the stream with an error.
     fn sample(&mut self, logits: &[f32], mask: Option<&TokenMask>) -> Result<TokenId, SamplerError>;
+
+    /// Whether the token may be chosen at all, whatever its logit; what a constraint forces is taken only if it may.
+    fn allows(&self, token: TokenId) -> bool {
+        let _ = token;
+        true
+    }
 
     /// Has [`kept`](Self::kept) know at least the `n` best candidates of every step. Called at most once, before the first step.
     fn remember(&mut self, n: usize) {

@@ -9,6 +9,10 @@ impl TokenSampler for Sampler {
         Ok(self.sample_masked(logits, mask)?)
     }
 
+    fn allows(&self, token: TokenId) -> bool {
+        Sampler::allows(self, token)
+    }
+
     fn remember(&mut self, n: usize) {
         Sampler::remember(self, n);
     }

@@ -102,9 +102,9 @@ pub enum SampleError {
         /// The vocabulary's size.
         n_vocab: usize,
     },
-    /// No token has a finite logit after bias and penalties, so there is nothing to choose.
+    /// No token has a logit above negative infinity after bias and penalties, so there is nothing to choose.
     #[error(
-        "none of the `{n_vocab}` logits is finite (`{n_nan}` are NaN); check the model's weights and that bias or masks leave a token"
+        "none of the `{n_vocab}` tokens can be chosen: their logits are negative infinity or, `{n_nan}` of them, NaN; check that bans, bias, grammar and hooks together leave a token, and the model's weights if there is NaN"
     )]
     NoFiniteLogit {
         /// The row's length.

@@ -33,8 +33,8 @@
 //! # Logits that are not finite
 //!
 //! NaN counts as negative infinity. A token at negative infinity is no candidate: it is never returned and no stage counts it. If a
-//! token has positive infinity after the bias, the lowest such id is returned and nothing is drawn. If no token has a finite logit,
-//! the step is an error: an arbitrary token is never returned.
+//! token has positive infinity after the bias, the lowest such id is returned and nothing is drawn. If no logit is above negative
+//! infinity, the step is an error: an arbitrary token is never returned.
 //!
 //! # Reproducibility
 //!

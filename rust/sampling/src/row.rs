@@ -153,12 +153,6 @@ impl Row {
         block.iter().position(|&x| x == value).map(|at| index * BLOCK + at)
     }
 
-    /// Whether any logit is finite.
-    pub(crate) fn has_finite(&self, logits: &[f32]) -> bool {
-        let blocks = self.blocks(logits);
-        (0..blocks.len()).any(|index| blocks.get(index).iter().any(|x| x.is_finite()))
-    }
-
     /// Puts the tokens with a finite logit of at least `threshold` into `list`.
     pub(crate) fn collect(&self, logits: &[f32], threshold: f32, list: &mut Candidates) {
         list.clear();

@@ -284,7 +284,7 @@ impl Sampler {
         pool.row.change(logits, bias.iter().copied(), |bias, logit| biased(logit, bias));
         let top = pool.row.top();
         if !top.is_finite() {
-            let winner = if pool.row.has_finite(logits) { pool.row.find(logits, top) } else { None };
+            let winner = if top == f32::INFINITY { pool.row.find(logits, top) } else { None };
             return winner.map(|token| Outcome::Token(token as TokenId)).ok_or_else(|| no_finite(logits));
         }
         watch(Moment::Bias, pool);
@@ -306,6 +306,22 @@ impl Sampler {
             watch(Moment::Selector(name), pool);
         }
         Ok(Outcome::Pool)
+    }
+
+    /// Whether the configuration lets the token be chosen at all: it is neither banned, also by a bias, nor outside the allowed ones, nor
+    /// outside the vocabulary.
+    ///
+    /// ```
+    /// use tabagent_sampling::{Sampler, SamplerConfig};
+    ///
+    /// let sampler = Sampler::new(&SamplerConfig { banned_tokens: vec![1], ..SamplerConfig::greedy() }, 3)?;
+    /// assert!(sampler.allows(0) && !sampler.allows(1) && !sampler.allows(3));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn allows(&self, token: TokenId) -> bool {
+        let exists = usize::try_from(token).is_ok_and(|token| token < self.n_vocab);
+        let banned = self.bias.iter().any(|&(id, bias)| id == token && bias == f32::NEG_INFINITY);
+        exists && !banned && self.allowed.as_ref().is_none_or(|mask| mask.allows(token))
     }
 
     /// Whether any bias or ban is set.

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::fake::{FakeDecoder, PIECES, drain, next, prompt, request, run, text_of};
-use crate::{ConstraintError, EngineError, FinishReason, Request, StopMatch, TokenConstraint, TokenId};
+use super::fake::{FakeDecoder, Greedy, PIECES, drain, next, prompt, request, run, text_of};
+use crate::{
+    ConstraintError, EngineError, FinishReason, Request, SamplerError, StopMatch, TokenConstraint, TokenId,
+    TokenMask, TokenSampler,
+};
 
 /// At each place one of a few tokens, and a free choice of the end from some place on.
 struct Places {
@@ -108,6 +111,45 @@ fn forced_tokens_are_decoded_together() {
     run(&engine, constrained(&[1, 2, 3], 100, Places::new(&SKELETON)));
     // The prompt, the first token, then each chosen one with the forced ones after it; the last ones need no decode.
     assert_eq!(*calls.lock().unwrap(), [3, 1, 3, 1]);
+}
+
+/// Like [`Greedy`], but for the tokens that it must not choose.
+struct Without(&'static [TokenId]);
+
+impl TokenSampler for Without {
+    fn sample(&mut self, logits: &[f32], mask: Option<&TokenMask>) -> Result<TokenId, SamplerError> {
+        let logits: Vec<f32> =
+            logits.iter().zip(0..).map(|(&x, token)| if self.allows(token) { x } else { f32::NAN }).collect();
+        Greedy.sample(&logits, mask)
+    }
+
+    fn allows(&self, token: TokenId) -> bool {
+        !self.0.contains(&token)
+    }
+
+    fn kept(&self, _n: usize, _out: &mut Vec<(TokenId, f32)>) {}
+
+    fn accept(&mut self, token: TokenId) {
+        assert!(self.allows(token), "token {token} was not to be chosen");
+    }
+}
+
+#[test]
+fn forced_tokens_that_the_sampler_must_not_choose_are_left_to_it() {
+    let engine = FakeDecoder::new(200, 8, 1).spawn();
+    // It would be the first forced one, or one after others.
+    for (banned, n_before) in [(&[8][..], 0), (&[9], 2)] {
+        let mut request = constrained(&[1, 2], 100, Places::new(&SKELETON));
+        request.sampler = Box::new(Without(banned));
+        let outcome = run(&engine, request);
+        assert_eq!(outcome.tokens().len(), n_before);
+        assert!(
+            matches!(&outcome.finish.reason, FinishReason::Error(EngineError::Sampler { message }) if message == "no logit is finite")
+        );
+    }
+    let mut request = constrained(&[1, 2], 100, Places::new(&SKELETON));
+    request.sampler = Box::new(Without(&[2, 3, 12]));
+    assert_eq!(run(&engine, request).tokens(), [8, 1, 9, 9, 1, 1, 10, 11]);
 }
 
 #[test]
