@@ -6,7 +6,6 @@ use serde_json::{Map, Value, json};
 
 use super::document::Document;
 use super::join;
-use super::scalar::numbers;
 use crate::constraint::limits::{MAX_SCHEMA_DEPTH, MAX_SCHEMA_NODES};
 use crate::constraint::{GrammarError, Limitation};
 
@@ -231,7 +230,7 @@ impl Lowerer<'_> {
         }
         if !lone {
             self.values(&mut draft, map, at);
-            numbers(&mut draft, map);
+            self.numbers(&mut draft, map, at);
             self.strings(&mut draft, map, at);
             self.arrays(&mut draft, map, at)?;
             self.objects(&mut draft, map, at)?;

@@ -8,6 +8,7 @@ mod check;
 mod combine;
 mod document;
 mod format;
+mod integer;
 mod lower;
 mod object;
 mod pattern;

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::check::count;
 use super::format::{Format, is_annotation, lookup};
+use super::integer::Integers;
 use super::lower::{Draft, Lowerer};
 use super::pattern::{PatternError, translate};
 use crate::constraint::engine::guard;
@@ -194,6 +195,36 @@ impl Lowerer<'_> {
         }
     }
 
+    /// Bounds and multiples.
+    pub(super) fn numbers(&mut self, draft: &mut Draft, map: &Map<String, Value>, at: &str) {
+        if !(takes(map, "number") || takes(map, "integer"))
+            || !NUMBERS.iter().any(|key| map.contains_key(*key))
+        {
+            if map.get("format").and_then(Value::as_str) == Some("int32")
+                && takes(map, "integer")
+                && map.contains_key("type")
+            {
+                draft.set("minimum", json!(i32::MIN));
+                draft.set("maximum", json!(i32::MAX));
+            }
+            return;
+        }
+        if let Some(step) = map.get("multipleOf").filter(|value| value.is_number()) {
+            draft.set("multipleOf", step.clone());
+        }
+        if takes(map, "number") {
+            float_bounds(draft, map);
+            return;
+        }
+        let fitted = Integers::of(map).fitted();
+        for (keyword, bound) in fitted.bounds {
+            draft.set(keyword, bound);
+        }
+        for (keyword, message) in fitted.limitations {
+            self.limit(at, keyword, message);
+        }
+    }
+
     /// Leaves out a multiple that the engine cannot count.
     fn check_numbers(&mut self, draft: &mut Draft, at: &str) {
         if !draft.out.contains_key("multipleOf") {
@@ -213,18 +244,8 @@ impl Lowerer<'_> {
     }
 }
 
-/// Bounds and multiples.
-pub(super) fn numbers(draft: &mut Draft, map: &Map<String, Value>) {
-    if !(takes(map, "number") || takes(map, "integer")) || !NUMBERS.iter().any(|key| map.contains_key(*key)) {
-        if map.get("format").and_then(Value::as_str) == Some("int32")
-            && takes(map, "integer")
-            && map.contains_key("type")
-        {
-            draft.set("minimum", json!(i32::MIN));
-            draft.set("maximum", json!(i32::MAX));
-        }
-        return;
-    }
+/// Bounds of numbers that need not be integers.
+fn float_bounds(draft: &mut Draft, map: &Map<String, Value>) {
     let get = |key: &str| map.get(key).filter(|value| value.is_number());
     for (inclusive, exclusive, low) in
         [("minimum", "exclusiveMinimum", true), ("maximum", "exclusiveMaximum", false)]
@@ -236,9 +257,6 @@ pub(super) fn numbers(draft: &mut Draft, map: &Map<String, Value>) {
         if let Some(bound) = get(exclusive) {
             draft.set(exclusive, inner_bound(bound, low));
         }
-    }
-    if let Some(step) = get("multipleOf") {
-        draft.set("multipleOf", step.clone());
     }
 }
 
