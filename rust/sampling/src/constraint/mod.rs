@@ -34,6 +34,7 @@ mod grammar;
 mod lark;
 pub mod limits;
 mod schema;
+mod segment;
 mod sequence;
 mod slicer;
 mod source;
