@@ -29,6 +29,7 @@ mod cache;
 mod compiler;
 mod engine;
 mod error;
+mod gaps;
 mod gbnf;
 mod grammar;
 mod lark;

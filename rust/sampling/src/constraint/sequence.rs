@@ -7,7 +7,7 @@ use llguidance::toktrie::SimpleVob;
 
 use super::engine::{Fault, guard, stopped};
 use super::trigger::{Blocked, FreeText, Step, feed};
-use super::{AfterConstruct, Grammar, GrammarError, Trigger};
+use super::{AfterConstruct, Grammar, GrammarError, Trigger, gaps};
 use crate::TokenId;
 
 /// Which tokens may come next in one sequence.
@@ -96,10 +96,9 @@ impl Constraint {
             Mode::Construct(parser) if !self.state.finished => {
                 if self.state.can_end && returns_to_free_text(&self.grammar) {
                     Words::None
+                } else if let Some(text) = gaps::unspelled(self.grammar.table(), parser)? {
+                    Words::Parser(gaps::mask(self.grammar.table(), parser, &text)?)
                 } else {
-                    if let Some(text) = unwritable(&self.grammar, parser)? {
-                        return Err(GrammarError::Unwritable { text });
-                    }
                     let mut message = String::new();
                     let set = guard(|| {
                         Ok::<_, String>(
@@ -226,7 +225,7 @@ impl Constraint {
         }
         match &mut self.state.mode {
             Mode::Construct(parser) if !self.state.can_end => {
-                if !matches!(unwritable(&self.grammar, parser), Ok(None)) {
+                if !matches!(gaps::unspelled(self.grammar.table(), parser), Ok(None)) {
                     return Vec::new();
                 }
                 let tokens = guard(|| Ok::<_, String>(parser.compute_ff_tokens())).unwrap_or_default();
@@ -305,19 +304,6 @@ impl State {
             }
         }
     }
-}
-
-/// The text that the grammar demands next, escaped, if no tokens make it.
-///
-/// The engine is past that text already, so its mask would be of what comes after it.
-fn unwritable(grammar: &Grammar, parser: &mut TokenParser) -> Result<Option<String>, GrammarError> {
-    let table = grammar.table();
-    if !table.has_gaps() || !table.is_canonical() || parser.parser.grammar().lexer_spec().no_forcing {
-        return Ok(None);
-    }
-    let forced = guard(|| Ok::<_, String>(parser.force_bytes()))?;
-    let text = || String::from_utf8_lossy(&forced).escape_debug().take(40).collect();
-    Ok((!forced.is_empty() && !table.can_spell(&forced)).then(text))
 }
 
 /// Whether no token can follow where the text may end, in a vocabulary without a token that says so.

@@ -171,6 +171,12 @@ impl TokenTable {
         self.canonical
     }
 
+    /// Whether tokens can write exactly `bytes`.
+    pub(crate) fn spells(&self, bytes: &[u8]) -> bool {
+        let trie = self.factory.tok_env().tok_trie();
+        trie.decode_raw(&segment(trie, bytes)) == bytes
+    }
+
     /// Whether tokens can write `bytes`, or come to their end with some token's beginning.
     pub(crate) fn can_spell(&self, bytes: &[u8]) -> bool {
         can_spell(self.factory.tok_env().tok_trie(), bytes)
