@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import string
@@ -14,6 +15,7 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from conftest import THREADS
 from schema_corpus import corpus
@@ -36,7 +38,13 @@ SCHEMA: Final = {
 CHOICES: Final = ("a", "ab", " ab", "ab ab", "ab  ab", "nee", "no , it 's")
 LARK: Final = 'start: NUMBER ("+" NUMBER){1,3} "=" NUMBER\nNUMBER: /[0-9]{1,3}/'
 GBNF: Final = 'root ::= part ("-" part){2}\npart ::= [a-z] [0-9]'
+# Their tokenizers drop or change characters.
+CHANGE_TEXTS: Final = ("bert-bge", "nomic-bert-moe", "tiny-ugm")
+# `TABAGENT_ALL_VOCABULARIES=1` takes all of them; these are one of each kind, and those with odd tokens.
+USUAL: Final = ("bert-bge", "deepseek-coder", "falcon", "gpt-2", "llama-spm", "nomic-bert-moe", "phi-3")
+TESTED: Final = [*(FILES if os.environ.get("TABAGENT_ALL_VOCABULARIES") else USUAL), *SMALL]
 T = TypeVar("T")
+Tokens = NDArray[np.intp]
 # Walks that end of themselves, of those that are not cut; each vocabulary must have so many.
 LEAST_COMPLETE: Final = 12
 
@@ -91,7 +99,7 @@ class Vocabulary:
         self.writes_all = all(bytes([byte]) in alone for byte in range(32, 127)) and b"\n" in alone
 
     @cached_property
-    def closing(self) -> np.ndarray[Any, Any]:
+    def closing(self) -> NDArray[np.bool_]:
         """Tokens that bring JSON to its end."""
         return np.array([len(piece) < 4 and any(mark in piece for mark in (b'"', b"}", b"]")) for piece in self.pieces])
 
@@ -115,7 +123,7 @@ class Vocabulary:
         return self.attempt(self.model.generate("a", **options).result)
 
 
-@pytest.fixture(scope="module", params=[*FILES, *SMALL])
+@pytest.fixture(scope="module", params=TESTED)
 def vocabulary(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vocabulary]:
     path = tmp_path_factory.mktemp("vocabulary") / "model.gguf"
     write_model(request.param, path)
@@ -159,6 +167,8 @@ class Walk:
     style: str
     text: bytes = b""
     forced: int = 0
+    refused: int = 0
+    last: int | None = None
 
     def run(self, n_tokens: int) -> bool:
         """Go on by so many tokens; whether the text is complete then."""
@@ -190,19 +200,21 @@ class Walk:
             constraint.accept(int(np.flatnonzero(vocabulary.ends)[0]))
             assert constraint.is_finished
             return True
-        self.go(self.source.choice(self.preferred(allowed)))
+        self.go(self.any_of(self.preferred(allowed)))
         return False
 
-    def preferred(self, allowed: np.ndarray[Any, Any]) -> list[int]:
+    def preferred(self, allowed: Tokens) -> Tokens:
         """The tokens to choose from: all, the longest, or those that come to an end."""
         lengths = self.vocabulary.lengths[allowed]
         if self.style == "long":
-            allowed = allowed[np.argsort(lengths)[-(len(allowed) // 20 + 1) :]]
+            return allowed[np.argpartition(lengths, -1 - len(allowed) // 20)[-1 - len(allowed) // 20 :]]
         if self.style == "closing":
             closing = allowed[self.vocabulary.closing[allowed]]
-            short = allowed[lengths <= max(3, lengths.min())]
-            allowed = closing if len(closing) and self.source.random() < 0.5 else short
-        return [int(token) for token in allowed]
+            return closing if len(closing) and self.source.random() < 0.5 else allowed[lengths <= max(3, lengths.min())]
+        return allowed
+
+    def any_of(self, tokens: Tokens) -> int:
+        return int(tokens[self.source.randrange(len(tokens))])
 
     def go(self, token: int) -> None:
         piece = self.vocabulary.pieces[token]
@@ -210,38 +222,53 @@ class Walk:
         for byte in piece:
             self.by_bytes.accept(byte + 1)
         self.text += piece
+        self.last = token
 
-    def check_some(self, inside: np.ndarray[Any, Any], mask: np.ndarray[Any, Any]) -> None:
-        """A few tokens of the mask and a few others, against the constraint over bytes."""
-        for is_allowed in (True, False):
+    def check_some(self, inside: NDArray[np.bool_], mask: NDArray[np.bool_]) -> None:
+        """Tokens of the mask and others, against the constraint over bytes."""
+        is_choice = mask.sum() > 1
+        for is_allowed in (True, True, False, False):
             tokens = np.flatnonzero(inside == is_allowed)
-            for token in self.source.sample(tokens.tolist(), min(2, len(tokens))):
-                if self.vocabulary.ends[token]:
-                    continue
-                piece = self.vocabulary.pieces[token]
-                if mask.sum() > 1 or is_allowed:
-                    assert allows(self.by_bytes, piece) == is_allowed, (self.text, piece)
-                if not is_allowed:
-                    if mask.sum() > 1:
-                        with pytest.raises(GrammarError, match=f"token `{token}`"):
-                            self.constraint.accept(token)
-                    assert np.array_equal(self.constraint.mask(), mask)
+            token = self.any_of(tokens) if len(tokens) else 0
+            if not len(tokens) or self.vocabulary.ends[token] or not (is_choice or is_allowed):
+                continue
+            piece = self.vocabulary.pieces[token]
+            assert allows(self.by_bytes, piece) == is_allowed, (self.text, piece)
+            if not is_allowed:
+                with pytest.raises(GrammarError, match=f"token `{token}`"):
+                    self.constraint.accept(token)
+                self.refused += 1
+        if self.source.random() < 0.1:
+            assert np.array_equal(self.constraint.mask(), mask)
 
     def check_forced(self, forced: list[int]) -> None:
         """Forced tokens are allowed one after another, and are those that the tokenizer makes of their text where it keeps texts."""
         text = b"".join(self.vocabulary.pieces[token] for token in forced)
         assert allows(self.by_bytes, text)
         self.forced += len(forced)
-        if self.vocabulary.name.startswith("bert"):
-            return  # puts spaces everywhere
-        tokens = self.vocabulary.model.tokenize("\ue000" + text.decode(), add_special=False)
-        assert tokens[-len(forced) :] == forced, (text, [self.vocabulary.pieces[token] for token in forced])
+        tokenized = self.tokenized(text)
+        assert forced in tokenized or (not tokenized and self.vocabulary.name in CHANGE_TEXTS), (text, forced)
+
+    def tokenized(self, text: bytes) -> list[list[int]]:
+        """What the tokenizer makes of a text by itself, in the middle of another, and after the text so far; what spells it exactly."""
+        pieces = self.vocabulary.pieces
+        before = ["", "\ue000", "" if self.last is None else pieces[self.last].decode(errors="ignore")]
+        found = []
+        for start in before:
+            tokens = self.vocabulary.model.tokenize(start + text.decode(), add_special=False)
+            first, length = len(tokens), 0
+            while first and length < len(text):
+                first -= 1
+                length += len(pieces[tokens[first]])
+            if b"".join(pieces[token] for token in tokens[first:]) == text:
+                found.append(tokens[first:])
+        return found
 
 
-def walks(vocabulary: Vocabulary, bytes_alone: Model, options: dict[str, Any], seed: int) -> Iterator[Walk]:
-    """Walks of each style, none of them begun."""
+def walks(vocabulary: Vocabulary, bytes_alone: Model, options: dict[str, Any], seed: int, *styles: str) -> Iterator[Walk]:
+    """A walk of each style, none of them begun."""
     compiled, by_bytes = vocabulary.model.compile_grammar(**options), bytes_alone.compile_grammar(**options)
-    for style in ("all", "long", "closing"):
+    for style in styles:
         yield Walk(vocabulary, compiled.start(), by_bytes.start(), random.Random(seed), style)  # noqa: S311 (no secret)
 
 
@@ -251,27 +278,28 @@ def test_vocabularies_are_all_of_the_tree() -> None:
 
 
 def test_masks_allow_the_tokens_whose_text_fits(vocabulary: Vocabulary, bytes_alone: Model) -> None:
-    complete = forced = 0
+    complete = forced = refused = 0
     for seed, case in enumerate(cases()):
-        for walk in walks(vocabulary, bytes_alone, case.options, seed):
+        for walk in walks(vocabulary, bytes_alone, case.options, seed, "all", "long", "closing"):
             ended = vocabulary.attempt(partial(walk.run, 40))
             forced += walk.forced
+            refused += walk.refused
             if ended:
                 complete += 1
                 case.check(walk.text.decode())
     assert complete >= LEAST_COMPLETE
-    assert forced
+    assert forced > 30
+    assert refused > 100
 
 
 def test_schemas_of_the_corpus_are_kept(vocabulary: Vocabulary, bytes_alone: Model) -> None:
     complete = 0
-    names = [*FILES, *SMALL]
-    for schema in list(corpus())[names.index(vocabulary.name) :: len(names)]:
+    for schema in list(corpus())[TESTED.index(vocabulary.name) :: 2 * len(TESTED)]:
         options = {"json_schema": schema.schema}
         # Python's `re` does not know the classes of characters that this one names.
         limited = bool(vocabulary.model.compile_grammar(**options).limitations) or schema.name == "pattern-unicode"
-        for walk in walks(vocabulary, bytes_alone, options, 1):
-            if vocabulary.attempt(partial(walk.run, 60)):
+        for walk in walks(vocabulary, bytes_alone, options, 1, "long", "closing"):
+            if vocabulary.attempt(partial(walk.run, 50)):
                 complete += 1
                 schema.check(walk.text.decode(), limited=limited)
     assert complete >= 3
