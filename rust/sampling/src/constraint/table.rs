@@ -272,6 +272,15 @@ impl Env {
         Self { placeholder, trie: OnceLock::new(), tokenizer }
     }
 
+    /// The tokenizer's tokens of `text`, if they spell it.
+    fn written(&self, text: &[u8]) -> Option<Vec<u32>> {
+        let tokens = self.tokenizer.as_ref()?(text).into_iter().map(u32::try_from);
+        let tokens: Vec<u32> = tokens.collect::<Result<_, _>>().ok()?;
+        let trie = self.tok_trie();
+        let exist = tokens.iter().all(|&token| (token as usize) < trie.vocab_size());
+        (exist && trie.decode_raw(&tokens) == text).then_some(tokens)
+    }
+
     /// Gives the vocabulary, once.
     fn fill(&self, trie: TokTrie) {
         let _ = self.trie.set(trie);
@@ -284,17 +293,15 @@ impl TokenizerEnv for Env {
     }
 
     fn tokenize_bytes(&self, bytes: &[u8]) -> Vec<u32> {
-        if let Some(tokenizer) = &self.tokenizer {
-            let tokens = tokenizer(bytes);
-            let n = self.tok_trie().vocab_size();
-            if tokens.iter().all(|&token| usize::try_from(token).is_ok_and(|id| id < n)) {
-                let tokens: Vec<u32> = tokens.into_iter().map(|token| token as u32).collect();
-                if self.tok_trie().decode_raw(&tokens) == bytes {
-                    return tokens;
-                }
-            }
+        let trie = self.tok_trie();
+        // The engine asks for what follows the last token together with that token, which may be the end of a character.
+        let mut tokens = Vec::new();
+        for chunk in bytes.utf8_chunks() {
+            let valid = chunk.valid().as_bytes();
+            tokens.extend(self.written(valid).unwrap_or_else(|| segment(trie, valid)));
+            tokens.extend(segment(trie, chunk.invalid()));
         }
-        segment(self.tok_trie(), bytes)
+        if trie.decode_raw(&tokens) == bytes { tokens } else { segment(trie, bytes) }
     }
 
     fn tokenize_is_canonical(&self) -> bool {
