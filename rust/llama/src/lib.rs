@@ -40,6 +40,7 @@ mod model_facts;
 mod overrides;
 mod preflight;
 mod progress;
+mod spelling;
 mod state;
 mod strings;
 mod threadpool;

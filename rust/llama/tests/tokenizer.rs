@@ -89,6 +89,33 @@ fn control_characters_and_special_texts_stay_in_range() {
 }
 
 #[test]
+fn texts_within_a_text_are_spelled_exactly_or_not_at_all() {
+    let texts =
+        ["", "a", " a", "a b  c", "explanation_if_violating", "{\"name\": \"x\",\n\t\"n\": 12}", "naïve 🦀"];
+    let (mut alone, mut within) = (0, 0);
+    for path in vocabularies() {
+        let model = load(&path);
+        let vocab = model.vocab();
+        for text in texts {
+            let keeps_texts = matches!(vocab.kind(), VocabKind::Bpe | VocabKind::SentencePiece);
+            let Some(tokens) = vocab.tokenize_within(text).unwrap() else {
+                assert!(!keeps_texts, "{} {text:?}", path.display());
+                continue;
+            };
+            let pieces = tokens.iter().map(|token| vocab.token_bytes(*token, false).unwrap());
+            assert_eq!(String::from_utf8(pieces.flatten().collect()).unwrap(), text, "{}", path.display());
+            if tokens == vocab.tokenize(text, false, false).unwrap() {
+                alone += 1;
+            } else {
+                within += 1;
+            }
+        }
+    }
+    // Three vocabularies of the tree put a space in front of texts and take every text, two more take some.
+    assert!(vocab_dir().is_none() || alone >= 95 && within >= 18, "{alone} {within}");
+}
+
+#[test]
 fn every_token_of_every_vocabulary_has_bytes_and_text() {
     for path in vocabularies() {
         let model = load(&path);

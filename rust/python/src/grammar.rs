@@ -6,8 +6,9 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use tabagent_llama as llama;
+use tabagent_runtime::token_table;
 use tabagent_sampling::constraint::{
-    self, AfterConstruct, GrammarCompiler, GrammarError, GrammarOptions, GrammarSource, TokenTable, Trigger,
+    self, AfterConstruct, GrammarCompiler, GrammarError, GrammarOptions, GrammarSource, Trigger,
     TriggerStart, Whitespace,
 };
 
@@ -28,22 +29,17 @@ impl Compiler {
     ) -> Result<&GrammarCompiler, GrammarError> {
         let made = self.made.get_or_init(|| {
             *self.model.write().unwrap_or_else(PoisonError::into_inner) = Some(model.clone());
-            let vocab = model.vocab();
-            let tokens = (0..vocab.len() as i32).map(|token| {
-                let mut bytes = Vec::new();
-                // The only error is a token that does not exist, or a vocabulary without text; no text, never allowed.
-                let _ = vocab.push_token_bytes(token, true, &mut bytes);
-                (bytes, vocab.is_control(token))
-            });
             let asked = Arc::clone(&self.model);
             let tokenizer = Arc::new(move |bytes: &[u8]| {
                 let model = asked.read().unwrap_or_else(PoisonError::into_inner).clone();
                 match (model, std::str::from_utf8(bytes)) {
-                    (Some(model), Ok(text)) => model.vocab().tokenize(text, false, false).unwrap_or_default(),
+                    (Some(model), Ok(text)) => {
+                        model.vocab().tokenize_within(text).ok().flatten().unwrap_or_default()
+                    }
                     _ => Vec::new(),
                 }
             });
-            TokenTable::with_tokenizer(tokens, end_tokens, tokenizer).map(GrammarCompiler::new)
+            token_table(model.vocab(), end_tokens, tokenizer).map(GrammarCompiler::new)
         });
         made.as_ref().map_err(Clone::clone)
     }

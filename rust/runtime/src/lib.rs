@@ -30,6 +30,7 @@ mod scoring;
 mod stops;
 mod stream;
 mod task;
+mod token_table;
 mod utf8;
 
 #[cfg(test)]
@@ -51,4 +52,5 @@ pub use stops::StopMatcher;
 pub use stream::{Poll, TokenStream};
 pub use tabagent_llama::AbortFlag;
 pub use tabagent_sampling::TokenMask;
+pub use token_table::token_table;
 pub use utf8::Utf8Decoder;

@@ -42,6 +42,14 @@ pub enum GrammarError {
         "no token of the vocabulary can follow here and the grammar is not at an end; loosen the grammar"
     )]
     Dead,
+    /// The grammar leaves no choice but a text that no tokens of the vocabulary make.
+    #[error(
+        "the text must go on with `{text}`, which no tokens of the vocabulary can write; loosen the grammar"
+    )]
+    Unwritable {
+        /// That text, escaped, at most 40 characters.
+        text: String,
+    },
     /// A vocabulary or an argument that cannot be used.
     #[error("{message}")]
     Argument {

@@ -7,7 +7,7 @@ use llguidance::toktrie::SimpleVob;
 
 use super::engine::{Fault, guard, stopped};
 use super::trigger::{Blocked, FreeText, Step, feed};
-use super::{AfterConstruct, Grammar, GrammarError, Trigger};
+use super::{AfterConstruct, Grammar, GrammarError, Trigger, gaps};
 use crate::TokenId;
 
 /// Which tokens may come next in one sequence.
@@ -74,7 +74,7 @@ impl Constraint {
                 state.mode = Mode::Free(FreeText::default());
                 state.can_end = !trigger.required;
             }
-            None => state.enter(grammar.parser()?)?,
+            None => state.enter(grammar.parser()?, &grammar)?,
         }
         Ok(Self { grammar, state, words: Words::None, history: Vec::new() })
     }
@@ -84,7 +84,7 @@ impl Constraint {
     ///
     /// # Errors
     ///
-    /// [`GrammarError::Dead`] if no token can follow, [`GrammarError::TooLarge`] if the grammar became too complex to follow here,
+    /// [`GrammarError::Dead`] or [`GrammarError::Unwritable`] if no token can follow, [`GrammarError::TooLarge`] if the grammar became too complex to follow here,
     /// [`GrammarError::Internal`] if the engine fails.
     pub fn mask(&mut self) -> Result<Option<&[u32]>, GrammarError> {
         let n_words = self.grammar.table().n_vocab().div_ceil(32);
@@ -96,6 +96,8 @@ impl Constraint {
             Mode::Construct(parser) if !self.state.finished => {
                 if self.state.can_end && returns_to_free_text(&self.grammar) {
                     Words::None
+                } else if let Some(text) = gaps::unspelled(self.grammar.table(), parser)? {
+                    Words::Parser(gaps::mask(self.grammar.table(), parser, &text)?)
                 } else {
                     let mut message = String::new();
                     let set = guard(|| {
@@ -181,7 +183,7 @@ impl Constraint {
                     return Err(grammar.table().outside(token));
                 }
                 let before = State { mode: Mode::Free(before), ..self.state.clone() };
-                self.state.enter(parser)?;
+                self.state.enter(parser, &grammar)?;
                 self.state.after_construct(&grammar);
                 self.history.push(Undo::State(Box::new(before)));
             }
@@ -210,7 +212,7 @@ impl Constraint {
             return Ok(());
         }
         self.state.can_end = done || guard(|| Ok::<_, String>(parser.is_accepting()))?;
-        self.state.finished = done;
+        self.state.finished = done || self.state.can_end && ends_here(&self.grammar, parser)?;
         self.history.push(Undo::Token);
         Ok(())
     }
@@ -223,6 +225,9 @@ impl Constraint {
         }
         match &mut self.state.mode {
             Mode::Construct(parser) if !self.state.can_end => {
+                if !matches!(gaps::unspelled(self.grammar.table(), parser), Ok(None)) {
+                    return Vec::new();
+                }
                 let tokens = guard(|| Ok::<_, String>(parser.compute_ff_tokens())).unwrap_or_default();
                 tokens.into_iter().map(|token| token as TokenId).collect()
             }
@@ -275,14 +280,14 @@ impl Constraint {
 
 impl State {
     /// Starts a construct.
-    fn enter(&mut self, mut parser: TokenParser) -> Result<(), GrammarError> {
+    fn enter(&mut self, mut parser: TokenParser, grammar: &Grammar) -> Result<(), GrammarError> {
         let (done, accepting) = guard(|| {
             let done = parser.stopped() || parser.check_stop()?;
             Ok::<_, Fault>((done, done || parser.is_accepting()))
         })?;
-        self.mode = Mode::Construct(Box::new(parser));
         self.can_end = accepting;
-        self.finished = done;
+        self.finished = done || accepting && ends_here(grammar, &parser)?;
+        self.mode = Mode::Construct(Box::new(parser));
         Ok(())
     }
 
@@ -299,6 +304,15 @@ impl State {
             }
         }
     }
+}
+
+/// Whether no token can follow where the text may end, in a vocabulary without a token that says so.
+fn ends_here(grammar: &Grammar, parser: &TokenParser) -> Result<bool, GrammarError> {
+    if !grammar.table().eos().is_empty() || returns_to_free_text(grammar) {
+        return Ok(false);
+    }
+    let mut ahead = parser.clone();
+    guard(|| Ok::<_, String>(ahead.compute_mask().is_err()))
 }
 
 fn trigger(grammar: &Grammar) -> Option<&Trigger> {

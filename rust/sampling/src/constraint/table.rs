@@ -7,6 +7,7 @@ use llguidance::earley::BiasComputer;
 use llguidance::toktrie::{INVALID_TOKEN, InferenceCapabilities, TokEnv, TokRxInfo, TokTrie, TokenizerEnv};
 
 use super::engine::{Fault, guard};
+use super::segment::{can_spell, segment};
 use super::slicer::Slicer;
 use super::{GrammarError, limits};
 use crate::TokenId;
@@ -31,6 +32,8 @@ pub struct TokenTable {
     free: Vec<u32>,
     free_without_eos: Vec<u32>,
     canonical: bool,
+    /// See [`TokenTable::has_gaps`].
+    has_gaps: bool,
 }
 
 impl std::fmt::Debug for TokenTable {
@@ -99,6 +102,7 @@ impl TokenTable {
             )));
         }
         let canonical = tokenizer.is_some();
+        let has_gaps = has_gaps(&words);
         let free = bits(n, &[]);
         let free_without_eos = bits(n, eos);
         let eos_ids: Vec<u32> = eos.iter().map(|&token| token as u32).collect();
@@ -118,7 +122,16 @@ impl TokenTable {
             env.fill(trie);
             Ok::<_, Fault>((factory, Slicer::new(engine_env)?))
         })?;
-        Ok(Arc::new(Self { factory, slicer, texts, eos: eos.to_vec(), free, free_without_eos, canonical }))
+        Ok(Arc::new(Self {
+            factory,
+            slicer,
+            texts,
+            eos: eos.to_vec(),
+            free,
+            free_without_eos,
+            canonical,
+            has_gaps,
+        }))
     }
 
     /// The number of tokens.
@@ -156,6 +169,22 @@ impl TokenTable {
 
     pub(crate) fn is_canonical(&self) -> bool {
         self.canonical
+    }
+
+    /// Whether tokens can write exactly `bytes`.
+    pub(crate) fn spells(&self, bytes: &[u8]) -> bool {
+        let trie = self.factory.tok_env().tok_trie();
+        trie.decode_raw(&segment(trie, bytes)) == bytes
+    }
+
+    /// Whether tokens can write `bytes`, or come to their end with some token's beginning.
+    pub(crate) fn can_spell(&self, bytes: &[u8]) -> bool {
+        can_spell(self.factory.tok_env().tok_trie(), bytes)
+    }
+
+    /// Whether some bytes of texts are not tokens by themselves, so that there may be texts that tokens cannot write.
+    pub(crate) fn has_gaps(&self) -> bool {
+        self.has_gaps
     }
 
     /// The words of a mask that allows every token, or every token but the ends.
@@ -216,6 +245,17 @@ fn bits(n: usize, without: &[TokenId]) -> Vec<u32> {
     words
 }
 
+/// Whether a byte that UTF-8 can have is no token.
+fn has_gaps(words: &[Vec<u8>]) -> bool {
+    let mut is_token = [false; 256];
+    for word in words {
+        if let [byte] = word.as_slice() {
+            is_token[usize::from(*byte)] = true;
+        }
+    }
+    (0..=0xF4).any(|byte| !matches!(byte, 0xC0 | 0xC1) && !is_token[byte])
+}
+
 /// What the engine knows of the vocabulary.
 ///
 /// The engine's factory builds slices of the vocabulary that it finds when it is made. Since a [`Slicer`] is used instead of those, it
@@ -232,6 +272,15 @@ impl Env {
         Self { placeholder, trie: OnceLock::new(), tokenizer }
     }
 
+    /// The tokenizer's tokens of `text`, if they spell it.
+    fn written(&self, text: &[u8]) -> Option<Vec<u32>> {
+        let tokens = self.tokenizer.as_ref()?(text).into_iter().map(u32::try_from);
+        let tokens: Vec<u32> = tokens.collect::<Result<_, _>>().ok()?;
+        let trie = self.tok_trie();
+        let exist = tokens.iter().all(|&token| (token as usize) < trie.vocab_size());
+        (exist && trie.decode_raw(&tokens) == text).then_some(tokens)
+    }
+
     /// Gives the vocabulary, once.
     fn fill(&self, trie: TokTrie) {
         let _ = self.trie.set(trie);
@@ -244,17 +293,15 @@ impl TokenizerEnv for Env {
     }
 
     fn tokenize_bytes(&self, bytes: &[u8]) -> Vec<u32> {
-        if let Some(tokenizer) = &self.tokenizer {
-            let tokens = tokenizer(bytes);
-            let n = self.tok_trie().vocab_size();
-            if tokens.iter().all(|&token| usize::try_from(token).is_ok_and(|id| id < n)) {
-                let tokens: Vec<u32> = tokens.into_iter().map(|token| token as u32).collect();
-                if self.tok_trie().decode_raw(&tokens) == bytes {
-                    return tokens;
-                }
-            }
+        let trie = self.tok_trie();
+        // The engine asks for what follows the last token together with that token, which may be the end of a character.
+        let mut tokens = Vec::new();
+        for chunk in bytes.utf8_chunks() {
+            let valid = chunk.valid().as_bytes();
+            tokens.extend(self.written(valid).unwrap_or_else(|| segment(trie, valid)));
+            tokens.extend(segment(trie, chunk.invalid()));
         }
-        self.tok_trie().greedy_tokenize(bytes)
+        if trie.decode_raw(&tokens) == bytes { tokens } else { segment(trie, bytes) }
     }
 
     fn tokenize_is_canonical(&self) -> bool {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::engine::guard;
+use super::segment::segment;
 use super::{Grammar, GrammarError, Trigger, TriggerStart};
 use crate::TokenId;
 
@@ -86,7 +87,7 @@ pub(crate) fn feed(
 ) -> Result<Option<usize>, GrammarError> {
     guard(|| {
         let env = Arc::clone(&parser.token_env);
-        let tokens = env.tok_trie().greedy_tokenize(bytes);
+        let tokens = segment(env.tok_trie(), bytes);
         if env.tok_trie().decode_raw(&tokens) != bytes {
             return Ok::<_, String>(None);
         }
