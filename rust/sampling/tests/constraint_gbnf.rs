@@ -190,9 +190,9 @@ fn tokens_go_by_id_and_by_text() {
 #[test]
 fn errors_say_where() {
     let error = compile("root ::= \"a\" |\n  b\nb ::= [a").unwrap_err();
-    assert_eq!(error.to_string(), "invalid grammar in line `3`, column `7`: the class has no closing `]`");
+    assert_eq!(error.to_string(), "invalid syntax in line `3`, column `7`: the class has no closing `]`");
     let error = compile("root ::= \"a\"\nb ::= nope").unwrap_err();
-    assert_eq!(error.to_string(), "invalid grammar in line `2`, column `7`: the rule `nope` is not defined");
+    assert_eq!(error.to_string(), "invalid syntax in line `2`, column `7`: the rule `nope` is not defined");
 }
 
 #[test]

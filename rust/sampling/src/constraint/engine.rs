@@ -142,6 +142,10 @@ fn position(text: &str) -> (usize, usize, String) {
 pub(crate) fn stopped(parser: &TokenParser, message: &str) -> GrammarError {
     match parser.stop_reason() {
         StopReason::NoExtensionBias | StopReason::NoExtension => GrammarError::Dead,
+        // The engine follows a forced text to its end before it says anything else.
+        StopReason::ParserTooComplex if message.contains("ff_tokens") => GrammarError::too_large(
+            "it leaves no choice for very long, or without an end; give every rule a way to end",
+        ),
         StopReason::LexerTooComplex | StopReason::ParserTooComplex => {
             GrammarError::too_large(format!("{}; simplify it", first_line(message)))
         }

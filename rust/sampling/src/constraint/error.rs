@@ -14,7 +14,7 @@ pub enum GrammarError {
         message: String,
     },
     /// A regular expression or a grammar that cannot be parsed.
-    #[error("invalid grammar in line `{line}`, column `{column}`: {message}")]
+    #[error("invalid syntax in line `{line}`, column `{column}`: {message}")]
     Syntax {
         /// The line, from 1.
         line: usize,

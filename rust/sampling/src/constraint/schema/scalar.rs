@@ -155,7 +155,7 @@ impl Lowerer<'_> {
             Err(PatternError::Invalid(_)) => return None,
         };
         if let Some(what) = translated.weaker {
-            self.limit(at, keyword, format!("`{text}` is enforced without its {what}"));
+            self.limit(at, keyword, format!("`{text}` is enforced but for {what} in it"));
         }
         match probe(&json!({"type": "string", "pattern": translated.regex})) {
             Err(message) if !is_unsatisfiable(&message) => {
