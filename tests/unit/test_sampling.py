@@ -250,7 +250,7 @@ def test_probabilities_refuse_what_they_cannot_use() -> None:
             config.probabilities(given)
     with pytest.raises(TypeError, match="`explain` must be True or False"):
         config.probabilities([1.0, 2.0], explain=1)  # type: ignore[call-overload]
-    with pytest.raises(SamplingError, match="finite"):
+    with pytest.raises(SamplingError, match="none of the `2` tokens can be chosen"):
         config.probabilities([math.nan, -math.inf])
     with pytest.raises(ValueError, match="`dry_breakers` has texts"):
         config.replace(dry_multiplier=1).probabilities([1.0, 2.0])

@@ -214,7 +214,7 @@ impl Generation {
     }
 
     /// Takes the tokens that the constraint leaves no choice about. Their logits are never looked at, so with log-probabilities and with a hook
-    /// each is chosen as all others are, and so is one that the sampler must not choose: other tokens may spell the same text.
+    /// each is chosen as all others are, and so is one that the sampler must not choose.
     fn jump(&mut self, decoder: &impl Decoder, submitted: Instant) -> Option<End> {
         if self.constraint.is_none() || self.logprobs.is_some() || self.hook.is_some() {
             return None;

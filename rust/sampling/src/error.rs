@@ -96,7 +96,7 @@ pub enum SampleError {
     },
     /// The mask allows no token.
     #[error(
-        "the mask allows none of the `{n_vocab}` tokens; allow one, or end the text where nothing may follow"
+        "mask or grammar and allowed tokens leave none of the `{n_vocab}` tokens; allow one, or end the text where nothing may follow"
     )]
     EmptyMask {
         /// The vocabulary's size.
