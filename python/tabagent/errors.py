@@ -95,7 +95,7 @@ class DecodeError(TabagentError, RuntimeError):
 
 
 class SamplingError(TabagentError, RuntimeError):
-    """No token could be chosen, for example because no logit is above negative infinity, or because a logits processor failed (it is the `__cause__` then)."""
+    """No token could be chosen, as when no logit is above negative infinity, or because a logits processor failed (it is the `__cause__` then)."""
 
 
 class GrammarError(TabagentError, ValueError):
