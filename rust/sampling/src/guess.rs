@@ -20,6 +20,7 @@ const DEVIATIONS: f64 = 4.0;
 const ODDS_MARGIN: f64 = 1.4;
 /// Up to so many expected tokens are listed.
 const LIST_LEN: f64 = 1024.0;
+
 /// Where the cut is expected.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Guess {
