@@ -171,6 +171,12 @@ class GgufFile:
     @staticmethod
     def open(path: str) -> GgufFile: ...
     @staticmethod
+    def open_part(path: str) -> GgufFile:
+        """Maps one file, also where it is a part of a model or says so wrongly."""
+    @property
+    def split(self) -> tuple[int, int] | None:
+        """The number of the part that the file is, from 0, and how many there are; None for a whole model."""
+    @staticmethod
     def from_descriptor(descriptor: int, name: str) -> GgufFile:
         """Maps the file behind an open descriptor, from its start."""
     @staticmethod
@@ -238,8 +244,8 @@ class GgufWriter:
     def of_model(file: GgufFile, byte_order: str | None) -> GgufWriter: ...
     def set(self, key: str, kind: str, value: Any) -> None: ...
     def remove(self, key: str) -> None: ...
-    def add_tensor(self, name: str, kind: str, dims: Sequence[int], n_bytes: int, make: Callable[[], bytes]) -> None:
-        """`dims` in GGUF's order; `make` returns the data when its turn comes, and may raise."""
+    def add_tensor(self, name: str, kind: str, dims: Sequence[int], n_bytes: int, make: Callable[[], bytes], data: Any) -> None:
+        """`dims` in GGUF's order; `make` returns the data when its turn comes, and may raise. Files that `data` looks into are not replaced."""
     def write(self, path: str, progress: Callable[[int, int], object] | None) -> None: ...
     def to_bytes(self) -> bytes: ...
     def write_parts(

@@ -60,11 +60,12 @@ def set_metadata(
     or text, by how they look; arrays are written as JSON.
     """
     from tabagent import gguf  # noqa: PLC0415 (not needed for `--help`)
+    from tabagent.gguf.editing import first_part  # noqa: PLC0415 (not needed for `--help`)
 
     if not values and not remove:
         message = "there is nothing to change; give `KEY=VALUE` or `--remove KEY`"
         raise UsageError(message)
-    metadata = gguf.open(file).metadata
+    metadata = first_part(file).metadata
     changes: dict[str, Any] = {}
     types: dict[str, str] = {}
     for text in values or ():

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from tabagent import _native
 from tabagent.gguf.file import GgufFile, open  # noqa: A004 (this package's own)
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["convert_byte_order", "diff", "edit_metadata", "merge", "split"]
 
 PathLike = str | os.PathLike[str]
+PART_NAME: Final = re.compile(r"(?P<stem>.*)-\d{5}-of-(?P<count>\d{5})\.gguf", re.DOTALL)
 
 
 def edit_metadata(
@@ -36,18 +38,18 @@ def edit_metadata(
     that differ are overwritten (`in place`), however large the file. Otherwise, and for a symbolic link or a file with several names, a new
     file takes the old one's place. With `output` the file stays as it is, and the changed copy is written there.
 
-    Of a model in several files the first part has the metadata; another one is a `ValueError`.
+    The file does not get worse: a change after which it would not open, or fail `validate("model")` although it passes now, is refused, and
+    so is another type for a key that all readers know.
+
+    Of a model in several files the first part has the metadata; another one is a `ValueError`. A copy of that part needs a part's name.
 
     Raises:
-        GgufError: the file is damaged, or a change breaks a rule of the format.
-        TypeError, ValueError: a value does not fit its type.
+        GgufError: the file is damaged, or a change breaks a rule.
+        TypeError, ValueError: a value does not fit its type, or `output` leads to the file or another part of the model.
         OSError: the system refuses.
         GgufCancelledError: `progress` returned False.
     """
-    file = GgufFile(_native.GgufFile.open(os.fspath(path)))
-    if len(file.parts) > 1 and Path(path).name != file.parts[0]:
-        message = f"the metadata of a model in several files is in the first, `{file.parts[0]}`; change that one"
-        raise ValueError(message)
+    file = first_part(path)
     changes: list[tuple[str, tuple[str, Any] | None]] = [(key, None) for key in remove]
     for key, value in (values or {}).items():
         kind, plain = _typed(file, key, value, (types or {}).get(key))
@@ -56,6 +58,21 @@ def edit_metadata(
         os.fspath(path), changes, None if output is None else os.fspath(output), progress
     )
     return done
+
+
+def first_part(path: PathLike) -> GgufFile:
+    """The one file at `path`, whole or the first of several, without the others: also one that wrongly says that there are others.
+
+    Raises:
+        ValueError: it is a later part, which has no metadata.
+    """
+    native = _native.GgufFile.open_part(os.fspath(path))
+    match = PART_NAME.fullmatch(Path(path).name)
+    if match is not None and native.split is not None and native.split[0] > 0:
+        first = f"{match['stem']}-00001-of-{match['count']}.gguf"
+        message = f"the metadata of a model in several files is in the first, `{first}`; change that one"
+        raise ValueError(message)
+    return GgufFile(native)
 
 
 def split(

@@ -124,7 +124,7 @@ class GgufWriter:
                 raise ValueError(message)
             dims, stored = tuple(shape), data
             make = partial(self._stored, name, stored, kind)
-        self._native.add_tensor(name, kind, list(dims[::-1]), _n_bytes(name, kind, dims), make)
+        self._native.add_tensor(name, kind, list(dims[::-1]), _n_bytes(name, kind, dims), make, data)
         return self
 
     def write(self, path: str | os.PathLike[str], *, progress: Progress | None = None) -> None:

@@ -118,6 +118,13 @@ pub enum GgufError {
         missing: Vec<PathBuf>,
     },
 
+    /// The result would take the place of a file that it is made from.
+    #[error("`{}` is one of the files that are read; give another name for the result", path.display())]
+    SameFile {
+        /// Where the result was to be written.
+        path: PathBuf,
+    },
+
     /// What was given to the writer breaks a rule of the format.
     #[error("cannot write the GGUF file: {subject} {problem}")]
     Unwritable {

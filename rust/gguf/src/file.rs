@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{GgufError, Subject};
+use crate::input::Inputs;
 use crate::metadata::Metadata;
 use crate::mmap::{Bytes, SharedBytes};
 use crate::parser::{Parser, Records};
@@ -44,6 +45,8 @@ pub enum Header {
 /// ```
 pub struct GgufFile {
     name: String,
+    /// Where it was opened; `None` for one that was given as bytes or as an open file.
+    path: Option<PathBuf>,
     bytes: Arc<Bytes>,
     size: u64,
     version: u32,
@@ -65,7 +68,9 @@ impl GgufFile {
         let name = path
             .file_name()
             .map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
-        Self::parse(name, bytes)
+        let mut file = Self::parse(name, bytes)?;
+        file.path = std::path::absolute(path).ok();
+        Ok(file)
     }
 
     /// Maps a file that is already open, from its start, and checks its structure. Errors call it `name`.
@@ -176,6 +181,16 @@ impl GgufFile {
         &self.bytes
     }
 
+    /// The file, which nothing made from it may replace, and the parts beside it that belong to the same model.
+    pub(crate) fn inputs(&self) -> Inputs {
+        let mut inputs = Inputs::default();
+        inputs.add(self.bytes.file_id());
+        if let (Some(path), true) = (&self.path, self.split().is_some()) {
+            inputs.add_path(path);
+        }
+        inputs
+    }
+
     /// How the file writes its numbers.
     pub(crate) fn encoding(&self) -> Encoding {
         Encoding { order: self.byte_order, short_lengths: self.version == 1 }
@@ -238,6 +253,7 @@ impl GgufFile {
                 let byte_order = encoding.order;
                 Ok(Header::Complete(Self {
                     name,
+                    path: None,
                     bytes,
                     size,
                     version,

@@ -20,6 +20,7 @@ mod file;
 mod ggml_type;
 mod hash;
 mod imatrix;
+mod input;
 mod lora;
 mod metadata;
 mod mmap;
@@ -41,12 +42,13 @@ pub use array::{Array, ArrayIter};
 pub use check::{ARCHITECTURES, check_data, check_model, check_model_with, check_parts};
 pub use convert::{ConvertError, ConvertOptions, Converted, OutType, convert};
 pub use diff::{Deviation, Difference, diff_models};
-pub use edit::{Edit, Edited, edit_metadata, edited};
+pub use edit::{Edit, Edited, edit_metadata, edit_metadata_to, edited};
 pub use error::{GgufError, Subject};
 pub use file::{GgufFile, Header};
 pub use ggml_type::GgmlType;
 pub use hash::{Digest, Hashes, hash_model};
 pub use imatrix::Imatrix;
+pub use input::Inputs;
 pub use lora::{
     ConvertedAdapter, LoraError, LoraOptions, MergeType, Merged, convert_adapter, is_adapter_folder,
     merge_lora,

@@ -9,13 +9,15 @@ use std::sync::Arc;
 
 use memmap2::Mmap;
 
+use crate::input::FileId;
+
 /// Somebody else's bytes, shared.
 pub(crate) type Foreign = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
 /// The bytes of one GGUF file, or of its beginning.
 pub(crate) enum Bytes {
-    /// A read-only mapping of a file.
-    Mapped(Mmap),
+    /// A read-only mapping of a file, and which one it is.
+    Mapped(Mmap, Option<FileId>),
     /// A copy in memory.
     Owned(Vec<u8>),
     /// Bytes that belong to somebody else.
@@ -29,7 +31,11 @@ impl Bytes {
         if !std::fs::metadata(path)?.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
         }
-        Self::map_file(&File::open(path)?)
+        let mut bytes = Self::map_file(&File::open(path)?)?;
+        if let Self::Mapped(_, id @ None) = &mut bytes {
+            *id = FileId::of_path(path);
+        }
+        Ok(bytes)
     }
 
     /// Maps an open file from its start to its end.
@@ -45,13 +51,21 @@ impl Bytes {
         // process that overwrites the file changes only plain bytes, all of which are re-checked where they are decoded;
         // one that truncates it makes a later read fault, which llama.cpp's own mapping of the same file shares.
         let map = unsafe { Mmap::map(file) }?;
-        Ok(Self::Mapped(map))
+        Ok(Self::Mapped(map, FileId::of_file(file)))
+    }
+
+    /// The file that is mapped; `None` for bytes in memory.
+    pub(crate) fn file_id(&self) -> Option<&FileId> {
+        match self {
+            Self::Mapped(_, id) => id.as_ref(),
+            Self::Owned(_) | Self::Foreign(_) => None,
+        }
     }
 
     /// All bytes.
     pub(crate) fn as_slice(&self) -> &[u8] {
         match self {
-            Self::Mapped(map) => map,
+            Self::Mapped(map, _) => map,
             Self::Owned(bytes) => bytes,
             Self::Foreign(bytes) => (**bytes).as_ref(),
         }
@@ -82,6 +96,11 @@ impl SharedBytes {
     pub(crate) fn new(bytes: &Arc<Bytes>, range: Range<usize>) -> Self {
         let range = if bytes.as_slice().get(range.clone()).is_some() { range } else { 0..0 };
         Self { bytes: Arc::clone(bytes), range }
+    }
+
+    /// The file that they are in; `None` for bytes in memory.
+    pub(crate) fn file_id(&self) -> Option<&FileId> {
+        self.bytes.file_id()
     }
 }
 

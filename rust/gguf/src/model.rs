@@ -7,6 +7,7 @@ use std::path::Path;
 use crate::byte_swap::swap_tensor;
 use crate::error::{GgufError, Subject};
 use crate::file::GgufFile;
+use crate::input::Inputs;
 use crate::metadata::Metadata;
 use crate::reader::ByteOrder;
 use crate::split::split_paths;
@@ -145,6 +146,17 @@ impl GgufModel {
         let &(part, place) = self.index.get(name)?;
         let file = self.parts.get(part)?;
         Some(ModelTensor { file, info: file.tensors().get(place)? })
+    }
+
+    /// The files of all parts, none of which may be replaced by what is made from them.
+    pub(crate) fn inputs(&self) -> Inputs {
+        match self.parts.as_slice() {
+            [only] => only.inputs(),
+            parts => parts.iter().fold(Inputs::default(), |mut inputs, part| {
+                inputs.add(part.bytes().file_id());
+                inputs
+            }),
+        }
     }
 
     /// Size of all parts in bytes.

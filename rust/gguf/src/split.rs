@@ -36,7 +36,8 @@ impl Split {
 /// # Errors
 /// [`GgufError::MissingParts`] names every part that is not there.
 pub fn split_paths(first: &Path) -> Result<Vec<PathBuf>, GgufError> {
-    let Some((prefix, count)) = first.file_name().and_then(|name| name.to_str()).and_then(parse_name) else {
+    let Some((prefix, _, count)) = first.file_name().and_then(|name| name.to_str()).and_then(parse_name)
+    else {
         return Ok(vec![first.to_owned()]);
     };
     let prefix = first.with_file_name(prefix);
@@ -48,6 +49,16 @@ pub fn split_paths(first: &Path) -> Result<Vec<PathBuf>, GgufError> {
     Err(GgufError::MissingParts { path: first.to_owned(), count, missing })
 }
 
+/// Those parts of the model that `path` names a part of that are there; none for a name that is not that of a part.
+pub(crate) fn present_parts(path: &Path) -> Vec<PathBuf> {
+    let Some((prefix, _, count)) = path.file_name().and_then(|name| name.to_str()).and_then(parse_name)
+    else {
+        return Vec::new();
+    };
+    let prefix = path.with_file_name(prefix);
+    (1..=count).map(|no| part_path(&prefix, no, count)).filter(|part| part.is_file()).collect()
+}
+
 /// The path of part `no`, from 1, of `count`: `prefix-00002-of-00003.gguf`.
 pub fn part_path(prefix: &Path, no: u32, count: u32) -> PathBuf {
     let mut path = prefix.as_os_str().to_owned();
@@ -55,8 +66,8 @@ pub fn part_path(prefix: &Path, no: u32, count: u32) -> PathBuf {
     path.into()
 }
 
-/// Takes `name-00002-of-00003.gguf` apart into `name` and 3 (`llama_split_path` in `src/llama.cpp`).
-fn parse_name(name: &str) -> Option<(&str, u32)> {
+/// Takes `name-00002-of-00003.gguf` apart into `name`, 2 and 3 (`llama_split_path` in `src/llama.cpp`).
+pub(crate) fn parse_name(name: &str) -> Option<(&str, u32, u32)> {
     let (rest, count) = name.strip_suffix(".gguf")?.rsplit_once("-of-")?;
     let (prefix, no) = rest.rsplit_once('-')?;
     let number = |digits: &str| -> Option<u32> {
@@ -64,7 +75,7 @@ fn parse_name(name: &str) -> Option<(&str, u32)> {
         plain.then(|| digits.parse().ok()).flatten()
     };
     let (no, count) = (number(no)?, number(count)?);
-    (no >= 1 && no <= count && u16::try_from(count).is_ok()).then_some((prefix, count))
+    (no >= 1 && no <= count && u16::try_from(count).is_ok()).then_some((prefix, no, count))
 }
 
 #[cfg(test)]
@@ -73,7 +84,7 @@ mod tests {
 
     #[test]
     fn part_names_are_taken_apart() {
-        assert_eq!(parse_name("m-7b-00002-of-00003.gguf"), Some(("m-7b", 3)));
+        assert_eq!(parse_name("m-7b-00002-of-00003.gguf"), Some(("m-7b", 2, 3)));
         for other in [
             "m.gguf",
             "m-00004-of-00003.gguf",

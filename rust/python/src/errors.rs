@@ -49,6 +49,7 @@ impl IntoPyErr for GgufError {
                 crate::gguf::raised(&self, py).unwrap_or_else(|| os_error(py, path, source, &self))
             }
             Self::Cancelled => raise(py, "GgufCancelledError", self),
+            Self::SameFile { .. } => value_error(self),
             _ => with_facts(py, raise(py, "GgufError", &self), &self),
         }
     }
@@ -115,6 +116,7 @@ fn with_facts(py: Python<'_>, exception: PyErr, error: &GgufError) -> PyErr {
         GgufError::Open { .. }
         | GgufError::Write { .. }
         | GgufError::MissingParts { .. }
+        | GgufError::SameFile { .. }
         | GgufError::Cancelled => return exception,
     };
     let (key, tensor) = match subject {

@@ -67,11 +67,10 @@ pub(super) fn rewrite(
             "`bitnet`, `llama`; llama.cpp computes no squared ReLU as `bitnet-b1.58` needs it".to_owned();
         return Err(ConvertError::Architecture { path: path.to_owned(), architecture, supported });
     }
-    let mut writer = GgufWriter::new().add_metadata_of(model.first());
-    for key in ["split.no", "split.count", "split.tensors.count"] {
-        writer = writer.remove(key);
-    }
-    writer = writer.set("general.file_type", OwnedValue::U32(FILE_TYPE));
+    let inputs = model.inputs();
+    inputs.refuse(out)?;
+    let mut writer = GgufWriter::new().with_inputs(&inputs).add_metadata_of(model.first());
+    writer = writer.without_split().set("general.file_type", OwnedValue::U32(FILE_TYPE));
     let (mut n_tensors, mut n_params) = (0, 0);
     for part in model.parts() {
         for tensor in part.tensors() {

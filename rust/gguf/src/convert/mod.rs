@@ -22,6 +22,7 @@ mod tokenizer;
 use std::path::Path;
 
 use crate::ggml_type::GgmlType;
+use crate::input::Inputs;
 use crate::progress::Progress;
 use crate::writer::GgufWriter;
 
@@ -105,6 +106,9 @@ pub fn convert(
     if folder.is_file() {
         return bitnet_file::rewrite(folder, out, options, progress);
     }
+    let mut inputs = Inputs::default();
+    inputs.add_path(folder);
+    inputs.refuse(out)?;
     let config = config(folder)?;
     let architecture = Architecture::of(&config)?;
     let config = with_defaults(config, architecture);
@@ -120,8 +124,10 @@ pub fn convert(
         + extra.iter().map(|(_, data)| data.len() as u64).sum::<u64>();
     let n_tensors = plans.len() + extra.len();
 
-    let mut writer =
-        GgufWriter::new().set("general.architecture", architecture.name).set("general.type", "model");
+    let mut writer = GgufWriter::new()
+        .with_inputs(&inputs)
+        .set("general.architecture", architecture.name)
+        .set("general.type", "model");
     writer = general::add(writer, folder, &config, n_params)?;
     let hyperparameters = Hyperparameters { architecture, config: &config, rope: &rope, folder };
     writer = hyperparameters.add(writer)?;

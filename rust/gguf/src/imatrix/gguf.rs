@@ -56,7 +56,7 @@ pub(super) fn read(file: &GgufFile) -> Result<Imatrix, GgufError> {
     }
     let entries: Result<_, GgufError> =
         pairs.into_iter().map(|(name, pair)| Ok((name.to_owned(), entry(file, name, &pair)?))).collect();
-    Ok(Imatrix { entries: entries?, datasets, n_chunks, chunk_size })
+    Ok(Imatrix { entries: entries?, datasets, n_chunks, chunk_size, ..Imatrix::empty() })
 }
 
 /// The texts that the model was run on.
@@ -118,6 +118,7 @@ impl Imatrix {
     pub fn writer(&self) -> GgufWriter {
         let datasets = self.datasets.iter().map(|name| name.clone().into_bytes()).collect();
         let mut writer = GgufWriter::new()
+            .with_inputs(&self.inputs)
             .add(TYPE, "imatrix")
             .add(DATASETS, OwnedValue::Array(OwnedArray::String(datasets)))
             .add(CHUNK_COUNT, self.n_chunks)

@@ -11,7 +11,6 @@
 //! in newer files still: length of the data set's name, name
 //! ```
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::error::{GgufError, Subject};
@@ -51,7 +50,7 @@ pub(super) fn read(name: &str, bytes: &Arc<Bytes>) -> Result<Imatrix, GgufError>
             "promises `{n_entries}` entries in `{bytes}` bytes; it is no importance matrix, neither GGUF nor `.dat`"
         ));
     }
-    let mut matrix = Imatrix { entries: BTreeMap::new(), datasets: Vec::new(), n_chunks: 0, chunk_size: 0 };
+    let mut matrix = Imatrix::empty();
     for number in 1..=n_entries {
         let (name, entry) = parser.entry(number)?;
         // As the tool has it, the last of several counts.

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use crate::error::{GgufError, Subject};
 use crate::file::{GgufFile, MEMORY};
+use crate::input::Inputs;
 use crate::mmap::Bytes;
 use crate::tensor::TensorInfo;
 use crate::text::grouped;
@@ -48,6 +49,8 @@ pub struct Imatrix {
     n_chunks: u32,
     /// Tokens in a chunk; 0 where the file does not say.
     chunk_size: u32,
+    /// The file that it was read from.
+    inputs: Inputs,
 }
 
 impl Imatrix {
@@ -78,7 +81,7 @@ impl Imatrix {
     pub fn from_importances(
         entries: impl IntoIterator<Item = (String, Vec<f32>)>,
     ) -> Result<Self, GgufError> {
-        let mut matrix = Self { entries: BTreeMap::new(), datasets: Vec::new(), n_chunks: 1, chunk_size: 1 };
+        let mut matrix = Self { n_chunks: 1, chunk_size: 1, ..Self::empty() };
         for (name, importances) in entries {
             let fail =
                 |problem| Err(GgufError::Unwritable { subject: Subject::tensor(name.as_bytes()), problem });
@@ -155,7 +158,30 @@ impl Imatrix {
         self.chunk_size
     }
 
+    /// The file that it was read from, which nothing made with it may replace.
+    pub(crate) fn inputs(&self) -> &Inputs {
+        &self.inputs
+    }
+
+    /// A matrix without entries.
+    fn empty() -> Self {
+        Self {
+            entries: BTreeMap::new(),
+            datasets: Vec::new(),
+            n_chunks: 0,
+            chunk_size: 0,
+            inputs: Inputs::default(),
+        }
+    }
+
     fn parse(name: String, bytes: Bytes) -> Result<Self, GgufError> {
+        let mut inputs = Inputs::default();
+        inputs.add(bytes.file_id());
+        let matrix = Self::read(name, bytes)?;
+        Ok(Self { inputs, ..matrix })
+    }
+
+    fn read(name: String, bytes: Bytes) -> Result<Self, GgufError> {
         if bytes.as_slice().starts_with(b"GGUF") {
             return gguf::read(&GgufFile::parse(name, bytes)?);
         }

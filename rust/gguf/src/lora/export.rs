@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::ggml_type::GgmlType;
+use crate::input::Inputs;
 use crate::progress::Progress;
 use crate::quants;
 use crate::writer::{GgufWriter, TensorData};
@@ -55,10 +56,16 @@ pub fn convert_adapter(
         )));
     }
     let config = PeftConfig::read(folder)?;
-    let names = Names::of_folder(&base_folder(folder, base, &config)?)?;
+    let base = base_folder(folder, base, &config)?;
+    let mut inputs = Inputs::default();
+    inputs.add_path(folder);
+    inputs.add_path(&base);
+    inputs.refuse(out)?;
+    let names = Names::of_folder(&base)?;
     let adapter = peft::open(folder, &names)?;
     let alpha = config.alpha() as f32;
     let mut writer = GgufWriter::new()
+        .with_inputs(&inputs)
         .add("general.architecture", names.architecture.name)
         .add("general.type", "adapter")
         .add("adapter.type", "lora")

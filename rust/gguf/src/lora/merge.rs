@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError};
 
 use crate::ggml_type::GgmlType;
 use crate::imatrix::Imatrix;
+use crate::input::Inputs;
 use crate::model::{GgufModel, ModelTensor};
 use crate::progress::Progress;
 use crate::quants;
@@ -15,6 +16,7 @@ use crate::writer::{GgufWriter, TensorData};
 use super::adapter::Adapter;
 use super::error::LoraError;
 use super::out_type::MergeType;
+use super::peft_config::CONFIG;
 use super::tensor::{ChangedTensor, Failure};
 
 /// Keys in which a merged model says what was merged: names of adapters, and their scales.
@@ -131,12 +133,21 @@ fn merge(
         )));
     }
     let model = GgufModel::open(base)?;
+    let mut inputs = model.inputs();
+    if let Some(imatrix) = &options.imatrix {
+        inputs.extend(imatrix.inputs());
+    }
+    for (path, _) in adapters {
+        add_adapter(&mut inputs, path);
+    }
+    inputs.refuse(out)?;
     let opened: Vec<(Adapter, f64)> = adapters
         .iter()
         .map(|(path, scale)| Ok((Adapter::open(path, &model)?, *scale)))
         .collect::<Result<_, LoraError>>()?;
     let failure = Failure::default();
-    let mut writer = noted(GgufWriter::of_model(&model).without_tensors(), &model, &opened, options.out_type);
+    let writer = GgufWriter::of_model(&model).without_tensors().with_inputs(&inputs);
+    let mut writer = noted(writer, &model, &opened, options.out_type);
     let mut n_changed = 0;
     for tensor in model.tensors() {
         let ModelTensor { file, info } = tensor;
@@ -162,6 +173,14 @@ fn merge(
     written?;
     let ignored: BTreeSet<String> = opened.into_iter().flat_map(|(adapter, _)| adapter.ignored).collect();
     Ok(Merged { n_tensors: model.n_tensors(), n_changed, ignored: ignored.into_iter().collect() })
+}
+
+/// The files of the adapter at `path`: a GGUF file, a folder, or a safetensors file beside its configuration.
+fn add_adapter(inputs: &mut Inputs, path: &Path) {
+    inputs.add_path(path);
+    if path.extension().is_some_and(|end| end == "safetensors") {
+        inputs.add_path(&path.with_file_name(CONFIG));
+    }
 }
 
 /// The plan for `tensor`; `None` if no adapter changes it.

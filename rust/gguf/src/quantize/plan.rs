@@ -14,6 +14,7 @@ use super::exempt::{Exemption, exemption};
 use super::facts::{Facts, PROJECTOR};
 use super::fallback::fitting;
 use super::file_type::FileType;
+use super::metadata;
 use super::mixture::{Mixture, Seen};
 use super::options::{QuantizeOptions, Target};
 use super::order::{Renumbering, by_layer};
@@ -181,6 +182,9 @@ impl PlannedTensor {
 /// [`QuantizeError::PartialBlock`], [`QuantizeError::UnknownTensorType`], [`QuantizeError::NoLayer`], [`QuantizeError::Prune`],
 /// [`QuantizeError::Rule`] and [`QuantizeError::ChosenTypes`] where there is no way to do what is asked.
 pub fn plan(model: &GgufModel, options: &QuantizeOptions) -> Result<Plan, QuantizeError> {
+    for (key, value) in &options.overrides {
+        metadata::stored(key, value)?;
+    }
     let first = model.first();
     let rules = Rules::with_overrides(first, &options.overrides);
     if rules.architecture != PROJECTOR {

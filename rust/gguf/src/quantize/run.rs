@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rayon::ThreadPool;
 
 use crate::error::GgufError;
+use crate::input::Inputs;
 use crate::model::GgufModel;
 use crate::progress::Progress;
-use crate::split::{part_path, split_paths};
+use crate::split::part_path;
 use crate::writer::{GgufWriter, TensorData};
 
 use super::error::QuantizeError;
@@ -59,7 +60,6 @@ pub fn quantize_file(
     progress: Progress<'_>,
 ) -> Result<Quantized, QuantizeError> {
     let model = GgufModel::open(source)?;
-    refuse_same_file(&model, source, out, options)?;
     quantize_model(&model, out, options, progress)
 }
 
@@ -77,7 +77,7 @@ pub fn quantize_file_to_size(
     progress: Progress<'_>,
 ) -> Result<Quantized, QuantizeError> {
     let model = GgufModel::open(source)?;
-    refuse_same_file(&model, source, out, &options)?;
+    inputs(&model, out, &options)?;
     // What is written is not known before all is measured; until then it counts as large as the model is now.
     let (measured, written) = (AtomicU64::new(0), model.file_size());
     let measuring = |done: u64, total: u64| {
@@ -90,22 +90,21 @@ pub fn quantize_file_to_size(
     quantize_model(&model, out, &options, &writing)
 }
 
-fn refuse_same_file(
-    model: &GgufModel,
-    source: &Path,
-    out: &Path,
-    options: &QuantizeOptions,
-) -> Result<(), QuantizeError> {
+/// The files that are read, of which the results must be none; refused before anything is measured.
+fn inputs(model: &GgufModel, out: &Path, options: &QuantizeOptions) -> Result<Inputs, QuantizeError> {
+    let mut inputs = model.inputs();
     let results = result_paths(model, out, options);
-    for old in split_paths(source)? {
-        if let Some(path) = results.iter().find(|new| is_same_file(&old, new)) {
-            return Err(QuantizeError::SameFile { path: path.clone() });
-        }
+    if let Some(path) = results.iter().find(|path| inputs.refuse(path).is_err()) {
+        return Err(QuantizeError::SameFile { path: path.clone() });
     }
-    Ok(())
+    if let Some(imatrix) = &options.imatrix {
+        inputs.extend(imatrix.inputs());
+    }
+    results.iter().try_for_each(|path| inputs.refuse(path))?;
+    Ok(inputs)
 }
 
-/// As [`quantize_file`] for a model that is open already; `out` must not be one of its files.
+/// As [`quantize_file`] for a model that is open already.
 ///
 /// # Errors
 /// As [`quantize_file`].
@@ -115,10 +114,11 @@ pub fn quantize_model(
     options: &QuantizeOptions,
     progress: Progress<'_>,
 ) -> Result<Quantized, QuantizeError> {
+    let inputs = inputs(model, out, options)?;
     let plan = plan(model, options)?;
     plan.check(options)?;
     let workshop = workshop(options)?;
-    let mut writer = metadata::writer(model.first(), &plan, options)?;
+    let mut writer = metadata::writer(model.first(), &plan, options)?.with_inputs(&inputs);
     for tensor in &plan.tensors {
         let rows = rows(model, tensor, options)?;
         let for_rows = workshop.clone();
@@ -208,20 +208,6 @@ fn rows(model: &GgufModel, tensor: &PlannedTensor, options: &QuantizeOptions) ->
         rows_an_expert: tensor.shape.dim(1).max(1) as usize,
         importances,
     })
-}
-
-/// True if both names lead to one file.
-fn is_same_file(a: &Path, b: &Path) -> bool {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt as _;
-        let identity = |path: &Path| std::fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()));
-        matches!((identity(a), identity(b)), (Ok(a), Ok(b)) if a == b)
-    }
-    #[cfg(not(unix))]
-    {
-        matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
-    }
 }
 
 fn shown(name: &str) -> String {

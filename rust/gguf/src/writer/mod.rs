@@ -11,6 +11,7 @@ use std::path::Path;
 use crate::error::GgufError;
 use crate::file::GgufFile;
 use crate::ggml_type::GgmlType;
+use crate::input::Inputs;
 use crate::mmap::SharedBytes;
 use crate::model::GgufModel;
 use crate::owned::OwnedValue;
@@ -21,6 +22,8 @@ use crate::value::{Value, ValueType};
 
 pub use data::{DataMaker, TensorData};
 pub use parts::SplitBy;
+
+pub(crate) use parts::is_split_key;
 
 use content::{Content, Told};
 use replace::NewFile;
@@ -87,6 +90,8 @@ pub struct GgufWriter {
     tensors: Vec<PendingTensor>,
     /// What follows the last tensor's data in the file that this one was made from; `None` for padding.
     tail: Option<SharedBytes>,
+    /// What is read for it, and must not be replaced.
+    inputs: Inputs,
 }
 
 impl Default for GgufWriter {
@@ -97,6 +102,7 @@ impl Default for GgufWriter {
             entries: Vec::new(),
             tensors: Vec::new(),
             tail: None,
+            inputs: Inputs::default(),
         }
     }
 }
@@ -116,20 +122,28 @@ impl GgufWriter {
         let end =
             file.tensors().last().map_or(file.data_offset(), |last| file.data_start(last) + last.n_bytes);
         writer.tail = Some(SharedBytes::new(file.bytes(), end as usize..file.file_size() as usize));
+        writer.inputs.extend(&file.inputs());
         writer
     }
 
     /// All that a model's parts hold, as one file: the first part's metadata without its `split.*` keys, and all tensors.
     pub fn of_model(model: &GgufModel) -> Self {
         match model.parts() {
-            [only] if !only.metadata().iter().any(|(key, _)| parts::is_split_key(key)) => Self::of_file(only),
+            [only] if !only.metadata().iter().any(|(key, _)| is_split_key(key)) => Self::of_file(only),
             parts => {
                 let mut writer = Self::of_file(model.first());
                 writer.tensors.clear();
-                writer.entries.retain(|(key, _)| !parts::is_split_key(key));
-                parts.iter().fold(writer, Self::add_tensors_of)
+                parts.iter().fold(writer.without_split(), Self::add_tensors_of)
             }
         }
+    }
+
+    /// Names the files that are read for what is added, so that none of them is replaced. Files whose metadata or tensors are added as such
+    /// are known already.
+    #[must_use]
+    pub fn with_inputs(mut self, inputs: &Inputs) -> Self {
+        self.inputs.extend(inputs);
+        self
     }
 
     /// Writes numbers in `order` from now on, those inside of blocks included. Data that is given as bytes must be in that order.
@@ -174,6 +188,7 @@ impl GgufWriter {
     /// Adds a copy of all metadata of `file`, which is decoded only if the byte orders differ.
     #[must_use]
     pub fn add_metadata_of(mut self, file: &GgufFile) -> Self {
+        self.inputs.add(file.bytes().file_id());
         let encoding = file.encoding();
         for (key, kind, bytes) in file.metadata().raw_entries() {
             self.entries.push((key.to_owned(), Entry::Raw { kind, bytes, encoding }));
@@ -191,8 +206,18 @@ impl GgufWriter {
         data: impl Into<TensorData>,
     ) -> Self {
         let data = data.into();
+        if let TensorData::Shared(bytes, _) = &data {
+            self.inputs.add(bytes.file_id());
+        }
         self.tensors.push(PendingTensor { name: name.to_owned(), ggml_type, dims: dims.to_vec(), data });
         self.tail = None;
+        self
+    }
+
+    /// The same without the keys that say which part it is.
+    #[must_use]
+    pub(crate) fn without_split(mut self) -> Self {
+        self.entries.retain(|(key, _)| !is_split_key(key));
         self
     }
 
@@ -216,7 +241,8 @@ impl GgufWriter {
     /// Writes the file at `path` in one step: readers see the old file or the whole new one, never a part.
     ///
     /// # Errors
-    /// [`GgufError::Unwritable`] if a rule of the format is broken, [`GgufError::Write`] if the system refuses.
+    /// [`GgufError::Unwritable`] if a rule of the format is broken, [`GgufError::SameFile`] if `path` leads to a file that is read for it,
+    /// [`GgufError::Write`] if the system refuses.
     pub fn write_to(&self, path: &Path) -> Result<(), GgufError> {
         self.write_with(path, &no_progress)
     }
@@ -226,6 +252,12 @@ impl GgufWriter {
     /// # Errors
     /// As [`GgufWriter::write_to`]; [`GgufError::Cancelled`].
     pub fn write_with(&self, path: &Path, progress: Progress<'_>) -> Result<(), GgufError> {
+        self.inputs.refuse(path)?;
+        self.write_over(path, progress)
+    }
+
+    /// As [`GgufWriter::write_with`], also where the file is one that is read for it.
+    pub(crate) fn write_over(&self, path: &Path, progress: Progress<'_>) -> Result<(), GgufError> {
         let content = self.content();
         let plan = content.check()?;
         let mut file = NewFile::create(path)?;
@@ -261,6 +293,20 @@ impl GgufWriter {
             head.resize(head.len().next_multiple_of(plan.alignment as usize), 0);
         }
         Ok(head)
+    }
+
+    /// Bytes of the whole file.
+    ///
+    /// # Errors
+    /// [`GgufError::Unwritable`] if a rule of the format is broken.
+    pub(crate) fn n_bytes(&self) -> Result<u64, GgufError> {
+        let alignment = self.content().check()?.alignment;
+        let padded = |tensor: &PendingTensor| tensor.data.n_bytes().next_multiple_of(alignment);
+        let mut size = self.head()?.len() as u64 + self.tensors.iter().map(padded).sum::<u64>();
+        if let (Some(tail), Some(last)) = (&self.tail, self.tensors.last()) {
+            size = size - padded(last) + last.data.n_bytes() + tail.len() as u64;
+        }
+        Ok(size)
     }
 
     fn content(&self) -> Content<'_> {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::{GgufError, Subject};
+use crate::input::{FileId, Inputs};
 use crate::owned::OwnedValue;
 use crate::progress::Progress;
 use crate::split::part_path;
@@ -21,7 +22,7 @@ pub enum SplitBy {
 }
 
 /// True for the keys that say which part a file is (`LLM_KV_SPLIT_NO` and so on in `src/llama-arch.cpp`).
-pub(super) fn is_split_key(key: &str) -> bool {
+pub(crate) fn is_split_key(key: &str) -> bool {
     matches!(key, "split.no" | "split.count" | "split.tensors.count")
 }
 
@@ -67,6 +68,7 @@ impl GgufWriter {
         counts: &[usize],
         mut told: Told<'_>,
     ) -> Result<(), GgufError> {
+        self.refuse_parts(paths)?;
         let n_parts = u16::try_from(counts.len()).unwrap_or(u16::MAX);
         let mut finished: Vec<FinishedFile> = Vec::new();
         let mut start = 0;
@@ -88,6 +90,17 @@ impl GgufWriter {
             if !replaces {
                 shown.push(path.clone());
             }
+        }
+        Ok(())
+    }
+
+    /// Refuses names that lead to a file that is read, or two of which lead to one file.
+    fn refuse_parts(&self, paths: &[PathBuf]) -> Result<(), GgufError> {
+        let mut others = Inputs::default();
+        for path in paths {
+            self.inputs.refuse(path)?;
+            others.refuse(path)?;
+            others.add(FileId::of_path(path).as_ref());
         }
         Ok(())
     }

@@ -44,6 +44,19 @@ impl GgufFile {
         Ok(Self { model: Arc::new(model) })
     }
 
+    /// Maps one file, also where it is a part of a model or says so wrongly.
+    #[staticmethod]
+    fn open_part(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
+        let file = py.detach(|| tabagent_gguf::GgufFile::open(&path));
+        Self::new(py, file)
+    }
+
+    /// The number of the part that the file is, from 0, and how many there are; None for a whole model.
+    #[getter]
+    fn split(&self) -> Option<(u16, u16)> {
+        self.model.first().split().map(|split| (split.no, split.count))
+    }
+
     /// Maps the file behind an open descriptor, from its start.
     #[staticmethod]
     fn from_descriptor(py: Python<'_>, descriptor: u32, name: &str) -> PyResult<Self> {

@@ -4,7 +4,7 @@ use super::{value, watch};
 use crate::errors::value_error;
 use pyo3::prelude::*;
 use std::path::PathBuf;
-use tabagent_gguf::{Edit, Edited, GgmlType, GgufFile, GgufWriter, edit_metadata, edited};
+use tabagent_gguf::{Edit, Edited, GgmlType, edit_metadata, edit_metadata_to};
 
 /// One change of metadata: the key, and the type and value to set; None removes it.
 type Change<'py> = (String, Option<(String, Bound<'py, PyAny>)>);
@@ -29,9 +29,7 @@ pub(crate) fn gguf_edit(
         let Some(output) = output else {
             return edit_metadata(&path, &edits, progress);
         };
-        let writer = GgufWriter::of_file(&GgufFile::open(&path)?);
-        edited(writer, &edits).write_with(&output, progress)?;
-        Ok(Edited::Rewritten)
+        edit_metadata_to(&path, &edits, &output, progress).map(|()| Edited::Rewritten)
     })?;
     Ok(match done {
         Edited::Unchanged => "unchanged",

@@ -1,7 +1,7 @@
 //! Writing GGUF files from Python.
 
 use super::file::GgufFile;
-use super::{tools, value, watch};
+use super::{tools, value, view, watch};
 use crate::errors::value_error;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -90,7 +90,8 @@ impl GgufWriter {
         self.change(|writer| writer.remove(key))
     }
 
-    /// Adds a tensor of `n_bytes`, which `make` returns when its turn to be written comes.
+    /// Adds a tensor of `n_bytes`, which `make` returns when its turn to be written comes; `data` is what it will be made of.
+    #[expect(clippy::too_many_arguments, reason = "a tensor has so many")]
     fn add_tensor(
         &self,
         name: &str,
@@ -98,14 +99,16 @@ impl GgufWriter {
         dims: Vec<u64>,
         n_bytes: u64,
         make: Py<PyAny>,
+        data: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         let kind = tools::ggml_type(kind)?;
+        let inputs = view::files(data);
         let data = TensorData::made(n_bytes, move |out| {
             let bytes =
                 Python::attach(|py| make.call0(py)?.extract::<PyBackedBytes>(py).map_err(PyErr::from));
             out.write_all(&bytes.map_err(io::Error::other)?)
         });
-        self.change(|writer| writer.add_tensor(name, kind, &dims, data))
+        self.change(|writer| writer.with_inputs(&inputs).add_tensor(name, kind, &dims, data))
     }
 
     fn write(&self, py: Python<'_>, path: PathBuf, progress: Option<Py<PyAny>>) -> PyResult<()> {

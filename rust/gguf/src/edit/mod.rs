@@ -1,14 +1,19 @@
 //! Changing metadata of a file that is there.
 
+mod check;
+pub(crate) mod known;
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 
-use crate::error::GgufError;
+use crate::error::{GgufError, Subject};
 use crate::file::{GgufFile, Header};
 use crate::owned::OwnedValue;
 use crate::progress::Progress;
 use crate::writer::GgufWriter;
+
+use check::as_unwritable;
 
 /// One change of the metadata.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,13 +58,17 @@ pub enum Edited {
 /// # }
 /// ```
 ///
+/// The file does not get worse: an edit after which it would not open, or [`check_model`](crate::check_model) refuse it although it does not
+/// now, is refused, and so are values of another type than a known key has.
+///
 /// # Errors
-/// As [`GgufFile::open`] and [`GgufWriter::write_with`]. A failed rewriting leaves the old file.
+/// As [`GgufFile::open`] and [`GgufWriter::write_with`], [`GgufError::Unwritable`] for an edit that is refused. A failed rewriting leaves the
+/// old file.
 pub fn edit_metadata(path: &Path, edits: &[Edit], progress: Progress<'_>) -> Result<Edited, GgufError> {
     let file = GgufFile::open(path)?;
-    let writer = edited(GgufWriter::of_file(&file), edits);
+    let Changed { writer, head, after } = Changed::of(&file, path, edits)?;
     if !has_other_names(path)
-        && let Some(patch) = patch(&file, writer.head()?)
+        && let Some(patch) = patch(&file, head, &after)
     {
         if patch.bytes.is_empty() {
             return Ok(Edited::Unchanged);
@@ -67,8 +76,49 @@ pub fn edit_metadata(path: &Path, edits: &[Edit], progress: Progress<'_>) -> Res
         patch.apply(path).map_err(|source| GgufError::Write { path: path.to_owned(), source })?;
         return Ok(Edited::InPlace { bytes: patch.bytes.len() as u64 });
     }
-    writer.write_with(path, progress)?;
+    writer.write_over(path, progress)?;
     Ok(Edited::Rewritten)
+}
+
+/// As [`edit_metadata`], but leaves the file as it is and writes the changed copy at `out`, which must not be the file or a part of
+/// the same model. The copy of a part must be named as that part, so that the others can be put beside it.
+///
+/// # Errors
+/// As [`edit_metadata`]; [`GgufError::SameFile`].
+pub fn edit_metadata_to(
+    path: &Path,
+    edits: &[Edit],
+    out: &Path,
+    progress: Progress<'_>,
+) -> Result<(), GgufError> {
+    let file = GgufFile::open(path)?;
+    file.inputs().refuse(out)?;
+    let changed = Changed::of(&file, path, edits)?;
+    check::check_name(&changed.after, out)?;
+    changed.writer.write_with(out, progress)
+}
+
+/// A file with its metadata changed, as it will be.
+struct Changed {
+    writer: GgufWriter,
+    head: Vec<u8>,
+    /// The changed file's records, without its data.
+    after: GgufFile,
+}
+
+impl Changed {
+    /// Makes the changes, and proves that they may be made.
+    fn of(file: &GgufFile, path: &Path, edits: &[Edit]) -> Result<Self, GgufError> {
+        let writer = edited(GgufWriter::of_file(file), edits);
+        let head = writer.head()?;
+        let header = GgufFile::from_beginning(head.clone(), writer.n_bytes()?, file.file_name());
+        let after = match header.map_err(as_unwritable)? {
+            Header::Complete(after) => after,
+            Header::Needs(_) => return Err(check::refused(Subject::Header, "would end in its own records")),
+        };
+        check::check(file, &after, path, edits)?;
+        Ok(Self { writer, head, after })
+    }
 }
 
 /// The writer with its metadata changed.
@@ -94,18 +144,13 @@ impl Patch {
     }
 }
 
-/// What to overwrite so that `file` starts with `head`; `None` if its tensors would have to move.
-fn patch(file: &GgufFile, mut head: Vec<u8>) -> Option<Patch> {
-    if head.len() as u64 != file.data_offset() {
-        return None;
-    }
+/// What to overwrite so that `file` starts with `head`, whose records `new` are; `None` if its tensors would have to move.
+fn patch(file: &GgufFile, mut head: Vec<u8>, new: &GgufFile) -> Option<Patch> {
     // Read as any reader would: the tensors must be found where they are.
-    let Ok(Header::Complete(new)) =
-        GgufFile::from_beginning(head.clone(), file.file_size(), file.file_name())
-    else {
-        return None;
-    };
-    if new.tensors() != file.tensors() || new.data_offset() != file.data_offset() {
+    if head.len() as u64 != file.data_offset()
+        || new.tensors() != file.tensors()
+        || new.data_offset() != file.data_offset()
+    {
         return None;
     }
     let old = file.bytes().as_slice().get(..head.len())?;
