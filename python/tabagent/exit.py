@@ -9,10 +9,14 @@ import time
 import weakref
 from typing import Final, Protocol
 
+from tabagent import _native
+
 __all__ = ["close_all", "watch_model", "watch_stream", "watch_thread"]
 
 PATIENCE_S: Final = 2.0
 """How long the threads of all streams together may take to end at exit."""
+JOB_PATIENCE_S: Final = 0.5
+"""How long calls that were left or are still waited for may take to end at exit. One that cannot be stopped is ended with the process."""
 
 
 class _Cancellable(Protocol):
@@ -48,6 +52,8 @@ def close_all() -> None:
     """Cancel all streams, then close all models. Does nothing in a forked child: the threads are not there."""
     if os.getpid() != _home:
         return
+    # Calls that other threads wait for, and those that Ctrl-C has left behind.
+    _native.stop_jobs(0)
     # Cancelled before the models close, a stream that a daemon thread still reads just ends, without an error.
     for stream in (reference() for reference in _streams.valuerefs()):
         if stream is not None:
@@ -59,6 +65,7 @@ def close_all() -> None:
     deadline = time.monotonic() + PATIENCE_S
     for thread in tuple(_threads):
         thread.join(max(0.0, deadline - time.monotonic()))
+    _native.stop_jobs(JOB_PATIENCE_S)
 
 
 atexit.register(close_all)
