@@ -28,14 +28,29 @@ class _Closable(Protocol):
 
 
 _streams: Final[weakref.WeakValueDictionary[int, _Cancellable]] = weakref.WeakValueDictionary()
+_of_daemons: Final[weakref.WeakSet[_Cancellable]] = weakref.WeakSet()
+"""Streams that daemon threads have asked for."""
 _models: Final[weakref.WeakValueDictionary[int, _Closable]] = weakref.WeakValueDictionary()
 _threads: Final[weakref.WeakSet[threading.Thread]] = weakref.WeakSet()
 _home: Final = os.getpid()
 
 
 def watch_stream(stream: _Cancellable) -> None:
-    """Have the stream cancelled at exit if it is alive then."""
+    """Have the stream cancelled at exit if it is alive then.
+
+    Daemon threads go on while the handlers of `atexit` run, and requests are served in turn: so that a handler may use a model, theirs are
+    cancelled as soon as nobody else is left.
+    """
     _streams[id(stream)] = stream
+    if threading.current_thread().daemon:
+        _of_daemons.add(stream)
+    if not threading.main_thread().is_alive() and _only_daemons_are_left():
+        for theirs in tuple(_of_daemons):
+            theirs.cancel()
+
+
+def _only_daemons_are_left() -> bool:
+    return all(thread.daemon or thread is threading.main_thread() for thread in threading.enumerate())
 
 
 def watch_model(model: _Closable) -> None:

@@ -122,6 +122,84 @@ def test_exit_while_a_daemon_thread_blocks_is_clean(smollm2_path: Path, call: st
     assert (ended.code, ended.out, ended.err) == (0, "end\n", "")
 
 
+DAEMONS = {
+    "computing": "sum(range(1000))",
+    "generating": "model.generate('Once upon', ignore_eos=True).result()",
+    "scoring": "model.perplexity(WORDS * 100)",
+}
+
+
+@pytest.mark.parametrize("kind", DAEMONS)
+def test_an_exit_handler_may_generate_beside_busy_daemon_threads(smollm2_path: Path, kind: str) -> None:
+    program = (
+        AT_WORK
+        + f"""
+    import atexit
+    from tabagent import SamplerConfig
+    model = Model.load(sys.argv[1], context_size=2048, threads=1)
+    def handler():
+        print(model.generate("Once", max_tokens=4, sampling=SamplerConfig.greedy(), ignore_eos=True).result().usage.completion_tokens)
+    def busy():
+        try:
+            while True:
+                {DAEMONS[kind]}
+        except Exception:
+            pass
+    atexit.register(handler)
+    at_work = threading.Event()
+    if "model" in {DAEMONS[kind]!r}:
+        when_at_work(at_work.set)
+    else:
+        at_work.set()
+    for _ in range(4):
+        threading.Thread(target=busy, daemon=True).start()
+    at_work.wait()
+    """
+    )
+    ended = run(program, smollm2_path, timeout_s=30)
+    assert (ended.code, ended.out, ended.err) == (0, "4\n", "")
+
+
+def test_requests_of_daemon_threads_go_on_while_other_threads_do(smollm2_path: Path) -> None:
+    program = """
+        import sys, threading
+        from tabagent import Model
+        model = Model.load(sys.argv[1], context_size=512, threads=1)
+        def last():
+            threading.main_thread().join()
+            made = []
+            for _ in range(2):
+                thread = threading.Thread(target=lambda: made.append(model.generate("Once", max_tokens=4).result()), daemon=True)
+                thread.start()
+                thread.join()
+            print([done.finish_reason for done in made])
+        threading.Thread(target=last, daemon=False).start()
+    """
+    assert check(program, smollm2_path) == "['length', 'length']\n"
+
+
+SUBINTERPRETER = """
+    import sys
+    if sys.version_info >= (3, 13):
+        import _interpreters as interpreters
+    else:
+        import _xxsubinterpreters as interpreters
+    make = lambda: interpreters.create("legacy") if sys.version_info >= (3, 13) else interpreters.create(isolated=False)
+    code = "try:\\n from tabagent import Model\\nexcept ImportError as error:\\n print(error)"
+"""
+
+
+@pytest.mark.parametrize("first", ["pass", "from tabagent import Model"])
+def test_subinterpreters_are_refused(first: str) -> None:
+    program = f"""{SUBINTERPRETER}
+    {first}
+    interpreters.run_string(make(), code)
+    from tabagent import Model
+    """
+    wanted = "tabagent works in the main interpreter alone, and this is a subinterpreter; import it in the main one, or use a process of its own\n"
+    assert check(program) == wanted
+
+
 def test_a_forked_child_has_workers_of_its_own(smollm2_path: Path) -> None:
     program = """
         import os, sys, warnings
@@ -176,7 +254,9 @@ ALL_WORKS = ["24001 True", "True 55000", "False", "True", "True [] True"]
 
 
 def test_where_no_thread_can_be_started_calls_do_their_work_themselves(smollm2_path: Path) -> None:
-    program = NO_THREADS.replace("prepare()", "from tabagent import grammar, machine; import tabagent.variants") + """
+    program = (
+        NO_THREADS.replace("prepare()", "from tabagent import grammar, machine; import tabagent.variants")
+        + """
     with Model.load(path, vocab_only=True) as model:
         use_vocabulary(model)
     use_files()
@@ -185,6 +265,7 @@ def test_where_no_thread_can_be_started_calls_do_their_work_themselves(smollm2_p
     except TabagentError as error:
         print(type(error).__name__, error)
     """
+    )
     *lines, last = check(program, smollm2_path).splitlines()
     assert lines == ALL_WORKS
     assert last.startswith("DecodeError ")
@@ -195,7 +276,9 @@ def test_a_model_goes_on_where_no_more_threads_can_be_started(smollm2_path: Path
     prepare = """model = Model.load(path, context_size=256, threads=1)
     context = model.create_context(context_size=256, threads=1)
     model.compile_grammar(regex="[a-z]+")"""
-    program = NO_THREADS.replace("prepare()", prepare) + """
+    program = (
+        NO_THREADS.replace("prepare()", prepare)
+        + """
     use_vocabulary(model)
     use_files()
     context.decode(few * 100)
@@ -208,4 +291,5 @@ def test_a_model_goes_on_where_no_more_threads_can_be_started(smollm2_path: Path
     print([len(choice.tokens) for choice in model.score("Once upon", [" a time", " me"])])
     model.close()
     """
+    )
     assert check(program, smollm2_path).splitlines() == [*ALL_WORKS, "200 200", "1", "3", "[2, 1]"]

@@ -18,6 +18,7 @@ mod facts;
 mod gguf;
 mod grammar;
 mod hook;
+mod interpreter;
 mod job;
 mod library;
 mod load;
@@ -38,6 +39,7 @@ use pyo3::prelude::*;
 
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    interpreter::refuse_others(module.py())?;
     panics::keep_quiet();
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<context::Context>()?;
