@@ -45,6 +45,7 @@ __all__ = [
     "sampling_distribution",
     "select_variant_json",
     "set_log_level",
+    "stop_jobs",
     "variants_json",
 ]
 
@@ -61,6 +62,9 @@ def sampling_distribution(
 
 def drain_log() -> list[tuple[int, str]]:
     """Lines of llama.cpp's log since the last call: `logging` level and text, oldest first."""
+
+def stop_jobs(seconds: float) -> bool:
+    """Tell all calls that run to stop, and wait so long for them at the most; True if none runs any more."""
 
 def set_log_level(level: int) -> None:
     """Keeps only llama.cpp's lines at or above this `logging` level from now on."""

@@ -9,10 +9,14 @@ import time
 import weakref
 from typing import Final, Protocol
 
+from tabagent import _native
+
 __all__ = ["close_all", "watch_model", "watch_stream", "watch_thread"]
 
 PATIENCE_S: Final = 2.0
 """How long the threads of all streams together may take to end at exit."""
+JOB_PATIENCE_S: Final = 0.5
+"""How long calls that were left or are still waited for may take to end at exit. One that cannot be stopped is ended with the process."""
 
 
 class _Cancellable(Protocol):
@@ -24,14 +28,29 @@ class _Closable(Protocol):
 
 
 _streams: Final[weakref.WeakValueDictionary[int, _Cancellable]] = weakref.WeakValueDictionary()
+_of_daemons: Final[weakref.WeakSet[_Cancellable]] = weakref.WeakSet()
+"""Streams that daemon threads have asked for."""
 _models: Final[weakref.WeakValueDictionary[int, _Closable]] = weakref.WeakValueDictionary()
 _threads: Final[weakref.WeakSet[threading.Thread]] = weakref.WeakSet()
 _home: Final = os.getpid()
 
 
 def watch_stream(stream: _Cancellable) -> None:
-    """Have the stream cancelled at exit if it is alive then."""
+    """Have the stream cancelled at exit if it is alive then.
+
+    Daemon threads go on while the handlers of `atexit` run, and requests are served in turn: so that a handler may use a model, theirs are
+    cancelled as soon as nobody else is left.
+    """
     _streams[id(stream)] = stream
+    if threading.current_thread().daemon:
+        _of_daemons.add(stream)
+    if not threading.main_thread().is_alive() and _only_daemons_are_left():
+        for theirs in tuple(_of_daemons):
+            theirs.cancel()
+
+
+def _only_daemons_are_left() -> bool:
+    return all(thread.daemon or thread is threading.main_thread() for thread in threading.enumerate())
 
 
 def watch_model(model: _Closable) -> None:
@@ -48,6 +67,8 @@ def close_all() -> None:
     """Cancel all streams, then close all models. Does nothing in a forked child: the threads are not there."""
     if os.getpid() != _home:
         return
+    # Calls that other threads wait for, and those that Ctrl-C has left behind.
+    _native.stop_jobs(0)
     # Cancelled before the models close, a stream that a daemon thread still reads just ends, without an error.
     for stream in (reference() for reference in _streams.valuerefs()):
         if stream is not None:
@@ -59,6 +80,7 @@ def close_all() -> None:
     deadline = time.monotonic() + PATIENCE_S
     for thread in tuple(_threads):
         thread.join(max(0.0, deadline - time.monotonic()))
+    _native.stop_jobs(JOB_PATIENCE_S)
 
 
 atexit.register(close_all)

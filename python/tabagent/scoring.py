@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import TYPE_CHECKING, Final
 
+from tabagent import exit as at_exit
 from tabagent import log
 from tabagent._arguments import INT32_MAX, Tokens, as_bool, as_int, as_text, as_tokens, check_encodable, type_name
 from tabagent.errors import TabagentError
@@ -143,12 +144,26 @@ class Scorer(Vocabulary):
 
 def read_scores(stream: _native.Stream) -> Iterator[tuple[list[int], list[float]]]:
     """The tokens and log-probabilities of each continuation of a scoring stream. Ctrl-C, and leaving early, cancels it."""
+    watched = _Watched(stream)
     try:
         while (event := stream.next_event()) is not None:
             yield event.token_ids, [entry.logprob for entry in event.logprobs]
     finally:
-        stream.cancel()
+        watched.cancel()
         log.forward()
+
+
+class _Watched:
+    """A scoring stream that is cancelled at exit."""
+
+    __slots__ = ("__weakref__", "_stream")
+
+    def __init__(self, stream: _native.Stream) -> None:
+        self._stream = stream
+        at_exit.watch_stream(self)
+
+    def cancel(self) -> None:
+        self._stream.cancel()
 
 
 def split_at_common(prompt: Sequence[int], whole: Sequence[Sequence[int]]) -> tuple[list[int], list[list[int]]]:

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 
+use crate::threads::spread;
 use rayon::prelude::*;
 
 use crate::byte_swap::swap_blocks;
@@ -289,13 +290,11 @@ fn tensors(first: &GgufModel, second: &GgufModel) -> Vec<Difference> {
         what: format!("`{}` of shape `{}`", tensor.info.ggml_type, tensor.info.shape),
     };
     let all: Vec<ModelTensor<'_>> = first.tensors().collect();
-    let mut found: Vec<Difference> = all
-        .par_iter()
-        .flat_map_iter(|&tensor| match second.tensor(&tensor.info.name) {
-            None => vec![in_one(tensor, true)],
-            Some(other) => tensor_changes(&tensor, &other),
-        })
-        .collect();
+    let changes = |&tensor: &ModelTensor<'_>| match second.tensor(&tensor.info.name) {
+        None => vec![in_one(tensor, true)],
+        Some(other) => tensor_changes(&tensor, &other),
+    };
+    let mut found: Vec<Difference> = spread(|| all.par_iter().flat_map_iter(changes).collect());
     let missing = second.tensors().filter(|tensor| first.tensor(&tensor.info.name).is_none());
     found.extend(missing.map(|tensor| in_one(tensor, false)));
     let names = |model: &GgufModel, common: &HashSet<String>| -> Vec<String> {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::threads::spread;
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 
@@ -68,7 +69,7 @@ pub fn hash_model(model: &GgufModel, progress: Progress<'_>) -> Result<Hashes, G
     let done = AtomicU64::new(0);
     // The long jobs come first and are not cut in two by rayon's halving.
     let digests: Result<Vec<Digest>, GgufError> =
-        jobs.par_iter().with_max_len(1).map(|job| digest(job, &done, total, progress)).collect();
+        spread(|| jobs.par_iter().with_max_len(1).map(|job| digest(job, &done, total, progress)).collect());
     let mut digests = digests?.into_iter();
     let named = |names: Vec<String>, digests: &mut dyn Iterator<Item = Digest>| {
         names.into_iter().zip(digests).collect::<Vec<_>>()

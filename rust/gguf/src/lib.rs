@@ -35,6 +35,7 @@ mod shared_array;
 mod split;
 mod tensor;
 mod text;
+mod threads;
 mod value;
 mod writer;
 
@@ -69,5 +70,6 @@ pub use reader::ByteOrder;
 pub use shared_array::SharedArray;
 pub use split::{Split, part_path, split_paths};
 pub use tensor::{Shape, TensorInfo};
+pub use threads::spread;
 pub use value::{GgufStr, Value, ValueType};
 pub use writer::{DataMaker, GgufWriter, SplitBy, TensorData};

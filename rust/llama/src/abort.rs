@@ -31,6 +31,11 @@ impl AbortFlag {
         self.own.store(true, Ordering::Release);
     }
 
+    /// Whether both are clones of one flag.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.own, &other.own)
+    }
+
     /// Whether the flag, or the one it is a child of, was raised.
     pub fn is_raised(&self) -> bool {
         self.is_raised_itself() || self.parent.as_ref().is_some_and(|flag| flag.load(Ordering::Acquire))

@@ -7,7 +7,7 @@ use crate::context_config::{ContextConfig, Resolved};
 use crate::context_error::ContextError;
 use crate::log;
 use crate::model::Model;
-use crate::threadpool::Threadpool;
+use crate::threadpool::{Threadpool, startable};
 use crate::vocab::VocabError;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -60,7 +60,7 @@ impl std::fmt::Debug for Context {
 
 impl Context {
     pub(crate) fn new(model: &Model, config: &ContextConfig) -> Result<Self, ContextError> {
-        let resolved = config.resolve(model.facts().context_train_size)?;
+        let mut resolved = config.resolve(model.facts().context_train_size)?;
         refuse_unsuitable(model)?;
         let needed = context_bytes(model.facts(), model.metadata(), &resolved, config);
         if let Some(available) = available_memory()
@@ -68,6 +68,10 @@ impl Context {
         {
             return Err(ContextError::OutOfMemory { context_size: resolved.n_ctx, needed, available });
         }
+        // The calling thread is one of them.
+        let threads = 1 + startable(resolved.n_threads.max(resolved.n_threads_batch) - 1);
+        resolved.n_threads = resolved.n_threads.min(threads);
+        resolved.n_threads_batch = resolved.n_threads_batch.min(threads);
         let abort = Box::new(AbortSource::default());
         let ptr = init(model, config, &resolved)?;
         let handle = Handle { ptr, free: model.api().llama_free };

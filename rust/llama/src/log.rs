@@ -61,6 +61,13 @@ pub fn set_log_level(level: LogLevel) {
     MINIMUM.store(level as i32, Ordering::Relaxed);
 }
 
+/// Adds a line of the caller's own. It is lost where another line is just being added, so that a panic hook may call this.
+pub fn note(level: LogLevel, text: &str) {
+    if let Ok(mut state) = STATE.try_lock() {
+        finish(&mut state, LogRecord { level, text: text.to_owned() });
+    }
+}
+
 /// Runs `work` and returns with its result the errors that llama.cpp logged on this
 /// thread meanwhile.
 pub(crate) fn capture<T>(work: impl FnOnce() -> T) -> (T, Vec<String>) {

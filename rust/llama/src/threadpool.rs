@@ -7,12 +7,35 @@ use crate::cpu_module::cpu_backend;
 use crate::library::Library;
 use std::ffi::{CStr, c_void};
 use std::ptr::NonNull;
+use std::sync::{Mutex, PoisonError};
 use tabagent_sys::{
     ggml_threadpool, ggml_threadpool_free_fn, ggml_threadpool_new_fn, ggml_threadpool_params,
 };
 
 /// Polling level of a waiting thread: ggml's default (`ggml_threadpool_params_init`).
 const POLL: u32 = 50;
+
+/// How many threads can be started, `wanted` at the most.
+///
+/// ggml aborts where one of its threads cannot be started (`ggml_threadpool_new_impl`), so as many are tried first.
+pub(crate) fn startable(wanted: u32) -> u32 {
+    let gate = Mutex::new(());
+    let closed = gate.lock().unwrap_or_else(PoisonError::into_inner);
+    std::thread::scope(|scope| {
+        let start = || {
+            let thread =
+                std::thread::Builder::new().name("tabagent-probe".to_owned()).stack_size(PROBE_STACK);
+            // All are there at the same time, until the gate opens.
+            thread.spawn_scoped(scope, || drop(gate.lock())).is_ok()
+        };
+        let started = (0..wanted).take_while(|_| start()).count();
+        drop(closed);
+        u32::try_from(started).unwrap_or(wanted)
+    })
+}
+
+/// Stack of a thread that does nothing.
+const PROBE_STACK: usize = 64 * 1024;
 
 /// A pool of threads, the caller's own included.
 pub(crate) struct Threadpool {
@@ -25,7 +48,7 @@ pub(crate) struct Threadpool {
 unsafe impl Send for Threadpool {}
 
 impl Threadpool {
-    /// A pool for up to `n_threads` threads; `None` when the backend offers none or the system has no more threads.
+    /// A pool for up to `n_threads` threads, which must be [`startable`]; `None` when the backend offers none.
     pub(crate) fn new(library: &Library, n_threads: u32) -> Option<Self> {
         let new = procedure(library, c"ggml_threadpool_new")?;
         let free = procedure(library, c"ggml_threadpool_free")?;
@@ -65,4 +88,15 @@ fn procedure(library: &Library, name: &CStr) -> Option<NonNull<c_void>> {
     }
     // SAFETY: a registered backend and a NUL-terminated name; unknown names give null.
     NonNull::new(unsafe { (library.api().ggml_backend_reg_get_proc_address)(backend, name.as_ptr()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_are_there_where_there_is_no_limit() {
+        assert_eq!(startable(0), 0);
+        assert_eq!(startable(7), 7);
+    }
 }

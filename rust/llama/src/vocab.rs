@@ -1,5 +1,6 @@
 //! Tokenizing and detokenizing.
 
+use crate::abort::AbortFlag;
 use crate::batch::TokenId;
 use rayon::prelude::*;
 use std::ffi::c_char;
@@ -87,6 +88,9 @@ pub enum VocabError {
         /// What it returned.
         code: i32,
     },
+    /// The caller raised the flag.
+    #[error("stopped before all was done")]
+    Stopped,
     /// No memory for the stack of a very long text.
     #[error("no memory for the stack that tokenizing {bytes} bytes may need; split the text")]
     NoStack {
@@ -196,7 +200,25 @@ impl Vocab {
         add_special: bool,
         parse_special: bool,
     ) -> Result<Vec<Vec<TokenId>>, VocabError> {
-        texts.par_iter().map(|text| self.tokenize(text.as_ref(), add_special, parse_special)).collect()
+        self.tokenize_batch_unless(texts, add_special, parse_special, &AbortFlag::new())
+    }
+
+    /// [`Vocab::tokenize_batch`] that begins no further text once `stop` is raised.
+    ///
+    /// # Errors
+    /// The error of the first text that has one, [`VocabError::Stopped`] for those that were not begun.
+    pub fn tokenize_batch_unless<T: AsRef<str> + Sync>(
+        &self,
+        texts: &[T],
+        add_special: bool,
+        parse_special: bool,
+        stop: &AbortFlag,
+    ) -> Result<Vec<Vec<TokenId>>, VocabError> {
+        let tokens = |text: &T| {
+            unless(stop)?;
+            self.tokenize(text.as_ref(), add_special, parse_special)
+        };
+        tabagent_gguf::spread(|| texts.par_iter().map(tokens).collect())
     }
 
     /// Tokens to the bytes of their text, which need not be whole characters. `remove_special` leaves out BOS and EOS at the
@@ -264,10 +286,25 @@ impl Vocab {
         remove_special: bool,
         unparse_special: bool,
     ) -> Result<Vec<String>, VocabError> {
-        lists
-            .par_iter()
-            .map(|tokens| self.detokenize(tokens.as_ref(), remove_special, unparse_special))
-            .collect()
+        self.detokenize_batch_unless(lists, remove_special, unparse_special, &AbortFlag::new())
+    }
+
+    /// [`Vocab::detokenize_batch`] that begins no further list once `stop` is raised.
+    ///
+    /// # Errors
+    /// The error of the first list that has one, [`VocabError::Stopped`] for those that were not begun.
+    pub fn detokenize_batch_unless<T: AsRef<[TokenId]> + Sync>(
+        &self,
+        lists: &[T],
+        remove_special: bool,
+        unparse_special: bool,
+        stop: &AbortFlag,
+    ) -> Result<Vec<String>, VocabError> {
+        let text = |tokens: &T| {
+            unless(stop)?;
+            self.detokenize(tokens.as_ref(), remove_special, unparse_special)
+        };
+        tabagent_gguf::spread(|| lists.par_iter().map(text).collect())
     }
 
     /// Appends the bytes that one token adds to a text. Control tokens add their text only with `special`.
@@ -427,6 +464,10 @@ impl Vocab {
             }
         }
     }
+}
+
+fn unless(stop: &AbortFlag) -> Result<(), VocabError> {
+    if stop.is_raised() { Err(VocabError::Stopped) } else { Ok(()) }
 }
 
 macro_rules! special_tokens {

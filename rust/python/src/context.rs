@@ -1,14 +1,15 @@
 //! A context of one's own.
 
 use crate::errors::{IntoPyErr, raise, value_error};
+use crate::job;
 use numpy::PyArray1;
 use pyo3::exceptions::PyBufferError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use tabagent_llama as llama;
 use tabagent_llama::{AbortFlag, Batch, ContextError};
 
@@ -26,8 +27,14 @@ pub(crate) struct Shared {
     abort: Mutex<AbortFlag>,
     /// Living views of the logits.
     pub(crate) pins: AtomicUsize,
+    closed: AtomicBool,
     limits: [u32; 4],
+    /// Parameters of the model.
+    parameters: u64,
 }
+
+/// Parameters times tokens that are decoded in about a millisecond.
+const SHORT_DECODE: u64 = 10_000_000;
 
 struct State {
     /// `None` once closed.
@@ -40,8 +47,16 @@ impl Context {
     pub(crate) fn new(context: llama::Context) -> Self {
         let limits =
             [context.context_size(), context.batch_size(), context.max_sequences(), context.threads()];
+        let parameters = context.model().facts().parameters;
         let state = Mutex::new(State { context: Some(context), rows: 0 });
-        let shared = Shared { state, abort: Mutex::default(), pins: AtomicUsize::new(0), limits };
+        let shared = Shared {
+            state,
+            abort: Mutex::default(),
+            pins: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
+            limits,
+            parameters,
+        };
         Self { shared: Arc::new(shared), process: std::process::id() }
     }
 
@@ -65,34 +80,72 @@ impl Context {
         }
     }
 
-    /// Runs `work` on the context, without the GIL. `overwrites`: whether it may move or overwrite logits.
-    fn with<T: Send>(
+    /// Calls `act` with the locked state, without the GIL: here, if that is done at once, else on a worker that also waits for the lock.
+    fn enter<T: Send + 'static>(
         &self,
         py: Python<'_>,
-        overwrites: bool,
-        work: impl FnOnce(&mut llama::Context) -> T + Send,
+        long: bool,
+        stop: &AbortFlag,
+        act: impl FnOnce(&Shared, &mut State) -> Result<T, Refusal> + Send + 'static,
     ) -> PyResult<T> {
         self.check_process(py)?;
-        let outcome = py.detach(|| {
-            let mut state = self.shared.lock();
-            if overwrites && self.shared.pins.load(Ordering::Acquire) > 0 {
+        let mut act = Some(act);
+        if !long {
+            let outcome = job::here(py, || {
+                let mut state = self.shared.try_lock()?;
+                Some(act.take()?(&self.shared, &mut state))
+            })?;
+            if let Some(outcome) = outcome {
+                return outcome.map_err(|refusal| refusal.into_py(py));
+            }
+        }
+        let shared = Arc::clone(&self.shared);
+        let outcome = job::run_with(py, stop, move |stop| {
+            let mut state = shared.lock();
+            match act {
+                // Whoever asked may have gone while the context was in use.
+                Some(act) if !stop.is_raised() => act(&shared, &mut state),
+                _ => Err(Refusal::Stopped),
+            }
+        })?;
+        outcome.map_err(|refusal| refusal.into_py(py))
+    }
+
+    /// Runs `work` on the context, without the GIL. `overwrites`: whether it may move or overwrite logits.
+    fn with<T: Send + 'static>(
+        &self,
+        py: Python<'_>,
+        takes: Takes,
+        overwrites: bool,
+        work: impl FnOnce(&mut llama::Context) -> T + Send + 'static,
+    ) -> PyResult<T> {
+        self.enter(py, takes == Takes::Long, &AbortFlag::new(), move |shared, state| {
+            if overwrites && shared.pins.load(Ordering::Acquire) > 0 {
                 return Err(Refusal::Pinned);
             }
             let context = state.context.as_mut().ok_or(Refusal::Closed)?;
             Ok(work(context))
-        });
-        outcome.map_err(|refusal| refusal.into_py(py))
+        })
     }
 
     /// [`Context::with`] for work that fails with errors of its own.
-    fn try_with<T: Send, E: IntoPyErr + Send>(
+    fn try_with<T: Send + 'static, E: IntoPyErr + Send + 'static>(
         &self,
         py: Python<'_>,
+        takes: Takes,
         overwrites: bool,
-        work: impl FnOnce(&mut llama::Context) -> Result<T, E> + Send,
+        work: impl FnOnce(&mut llama::Context) -> Result<T, E> + Send + 'static,
     ) -> PyResult<T> {
-        self.with(py, overwrites, work)?.map_err(|e| e.into_py(py))
+        self.with(py, takes, overwrites, work)?.map_err(|e| e.into_py(py))
     }
+}
+
+/// How long work on the context may take.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Takes {
+    Short,
+    /// It touches as much memory as the context has.
+    Long,
 }
 
 impl Drop for Context {
@@ -102,11 +155,13 @@ impl Drop for Context {
             std::mem::forget(Arc::clone(&self.shared));
             return;
         }
-        // Freeing joins threads and unmaps memory. Views that are alive keep the context until the last of them goes.
+        // Freeing joins threads and unmaps memory. Views that are alive keep the context until the last of them goes, and so does a worker that
+        // an interrupted call has left behind.
         Python::attach(|py| {
             py.detach(|| {
-                let mut state = self.shared.lock();
-                if self.shared.pins.load(Ordering::Acquire) == 0 {
+                if let Some(mut state) = self.shared.try_lock()
+                    && self.shared.pins.load(Ordering::Acquire) == 0
+                {
                     drop(state.context.take());
                 }
             });
@@ -119,6 +174,15 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The lock, unless somebody has it.
+    fn try_lock(&self) -> Option<MutexGuard<'_, State>> {
+        match self.state.try_lock() {
+            Ok(state) => Some(state),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
     fn set_abort(&self, flag: &AbortFlag) {
         *self.abort.lock().unwrap_or_else(PoisonError::into_inner) = flag.clone();
     }
@@ -127,6 +191,7 @@ impl Shared {
 enum Refusal {
     Pinned,
     Closed,
+    Stopped,
 }
 
 impl Refusal {
@@ -136,6 +201,7 @@ impl Refusal {
                 "a view of the logits is alive and this would overwrite it; delete the view, or take logits with copy=True",
             ),
             Self::Closed => raise(py, "ClosedError", "the context is closed; make another one"),
+            Self::Stopped => raise(py, "DecodeError", "stopped before it began: the interpreter is ending"),
         }
     }
 }
@@ -160,13 +226,14 @@ impl Context {
         }
         self.check_process(py)?;
         self.check_counts(tokens.len(), sequences.len()).map_err(|e| e.into_py(py))?;
+        let long = self.shared.parameters.saturating_mul(tokens.len() as u64) > SHORT_DECODE;
         let flag = AbortFlag::new();
-        let outcome = py.detach(|| {
-            let mut state = self.shared.lock();
-            if self.shared.pins.load(Ordering::Acquire) > 0 {
+        let stop = flag.clone();
+        let decoded = self.enter(py, long, &flag, move |shared, state| {
+            if shared.pins.load(Ordering::Acquire) > 0 {
                 return Err(Refusal::Pinned);
             }
-            self.shared.set_abort(&flag);
+            shared.set_abort(&stop);
             state.rows = 0;
             let context = state.context.as_mut().ok_or(Refusal::Closed)?;
             let start = sequences.first().map_or(Ok(0), |s| context.next_position(*s));
@@ -177,24 +244,23 @@ impl Context {
                     let output = logits.as_ref().map_or(i + 1 == tokens.len(), |l| l[i]);
                     batch.push(*token, position, &sequences, output);
                 }
-                context.decode_unless(&batch, &flag)
+                context.decode_unless(&batch, &stop)
             });
             if result.is_ok() {
                 state.rows = tokens.len();
             }
             Ok(result)
-        });
-        outcome.map_err(|refusal| refusal.into_py(py))?.map_err(|e| e.into_py(py))
+        })?;
+        decoded.map_err(|e| e.into_py(py))
     }
 
     fn logits<'py>(&self, py: Python<'py>, index: i64, copy: bool) -> PyResult<Bound<'py, PyArray1<f32>>> {
         self.check_process(py)?;
         // Held only while nobody decodes: a decode in another thread keeps it without the GIL, so it is waited for without it, too.
         let state = loop {
-            match self.shared.state.try_lock() {
-                Ok(state) => break state,
-                Err(std::sync::TryLockError::Poisoned(poisoned)) => break poisoned.into_inner(),
-                Err(std::sync::TryLockError::WouldBlock) => py.detach(|| drop(self.shared.lock())),
+            match self.shared.try_lock() {
+                Some(state) => break state,
+                None => self.enter(py, true, &AbortFlag::new(), |_, _| Ok(()))?,
             }
         };
         let context = state.context.as_ref().ok_or_else(|| Refusal::Closed.into_py(py))?;
@@ -231,11 +297,11 @@ impl Context {
     }
 
     fn next_position(&self, py: Python<'_>, sequence: u32) -> PyResult<u32> {
-        self.try_with(py, false, |c| c.next_position(sequence))
+        self.try_with(py, Takes::Short, false, move |c| c.next_position(sequence))
     }
 
     fn remove(&self, py: Python<'_>, sequence: u32, start: u32, end: Option<u32>) -> PyResult<()> {
-        self.try_with(py, false, |c| match end {
+        self.try_with(py, Takes::Short, false, move |c| match end {
             Some(end) => c.remove_range(sequence, start..end),
             None if start == 0 => c.remove_sequence(sequence),
             None => {
@@ -246,32 +312,32 @@ impl Context {
     }
 
     fn copy(&self, py: Python<'_>, source: u32, target: u32) -> PyResult<()> {
-        self.try_with(py, false, |c| c.copy_sequence(source, target))
+        self.try_with(py, Takes::Short, false, move |c| c.copy_sequence(source, target))
     }
 
     fn clear(&self, py: Python<'_>) -> PyResult<()> {
-        self.with(py, true, llama::Context::clear)
+        self.with(py, Takes::Long, true, llama::Context::clear)
     }
 
     fn save_state<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        let state = self.try_with(py, false, |c| c.save_state())?;
+        let state = self.try_with(py, Takes::Long, false, |c| c.save_state())?;
         Ok(PyBytes::new(py, &state))
     }
 
     fn load_state(&self, py: Python<'_>, state: PyBackedBytes) -> PyResult<()> {
-        self.try_with(py, true, |c| c.load_state(&state))
+        self.try_with(py, Takes::Long, true, move |c| c.load_state(&state))
     }
 
     fn save_state_file(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
-        self.try_with(py, false, |c| c.save_state_file(&path))
+        self.try_with(py, Takes::Long, false, move |c| c.save_state_file(&path))
     }
 
     fn load_state_file(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
-        self.try_with(py, true, |c| c.load_state_file(&path))
+        self.try_with(py, Takes::Long, true, move |c| c.load_state_file(&path))
     }
 
     fn clone(&self, py: Python<'_>) -> PyResult<Self> {
-        self.try_with(py, false, |c| c.try_clone()).map(Self::new)
+        self.try_with(py, Takes::Long, false, |c| c.try_clone()).map(Self::new)
     }
 
     fn cancel(&self) {
@@ -282,20 +348,22 @@ impl Context {
         if self.process != std::process::id() {
             return Ok(());
         }
-        let closed = py.detach(|| {
-            let mut state = self.shared.lock();
-            if state.context.is_some() && self.shared.pins.load(Ordering::Acquire) > 0 {
+        if self.shared.closed.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.enter(py, true, &AbortFlag::new(), |shared, state| {
+            if state.context.is_some() && shared.pins.load(Ordering::Acquire) > 0 {
                 return Err(Refusal::Pinned);
             }
             state.rows = 0;
+            shared.closed.store(true, Ordering::Release);
             drop(state.context.take());
             Ok(())
-        });
-        closed.map_err(|refusal| refusal.into_py(py))
+        })
     }
 
     #[getter]
-    fn closed(&self, py: Python<'_>) -> bool {
-        py.detach(|| self.shared.lock().context.is_none())
+    fn closed(&self) -> bool {
+        self.shared.closed.load(Ordering::Acquire)
     }
 }

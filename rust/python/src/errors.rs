@@ -89,7 +89,6 @@ impl IntoPyErr for QuantizeError {
             | Self::TargetSize(_)
             | Self::SplitSize
             | Self::Override { .. } => value_error(self),
-            Self::Threads { .. } => pyo3::exceptions::PyOSError::new_err(self.to_string()),
             other => raise(py, "GgufError", other),
         }
     }
@@ -159,7 +158,7 @@ impl IntoPyErr for VocabError {
         match self {
             Self::NoTokenizer => raise(py, "UnsupportedModelError", self),
             Self::NoStack { .. } => raise(py, "OutOfMemoryError", self),
-            Self::Failed { .. } => raise(py, "DecodeError", self),
+            Self::Failed { .. } | Self::Stopped => raise(py, "DecodeError", self),
             Self::TextTooLong { .. } | Self::TokenOutOfRange { .. } => value_error(self),
         }
     }

@@ -1,6 +1,7 @@
 //! Compiled grammars, and single sequences that follow one.
 
 use crate::errors::{IntoPyErr, value_error};
+use crate::job;
 use numpy::PyArray1;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -59,7 +60,8 @@ pub(crate) struct Grammar {
 #[pymethods]
 impl Grammar {
     fn start(&self, py: Python<'_>) -> PyResult<Constraint> {
-        let started = py.detach(|| self.inner.start());
+        let inner = Arc::clone(&self.inner);
+        let started = job::run(py, move |_| inner.start())?;
         Ok(Constraint { inner: Mutex::new(started.map_err(|e| e.into_py(py))?) })
     }
 

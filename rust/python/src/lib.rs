@@ -18,12 +18,15 @@ mod facts;
 mod gguf;
 mod grammar;
 mod hook;
+mod interpreter;
+mod job;
 mod library;
 mod load;
 mod log;
 mod logits_view;
 mod model;
 mod open_model;
+mod panics;
 mod sampling;
 mod stream;
 mod summary;
@@ -36,6 +39,8 @@ use pyo3::prelude::*;
 
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    interpreter::refuse_others(module.py())?;
+    panics::keep_quiet();
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<context::Context>()?;
     module.add_class::<event::TokenEvent>()?;
@@ -46,6 +51,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<hook::HookWorker>()?;
     module.add_class::<model::Model>()?;
     module.add_class::<stream::Stream>()?;
+    module.add_function(wrap_pyfunction!(job::stop_jobs, module)?)?;
     module.add_function(wrap_pyfunction!(library::loaded_library, module)?)?;
     module.add_function(wrap_pyfunction!(library::open_library, module)?)?;
     module.add_function(wrap_pyfunction!(log::drain_log, module)?)?;

@@ -1,29 +1,33 @@
 //! The llama.cpp library of this process.
 
 use crate::errors::IntoPyErr;
+use crate::job;
 use pyo3::prelude::*;
 use serde_json::{Value, json};
 use std::path::PathBuf;
-use tabagent_llama::{CpuModule, Library};
+use tabagent_llama::{CpuModule, Library, guard_exit};
 
 /// Loads llama.cpp and describes it, as JSON.
 #[pyfunction]
 pub(crate) fn open_library(py: Python<'_>, path: PathBuf, module: Option<String>) -> PyResult<String> {
-    let described = py.detach(|| open(&path, module).map(|library| describe(&library).to_string()));
+    let described = job::run(py, move |_| open(&path, module).map(|library| describe(&library).to_string()))?;
     described.map_err(|e| e.into_py(py))
 }
 
 /// What `open_library` said, for the library of this process.
 #[pyfunction]
-pub(crate) fn loaded_library(py: Python<'_>) -> Option<String> {
-    py.detach(|| Library::current().map(|library| describe(&library).to_string()))
+pub(crate) fn loaded_library(py: Python<'_>) -> PyResult<Option<String>> {
+    // Waits while another thread loads it.
+    job::run(py, |_| Library::current().map(|library| describe(&library).to_string()))
 }
 
 pub(crate) fn open(
     path: &std::path::Path,
     module: Option<String>,
 ) -> Result<Library, tabagent_llama::LibraryError> {
-    Library::open_with(path, &module.map_or(CpuModule::Auto, CpuModule::Named))
+    let library = Library::open_with(path, &module.map_or(CpuModule::Auto, CpuModule::Named))?;
+    guard_exit();
+    Ok(library)
 }
 
 fn describe(library: &Library) -> Value {

@@ -4,6 +4,7 @@ use crate::arguments::overrides;
 use crate::context::Context;
 use crate::errors::{IntoPyErr, raise, value_error};
 use crate::grammar::{self, Grammar};
+use crate::job;
 use crate::load::{LoadRequest, load};
 use crate::open_model::{Limits, Open};
 use crate::stream::Stream;
@@ -107,8 +108,8 @@ impl Model {
         });
         let engine = match context {
             Some(context) => {
-                let spawned = py.detach(|| Engine::spawn(LlamaDecoder::new(context), "tabagent-decode"));
-                Some(spawned.map_err(|e| e.into_py(py))?)
+                let spawn = |_: &_| Engine::spawn(LlamaDecoder::new(context), "tabagent-decode");
+                Some(job::run(py, spawn)?.map_err(|e| e.into_py(py))?)
             }
             None => None,
         };
@@ -123,21 +124,20 @@ impl Model {
         Ok(Self { open: RwLock::new(Some(open)), process: std::process::id() })
     }
 
-    fn close(&self, py: Python<'_>) {
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
         let open = py.detach(|| self.open.write().unwrap_or_else(PoisonError::into_inner).take());
-        let Some(open) = open else { return };
+        let Some(open) = open else { return Ok(()) };
         if self.process != std::process::id() {
             // The threads and locks of the parent are not there; its memory goes with this process.
             std::mem::forget(open);
-            return;
+            return Ok(());
         }
-        py.detach(move || {
+        job::run(py, move |_| {
             if let Some(engine) = &open.engine {
                 engine.close();
             }
             open.compiler.close();
-            drop(open);
-        });
+        })
     }
 
     #[getter]
@@ -209,7 +209,7 @@ impl Model {
         add_special: bool,
         parse_special: bool,
     ) -> PyResult<Vec<i32>> {
-        self.vocab(py, |v| v.tokenize(&text, add_special, parse_special))
+        self.open(py)?.tokenize(py, text, add_special, parse_special)
     }
 
     fn tokenize_batch(
@@ -219,7 +219,12 @@ impl Model {
         add_special: bool,
         parse_special: bool,
     ) -> PyResult<Vec<Vec<i32>>> {
-        self.vocab(py, |v| v.tokenize_batch(&texts, add_special, parse_special))
+        let open = self.open(py)?;
+        let bytes = texts.iter().map(|text| text.len()).sum();
+        let tokens = job::run_if(py, is_long(bytes, texts.len()), move |stop| {
+            open.model.vocab().tokenize_batch_unless(&texts, add_special, parse_special, stop)
+        })?;
+        tokens.map_err(|e| e.into_py(py))
     }
 
     fn detokenize(
@@ -229,7 +234,11 @@ impl Model {
         remove_special: bool,
         unparse_special: bool,
     ) -> PyResult<String> {
-        self.vocab(py, |v| v.detokenize(&tokens, remove_special, unparse_special))
+        let open = self.open(py)?;
+        let text = job::run_if(py, is_long(tokens.len(), 1), move |_| {
+            open.model.vocab().detokenize(&tokens, remove_special, unparse_special)
+        })?;
+        text.map_err(|e| e.into_py(py))
     }
 
     fn detokenize_batch(
@@ -239,7 +248,12 @@ impl Model {
         remove_special: bool,
         unparse_special: bool,
     ) -> PyResult<Vec<String>> {
-        self.vocab(py, |v| v.detokenize_batch(&lists, remove_special, unparse_special))
+        let open = self.open(py)?;
+        let tokens = lists.iter().map(Vec::len).sum();
+        let texts = job::run_if(py, is_long(tokens, lists.len()), move |stop| {
+            open.model.vocab().detokenize_batch_unless(&lists, remove_special, unparse_special, stop)
+        })?;
+        texts.map_err(|e| e.into_py(py))
     }
 
     #[pyo3(signature = (prompt, *, add_special, parse_special, max_tokens, sampling, stop, stop_tokens, ignore_eos, logprobs, logprobs_mode, grammar, hooked, cache_prompt))]
@@ -267,10 +281,13 @@ impl Model {
         if ignore_eos {
             config.logit_bias.extend(open.end_tokens().iter().map(|t| (*t, f32::NEG_INFINITY)));
         }
-        let mut sampler = Sampler::new(&config, open.model.vocab().len()).map_err(value_error)?;
-        for token in &prompt {
-            sampler.accept(*token);
-        }
+        let n_vocab = open.model.vocab().len();
+        let (prompt, sampler) = job::run_if(py, is_long(prompt.len(), 1), move |_| {
+            let mut sampler = Sampler::new(&config, n_vocab)?;
+            prompt.iter().for_each(|token| sampler.accept(*token));
+            Ok((prompt, sampler))
+        })?
+        .map_err(|e: tabagent_sampling::ConfigError| value_error(e))?;
         let constraint = grammar.map(|grammar| open.constraint(py, grammar)).transpose()?;
         let (hook, worker) = if hooked {
             let (hook, worker) = logits_hook();
@@ -321,10 +338,10 @@ impl Model {
         let open = self.open(py)?;
         let source = grammar::source(kind, source)?;
         let options = grammar::options(compact, starts, free_after, required)?;
-        let compiled = py.detach(|| {
+        let compiled = job::run(py, move |_| {
             let compiler = open.compiler.get(&open.model, open.end_tokens())?;
             compiler.compile(&source, &options)
-        });
+        })?;
         Ok(Grammar { inner: compiled.map_err(|e| e.into_py(py))? })
     }
 
@@ -374,9 +391,15 @@ impl Model {
             },
             full_sliding_window,
         };
-        let context = py.detach(|| open.model.create_context_with(&config)).map_err(|e| e.into_py(py))?;
-        Ok(Context::new(context))
+        let context = job::run(py, move |_| open.model.create_context_with(&config))?;
+        Ok(Context::new(context.map_err(|e| e.into_py(py))?))
     }
+}
+
+/// Whether so many bytes or tokens, in so many pieces, take more time than waking a worker is worth. A tokenizer that is slow for a text still is
+/// done with so little of it in some milliseconds.
+pub(crate) fn is_long(size: usize, pieces: usize) -> bool {
+    size > 4096 || pieces > 64
 }
 
 /// Which distribution log-probabilities are of, by its name.

@@ -2,6 +2,8 @@
 
 use crate::errors::{IntoPyErr, raise, value_error};
 use crate::grammar::{Compiler, Grammar};
+use crate::job;
+use crate::model::is_long;
 use crate::sampling::sampler_config;
 use crate::vocabulary_facts::VocabularyFacts;
 use pyo3::prelude::*;
@@ -51,9 +53,10 @@ impl Open {
     ) -> PyResult<Vec<i32>> {
         let Ok(text) = prompt.cast::<PyString>() else { return prompt.extract() };
         let text = PyBackedStr::try_from(text.clone())?;
-        let (vocab, n_ctx) = (self.model.vocab(), self.limits.context_size as usize);
+        let n_ctx = self.limits.context_size as usize;
         if text.len() > LONG_TEXT {
-            let fewest = py.detach(|| vocab.fewest_tokens(&text));
+            let (model, measured) = (self.model.clone(), text.to_string());
+            let fewest = job::run(py, move |_| model.vocab().fewest_tokens(&measured))?;
             if fewest > n_ctx {
                 let text = format!(
                     "prompt has at least {fewest} tokens but the context holds {n_ctx}; raise `context_size` or shorten the prompt"
@@ -61,19 +64,36 @@ impl Open {
                 return Err(raise(py, "ContextFullError", text));
             }
         }
-        let tokens = py.detach(|| vocab.tokenize(&text, add_special, parse_special));
+        self.tokenize(py, text, add_special, parse_special)
+    }
+
+    /// A text's tokens.
+    pub(crate) fn tokenize(
+        &self,
+        py: Python<'_>,
+        text: PyBackedStr,
+        add_special: bool,
+        parse_special: bool,
+    ) -> PyResult<Vec<i32>> {
+        let tokens = if is_long(text.len(), 1) {
+            let model = self.model.clone();
+            job::run(py, move |_| model.vocab().tokenize(&text, add_special, parse_special))?
+        } else {
+            job::here(py, || self.model.vocab().tokenize(&text, add_special, parse_special))?
+        };
         tokens.map_err(|e| e.into_py(py))
     }
 
     /// What `grammar` says for one stream; a grammar of another model is refused.
     pub(crate) fn constraint(&self, py: Python<'_>, grammar: &Grammar) -> PyResult<Box<dyn TokenConstraint>> {
-        let started = py.detach(|| {
-            let ours = self.compiler.get(&self.model, self.end_tokens())?.table();
-            if !Arc::ptr_eq(ours, grammar.inner.table()) {
+        let (open, grammar) = (self.clone(), Arc::clone(&grammar.inner));
+        let started = job::run(py, move |_| {
+            let ours = open.compiler.get(&open.model, open.end_tokens())?.table();
+            if !Arc::ptr_eq(ours, grammar.table()) {
                 return Ok(None);
             }
-            grammar.inner.start().map(Some)
-        });
+            grammar.start().map(Some)
+        })?;
         match started.map_err(|e: tabagent_sampling::constraint::GrammarError| e.into_py(py))? {
             Some(constraint) => Ok(Box::new(constraint)),
             None => Err(value_error(
@@ -86,17 +106,21 @@ impl Open {
     pub(crate) fn sampling(&self, py: Python<'_>, config: &Bound<'_, PyAny>) -> PyResult<SamplerConfig> {
         let mut given = sampler_config(config)?;
         let (breakers, pieces) = (given.needs_breakers(), given.needs_pieces());
-        let vocab = self.model.vocab();
-        py.detach(|| {
+        if !breakers && !pieces {
+            return Ok(given.config);
+        }
+        let open = self.clone();
+        let config = job::run(py, move |_| {
+            let vocab = open.model.vocab();
             if breakers {
-                given.config.dry_breakers = self.vocabulary.breakers(vocab, &given.breakers)?;
+                given.config.dry_breakers = open.vocabulary.breakers(vocab, &given.breakers)?;
             }
             if pieces {
-                given.config.pieces = Some(self.vocabulary.pieces(vocab, self.end_tokens())?);
+                given.config.pieces = Some(open.vocabulary.pieces(vocab, open.end_tokens())?);
             }
             Ok(given.config)
-        })
-        .map_err(|e: llama::VocabError| e.into_py(py))
+        })?;
+        config.map_err(|e: llama::VocabError| e.into_py(py))
     }
 
     /// All tokens that end a generation.

@@ -2,6 +2,8 @@
 
 use crate::arguments::{field, integer, number, wrong_type};
 use crate::errors::{raise, value_error};
+use crate::gguf::Borrowed;
+use crate::job;
 use crate::model::Model;
 use crate::vocabulary_facts::Breaker;
 use numpy::{PyArray1, PyReadonlyArray1};
@@ -57,6 +59,9 @@ type Report = (&'static str, Vec<(&'static str, f64)>, usize, f64, Vec<(i32, f64
 /// Probabilities, and what each stage did if that was asked for.
 type Distribution<'py> = (Bound<'py, PyArray1<f32>>, Option<Vec<Report>>);
 
+/// Logits and tokens that are worked on where the call is made, in some milliseconds.
+const MANY: usize = 1 << 18;
+
 /// The distribution that a `SamplerConfig` draws from, and if wanted what each stage does.
 #[pyfunction]
 #[pyo3(signature = (config, logits, history, *, explain, model))]
@@ -72,20 +77,20 @@ pub(crate) fn sampling_distribution<'py>(
         Some(model) => model.sampling(py, config)?,
         None => sampler_config(config)?.without_model()?,
     };
-    let logits = logits.as_slice().map_err(value_error)?;
-    let done = py.detach(|| {
+    let logits = Borrowed::new(&logits)?;
+    let done = job::run_if(py, logits.len() + history.len() > MANY, move |_| {
         let mut sampler = Sampler::new(&config, logits.len()).map_err(|e| Problem::Config(e.to_string()))?;
         for token in history {
             sampler.accept(token);
         }
         let step = if explain {
-            sampler.explain(logits)
+            sampler.explain(&logits)
         } else {
             let stages = Vec::new();
-            sampler.probabilities(logits).map(|probabilities| Explanation { stages, probabilities })
+            sampler.probabilities(&logits).map(|probabilities| Explanation { stages, probabilities })
         };
         step.map_err(|e| Problem::Logits(e.to_string()))
-    });
+    })?;
     let done = done.map_err(|problem| match problem {
         Problem::Config(text) => value_error(text),
         Problem::Logits(text) => raise(py, "SamplingError", text),

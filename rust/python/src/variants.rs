@@ -1,6 +1,7 @@
 //! The machine and the variants that it can run.
 
 use crate::errors::{IntoPyErr, value_error};
+use crate::job;
 use pyo3::prelude::*;
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -13,13 +14,13 @@ type Companions = Vec<(String, PathBuf)>;
 /// Facts about the machine, as JSON.
 #[pyfunction]
 pub(crate) fn hardware_json(py: Python<'_>) -> PyResult<String> {
-    py.detach(|| {
+    let described = job::run(py, |_| {
         let hardware = Hardware::probe();
         let mut value = serde_json::to_value(&hardware)?;
         value["default_threads"] = default_threads(&hardware).into();
         Ok(value.to_string())
-    })
-    .map_err(|e: serde_json::Error| value_error(e))
+    })?;
+    described.map_err(|e: serde_json::Error| value_error(e))
 }
 
 /// Every known variant, best first, as JSON: `{"verdicts": [...], "problems": [...]}`.
@@ -31,14 +32,14 @@ pub(crate) fn variants_json(
     companions: Companions,
     bundled: Option<PathBuf>,
 ) -> PyResult<String> {
-    py.detach(|| {
+    let described = job::run(py, move |_| {
         let (dirs, problems) =
             catalogue(explicit.as_ref(), environment.as_deref(), &companions, bundled.as_ref());
         let verdicts = rank(&Hardware::probe(), &dirs);
         Ok(serde_json::json!({ "verdicts": serde_json::to_value(verdicts)?, "problems": problems })
             .to_string())
-    })
-    .map_err(|e: serde_json::Error| value_error(e))
+    })?;
+    described.map_err(|e: serde_json::Error| value_error(e))
 }
 
 /// The variant that a request stands for, as JSON.
@@ -51,7 +52,7 @@ pub(crate) fn select_variant_json(
     companions: Companions,
     bundled: Option<PathBuf>,
 ) -> PyResult<String> {
-    let (choice, problems) = py.detach(|| {
+    let (choice, problems) = job::run(py, move |_| {
         // FromStr of a request never fails: what is no name is a path.
         let request = request.parse::<VariantRequest>().unwrap_or(VariantRequest::Auto);
         let explicit = match &request {
@@ -62,7 +63,7 @@ pub(crate) fn select_variant_json(
             catalogue(explicit.as_ref(), environment.as_deref(), &companions, bundled.as_ref());
         let verdicts: Vec<Verdict> = rank(&Hardware::probe(), &dirs);
         (select(&request, &verdicts), problems)
-    });
+    })?;
     let choice = choice.map_err(|e| match problems.first() {
         Some(problem) => crate::errors::raise(py, "VariantError", format!("{e} ({problem})")),
         None => e.into_py(py),

@@ -76,8 +76,9 @@ fn batches(criterion: &mut Criterion) {
     let rows: Vec<&[f32]> = rows.iter().map(Vec::as_slice).collect();
     let config = SamplerConfig { seed: Some(1), ..SamplerConfig::default() };
     let mut samplers: Vec<Sampler> = rows.iter().filter_map(|_| Sampler::new(&config, n).ok()).collect();
+    let Ok(pool) = rayon::ThreadPoolBuilder::new().build() else { return };
     criterion.bench_function("default/batch_of_8/262144", |bencher| {
-        bencher.iter(|| black_box(sample_batch(&mut samplers, black_box(&rows))));
+        pool.install(|| bencher.iter(|| black_box(sample_batch(&mut samplers, black_box(&rows)))));
     });
     criterion.bench_function("default/8_one_by_one/262144", |bencher| {
         bencher.iter(|| {

@@ -9,11 +9,12 @@ use crate::{SampleError, Sampler, TokenId};
 /// Batches of fewer logits are done on the calling thread: waking others takes longer than they save.
 const SERIAL_LEN: usize = 1 << 18;
 
-/// Chooses one token for each of several sequences, in parallel where it pays.
+/// Chooses one token for each of several sequences, in parallel where it pays and the caller has threads for it.
 ///
 /// The sequences share nothing, so each gets the token that [`Sampler::sample`] on its own would give, whatever its neighbours and
-/// however many threads there are. A batch of 2^18 logits or more runs in the rayon pool of the calling thread and blocks until all are
-/// done; a smaller one runs on the calling thread. Samplers without a row, and rows without a sampler, are left out.
+/// however many threads there are. Called inside a rayon pool (`pool.install(|| sample_batch(..))`), a batch of 2^18 logits or more is spread
+/// over it, and the call blocks until all are done; a smaller batch, and any batch outside a pool, runs on the calling thread. The pool that
+/// rayon makes by itself is not used: it panics where the system gives no threads. Samplers without a row, and rows without a sampler, are left out.
 ///
 /// # Errors
 ///
@@ -31,7 +32,7 @@ const SERIAL_LEN: usize = 1 << 18;
 /// ```
 pub fn sample_batch(samplers: &mut [Sampler], rows: &[&[f32]]) -> Vec<Result<TokenId, SampleError>> {
     let n_logits: usize = rows.iter().map(|row| row.len()).sum();
-    if rows.len() < 2 || n_logits < SERIAL_LEN {
+    if rows.len() < 2 || n_logits < SERIAL_LEN || rayon::current_thread_index().is_none() {
         return samplers.iter_mut().zip(rows).map(|(sampler, row)| sampler.sample(row)).collect();
     }
     let pairs = samplers.par_iter_mut().zip(rows.into_par_iter()).with_max_len(1);

@@ -68,7 +68,7 @@
 //!   operations, and those of four vectors are interleaved, so that none waits for the one before.
 //! - **Memory.** All scratch memory is kept from step to step; a test counts the allocations of warm steps: none.
 //!
-//! [`sample_batch`] spreads the sequences of a batch over the cores.
+//! [`sample_batch`] spreads the sequences of a batch over the threads of the caller's rayon pool.
 
 mod adaptive;
 mod batch;

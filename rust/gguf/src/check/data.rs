@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crate::threads::spread;
 use rayon::prelude::*;
 
 use crate::byte_swap::swap_tensor;
@@ -38,7 +39,7 @@ pub fn check_data(model: &GgufModel, progress: Progress<'_>) -> Result<(), GgufE
     let pieces: Vec<Piece<'_>> = model.tensors().flat_map(pieces).collect();
     let total = pieces.iter().map(|piece| piece.end - piece.start).sum();
     let (done, stopped) = (AtomicU64::new(0), AtomicBool::new(false));
-    let bad = pieces.par_iter().find_map_first(|piece| {
+    let fault_in = |piece: &Piece<'_>| {
         if stopped.load(Ordering::Relaxed) {
             return None;
         }
@@ -48,7 +49,8 @@ pub fn check_data(model: &GgufModel, progress: Progress<'_>) -> Result<(), GgufE
             stopped.store(true, Ordering::Relaxed);
         }
         found
-    });
+    };
+    let bad = spread(|| pieces.par_iter().find_map_first(fault_in));
     match bad {
         Some(error) => Err(error),
         None if stopped.load(Ordering::Relaxed) => Err(GgufError::Cancelled),

@@ -11,6 +11,7 @@ use crate::model::{GgufModel, ModelTensor};
 use crate::progress::Progress;
 use crate::quants;
 use crate::reader::ByteOrder;
+use crate::threads::Crew;
 use crate::writer::{GgufWriter, TensorData};
 
 use super::adapter::Adapter;
@@ -22,9 +23,6 @@ use super::tensor::{ChangedTensor, Failure};
 /// Keys in which a merged model says what was merged: names of adapters, and their scales.
 const NAMES: &str = "tabagent.lora.names";
 const SCALES: &str = "tabagent.lora.scales";
-
-/// More threads than this help nobody.
-const MAX_THREADS: usize = 1024;
 
 /// How adapters are merged.
 #[derive(Debug, Default)]
@@ -108,11 +106,7 @@ pub fn merge_lora(
     match options.n_threads {
         None => run(),
         Some(0) => Err(LoraError::Options("no threads cannot merge; give at least one".to_owned())),
-        Some(n) => {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(n.min(MAX_THREADS)).build();
-            pool.map_err(|error| LoraError::Options(format!("`{n}` threads cannot be started: {error}")))?
-                .install(run)
-        }
+        Some(n) => Crew::new(n).install(run),
     }
 }
 

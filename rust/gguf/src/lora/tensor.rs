@@ -9,6 +9,7 @@ use crate::ggml_type::GgmlType;
 use crate::mmap::SharedBytes;
 use crate::quants;
 use crate::tensor::TensorInfo;
+use crate::threads::spread;
 
 use super::error::LoraError;
 use super::low_rank::{LowRank, Numbers};
@@ -97,19 +98,19 @@ impl ChangedTensor {
 
 /// Adds all changes to rows from number `first` on.
 fn add(changes: &[Numbers], first: usize, row_len: usize, numbers: &mut [f32]) {
-    numbers.par_chunks_mut(row_len.max(1)).enumerate().for_each_init(
-        || vec![0.0_f32; row_len],
-        |sums, (row, weights)| {
-            // Summed up apart from the weights, which may be much larger.
-            sums.fill(0.0);
-            for change in changes {
-                change.add_row(first + row, sums);
-            }
-            for (weight, sum) in weights.iter_mut().zip(sums) {
-                *weight += *sum;
-            }
-        },
-    );
+    let add_to = |sums: &mut Vec<f32>, (row, weights): (usize, &mut [f32])| {
+        // Summed up apart from the weights, which may be much larger.
+        sums.fill(0.0);
+        for change in changes {
+            change.add_row(first + row, sums);
+        }
+        for (weight, sum) in weights.iter_mut().zip(sums) {
+            *weight += *sum;
+        }
+    };
+    spread(|| {
+        numbers.par_chunks_mut(row_len.max(1)).enumerate().for_each_init(|| vec![0.0_f32; row_len], add_to);
+    });
 }
 
 /// The first number that would not be finite as `kind`.

@@ -139,15 +139,6 @@ pub enum QuantizeError {
         problem: String,
     },
 
-    /// The system gave no threads.
-    #[error("cannot start `{threads}` threads: {problem}")]
-    Threads {
-        /// How many were wanted.
-        threads: usize,
-        /// What the system said.
-        problem: String,
-    },
-
     /// A tensor holds numbers that are not finite, or they become so.
     #[error("tensor `{tensor}` cannot become `{to}`: {source}")]
     Data {

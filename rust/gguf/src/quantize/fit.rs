@@ -11,7 +11,7 @@ use super::file_type::FileType;
 use super::metadata;
 use super::options::{QuantizeOptions, Target};
 use super::plan::{Plan, PlannedTensor, Reason, plan};
-use super::run::{add_tensor, pool};
+use super::run::{add_tensor, crew};
 use super::target_size::{CandidateTensor, Mix, SizeTarget, candidate_types, choose_types, measure_types};
 
 /// The options with a type for each tensor of `model`, such that the file is no larger than `size` and its tensors suffer least.
@@ -54,8 +54,7 @@ pub fn fit_options(
     let candidates: Result<Vec<_>, _> =
         fixed.tensors.iter().map(|tensor| candidate(model, tensor, &options)).collect();
     let candidates = candidates?;
-    let pool = pool(&options)?;
-    let measured = pool.install(|| measure_types(&candidates, progress))?;
+    let measured = crew(&options).install(|| measure_types(&candidates, progress))?;
     let writer = heads(model, &fixed, &options)?;
     let alignment = model.first().metadata().get("general.alignment").and_then(|value| value.as_u64());
     let mix =

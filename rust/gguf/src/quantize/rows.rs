@@ -3,13 +3,13 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rayon::ThreadPool;
 use rayon::prelude::*;
 
 use crate::ggml_type::GgmlType;
 use crate::imatrix::Imatrix;
 use crate::mmap::SharedBytes;
 use crate::quants::{self, QuantError};
+use crate::threads::Crew;
 
 use super::error::QuantizeError;
 
@@ -19,7 +19,7 @@ const TASK: usize = 16 * 1024;
 /// Where the work is done, and where it leaves why it failed: a writer's data can only fail with an [`io::Error`].
 #[derive(Clone)]
 pub(super) struct Workshop {
-    pub(super) pool: Arc<ThreadPool>,
+    pub(super) crew: Arc<Crew>,
     pub(super) failure: Arc<Mutex<Option<QuantizeError>>>,
     pub(super) buffer_bytes: usize,
 }
@@ -56,7 +56,7 @@ impl Rows {
         let row_before = row_bytes(self.from, self.row_len);
         let row_after = row_bytes(self.to, self.row_len);
         let task_rows = (TASK / self.row_len.max(1)).max(1);
-        let n_threads = workshop.pool.current_num_threads();
+        let n_threads = workshop.crew.size();
         let n_fitting = workshop.buffer_bytes / (row_before + row_after).max(1) / task_rows;
         let n_tasks = n_fitting.min(tasks_a_thread(self.to) * n_threads).max(n_threads);
         let rows_at_once = n_tasks * task_rows;
@@ -73,7 +73,7 @@ impl Rows {
                         self.encode(first_row, bytes, values, out)
                     })
             };
-            workshop.pool.install(work).map_err(|error| workshop.fail(self, error))?;
+            workshop.crew.install(work).map_err(|error| workshop.fail(self, error))?;
             out.write_all(&encoded)?;
         }
         Ok(())
@@ -122,7 +122,7 @@ impl Rows {
         }
         for piece in self.data.chunks(blocks * self.from.block_bytes() as usize) {
             workshop
-                .pool
+                .crew
                 .install(|| quants::check(self.from, piece))
                 .map_err(|error| workshop.fail(self, error))?;
             out.write_all(piece)?;

@@ -5,13 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rayon::ThreadPool;
-
 use crate::error::GgufError;
 use crate::input::Inputs;
 use crate::model::GgufModel;
 use crate::progress::Progress;
 use crate::split::part_path;
+use crate::threads::Crew;
 use crate::writer::{GgufWriter, TensorData};
 
 use super::error::QuantizeError;
@@ -117,7 +116,7 @@ pub fn quantize_model(
     let inputs = inputs(model, out, options)?;
     let plan = plan(model, options)?;
     plan.check(options)?;
-    let workshop = workshop(options)?;
+    let workshop = workshop(options);
     let mut writer = metadata::writer(model.first(), &plan, options)?.with_inputs(&inputs);
     for tensor in &plan.tensors {
         let rows = rows(model, tensor, options)?;
@@ -161,20 +160,15 @@ fn result_paths(model: &GgufModel, out: &Path, options: &QuantizeOptions) -> Vec
     (1..=count).map(|number| part_path(&prefix, number, count)).collect()
 }
 
-fn workshop(options: &QuantizeOptions) -> Result<Workshop, QuantizeError> {
+fn workshop(options: &QuantizeOptions) -> Workshop {
     let buffer_bytes = usize::try_from(options.buffer_bytes).unwrap_or(usize::MAX);
-    Ok(Workshop { pool: Arc::new(pool(options)?), failure: Arc::new(Mutex::new(None)), buffer_bytes })
+    Workshop { crew: Arc::new(crew(options)), failure: Arc::new(Mutex::new(None)), buffer_bytes }
 }
 
 /// The threads that work.
-pub(super) fn pool(options: &QuantizeOptions) -> Result<ThreadPool, QuantizeError> {
+pub(super) fn crew(options: &QuantizeOptions) -> Crew {
     let available = || std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = options.threads.map_or_else(available, usize::from);
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .thread_name(|number| format!("quantize-{number}"))
-        .build()
-        .map_err(|error| QuantizeError::Threads { threads, problem: error.to_string() })
+    Crew::new(options.threads.map_or_else(available, usize::from))
 }
 
 /// Adds a tensor as it was planned, without dimensions of 1 at the end, as llama.cpp writes them.

@@ -1,5 +1,6 @@
 //! Finding numbers that poison a model: scales and plain values that are NaN or infinite.
 
+use crate::threads::spread;
 use rayon::prelude::*;
 
 use super::decode;
@@ -35,10 +36,12 @@ pub fn check(ty: GgmlType, bytes: &[u8]) -> Result<(), QuantError> {
         };
     }
     let task_bytes = TASK * block_bytes;
-    let found = bytes.par_chunks(task_bytes).enumerate().find_map_first(|(task, blocks)| {
-        let (block, within) = first_bad(ty, blocks)?;
-        let block = task * TASK + block;
-        Some(QuantError::BadBlock { ty, block, offset: block * block_bytes + within })
+    let found = spread(|| {
+        bytes.par_chunks(task_bytes).enumerate().find_map_first(|(task, blocks)| {
+            let (block, within) = first_bad(ty, blocks)?;
+            let block = task * TASK + block;
+            Some(QuantError::BadBlock { ty, block, offset: block * block_bytes + within })
+        })
     });
     found.map_or(Ok(()), Err)
 }

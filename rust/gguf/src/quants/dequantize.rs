@@ -1,5 +1,6 @@
 //! Whole tensors and rows from blocks to numbers.
 
+use crate::threads::spread;
 use rayon::prelude::*;
 
 use super::error::QuantError;
@@ -42,9 +43,11 @@ pub fn dequantize(ty: GgmlType, bytes: &[u8], out: &mut [f32]) -> Result<(), Qua
 pub fn dequantize_parallel(ty: GgmlType, bytes: &[u8], out: &mut [f32]) -> Result<(), QuantError> {
     let scale = check_lengths(ty, bytes, out.len())?;
     let level = Level::best();
-    out.par_chunks_mut(TASK)
-        .zip(bytes.par_chunks(task_bytes(ty)))
-        .for_each(|(weights, bytes)| simd::decode(level, ty, bytes, scale, weights));
+    spread(|| {
+        out.par_chunks_mut(TASK)
+            .zip(bytes.par_chunks(task_bytes(ty)))
+            .for_each(|(weights, bytes)| simd::decode(level, ty, bytes, scale, weights));
+    });
     Ok(())
 }
 
@@ -79,14 +82,16 @@ fn to_halves(ty: GgmlType, bytes: &[u8], out: &mut [u16], half: GgmlType) -> Res
         return Ok(());
     }
     let level = Level::best();
-    out.par_chunks_mut(TASK).zip(bytes.par_chunks(task_bytes(ty))).for_each_init(
-        || vec![0.0; TASK],
-        |buffer, (halves, bytes)| {
-            let values = &mut buffer[..halves.len()];
-            simd::decode(level, ty, bytes, scale, values);
-            simd::to_halves(level, values, halves, half == GgmlType::F16);
-        },
-    );
+    spread(|| {
+        out.par_chunks_mut(TASK).zip(bytes.par_chunks(task_bytes(ty))).for_each_init(
+            || vec![0.0; TASK],
+            |buffer, (halves, bytes)| {
+                let values = &mut buffer[..halves.len()];
+                simd::decode(level, ty, bytes, scale, values);
+                simd::to_halves(level, values, halves, half == GgmlType::F16);
+            },
+        );
+    });
     Ok(())
 }
 

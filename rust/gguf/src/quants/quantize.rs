@@ -1,5 +1,6 @@
 //! Whole tensors and rows from numbers to blocks.
 
+use crate::threads::spread;
 use rayon::prelude::*;
 
 use super::encode;
@@ -76,8 +77,10 @@ pub fn quantize_parallel(
     out: &mut [u8],
 ) -> Result<(), QuantError> {
     check_arguments(ty, values, row_length, imatrix, out)?;
-    let not_finite = values.par_chunks(TASK).enumerate().find_map_first(|(task, values)| {
-        first_not_finite(ty, values).map(|index| QuantError::NotFinite { ty, index: task * TASK + index })
+    let not_finite = spread(|| {
+        values.par_chunks(TASK).enumerate().find_map_first(|(task, values)| {
+            first_not_finite(ty, values).map(|index| QuantError::NotFinite { ty, index: task * TASK + index })
+        })
     });
     if let Some(error) = not_finite {
         return Err(error);
@@ -85,9 +88,11 @@ pub fn quantize_parallel(
     let rows = (TASK / row_length.max(1)).max(1);
     let row_bytes = row_length / ty.block_size() as usize * ty.block_bytes() as usize;
     let level = Level::best();
-    out.par_chunks_mut((rows * row_bytes).max(1))
-        .zip(values.par_chunks((rows * row_length).max(1)))
-        .for_each(|(out, values)| simd::encode(level, ty, values, row_length, imatrix, out));
+    spread(|| {
+        out.par_chunks_mut((rows * row_bytes).max(1))
+            .zip(values.par_chunks((rows * row_length).max(1)))
+            .for_each(|(out, values)| simd::encode(level, ty, values, row_length, imatrix, out));
+    });
     Ok(())
 }
 

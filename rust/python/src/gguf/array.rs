@@ -1,11 +1,15 @@
 //! Arrays of metadata, decoded item by item.
 
 use super::value;
+use crate::job;
 use numpy::PyArray1;
 use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 use tabagent_gguf::{SharedArray, Value, ValueType};
+
+/// After so many items it is time to hear signals.
+const LISTENS: usize = 1 << 16;
 
 /// An array of a file's metadata; it keeps the file open.
 #[pyclass(frozen, module = "tabagent._native")]
@@ -53,25 +57,29 @@ impl GgufArray {
             }
             return Ok(list);
         }
-        for item in self.array.iter_from(start).take(count) {
+        for (index, item) in self.array.iter_from(start).take(count).enumerate() {
+            if index % LISTENS == LISTENS - 1 {
+                py.check_signals()?;
+            }
             list.append(value::scalar(py, &item)?)?;
         }
         Ok(list)
     }
 
     /// A copy of an array of numbers or bools as a numpy array; None for strings and arrays.
-    fn numpy<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+    fn numpy<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         macro_rules! copied {
             ($($kind:ident),+) => {
                 match self.array.item_type() {
                     $(ValueType::$kind => {
-                        let items = py.detach(|| {
-                            let items = self.array.array();
+                        let array = self.array.clone();
+                        let items = job::run_if(py, array.len() > LISTENS, move |_| {
+                            let items = array.array();
                             items.iter().filter_map(|item| match item { Value::$kind(v) => Some(v), _ => None }).collect()
-                        });
-                        Some(PyArray1::from_vec(py, items).into_any())
+                        })?;
+                        Ok(Some(PyArray1::from_vec(py, items).into_any()))
                     })+
-                    ValueType::String | ValueType::Array => None,
+                    ValueType::String | ValueType::Array => Ok(None),
                 }
             };
         }

@@ -1,6 +1,7 @@
 //! What a GGUF file says, without an engine.
 
 use crate::errors::IntoPyErr;
+use crate::job;
 use pyo3::prelude::*;
 use serde_json::{Value as Json, json};
 use std::path::PathBuf;
@@ -9,16 +10,16 @@ use tabagent_gguf::{ByteOrder, GgufError, GgufFile, GgufModel, TensorInfo, Value
 /// Metadata and tensors of a model, as JSON. Of a model in several files whose other parts are missing only the one at `path`.
 #[pyfunction]
 pub(crate) fn gguf_info_json(py: Python<'_>, path: PathBuf, array_items: usize) -> PyResult<String> {
-    let shown = path.to_string_lossy();
-    py.detach(|| match GgufModel::open(&path) {
+    let shown = path.to_string_lossy().into_owned();
+    let described = job::run(py, move |_| match GgufModel::open(&path) {
         Ok(model) => Ok(describe(&model, &shown, array_items, None)),
         Err(missing @ GgufError::MissingParts { .. }) => {
             let model = GgufModel::from_parts(vec![GgufFile::open(&path)?])?;
             Ok(describe(&model, &shown, array_items, Some(&missing)))
         }
         Err(error) => Err(error),
-    })
-    .map_err(|error: GgufError| error.into_py(py))
+    })?;
+    described.map_err(|error: GgufError| error.into_py(py))
 }
 
 /// What a model holds, `file` being its name and `fault` what is known to be wrong with it.

@@ -3,6 +3,7 @@
 use super::array::GgufArray;
 use super::{describe, value, view, watch};
 use crate::errors::{IntoPyErr, value_error};
+use crate::job;
 use numpy::PyArray1;
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
@@ -40,7 +41,7 @@ impl GgufFile {
 impl GgufFile {
     #[staticmethod]
     fn open(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
-        let model = py.detach(|| GgufModel::open(&path)).map_err(|error| error.into_py(py))?;
+        let model = job::run(py, move |_| GgufModel::open(&path))?.map_err(|error| error.into_py(py))?;
         Ok(Self { model: Arc::new(model) })
     }
 
@@ -60,26 +61,30 @@ impl GgufFile {
     /// Maps the file behind an open descriptor, from its start.
     #[staticmethod]
     fn from_descriptor(py: Python<'_>, descriptor: u32, name: &str) -> PyResult<Self> {
-        let file = py.detach(|| {
+        let name = name.to_owned();
+        let file = job::run(py, move |_| {
             // Opened by its name in this directory a descriptor is the same file again, whatever the file's own name.
             let path = PathBuf::from(format!("/dev/fd/{descriptor}"));
-            let opened = File::open(&path).map_err(|source| GgufError::Open { path: name.into(), source });
-            opened.and_then(|file| tabagent_gguf::GgufFile::from_file(&file, name))
-        });
+            let opened = File::open(&path).map_err(|source| GgufError::Open { path: (&name).into(), source });
+            opened.and_then(|file| tabagent_gguf::GgufFile::from_file(&file, &name))
+        })?;
         Self::new(py, file)
     }
 
     /// Reads bytes where they lie.
     #[staticmethod]
     fn from_bytes(py: Python<'_>, data: PyBackedBytes, name: &str) -> PyResult<Self> {
-        let file = py.detach(|| tabagent_gguf::GgufFile::from_foreign(Arc::new(data), name));
+        let name = name.to_owned();
+        let file = job::run(py, move |_| tabagent_gguf::GgufFile::from_foreign(Arc::new(data), &name))?;
         Self::new(py, file)
     }
 
     /// Reads the beginning of a file that is elsewhere; an integer says how many of its first bytes are needed at least.
     #[staticmethod]
     fn from_beginning(py: Python<'_>, data: PyBackedBytes, size: u64, name: &str) -> PyResult<Py<PyAny>> {
-        let header = py.detach(|| tabagent_gguf::GgufFile::from_beginning(data.to_vec(), size, name));
+        let name = name.to_owned();
+        let header =
+            job::run(py, move |_| tabagent_gguf::GgufFile::from_beginning(data.to_vec(), size, &name))?;
         match header {
             Ok(Header::Needs(bytes)) => Ok(bytes.into_pyobject(py)?.into_any().unbind()),
             Ok(Header::Complete(file)) => Ok(Bound::new(py, Self::new(py, Ok(file))?)?.into_any().unbind()),
@@ -90,7 +95,7 @@ impl GgufFile {
     /// Reads the beginnings of all parts of a model that is elsewhere; each is the bytes, the whole part's size and its name.
     #[staticmethod]
     fn from_beginnings(py: Python<'_>, parts: Vec<(PyBackedBytes, u64, String)>) -> PyResult<Self> {
-        let model = py.detach(|| {
+        let model = job::run(py, move |_| {
             let files = parts.iter().map(|(data, size, name)| {
                 match tabagent_gguf::GgufFile::from_beginning(data.to_vec(), *size, name)? {
                     Header::Complete(file) => Ok(file),
@@ -99,7 +104,7 @@ impl GgufFile {
                 }
             });
             GgufModel::from_parts(files.collect::<Result<_, _>>()?)
-        });
+        })?;
         Ok(Self { model: Arc::new(model.map_err(|error| error.into_py(py))?) })
     }
 
@@ -194,8 +199,9 @@ impl GgufFile {
         })
     }
 
-    fn describe(&self, py: Python<'_>, file: String, array_items: usize) -> String {
-        py.detach(|| describe::describe(&self.model, &file, array_items, None))
+    fn describe(&self, py: Python<'_>, file: String, array_items: usize) -> PyResult<String> {
+        let model = Arc::clone(&self.model);
+        job::run(py, move |_| describe::describe(&model, &file, array_items, None))
     }
 
     /// SHA-256 of the files, the weights and each tensor, in hexadecimal.

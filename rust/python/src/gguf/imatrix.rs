@@ -1,6 +1,7 @@
 //! Importance matrices.
 
 use crate::errors::IntoPyErr;
+use crate::job;
 use numpy::PyArray1;
 use pyo3::prelude::*;
 use std::path::PathBuf;
@@ -24,13 +25,14 @@ impl GgufImatrix {
 impl GgufImatrix {
     #[staticmethod]
     fn open(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
-        let matrix = py.detach(|| Imatrix::open(&path)).map_err(|error| error.into_py(py))?;
+        let matrix = job::run(py, move |_| Imatrix::open(&path))?.map_err(|error| error.into_py(py))?;
         Ok(Self { matrix: Arc::new(matrix) })
     }
 
     #[staticmethod]
     fn from_importances(py: Python<'_>, entries: Vec<(String, Vec<f32>)>) -> PyResult<Self> {
-        let matrix = py.detach(|| Imatrix::from_importances(entries)).map_err(|error| error.into_py(py))?;
+        let matrix =
+            job::run(py, move |_| Imatrix::from_importances(entries))?.map_err(|error| error.into_py(py))?;
         Ok(Self { matrix: Arc::new(matrix) })
     }
 
@@ -59,6 +61,7 @@ impl GgufImatrix {
     }
 
     fn write(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
-        py.detach(|| self.matrix.write_to(&path)).map_err(|error| error.into_py(py))
+        let matrix = self.shared();
+        job::run(py, move |_| matrix.write_to(&path))?.map_err(|error| error.into_py(py))
     }
 }

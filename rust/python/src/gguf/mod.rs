@@ -16,6 +16,7 @@ mod writer;
 
 use pyo3::prelude::*;
 
+pub(crate) use view::Borrowed;
 pub(crate) use writer::raised;
 
 /// Adds the classes and functions to `tabagent._native`.

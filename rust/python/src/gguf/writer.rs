@@ -10,14 +10,26 @@ use pyo3::types::PyBytes;
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use tabagent_gguf::{ByteOrder, SplitBy, TensorData};
 
 /// Collects metadata and tensors, and writes them.
 #[pyclass(frozen, module = "tabagent._native")]
 pub(crate) struct GgufWriter {
     /// None while it writes.
-    writer: Mutex<Option<tabagent_gguf::GgufWriter>>,
+    writer: Arc<Mutex<Option<tabagent_gguf::GgufWriter>>>,
+}
+
+/// A writer while it writes; it comes back whatever happens.
+struct Lent {
+    writer: Option<tabagent_gguf::GgufWriter>,
+    home: Arc<Mutex<Option<tabagent_gguf::GgufWriter>>>,
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        *self.home.lock().unwrap_or_else(PoisonError::into_inner) = self.writer.take();
+    }
 }
 
 impl GgufWriter {
@@ -41,7 +53,7 @@ impl GgufWriter {
     }
 
     /// Runs `work` with the writer, which comes back whatever happens.
-    fn lent<T: Send>(
+    fn lent<T: Send + 'static>(
         &self,
         py: Python<'_>,
         progress: Option<&Py<PyAny>>,
@@ -49,12 +61,14 @@ impl GgufWriter {
             &tabagent_gguf::GgufWriter,
             tabagent_gguf::Progress<'_>,
         ) -> Result<T, tabagent_gguf::GgufError>
-        + Send,
+        + Send
+        + 'static,
     ) -> PyResult<T> {
-        let writer = self.take()?;
-        let result = watch::run(py, progress, |progress| work(&writer, progress));
-        self.put(writer);
-        result
+        let lent = Lent { writer: Some(self.take()?), home: Arc::clone(&self.writer) };
+        watch::run(py, progress, move |progress| match &lent.writer {
+            Some(writer) => work(writer, progress),
+            None => Err(tabagent_gguf::GgufError::Cancelled),
+        })
     }
 }
 
@@ -64,7 +78,7 @@ impl GgufWriter {
     fn new(byte_order: &str, version: u32) -> PyResult<Self> {
         let order = order_named(byte_order)?;
         let writer = tabagent_gguf::GgufWriter::new().with_byte_order(order).with_version(version);
-        Ok(Self { writer: Mutex::new(Some(writer)) })
+        Ok(Self { writer: Arc::new(Mutex::new(Some(writer))) })
     }
 
     /// A writer with all that a model holds, as one file, in its own byte order or another.
@@ -77,7 +91,7 @@ impl GgufWriter {
         if let Some(order) = byte_order {
             writer = writer.with_byte_order(order_named(order)?);
         }
-        Ok(Self { writer: Mutex::new(Some(writer)) })
+        Ok(Self { writer: Arc::new(Mutex::new(Some(writer))) })
     }
 
     /// Sets a value of the type written `u32` or `arr[str]`.
@@ -104,15 +118,16 @@ impl GgufWriter {
         let kind = tools::ggml_type(kind)?;
         let inputs = view::files(data);
         let data = TensorData::made(n_bytes, move |out| {
-            let bytes =
-                Python::attach(|py| make.call0(py)?.extract::<PyBackedBytes>(py).map_err(PyErr::from));
+            let made =
+                Python::try_attach(|py| make.call0(py)?.extract::<PyBackedBytes>(py).map_err(PyErr::from));
+            let bytes = made.ok_or_else(|| io::Error::other("the interpreter is ending"))?;
             out.write_all(&bytes.map_err(io::Error::other)?)
         });
         self.change(|writer| writer.with_inputs(&inputs).add_tensor(name, kind, &dims, data))
     }
 
     fn write(&self, py: Python<'_>, path: PathBuf, progress: Option<Py<PyAny>>) -> PyResult<()> {
-        self.lent(py, progress.as_ref(), |writer, progress| writer.write_with(&path, progress))
+        self.lent(py, progress.as_ref(), move |writer, progress| writer.write_with(&path, progress))
     }
 
     fn to_bytes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
@@ -135,7 +150,7 @@ impl GgufWriter {
             (None, Some(tensors)) => SplitBy::Tensors(tensors),
             _ => return Err(value_error("give either `max_bytes` or `max_tensors`")),
         };
-        self.lent(py, progress.as_ref(), |writer, progress| {
+        self.lent(py, progress.as_ref(), move |writer, progress| {
             let paths = writer.write_parts(&prefix, by, first_without_tensors, progress)?;
             Ok(paths.into_iter().map(PathBuf::into_os_string).collect())
         })

@@ -57,18 +57,10 @@ pub(crate) fn check_regex(regex: &str) -> Result<(), GrammarError> {
     Err(GrammarError::syntax(1, column, first_line(what)))
 }
 
-/// Runs `f` on a thread with a large stack, since the engine recurses over what it compiles.
-pub(crate) fn with_stack<T: Send>(
-    f: impl FnOnce() -> Result<T, GrammarError> + Send,
-) -> Result<T, GrammarError> {
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new()
-            .name("tabagent-grammar".to_owned())
-            .stack_size(limits::COMPILE_STACK_BYTES)
-            .spawn_scoped(scope, f)
-            .map_err(|error| GrammarError::Internal { message: format!("cannot start a thread: {error}") })?;
-        thread.join().unwrap_or_else(|_| Err(internal(&"the compiling thread panicked")))
-    })
+/// Runs `f` with a large stack, since the engine recurses over what it compiles.
+pub(crate) fn with_stack<T>(f: impl FnOnce() -> Result<T, GrammarError>) -> Result<T, GrammarError> {
+    // The stack panics where there is no memory for it.
+    guard(|| Ok::<_, String>(stacker::grow(limits::COMPILE_STACK_BYTES, f)))?
 }
 
 /// A parser at the beginning of `grammar`, with the engine's own words on failure.

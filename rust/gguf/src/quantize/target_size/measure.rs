@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crate::threads::spread;
 use rayon::prelude::*;
 
 use super::candidates::CandidateTensor;
@@ -62,20 +63,18 @@ pub fn measure_types(
     let total = tensors.iter().map(work).sum();
     let (done, stopped) = (AtomicU64::new(0), AtomicBool::new(false));
     let sensitivity = Sensitivity::of(tensors.iter().map(|tensor| tensor.tensor.info.name.as_str()));
-    tensors
-        .par_iter()
-        .map(|tensor| {
-            let mut told = |bytes: u64| {
-                let before = done.fetch_add(bytes, Ordering::Relaxed);
-                if stopped.load(Ordering::Relaxed) || !progress(before + bytes, total) {
-                    stopped.store(true, Ordering::Relaxed);
-                    return Err(GgufError::Cancelled);
-                }
-                Ok(())
-            };
-            measure(tensor, sensitivity.coefficient(&tensor.tensor.info.name), &mut told)
-        })
-        .collect()
+    let measured = |tensor: &CandidateTensor<'_>| {
+        let mut told = |bytes: u64| {
+            let before = done.fetch_add(bytes, Ordering::Relaxed);
+            if stopped.load(Ordering::Relaxed) || !progress(before + bytes, total) {
+                stopped.store(true, Ordering::Relaxed);
+                return Err(GgufError::Cancelled);
+            }
+            Ok(())
+        };
+        measure(tensor, sensitivity.coefficient(&tensor.tensor.info.name), &mut told)
+    };
+    spread(|| tensors.par_iter().map(measured).collect())
 }
 
 /// Rows, matrices and length of a row of a tensor.

@@ -1,0 +1,152 @@
+//! Threads for parallel work, where the system gives any.
+//!
+//! The pool of `rayon` that is there without being made panics where a thread cannot be started (`RLIMIT_NPROC`, a control group's
+//! `pids.max`), and in a forked child waits for threads that only its parent has. So all parallel work of this crate goes through
+//! [`spread`] or a [`Crew`]: both have pools of their own, and do the work on the calling thread where there can be none.
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use std::cell::Cell;
+use std::sync::{Arc, PoisonError, RwLock, TryLockError};
+
+thread_local! {
+    /// Whether this thread is the only one of a pool, which it cannot leave.
+    static ALONE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The pool that all share, with the process that made it.
+static SHARED: RwLock<Option<(u32, Arc<ThreadPool>)>> = RwLock::new(None);
+
+/// The most threads of a pool. More than there are cores only take turns.
+const MAX_THREADS: usize = 1024;
+/// How often a lock is tried that a fork may have left locked for ever.
+const TRIES: usize = 1000;
+
+/// Runs `work`, whose parallel iterators use the pool that the caller is in, or one thread for each usable core, or the calling thread
+/// alone where no thread can be started. The result is the same either way.
+pub fn spread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    if rayon::current_thread_index().is_some() && !ALONE.get() {
+        return work();
+    }
+    match shared() {
+        Some(pool) => pool.install(work),
+        None => alone(work),
+    }
+}
+
+/// A number of threads for one task.
+pub(crate) struct Crew(Option<ThreadPool>);
+
+impl Crew {
+    /// So many threads, or fewer where the system does not give as many.
+    pub(crate) fn new(threads: usize) -> Self {
+        Self(pool_of_at_most(threads))
+    }
+
+    /// How many there are.
+    pub(crate) fn size(&self) -> usize {
+        self.0.as_ref().map_or(1, ThreadPool::current_num_threads)
+    }
+
+    /// Runs `work`, whose parallel iterators use these threads.
+    pub(crate) fn install<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        match &self.0 {
+            Some(pool) => pool.install(work),
+            None => alone(work),
+        }
+    }
+}
+
+fn pool_of_at_most(threads: usize) -> Option<ThreadPool> {
+    let mut threads = threads.clamp(1, MAX_THREADS);
+    loop {
+        let name = |number| format!("tabagent-work-{number}");
+        let pool = ThreadPoolBuilder::new().num_threads(threads).thread_name(name).build();
+        if pool.is_ok() || threads == 1 {
+            return pool.ok();
+        }
+        threads /= 2;
+    }
+}
+
+/// The shared pool, made now if this process has none; `None` where that is not possible.
+fn shared() -> Option<Arc<ThreadPool>> {
+    let process = std::process::id();
+    let ours = |known: &Option<(u32, Arc<ThreadPool>)>| match known {
+        Some((owner, pool)) if *owner == process => Some(Arc::clone(pool)),
+        _ => None,
+    };
+    let found = tried(|| match SHARED.try_read() {
+        Ok(known) => Some(ours(&known)),
+        Err(TryLockError::Poisoned(poisoned)) => Some(ours(&poisoned.into_inner())),
+        Err(TryLockError::WouldBlock) => None,
+    })?;
+    if found.is_some() {
+        return found;
+    }
+    let made = Arc::new(pool_of_at_most(std::thread::available_parallelism().map_or(1, usize::from))?);
+    tried(|| {
+        let mut known = match SHARED.try_write() {
+            Ok(known) => known,
+            Err(TryLockError::Poisoned(poisoned)) => PoisonError::into_inner(poisoned),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        if let Some(pool) = ours(&known) {
+            return Some(pool);
+        }
+        // The pool of a parent process has no threads here that could be told to end.
+        if let Some(parents) = known.replace((process, Arc::clone(&made))) {
+            std::mem::forget(parents);
+        }
+        Some(Arc::clone(&made))
+    })
+}
+
+fn tried<T>(mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
+    for _ in 0..TRIES {
+        if let Some(result) = attempt() {
+            return Some(result);
+        }
+        std::thread::yield_now();
+    }
+    None
+}
+
+/// Runs `work` on this thread, which becomes a pool of one for it.
+fn alone<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    if !ALONE.get() && rayon::current_thread_index().is_none() {
+        let pool = ThreadPoolBuilder::new().num_threads(1).use_current_thread().build();
+        ALONE.set(pool.is_ok());
+    }
+    work()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rayon::prelude::*;
+
+    fn sum(n: u64) -> u64 {
+        (0..n).into_par_iter().sum()
+    }
+
+    #[test]
+    fn work_is_done_in_a_pool_alone_and_in_both() {
+        assert_eq!(spread(|| sum(1000)), 499_500);
+        let here = std::thread::current().id();
+        assert_ne!(spread(|| std::thread::current().id()), here);
+        assert_eq!(alone(|| (sum(1000), std::thread::current().id())), (499_500, here));
+        // A thread that was alone once still gets threads when there are some.
+        assert_ne!(spread(|| std::thread::current().id()), here);
+        assert_eq!(spread(|| spread(|| sum(1000))), 499_500);
+        assert_eq!(alone(|| spread(|| alone(|| sum(1000)))), 499_500);
+    }
+
+    #[test]
+    fn a_crew_has_the_threads_it_was_asked_for() {
+        let crew = Crew::new(3);
+        assert_eq!(crew.size(), 3);
+        assert_eq!(crew.install(rayon::current_num_threads), 3);
+        assert_eq!(Crew(None).size(), 1);
+        assert_eq!(Crew(None).install(|| sum(1000)), 499_500);
+    }
+}

@@ -1,0 +1,81 @@
+//! An end of the process while llama.cpp is still at work.
+//!
+//! `exit` runs the destructors of llama.cpp's static objects while other threads go on. One that tokenizes meanwhile reads tables that
+//! are being freed. Nothing can stop it, so the process ends without those destructors when somebody is still at work.
+
+use std::sync::Once;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+/// The process whose work is counted: a forked child has none of its parent's threads.
+static PROCESS: AtomicU32 = AtomicU32::new(0);
+static AT_WORK: AtomicUsize = AtomicUsize::new(0);
+static INSTALL: Once = Once::new();
+
+/// Says that this thread may be in llama.cpp, until it is dropped.
+#[derive(Debug)]
+pub struct AtWork(u32);
+
+impl AtWork {
+    /// Says it from now on.
+    pub fn begin() -> Self {
+        let process = std::process::id();
+        if PROCESS.swap(process, Ordering::AcqRel) != process {
+            AT_WORK.store(0, Ordering::Release);
+        }
+        AT_WORK.fetch_add(1, Ordering::AcqRel);
+        Self(process)
+    }
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        if PROCESS.load(Ordering::Acquire) == self.0 && std::process::id() == self.0 {
+            AT_WORK.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+/// Has the process end at once, with the code that it was going to end with and all of C's files written, if `exit` is called while there is an
+/// [`AtWork`] in another thread. Call it when the library is loaded: what is registered last runs first.
+pub fn guard_exit() {
+    INSTALL.call_once(|| {
+        // SAFETY: the function has the type that C expects, is never unloaded, and ignores its second argument.
+        #[cfg(all(target_os = "linux", target_env = "gnu"))]
+        unsafe {
+            on_exit(end_at_once, std::ptr::null_mut())
+        };
+    });
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+unsafe extern "C" {
+    /// As `atexit`, for functions that want to know the exit code (glibc, `man 3 on_exit`).
+    fn on_exit(
+        function: extern "C" fn(libc::c_int, *mut libc::c_void),
+        argument: *mut libc::c_void,
+    ) -> libc::c_int;
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+extern "C" fn end_at_once(code: libc::c_int, _argument: *mut libc::c_void) {
+    if PROCESS.load(Ordering::Acquire) != std::process::id() || AT_WORK.load(Ordering::Acquire) == 0 {
+        return;
+    }
+    // SAFETY: null means all streams.
+    unsafe { libc::fflush(std::ptr::null_mut()) };
+    // SAFETY: ends the process; nothing of it is used afterwards.
+    unsafe { libc::_exit(code) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_counts_until_it_ends() {
+        let (first, second) = (AtWork::begin(), AtWork::begin());
+        assert_eq!(AT_WORK.load(Ordering::Acquire), 2);
+        drop((first, second));
+        assert_eq!(AT_WORK.load(Ordering::Acquire), 0);
+    }
+}
