@@ -274,3 +274,87 @@ def test_the_convert_command_knows_adapters(tmp_path: Path, capsys: Out) -> None
     errors = capsys.readouterr().err
     assert "is an adapter" in errors
     assert "is no adapter" in errors
+
+
+PEFT_FIELDS: dict[str, tuple[Any, str | None]] = {
+    "alora_invocation_tokens": ([1], "only after some tokens"),
+    "arrow_config": ({"top_k": 1}, "chooses among adapters"),
+    "auto_mapping": ({"base_model_class": "x"}, None),
+    "bias": ("all", "biases"),
+    "corda_config": ({"cache_file": "x"}, None),
+    "ensure_weight_tying": (True, None),
+    "eva_config": ({"rho": 2.0}, None),
+    "exclude_modules": (["lm_head"], None),
+    "fan_in_fan_out": (True, "the other way round"),
+    "inference_mode": (True, None),
+    "init_lora_weights": ("pissa", "changed weights"),
+    "kasa_config": ({"beta": 1}, "third factor"),
+    "layer_replication": ([[0, 2], [1, 2]], "repeated layers"),
+    "layers_pattern": ("layers", None),
+    "layers_to_transform": ([0], None),
+    "loftq_config": ({"loftq_bits": 4}, None),
+    "lora_bias": (True, "biases of the factors"),
+    "lora_dropout": (0.1, None),
+    "lora_ga_config": ({"direction": "ArB2r"}, None),
+    "megatron_config": ({"a": 1}, "spread over devices"),
+    "megatron_core": ("megatron.core", None),
+    "modules_to_save": (["lm_head"], "whole modules"),
+    "monteclora_config": ({"a": 1}, "at random"),
+    "peft_version": ("0.21.2", None),
+    "qalora_group_size": (16, None),
+    "revision": ("main", None),
+    "target_modules": (["q_proj"], None),
+    "target_parameters": (["experts.gate_up_proj"], "no modules"),
+    "task_type": ("CAUSAL_LM", None),
+    "trainable_token_indices": ([1, 2], "single changed tokens"),
+    "use_bdlora": ({"a": 1}, "blocks of larger ones"),
+    "use_dora": (True, "DoRA"),
+    "use_qalora": (True, "groups of columns"),
+    "velora_config": ({"a": 1}, None),
+    "something_new": ({"a": 1}, "no field of that name"),
+}
+"""Every field of `peft`'s `LoraConfig` that does not count in the product, set to something: whether it is refused, and why."""
+
+
+@pytest.mark.parametrize("field", PEFT_FIELDS)
+def test_fields_of_peft_are_harmless_or_refused(field: str, tmp_path: Path) -> None:
+    value, reason = PEFT_FIELDS[field]
+    base = smollm().write(tmp_path / "hf")
+    gguf.convert(base, tmp_path / "model.gguf", out_type="f32")
+    plain = write_peft(tmp_path / "plain", smollm())
+    adapter = write_peft(tmp_path / "adapter", smollm(), **{field: value})
+    if reason is not None:
+        for call in (
+            lambda: gguf.merge_lora(tmp_path / "model.gguf", adapter, tmp_path / "out.gguf"),
+            lambda: gguf.convert_lora(adapter, tmp_path / "out.gguf", base=base),
+        ):
+            with pytest.raises(GgufError, match=rf"key `{field}` .*{reason}"):
+                call()
+        assert not (tmp_path / "out.gguf").exists()
+        return
+    for source, out in ((plain, "plain.gguf"), (adapter, "out.gguf")):
+        gguf.merge_lora(tmp_path / "model.gguf", source, tmp_path / out)
+    assert gguf.open(tmp_path / "out.gguf").hashes().weights == gguf.open(tmp_path / "plain.gguf").hashes().weights
+
+
+@pytest.mark.parametrize(
+    ("config", "strength"),
+    [
+        ({"use_rslora": True}, ALPHA / RANK**0.5),
+        ({"lora_alpha": 20}, 20 / RANK),
+        ({"alpha_pattern": {"q_proj": 3}}, 3 / RANK),
+        ({"alpha_pattern": {r"layers\.0\.self_attn\.q_proj": 3}, "use_rslora": True}, 3 / RANK**0.5),
+        ({"r": 8, "rank_pattern": {".*": RANK}}, ALPHA / RANK),
+    ],
+)
+def test_fields_of_peft_that_count_change_the_strength(config: dict[str, Any], strength: float, tmp_path: Path) -> None:
+    gguf.convert(smollm().write(tmp_path / "hf"), tmp_path / "model.gguf", out_type="f32")
+    name = "blk.0.attn_q.weight"
+    plain = write_peft(tmp_path / "plain", smollm())
+    adapter = write_peft(tmp_path / "adapter", smollm(), **config)
+    for source, out in ((plain, "plain.gguf"), (adapter, "out.gguf")):
+        gguf.merge_lora(tmp_path / "model.gguf", source, tmp_path / out)
+    base = weights(tmp_path / "model.gguf", name)
+    one, other = weights(tmp_path / "plain.gguf", name) - base, weights(tmp_path / "out.gguf", name) - base
+    assert np.abs(one).max() > 0.01
+    assert np.allclose(other, one * (strength / (ALPHA / RANK)), rtol=0, atol=1e-5)

@@ -123,6 +123,9 @@ def open(file: Source, *, check: Check = "format", progress: Progress | None = N
     file objects everything is read, from the start where they can seek. Every count, length, offset and name of the file is checked before
     this returns; `check` asks for more, as `GgufFile.validate` does.
 
+    It takes more than llama.cpp does: version 1, the other byte order, arrays of arrays, types of Microsoft's BitNet fork, and a last tensor
+    without padding after it. `check="model"` refuses what llama.cpp would not load.
+
     Raises:
         GgufError: it is no intact GGUF file; its `offset`, `key` or `tensor`, and `rule` say where and which rule it breaks.
         OSError: it cannot be read.

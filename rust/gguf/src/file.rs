@@ -33,6 +33,11 @@ pub enum Header {
 ///
 /// The file is mapped, not read: opening costs one pass over its metadata. It must not be truncated while it is open.
 ///
+/// It takes more than ggml's reader (`gguf_init_from_reader` in `ggml/src/gguf.cpp`) where nothing can be misread: version 1 with its lengths
+/// of 32 bits, the other byte order, arrays of arrays, the types of Microsoft's BitNet fork with gaps after their tensors, and a last tensor
+/// that is not padded to the alignment, which ggml refuses only where it reads tensors itself. Whether llama.cpp loads the file is what
+/// [`check_model`](crate::check_model) says.
+///
 /// ```
 /// use tabagent_gguf::{GgufFile, GgufWriter};
 /// # fn main() -> Result<(), tabagent_gguf::GgufError> {

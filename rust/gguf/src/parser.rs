@@ -9,7 +9,7 @@ use crate::metadata::{Entry, Metadata};
 use crate::mmap::Bytes;
 use crate::reader::{ByteOrder, Encoding, Reader};
 use crate::tensor::{MAX_DIMS, MAX_NAME_BYTES, Shape, TensorInfo};
-use crate::text::{grouped, shown};
+use crate::text::{grouped, pointer_problem, shown};
 use crate::value::{Value, ValueType, skip_value};
 
 /// The alignment of tensor data where the file names none (`GGUF_DEFAULT_ALIGNMENT`).
@@ -84,6 +84,9 @@ impl<'a> Parser<'a> {
     fn header(&mut self) -> Result<(u32, u64, u64), GgufError> {
         let magic = self.reader.take(4).ok_or_else(|| self.header_cut())?;
         if magic != b"GGUF" {
+            if let Some(problem) = pointer_problem(self.reader.all()) {
+                return Err(self.invalid(0, Subject::Header, problem));
+            }
             let problem =
                 format!("starts with `{}`, but a GGUF file starts with `GGUF`", magic.escape_ascii());
             return Err(self.invalid(0, Subject::Header, problem));

@@ -74,6 +74,11 @@ impl<'a> Reader<'a> {
         self.missing
     }
 
+    /// All bytes that are here.
+    pub(crate) fn all(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// Bytes read so far.
     pub(crate) fn position(&self) -> u64 {
         self.position as u64

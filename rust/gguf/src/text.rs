@@ -27,6 +27,15 @@ pub(crate) fn shown(bytes: &[u8]) -> String {
     text
 }
 
+/// What `bytes` are if Git LFS left its pointer in the place of a file (<https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md>).
+pub(crate) fn pointer_problem(bytes: &[u8]) -> Option<&'static str> {
+    let is_pointer =
+        bytes.starts_with(b"version https://git-lfs.") || bytes.starts_with(b"version https://hawser.");
+    is_pointer.then_some(
+        "is a pointer of Git LFS and not the file itself; fetch that with `git lfs pull`, or download it again",
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -445,3 +445,19 @@ fn open_names_the_file_in_every_error() {
     };
     assert_eq!((file.as_str(), offset, subject), ("broken.gguf", 24, Subject::Key("k".to_owned())));
 }
+
+#[test]
+fn a_last_tensor_without_padding_and_version_1_are_taken_on_purpose() {
+    let mut raw = Raw::new(3, false, 1, 0);
+    raw.tensor("t", &[3], 0, 0).data(32, 12);
+    assert_eq!(raw.bytes.len() % 32, 12, "nothing follows the tensor");
+    let file = raw.open().unwrap();
+    assert_eq!(file.tensor_data(&file.tensors()[0]), [0; 12]);
+    raw.bytes.pop();
+    assert!(raw.refusal().contains("it is cut off"));
+
+    let old = hand_made(1, false).open().unwrap();
+    assert_eq!(old.version(), 1);
+    let text = tabagent_gguf::check_model(&old).unwrap_err().to_string();
+    assert!(text.contains("version `1`, which llama.cpp no longer reads"), "{text}");
+}

@@ -8,10 +8,13 @@ use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
 use crate::mmap::{Bytes, SharedBytes};
-use crate::text::shown;
+use crate::text::{pointer_problem, shown};
 
 use super::error::ConvertError;
-use super::json::Object;
+use super::json::{self, Object};
+
+/// Most files of a model without an index.
+const MAX_FILES: usize = 10_000;
 
 /// Number types that can be converted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,22 +58,32 @@ impl Checkpoint {
     pub(super) fn open(folder: &Path) -> Result<Self, ConvertError> {
         let index = Object::read(&folder.join("model.safetensors.index.json"))?;
         let paths = match &index {
-            Some(index) => shard_paths(folder, index)?,
+            Some(index) => {
+                let paths = shard_paths(folder, index)?;
+                let single = folder.join("model.safetensors");
+                if single.is_file() && !paths.contains(&single) {
+                    let problem =
+                        "it does not name `model.safetensors`, which is there, too; remove one of the two";
+                    return Err(ConvertError::source(index.path(), problem));
+                }
+                paths
+            }
             None => single_paths(folder)?,
         };
         let mut tensors = Vec::new();
-        let mut seen = BTreeSet::new();
+        let mut places: BTreeMap<String, String> = BTreeMap::new();
         for path in paths {
-            for (name, tensor) in open_file(&path)? {
-                if !seen.insert(name.clone()) {
-                    let problem = format!("tensor `{}` is in another file, too", shown(name.as_bytes()));
-                    return Err(ConvertError::source(&path, problem));
+            let file = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            for (name, tensor) in open_all(&path)? {
+                if let Some(other) = places.insert(name.clone(), file.clone()) {
+                    let name = shown(name.as_bytes());
+                    return Err(ConvertError::source(&path, format!("tensor `{name}` is in `{other}`, too")));
                 }
-                tensors.push((name, tensor));
+                tensors.extend(tensor.map(|tensor| (name, tensor)));
             }
         }
         if let Some(index) = &index {
-            check_index(index, &seen)?;
+            check_index(index, &places)?;
         }
         Ok(Self { tensors })
     }
@@ -98,7 +111,35 @@ fn single_paths(folder: &Path) -> Result<Vec<PathBuf>, ConvertError> {
                        save the model with `safe_serialization=True`";
         return Err(ConvertError::source(folder, problem));
     }
+    check_complete(&paths)?;
     Ok(paths)
+}
+
+/// Of files called `model-00001-of-00003.safetensors` and so on all are there.
+fn check_complete(paths: &[PathBuf]) -> Result<(), ConvertError> {
+    for path in paths {
+        let Some((stem, count)) = path
+            .file_name()
+            .and_then(|name| name.to_str()?.strip_suffix(".safetensors")?.rsplit_once("-of-"))
+            .and_then(|(stem, count)| Some((stem.rsplit_once('-')?.0, count)))
+        else {
+            continue;
+        };
+        // A limit, since the name may say anything.
+        for number in 1..=count.parse::<usize>().unwrap_or_default().min(MAX_FILES) {
+            let other = path.with_file_name(format!(
+                "{stem}-{number:0width$}-of-{count}.safetensors",
+                width = count.len()
+            ));
+            if !paths.contains(&other) {
+                return Err(ConvertError::source(
+                    &other,
+                    "it is missing beside the other files of the model",
+                ));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The files that the index names, which must lie in the folder itself.
@@ -119,29 +160,46 @@ fn shard_paths(folder: &Path, index: &Object) -> Result<Vec<PathBuf>, ConvertErr
     Ok(names.into_iter().map(|name| folder.join(name)).collect())
 }
 
-/// Proves that index and files name the same tensors.
-fn check_index(index: &Object, found: &BTreeSet<String>) -> Result<(), ConvertError> {
+/// Proves that the index names each tensor of the files, in the file that holds it.
+fn check_index(index: &Object, places: &BTreeMap<String, String>) -> Result<(), ConvertError> {
     let weight_map = index.get("weight_map").and_then(Value::as_object);
     let named: BTreeMap<&String, &Value> = weight_map.into_iter().flatten().collect();
-    if let Some((name, file)) = named.iter().find(|(name, _)| !found.contains(**name)) {
-        let problem = format!("tensor `{}` is not in {file}", shown(name.as_bytes()));
-        return Err(ConvertError::source(index.path(), problem));
+    let fail = |name: &str, problem: String| {
+        Err(ConvertError::source(index.path(), format!("tensor `{}` {problem}", shown(name.as_bytes()))))
+    };
+    for (name, file) in &named {
+        match places.get(*name) {
+            Some(place) if Some(place.as_str()) == file.as_str() => {}
+            Some(place) => return fail(name, format!("is not in {file}, but in `{place}`")),
+            None => return fail(name, format!("is not in {file}")),
+        }
     }
-    if let Some(name) = found.iter().find(|name| !named.contains_key(name)) {
-        let problem = format!("tensor `{}` of the files is not listed", shown(name.as_bytes()));
-        return Err(ConvertError::source(index.path(), problem));
+    match places.keys().find(|name| !named.contains_key(name)) {
+        Some(name) => fail(name, "of the files is not listed".to_owned()),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// The tensors of one file, by name.
 pub(crate) fn open_file(path: &Path) -> Result<BTreeMap<String, SourceTensor>, ConvertError> {
+    Ok(open_all(path)?.into_iter().filter_map(|(name, tensor)| Some((name, tensor?))).collect())
+}
+
+/// The tensors of one file, by name; `None` for buffers of integers, which no model needs.
+fn open_all(path: &Path) -> Result<BTreeMap<String, Option<SourceTensor>>, ConvertError> {
     let bytes = Bytes::map(path).map_err(|source| ConvertError::Read { path: path.to_owned(), source })?;
     let bytes = Arc::new(bytes);
+    if let Some(problem) = pointer_problem(bytes.as_slice()) {
+        return Err(ConvertError::source(path, format!("it {problem}")));
+    }
     let (header, metadata) = SafeTensors::read_metadata(bytes.as_slice()).map_err(|error| {
         ConvertError::source(path, format!("it is not a valid safetensors file: {error}"))
     })?;
     let start = header + 8;
+    // The library takes the last of several tensors with one name.
+    if let Err(error) = json::parse(bytes.as_slice().get(8..start).unwrap_or_default()) {
+        return Err(ConvertError::source(path, format!("its header is not valid: {error}")));
+    }
     let mut tensors = BTreeMap::new();
     for (name, info) in metadata.tensors() {
         let kind = match info.dtype {
@@ -150,7 +208,10 @@ pub(crate) fn open_file(path: &Path) -> Result<BTreeMap<String, SourceTensor>, C
             Dtype::BF16 => Kind::Bf16,
             Dtype::U8 => Kind::U8,
             // Buffers of positions and the like; refused later if anything needs them.
-            Dtype::I64 | Dtype::I32 | Dtype::BOOL => continue,
+            Dtype::I64 | Dtype::I32 | Dtype::BOOL => {
+                tensors.insert(name, None);
+                continue;
+            }
             other => {
                 let problem = format!(
                     "tensor `{}` has type `{other:?}`; convert it to `BF16` first",
@@ -166,7 +227,7 @@ pub(crate) fn open_file(path: &Path) -> Result<BTreeMap<String, SourceTensor>, C
             shape: info.shape.clone(),
             bytes: SharedBytes::new(&bytes, range),
         };
-        tensors.insert(name, tensor);
+        tensors.insert(name, Some(tensor));
     }
     Ok(tensors)
 }

@@ -58,7 +58,9 @@ fn sampling(mut writer: GgufWriter, folder: &Path) -> Result<GgufWriter, Convert
         [("top_k", &["top_k"][..]), ("penalty_last_n", &["penalty_last_n"]), ("mirostat", &["mirostat"])]
     {
         if let Some(count) = config.count(from)? {
-            writer = writer.set(&format!("general.sampling.{key}"), OwnedValue::I32(count as i32));
+            let count = i32::try_from(count)
+                .map_err(|_| config.mistyped(from[0], &count.into(), "a whole number below 2^31"))?;
+            writer = writer.set(&format!("general.sampling.{key}"), OwnedValue::I32(count));
         }
     }
     for (key, from) in [
@@ -74,6 +76,9 @@ fn sampling(mut writer: GgufWriter, folder: &Path) -> Result<GgufWriter, Convert
         if let Some(number) = config.number(from)? {
             writer = writer.set(&format!("general.sampling.{key}"), number as f32);
         }
+    }
+    if let Some(sequence) = config.text("sequence") {
+        writer = writer.set("general.sampling.sequence", sequence);
     }
     Ok(writer)
 }

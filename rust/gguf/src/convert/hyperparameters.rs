@@ -211,7 +211,7 @@ impl Hyperparameters<'_> {
     fn pooling(&self, writer: GgufWriter) -> Result<GgufWriter, ConvertError> {
         let path = self.folder.join("modules.json");
         let Some(text) = super::json::read_text(&path)? else { return Ok(writer) };
-        let modules: Value = serde_json::from_str(&text)
+        let modules: Value = super::json::parse(text.as_bytes())
             .map_err(|error| ConvertError::source(&path, format!("it is not valid JSON: {error}")))?;
         let module = modules.as_array().into_iter().flatten().find_map(|module| {
             let is_pooling = module.get("type")?.as_str()?.ends_with("Pooling");

@@ -1,8 +1,12 @@
 //! JSON files of a model's folder, and their values with errors that name file and key.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
+
+use crate::text::{pointer_problem, shown};
 
 use super::error::ConvertError;
 
@@ -20,7 +24,7 @@ impl Object {
     /// Reads the object in the file at `path`; `None` if there is no such file.
     pub(crate) fn read(path: &Path) -> Result<Option<Self>, ConvertError> {
         let Some(text) = read_text(path)? else { return Ok(None) };
-        match serde_json::from_str(&text) {
+        match parse(text.as_bytes()) {
             Ok(Value::Object(map)) => Ok(Some(Self { path: path.to_owned(), map })),
             Ok(_) => Err(ConvertError::source(path, "it must hold a JSON object")),
             Err(error) => Err(ConvertError::source(path, format!("it is not valid JSON: {error}"))),
@@ -38,7 +42,7 @@ impl Object {
     }
 
     /// The entries.
-    pub(super) fn map(&self) -> &Map<String, Value> {
+    pub(crate) fn map(&self) -> &Map<String, Value> {
         &self.map
     }
 
@@ -138,6 +142,15 @@ pub(super) fn as_count(value: &Value) -> Option<u32> {
 
 /// The text of the file at `path`; `None` if there is no such file.
 pub(super) fn read_text(path: &Path) -> Result<Option<String>, ConvertError> {
+    let Some(bytes) = read_bytes(path)? else { return Ok(None) };
+    if let Some(problem) = pointer_problem(&bytes) {
+        return Err(ConvertError::source(path, format!("it {problem}")));
+    }
+    String::from_utf8(bytes).map(Some).map_err(|_| ConvertError::source(path, "it is not text in UTF-8"))
+}
+
+/// The bytes of the file at `path`; `None` if there is no such file.
+pub(super) fn read_bytes(path: &Path) -> Result<Option<Vec<u8>>, ConvertError> {
     let failed = |source| ConvertError::Read { path: path.to_owned(), source };
     let metadata = match std::fs::metadata(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -152,5 +165,91 @@ pub(super) fn read_text(path: &Path) -> Result<Option<String>, ConvertError> {
             format!("it has `{}` bytes, more than any known one", metadata.len()),
         ));
     }
-    std::fs::read_to_string(path).map(Some).map_err(failed)
+    std::fs::read(path).map(Some).map_err(failed)
+}
+
+/// The JSON in `text`. A key that is there twice is an error: readers do not agree on which counts.
+pub(crate) fn parse(text: &[u8]) -> Result<Value, serde_json::Error> {
+    serde_json::from_slice::<Unique>(text).map(|unique| unique.0)
+}
+
+/// A value without keys that are there twice.
+struct Unique(Value);
+
+impl<'de> Deserialize<'de> for Unique {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(UniqueVisitor).map(Self)
+    }
+}
+
+struct UniqueVisitor;
+
+impl<'de> Visitor<'de> for UniqueVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::String(value.to_owned()))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(Value::String(value))
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(Unique(item)) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(Value::Array(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut map = Map::new();
+        while let Some((key, Unique(value))) = entries.next_entry::<String, Unique>()? {
+            if map.contains_key(&key) {
+                return Err(A::Error::custom(format!("key `{}` is there twice", shown(key.as_bytes()))));
+            }
+            map.insert(key, value);
+        }
+        Ok(Value::Object(map))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_are_there_twice_are_refused_at_every_depth() {
+        for text in [r#"{"a":1,"a":1}"#, r#"[{"b":{"a":1,"c":2,"a":3}}]"#, r#"{"\u0061":1,"a":2}"#] {
+            let error = parse(text.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains("key `a` is there twice"), "{error}");
+        }
+        let text = r#"{"a":[1,-2,2.5,true,null,"x"],"b":{"a":{}}}"#;
+        assert_eq!(parse(text.as_bytes()).unwrap(), serde_json::from_str::<Value>(text).unwrap());
+    }
 }

@@ -18,6 +18,7 @@ mod rope;
 pub(crate) mod tensor_plan;
 pub(crate) mod tensors;
 mod tokenizer;
+mod yaml;
 
 use std::path::Path;
 

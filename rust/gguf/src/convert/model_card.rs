@@ -1,20 +1,20 @@
-//! What the head of a folder's `README.md` says about a model: the part of YAML that model cards use, keys with a text or a list of texts.
+//! What the head of a folder's `README.md` says about a model (`gguf-py/gguf/metadata.py`).
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::owned::OwnedValue;
 use crate::writer::GgufWriter;
 
 use super::error::ConvertError;
-use super::json::read_text;
+use super::json::read_bytes;
 use super::model_name::{ModelName, title};
+use super::yaml::Yaml;
 
 /// Where the models and data sets that cards name are found.
 const HUB: &str = "https://huggingface.co";
 
 /// Keys in GGUF and the keys of cards that they come from; the first that is there counts.
-const TEXTS: [(&str, &[&str]); 8] = [
+const TEXTS: [(&str, &[&str]); 12] = [
     ("name", &["name", "model_name"]),
     ("author", &["author", "model_author", "model_creator"]),
     ("version", &["version", "model_version"]),
@@ -23,71 +23,60 @@ const TEXTS: [(&str, &[&str]); 8] = [
     ("basename", &["basename", "model_basename", "model_type"]),
     ("description", &["description", "model_description"]),
     ("size_label", &["size_label", "model_size_label"]),
+    ("source.url", &["url", "model_url"]),
+    ("source.doi", &["doi", "model_doi"]),
+    ("source.uuid", &["uuid", "model_uuid"]),
+    ("source.repo_url", &["repo_url", "model_repo_url"]),
 ];
 
-/// The entries of a card's head.
-#[derive(Default)]
-pub(super) struct ModelCard {
-    entries: BTreeMap<String, Vec<String>>,
-}
+/// Where cards name the models and the data sets that the model was made of; the first that is there counts.
+const SOURCES: [(&str, [&str; 3]); 2] = [
+    ("base_model", ["base_model", "base_models", "base_model_sources"]),
+    ("dataset", ["datasets", "dataset", "dataset_sources"]),
+];
+
+/// What a mapping may say about one of them.
+const SOURCE_KEYS: [&str; 9] =
+    ["name", "author", "version", "organization", "description", "url", "doi", "uuid", "repo_url"];
+
+/// A card's head.
+pub(super) struct ModelCard(Yaml);
 
 impl ModelCard {
     pub(super) fn read(folder: &Path) -> Result<Self, ConvertError> {
         // A card that is no text is none; the model can be converted all the same.
-        let text = match read_text(&folder.join("README.md")) {
-            Ok(text) => text.unwrap_or_default(),
-            Err(ConvertError::Read { source, .. }) if source.kind() == std::io::ErrorKind::InvalidData => {
-                String::new()
-            }
-            Err(error) => return Err(error),
-        };
-        Ok(Self::parse(&text))
+        let bytes = read_bytes(&folder.join("README.md"))?.unwrap_or_default();
+        Ok(Self::parse(std::str::from_utf8(&bytes).unwrap_or_default()))
     }
 
+    /// The head of `text`, between two lines of three dashes. One that is not YAML says nothing.
     fn parse(text: &str) -> Self {
         let mut lines = text.lines();
-        let mut card = Self::default();
         if lines.next() != Some("---") {
-            return card;
+            return Self(Yaml::Null);
         }
-        let mut key = String::new();
-        for line in lines.take_while(|line| *line != "---") {
-            let line = line.trim_end();
-            if let Some(item) = line.trim_start().strip_prefix("- ").filter(|_| !key.is_empty()) {
-                // Items that are objects belong to what is not read.
-                if !item.contains(": ") && !item.ends_with(':') {
-                    card.entries.entry(key.clone()).or_default().push(unquoted(item));
-                }
-            } else if line.starts_with(|c: char| c.is_whitespace() || c == '#' || c == '-') {
-                // Inner objects are not read, nor what follows in them.
-                if line.contains(':') {
-                    key.clear();
-                }
-            } else if let Some((name, value)) = line.split_once(':') {
-                name.clone_into(&mut key);
-                let values = inline_values(value.trim());
-                if !values.is_empty() {
-                    card.entries.insert(key.clone(), values);
-                }
-            }
-        }
-        card
+        let head: Vec<&str> = lines.take_while(|line| *line != "---").collect();
+        // Tabs, which are no YAML, are in some cards.
+        Self(Yaml::parse(&head.join("\n").replace('\t', "  ")).unwrap_or(Yaml::Null))
+    }
+
+    fn first(&self, names: &[&str]) -> Option<&Yaml> {
+        names.iter().filter_map(|name| self.0.get(name)).find(|value| **value != Yaml::Null)
     }
 
     /// The text of the key `general.key`, if the card states it.
     pub(super) fn text(&self, key: &str) -> Option<String> {
         let (_, names) = TEXTS.iter().find(|(known, _)| *known == key)?;
-        let values = names.iter().find_map(|name| self.entries.get(*name))?;
-        values.first().cloned()
+        self.first(names)?.text().map(str::to_owned)
     }
 
     fn list(&self, names: &[&str]) -> Vec<String> {
-        names.iter().filter_map(|name| self.entries.get(*name)).flatten().cloned().collect()
+        names.iter().filter_map(|name| self.0.get(name)).flat_map(Yaml::texts).collect()
     }
 
-    /// Adds authors, licence, tags, languages, base models and data sets to `writer`.
+    /// Adds authors, licence, sources, tags, languages, base models and data sets to `writer`.
     pub(super) fn add(&self, mut writer: GgufWriter) -> GgufWriter {
-        for key in ["author", "description"] {
+        for key in ["author", "description", "source.url", "source.doi", "source.uuid", "source.repo_url"] {
             if let Some(text) = self.text(key) {
                 writer = writer.set(&format!("general.{key}"), text.as_str());
             }
@@ -101,12 +90,11 @@ impl ModelCard {
                 writer = writer.set(&format!("general.{key}"), text.as_str());
             }
         }
-        let first_list = |names: &[&str]| {
-            let name = names.iter().find(|name| self.entries.contains_key(**name));
-            name.map(|name| self.list(&[name])).unwrap_or_default()
-        };
-        writer = add_sources(writer, "base_model", &first_list(&["base_model", "base_models"]));
-        writer = add_sources(writer, "dataset", &first_list(&["datasets", "dataset"]));
+        for (kind, names) in SOURCES {
+            if let Some(value) = names.iter().find_map(|name| self.0.get(name)) {
+                writer = add_sources(writer, kind, value);
+            }
+        }
         for (key, names) in [("tags", ["tags", "pipeline_tag"]), ("languages", ["languages", "language"])] {
             let items = self.list(&names);
             if !items.is_empty() {
@@ -117,57 +105,53 @@ impl ModelCard {
     }
 }
 
-/// Adds models or data sets that the model was made of.
-fn add_sources(mut writer: GgufWriter, kind: &str, ids: &[String]) -> GgufWriter {
-    if ids.is_empty() {
-        return writer;
-    }
-    writer = writer.set(&format!("general.{kind}.count"), ids.len() as u32);
-    for (index, id) in ids.iter().enumerate() {
-        let is_url = id.starts_with("http://") || id.starts_with("https://");
-        let hub_id = id.strip_prefix(&format!("{HUB}/")).filter(|id| id.matches('/').count() == 1);
-        let mut set = |key: &str, text: &str| {
-            let writer_now = std::mem::take(&mut writer);
-            writer = writer_now.set(&format!("general.{kind}.{index}.{key}"), text);
-        };
-        if is_url {
-            set("repo_url", id);
-        }
-        let Some(id) = hub_id.or((!is_url).then_some(id.as_str())) else { continue };
-        let name = ModelName::parse(id, 0);
-        if let Some(full) = &name.name {
-            set("name", &title(full));
-        }
-        if let Some(version) = &name.version {
-            set("version", version);
-        }
-        if let Some(organization) = &name.organization {
-            set("organization", &title(organization));
-            if !is_url && let Some(full) = &name.name {
-                set("repo_url", &format!("{HUB}/{organization}/{full}"));
-            }
+/// Adds models or data sets that the model was made of: names, addresses, or mappings with what is known of them. A key without any
+/// counts none.
+fn add_sources(mut writer: GgufWriter, kind: &str, value: &Yaml) -> GgufWriter {
+    let sources = match value {
+        Yaml::Null => &[][..],
+        Yaml::List(items) => items.as_slice(),
+        one => std::slice::from_ref(one),
+    };
+    writer = writer.set(&format!("general.{kind}.count"), sources.len() as u32);
+    for (index, source) in sources.iter().enumerate() {
+        for (key, text) in facts(source) {
+            writer = writer.set(&format!("general.{kind}.{index}.{key}"), text.as_str());
         }
     }
     writer
 }
 
-/// The values on the line of a key: one text, or a list in brackets.
-fn inline_values(value: &str) -> Vec<String> {
-    let list = value.strip_prefix('[').and_then(|value| value.strip_suffix(']'));
-    match (value, list) {
-        // Long texts start on the next line and are not read.
-        ("" | "|" | ">" | ">-" | "|-" | "null" | "~", _) => Vec::new(),
-        (_, Some(list)) => {
-            list.split(',').map(str::trim).filter(|item| !item.is_empty()).map(unquoted).collect()
-        }
-        (value, None) => vec![unquoted(value)],
+/// What is known of one model or data set.
+fn facts(source: &Yaml) -> Vec<(&'static str, String)> {
+    if let Yaml::Map(_) = source {
+        let fact = |key: &'static str| Some((key, source.get(key)?.text()?.to_owned()));
+        return SOURCE_KEYS.into_iter().filter_map(fact).collect();
     }
-}
-
-fn unquoted(text: &str) -> String {
-    let text = text.trim();
-    let within = |quote: char| text.strip_prefix(quote).and_then(|text| text.strip_suffix(quote));
-    within('"').or_else(|| within('\'')).unwrap_or(text).to_owned()
+    let Some(id) = source.text() else { return Vec::new() };
+    let mut facts = Vec::new();
+    let is_url = ["http://", "https://", "ssh://"].iter().any(|start| id.starts_with(start));
+    if is_url {
+        facts.push(("repo_url", id.to_owned()));
+    }
+    let on_hub =
+        [HUB, "http://huggingface.co"].iter().find_map(|hub| id.strip_prefix(hub)?.strip_prefix('/'));
+    let is_id = |id: &&str| id.split('/').count() == 2 && id.split('/').all(|part| !part.is_empty());
+    let Some(id) = on_hub.filter(is_id).or((!is_url).then_some(id)) else { return facts };
+    let name = ModelName::parse(id, 0);
+    if let Some(full) = &name.name {
+        facts.push(("name", title(full)));
+    }
+    if let Some(version) = name.version {
+        facts.push(("version", version));
+    }
+    if let Some(organization) = &name.organization {
+        facts.push(("organization", title(organization)));
+        if let (false, Some(full)) = (is_url, &name.name) {
+            facts.push(("repo_url", format!("{HUB}/{organization}/{full}")));
+        }
+    }
+    facts
 }
 
 #[cfg(test)]
@@ -176,7 +160,7 @@ mod tests {
 
     #[test]
     fn heads_of_cards_are_read() {
-        let text = "---\nlanguage: en\nlicense: 'mit'\ntags:\n- a\n  - \"b\"\nmodel-index:\n- name: x\n  results:\n  - c\n\
+        let text = "---\nlanguage: en\nlicense: 'mit'\ntags:\n- a\n  \n- \"b\"\nmodel-index:\n- name: x\n  results:\n  - c\n\
                     base_model: [o/m-7B, n]\n---\ntags: z\n";
         let card = ModelCard::parse(text);
         assert_eq!(card.list(&["language"]), ["en"]);
@@ -184,6 +168,19 @@ mod tests {
         assert_eq!(card.list(&["tags"]), ["a", "b"]);
         assert_eq!(card.list(&["base_model"]), ["o/m-7B", "n"]);
         assert!(card.list(&["results", "name"]).is_empty());
-        assert!(ModelCard::parse("# title\n---\ntags: a\n---\n").entries.is_empty());
+        assert_eq!(ModelCard::parse("# title\n---\ntags: a\n---\n").0, Yaml::Null);
+        assert_eq!(ModelCard::parse("---\ntags: [a\n---\n").0, Yaml::Null);
+    }
+
+    #[test]
+    fn sources_are_names_addresses_or_mappings() {
+        let source = |text: &str| facts(&Yaml::parse(text).unwrap());
+        assert_eq!(
+            source("{name: Base, doi: 10.1/2, other: x}"),
+            [("name", "Base".to_owned()), ("doi", "10.1/2".to_owned())]
+        );
+        assert_eq!(source("ssh://a/b"), [("repo_url", "ssh://a/b".to_owned())]);
+        assert_eq!(source("http://huggingface.co/org/Base")[1], ("name", "Base".to_owned()));
+        assert_eq!(source("org/Base")[2], ("repo_url", "https://huggingface.co/org/Base".to_owned()));
     }
 }

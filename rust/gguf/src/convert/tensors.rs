@@ -1,5 +1,7 @@
 //! All tensors of a model, from checkpoint to writer.
 
+use std::collections::BTreeSet;
+
 use crate::text::shown;
 
 use super::architecture::{Architecture, Family, class, is_bare};
@@ -54,7 +56,48 @@ pub(super) fn plan(
         plan.check()?;
         plans.push(plan);
     }
+    check_rows(&plans, n_vocab)?;
+    check_blocks(&plans, config, n_blocks)?;
     Ok(plans)
+}
+
+/// Tables with a row for each token have as many as the vocabulary (`llama_model_base::load_tensors` in `src/llama-model.cpp`).
+fn check_rows(plans: &[TensorPlan], n_vocab: usize) -> Result<(), ConvertError> {
+    for plan in
+        plans.iter().filter(|plan| matches!(plan.name.as_str(), "token_embd.weight" | "output.weight"))
+    {
+        let rows = plan.dims().last().copied().unwrap_or_default();
+        if rows != n_vocab as u64 {
+            let name = shown(plan.source_name.as_bytes());
+            let problem = format!(
+                "tensor `{name}` has `{rows}` rows, but the vocabulary has `{n_vocab}` tokens; correct `vocab_size`, the tokenizer, or resize the embeddings"
+            );
+            return Err(ConvertError::source(&plan.source.path, problem));
+        }
+    }
+    Ok(())
+}
+
+/// All blocks have the same tensors: llama.cpp loads no model without one of them.
+fn check_blocks(plans: &[TensorPlan], config: &Object, n_blocks: u32) -> Result<(), ConvertError> {
+    let names: BTreeSet<&str> = plans.iter().map(|plan| plan.name.as_str()).collect();
+    let fail = |name: &str| {
+        Err(ConvertError::source(config.path(), format!("the model has no tensor for `{name}`")))
+    };
+    let kinds: BTreeSet<&str> = names
+        .iter()
+        .filter_map(|name| name.strip_prefix("blk.")?.split_once('.'))
+        .map(|(_, kind)| kind)
+        .collect();
+    for block in 0..n_blocks {
+        for kind in &kinds {
+            let name = format!("blk.{block}.{kind}");
+            if !names.contains(name.as_str()) {
+                return fail(&name);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Heads whose rows the tensor called `name` has in another order here.

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use crate::error::{GgufError, Subject};
 use crate::mmap::{Bytes, SharedBytes};
 use crate::reader::{ByteOrder, Encoding, Reader};
-use crate::text::grouped;
+use crate::text::{grouped, pointer_problem};
 
 use super::Imatrix;
 use super::entry::{self, Entry, Sums, to_numbers};
@@ -39,6 +39,9 @@ pub(super) fn read(name: &str, bytes: &Arc<Bytes>) -> Result<Imatrix, GgufError>
     let encoding = Encoding { order: ByteOrder::Little, short_lengths: false };
     let mut parser = Parser { name, bytes, reader: Reader::new(bytes.as_slice(), encoding) };
     let header = |problem: String| Err(invalid(name, 0, Subject::Header, problem));
+    if let Some(problem) = pointer_problem(bytes.as_slice()) {
+        return header(problem.to_owned());
+    }
     let Some(n_entries) = parser.reader.i32() else {
         return header("ends before its count of entries; it is no importance matrix, or cut off".to_owned());
     };

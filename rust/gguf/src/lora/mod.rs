@@ -13,6 +13,7 @@ mod merge;
 mod out_type;
 mod peft;
 mod peft_config;
+mod peft_fields;
 mod tensor;
 
 pub use error::LoraError;

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
+use crate::convert::json::Object;
+use crate::text::shown;
 use fancy_regex::Regex;
 use serde_json::Value;
 
-use crate::convert::json::Object;
-use crate::text::shown;
-
 use super::error::LoraError;
+use super::peft_fields::refusal;
 
 pub(super) const CONFIG: &str = "adapter_config.json";
 
@@ -115,62 +115,6 @@ impl PeftConfig {
     fn wrong(&self, problem: String) -> LoraError {
         LoraError::adapter(self.object.path(), problem)
     }
-}
-
-/// What the configuration asks for that a product of two matrices does not express.
-fn refusal(object: &Object) -> Option<String> {
-    match object.text("peft_type") {
-        Some("LORA") => {}
-        Some(other) => {
-            return Some(format!(
-                "key `peft_type` is `{}`, but only `LORA` can be merged",
-                shown(other.as_bytes())
-            ));
-        }
-        None => return Some("key `peft_type` must be `LORA`, but is missing".to_owned()),
-    }
-    for (key, what) in [
-        ("use_dora", "DoRA scales every row anew"),
-        ("lora_bias", "biases of the factors have no place in the model"),
-        ("use_qalora", "its factors are for groups of columns"),
-    ] {
-        if object.flag(key).unwrap_or_default() {
-            return Some(format!(
-                "key `{key}` is true, which cannot be merged: {what}; merge it with the `peft` library"
-            ));
-        }
-    }
-    if let Some(bias) = object.text("bias").filter(|bias| *bias != "none") {
-        let bias = shown(bias.as_bytes());
-        return Some(format!(
-            "key `bias` is `{bias}`: changed biases are not merged; merge it with the `peft` library"
-        ));
-    }
-    for (key, what) in [
-        ("modules_to_save", "whole modules are not merged; merge it with the `peft` library"),
-        ("trainable_token_indices", "single changed tokens are not merged; merge it with the `peft` library"),
-        (
-            "alora_invocation_tokens",
-            "it works only after some tokens, which a merged model cannot; load it beside the model",
-        ),
-    ] {
-        let is_empty = |value: &Value| match value {
-            Value::Array(items) => items.is_empty(),
-            Value::Object(items) => items.is_empty(),
-            _ => false,
-        };
-        if object.get(key).is_some_and(|value| !is_empty(value)) {
-            return Some(format!("key `{key}` is set: {what}"));
-        }
-    }
-    // These change the model's weights when training begins; `save_pretrained` can turn them into a plain adapter.
-    let start = object.text("init_lora_weights").unwrap_or_default().to_ascii_lowercase();
-    ["pissa", "olora", "corda"].iter().any(|name| start.starts_with(name)).then(|| {
-        format!(
-            "key `init_lora_weights` is `{}`, so it belongs to changed weights; save it with `path_initial_model_for_weight_conversion`",
-            shown(start.as_bytes())
-        )
-    })
 }
 
 /// The patterns under `key`, which match whole names or their ends after a dot (`get_pattern_key` of `peft`).

@@ -105,7 +105,6 @@ impl GgufWriter {
     }
 
     /// Adds a tensor of `n_bytes`, which `make` returns when its turn to be written comes; `data` is what it will be made of.
-    #[expect(clippy::too_many_arguments, reason = "a tensor has so many")]
     fn add_tensor(
         &self,
         name: &str,

@@ -6,6 +6,8 @@ use std::path::Path;
 use crate::convert::error::ConvertError;
 use crate::convert::json::Object;
 
+use crate::text::pointer_problem;
+
 use super::added_tokens::{self, AddedTokens};
 use super::base::{self, MAX_TOKENS};
 use super::files::TokenizerFiles;
@@ -126,6 +128,9 @@ fn is_byte(text: &str) -> bool {
 /// The pieces of a `ModelProto` (`sentencepiece_model.proto` of the SentencePiece project).
 fn read_pieces(path: &Path) -> Result<Vec<Token>, ConvertError> {
     let bytes = std::fs::read(path).map_err(|source| ConvertError::Read { path: path.to_owned(), source })?;
+    if let Some(problem) = pointer_problem(&bytes) {
+        return Err(ConvertError::source(path, format!("it {problem}")));
+    }
     let invalid = || ConvertError::source(path, "it is not a SentencePiece model");
     let mut pieces = Vec::new();
     for field in fields(&bytes) {
