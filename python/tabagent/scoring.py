@@ -94,7 +94,7 @@ class Scorer(Vocabulary):
                 after = self.tokenize(choice, add_special=False, parse_special=parse_special) if isinstance(choice, str) else choice
                 whole.append(before + after)
         shared, rest = split_at_common(before, whole)
-        texts = [choice if isinstance(choice, str) else self.detokenize(choice) for choice in wanted]
+        texts = [choice if isinstance(choice, str) else self.detokenize(choice, continuation=True) for choice in wanted]
         try:
             stream = self._native.score(shared, rest, as_bool(cache_prompt, "cache_prompt"))
         except ValueError as error:

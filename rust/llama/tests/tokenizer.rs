@@ -89,6 +89,66 @@ fn control_characters_and_special_texts_stay_in_range() {
 }
 
 #[test]
+fn texts_come_back_exactly() {
+    let texts = [
+        "x ? y , z",
+        " leading",
+        "  two  and   three  ",
+        "a\n\tb\0c",
+        "e\u{301} \u{e9} 👩‍👩‍👧‍👦",
+        "do n't ' a ' 's",
+        " ",
+        "",
+    ];
+    let mut exact = 0;
+    for path in vocabularies() {
+        let model = load(&path);
+        let vocab = model.vocab();
+        // The others change texts.
+        if !matches!(vocab.kind(), VocabKind::Bpe | VocabKind::SentencePiece) {
+            continue;
+        }
+        for text in texts {
+            let bare = vocab.tokenize(text, false, false).unwrap();
+            assert_eq!(vocab.detokenize(&bare, false, true).unwrap(), text, "{}", path.display());
+            let whole = vocab.tokenize(text, true, false).unwrap();
+            assert_eq!(vocab.detokenize(&whole, true, true).unwrap(), text, "{}", path.display());
+            exact += 1;
+        }
+    }
+    assert!(vocab_dir().is_none() || exact >= 17 * texts.len(), "{exact}");
+}
+
+#[test]
+fn spaces_are_cleaned_up_on_demand_alone() {
+    let cleaned = DetokenizeOptions { clean_up_tokenization_spaces: true, ..DetokenizeOptions::default() };
+    let mut found = Vec::new();
+    for path in vocabularies() {
+        let model = load(&path);
+        let tokens = model.vocab().tokenize("x ? y", false, false).unwrap();
+        assert_eq!(model.vocab().detokenize(&tokens, false, true).unwrap(), "x ? y", "{}", path.display());
+        let text = model.vocab().detokenize_with(&tokens, cleaned).unwrap();
+        if text != "x ? y" {
+            assert_eq!(text, "x? y");
+            found.push(path.file_stem().unwrap().to_string_lossy().replace("ggml-vocab-", ""));
+        }
+    }
+    let known = [
+        "aquila",
+        "bert-bge",
+        "falcon",
+        "gemma-4",
+        "gpt-2",
+        "gpt-neox",
+        "llama-bpe",
+        "mpt",
+        "refact",
+        "starcoder",
+    ];
+    assert!(vocab_dir().is_none() || found == known, "{found:?}");
+}
+
+#[test]
 fn texts_within_a_text_are_spelled_exactly_or_not_at_all() {
     let texts =
         ["", "a", " a", "a b  c", "explanation_if_violating", "{\"name\": \"x\",\n\t\"n\": 12}", "naïve 🦀"];

@@ -233,10 +233,18 @@ impl Model {
         tokens: Vec<i32>,
         remove_special: bool,
         unparse_special: bool,
+        clean_up_tokenization_spaces: bool,
+        continuation: bool,
     ) -> PyResult<String> {
+        let options = llama::DetokenizeOptions {
+            remove_special,
+            unparse_special,
+            clean_up_tokenization_spaces,
+            continuation,
+        };
         let open = self.open(py)?;
         let text = job::run_if(py, is_long(tokens.len(), 1), move |_| {
-            open.model.vocab().detokenize(&tokens, remove_special, unparse_special)
+            open.model.vocab().detokenize_with(&tokens, options)
         })?;
         text.map_err(|e| e.into_py(py))
     }
@@ -247,11 +255,19 @@ impl Model {
         lists: Vec<Vec<i32>>,
         remove_special: bool,
         unparse_special: bool,
+        clean_up_tokenization_spaces: bool,
+        continuation: bool,
     ) -> PyResult<Vec<String>> {
+        let options = llama::DetokenizeOptions {
+            remove_special,
+            unparse_special,
+            clean_up_tokenization_spaces,
+            continuation,
+        };
         let open = self.open(py)?;
         let tokens = lists.iter().map(Vec::len).sum();
         let texts = job::run_if(py, is_long(tokens, lists.len()), move |stop| {
-            open.model.vocab().detokenize_batch_unless(&lists, remove_special, unparse_special, stop)
+            open.model.vocab().detokenize_batch_unless(&lists, options, stop)
         })?;
         texts.map_err(|e| e.into_py(py))
     }
