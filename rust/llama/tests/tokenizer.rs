@@ -149,6 +149,37 @@ fn spaces_are_cleaned_up_on_demand_alone() {
 }
 
 #[test]
+fn prompts_begin_and_end_once_with_what_the_model_wants() {
+    let mut begun = 0;
+    for path in vocabularies() {
+        let model = load(&path);
+        let vocab = model.vocab();
+        let added = vocab.additions().unwrap().clone();
+        let plain = vocab.tokenize_prompt("hello", true).unwrap();
+        assert_eq!(plain.tokens, vocab.tokenize("hello", true, true).unwrap());
+        assert_eq!((plain.doubled_front, plain.doubled_back), (None, None));
+        let marker =
+            |tokens: &[TokenId]| tokens.iter().map(|t| vocab.token_text(*t).unwrap()).collect::<String>();
+        let (front, back) = (marker(&added.front), marker(&added.back));
+        for times in 1..3 {
+            let text = format!("{}hello{}", front.repeat(times), back.repeat(times));
+            let prompt = vocab.tokenize_prompt(&text, true).unwrap();
+            assert_eq!(prompt.tokens, plain.tokens, "{} {text}", path.display());
+            assert_eq!(prompt.doubled_front, added.front.first().copied());
+            assert_eq!(prompt.doubled_back, added.back.first().copied());
+            let tokens = vocab.tokenize(&text, true, true).unwrap();
+            assert_eq!(vocab.with_special_once(tokens).unwrap(), prompt);
+            // Without special tokens the markers are text.
+            let text_only = vocab.tokenize_prompt(&text, false).unwrap();
+            assert_eq!(text_only.tokens, vocab.tokenize(&text, true, false).unwrap());
+            assert_eq!(text_only.doubled_front, None);
+        }
+        begun += usize::from(!added.front.is_empty());
+    }
+    assert!(vocab_dir().is_none() || begun >= 10, "{begun}");
+}
+
+#[test]
 fn texts_within_a_text_are_spelled_exactly_or_not_at_all() {
     let texts =
         ["", "a", " a", "a b  c", "explanation_if_violating", "{\"name\": \"x\",\n\t\"n\": 12}", "naïve 🦀"];

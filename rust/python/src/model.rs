@@ -202,6 +202,18 @@ impl Model {
         Ok(PyBytes::new(py, &bytes))
     }
 
+    /// The tokens that `generate` makes of its prompt.
+    fn prompt(
+        &self,
+        py: Python<'_>,
+        prompt: &Bound<'_, PyAny>,
+        add_special: bool,
+        parse_special: bool,
+        name: Option<&str>,
+    ) -> PyResult<Vec<i32>> {
+        self.open(py)?.prompt(py, prompt, add_special, parse_special, name)
+    }
+
     fn tokenize(
         &self,
         py: Python<'_>,
@@ -293,7 +305,7 @@ impl Model {
         let open = self.open(py)?;
         let engine = open.engine(py)?;
         let mut config = open.sampling(py, sampling)?;
-        let prompt = open.prompt(py, prompt, add_special, parse_special)?;
+        let prompt = open.prompt(py, prompt, add_special, parse_special, Some("prompt"))?;
         if ignore_eos {
             config.logit_bias.extend(open.end_tokens().iter().map(|t| (*t, f32::NEG_INFINITY)));
         }
