@@ -221,7 +221,8 @@ class Model(Scorer):
             logits_processors: functions `f(tokens, logits)` that change the logits in place before each token is chosen: `tokens` are all so
                 far (int32, read-only), `logits` one float32 for each token of the vocabulary. They run in a thread of their own, one after
                 another, before sampling and grammar, while the model serves other requests. What one raises ends this stream alone.
-            add_special: put the model's beginning-of-text token in front of a text.
+            add_special: put what the model wants at the ends of a text there, such as its beginning-of-text token. A prompt that begins with it
+                already, by its marker or as tokens, keeps the one, with a warning. False takes the prompt as it is.
             parse_special: read markers like `<|im_start|>` in a text as the tokens they name. It is on, other than in `tokenize`, because a
                 prompt is mostly written for its model; turn it off for text from outside, which could otherwise forge such markers.
             cache_prompt: reuse what earlier requests with this option left in memory, and leave this one's tokens there. Faster for

@@ -81,20 +81,20 @@ class Scorer(Vocabulary):
             UnsupportedModelError: the model cannot generate.
             ClosedError, ForkedError: the model is closed, or was loaded before a fork.
         """
-        options = {"add_special": as_bool(add_special, "add_special"), "parse_special": as_bool(parse_special, "parse_special")}
+        options = (as_bool(add_special, "add_special"), as_bool(parse_special, "parse_special"))
         wanted = as_choices(choices)
         if isinstance(prompt, str):
             check_encodable(prompt, "prompt")
-        before = self.tokenize(prompt, **options) if isinstance(prompt, str) else as_tokens(prompt, "prompt")
+        before = self._native.prompt(prompt if isinstance(prompt, str) else as_tokens(prompt, "prompt"), *options, "prompt")
         whole = []
         for choice in wanted:
             if isinstance(prompt, str) and isinstance(choice, str):
-                whole.append(self.tokenize(prompt + choice, **options))
+                whole.append(self._native.prompt(prompt + choice, *options, None))
             else:
                 after = self.tokenize(choice, add_special=False, parse_special=parse_special) if isinstance(choice, str) else choice
                 whole.append(before + after)
         shared, rest = split_at_common(before, whole)
-        texts = [choice if isinstance(choice, str) else self.detokenize(choice) for choice in wanted]
+        texts = [choice if isinstance(choice, str) else self.detokenize(choice, continuation=True) for choice in wanted]
         try:
             stream = self._native.score(shared, rest, as_bool(cache_prompt, "cache_prompt"))
         except ValueError as error:
@@ -122,7 +122,7 @@ class Scorer(Vocabulary):
         most = self._context_size or INT32_MAX
         size = min(DEFAULT_WINDOW, most) if context_size is None else as_int(context_size, "context_size", 4, most)
         step = None if stride is None else as_int(stride, "stride", 1, size - 1)
-        tokens = self.tokenize(text) if isinstance(text, str) else as_tokens(text, "text")
+        tokens = self.tokenize(text) if isinstance(text, str) else self._native.prompt(as_tokens(text, "text"), True, False, "text")
         if len(tokens) < 2:
             message = f"`text` has {len(tokens)} tokens, and one is predicted from those before it; give a longer text"
             raise ValueError(message)

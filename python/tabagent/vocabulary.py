@@ -24,8 +24,10 @@ class Vocabulary:
     def tokenize(self, text: str, *, add_special: bool = True, parse_special: bool = False) -> list[int]:
         """The text's tokens.
 
-        `add_special` adds what the model wants at the ends, such as the beginning-of-text token. `parse_special` reads markers like
-        `<|im_end|>` as the tokens they name; leave it off for text from outside, which could otherwise forge them.
+        `add_special` adds what the model wants at the ends, such as the beginning-of-text token, whatever the text begins with: two of them are
+        there if it begins with that token's marker and `parse_special` reads it (`generate` and `score` see to it that there is one).
+        `parse_special` reads markers like `<|im_end|>` as the tokens they name; leave it off for text from outside, which could otherwise forge
+        them.
 
         Raises:
             TypeError: `text` is no str.
@@ -46,26 +48,55 @@ class Vocabulary:
         except UnicodeEncodeError as error:
             raise surrogate_error(error, f"texts[{checked.index(error.object)}]") from None
 
-    def detokenize(self, tokens: Tokens, *, remove_special: bool = False, unparse_special: bool = True) -> str:
-        """The tokens' text. Bytes that are no valid UTF-8 become U+FFFD; for those see `token_to_bytes`.
+    def detokenize(
+        self,
+        tokens: Tokens,
+        *,
+        remove_special: bool = False,
+        unparse_special: bool = True,
+        clean_up_tokenization_spaces: bool = False,
+        continuation: bool = False,
+    ) -> str:
+        """The tokens' text: the bytes of all tokens (`token_to_bytes`), joined. Bytes that are no valid UTF-8 become U+FFFD.
 
-        `remove_special` leaves out what `add_special` added. `unparse_special` writes special tokens as their markers; without it they are
-        left out.
+        What the tokenizer added of its own accord is left out: the space that some vocabularies put in front of a text, and of the text after a
+        special token. So `detokenize(tokenize(text, add_special=False))` is `text` again, and so is `detokenize(tokenize(text),
+        remove_special=True)`, with every vocabulary that has a token for each byte and does not change texts (as WordPiece does, which drops
+        capital letters and spaces). SentencePiece writes a space as U+2581, and gives that sign back as a space.
+
+        Args:
+            tokens: token ids (a list, or a numpy integer array).
+            remove_special: leave out the special tokens at the ends that `add_special` adds.
+            unparse_special: write special tokens as their markers; without it they have no text.
+            clean_up_tokenization_spaces: leave out spaces before punctuation and in contractions (`x ?` becomes `x?`) where llama.cpp does, which is
+                with vocabularies such as GPT-2's, Falcon's and BERT's. The text is then not the one that was tokenized.
+            continuation: the tokens go on with a text, so a space at their beginning is theirs: nothing is left out. A stream's text is that
+                of its tokens with `continuation=True, unparse_special=False`.
 
         Raises:
             TypeError: `tokens` is no sequence of ints.
             ValueError: a token is not in the vocabulary.
         """
         checked = as_tokens(tokens, "tokens")
-        return self._native.detokenize(checked, as_bool(remove_special, "remove_special"), as_bool(unparse_special, "unparse_special"))
+        options = _detokenizing(remove_special, unparse_special, clean_up_tokenization_spaces, continuation)
+        return self._native.detokenize(checked, *options)
 
-    def detokenize_batch(self, lists: Sequence[Tokens], *, remove_special: bool = False, unparse_special: bool = True) -> list[str]:
+    def detokenize_batch(
+        self,
+        lists: Sequence[Tokens],
+        *,
+        remove_special: bool = False,
+        unparse_special: bool = True,
+        clean_up_tokenization_spaces: bool = False,
+        continuation: bool = False,
+    ) -> list[str]:
         """The text of each list of tokens, worked out in parallel; otherwise as `detokenize`."""
         if not _is_list(lists):
             message = f"`lists` must be a sequence of token sequences, got {type_name(lists)}"
             raise TypeError(message)
         checked = [as_tokens(tokens, f"lists[{index}]") for index, tokens in enumerate(lists)]
-        return self._native.detokenize_batch(checked, as_bool(remove_special, "remove_special"), as_bool(unparse_special, "unparse_special"))
+        options = _detokenizing(remove_special, unparse_special, clean_up_tokenization_spaces, continuation)
+        return self._native.detokenize_batch(checked, *options)
 
     # Single tokens
 
@@ -172,6 +203,18 @@ class Vocabulary:
     def _number(self, name: str) -> int:
         value = self._facts[name]
         return value if isinstance(value, int) else 0
+
+
+def _detokenizing(
+    remove_special: object, unparse_special: object, clean_up_tokenization_spaces: object, continuation: object
+) -> tuple[bool, bool, bool, bool]:
+    """The options of `detokenize`, checked."""
+    return (
+        as_bool(remove_special, "remove_special"),
+        as_bool(unparse_special, "unparse_special"),
+        as_bool(clean_up_tokenization_spaces, "clean_up_tokenization_spaces"),
+        as_bool(continuation, "continuation"),
+    )
 
 
 def _token(token: int) -> int:

@@ -20,6 +20,7 @@
 //! ```
 
 mod abort;
+mod additions;
 mod batch;
 mod big_stack;
 mod budget;
@@ -27,6 +28,7 @@ mod context;
 mod context_config;
 mod context_error;
 mod cpu_module;
+mod detokenize;
 mod device;
 mod exit_guard;
 mod fingerprint;
@@ -41,6 +43,7 @@ mod model_facts;
 mod overrides;
 mod preflight;
 mod progress;
+mod prompt;
 mod spelling;
 mod state;
 mod strings;
@@ -48,11 +51,13 @@ mod threadpool;
 mod vocab;
 
 pub use abort::AbortFlag;
+pub use additions::Additions;
 pub use batch::{Batch, SeqId, TokenId};
 pub use context::Context;
 pub use context_config::{ContextConfig, FlashAttention, KvType};
 pub use context_error::{ConfigError, ContextError};
 pub use cpu_module::CpuModule;
+pub use detokenize::DetokenizeOptions;
 pub use device::{Device, DeviceKind};
 pub use exit_guard::{AtWork, guard_exit};
 pub use library::{Library, LibraryInfo};
@@ -63,5 +68,6 @@ pub use model_config::{GpuLayers, ModelConfig};
 pub use model_error::ModelError;
 pub use model_facts::ModelFacts;
 pub use overrides::MetadataOverride;
+pub use prompt::Prompt;
 pub use state::{SequenceSnapshot, StateError};
 pub use vocab::{TokenAttributes, Vocab, VocabError, VocabKind};

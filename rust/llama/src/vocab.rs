@@ -1,9 +1,11 @@
-//! Tokenizing and detokenizing.
+//! A model's vocabulary: tokenizing, and what each token is. `detokenize.rs` has the way back.
 
 use crate::abort::AbortFlag;
+use crate::additions::Additions;
 use crate::batch::TokenId;
 use rayon::prelude::*;
 use std::ffi::c_char;
+use std::sync::OnceLock;
 use tabagent_sys::{Api, llama_vocab, llama_vocab_type};
 
 /// The family of a tokenizer.
@@ -54,6 +56,12 @@ impl TokenAttributes {
     pub fn is_control(self) -> bool {
         self.0 & (1 << 3) != 0
     }
+
+    /// A token that is looked for in a text before the rest is tokenized: a control, unknown or user-defined one (`cache_special_tokens` in
+    /// `src/llama-vocab.cpp`).
+    pub fn is_special(self) -> bool {
+        self.0 & (1 | 1 << 3 | 1 << 4) != 0
+    }
 }
 
 /// Text or tokens that a vocabulary cannot take.
@@ -101,10 +109,11 @@ pub enum VocabError {
 
 /// A model's tokenizer. All methods may be called from many threads at once.
 pub struct Vocab {
-    ptr: *const llama_vocab,
-    api: Api,
+    pub(crate) ptr: *const llama_vocab,
+    pub(crate) api: Api,
     kind: VocabKind,
     len: usize,
+    pub(crate) additions: OnceLock<Additions>,
 }
 
 // SAFETY: tokenizers only read the vocabulary (every function of llama.h used here takes `const llama_vocab *`), and it lives as
@@ -114,7 +123,7 @@ unsafe impl Send for Vocab {}
 unsafe impl Sync for Vocab {}
 
 /// Longest text: llama.cpp counts bytes and tokens in `int32_t`, and adds a few of its own.
-const MAX_TEXT_BYTES: usize = (i32::MAX - 1024) as usize;
+pub(crate) const MAX_TEXT_BYTES: usize = (i32::MAX - 1024) as usize;
 
 impl Vocab {
     /// # Safety
@@ -133,7 +142,7 @@ impl Vocab {
         };
         // SAFETY: the caller's contract.
         let len = usize::try_from(unsafe { (api.llama_vocab_n_tokens)(ptr) }).unwrap_or(0);
-        Self { ptr, api: api.clone(), kind, len }
+        Self { ptr, api: api.clone(), kind, len, additions: OnceLock::new() }
     }
 
     /// Its family.
@@ -219,92 +228,6 @@ impl Vocab {
             self.tokenize(text.as_ref(), add_special, parse_special)
         };
         tabagent_gguf::spread(|| texts.par_iter().map(tokens).collect())
-    }
-
-    /// Tokens to the bytes of their text, which need not be whole characters. `remove_special` leaves out BOS and EOS at the
-    /// ends; `unparse_special` writes control tokens as text.
-    ///
-    /// # Errors
-    /// [`VocabError::NoTokenizer`], [`VocabError::TokenOutOfRange`] or [`VocabError::Failed`].
-    pub fn detokenize_bytes(
-        &self,
-        tokens: &[TokenId],
-        remove_special: bool,
-        unparse_special: bool,
-    ) -> Result<Vec<u8>, VocabError> {
-        self.require_tokenizer()?;
-        self.check_tokens(tokens)?;
-        let count = i32::try_from(tokens.len())
-            .map_err(|_| VocabError::TextTooLong { bytes: tokens.len(), limit: i32::MAX as usize })?;
-        let mut bytes = vec![0_u8; (tokens.len() * 6).clamp(64, MAX_TEXT_BYTES)];
-        loop {
-            let room = bytes.len() as i32;
-            // SAFETY: all ids are in range; `bytes` has `room` writable bytes.
-            let written = unsafe {
-                (self.api.llama_detokenize)(
-                    self.ptr,
-                    tokens.as_ptr(),
-                    count,
-                    bytes.as_mut_ptr().cast::<c_char>(),
-                    room,
-                    remove_special,
-                    unparse_special,
-                )
-            };
-            if let Ok(length) = usize::try_from(written) {
-                bytes.truncate(length);
-                return Ok(bytes);
-            }
-            match written.checked_neg() {
-                Some(needed) if needed > room => bytes.resize(needed as usize, 0),
-                _ => return Err(VocabError::Failed { task: "detokenize", code: written }),
-            }
-        }
-    }
-
-    /// [`Vocab::detokenize_bytes`] as text; bytes that are no UTF-8 become U+FFFD.
-    ///
-    /// # Errors
-    /// As for [`Vocab::detokenize_bytes`].
-    pub fn detokenize(
-        &self,
-        tokens: &[TokenId],
-        remove_special: bool,
-        unparse_special: bool,
-    ) -> Result<String, VocabError> {
-        let bytes = self.detokenize_bytes(tokens, remove_special, unparse_special)?;
-        Ok(String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
-    }
-
-    /// [`Vocab::detokenize`] for many token lists, in parallel; results in the order of the lists.
-    ///
-    /// # Errors
-    /// The error of the first list that has one.
-    pub fn detokenize_batch<T: AsRef<[TokenId]> + Sync>(
-        &self,
-        lists: &[T],
-        remove_special: bool,
-        unparse_special: bool,
-    ) -> Result<Vec<String>, VocabError> {
-        self.detokenize_batch_unless(lists, remove_special, unparse_special, &AbortFlag::new())
-    }
-
-    /// [`Vocab::detokenize_batch`] that begins no further list once `stop` is raised.
-    ///
-    /// # Errors
-    /// The error of the first list that has one, [`VocabError::Stopped`] for those that were not begun.
-    pub fn detokenize_batch_unless<T: AsRef<[TokenId]> + Sync>(
-        &self,
-        lists: &[T],
-        remove_special: bool,
-        unparse_special: bool,
-        stop: &AbortFlag,
-    ) -> Result<Vec<String>, VocabError> {
-        let text = |tokens: &T| {
-            unless(stop)?;
-            self.detokenize(tokens.as_ref(), remove_special, unparse_special)
-        };
-        tabagent_gguf::spread(|| lists.par_iter().map(text).collect())
     }
 
     /// Appends the bytes that one token adds to a text. Control tokens add their text only with `special`.
@@ -427,7 +350,7 @@ impl Vocab {
         self.check_tokens(&[token])
     }
 
-    fn require_tokenizer(&self) -> Result<(), VocabError> {
+    pub(crate) fn require_tokenizer(&self) -> Result<(), VocabError> {
         if self.kind == VocabKind::None { Err(VocabError::NoTokenizer) } else { Ok(()) }
     }
 
@@ -466,7 +389,7 @@ impl Vocab {
     }
 }
 
-fn unless(stop: &AbortFlag) -> Result<(), VocabError> {
+pub(crate) fn unless(stop: &AbortFlag) -> Result<(), VocabError> {
     if stop.is_raised() { Err(VocabError::Stopped) } else { Ok(()) }
 }
 

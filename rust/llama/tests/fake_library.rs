@@ -4,7 +4,7 @@
 mod fake;
 
 use fake::{Fake, SeenBatch, VOCAB_SIZE, int_field, word_field};
-use tabagent_llama::{Batch, ContextConfig, ContextError, Model, ModelError, VocabError};
+use tabagent_llama::{Batch, ContextConfig, ContextError, DetokenizeOptions, Model, ModelError, VocabError};
 use tabagent_sys::KNOWN_LAYOUTS;
 
 fn small() -> ContextConfig {
@@ -172,7 +172,12 @@ fn text_functions_are_given_the_room_that_they_ask_for() {
     assert_eq!(vocab.token_bytes(3, true).unwrap(), vec![b'y'; 1000]);
     assert_eq!(fake.with(|state| std::mem::take(&mut state.rooms))[1..], [1000]);
     fake.with(|state| state.text_answers = vec![-5000, 5000]);
-    assert_eq!(vocab.detokenize_bytes(&[1, 2, 3], false, true).unwrap(), vec![b'x'; 5000]);
+    let cleaned = DetokenizeOptions {
+        clean_up_tokenization_spaces: true,
+        continuation: true,
+        ..DetokenizeOptions::default()
+    };
+    assert_eq!(vocab.detokenize_bytes_with(&[1, 2, 3], cleaned).unwrap(), vec![b'x'; 5000]);
     assert_eq!(fake.with(|state| std::mem::take(&mut state.rooms))[1..], [5000]);
     fake.with(|state| state.text_answers = vec![-300, 300]);
     assert_eq!(vocab.tokenize("short", false, false).unwrap(), vec![7; 300]);

@@ -89,6 +89,97 @@ fn control_characters_and_special_texts_stay_in_range() {
 }
 
 #[test]
+fn texts_come_back_exactly() {
+    let texts = [
+        "x ? y , z",
+        " leading",
+        "  two  and   three  ",
+        "a\n\tb\0c",
+        "e\u{301} \u{e9} 👩‍👩‍👧‍👦",
+        "do n't ' a ' 's",
+        " ",
+        "",
+    ];
+    let mut exact = 0;
+    for path in vocabularies() {
+        let model = load(&path);
+        let vocab = model.vocab();
+        // The others change texts.
+        if !matches!(vocab.kind(), VocabKind::Bpe | VocabKind::SentencePiece) {
+            continue;
+        }
+        for text in texts {
+            let bare = vocab.tokenize(text, false, false).unwrap();
+            assert_eq!(vocab.detokenize(&bare, false, true).unwrap(), text, "{}", path.display());
+            let whole = vocab.tokenize(text, true, false).unwrap();
+            assert_eq!(vocab.detokenize(&whole, true, true).unwrap(), text, "{}", path.display());
+            exact += 1;
+        }
+    }
+    assert!(vocab_dir().is_none() || exact >= 17 * texts.len(), "{exact}");
+}
+
+#[test]
+fn spaces_are_cleaned_up_on_demand_alone() {
+    let cleaned = DetokenizeOptions { clean_up_tokenization_spaces: true, ..DetokenizeOptions::default() };
+    let mut found = Vec::new();
+    for path in vocabularies() {
+        let model = load(&path);
+        let tokens = model.vocab().tokenize("x ? y", false, false).unwrap();
+        assert_eq!(model.vocab().detokenize(&tokens, false, true).unwrap(), "x ? y", "{}", path.display());
+        let text = model.vocab().detokenize_with(&tokens, cleaned).unwrap();
+        if text != "x ? y" {
+            assert_eq!(text, "x? y");
+            found.push(path.file_stem().unwrap().to_string_lossy().replace("ggml-vocab-", ""));
+        }
+    }
+    let known = [
+        "aquila",
+        "bert-bge",
+        "falcon",
+        "gemma-4",
+        "gpt-2",
+        "gpt-neox",
+        "llama-bpe",
+        "mpt",
+        "refact",
+        "starcoder",
+    ];
+    assert!(vocab_dir().is_none() || found == known, "{found:?}");
+}
+
+#[test]
+fn prompts_begin_and_end_once_with_what_the_model_wants() {
+    let mut begun = 0;
+    for path in vocabularies() {
+        let model = load(&path);
+        let vocab = model.vocab();
+        let added = vocab.additions().unwrap().clone();
+        let plain = vocab.tokenize_prompt("hello", true).unwrap();
+        assert_eq!(plain.tokens, vocab.tokenize("hello", true, true).unwrap());
+        assert_eq!((plain.doubled_front, plain.doubled_back), (None, None));
+        let marker =
+            |tokens: &[TokenId]| tokens.iter().map(|t| vocab.token_text(*t).unwrap()).collect::<String>();
+        let (front, back) = (marker(&added.front), marker(&added.back));
+        for times in 1..3 {
+            let text = format!("{}hello{}", front.repeat(times), back.repeat(times));
+            let prompt = vocab.tokenize_prompt(&text, true).unwrap();
+            assert_eq!(prompt.tokens, plain.tokens, "{} {text}", path.display());
+            assert_eq!(prompt.doubled_front, added.front.first().copied());
+            assert_eq!(prompt.doubled_back, added.back.first().copied());
+            let tokens = vocab.tokenize(&text, true, true).unwrap();
+            assert_eq!(vocab.with_special_once(tokens).unwrap(), prompt);
+            // Without special tokens the markers are text.
+            let text_only = vocab.tokenize_prompt(&text, false).unwrap();
+            assert_eq!(text_only.tokens, vocab.tokenize(&text, true, false).unwrap());
+            assert_eq!(text_only.doubled_front, None);
+        }
+        begun += usize::from(!added.front.is_empty());
+    }
+    assert!(vocab_dir().is_none() || begun >= 10, "{begun}");
+}
+
+#[test]
 fn texts_within_a_text_are_spelled_exactly_or_not_at_all() {
     let texts =
         ["", "a", " a", "a b  c", "explanation_if_violating", "{\"name\": \"x\",\n\t\"n\": 12}", "naïve 🦀"];

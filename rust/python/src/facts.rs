@@ -27,8 +27,10 @@ pub(crate) fn to_dict<'py>(py: Python<'py>, model: &Model) -> PyResult<Bound<'py
     dict.set_item("layers_on_gpu", facts.layers_on_gpu)?;
     dict.set_item("vocab_size", vocab.len())?;
     dict.set_item("vocab_kind", kind_name(vocab.kind()))?;
-    dict.set_item("adds_bos", vocab.adds_bos())?;
-    dict.set_item("adds_eos", vocab.adds_eos())?;
+    let added = vocab.additions().cloned().unwrap_or_default();
+    let adds = |tokens: &[i32], token: Option<i32>| token.is_some_and(|token| tokens.contains(&token));
+    dict.set_item("adds_bos", adds(&added.front, vocab.token_bos()))?;
+    dict.set_item("adds_eos", adds(&added.back, vocab.token_eos()))?;
     Ok(dict)
 }
 

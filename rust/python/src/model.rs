@@ -202,6 +202,18 @@ impl Model {
         Ok(PyBytes::new(py, &bytes))
     }
 
+    /// The tokens that `generate` makes of its prompt.
+    fn prompt(
+        &self,
+        py: Python<'_>,
+        prompt: &Bound<'_, PyAny>,
+        add_special: bool,
+        parse_special: bool,
+        name: Option<&str>,
+    ) -> PyResult<Vec<i32>> {
+        self.open(py)?.prompt(py, prompt, add_special, parse_special, name)
+    }
+
     fn tokenize(
         &self,
         py: Python<'_>,
@@ -233,10 +245,18 @@ impl Model {
         tokens: Vec<i32>,
         remove_special: bool,
         unparse_special: bool,
+        clean_up_tokenization_spaces: bool,
+        continuation: bool,
     ) -> PyResult<String> {
+        let options = llama::DetokenizeOptions {
+            remove_special,
+            unparse_special,
+            clean_up_tokenization_spaces,
+            continuation,
+        };
         let open = self.open(py)?;
         let text = job::run_if(py, is_long(tokens.len(), 1), move |_| {
-            open.model.vocab().detokenize(&tokens, remove_special, unparse_special)
+            open.model.vocab().detokenize_with(&tokens, options)
         })?;
         text.map_err(|e| e.into_py(py))
     }
@@ -247,11 +267,19 @@ impl Model {
         lists: Vec<Vec<i32>>,
         remove_special: bool,
         unparse_special: bool,
+        clean_up_tokenization_spaces: bool,
+        continuation: bool,
     ) -> PyResult<Vec<String>> {
+        let options = llama::DetokenizeOptions {
+            remove_special,
+            unparse_special,
+            clean_up_tokenization_spaces,
+            continuation,
+        };
         let open = self.open(py)?;
         let tokens = lists.iter().map(Vec::len).sum();
         let texts = job::run_if(py, is_long(tokens, lists.len()), move |stop| {
-            open.model.vocab().detokenize_batch_unless(&lists, remove_special, unparse_special, stop)
+            open.model.vocab().detokenize_batch_unless(&lists, options, stop)
         })?;
         texts.map_err(|e| e.into_py(py))
     }
@@ -277,7 +305,7 @@ impl Model {
         let open = self.open(py)?;
         let engine = open.engine(py)?;
         let mut config = open.sampling(py, sampling)?;
-        let prompt = open.prompt(py, prompt, add_special, parse_special)?;
+        let prompt = open.prompt(py, prompt, add_special, parse_special, Some("prompt"))?;
         if ignore_eos {
             config.logit_bias.extend(open.end_tokens().iter().map(|t| (*t, f32::NEG_INFINITY)));
         }

@@ -6,9 +6,11 @@ use crate::job;
 use crate::model::is_long;
 use crate::sampling::sampler_config;
 use crate::vocabulary_facts::VocabularyFacts;
+use pyo3::exceptions::PyUserWarning;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
 use pyo3::types::PyString;
+use std::ffi::CString;
 use std::sync::{Arc, OnceLock};
 use tabagent_llama as llama;
 use tabagent_runtime::{Engine, TokenConstraint};
@@ -43,16 +45,45 @@ impl Open {
         self.engine.as_ref().ok_or_else(|| llama::ContextError::VocabOnly.into_py(py))
     }
 
-    /// A prompt's tokens: those of a text, or as they are.
+    /// A prompt's tokens: those of a text, or as they are. With `add_special` the special tokens that the model wants at its ends are
+    /// there once; where the prompt had them already, a warning that calls it `name` says so, unless there is no name.
     pub(crate) fn prompt(
         &self,
         py: Python<'_>,
         prompt: &Bound<'_, PyAny>,
         add_special: bool,
         parse_special: bool,
+        name: Option<&str>,
     ) -> PyResult<Vec<i32>> {
-        let Ok(text) = prompt.cast::<PyString>() else { return prompt.extract() };
-        let text = PyBackedStr::try_from(text.clone())?;
+        let prompt = if let Ok(text) = prompt.cast::<PyString>() {
+            let text = PyBackedStr::try_from(text.clone())?;
+            self.check_length(py, &text)?;
+            let model = self.model.clone();
+            job::run_if(py, is_long(text.len(), 1), move |_| {
+                if add_special {
+                    model.vocab().tokenize_prompt(&text, parse_special)
+                } else {
+                    let tokens = model.vocab().tokenize(&text, false, parse_special)?;
+                    Ok(llama::Prompt { tokens, ..llama::Prompt::default() })
+                }
+            })?
+        } else {
+            let tokens: Vec<i32> = prompt.extract()?;
+            // A model without a tokenizer wants nothing at the ends.
+            if !add_special || self.model.vocab().kind() == llama::VocabKind::None {
+                return Ok(tokens);
+            }
+            job::here(py, || self.model.vocab().with_special_once(tokens))?
+        };
+        let prompt = prompt.map_err(|e| e.into_py(py))?;
+        if let Some(name) = name {
+            self.warn_of_doubled(py, &prompt, name)?;
+        }
+        Ok(prompt.tokens)
+    }
+
+    /// Refuses a text that surely has more tokens than the context holds, before it is tokenized.
+    fn check_length(&self, py: Python<'_>, text: &PyBackedStr) -> PyResult<()> {
         let n_ctx = self.limits.context_size as usize;
         if text.len() > LONG_TEXT {
             let (model, measured) = (self.model.clone(), text.to_string());
@@ -64,7 +95,27 @@ impl Open {
                 return Err(raise(py, "ContextFullError", text));
             }
         }
-        self.tokenize(py, text, add_special, parse_special)
+        Ok(())
+    }
+
+    /// Tells the caller of the Python function that called us of special tokens that would have been there twice.
+    fn warn_of_doubled(&self, py: Python<'_>, prompt: &llama::Prompt, name: &str) -> PyResult<()> {
+        let vocab = self.model.vocab();
+        // The `text` of `perplexity` has no such option.
+        let or_not =
+            if name == "prompt" { ", or pass `add_special=False`, which takes it as it is" } else { "" };
+        let ends = [("begins", "begin", prompt.doubled_front), ("ends", "end", prompt.doubled_back)];
+        for (does, end, token) in ends {
+            let Some(token) = token else { continue };
+            let marker = vocab.token_text(token).map_err(|e| e.into_py(py))?;
+            let text = format!(
+                "`{name}` {does} with `{marker}` (token {token}), with which all texts of this model {end} anyway, so it was not put there \
+                 again; leave it out of `{name}`{or_not}"
+            );
+            let text = CString::new(text.replace('\0', "\u{FFFD}")).map_err(value_error)?;
+            PyErr::warn(py, &py.get_type::<PyUserWarning>(), &text, 2)?;
+        }
+        Ok(())
     }
 
     /// A text's tokens.

@@ -148,7 +148,7 @@ fn address(name: &'static str) -> *mut c_void {
                 "llama_model_n_layer" | "llama_model_n_head" | "llama_model_n_head_kv" => one as *const () as *mut c_void,
                 "llama_model_n_embd" | "llama_model_n_ctx_train" => sixty_four as *const () as *mut c_void,
                 "llama_n_ctx" | "llama_n_batch" | "llama_n_ubatch" => sixty_four as *const () as *mut c_void,
-                "llama_vocab_type" => sentencepiece as *const () as *mut c_void,
+                "llama_vocab_type" => byte_pairs as *const () as *mut c_void,
                 "llama_n_seq_max" => four as *const () as *mut c_void,
                 "llama_model_has_decoder" => yes as *const () as *mut c_void,
                 // Everything else answers 0, false or null, which is right for what the tests do with it.
@@ -179,8 +179,8 @@ extern "C-unwind" fn sixty_four() -> i32 {
 extern "C-unwind" fn yes() -> bool {
     true
 }
-extern "C-unwind" fn sentencepiece() -> llama_vocab_type {
-    llama_vocab_type::SPM
+extern "C-unwind" fn byte_pairs() -> llama_vocab_type {
+    llama_vocab_type::BPE
 }
 
 extern "C-unwind" fn ggml_log_set(callback: ggml_log_callback, _user: *mut c_void) {
