@@ -20,51 +20,74 @@ PYTHON_CODE := python build_backend tests $(wildcard benches)
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test wheel bench fmt lint clean test-material
+.PHONY: help demo dev test test-fast wheel bench fmt lint clean test-material every-module
 .PHONY: check-rust-style check-rust check-python-style check-types check-python
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@printf "  make %-17s %s\n" "demo PROMPT=TEXT" "continue another text" "test T=NAME" "run the tests with NAME in their name, Rust and Python"
 
 $(STAMPS)/venv: requirements-dev.txt
 	@command -v $(PYTHON) >/dev/null || { echo "error: \`$(PYTHON)\` not found; install CPython 3.10 or later with its venv module" >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@echo "making $(VENV) and installing the tools of requirements-dev.txt into it: about a minute"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@mkdir -p $(STAMPS) && touch $@
 
+# For work here, the CPU modules that this machine needs; `every-module` adds the others.
 $(STAMPS)/library: $(STAMPS)/venv $(BACKEND_SOURCES)
-	$(BACKEND) library
+	@$(BACKEND) library --own-modules >/dev/null
 	@touch $@
 
-# The package's Python files are used where they lie; only the extension has to be rebuilt.
+every-module: $(STAMPS)/venv ## build the CPU modules for other processors, too, as the wheel has them
+	@$(BACKEND) library >/dev/null
+
+# The package's Python files are used where they lie; only the extension has to be rebuilt. `maturin develop` does what `pip install --editable .`
+# does, and lets Cargo show how far it is.
 $(STAMPS)/dev: $(STAMPS)/library $(RUST_SOURCES) pyproject.toml
 	@command -v cargo >/dev/null || { echo "error: \`cargo\` not found; install Rust (https://rustup.rs)" >&2; exit 1; }
-	$(WITH_TOOLS) $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable .
+	@test -d target || echo "building the Rust extension: about 2 minutes on 2 cores; later builds take seconds"
+	@$(DEVELOP)
 	@touch $@
 
+DEVELOP = $(WITH_TOOLS) VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/maturin develop
+
 dev: $(STAMPS)/dev ## make .venv with the package, its libraries and the tools, for work on the source tree
-	@test -f python/tabagent/lib/libllama.so || { $(BACKEND) library; }
+	@test -f python/tabagent/lib/libllama.so || { $(BACKEND) library --own-modules >/dev/null; }
 
 demo: dev ## stream a text from the demo model
 	@echo
-	$(BIN)/tabagent run demo -p "$(PROMPT)" -n 64
+	@$(BIN)/tabagent run demo -p "$(PROMPT)" -n 64 --display-prompt --show-timings
 
 test-material: dev ## fetch the models that the tests read
 	@$(BIN)/python tests/material.py
 
 # What tests read from outside: the built libraries, the real models, and the pinned tree with its headers and vocabularies.
 TEST_ENV = TABAGENT_TEST_MODELS="$(CACHE)/models" TABAGENT_LLAMA_CPP_TREE="$$($(BACKEND) source)"
+LIBRARY_ENV := TABAGENT_LIBRARY_PATH="$(CURDIR)/python/tabagent/lib"
 PYO3_ENV := PYO3_PYTHON="$(CURDIR)/$(BIN)/python"
 
+ifdef T
+test: dev test-material
+	@$(TEST_ENV) $(PYO3_ENV) $(LIBRARY_ENV) $(BIN)/python tests/named.py "$(T)"
+else
 test: check-rust-style check-python-style check-types check-rust check-python ## run every check and test
 	@echo "all checks passed"
+endif
+
+# Without the real models: a test that needs one is skipped and says so. The libraries may be those of `make dev`, with few CPU modules.
+test-fast: check-rust-style check-python-style dev ## run the tests that need no model: three minutes at most, once built
+	TABAGENT_LLAMA_CPP_TREE="$$($(BACKEND) source)" $(PYO3_ENV) $(LIBRARY_ENV) \
+		env -u CI -u TABAGENT_TEST_MODELS cargo test --workspace --locked --quiet --lib --tests
+	TABAGENT_LLAMA_CPP_TREE="$$($(BACKEND) source)" TABAGENT_TEST_MODELS=/nonexistent $(BIN)/python -m pytest -q tests/unit \
+		--deselect tests/unit/test_wheel.py::test_every_cpu_module_of_the_platform_is_there
 
 check-rust-style:
 	cargo fmt --all --check
 
-check-rust: dev test-material
+check-rust: dev every-module test-material
 	$(PYO3_ENV) cargo clippy --workspace --all-targets --locked -- -D warnings
-	$(TEST_ENV) $(PYO3_ENV) TABAGENT_LIBRARY_PATH="$(CURDIR)/python/tabagent/lib" cargo test --workspace --locked
+	$(TEST_ENV) $(PYO3_ENV) $(LIBRARY_ENV) cargo test --workspace --locked
 
 check-python-style: $(STAMPS)/venv
 	$(BIN)/ruff check $(PYTHON_CODE)
@@ -74,15 +97,18 @@ check-types: dev
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest tabagent._native --mypy-config-file pyproject.toml
 
-check-python: dev test-material
+check-python: dev every-module test-material
 	$(TEST_ENV) $(BIN)/python -m pytest
 
-wheel: $(STAMPS)/library ## build the wheel into dist/
+wheel: $(STAMPS)/venv ## build the wheel into dist/
 	@mkdir -p dist && rm -f dist/tabagent-*.whl
-	$(WITH_TOOLS) $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-build-isolation --no-deps --wheel-dir dist .
+	@$(WITH_TOOLS) $(BACKEND) wheel
 	@ls -l dist
 
+# Figures are those of the extension as the wheel has it; `make dev` puts the quickly built one back.
 bench: dev test-material ## compare speed and memory with the peers
+	@rm -f $(STAMPS)/dev
+	@$(DEVELOP) --release
 	TABAGENT_BENCH_TOOLS="$$($(BACKEND) bench-tools)" TABAGENT_TEST_MODELS="$(CACHE)/models" $(BIN)/python benches/run.py
 
 fmt: $(STAMPS)/venv ## format all code

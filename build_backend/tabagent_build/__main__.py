@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tabagent_build import bench_tools, library, source
+from tabagent_build import bench_tools, hooks, library, source
 from tabagent_build.errors import BuildError
 from tabagent_build.fetching import fetching
 from tabagent_build.pin import read_pin
@@ -16,6 +16,7 @@ STEPS: dict[str, tuple[str, Callable[[], Path]]] = {
     "cache": ("the cache folder", fetching.cache_folder),
     "source": ("the pinned llama.cpp tree, fetched and unpacked", lambda: source.pinned_tree(read_pin())),
     "library": ("python/tabagent/lib, filled with the built libraries", library.install_library),
+    "wheel": ("the wheel, in dist/", lambda: Path("dist") / hooks.build_wheel("dist")),
     "bench-tools": ("the folder of llama-bench and llama-quantize, built against the same libraries", bench_tools.build_bench_tools),
 }
 
@@ -24,11 +25,14 @@ def main() -> int:
     """Do one step and print the path of its result."""
     parser = argparse.ArgumentParser(prog="python -m tabagent_build", description="Do one step of the build and print the path of its result.")
     steps = parser.add_subparsers(dest="step", required=True, metavar="STEP")
-    for name, (text, _) in STEPS.items():
-        steps.add_parser(name, help=text)
-    chosen = parser.parse_args().step
+    parsers = {name: steps.add_parser(name, help=text) for name, (text, _) in STEPS.items()}
+    parsers["library"].add_argument("--own-modules", action="store_true", help="build no CPU modules but those that this machine needs")
+    given = parser.parse_args()
     try:
-        result = STEPS[chosen][1]()
+        result = library.install_library(modules="own") if getattr(given, "own_modules", False) else STEPS[given.step][1]()
+    except KeyboardInterrupt:
+        # What was built so far is kept.
+        return 130
     except (BuildError, fetching.FetchError) as error:
         sys.stderr.write(f"tabagent: {error}\n")
         return 1

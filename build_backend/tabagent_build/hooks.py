@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import sys
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tabagent_build.elf import glibc_needed
 from tabagent_build.errors import BuildError
 from tabagent_build.fetching import fetching
 from tabagent_build.library import install_library
+from tabagent_build.wheel_content import check_libraries
 from tabagent_build.wheel_tag import retag
 
 __all__ = [
@@ -41,18 +43,21 @@ prepare_metadata_for_build_wheel = maturin.prepare_metadata_for_build_wheel
 
 
 def build_wheel(wheel_directory: str, config_settings: Settings = None, metadata_directory: str | None = None) -> str:
-    """Build the libraries and the wheel that holds them."""
-    _put_library()
-    name: str = maturin.build_wheel(wheel_directory, config_settings, metadata_directory)
-    wheel = Path(wheel_directory) / name
-    return retag(wheel, platform_tag(wheel)).name
+    """Build the libraries, with every CPU module, and the wheel that holds them."""
+    with _one_sentence():
+        install_library(modules="all")
+        name: str = maturin.build_wheel(wheel_directory, config_settings, metadata_directory)
+        wheel = Path(wheel_directory) / name
+        check_libraries(wheel)
+        return retag(wheel, platform_tag(wheel)).name
 
 
 def build_editable(wheel_directory: str, config_settings: Settings = None, metadata_directory: str | None = None) -> str:
-    """Build the libraries and the extension in place, and a wheel that points to the source tree."""
-    _put_library()
-    name: str = maturin.build_editable(wheel_directory, config_settings, metadata_directory)
-    return name
+    """Build the libraries, with this machine's CPU modules, and the extension in place, and a wheel that points to the source tree."""
+    with _one_sentence():
+        install_library(modules="own")
+        name: str = maturin.build_editable(wheel_directory, config_settings, metadata_directory)
+        return name
 
 
 def platform_tag(wheel: Path) -> str:
@@ -66,10 +71,11 @@ def platform_tag(wheel: Path) -> str:
     return f"manylinux_{major}_{minor}_{platform.machine()}"
 
 
-def _put_library() -> None:
+@contextlib.contextmanager
+def _one_sentence() -> Iterator[None]:
+    """Ends the process with the sentence of an error: a build frontend would show a traceback around it."""
     try:
-        install_library()
+        yield
     except (BuildError, fetching.FetchError) as error:
-        # A build frontend shows a traceback for any exception; the user needs the sentence.
         sys.stderr.write(f"\ntabagent: {error}\n\n")
         sys.exit(1)

@@ -4,55 +4,46 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, Final, Literal
 
-from tabagent_build.cache import finished_folder, locked
+from tabagent_build.build_tree import CPU_PREFIX, LINK_FLAGS, OPTIONS, BuildTree, library_name, recipe
+from tabagent_build.cache import locked
 from tabagent_build.elf import glibc_needed
 from tabagent_build.errors import BuildError
 from tabagent_build.fetching import ROOT, fetching
 from tabagent_build.pin import Pin, read_pin
+from tabagent_build.progress import say
 from tabagent_build.source import Source, find_source
-from tabagent_build.toolchain import Toolchain, find_toolchain, job_count, run
+from tabagent_build.toolchain import Toolchain, find_toolchain, job_count
 
-__all__ = ["BUILD_INFO", "LIBRARY_FOLDER", "build_library", "install_library"]
+__all__ = ["BUILD_INFO", "LIBRARY_FOLDER", "OPTIONS", "Modules", "build_library", "install_library", "missing_modules", "read_info"]
 
 LIBRARY_FOLDER = ROOT / "python" / "tabagent" / "lib"
 """Where the package looks for its bundled libraries."""
 
 BUILD_INFO = "build-info.json"
-"""Beside the libraries: what they were built from, and the hash of each."""
+"""Beside the libraries: what they were built from, the hash of each, and which modules there are for the platform."""
 
-CMAKE_FOLDER = Path(__file__).parent / "cmake"
+LICENSE = "LICENSE.llama.cpp"
 
-OPTIONS = {
-    "BUILD_SHARED_LIBS": "ON",
-    "CMAKE_BUILD_TYPE": "Release",
-    "GGML_BACKEND_DL": "ON",
-    "GGML_CCACHE": "OFF",
-    "GGML_CPU_ALL_VARIANTS": "ON",
-    "GGML_NATIVE": "OFF",
-    "GGML_OPENMP": "OFF",
-    "GGML_RPC": "ON",
-    "LLAMA_BUILD_COMMON": "OFF",
-    "LLAMA_BUILD_EXAMPLES": "OFF",
-    "LLAMA_BUILD_SERVER": "OFF",
-    "LLAMA_BUILD_TESTS": "OFF",
-    "LLAMA_BUILD_TOOLS": "OFF",
-    "CMAKE_BUILD_WITH_INSTALL_RPATH": "ON",
-    "CMAKE_INSTALL_RPATH": "$ORIGIN",
-}
+Modules = Literal["all", "own"]
+"""`"all"`: every module of ggml, which a wheel must have; `"own"`: those that this machine needs, which build in a quarter of the time."""
 
-LINK_FLAGS = "-static-libstdc++ -Wl,--exclude-libs,libstdc++.a -Wl,--gc-sections -Wl,-z,noexecstack -s"
-"""The used part of the C++ runtime goes in and stays private; symbols that only a debugger reads stay out."""
+CORE_SECONDS: Final = 300
+MODULE_SECONDS: Final = 40
+"""Seconds of one core that the libraries and each CPU module take, for the announcement."""
 
 
-def build_library(pin: Pin | None = None) -> Path:
-    """The folder in the cache that holds the built libraries; builds them first if it is not there.
+def build_library(pin: Pin | None = None, *, modules: Modules = "all") -> Path:
+    """The folder in the cache that holds the built libraries; builds first what is not there.
+
+    One folder serves both kinds of build: modules are added to it, and no file in it is changed or taken away.
 
     Raises:
         BuildError: the platform is not supported, a tool is missing, or the compilation failed.
@@ -65,29 +56,34 @@ def build_library(pin: Pin | None = None) -> Path:
     toolchain = find_toolchain()
     source = find_source(pin)
     key = _key(source, toolchain)
+    folder = fetching.cache_folder() / "libraries" / key
+    if _is_complete(read_info(folder)):
+        return folder
+    with locked(folder, lambda: say("another build of the same libraries is running; waiting for it")):
+        info = read_info(folder)
+        if not _is_complete(info):
+            tree = BuildTree.in_cache(fetching.cache_folder() / "builds", key, source, pin, toolchain)
+            _complete(folder, info, tree, key, modules)
+    return folder
 
-    def make(work: Path) -> None:
-        _compile(source, pin, toolchain, work)
-        _write_build_info(work, source, pin, toolchain, key)
 
-    return finished_folder(
-        fetching.cache_folder() / "libraries" / key,
-        make,
-        waiting=lambda: _say("another build of the same libraries is running; waiting for it"),
-    )
-
-
-def install_library(folder: Path = LIBRARY_FOLDER) -> Path:
+def install_library(folder: Path = LIBRARY_FOLDER, *, modules: Modules = "all") -> Path:
     """Make `folder` hold the built libraries, and nothing else; quick when it does already."""
-    built = build_library()
+    built = build_library(modules=modules)
     # The lock lies outside the package, or the wheel would carry it.
     with locked(ROOT / "build" / folder.name):
-        ours, theirs = folder / BUILD_INFO, built / BUILD_INFO
-        if ours.is_file() and ours.read_bytes() == theirs.read_bytes() and _sizes(folder) == _sizes(built):
+        wanted = (built / BUILD_INFO).read_bytes()
+        files = {name: facts["size"] for name, facts in json.loads(wanted)["libraries"].items()}
+        files |= {BUILD_INFO: len(wanted), LICENSE: (built / LICENSE).stat().st_size}
+        if folder.is_dir() and (folder / BUILD_INFO).is_file() and (folder / BUILD_INFO).read_bytes() == wanted and _sizes(folder) == files:
             return folder
+        folder.parent.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
-            shutil.copytree(built, fresh, dirs_exist_ok=True)
+            # By name: another process may be adding modules to the cache.
+            for name in files.keys() - {BUILD_INFO}:
+                shutil.copy2(built / name, fresh / name)
+            (fresh / BUILD_INFO).write_bytes(wanted)
             fresh.chmod(0o755)
             if folder.exists():
                 shutil.rmtree(folder)
@@ -98,63 +94,98 @@ def install_library(folder: Path = LIBRARY_FOLDER) -> Path:
     return folder
 
 
+def read_info(folder: Path) -> Mapping[str, Any] | None:
+    """What the folder's `build-info.json` says; None if there are no finished libraries."""
+    try:
+        info: dict[str, Any] = json.loads((folder / BUILD_INFO).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return info
+
+
+def missing_modules(info: Mapping[str, Any]) -> list[str]:
+    """The modules of the platform that are not among the libraries of a `build-info.json`."""
+    return [module for module in info["modules"] if library_name(module) not in info["libraries"]]
+
+
+def _is_complete(info: Mapping[str, Any] | None) -> bool:
+    return info is not None and not missing_modules(info)
+
+
 def _key(source: Source, toolchain: Toolchain) -> str:
     """The name of the result: a hash of all that it depends on."""
     parts = [source.identity, toolchain.identity, json.dumps(OPTIONS, sort_keys=True), LINK_FLAGS]
-    parts += [f"{path.name}\n{path.read_text(encoding='utf-8')}" for path in sorted(CMAKE_FOLDER.iterdir()) if path.is_file()]
+    parts += [f"{name}\n{content.decode()}" for name, content in recipe().items()]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
 
 
-def _compile(source: Source, pin: Pin, toolchain: Toolchain, destination: Path) -> None:
-    """Configure and build into a temporary folder, then move the libraries to `destination`."""
+def _complete(folder: Path, info: Mapping[str, Any] | None, tree: BuildTree, key: str, modules: Modules) -> None:
+    """Add to the folder what is missing of the modules that were asked for; the caller holds its lock."""
     start = time.monotonic()
-    _say(f"building llama.cpp from `{source.folder}` (a few minutes; the result is kept in the cache)")
-    with tempfile.TemporaryDirectory(prefix=".build-", dir=destination) as build:
-        configure = [toolchain.cmake, "-S", str(CMAKE_FOLDER), "-B", build, "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={toolchain.ninja}"]
-        configure += [f"-D{name}={value}" for name, value in OPTIONS.items()]
-        configure += [f"-DTABAGENT_LLAMA_CPP_SRC={source.folder}"]
-        configure += [f"-DCMAKE_{kind}_LINKER_FLAGS={LINK_FLAGS}" for kind in ("SHARED", "MODULE")]
-        if source.is_pinned:
-            # The tree is no repository. CMake must not ask git, which would find whatever repository lies around the cache.
-            configure += ["-DGIT_EXE=OFF", "-DGIT_EXECUTABLE=OFF", f"-DLLAMA_BUILD_COMMIT={pin.commit}", "-DLLAMA_BUILD_NUMBER=0"]
-        env = {name: value for name, value in os.environ.items() if name not in {"GIT_DIR", "GIT_WORK_TREE"}}
-        env["GIT_CEILING_DIRECTORIES"] = str(source.folder.parent)
-        env["CC"], env["CXX"] = " ".join(toolchain.c_compiler), " ".join(toolchain.cxx_compiler)
-        run(configure, env=env)
-        run([toolchain.cmake, "--build", build, "--parallel", str(job_count()), "--target", "tabagent_libraries"], env=env)
-        built = sorted(path for path in (Path(build) / "bin").iterdir() if path.is_file() and not path.is_symlink() and ".so" in path.name)
-        for path in built:
-            path.chmod(0o755)
-            path.rename(destination / path.name)
-    shutil.copyfile(source.folder / "LICENSE", destination / "LICENSE.llama.cpp")
-    names = {path.name for path in built}
-    if not {"libllama.so", "libggml.so", "libggml-base.so"} <= names:
-        message = f"the build of `{source.folder}` ended without `libllama.so`, `libggml.so` and `libggml-base.so`: it made {sorted(names)}"
-        raise BuildError(message)
-    _say(f"built {len(built)} libraries in {time.monotonic() - start:.0f} s")
+    tree.configure()
+    if modules == "own":
+        say("asking ggml which of its CPU modules suit this machine")
+        tree.prepare_scores()
+    wanted = tree.modules() if modules == "all" else tree.own_modules()
+    there = set(info["libraries"]) if info else set()
+    lacking = [module for module in wanted if library_name(module) not in there]
+    if info and not lacking:
+        return
+    say(_announcement(tree, lacking, with_core=info is None))
+    built = tree.build(wanted)
+    _publish(built, folder, tree, key)
+    say(f"built {len({path.name for path in built} - there)} libraries in {time.monotonic() - start:.0f} s")
+    if _is_complete(read_info(folder)):
+        # Nothing is left that it could save time for.
+        shutil.rmtree(tree.folder, ignore_errors=True)
 
 
-def _write_build_info(folder: Path, source: Source, pin: Pin, toolchain: Toolchain, key: str) -> None:
+def _announcement(tree: BuildTree, lacking: Sequence[str], *, with_core: bool) -> str:
+    """What will be built, and for how long."""
+    cpu = [module.removeprefix(CPU_PREFIX) for module in lacking if module.startswith(CPU_PREFIX)]
+    every = sum(module.startswith(CPU_PREFIX) for module in tree.modules())
+    jobs = job_count()
+    minutes = (CORE_SECONDS * with_core + MODULE_SECONDS * len(cpu)) / jobs / 60
+    names = f" ({', '.join(cpu)})" if len(cpu) < every else ""
+    what = f"llama.cpp and {len(cpu)} of its {every} CPU modules" if with_core else f"{len(cpu)} more of the {every} CPU modules of llama.cpp"
+    took = f"about {max(1, round(minutes))} minute{'s' if round(minutes) > 1 else ''} on {jobs} core{'s' if jobs > 1 else ''}"
+    return f"building {what}{names} from `{tree.source.folder}`: {took}; the result is kept in the cache"
+
+
+def _publish(built: Sequence[Path], folder: Path, tree: BuildTree, key: str) -> None:
+    """Put the libraries into the folder, each whole or not at all; they count from the moment on in which the last file lists them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for abandoned in folder.glob(".*.part"):
+        abandoned.unlink()
+    info = read_info(folder)
+    libraries = dict(info["libraries"]) if info else {}
+    for path in built:
+        if path.name not in libraries:
+            with path.open("rb") as source, fetching.atomic_file(folder / path.name) as copy:
+                shutil.copyfileobj(source, copy)
+            (folder / path.name).chmod(0o755)
+            libraries[path.name] = {"size": path.stat().st_size, "sha256": fetching.sha256_of(path)}
+    with fetching.atomic_file(folder / LICENSE) as copy:
+        copy.write((tree.source.folder / "LICENSE").read_bytes())
+    with fetching.atomic_file(folder / BUILD_INFO) as file:
+        file.write((json.dumps(_info(folder, tree, key, libraries), indent=1) + "\n").encode())
+
+
+def _info(folder: Path, tree: BuildTree, key: str, libraries: Mapping[str, Any]) -> dict[str, Any]:
     """State what the libraries are; nothing in it names this machine's folders."""
-    libraries = sorted(folder.glob("*.so"))
-    major, minor = glibc_needed(libraries)
-    info = {
+    major, minor = glibc_needed(folder / name for name in libraries)
+    pin, source = tree.pin, tree.source
+    return {
         "key": key,
         "source": {"pinned": source.is_pinned, "file_name": pin.source.file_name if source.is_pinned else None, "identity": source.identity},
         "llama_cpp": {"version": pin.version, "commit": pin.commit, "ggml_version": pin.ggml_version} if source.is_pinned else None,
         "options": OPTIONS,
-        "compiler": toolchain.identity.splitlines()[0],
+        "compiler": tree.toolchain.identity.splitlines()[0],
         "glibc": f"{major}.{minor}",
-        "libraries": {path.name: {"size": path.stat().st_size, "sha256": fetching.sha256_of(path)} for path in libraries},
+        "modules": sorted(tree.modules()),
+        "libraries": dict(sorted(libraries.items())),
     }
-    (folder / BUILD_INFO).write_text(json.dumps(info, indent=1) + "\n", encoding="utf-8")
 
 
 def _sizes(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_size for path in folder.iterdir()}
-
-
-def _say(text: str) -> None:
-    """Tell the one who waits, past the build frontend's own output."""
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -13,6 +12,7 @@ from tabagent_build.cache import finished_folder
 from tabagent_build.errors import BuildError
 from tabagent_build.fetching import fetching
 from tabagent_build.pin import Pin
+from tabagent_build.progress import say
 
 __all__ = ["Source", "find_source", "pinned_tree", "unpack_subtree"]
 
@@ -49,7 +49,7 @@ def pinned_tree(pin: Pin) -> Path:
 
     def make(work: Path) -> None:
         archive = cache / "downloads" / pin.source.file_name
-        sys.stderr.write(f"fetching llama.cpp {pin.version} (`{pin.source.file_name}`)\n")
+        say(f"fetching llama.cpp {pin.version} (`{pin.source.file_name}`)")
         fetching.fetch(pin.source, archive, progress=fetching.terminal_progress(pin.source.file_name), remedy=REMEDY)
         unpack_subtree(archive, pin.subtree, work)
         archive.unlink()

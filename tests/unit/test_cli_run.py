@@ -252,6 +252,20 @@ def test_verbose_adds_a_line_of_timings_to_stderr(fake: FakeModel, capsys: pytes
     assert "answer 9 tokens in 0.25 s (8.0/s)" in error
 
 
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_timings_can_be_shown_without_logs(fake: FakeModel, capsys: pytest.CaptureFixture[str], more: list[str]) -> None:
+    assert main(["run", "m.gguf", "-p", "Hel", "--show-timings", *more]) == 0
+    error = capsys.readouterr().err
+    assert error.startswith("tabagent: load 0.")
+    assert error.endswith("answer 9 tokens in 0.25 s (8.0/s); first token after 0.50 s; ended by stop; CPU module haswell, 1 thread\n")
+    assert error.count("\n") == 1
+
+
+def test_timings_are_not_shown_unless_asked_for(fake: FakeModel, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "m.gguf", "-p", "Hel", "--show-timings", "--no-show-timings"]) == 0
+    assert capsys.readouterr() == ("lo, world\n", "")
+
+
 def test_failure_is_one_line_and_a_traceback_only_with_verbose(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def missing(path: str, **_: Any) -> Model:
         message = f"no model file `{path}`\nlook `context_size` up"

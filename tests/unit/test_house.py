@@ -10,6 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ALLOWED = {
     "tabagent-sys": set(),
     "tabagent-gguf": set(),
+    "tabagent-material": set(),
     "tabagent-sampling": set(),
     "tabagent-variants": set(),
     "tabagent-llama": {"tabagent-sys", "tabagent-gguf"},

@@ -255,6 +255,14 @@ Mlock = Annotated[bool, _option(HARDWARE, "--mlock", text="Keep the model in mem
 CheckTensors = Annotated[bool, _option(HARDWARE, "--check-tensors", text="Look for invalid numbers in all weights while loading.")]
 
 DisplayPrompt = Annotated[bool, _option(OUTPUT, "--display-prompt/--no-display-prompt", text="Print the prompt before the text, or not (default).")]
+ShowTimings = Annotated[
+    bool,
+    _option(
+        OUTPUT,
+        "--show-timings/--no-show-timings",
+        text="Print a line of figures after the text, on stderr: tokens, speed, CPU module; or not (default).",
+    ),
+]
 Logprobs = Annotated[
     int | None,
     _option(OUTPUT, "--logprobs", metavar="N", min=0, text="Print each token's log-probability at the end, and the N most probable tokens there."),

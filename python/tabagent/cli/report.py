@@ -42,8 +42,12 @@ def completion_json(completion: "Completion", info: "ModelInfo", load_s: float) 
     }
 
 
-def timings_line(completion: "Completion", load_s: float | None) -> str:
-    """`load 0.10 s; prompt 5 tokens in 0.03 s (161.3/s); answer 64 tokens in 0.42 s (152.4/s); first token after 0.03 s; length`."""
+def timings_line(completion: "Completion", info: "ModelInfo", load_s: float | None) -> str:
+    """What came out and how fast, and what computed it.
+
+    `load 0.10 s; prompt 5 tokens in 0.03 s (161.3/s); answer 64 tokens in 0.42 s (152.4/s); first token after 0.03 s; ended by length; CPU module
+    haswell, 2 threads`.
+    """
     usage, timings = completion.usage, completion.timings
     cached = f", {usage.cached_tokens:,} of them cached" if usage.cached_tokens else ""
     parts = [
@@ -54,7 +58,9 @@ def timings_line(completion: "Completion", load_s: float | None) -> str:
         parts.insert(0, f"load {load_s:.2f} s")
     if timings.first_token_s is not None:
         parts.append(f"first token after {timings.first_token_s:.2f} s")
-    return "; ".join([*parts, f"ended by {completion.finish_reason}"])
+    module, threads = info.variant.cpu_module, info.threads
+    computed = f"CPU module {module}" if module else f"variant {info.variant.name}"
+    return "; ".join([*parts, f"ended by {completion.finish_reason}", f"{computed}, {threads} thread{'' if threads == 1 else 's'}"])
 
 
 def _rate(per_s: float | None) -> str:

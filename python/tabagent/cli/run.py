@@ -37,7 +37,7 @@ class OutputOptions:
     """What is printed besides the text."""
 
     as_json: bool
-    verbose: bool
+    timings: bool
     display_prompt: bool
     explain: bool = False
 
@@ -100,6 +100,7 @@ def run(
     hf: opt.Hf = None,
     hf_file: opt.HfFile = None,
     display_prompt: opt.DisplayPrompt = False,
+    show_timings: opt.ShowTimings = False,
     logprobs: opt.Logprobs = None,
     explain: opt.Explain = False,
     json: opt.Json = False,
@@ -107,8 +108,9 @@ def run(
 ) -> int:
     """Continue a text with a model, printing it as it comes.
 
-    The prompt is given with -p, with -f, or piped in; it is not printed
-    again. Special tokens in it, such as <|im_start|>, are understood as such.
+    The prompt is given with -p, with -f, or piped in; it is printed again
+    with --display-prompt only. Special tokens in it, such as <|im_start|>,
+    are understood as such.
 
     With -i, each line that you type (or pipe in) is a turn. Turns and answers
     are one growing plain text that the model continues: chat templates are
@@ -180,7 +182,7 @@ def run(
         "mlock": mlock,
         "check_tensors": check_tensors,
     }
-    output = OutputOptions(as_json=json, verbose=verbose, display_prompt=display_prompt, explain=explain)
+    output = OutputOptions(as_json=json, timings=verbose or show_timings, display_prompt=display_prompt, explain=explain)
     text = read_prompt(prompt, file, escape=escape, interactive=interactive)
     try:
         started = time.monotonic()
@@ -255,14 +257,14 @@ def _complete(model: "Model", prompt: str, options: GenerationOptions, output: O
         write_json({"prompt": prompt, **report} if output.display_prompt else report)
     elif completion.logprobs is not None:
         write_tables(logprobs_table(completion.logprobs))
-    if output.verbose:
-        write_note(timings_line(completion, load_s))
+    if output.timings:
+        write_note(timings_line(completion, model.info, load_s))
 
 
 def _converse(model: "Model", first: str | None, options: GenerationOptions, output: OutputOptions) -> None:
     def show(completion: "Completion") -> None:
-        if output.verbose:
-            write_note(timings_line(completion, None))
+        if output.timings:
+            write_note(timings_line(completion, model.info, None))
         elif completion.finish_reason == "length" and completion.usage.completion_tokens != options.max_tokens:
             write_note(f"the answer ends here: the context of {model.info.context_size:,} tokens is full")
 

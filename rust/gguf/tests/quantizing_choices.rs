@@ -136,10 +136,7 @@ fn tensors_get_the_types_that_llama_cpp_chooses() {
 /// Real models, which are only here where tests with models run.
 #[test]
 fn real_models_get_the_types_that_llama_cpp_chooses() {
-    let Some(_) = std::env::var_os("TABAGENT_TEST_MODELS").filter(|_| library_folder().is_some()) else {
-        assert!(std::env::var_os("CI").is_none(), "CI must set `TABAGENT_TEST_MODELS`");
-        return;
-    };
+    let (Some(_), Some(_)) = (tabagent_material::models(), library_folder()) else { return };
     let folder = tempfile::tempdir().unwrap();
     in_child("child_asks_for_real_choices", REAL_CHILD, folder.path());
     for (number, path) in real_models().iter().enumerate() {
@@ -161,7 +158,7 @@ fn real_file_types(number: usize) -> Vec<FileType> {
 }
 
 fn real_models() -> Vec<PathBuf> {
-    let folder = PathBuf::from(std::env::var_os("TABAGENT_TEST_MODELS").unwrap());
+    let folder = tabagent_material::models().unwrap();
     ["smollm2-135m-instruct-q4_1.gguf", "gemma-3-270m-q4_k_m.gguf"].map(|name| folder.join(name)).to_vec()
 }
 

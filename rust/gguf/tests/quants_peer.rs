@@ -217,10 +217,7 @@ fn rows_of_any_number_of_blocks_encode_to_the_same_bytes() {
 #[test]
 fn real_tensors_encode_and_decode_to_the_same_bits() {
     let Some(library) = Ggml::open() else { return };
-    let Some(models) = std::env::var_os("TABAGENT_TEST_MODELS").map(std::path::PathBuf::from) else {
-        assert!(std::env::var_os("CI").is_none(), "CI must set `TABAGENT_TEST_MODELS`");
-        return;
-    };
+    let Some(models) = tabagent_material::models() else { return };
     for model in ["smollm2-135m-instruct-q4_1.gguf", "gemma-3-270m-q4_k_m.gguf"] {
         let file = GgufFile::open(&models.join(model)).unwrap();
         let mut compared = 0;

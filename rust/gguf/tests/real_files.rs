@@ -1,19 +1,8 @@
 //! Files that people use are never refused, and opening them is quick.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use tabagent_gguf::{GgmlType, GgufFile, check_model};
-
-/// The directory in the environment variable `name`, or a note of what the test misses.
-#[expect(clippy::print_stderr, reason = "a skipped test says what it lacks")]
-fn directory(name: &str, holds: &str) -> Option<PathBuf> {
-    let found = std::env::var_os(name).map(PathBuf::from);
-    if found.is_none() {
-        eprintln!("skipped: set {name} to a directory with {holds}");
-    }
-    found
-}
 
 #[track_caller]
 fn open_good(path: &std::path::Path) -> GgufFile {
@@ -26,7 +15,7 @@ fn open_good(path: &std::path::Path) -> GgufFile {
 
 #[test]
 fn vocabularies_of_llama_cpp_are_accepted() {
-    let Some(dir) = directory("TABAGENT_LLAMA_CPP_SRC", "the llama.cpp sources") else { return };
+    let Some(dir) = tabagent_material::tree() else { return };
     let mut count = 0;
     for entry in std::fs::read_dir(dir.join("models")).unwrap() {
         let path = entry.unwrap().path();
@@ -40,15 +29,14 @@ fn vocabularies_of_llama_cpp_are_accepted() {
 
 #[test]
 fn smollm2_is_accepted() {
-    let Some(dir) = directory("TABAGENT_TEST_MODELS", "smollm2-135m-instruct-q4_1.gguf") else { return };
-    let file = open_good(&dir.join("smollm2-135m-instruct-q4_1.gguf"));
+    let Some(path) = tabagent_material::model("smollm2-135m-instruct-q4_1.gguf") else { return };
+    let file = open_good(&path);
     assert_eq!((file.architecture(), file.tensors().len()), (Some("llama"), 272));
 }
 
 #[test]
 fn gemma_is_accepted_and_opens_in_milliseconds() {
-    let Some(dir) = directory("TABAGENT_TEST_MODELS", "gemma-3-270m-q4_k_m.gguf") else { return };
-    let path = dir.join("gemma-3-270m-q4_k_m.gguf");
+    let Some(path) = tabagent_material::model("gemma-3-270m-q4_k_m.gguf") else { return };
     let file = open_good(&path);
     assert_eq!(file.architecture(), Some("gemma3"));
     let embedding = file.tensor("token_embd.weight").unwrap();

@@ -4,7 +4,6 @@
 
 mod ggml;
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ggml::{Random, normal_rows};
@@ -293,13 +292,9 @@ fn measuring_tells_how_far_it_is_and_can_be_stopped() {
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "a skipped test says what it lacks")]
 fn a_real_model_fits_every_budget_that_is_possible() {
-    let Some(dir) = std::env::var_os("TABAGENT_TEST_MODELS").map(PathBuf::from) else {
-        eprintln!("skipped: set TABAGENT_TEST_MODELS to a directory with smollm2-135m-instruct-q4_1.gguf");
-        return;
-    };
-    let model = GgufModel::open(&dir.join("smollm2-135m-instruct-q4_1.gguf")).unwrap();
+    let Some(path) = tabagent_material::model("smollm2-135m-instruct-q4_1.gguf") else { return };
+    let model = GgufModel::open(&path).unwrap();
     let head = model.first().data_offset();
     let measured = measure_types(&candidates(&model, None), &no_progress).unwrap();
     let mut before = f64::INFINITY;

@@ -342,11 +342,10 @@ fn differences_are_told_in_words() {
 
 #[test]
 fn real_files_are_written_back_byte_for_byte() {
-    let folders = [("TABAGENT_TEST_MODELS", ""), ("TABAGENT_LLAMA_CPP_TREE", "models")];
+    let folders = [tabagent_material::models(), tabagent_material::tree().map(|tree| tree.join("models"))];
     let mut count = 0;
-    for (name, folder) in folders {
-        let Some(dir) = std::env::var_os(name) else { continue };
-        for path in files_in(&Path::new(&dir).join(folder)) {
+    for folder in folders.iter().flatten() {
+        for path in files_in(folder) {
             if path.extension().is_none_or(|extension| extension != "gguf") {
                 continue;
             }
@@ -358,7 +357,7 @@ fn real_files_are_written_back_byte_for_byte() {
             count += 1;
         }
     }
-    let expected = if folders.iter().all(|(name, _)| std::env::var_os(name).is_some()) { 15 } else { 0 };
+    let expected = if folders.iter().all(Option::is_some) { 15 } else { 0 };
     assert!(count >= expected, "only {count} files");
 }
 

@@ -126,7 +126,7 @@ fn real(library: &Library, file: &str) -> Option<Vec<f32>> {
 
 fn steps(criterion: &mut Criterion) {
     let library = std::env::var_os("TABAGENT_LIBRARY_PATH").and_then(|path| Library::open(path).ok());
-    let peer = library.as_ref().and_then(|_| Theirs::open());
+    let peer = library.as_ref().map(|library| Theirs::open(&library.info().directory));
     let mut rows = vec![("normal", normal(49_152)), ("normal", normal(262_144))];
     if let Some(library) = &library {
         let files = [("smollm2", "smollm2-135m-instruct-q4_1.gguf"), ("gemma", "gemma-3-270m-q4_k_m.gguf")];

@@ -2,12 +2,12 @@
 //!
 //! Rows about functions that this project never calls (sampler chains, grammars, `llama_get_logits`, `seq_div`, adapters) are tests of
 //! the function table in `tabagent-sys`.
-// Helpers outside `#[test]` functions may fail and speak as tests do.
-#![allow(clippy::unwrap_used, clippy::print_stderr)]
+// Helpers outside `#[test]` functions may fail as tests do.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 
-use common::{SMOLLM2, context, load, model_path, vocab_dir};
+use common::{SMOLLM2, context, load, vocab_dir};
 use tabagent_llama::*;
 
 macro_rules! assert_error {
@@ -246,7 +246,7 @@ fn state_of_other_settings_or_another_model_is_refused() {
 #[test]
 fn a_panicking_progress_callback_unwinds_through_rust_only() {
     let Some(library) = common::library() else { return };
-    let config = ModelConfig::new(model_path(SMOLLM2).unwrap())
+    let config = ModelConfig::new(tabagent_material::model(SMOLLM2).unwrap())
         .unwrap()
         .with_progress(|_| panic!("from the callback"));
     let outcome =

@@ -1,10 +1,10 @@
 //! Loading, facts, generating and sequences, with the real models.
-// Helpers outside `#[test]` functions may fail and speak as tests do.
-#![allow(clippy::unwrap_used, clippy::print_stderr)]
+// Helpers outside `#[test]` functions may fail as tests do.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 
-use common::{GEMMA, SMOLLM2, context, greedy, library, load, model_path};
+use common::{GEMMA, SMOLLM2, context, greedy, library, load};
 use std::sync::{Arc, Mutex};
 use tabagent_llama::*;
 
@@ -41,7 +41,7 @@ fn facts_of_gemma_are_right() {
 
 #[test]
 fn vocabulary_only_model_has_the_facts_that_its_file_states() {
-    let (Some(library), Some(path)) = (library(), model_path(GEMMA)) else { return };
+    let (Some(library), Some(path)) = (library(), tabagent_material::model(GEMMA)) else { return };
     let config = ModelConfig::new(path).unwrap().with_vocab_only(true);
     let model = Model::load(&library, config).unwrap();
     let facts = model.facts();
@@ -176,7 +176,7 @@ fn truncating_forgets_the_end_and_windows_say_when_they_cannot() {
 #[test]
 fn progress_reaches_one_and_can_cancel() {
     let Some(library) = library() else { return };
-    let path = model_path(SMOLLM2).unwrap();
+    let path = tabagent_material::model(SMOLLM2).unwrap();
     let seen = Arc::new(Mutex::new(Vec::new()));
     let sink = seen.clone();
     let config = ModelConfig::new(&path).unwrap().with_progress(move |part| {
@@ -209,7 +209,7 @@ fn bad_files_are_typed_errors() {
 #[test]
 fn metadata_overrides_take_effect() {
     let Some(library) = library() else { return };
-    let path = model_path(SMOLLM2).unwrap();
+    let path = tabagent_material::model(SMOLLM2).unwrap();
     let config = ModelConfig::new(&path)
         .unwrap()
         .with_override("llama.context_length", MetadataOverride::Int(1234))

@@ -1,8 +1,8 @@
 //! Our samplers against the pinned library's own, stage by stage and in chains, on the same logits; with the vocabularies of real models
 //! where those matter.
 
-// Helpers outside `#[test]` functions may fail and speak as tests do.
-#![allow(clippy::unwrap_used, clippy::print_stderr)]
+// Helpers outside `#[test]` functions may fail as tests do.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 #[path = "common/theirs.rs"]
@@ -17,12 +17,7 @@ use theirs::{Handle, Theirs, TokenData, TokenDataArray};
 
 /// `None`, with a word about it, where the environment names no library.
 fn open() -> Option<Theirs> {
-    let theirs = Theirs::open();
-    if theirs.is_none() {
-        assert!(std::env::var_os("CI").is_none(), "CI must set `TABAGENT_LIBRARY_PATH`");
-        eprintln!("skipped: `TABAGENT_LIBRARY_PATH` is not set");
-    }
-    theirs
+    Some(Theirs::open(&tabagent_material::library()?))
 }
 
 impl Theirs {
@@ -239,7 +234,7 @@ fn their_vocabulary(theirs: &Theirs, file: &str) -> Handle {
     let load: unsafe extern "C" fn(*const c_char, ModelParams) -> Handle =
         theirs.function("llama_model_load_from_file");
     let vocabulary: unsafe extern "C" fn(Handle) -> Handle = theirs.function("llama_model_get_vocab");
-    let path = CString::new(common::model_path(file).unwrap().to_str().unwrap()).unwrap();
+    let path = CString::new(tabagent_material::model(file).unwrap().to_str().unwrap()).unwrap();
     // SAFETY: no arguments; a structure of this size comes back in memory in every calling convention.
     let params = unsafe { defaults() };
     // SAFETY: the path ends with zero, and the structure is the last argument, of which the library reads its own size.

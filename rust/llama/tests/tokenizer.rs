@@ -1,6 +1,6 @@
 //! Every vocabulary of the pinned tree, against its own test vectors and against hostile texts.
-// Helpers outside `#[test]` functions may fail and speak as tests do.
-#![allow(clippy::unwrap_used, clippy::print_stderr)]
+// Helpers outside `#[test]` functions may fail as tests do.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

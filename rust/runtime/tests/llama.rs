@@ -1,27 +1,16 @@
 //! The decode thread over real llama.cpp contexts.
 //!
 //! Needs `TABAGENT_LIBRARY_PATH` and `TABAGENT_TEST_MODELS`, which `make test` provides.
-// Helpers outside `#[test]` functions may fail and speak as tests do.
-#![allow(clippy::unwrap_used, clippy::print_stderr)]
+// Helpers outside `#[test]` functions may fail as tests do.
+#![allow(clippy::unwrap_used)]
 
-use std::path::PathBuf;
 use std::time::Duration;
 use tabagent_llama::{ContextConfig, Library, Model, ModelConfig};
 use tabagent_runtime::{Engine, FinishReason, LlamaDecoder, Poll, Request, TokenStream};
 use tabagent_sampling::{Sampler, SamplerConfig};
 
 fn model(file: &str) -> Option<Model> {
-    let (Some(library), Some(models)) =
-        (std::env::var_os("TABAGENT_LIBRARY_PATH"), std::env::var_os("TABAGENT_TEST_MODELS"))
-    else {
-        assert!(
-            std::env::var_os("CI").is_none(),
-            "CI must set `TABAGENT_LIBRARY_PATH` and `TABAGENT_TEST_MODELS`"
-        );
-        eprintln!("skipped: `TABAGENT_LIBRARY_PATH` or `TABAGENT_TEST_MODELS` is not set");
-        return None;
-    };
-    let path = PathBuf::from(models).join(file);
+    let (library, path) = (tabagent_material::library()?, tabagent_material::model(file)?);
     Some(Model::load(&Library::open(library).unwrap(), ModelConfig::new(path).unwrap()).unwrap())
 }
 

@@ -5,9 +5,7 @@
 //! for the token with that number.
 
 #![allow(clippy::unwrap_used, clippy::format_collect, clippy::needless_pass_by_value, reason = "tests")]
-#![expect(clippy::print_stderr, reason = "a skipped test says what it lacks")]
 
-use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use proptest::prelude::*;
@@ -132,14 +130,10 @@ const EXAMPLES: [(&str, &[&str], &[&str]); 8] = [
 
 #[test]
 fn example_grammars_work() {
-    let Some(tree) = std::env::var_os("TABAGENT_LLAMA_CPP_TREE") else {
-        eprintln!("skipped: TABAGENT_LLAMA_CPP_TREE does not name the pinned llama.cpp tree");
-        return;
-    };
+    let Some(tree) = tabagent_material::tree() else { return };
     let mut wrong = Vec::new();
     for (name, good, bad) in EXAMPLES {
-        let grammar =
-            std::fs::read_to_string(Path::new(&tree).join(format!("grammars/{name}.gbnf"))).unwrap();
+        let grammar = std::fs::read_to_string(tree.join(format!("grammars/{name}.gbnf"))).unwrap();
         for (texts, expected) in [(good, true), (bad, false)] {
             for text in texts {
                 if matches(&grammar, text) != expected {

@@ -1,28 +1,18 @@
 //! Compiles the pinned headers with the C compiler and compares every size, offset and enum value that this crate uses.
 //!
 //! Needs `TABAGENT_LLAMA_CPP_TREE`, the unpacked pinned tree, and a C compiler (`CC`, or `cc`). `make test` provides both.
-// Helpers outside `#[test]` functions may fail and speak as tests do.
-#![allow(clippy::unwrap_used, clippy::print_stderr)]
+// Helpers outside `#[test]` functions may fail as tests do.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::mem::{offset_of, size_of};
-use std::path::PathBuf;
 use std::process::Command;
 use tabagent_sys::*;
 
-fn tree() -> Option<PathBuf> {
-    let tree = std::env::var_os("TABAGENT_LLAMA_CPP_TREE").map(PathBuf::from);
-    if tree.is_none() {
-        assert!(std::env::var_os("CI").is_none(), "CI must set `TABAGENT_LLAMA_CPP_TREE`");
-        eprintln!("skipped: `TABAGENT_LLAMA_CPP_TREE` is not set");
-    }
-    tree
-}
-
 /// Prints `name value` lines from a C program over the pinned headers.
 fn compiled(expressions: &[String]) -> Option<BTreeMap<String, i64>> {
-    let tree = tree()?;
+    let tree = tabagent_material::tree()?;
     let dir = tempfile::tempdir().unwrap();
     let mut source = String::from(
         "#include <stdio.h>\n#include <stddef.h>\n#include \"llama.h\"\n#include \"ggml-backend.h\"\nint main(void) {\n",

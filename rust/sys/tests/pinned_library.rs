@@ -1,20 +1,11 @@
 //! The pinned library is recognised by evidence; doctored ones are refused.
 //!
 //! Needs `TABAGENT_LIBRARY_PATH`, the directory of the built library. `make test` provides it.
-// Helpers outside `#[test]` functions may fail and speak as tests do.
-#![allow(clippy::unwrap_used, clippy::print_stderr)]
+// Helpers outside `#[test]` functions may fail as tests do.
+#![allow(clippy::unwrap_used)]
 
-use std::path::PathBuf;
+use tabagent_material::library;
 use tabagent_sys::*;
-
-fn library() -> Option<PathBuf> {
-    let path = std::env::var_os("TABAGENT_LIBRARY_PATH").map(PathBuf::from);
-    if path.is_none() {
-        assert!(std::env::var_os("CI").is_none(), "CI must set `TABAGENT_LIBRARY_PATH`");
-        eprintln!("skipped: `TABAGENT_LIBRARY_PATH` is not set");
-    }
-    path
-}
 
 #[test]
 fn the_pinned_library_is_identified_by_version_symbols_and_default_bytes() {

@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::ffi::{c_char, c_int, c_void};
-use std::path::PathBuf;
 
 use libloading::{Library, Symbol};
 use tabagent_gguf::GgmlType;
@@ -32,14 +31,8 @@ pub(crate) struct Ggml {
 
 impl Ggml {
     /// The library that `make test` provides, or a note that it is missing (which CI may not be without).
-    #[expect(clippy::print_stderr, reason = "a skipped test says what it lacks")]
     pub(crate) fn open() -> Option<Self> {
-        let Some(directory) = std::env::var_os("TABAGENT_LIBRARY_PATH").map(PathBuf::from) else {
-            assert!(std::env::var_os("CI").is_none(), "CI must set `TABAGENT_LIBRARY_PATH`");
-            eprintln!("skipped: set TABAGENT_LIBRARY_PATH to a directory with the pinned ggml");
-            return None;
-        };
-        let path = directory.join(libloading::library_filename("ggml-base"));
+        let path = tabagent_material::library()?.join(libloading::library_filename("ggml-base"));
         // SAFETY: the project's own build of ggml; its initializers only set up tables and a terminate handler.
         let library = unsafe { Library::new(&path) };
         Some(Self { library: library.unwrap_or_else(|error| panic!("{}: {error}", path.display())) })

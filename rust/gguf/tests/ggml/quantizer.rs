@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use libloading::{Library, Symbol};
@@ -66,16 +66,7 @@ pub(crate) struct Oracle {
     library: Library,
 }
 
-/// Where the pinned libraries are, or a note that they are missing (which CI may not be without).
-#[expect(clippy::print_stderr, reason = "a skipped test says what it lacks")]
-pub(crate) fn library_folder() -> Option<PathBuf> {
-    let folder = std::env::var_os("TABAGENT_LIBRARY_PATH").map(PathBuf::from);
-    if folder.is_none() {
-        assert!(std::env::var_os("CI").is_none(), "CI must set `TABAGENT_LIBRARY_PATH`");
-        eprintln!("skipped: set TABAGENT_LIBRARY_PATH to a directory with the pinned llama.cpp");
-    }
-    folder
-}
+pub(crate) use tabagent_material::library as library_folder;
 
 /// Runs the test `name` of this program in a process of its own with `variable` set, and fails with what it printed if it fails.
 #[track_caller]

@@ -3,7 +3,7 @@
 //! They abort on ordinary input, so the function table of `tabagent-sys` does not have them.
 
 use std::ffi::c_void;
-use std::path::PathBuf;
+use std::path::Path;
 
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 
@@ -45,15 +45,14 @@ pub(crate) struct Theirs {
 }
 
 impl Theirs {
-    /// `None` where the environment names no library.
-    pub(crate) fn open() -> Option<Self> {
-        let dir = PathBuf::from(std::env::var_os("TABAGENT_LIBRARY_PATH")?);
+    /// Opens the library in a directory.
+    pub(crate) fn open(dir: &Path) -> Self {
         let path = dir.join(libloading::library_filename("llama"));
         // SAFETY: llama.cpp's initialisers have no requirements, and the handle is never dropped before its symbols.
         let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.unwrap();
         let apply = function(&library, "llama_sampler_apply");
         let free = function(&library, "llama_sampler_free");
-        Some(Self { library, apply, free })
+        Self { library, apply, free }
     }
 
     /// A function of the library, of the type that `include/llama.h` gives it.
