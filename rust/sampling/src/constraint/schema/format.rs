@@ -1,11 +1,11 @@
 //! The formats of strings.
 
+use super::text::Text;
+
 /// How a format is enforced.
 pub(super) enum Format {
-    /// By the engine's own expression.
-    Engine,
-    /// By this anchored expression, in the syntax of Rust's `regex` crate.
-    Pattern(String),
+    /// By this set of strings.
+    Text(Text),
     /// Not at all.
     Unknown,
 }
@@ -20,19 +20,81 @@ const DATE: &str = concat!(
 const TIME: &str =
     r"(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,9})?(?:Z|[+\-](?:[01][0-9]|2[0-3]):[0-5][0-9])";
 
+/// A label of a host name: letters, digits and hyphens inside (RFC 1123, section 2.1; RFC 1035, section 2.3.4).
+const LABEL: &str = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?";
+/// Characters between the dots before the `@` of an address (RFC 5322, section 3.2.3).
+const ATOM: &str = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+";
+/// A byte in decimal, without leading zeros.
+const BYTE: &str = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])";
+/// Characters of user information, registered names, paths and queries of a URI (RFC 3986, sections 2 and 3).
+const URI_CHAR: &str = r"(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})";
+
+fn ipv4() -> String {
+    format!(r"(?:{BYTE}\.){{3}}{BYTE}")
+}
+
+/// The nine forms of RFC 3986, section 3.2.2: `n` groups before the `::`, the rest after it.
+fn ipv6() -> String {
+    let group = "[0-9A-Fa-f]{1,4}";
+    let last = format!("(?:{group}:{group}|{})", ipv4());
+    let mut forms = vec![format!("(?:{group}:){{6}}{last}")];
+    for after in (0..=5).rev() {
+        let before = 5 - after;
+        let head =
+            if before == 0 { String::new() } else { format!("(?:(?:{group}:){{0,{}}}{group})?", before - 1) };
+        forms.push(format!("{head}::(?:{group}:){{{after}}}{last}"));
+    }
+    forms.push(format!("(?:(?:{group}:){{0,5}}{group})?::{group}"));
+    forms.push(format!("(?:(?:{group}:){{0,6}}{group})?::"));
+    format!("(?:{})", forms.join("|"))
+}
+
+fn uri() -> String {
+    let char = URI_CHAR;
+    let path_char = format!("(?:{char}|[:@])");
+    let literal = format!(r"\[(?:{}|v[0-9A-Fa-f]+\.[A-Za-z0-9._~!$&'()*+,;=:-]+)\]", ipv6());
+    let authority = format!("(?:(?:{char}|:)*@)?(?:{literal}|{char}*)(?::[0-9]*)?");
+    let hierarchy = format!(
+        "(?://{authority}(?:/{path_char}*)*|/(?:{path_char}+(?:/{path_char}*)*)?|{path_char}+(?:/{path_char}*)*)?"
+    );
+    let tail = format!("(?:{path_char}|[/?])*");
+    format!(r"[A-Za-z][A-Za-z0-9+.-]*:{hierarchy}(?:\?{tail})?(?:#{tail})?")
+}
+
+/// ISO 8601 durations by the grammar of RFC 3339, appendix A.
+fn duration() -> String {
+    let time = "T(?:[0-9]+H(?:[0-9]+M(?:[0-9]+S)?)?|[0-9]+M(?:[0-9]+S)?|[0-9]+S)";
+    let date = "(?:[0-9]+Y(?:[0-9]+M(?:[0-9]+D)?)?|[0-9]+M(?:[0-9]+D)?|[0-9]+D)";
+    format!("P(?:{date}(?:{time})?|{time}|[0-9]+W)")
+}
+
 /// How the format `name` is enforced on strings.
 pub(super) fn lookup(name: &str) -> Format {
-    let pattern = match name {
-        "date" => format!("^{DATE}$"),
-        "time" => format!("^{TIME}$"),
-        "date-time" => format!("^{DATE}T{TIME}$"),
-        "json-pointer" => r"^(?:/(?:[^/~]|~[01])*)*$".to_owned(),
-        "relative-json-pointer" => r"^(?:0|[1-9][0-9]*)(?:#|(?:/(?:[^/~]|~[01])*)*)$".to_owned(),
-        "byte" => r"^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$".to_owned(),
-        "email" | "hostname" | "ipv4" | "ipv6" | "uuid" | "uri" | "duration" => return Format::Engine,
+    let host = format!(r"{LABEL}(?:\.{LABEL})*");
+    let regex = match name {
+        "date" => DATE.to_owned(),
+        "time" => TIME.to_owned(),
+        "date-time" => format!("{DATE}T{TIME}"),
+        "json-pointer" => r"(?:/(?:[^/~]|~[01])*)*".to_owned(),
+        "relative-json-pointer" => r"(?:0|[1-9][0-9]*)(?:#|(?:/(?:[^/~]|~[01])*)*)".to_owned(),
+        "byte" => r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?".to_owned(),
+        "uuid" => "[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}".to_owned(),
+        "ipv4" => ipv4(),
+        "ipv6" => ipv6(),
+        "hostname" => host,
+        "email" => format!(r"{ATOM}(?:\.{ATOM})*@(?:{host}|\[{}\])", ipv4()),
+        "uri" => uri(),
+        "duration" => duration(),
         _ => return Format::Unknown,
     };
-    Format::Pattern(pattern)
+    let text = Text::regex(&format!("^(?:{regex})$"));
+    let most = match name {
+        "hostname" => Some(253),
+        // RFC 5321, section 4.5.3.1.3, without the angle brackets.
+        "email" => Some(254),
+        _ => None,
+    };
+    Format::Text(text.and(&Text::length(0, most)))
 }
 
 /// Formats that say how a number or a string is to be stored or shown and rule no string out.
