@@ -16,14 +16,12 @@ const DATE: &str = concat!(
     "(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)|02-(?:0[1-9]|1[0-9]|2[0-8]))",
     "|(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:[2468][048]|[13579][26]|0[48])00)-02-29)"
 );
-/// A time of day with an offset, without leap seconds, and with at most nine digits of a second.
-const TIME: &str =
-    r"(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,9})?(?:Z|[+\-](?:[01][0-9]|2[0-3]):[0-5][0-9])";
-
 /// A label of a host name: letters, digits and hyphens inside (RFC 1123, section 2.1; RFC 1035, section 2.3.4).
 const LABEL: &str = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?";
 /// Characters between the dots before the `@` of an address (RFC 5322, section 3.2.3).
 const ATOM: &str = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+";
+/// Anything else before the `@`, in quotes (RFC 5321, section 4.1.2).
+const QUOTED: &str = r#""(?:[ !#-\[\]-~]|\\[ -~])*""#;
 /// A byte in decimal, without leading zeros.
 const BYTE: &str = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])";
 /// Characters of user information, registered names, paths and queries of a URI (RFC 3986, sections 2 and 3).
@@ -68,13 +66,41 @@ fn duration() -> String {
     format!("P(?:{date}(?:{time})?|{time}|[0-9]+W)")
 }
 
+/// Times of day with an offset after `date` (RFC 3339, section 5.6). The 60th second comes only in the last minute of a day in UTC.
+fn times(date: &str) -> Text {
+    let set = |regex: String| Text::regex(&format!("^(?:{regex})$"));
+    let (hour, minute, fraction) = ("(?:[01][0-9]|2[0-3])", "[0-5][0-9]", r"(?:\.[0-9]+)?");
+    let usual = format!("{date}{hour}:{minute}:{minute}{fraction}(?:[Zz]|[+-]{hour}:{minute})");
+    let in_utc = format!("{date}23:59:60{fraction}[Zz]");
+    // What the offset takes from the hour and the minute, each apart.
+    let hours = |sign: char, of: &dyn Fn(u32) -> u32, minutes: &str, offset: &str| {
+        let ways = (0..24)
+            .map(|local| format!("{local:02}:{minutes}:60{fraction}[{sign}]{:02}:{offset}", of(local)));
+        set(format!("{date}(?:{})", ways.collect::<Vec<_>>().join("|")))
+    };
+    let minutes = |sign: char, locals: std::ops::Range<u32>, of: &dyn Fn(u32) -> u32| {
+        let ways =
+            locals.map(|local| format!("{hour}:{local:02}:60{fraction}[{sign}]{hour}:{:02}", of(local)));
+        set(format!("{date}(?:{})", ways.collect::<Vec<_>>().join("|")))
+    };
+    let behind =
+        hours('-', &|local| 23 - local, minute, minute).and(&minutes('-', 0..60, &|local| 59 - local));
+    let ahead = hours('+', &|local| local, minute, minute).and(&minutes('+', 0..59, &|local| local + 1));
+    let ahead_by_hours = hours('+', &|local| (local + 1) % 24, "59", "00");
+    [in_utc]
+        .into_iter()
+        .map(set)
+        .chain([behind, ahead, ahead_by_hours])
+        .fold(set(usual), |all, set| all.or(&set))
+}
+
 /// How the format `name` is enforced on strings.
 pub(super) fn lookup(name: &str) -> Format {
     let host = format!(r"{LABEL}(?:\.{LABEL})*");
     let regex = match name {
         "date" => DATE.to_owned(),
-        "time" => TIME.to_owned(),
-        "date-time" => format!("{DATE}T{TIME}"),
+        "time" => return Format::Text(times("")),
+        "date-time" => return Format::Text(times(&format!("{DATE}[Tt]"))),
         "json-pointer" => r"(?:/(?:[^/~]|~[01])*)*".to_owned(),
         "relative-json-pointer" => r"(?:0|[1-9][0-9]*)(?:#|(?:/(?:[^/~]|~[01])*)*)".to_owned(),
         "byte" => r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?".to_owned(),
@@ -82,7 +108,9 @@ pub(super) fn lookup(name: &str) -> Format {
         "ipv4" => ipv4(),
         "ipv6" => ipv6(),
         "hostname" => host,
-        "email" => format!(r"{ATOM}(?:\.{ATOM})*@(?:{host}|\[{}\])", ipv4()),
+        "email" => {
+            format!(r"(?:{ATOM}(?:\.{ATOM})*|{QUOTED})@(?:{host}|\[(?:{}|IPv6:{})\])", ipv4(), ipv6())
+        }
         "uri" => uri(),
         "duration" => duration(),
         _ => return Format::Unknown,

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use llguidance::derivre::{ExprRef, RegexAst};
+use llguidance::derivre::{ExprRef, RegexAst, RegexBuilder};
 
 use super::decimal::Decimal;
 use super::text::Expressions;
@@ -15,6 +15,8 @@ use crate::constraint::limits::{MAX_FRACTION_DIGITS, MAX_WHOLE_DIGITS};
 
 /// The longest spelling of a listed number that is written without an exponent.
 const MAX_PLAIN: usize = 40;
+/// What finding out whether a range is empty may cost, in the engine's measure.
+const EMPTINESS_FUEL: u64 = 100_000;
 /// How many excluded values a range keeps.
 const MAX_EXCEPT: usize = 10_000;
 
@@ -174,6 +176,16 @@ impl Range {
             (Some(low), Some(high)) => low.at > high.at || low.at == high.at && (low.strict || high.strict),
             _ => false,
         }
+    }
+
+    /// Whether no number is in the range, as far as can be found out in short time.
+    fn is_empty(&self) -> bool {
+        if self.steps.is_empty() && self.except.is_empty() && self.integer != Some(false) {
+            return self.is_plainly_empty();
+        }
+        let mut builder = RegexBuilder::new();
+        let Ok(expr) = builder.mk(&self.ast()) else { return false };
+        builder.into_regex_limited(expr, EMPTINESS_FUEL).is_ok_and(|mut regex| regex.always_empty())
     }
 
     /// The bounds, those of integers moved inwards to integers in the range.
@@ -439,7 +451,7 @@ impl Numbers {
             return Ok(None);
         }
         let mut ways = Vec::new();
-        for range in &self.ranges {
+        for range in self.ranges.iter().filter(|range| !range.is_empty()) {
             ways.push(RegexAst::ExprRef(expressions.builder.mk(&range.ast())?));
         }
         if !self.only.is_empty() {
@@ -454,14 +466,12 @@ impl Numbers {
             let texts = texts.into_iter().map(|text| (text.into_bytes(), ExprRef::EMPTY_STRING)).collect();
             ways.push(RegexAst::ExprRef(expressions.builder.mk_prefix_tree(texts)?));
         }
-        Ok(Some(RegexAst::Or(ways)))
+        Ok((!ways.is_empty()).then_some(RegexAst::Or(ways)))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use llguidance::derivre::RegexBuilder;
-
     use super::*;
 
     fn decimal(text: &str) -> Decimal {
@@ -590,6 +600,19 @@ mod tests {
             }
         }
         assert!(Step::new(&decimal("0.123456789")).is_none() && Step::new(&decimal("1e-300")).is_none());
+    }
+
+    #[test]
+    fn ranges_between_multiples_are_empty() {
+        let between = |low: &str, high: &str, step: &str| {
+            let multiples = Range::multiples(Step::new(&decimal(step)).unwrap(), true);
+            let range = Range::above(decimal(low), false).and(&Range::below(decimal(high), false)).unwrap();
+            Numbers::range(range.and(&multiples).unwrap())
+                .expression(&mut Expressions::new(RegexBuilder::new()))
+                .unwrap()
+        };
+        assert!(between("0.25", "1.5", "3").is_none() && between("1", "100", "1000003").is_none());
+        assert!(between("0.25", "3", "3").is_some() && between("1", "1e9", "123457").is_some());
     }
 
     #[test]
