@@ -5,14 +5,12 @@ use std::sync::Arc;
 use llguidance::api::TopLevelGrammar;
 
 use super::cache::Cache;
-use super::engine::{EngineMessage, build_parser, check_regex, first_line, with_stack};
+use super::engine::{EngineMessage, build_parser, build_parser_of, check_regex, with_stack};
 use super::gbnf;
 use super::lark;
 use super::limits::{MAX_CHOICES, MAX_SOURCE_BYTES};
-use super::schema::{Effort, Lowered, lower};
-use super::{
-    Grammar, GrammarError, GrammarOptions, GrammarSource, Limitation, TokenTable, TriggerStart, Whitespace,
-};
+use super::schema::{Written, write};
+use super::{Grammar, GrammarError, GrammarOptions, GrammarSource, TokenTable, TriggerStart};
 
 /// Compiles grammars for one vocabulary and keeps the last ones. Share it between threads.
 pub struct GrammarCompiler {
@@ -92,7 +90,7 @@ impl GrammarCompiler {
     fn compile_now(&self, source: &GrammarSource, options: &GrammarOptions) -> Result<Grammar, GrammarError> {
         let grammar = match source {
             GrammarSource::JsonSchema(text) => return self.compile_schema(text, options),
-            GrammarSource::JsonObject => json(serde_json::json!({"type": "object"}), options.whitespace),
+            GrammarSource::JsonObject => return self.compile_schema(r#"{"type": "object"}"#, options),
             GrammarSource::Regex(regex) => {
                 check_regex(regex)?;
                 // Two slashes would begin a comment.
@@ -109,34 +107,10 @@ impl GrammarCompiler {
         Grammar::new(Arc::clone(&self.table), options.clone(), Vec::new(), parser)
     }
 
-    /// Compiles a schema, with less of it where the engine refuses the whole.
     fn compile_schema(&self, text: &str, options: &GrammarOptions) -> Result<Grammar, GrammarError> {
-        let schema: serde_json::Value = serde_json::from_str(text)
-            .map_err(|error| GrammarError::syntax(error.line(), error.column(), error.to_string()))?;
-        let mut refused = None;
-        for effort in [Effort::Full, Effort::Apart, Effort::Types] {
-            let Lowered { schema, mut limitations } = match lower(schema.clone(), effort) {
-                Ok(lowered) => lowered,
-                Err(GrammarError::TooLarge { .. }) if effort > Effort::Types => continue,
-                Err(error) => return Err(error),
-            };
-            match build_parser(&self.table, json(schema, options.whitespace)) {
-                Ok(mut parser) => {
-                    limitations.extend(parser.grammar_warnings().into_iter().map(|message| Limitation {
-                        path: "/".to_owned(),
-                        keyword: "schema".to_owned(),
-                        message,
-                    }));
-                    return Grammar::new(Arc::clone(&self.table), options.clone(), limitations, parser);
-                }
-                Err(message) if message.is_unsatisfiable() => {
-                    let message = format!("nothing can fit this schema: {}", first_line(&message.0));
-                    return Err(GrammarError::schema("", message));
-                }
-                Err(message) => refused = Some(message),
-            }
-        }
-        Err(refused.map_or(GrammarError::Dead, EngineMessage::into_error))
+        let Written { grammar, limitations } = write(text, options.whitespace)?;
+        let parser = build_parser_of(&self.table, grammar).map_err(EngineMessage::into_error)?;
+        Grammar::new(Arc::clone(&self.table), options.clone(), limitations, parser)
     }
 }
 
@@ -166,24 +140,6 @@ fn check_size(source: &GrammarSource) -> Result<(), GrammarError> {
         )));
     }
     Ok(())
-}
-
-/// The engine's grammar of a JSON schema that uses only what it knows.
-fn json(mut schema: serde_json::Value, whitespace: Whitespace) -> TopLevelGrammar {
-    let options = serde_json::json!({
-        "whitespace_flexible": whitespace == Whitespace::Flexible,
-        "whitespace_pattern": (whitespace == Whitespace::Flexible).then_some(r"[\x20\x0A\x0D\x09]{1,64}"),
-        "coerce_one_of": true,
-        "lenient": true,
-    });
-    match &mut schema {
-        serde_json::Value::Object(map) => {
-            map.insert("x-guidance".to_owned(), options);
-        }
-        serde_json::Value::Bool(true) => schema = serde_json::json!({"x-guidance": options}),
-        _ => {}
-    }
-    TopLevelGrammar::from_json_schema(schema)
 }
 
 /// One terminal with all choices, so that one may be the beginning of another.

@@ -3,9 +3,9 @@
 use std::fmt::Display;
 use std::panic::AssertUnwindSafe;
 
-use llguidance::api::StopReason;
+use llguidance::TokenParser;
+use llguidance::api::{GrammarInit, StopReason, TopLevelGrammar};
 use llguidance::panic_utils::catch_unwind;
-use llguidance::{TokenParser, api::TopLevelGrammar};
 
 use super::{GrammarError, TokenTable, limits};
 
@@ -68,8 +68,18 @@ pub(crate) fn build_parser(
     table: &TokenTable,
     grammar: TopLevelGrammar,
 ) -> Result<TokenParser, EngineMessage> {
-    let mut parser =
-        table.factory().create_parser(grammar).map_err(|error| EngineMessage(format!("{error:#}")))?;
+    build_parser_of(table, GrammarInit::Serialized(grammar))
+}
+
+/// A parser at the beginning of a grammar that may have been built already.
+pub(crate) fn build_parser_of(
+    table: &TokenTable,
+    grammar: GrammarInit,
+) -> Result<TokenParser, EngineMessage> {
+    let mut parser = table
+        .factory()
+        .create_parser_from_init_default(grammar)
+        .map_err(|error| EngineMessage(format!("{error:#}")))?;
     parser.bias_computer = table.masks();
     parser.start_without_prompt();
     Ok(parser)
@@ -82,11 +92,6 @@ pub(crate) struct EngineMessage(pub(crate) String);
 impl EngineMessage {
     pub(crate) fn is_panic(&self) -> bool {
         self.0.starts_with("panic: ")
-    }
-
-    /// Whether no text fits a schema.
-    pub(crate) fn is_unsatisfiable(&self) -> bool {
-        self.0.contains("Unsatisfiable schema")
     }
 
     /// Whether the grammar is beyond a limit rather than wrong.

@@ -12,6 +12,16 @@ pub const MAX_NESTING: usize = 200;
 pub const MAX_SCHEMA_DEPTH: usize = 500;
 /// The most subschemas a JSON schema may have after its references were resolved where that is needed.
 pub const MAX_SCHEMA_NODES: usize = 50_000;
+/// The most values that the `const` and `enum` of a JSON schema may list together, those inside others counted.
+pub const MAX_LISTED_VALUES: usize = 100_000;
+/// The most steps that combining the parts of a JSON schema may take; a step is a microsecond or less.
+pub const MAX_SCHEMA_STEPS: usize = 1_000_000;
+/// The most rules that a JSON schema may become; what lies deeper in it than that is not enforced.
+pub const MAX_SCHEMA_RULES: usize = 40_000;
+/// The most digits before the point of a number that a JSON schema leaves open.
+pub const MAX_WHOLE_DIGITS: usize = 308;
+/// The most digits after the point of such a number.
+pub const MAX_FRACTION_DIGITS: usize = 324;
 /// The most rules a GBNF or Lark grammar may have.
 pub const MAX_RULES: usize = 5_000;
 /// The most distinct parts a GBNF grammar may have.

@@ -1,61 +1,85 @@
 //! Whether a schema is valid: the types of its keywords, after the metaschema of draft 2020-12 with the forms of older drafts.
 
-use std::collections::HashMap;
-
 use serde_json::{Map, Value};
 
 use super::join;
 use super::pattern;
 use crate::constraint::GrammarError;
+use crate::constraint::limits::{MAX_LISTED_VALUES, MAX_SCHEMA_NODES};
 
 pub(super) const TYPES: [&str; 7] = ["null", "boolean", "integer", "number", "string", "array", "object"];
 
-/// Where the identified and anchored subschemas of a document are, as JSON pointers.
+/// A schema in a document.
+#[derive(Clone, Debug)]
+pub(super) struct Found<'a> {
+    pub(super) schema: &'a Value,
+    pub(super) path: String,
+    /// The number of the schema around it among those found.
+    pub(super) parent: Option<usize>,
+}
+
+/// The schemas of a document, each after the one around it.
 #[derive(Default, Debug)]
-pub(super) struct Names {
-    pub(super) ids: HashMap<String, String>,
-    pub(super) anchors: HashMap<String, String>,
+pub(super) struct Findings<'a> {
+    pub(super) schemas: Vec<Found<'a>>,
+    listed: usize,
 }
 
 /// Checks `schema` and everything in it; `at` is its JSON pointer.
-pub(super) fn check(schema: &Value, at: &str, names: &mut Names) -> Result<(), GrammarError> {
-    let map = match schema {
-        Value::Bool(_) => return Ok(()),
-        Value::Object(map) => map,
-        _ => return Err(GrammarError::schema(at, "a schema must be an object or a boolean")),
-    };
-    for (key, value) in map {
-        let path = join(at, key);
-        match key.as_str() {
-            "$ref" | "$dynamicRef" | "$recursiveRef" | "format" => string(value, &path).map(drop)?,
-            "$id" | "id" => {
-                // `id` is a keyword in draft 4 alone; elsewhere it may be anything.
-                if let Some(id) = value.as_str() {
-                    names.ids.insert(id.trim_end_matches('#').to_owned(), at.to_owned());
-                } else if key == "$id" {
-                    string(value, &path)?;
-                }
+pub(super) fn check<'a>(schema: &'a Value, at: &str, found: &mut Findings<'a>) -> Result<(), GrammarError> {
+    Checker { found, parent: None }.check(schema, at)
+}
+
+struct Checker<'f, 'a> {
+    found: &'f mut Findings<'a>,
+    parent: Option<usize>,
+}
+
+impl<'a> Checker<'_, 'a> {
+    fn check(&mut self, schema: &'a Value, at: &str) -> Result<(), GrammarError> {
+        if self.found.schemas.len() >= MAX_SCHEMA_NODES {
+            return Err(GrammarError::too_large(format!(
+                "the schema has more than `{MAX_SCHEMA_NODES}` parts; split it"
+            )));
+        }
+        let map = match schema {
+            Value::Bool(_) => None,
+            Value::Object(map) => Some(map),
+            _ => return Err(GrammarError::schema(at, "a schema must be an object or a boolean")),
+        };
+        let number = self.found.schemas.len();
+        self.found.schemas.push(Found { schema, path: at.to_owned(), parent: self.parent });
+        let outer = self.parent.replace(number);
+        for (key, value) in map.into_iter().flatten() {
+            self.keyword(key, value, &join(at, key))?;
+        }
+        self.parent = outer;
+        Ok(())
+    }
+
+    fn keyword(&mut self, key: &str, value: &'a Value, path: &str) -> Result<(), GrammarError> {
+        match key {
+            "$ref" | "$dynamicRef" | "$recursiveRef" | "format" | "$anchor" | "$dynamicAnchor" | "$id" => {
+                string(value, path).map(drop)?;
             }
-            "$anchor" | "$dynamicAnchor" => {
-                names.anchors.insert(string(value, &path)?.to_owned(), at.to_owned());
-            }
-            "type" => check_type(value, &path)?,
-            "enum" => check_enum(value, &path)?,
-            "pattern" => check_pattern(string(value, &path)?, &path)?,
+            "type" => check_type(value, path)?,
+            "enum" => self.check_enum(value, path)?,
+            "const" => self.count_values(value)?,
+            "pattern" => check_pattern(string(value, path)?, path)?,
             "exclusiveMinimum" | "exclusiveMaximum" if value.is_boolean() => {}
             "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum" => {
-                number(value, &path)?;
+                number(value, path)?;
             }
-            "multipleOf" if number(value, &path)? <= 0.0 => {
-                return Err(GrammarError::schema(&path, "must be above 0"));
+            "multipleOf" if number(value, path)? <= 0.0 => {
+                return Err(GrammarError::schema(path, "must be above 0"));
             }
             "minLength" | "maxLength" | "minItems" | "maxItems" | "minProperties" | "maxProperties"
-            | "minContains" | "maxContains" => count(value, &path).map(drop)?,
+            | "minContains" | "maxContains" => count(value, path).map(drop)?,
             "uniqueItems" if !value.is_boolean() => {
-                return Err(GrammarError::schema(&path, "must be `true` or `false`"));
+                return Err(GrammarError::schema(path, "must be `true` or `false`"));
             }
-            "required" => strings(value, &path)?,
-            "items" if value.is_array() => list(value, &path, 0, names)?,
+            "required" => strings(value, path)?,
+            "items" if value.is_array() => self.list(value, path, 0)?,
             "not"
             | "if"
             | "then"
@@ -66,36 +90,72 @@ pub(super) fn check(schema: &Value, at: &str, names: &mut Names) -> Result<(), G
             | "unevaluatedProperties"
             | "additionalItems"
             | "unevaluatedItems"
-            | "items" => check(value, &path, names)?,
-            "allOf" | "anyOf" | "oneOf" => list(value, &path, 1, names)?,
-            "prefixItems" => list(value, &path, 0, names)?,
+            | "items" => self.check(value, path)?,
+            "allOf" | "anyOf" | "oneOf" => self.list(value, path, 1)?,
+            "prefixItems" => self.list(value, path, 0)?,
             "properties" | "$defs" | "definitions" | "dependentSchemas" => {
-                for (name, schema) in object(value, &path)? {
-                    check(schema, &join(&path, name), names)?;
+                for (name, schema) in object(value, path)? {
+                    self.check(schema, &join(path, name))?;
                 }
             }
             "patternProperties" => {
-                for (name, schema) in object(value, &path)? {
-                    let path = join(&path, name);
+                for (name, schema) in object(value, path)? {
+                    let path = join(path, name);
                     check_pattern(name, &path)?;
-                    check(schema, &path, names)?;
+                    self.check(schema, &path)?;
                 }
             }
             "dependentRequired" => {
-                for (name, value) in object(value, &path)? {
-                    strings(value, &join(&path, name))?;
+                for (name, value) in object(value, path)? {
+                    strings(value, &join(path, name))?;
                 }
             }
             "dependencies" => {
-                for (name, value) in object(value, &path)? {
-                    let path = join(&path, name);
-                    if value.is_array() { strings(value, &path)? } else { check(value, &path, names)? }
+                for (name, value) in object(value, path)? {
+                    let path = join(path, name);
+                    if value.is_array() { strings(value, &path)? } else { self.check(value, &path)? }
                 }
             }
             _ => {}
         }
+        Ok(())
     }
-    Ok(())
+
+    fn list(&mut self, value: &'a Value, path: &str, least: usize) -> Result<(), GrammarError> {
+        let schemas = value.as_array().filter(|schemas| schemas.len() >= least).ok_or_else(|| {
+            GrammarError::schema(path, format!("must be a list of at least {least} schemas"))
+        })?;
+        for (index, schema) in schemas.iter().enumerate() {
+            self.check(schema, &join(path, index))?;
+        }
+        Ok(())
+    }
+
+    fn check_enum(&mut self, value: &'a Value, path: &str) -> Result<(), GrammarError> {
+        match value.as_array() {
+            Some(values) if !values.is_empty() => self.count_values(value),
+            _ => Err(GrammarError::schema(path, "must be a list of at least one value")),
+        }
+    }
+
+    /// Counts the values that `const` and `enum` list, with those inside them.
+    fn count_values(&mut self, value: &Value) -> Result<(), GrammarError> {
+        let mut stack = vec![value];
+        while let Some(value) = stack.pop() {
+            self.found.listed += 1;
+            if self.found.listed > MAX_LISTED_VALUES {
+                return Err(GrammarError::too_large(format!(
+                    "`const` and `enum` list more than `{MAX_LISTED_VALUES}` values; list fewer"
+                )));
+            }
+            match value {
+                Value::Array(values) => stack.extend(values),
+                Value::Object(map) => stack.extend(map.values()),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
 }
 
 fn check_type(value: &Value, path: &str) -> Result<(), GrammarError> {
@@ -111,13 +171,6 @@ fn check_type(value: &Value, path: &str) -> Result<(), GrammarError> {
     Err(GrammarError::schema(path, message))
 }
 
-fn check_enum(value: &Value, path: &str) -> Result<(), GrammarError> {
-    match value.as_array() {
-        Some(values) if !values.is_empty() => Ok(()),
-        _ => Err(GrammarError::schema(path, "must be a list of at least one value")),
-    }
-}
-
 fn check_pattern(text: &str, path: &str) -> Result<(), GrammarError> {
     match pattern::translate(text) {
         Err(pattern::PatternError::Invalid(message)) => {
@@ -125,17 +178,6 @@ fn check_pattern(text: &str, path: &str) -> Result<(), GrammarError> {
         }
         Err(pattern::PatternError::Unsupported(_)) | Ok(_) => Ok(()),
     }
-}
-
-fn list(value: &Value, path: &str, least: usize, names: &mut Names) -> Result<(), GrammarError> {
-    let schemas = value
-        .as_array()
-        .filter(|schemas| schemas.len() >= least)
-        .ok_or_else(|| GrammarError::schema(path, format!("must be a list of at least {least} schemas")))?;
-    for (index, schema) in schemas.iter().enumerate() {
-        check(schema, &join(path, index), names)?;
-    }
-    Ok(())
 }
 
 fn object<'a>(value: &'a Value, path: &str) -> Result<&'a Map<String, Value>, GrammarError> {

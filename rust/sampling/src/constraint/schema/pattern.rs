@@ -284,7 +284,7 @@ impl Parser {
                 self.weaker = Some("a backreference");
                 format!("{ANY}*")
             }
-            _ => match self.set_escape(c, false)? {
+            _ => match self.set_escape(c)? {
                 Some(set) => format!("[{set}]"),
                 None => self.char_escape(c).map(literal)?,
             },
@@ -292,22 +292,16 @@ impl Parser {
         Ok((Node::Atom(text), true))
     }
 
-    /// What a set such as `\d` is inside a class. Sets are those of ASCII where they admit and those of Unicode where they exclude,
-    /// so that the result fits both readings.
-    fn set_escape(&mut self, c: char, negated: bool) -> Parsed<Option<String>> {
-        const WORD: &str = r"\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}";
-        Ok(Some(match (c, negated) {
-            ('d', false) => "0-9".to_owned(),
-            ('d', true) => r"\p{Nd}".to_owned(),
-            ('D', false) => r"\P{Nd}".to_owned(),
-            ('D', true) => "[^0-9]".to_owned(),
-            ('w', false) => "0-9A-Za-z_".to_owned(),
-            ('w', true) => WORD.to_owned(),
-            ('W', false) => format!("[^{WORD}]"),
-            ('W', true) => "[^0-9A-Za-z_]".to_owned(),
-            ('s', _) => SPACE.to_owned(),
-            ('S', _) => format!("[^{SPACE}]"),
-            ('p' | 'P', _) if self.peek() == Some('{') => {
+    /// What a set such as `\d` is inside a class.
+    fn set_escape(&mut self, c: char) -> Parsed<Option<String>> {
+        Ok(Some(match c {
+            'd' => "0-9".to_owned(),
+            'D' => "[^0-9]".to_owned(),
+            'w' => "0-9A-Za-z_".to_owned(),
+            'W' => "[^0-9A-Za-z_]".to_owned(),
+            's' => SPACE.to_owned(),
+            'S' => format!("[^{SPACE}]"),
+            'p' | 'P' if self.peek() == Some('{') => {
                 let begin = self.at;
                 while self.next().is_some_and(|c| c != '}') {}
                 let name: String = self.chars[begin..self.at].iter().collect();
@@ -381,7 +375,7 @@ impl Parser {
             if c == ']' {
                 break;
             }
-            let low = match self.class_item(c, negated)? {
+            let low = match self.class_item(c)? {
                 Ok(low) => low,
                 Err(set) => {
                     items.push_str(&set);
@@ -395,7 +389,7 @@ impl Parser {
             }
             self.at += 1;
             let c = self.next().ok_or_else(|| self.invalid("missing `]`"))?;
-            match self.class_item(c, negated)? {
+            match self.class_item(c)? {
                 Ok(high) if low > high => return Err(self.invalid("range in the wrong order")),
                 Ok(high) => items.extend([code(low), "-".to_owned(), code(high)]),
                 Err(set) => items.extend([code(low), code('-'), set]),
@@ -410,7 +404,7 @@ impl Parser {
     }
 
     /// A character, or as the error a set.
-    fn class_item(&mut self, c: char, negated: bool) -> Parsed<Result<char, String>> {
+    fn class_item(&mut self, c: char) -> Parsed<Result<char, String>> {
         if c != '\\' {
             return Ok(Ok(c));
         }
@@ -418,7 +412,7 @@ impl Parser {
         if c == 'b' {
             return Ok(Ok('\u{8}'));
         }
-        Ok(match self.set_escape(c, negated)? {
+        Ok(match self.set_escape(c)? {
             Some(set) => Err(set),
             None => Ok(self.char_escape(c)?),
         })

@@ -1,0 +1,609 @@
+//! What schemas mean: the sets of values that fit them.
+
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+
+use serde_json::{Map, Value};
+
+use super::document::Document;
+use super::join;
+use super::parts::{Key, Literal, Part, Parts};
+use super::values::{Object, TooMany, Values};
+use crate::constraint::limits::{MAX_SCHEMA_DEPTH, MAX_SCHEMA_STEPS};
+use crate::constraint::{GrammarError, Limitation};
+
+/// Up to how many branches of a `oneOf` are kept apart.
+const MAX_ONE_OF: usize = 300;
+/// Of how many branches of an `anyOf` all combinations are formed where it matters which of them apply.
+const MAX_COMBINED: usize = 6;
+/// How deep two schemas are compared for a property or an item that tells them apart.
+const MAX_COMPARE_DEPTH: usize = 4;
+
+/// The keywords that rule something out; the others are annotations.
+const CONSTRAINTS: [&str; 41] = [
+    "$ref",
+    "$dynamicRef",
+    "$recursiveRef",
+    "allOf",
+    "anyOf",
+    "oneOf",
+    "not",
+    "if",
+    "type",
+    "enum",
+    "const",
+    "properties",
+    "patternProperties",
+    "additionalProperties",
+    "unevaluatedProperties",
+    "propertyNames",
+    "required",
+    "minProperties",
+    "maxProperties",
+    "dependentRequired",
+    "dependentSchemas",
+    "dependencies",
+    "items",
+    "prefixItems",
+    "additionalItems",
+    "unevaluatedItems",
+    "contains",
+    "minItems",
+    "maxItems",
+    "uniqueItems",
+    "minLength",
+    "maxLength",
+    "pattern",
+    "format",
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "multipleOf",
+    "minContains",
+    "maxContains",
+];
+
+/// Why there is no set.
+pub(super) enum Stop {
+    /// The schema leads back to itself without anything between.
+    Endless,
+    Error(GrammarError),
+}
+
+impl From<GrammarError> for Stop {
+    fn from(error: GrammarError) -> Self {
+        Self::Error(error)
+    }
+}
+
+pub(super) type Meant<T> = Result<T, Stop>;
+
+/// Finds the sets of the schemas of one document.
+pub(super) struct Meaning<'a> {
+    pub(super) document: Document<'a>,
+    pub(super) parts: Parts<'a>,
+    /// Whether some number of the schema has more digits than a 64-bit float keeps.
+    pub(super) has_long_numbers: bool,
+    limitations: Vec<Limitation>,
+    known: HashSet<(String, String, String)>,
+    steps: usize,
+    depth: usize,
+    literals: HashMap<(Literal, bool), Rc<Values>>,
+    keys: HashMap<Key, Rc<Values>>,
+    /// The schemas whose sets are being found.
+    active: HashSet<(Literal, bool)>,
+    /// The place and the keyword by which a part came to be excluded.
+    excluded: HashMap<u32, (usize, &'static str)>,
+}
+
+/// A schema, and how it was come to.
+#[derive(Clone, Copy)]
+pub(super) struct Here<'a> {
+    pub(super) map: &'a Map<String, Value>,
+    pub(super) place: usize,
+    pub(super) scope: usize,
+    /// Whether it matters which schemas evaluate which properties and items.
+    pub(super) annotate: bool,
+}
+
+impl<'a> Meaning<'a> {
+    pub(super) fn new(schema: &'a Value) -> Result<Self, GrammarError> {
+        Ok(Self {
+            document: Document::new(schema)?,
+            parts: Parts::new(),
+            has_long_numbers: false,
+            limitations: Vec::new(),
+            known: HashSet::new(),
+            steps: 0,
+            depth: 0,
+            literals: HashMap::new(),
+            keys: HashMap::new(),
+            active: HashSet::new(),
+            excluded: HashMap::new(),
+        })
+    }
+
+    /// The whole document.
+    pub(super) fn root(&mut self) -> Key {
+        let scope = self.document.outermost();
+        self.entered(0, scope)
+    }
+
+    pub(super) fn take_limitations(&mut self) -> Vec<Limitation> {
+        std::mem::take(&mut self.limitations)
+    }
+
+    pub(super) fn limit(&mut self, place: usize, keyword: &str, message: impl Into<String>) {
+        let path = &self.document.place(place).path;
+        let path = if path.is_empty() { "/".to_owned() } else { path.clone() };
+        let message = message.into();
+        if self.known.insert((path.clone(), keyword.to_owned(), message.clone())) {
+            self.limitations.push(Limitation { path, keyword: keyword.to_owned(), message });
+        }
+    }
+
+    /// The place of the first schema in `key`.
+    pub(super) fn place(&self, key: &Key) -> Option<usize> {
+        key.literals().iter().find_map(|literal| match self.parts.get(literal.part) {
+            Part::Place { place, .. } => Some(*place),
+            Part::All(key) => self.place(key),
+            _ => None,
+        })
+    }
+
+    /// The values that fit `key`.
+    pub(super) fn values(&mut self, key: &Key) -> Meant<Rc<Values>> {
+        if let Some(values) = self.keys.get(key) {
+            return Ok(Rc::clone(values));
+        }
+        let mut all: Option<Rc<Values>> = None;
+        for literal in key.literals() {
+            let values = self.literal(*literal, false)?;
+            all = Some(match all {
+                None => values,
+                Some(so_far) => {
+                    match self.and(&so_far, &values)? {
+                        Ok(both) => Rc::new(both),
+                        Err(TooMany) => {
+                            let place = self.place(&Key::of(*literal)).unwrap_or(0);
+                            self.limit(place, self.keyword(place), "not enforced beside the other schemas of the value: together they are too many");
+                            Rc::new((*so_far).clone().inexact())
+                        }
+                    }
+                }
+            });
+        }
+        let values = all.unwrap_or_else(|| Rc::new(Values::all()));
+        self.keys.insert(key.clone(), Rc::clone(&values));
+        Ok(values)
+    }
+
+    /// A keyword of a schema that stands for all of it.
+    fn keyword(&self, place: usize) -> &'static str {
+        let map = self.document.place(place).schema.as_object();
+        let has = |key: &&&str| map.is_some_and(|map| map.contains_key(**key));
+        CONSTRAINTS.iter().find(has).copied().unwrap_or("schema")
+    }
+
+    /// Counts the work of `combine`.
+    fn count<T>(&mut self, combine: impl FnOnce(&mut Parts<'a>, &mut usize) -> T) -> Result<T, GrammarError> {
+        let combined = combine(&mut self.parts, &mut self.steps);
+        if self.steps > MAX_SCHEMA_STEPS {
+            return Err(GrammarError::too_large(format!(
+                "combining the parts of the schema takes more than `{MAX_SCHEMA_STEPS}` steps; simplify it"
+            )));
+        }
+        Ok(combined)
+    }
+
+    pub(super) fn and(
+        &mut self,
+        one: &Values,
+        two: &Values,
+    ) -> Result<Result<Values, TooMany>, GrammarError> {
+        self.count(|_, steps| one.and(two, steps))
+    }
+
+    /// `so_far` and what `keyword` adds; without that where it is too much.
+    fn and_or_limit(
+        &mut self,
+        so_far: Values,
+        more: &Values,
+        here: Here<'a>,
+        keyword: &str,
+    ) -> Result<Values, GrammarError> {
+        match self.and(&so_far, more)? {
+            Ok(both) => Ok(both),
+            Err(TooMany) => {
+                self.limit(
+                    here.place,
+                    keyword,
+                    "not enforced beside the other keywords: together they are too many",
+                );
+                Ok(so_far.inexact())
+            }
+        }
+    }
+
+    /// The values that fit a part, or do not.
+    fn literal(&mut self, literal: Literal, annotate: bool) -> Meant<Rc<Values>> {
+        if let Some(values) = self.literals.get(&(literal, annotate)) {
+            return Ok(Rc::clone(values));
+        }
+        if self.depth >= MAX_SCHEMA_DEPTH {
+            let message = format!("the schema nests deeper than `{MAX_SCHEMA_DEPTH}`; flatten it");
+            return Err(GrammarError::too_large(message).into());
+        }
+        if !self.active.insert((literal, annotate)) {
+            return Err(Stop::Endless);
+        }
+        self.depth += 1;
+        let values = self.literal_now(literal, annotate);
+        self.depth -= 1;
+        self.active.remove(&(literal, annotate));
+        let values = Rc::new(values?);
+        self.literals.insert((literal, annotate), Rc::clone(&values));
+        Ok(values)
+    }
+
+    fn literal_now(&mut self, literal: Literal, annotate: bool) -> Meant<Values> {
+        if literal.not {
+            return self.excluded(literal);
+        }
+        match self.parts.get(literal.part).clone() {
+            Part::Nothing => Ok(Values::none()),
+            Part::Place { place, scope } => match self.document.place(place).schema {
+                Value::Object(map) => self.schema(Here { map, place, scope, annotate }),
+                Value::Bool(false) => Ok(Values::none()),
+                _ => Ok(Values::all()),
+            },
+            Part::Scalar(text) => {
+                let value = serde_json::from_str(&text).unwrap_or_default();
+                Ok(super::assertions::scalar(&value))
+            }
+            Part::Value(address) => Ok(self.constant(self.parts.value(address))),
+            Part::All(key) => Ok((*self.values(&key)?).clone()),
+        }
+    }
+
+    /// The values that do not fit a part.
+    fn excluded(&mut self, literal: Literal) -> Meant<Values> {
+        let values = self.literal(Literal { not: false, ..literal }, false)?;
+        let from = self.excluded.get(&literal.part).copied();
+        if let Some(from) = from {
+            // What is inside is excluded by the same keyword.
+            let slots = values.arrays.iter().flat_map(|shape| shape.prefix.iter().chain([&shape.rest]));
+            let props = values.objects.iter().flat_map(|shape| shape.props.iter().map(|prop| &prop.slot));
+            let classes =
+                values.objects.iter().flat_map(|shape| shape.classes.iter().map(|class| &class.slot));
+            let contains = values.arrays.iter().flat_map(|shape| shape.contains.iter().map(|one| &one.node));
+            let keys = slots.chain(props).chain(classes).map(|slot| &slot.node).chain(contains);
+            for literal in keys.flat_map(Key::literals) {
+                self.excluded.entry(literal.part).or_insert(from);
+            }
+            if let Part::All(key) = self.parts.get(literal.part).clone() {
+                key.literals().iter().for_each(|literal| {
+                    self.excluded.entry(literal.part).or_insert(from);
+                });
+            }
+        }
+        let complement = self.count(|parts, steps| values.complement(parts, steps))?;
+        let (place, keyword) = from.unwrap_or_else(|| {
+            let key = Key::of(Literal { not: false, ..literal });
+            (self.place(&key).unwrap_or(0), "not")
+        });
+        match complement {
+            Ok(complement) => {
+                if !values.is_exact() {
+                    self.limit(place, keyword, "not enforced where it turns on what is not enforced");
+                }
+                Ok(complement)
+            }
+            Err(TooMany) => {
+                self.limit(place, keyword, "not enforced: what it excludes has too many forms");
+                Ok(Values::all().inexact())
+            }
+        }
+    }
+
+    /// The schema `value` where it applies to a part of the value at hand.
+    pub(super) fn child(&mut self, value: &'a Value, here: Here<'a>) -> Key {
+        match value {
+            Value::Bool(false) => Key::never(),
+            Value::Object(map) if map.keys().any(|key| CONSTRAINTS.contains(&key.as_str())) => {
+                self.document.number(value).map_or_else(Key::any, |place| {
+                    let scope = self.document.enter(here.scope, place);
+                    self.entered(place, scope)
+                })
+            }
+            _ => Key::any(),
+        }
+    }
+
+    fn entered(&mut self, place: usize, scope: usize) -> Key {
+        self.parts.key(Part::Place { place, scope })
+    }
+
+    /// The values that fit the schema `value`, which applies to the value at hand.
+    fn applied(&mut self, value: &'a Value, here: Here<'a>) -> Meant<Rc<Values>> {
+        let key = self.child(value, here);
+        match key.literals() {
+            [] => Ok(Rc::new(Values::all())),
+            [literal, ..] => self.literal(*literal, here.annotate),
+        }
+    }
+
+    /// The values that do not fit the schema `value`.
+    fn not_applied(&mut self, value: &'a Value, here: Here<'a>, keyword: &'static str) -> Meant<Rc<Values>> {
+        let key = self.child(value, here);
+        for literal in key.literals() {
+            self.excluded.entry(literal.part).or_insert((here.place, keyword));
+        }
+        match self.parts.not(&key).literals() {
+            [] => Ok(Rc::new(Values::all())),
+            [literal, ..] => self.literal(*literal, false),
+        }
+    }
+
+    fn schema(&mut self, here: Here<'a>) -> Meant<Values> {
+        let map = here.map;
+        let unevaluated =
+            ["unevaluatedProperties", "unevaluatedItems"].iter().any(|key| map.contains_key(*key));
+        let here = Here { annotate: here.annotate || unevaluated, ..here };
+        if self.document.draft.lone_refs && map.contains_key("$ref") {
+            return Ok((*self.reference("$ref", here)?).clone());
+        }
+        let mut values = self.own(here)?;
+        for key in ["$ref", "$dynamicRef", "$recursiveRef"] {
+            if map.contains_key(key) {
+                let more = self.reference(key, here)?;
+                values = self.and_or_limit(values, &more, here, key)?;
+            }
+        }
+        for schema in map.get("allOf").and_then(Value::as_array).into_iter().flatten() {
+            let more = self.applied(schema, here)?;
+            values = self.and_or_limit(values, &more, here, "allOf")?;
+        }
+        if let Some(branches) = map.get("anyOf").and_then(Value::as_array) {
+            let more = self.any_of(branches, here)?;
+            values = self.and_or_limit(values, &more, here, "anyOf")?;
+        }
+        if let Some(branches) = map.get("oneOf").and_then(Value::as_array) {
+            let more = self.one_of(branches, here)?;
+            values = self.and_or_limit(values, &more, here, "oneOf")?;
+        }
+        if let Some(schema) = map.get("not") {
+            let more = self.not_applied(schema, here, "not")?;
+            values = self.and_or_limit(values, &more, here, "not")?;
+        }
+        if let Some(schema) = map.get("if") {
+            let more = self.conditional(schema, here)?;
+            values = self.and_or_limit(values, &more, here, "if")?;
+        }
+        values = self.dependencies(values, here)?;
+        Ok(self.unevaluated(values, here))
+    }
+
+    fn reference(&mut self, key: &str, here: Here<'a>) -> Meant<Rc<Values>> {
+        let reference = here.map.get(key).and_then(Value::as_str).unwrap_or_default();
+        let mut place = self.document.resolve(key, reference, here.place, here.scope)?;
+        let mut scope = self.document.enter(here.scope, place);
+        let path = join(&self.document.place(here.place).path, key);
+        let endless =
+            || GrammarError::schema(&path, "the reference leads back to itself without anything between");
+        // References to references are followed here, so that a circle of them is told where it begins.
+        let mut followed = HashSet::new();
+        while let Some(map) = self.document.place(place).schema.as_object() {
+            let lone = self.document.draft.lone_refs;
+            let only = |key: &String| key == "$ref" || lone || !CONSTRAINTS.contains(&key.as_str());
+            let Some(next) = map.get("$ref").and_then(Value::as_str).filter(|_| map.keys().all(only)) else {
+                break;
+            };
+            if !followed.insert(place) {
+                return Err(endless().into());
+            }
+            place = self.document.resolve("$ref", next, place, scope)?;
+            scope = self.document.enter(scope, place);
+        }
+        let key = self.entered(place, scope);
+        let Some(literal) = key.literals().first() else { return Ok(Rc::new(Values::all())) };
+        match self.literal(*literal, here.annotate) {
+            Err(Stop::Endless) => Err(endless().into()),
+            other => other,
+        }
+    }
+
+    fn any_of(&mut self, branches: &'a [Value], here: Here<'a>) -> Meant<Values> {
+        let mut all = Values::none();
+        let mut matter = Vec::new();
+        for branch in branches {
+            let values = self.applied(branch, here)?;
+            if *values == Values::all() && !here.annotate {
+                return Ok(Values::all());
+            }
+            all = all.or(&values);
+            if !values.is_none() {
+                matter.push(values);
+            }
+        }
+        if !here.annotate {
+            return Ok(all);
+        }
+        // Every branch that fits evaluates what it knows, so that it matters which ones do.
+        let refused = || "properties and items of branches that do not apply may count as evaluated";
+        if matter.len() > MAX_COMBINED {
+            self.limit(here.place, "anyOf", refused());
+            return Ok(super::unevaluated::all_evaluated(all));
+        }
+        let mut combined: Vec<Values> = Vec::new();
+        for branch in matter {
+            for i in 0..combined.len() {
+                match self.and(&combined[i], &branch)? {
+                    Ok(both) if both.is_none() => {}
+                    Ok(both) => combined.push(both),
+                    Err(TooMany) => {
+                        self.limit(here.place, "anyOf", refused());
+                        return Ok(super::unevaluated::all_evaluated(all));
+                    }
+                }
+            }
+            combined.push((*branch).clone());
+        }
+        Ok(combined.iter().fold(Values::none(), |all, values| all.or(values)))
+    }
+
+    fn one_of(&mut self, branches: &'a [Value], here: Here<'a>) -> Meant<Values> {
+        let sets = branches.iter().map(|branch| self.applied(branch, here)).collect::<Meant<Vec<_>>>()?;
+        let mut all = Values::none();
+        if branches.len() > MAX_ONE_OF {
+            self.limit(here.place, "oneOf", "more than one of the schemas may fit");
+            return Ok(sets.iter().fold(all, |all, set| all.or(set)).inexact());
+        }
+        let mut overlapping = vec![Vec::new(); branches.len()];
+        for i in 0..branches.len() {
+            for j in 0..i {
+                if !self.are_disjoint(&sets[i], &sets[j], MAX_COMPARE_DEPTH)? {
+                    overlapping[i].push(j);
+                    overlapping[j].push(i);
+                }
+            }
+        }
+        for (set, others) in sets.iter().zip(overlapping) {
+            let mut only = (**set).clone();
+            for other in others {
+                if only.is_none() {
+                    break;
+                }
+                let not = self.not_applied(&branches[other], here, "oneOf")?;
+                only = match self.and(&only, &not)? {
+                    Ok(only) => only,
+                    Err(TooMany) => {
+                        self.limit(here.place, "oneOf", "more than one of the schemas may fit");
+                        only.inexact()
+                    }
+                };
+            }
+            all = all.or(&only);
+        }
+        Ok(all)
+    }
+
+    /// Whether no value is in both, as far as types, values, properties and items tell.
+    fn are_disjoint(&mut self, one: &Values, two: &Values, depth: usize) -> Result<bool, GrammarError> {
+        let scalars = one.null && two.null || one.yes && two.yes || one.no && two.no;
+        if scalars
+            || !one.numbers.and(&two.numbers).is_none()
+            || one.strings.and(&two.strings) != super::text::Text::Never
+        {
+            return Ok(false);
+        }
+        self.count(|_, steps| {
+            *steps += one.objects.len() * two.objects.len() + one.arrays.len() * two.arrays.len()
+        })?;
+        for a in &one.arrays {
+            for b in &two.arrays {
+                let long =
+                    |a: &super::values::Array, b: &super::values::Array| a.max.is_some_and(|max| max < b.min);
+                let shared = usize::try_from(a.min.max(b.min))
+                    .unwrap_or(usize::MAX)
+                    .min(a.prefix.len().max(b.prefix.len()) + 1);
+                let apart = long(a, b)
+                    || long(b, a)
+                    || (0..shared).any(|i| self.nodes_disjoint(&a.item(i).node, &b.item(i).node, depth));
+                if !apart {
+                    return Ok(false);
+                }
+            }
+        }
+        for a in &one.objects {
+            for b in &two.objects {
+                if !self.objects_disjoint(a, b, depth) && !self.objects_disjoint(b, a, depth) {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn objects_disjoint(&mut self, one: &Object, two: &Object, depth: usize) -> bool {
+        one.props.iter().filter(|prop| prop.required).any(|prop| {
+            let other = two.slot(&prop.name).0.node;
+            self.nodes_disjoint(&prop.slot.node, &other, depth)
+        })
+    }
+
+    fn nodes_disjoint(&mut self, one: &Key, two: &Key, depth: usize) -> bool {
+        if one.is_never() || two.is_never() {
+            return true;
+        }
+        if one.is_any() || two.is_any() || depth == 0 || one == two {
+            return false;
+        }
+        // A schema whose set is being found tells nothing yet.
+        let (Ok(one), Ok(two)) = (self.values(one), self.values(two)) else { return false };
+        self.are_disjoint(&one, &two, depth - 1).unwrap_or(false)
+    }
+
+    fn conditional(&mut self, schema: &'a Value, here: Here<'a>) -> Meant<Values> {
+        let mut either = Values::none();
+        for (key, holds) in [("then", true), ("else", false)] {
+            let demand = here.map.get(key);
+            if demand.is_none()
+                && !here.annotate
+                && !here.map.contains_key(if holds { "else" } else { "then" })
+            {
+                return Ok(Values::all());
+            }
+            let condition =
+                if holds { self.applied(schema, here)? } else { self.not_applied(schema, here, "if")? };
+            let mut values = (*condition).clone();
+            if let Some(demand) = demand {
+                let demanded = self.applied(demand, here)?;
+                values = match self.and(&values, &demanded)? {
+                    Ok(both) => both,
+                    Err(TooMany) => {
+                        self.limit(
+                            here.place,
+                            "if",
+                            format!("`{key}` is not enforced: it has too many forms"),
+                        );
+                        values.inexact()
+                    }
+                };
+            }
+            either = either.or(&values);
+        }
+        Ok(either)
+    }
+
+    /// What the presence of a property demands: either the property is absent, or what it demands holds.
+    fn dependencies(&mut self, mut values: Values, here: Here<'a>) -> Meant<Values> {
+        for key in ["dependentRequired", "dependentSchemas", "dependencies"] {
+            let Some(entries) = here.map.get(key).and_then(Value::as_object) else { continue };
+            for (name, demand) in entries {
+                if values.objects.is_empty() {
+                    return Ok(values);
+                }
+                let mut present = Values::objects(vec![Object::with(name, true)]);
+                if let Some(names) = demand.as_array() {
+                    let names = names.iter().filter_map(Value::as_str);
+                    let mut object = Object::with(name, true);
+                    for other in names.filter(|other| other != name) {
+                        if object.prop(other).is_none() {
+                            object.push(other, super::values::Slot::default(), true);
+                        }
+                    }
+                    present = Values::objects(vec![object]);
+                } else {
+                    let demanded = self.applied(demand, here)?;
+                    present = self.and_or_limit(present, &demanded, here, key)?;
+                }
+                let absent = Values::objects(vec![Object::with(name, false)]);
+                let holds = absent.or(&present).or_no_object();
+                values = self.and_or_limit(values, &holds, here, key)?;
+            }
+        }
+        Ok(values)
+    }
+}

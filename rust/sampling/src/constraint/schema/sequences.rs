@@ -1,0 +1,462 @@
+//! Lists and objects as rules.
+//!
+//! What may go on for long is written with rules that repeat to the left, which the engine parses in constant space; what has few places, to
+//! the right, so that only the next ones are looked at.
+
+use std::collections::HashMap;
+
+use super::parts::Key;
+use super::rules::Symbol;
+use super::text::Text;
+use super::values::{Array, Class, Contains, Need, Object, Prop};
+use super::writer::Writer;
+use crate::constraint::GrammarError;
+
+/// The most states in which one list or object is counted.
+const MAX_STATES: u64 = 4_000;
+/// How many demands on the items of one list are counted.
+const MAX_CONTAINS: usize = 3;
+/// How many properties of any name an object may need.
+const MAX_NEEDS: usize = 3;
+/// In how many ways such needs may be met by the properties that an object names.
+const MAX_WAYS: usize = 128;
+
+/// How many items or properties were written, and how many of them each demand counts.
+type State = (u64, Vec<u64>);
+
+impl Writer<'_> {
+    pub(super) fn array(&mut self, symbol: Symbol, shape: &Array) -> Result<(), GrammarError> {
+        let mut shape = shape.clone();
+        for one in std::mem::take(&mut shape.contains) {
+            if one.node.is_any() {
+                let from = one.from as u64;
+                shape.min = shape.min.max(if one.min > 0 { from + one.min } else { 0 });
+                shape.max = shape.max.into_iter().chain(one.max.map(|max| max + from)).min();
+            } else if one.node.is_never() {
+                if one.min > 0 {
+                    return Ok(());
+                }
+            } else {
+                shape.contains.push(one);
+            }
+        }
+        if shape.max.is_some_and(|max| max < shape.min) {
+            return Ok(());
+        }
+        let [open, close] = self.marks.brackets;
+        while !shape.contains.is_empty() {
+            if shape.contains.len() <= MAX_CONTAINS
+                && let Some(items) = self.counted_items(&shape)
+            {
+                self.rules.add(symbol, vec![open, items, close]);
+                return Ok(());
+            }
+            if let Some(dropped) = shape.contains.pop() {
+                self.meaning.limit(
+                    dropped.place,
+                    "contains",
+                    "not enforced: counting the items takes too many states",
+                );
+            }
+        }
+        let mut way = vec![open];
+        way.extend(self.items(&shape));
+        way.push(close);
+        self.rules.add(symbol, way);
+        Ok(())
+    }
+
+    /// Items without a demand on how many of them fit something.
+    fn items(&mut self, shape: &Array) -> Vec<Symbol> {
+        let comma = self.marks.comma;
+        let n = shape.prefix.len() as u64;
+        let first = n.min(shape.max.unwrap_or(n));
+        let (min, max) = (shape.min.saturating_sub(first), shape.max.map(|max| max - first));
+        let mut rest = if max == Some(0) {
+            Vec::new()
+        } else {
+            let item = self.node(&shape.rest.node);
+            self.series(item, first > 0, min, max)
+        };
+        for i in (0..first).rev() {
+            let item = self.node(&shape.item(i as usize).node);
+            let mut way = if i > 0 { vec![comma, item] } else { vec![item] };
+            way.append(&mut rest);
+            rest = if i >= shape.min { vec![self.rules.choice(vec![Vec::new(), way])] } else { way };
+            if rest.len() > 64 {
+                rest = vec![self.rules.choice(vec![rest])];
+            }
+        }
+        rest
+    }
+
+    /// `item`s with commas between them, and before them where something was written already.
+    fn series(&mut self, item: Symbol, started: bool, min: u64, max: Option<u64>) -> Vec<Symbol> {
+        let next = self.rules.choice(vec![vec![self.marks.comma, item]]);
+        if started {
+            return self.rules.repeat(next, min, max);
+        }
+        if max == Some(0) {
+            return Vec::new();
+        }
+        let mut way = vec![item];
+        way.extend(self.rules.repeat(next, min.saturating_sub(1), max.map(|max| max - 1)));
+        if min > 0 { way } else { vec![self.rules.choice(vec![Vec::new(), way])] }
+    }
+
+    /// Items of which a number fit something; `None` if there is too much to count.
+    fn counted_items(&mut self, shape: &Array) -> Option<Symbol> {
+        let last_from = shape.contains.iter().map(|one| one.from).max().unwrap_or(0);
+        let distinct = shape.prefix.len().max(last_from).max(1) as u64;
+        let end = distinct.max(shape.min).max(shape.max.unwrap_or(0));
+        let caps: Vec<u64> = shape.contains.iter().map(|one| one.max.unwrap_or(one.min)).collect();
+        let n_states = caps.iter().try_fold(end + 1, |n, cap| n.checked_mul(cap + 1))?;
+        if n_states > MAX_STATES {
+            return None;
+        }
+        let mut states: HashMap<State, Symbol> = HashMap::new();
+        let start = self.rules.rule();
+        let mut pending: Vec<(State, Symbol)> = vec![((0, vec![0; caps.len()]), start)];
+        states.insert(pending[0].0.clone(), start);
+        while let Some(((n, counts), symbol)) = pending.pop() {
+            let enough = shape.contains.iter().zip(&counts).all(|(one, count)| *count >= one.min);
+            let mut ways = Vec::new();
+            if n >= shape.min && enough {
+                ways.push(Vec::new());
+            }
+            let endless = n == end && shape.max.is_none();
+            let mut around = None;
+            if shape.max.is_none_or(|max| n < max) {
+                for (node, next) in choices(shape, n, &counts, &mut self.meaning.parts) {
+                    let item = self.node(&node);
+                    let next: State = ((n + 1).min(end), next);
+                    if endless && next.1 == counts {
+                        around = Some(item);
+                        continue;
+                    }
+                    let target = *states.entry(next.clone()).or_insert_with(|| {
+                        let target = self.rules.rule();
+                        pending.push((next, target));
+                        target
+                    });
+                    ways.push(if n > 0 { vec![self.marks.comma, item, target] } else { vec![item, target] });
+                }
+            }
+            match around {
+                None => ways.into_iter().for_each(|way| self.rules.add(symbol, way)),
+                Some(item) => {
+                    let mut way = self.series(item, true, 0, None);
+                    way.push(self.rules.choice(ways));
+                    self.rules.add(symbol, way);
+                }
+            }
+        }
+        Some(start)
+    }
+
+    pub(super) fn object(&mut self, symbol: Symbol, shape: &Object) -> Result<(), GrammarError> {
+        let mut shape = shape.clone();
+        let mut classes = Vec::new();
+        for class in std::mem::take(&mut shape.classes) {
+            match &class.names {
+                // Names that can be listed are written like those that are declared.
+                Text::Only(names) => {
+                    for name in names.iter() {
+                        if shape.prop(name).is_none() {
+                            shape.push(name, class.slot.clone(), false);
+                        }
+                    }
+                }
+                _ => classes.push(class),
+            }
+        }
+        let declared = Text::only(shape.props.iter().map(|prop| prop.name.to_string())).not();
+        for class in &mut classes {
+            class.names = class.names.and(&declared);
+        }
+        classes.retain(|class| !class.slot.node.is_never());
+        classes.retain(|class| self.is_nonempty(&class.names));
+        shape.classes = classes;
+        let needs = std::mem::take(&mut shape.needs);
+        for (shape, needs) in self.with_needs(shape, needs) {
+            self.object_of(symbol, &shape, &needs)?;
+        }
+        Ok(())
+    }
+
+    /// The ways to meet `needs`: by properties that the object names, or by others.
+    fn with_needs(&mut self, shape: Object, needs: Vec<Need>) -> Vec<(Object, Vec<Need>)> {
+        let mut ways = vec![(shape, Vec::new())];
+        for need in needs {
+            let mut more = Vec::new();
+            for (shape, free) in &ways {
+                for (i, prop) in shape.props.iter().enumerate() {
+                    if !prop.slot.node.is_never() && need.names.contains(&prop.name) {
+                        let mut shape = shape.clone();
+                        shape.props[i].required = true;
+                        shape.props[i].slot.node = prop.slot.node.and(&need.node);
+                        more.push((shape, free.clone()));
+                    }
+                }
+                let mut free: Vec<Need> = free.clone();
+                free.push(need.clone());
+                more.push((shape.clone(), free));
+            }
+            let most_free = more.iter().map(|(_, free)| free.len()).max().unwrap_or(0);
+            if more.len() > MAX_WAYS || most_free > MAX_NEEDS {
+                let place = self.meaning.place(&need.node).unwrap_or(0);
+                self.meaning.limit(place, "not", "not enforced: there are too many ways to meet it");
+                continue;
+            }
+            ways = more;
+        }
+        ways
+    }
+
+    fn object_of(&mut self, symbol: Symbol, shape: &Object, needs: &[Need]) -> Result<(), GrammarError> {
+        let props: Vec<&Prop> =
+            shape.props.iter().filter(|prop| prop.required || !prop.slot.node.is_never()).collect();
+        let n_required = props.iter().filter(|prop| prop.required).count() as u64;
+        let member = self.member(&shape.classes)?;
+        let is_bounded = shape.max.is_some_and(|max| member.is_some() || max < props.len() as u64);
+        let counts = shape.min > n_required || is_bounded;
+        let (mut min, mut max) = (if counts { shape.min } else { 0 }, shape.max.filter(|_| is_bounded));
+        if shape.max.is_some_and(|max| max < n_required) {
+            return Ok(());
+        }
+        let place = shape.counted.unwrap_or(0);
+        let cap = max.unwrap_or(min);
+        if counts && (props.len() as u64 + 1).saturating_mul(cap.min(props.len() as u64) + 1) > MAX_STATES * 4
+        {
+            for key in ["minProperties", "maxProperties"] {
+                self.meaning.limit(place, key, "not enforced: counting the properties takes too many states");
+            }
+            (min, max) = (0, None);
+        }
+        if member.is_some() && min.saturating_sub(n_required) >= 2 {
+            self.meaning.limit(
+                place,
+                "minProperties",
+                "a property whose name is not declared may be repeated, and then counts each time",
+            );
+        }
+        let groups = self.groups(needs, &shape.classes)?;
+        let [open, close] = self.marks.braces;
+        let mut way = vec![open];
+        if min == 0 && max.is_none() {
+            way.extend(self.uncounted(&props, member, &groups)?);
+        } else {
+            way.push(self.counted(&props, member, &groups, (min, max))?);
+        }
+        way.push(close);
+        self.rules.add(symbol, way);
+        Ok(())
+    }
+
+    /// A property whose name is in one of `classes`.
+    fn member(&mut self, classes: &[Class]) -> Result<Option<Symbol>, GrammarError> {
+        let mut ways = Vec::new();
+        for class in classes {
+            let (name, value) = (self.names(&class.names)?, self.node(&class.slot.node));
+            ways.push(vec![name, self.marks.colon, value]);
+        }
+        Ok((!ways.is_empty()).then(|| self.rules.choice(ways)))
+    }
+
+    /// The lists of properties, each in one order, that meet all `needs`.
+    fn groups(&mut self, needs: &[Need], classes: &[Class]) -> Result<Vec<Vec<Symbol>>, GrammarError> {
+        let mut groups = Vec::new();
+        for partition in partitions(needs.len()) {
+            let mut members = Vec::new();
+            for block in partition {
+                let mut fitting = Vec::new();
+                for class in classes {
+                    let mut class = class.clone();
+                    for need in block.iter().map(|i| &needs[*i]) {
+                        class.names = class.names.and(&need.names);
+                        class.slot.node = class.slot.node.and(&need.node);
+                    }
+                    if !class.slot.node.is_never() && self.is_nonempty(&class.names) {
+                        fitting.push(class);
+                    }
+                }
+                members.push(self.member(&fitting)?);
+            }
+            groups.extend(members.into_iter().collect::<Option<Vec<Symbol>>>());
+        }
+        Ok(groups)
+    }
+
+    /// What may follow the declared properties.
+    fn tail(
+        &mut self,
+        started: bool,
+        member: Option<Symbol>,
+        groups: &[Vec<Symbol>],
+        min: u64,
+        max: Option<u64>,
+    ) -> Symbol {
+        let mut ways = Vec::new();
+        for group in groups {
+            let n = group.len() as u64;
+            if max.is_some_and(|max| max < n) {
+                continue;
+            }
+            let (min, max) = (min.saturating_sub(n), max.map(|max| max - n));
+            let commas = |started: bool, comma: Symbol| {
+                group.iter().enumerate().flat_map(move |(i, symbol)| {
+                    let comma = (started || i > 0).then_some(comma);
+                    comma.into_iter().chain([*symbol])
+                })
+            };
+            let comma = self.marks.comma;
+            match member {
+                None if min > 0 => {}
+                None => ways.push(commas(started, comma).collect()),
+                Some(_) if max == Some(0) => ways.push(commas(started, comma).collect()),
+                Some(member) => {
+                    if !started && min == 0 {
+                        ways.push(commas(false, comma).collect());
+                    }
+                    let min = if started { min } else { min.max(1) };
+                    let mut way = self.series(member, started, min, max);
+                    way.extend(commas(true, comma));
+                    ways.push(way);
+                }
+            }
+        }
+        self.rules.choice(ways)
+    }
+
+    fn item(&mut self, prop: &Prop) -> Result<[Symbol; 3], GrammarError> {
+        Ok([self.name(&prop.name)?, self.marks.colon, self.node(&prop.slot.node)])
+    }
+
+    /// Properties of any number.
+    fn uncounted(
+        &mut self,
+        props: &[&Prop],
+        member: Option<Symbol>,
+        groups: &[Vec<Symbol>],
+    ) -> Result<Vec<Symbol>, GrammarError> {
+        let comma = self.marks.comma;
+        let first_required = props.iter().position(|prop| prop.required).unwrap_or(props.len());
+        let mut started = vec![self.tail(true, member, groups, 0, None)];
+        let mut fresh = if first_required == props.len() {
+            vec![self.tail(false, member, groups, 0, None)]
+        } else {
+            Vec::new()
+        };
+        // Written from the end, each list reversed, so that it grows at its end.
+        for (i, prop) in props.iter().enumerate().rev() {
+            let item = self.item(prop)?;
+            let before_required = i <= first_required;
+            if before_required {
+                // What has begun here is used twice.
+                started = vec![self.rules.choice(vec![started.iter().rev().copied().collect()])];
+                let mut way = item.to_vec();
+                way.push(started[0]);
+                fresh = if prop.required {
+                    way.into_iter().rev().collect()
+                } else {
+                    let without = fresh.iter().rev().copied().collect();
+                    vec![self.rules.choice(vec![way, without])]
+                };
+            }
+            let with_comma = [comma, item[0], item[1], item[2]];
+            if prop.required {
+                started.extend(with_comma.iter().rev());
+            } else {
+                started.push(self.rules.choice(vec![Vec::new(), with_comma.to_vec()]));
+            }
+        }
+        fresh.reverse();
+        Ok(fresh)
+    }
+
+    /// Properties that are counted.
+    fn counted(
+        &mut self,
+        props: &[&Prop],
+        member: Option<Symbol>,
+        groups: &[Vec<Symbol>],
+        (min, max): (u64, Option<u64>),
+    ) -> Result<Symbol, GrammarError> {
+        let comma = self.marks.comma;
+        let most = max.unwrap_or(min.max(1));
+        let width = most.min(props.len() as u64);
+        let mut after: Vec<Symbol> = Vec::new();
+        for count in 0..=width {
+            let left = max.map(|max| max - count);
+            after.push(self.tail(count > 0, member, groups, min.saturating_sub(count), left));
+        }
+        for prop in props.iter().rev() {
+            let item = self.item(prop)?;
+            let mut here = Vec::new();
+            for count in 0..=width {
+                let rule = self.rules.rule();
+                let next = if max.is_none() { (count + 1).min(width) } else { count + 1 };
+                if let Some(target) = after.get(next as usize) {
+                    let mut way = if count > 0 { vec![comma] } else { Vec::new() };
+                    way.extend(item);
+                    way.push(*target);
+                    self.rules.add(rule, way);
+                }
+                if !prop.required {
+                    self.rules.add(rule, vec![after[count as usize]]);
+                }
+                here.push(rule);
+            }
+            after = here;
+        }
+        Ok(after[0])
+    }
+}
+
+/// What the item numbered `n` may be, and how many fit each demand after it.
+fn choices(
+    shape: &Array,
+    n: u64,
+    counts: &[u64],
+    parts: &mut super::parts::Parts<'_>,
+) -> Vec<(Key, Vec<u64>)> {
+    let mut choices = vec![(shape.item(n as usize).node.clone(), counts.to_vec())];
+    for (i, one) in shape.contains.iter().enumerate().filter(|(_, one)| one.from as u64 <= n) {
+        let counted = |one: &Contains, count: u64| match one.max {
+            Some(max) => (count < max).then_some(count + 1),
+            None => (count < one.min).then_some(count + 1),
+        };
+        let mut more = Vec::new();
+        for (node, counts) in choices {
+            if let Some(count) = counted(one, counts[i]) {
+                let mut counts = counts.clone();
+                counts[i] = count;
+                more.push((node.and(&one.node), counts));
+            }
+            let node = if one.max.is_some() { node.and(&parts.not(&one.node)) } else { node };
+            more.push((node, counts));
+        }
+        choices = more;
+    }
+    choices
+}
+
+/// The partitions of the numbers below `n` into blocks.
+fn partitions(n: usize) -> Vec<Vec<Vec<usize>>> {
+    let mut all: Vec<Vec<Vec<usize>>> = vec![Vec::new()];
+    for number in 0..n {
+        let mut more = Vec::new();
+        for partition in all {
+            for i in 0..partition.len() {
+                let mut with: Vec<Vec<usize>> = partition.clone();
+                with[i].push(number);
+                more.push(with);
+            }
+            let mut with = partition;
+            with.push(vec![number]);
+            more.push(with);
+        }
+        all = more;
+    }
+    all
+}
