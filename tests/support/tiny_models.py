@@ -17,7 +17,7 @@ VOCABULARIES: Final = ("spm", "bpe", "wpm", "ugm", "rwkv")
 NORMAL, UNKNOWN, CONTROL, BYTE = 1, 2, 3, 6
 
 
-def _byte_characters() -> list[str]:
+def byte_characters() -> list[str]:
     """GPT-2's printable stand-ins for the 256 bytes (`bytes_to_unicode` of its encoder)."""
     plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     spare = iter(range(256, 512))
@@ -32,7 +32,7 @@ def vocabulary(kind: str) -> list[tuple[str, Value]]:
         types = [UNKNOWN, CONTROL, CONTROL, *[BYTE] * 256, *[NORMAL] * 4]
         return _tables("llama", tokens, types, scores=[0.0] * 259 + [-1.0, -2.0, -3.0, -4.0])
     if kind == "bpe":
-        letters = _byte_characters()
+        letters = byte_characters()
         tokens = [*special, *letters, "ab", "Ġa"]
         types = [CONTROL] * 3 + [NORMAL] * 258
         merges: list[Item] = [b"a b", "Ġ a".encode()]

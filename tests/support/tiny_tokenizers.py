@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterable
 from typing import Any, Final
 
-from support.tiny_models import _byte_characters
+from support.tiny_models import byte_characters
 
 Json = dict[str, Any]
 
@@ -22,7 +22,7 @@ def added(texts: Iterable[str], first: int = 0) -> list[Json]:
 
 def bpe_files(pre_tokenizer: Json, *, special: list[str], ignore_merges: bool, bos: str | None, config: Json) -> dict[str, Any]:
     """A byte-level BPE tokenizer with two merges; special tokens follow the others."""
-    texts = [*_byte_characters(), "ab", "Ġa"]
+    texts = [*byte_characters(), "ab", "Ġa"]
     post: Json = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": False, "use_regex": True}
     if bos is not None:
         start: Json = {"SpecialToken": {"id": bos, "type_id": 0}}
