@@ -114,9 +114,9 @@ def test_turn_that_is_not_utf_8_is_told_and_the_conversation_goes_on(monkeypatch
 
 
 def test_line_typed_in_a_locale_that_cannot_hold_it_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
-    typed = [as_argument(TEXT), UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")]
+    typed: list[Any] = [as_argument(TEXT), UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")]
 
-    def type_line(_: str) -> str:
+    def type_line(_: str) -> Any:
         item = typed.pop(0)
         if isinstance(item, Exception):
             raise item
