@@ -32,6 +32,8 @@ class FakeStream:
         self.error = error
         self.constraint_complete = constraint_complete
         self.finished = False
+        self.waiting = threading.Event()
+        """Set when a thread waits for an event."""
         self.cancels = 0
         self.count = 0
         self.reader, self.writer = os.pipe()
@@ -68,6 +70,7 @@ class FakeStream:
     def next_event(self) -> FakeEvent | None:
         with self.condition:
             while not self.events and self.reason is None:
+                self.waiting.set()
                 self.condition.wait(0.05)
         return self.poll_event()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeAlias
 
 from tabagent._native import TokenLogprob
@@ -102,10 +102,55 @@ class Completion:
             raise GrammarError(message)
         return self.parser(self.text)
 
+    def __copy__(self) -> Completion:
+        """The same: nothing of it changes."""
+        return self
+
+    def __deepcopy__(self, memo: object) -> Completion:
+        """The same: nothing of it changes."""
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A parser that cannot be pickled, such as one of a class that was defined in a function, stays behind; `parse` then says so."""
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        if self.parser is not None and not _can_be_pickled(self.parser):
+            values["parser"] = LostParser(getattr(self.parser, "__qualname__", str(self.parser)))
+        return (_restored, (values,))
+
     @property
     def parsed(self) -> Any:
         """As `parse`, each time anew; None if the text is not complete or no JSON was asked for."""
         return self.parse() if self.parser is not None and self.constraint_complete else None
+
+
+@dataclass(frozen=True)
+class LostParser:
+    """Stands for a parser that could not be pickled."""
+
+    name: str
+
+    def __call__(self, _: str) -> Any:
+        """Says what was lost.
+
+        Raises:
+            GrammarError: always.
+        """
+        message = f"what reads this text, `{self.name}`, could not be pickled with it; read `text` with the type that it was asked for with"
+        raise GrammarError(message)
+
+
+def _can_be_pickled(parser: object) -> bool:
+    import pickle  # noqa: PLC0415 (needed here alone)
+
+    try:
+        pickle.loads(pickle.dumps(parser))  # noqa: S301 (what was pickled here)
+    except Exception:  # noqa: BLE001 (each type fails in its own way)
+        return False
+    return True
+
+
+def _restored(values: dict[str, Any]) -> Completion:
+    return Completion(**values)
 
 
 def usage_of(summary: Mapping[str, Any]) -> Usage:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from tabagent import _native
 from tabagent._arguments import INT32_MAX, as_bool, as_int, as_text, as_texts, check_encodable, is_iterable, type_name
+from tabagent.errors import GrammarError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -235,15 +237,23 @@ def _after(trigger: Trigger, parser: Parser) -> Parser | None:
     texts = trigger.starts
     if trigger.then != "stop" or not isinstance(texts, tuple) or not all(isinstance(text, str) for text in texts):
         return None
+    return TextAfter(tuple(text for text in texts if isinstance(text, str)), parser)
 
-    def parse(text: str) -> Any:
-        ends = [text.index(start) + len(start) for start in texts if isinstance(start, str) and start in text]
+
+@dataclass(frozen=True)
+class TextAfter:
+    """Parses what comes after the first of some texts."""
+
+    starts: tuple[str, ...]
+    parser: Parser
+
+    def __call__(self, text: str) -> Any:
+        """What the text after the first start stands for."""
+        ends = [text.index(start) + len(start) for start in self.starts if start in text]
         if not ends:
             message = "the text has no part to parse: none of the trigger's texts came"
             raise ValueError(message)
-        return parser(text[min(ends) :])
-
-    return parse
+        return self.parser(text[min(ends) :])
 
 
 def _grammar_source(text: str, grammar_format: str | None) -> Source:
@@ -275,31 +285,91 @@ def _json_source(schema: Any) -> Source:
             message = f"`json_schema` is no JSON: {error}"
             raise ValueError(message) from error
     if not isinstance(schema, type) and hasattr(schema, "validate_json") and hasattr(schema, "json_schema"):
-        return Source("json_schema", json.dumps(closed(schema.json_schema())), schema.validate_json)
+        return _described(schema, schema.json_schema, schema.validate_json)
     if hasattr(schema, "model_json_schema") and hasattr(schema, "model_validate_json"):
-        return Source("json_schema", json.dumps(closed(schema.model_json_schema())), schema.model_validate_json)
+        return _described(schema, schema.model_json_schema, schema.model_validate_json)
     return _type_source(schema)
 
 
 def _type_source(kind: Any) -> Source:
     """A JSON schema of a dataclass, a TypedDict or another type, by pydantic."""
-    described = isinstance(kind, type) or hasattr(kind, "__origin__") or hasattr(kind, "__args__")
+    described = isinstance(kind, type) or any(hasattr(kind, name) for name in ("__origin__", "__args__", "__value__"))
     if not described:
         message = f"`json_schema` must be a mapping, a JSON text, a bool or a type, got {type_name(kind)}"
         raise TypeError(message)
     try:
-        from pydantic import PydanticUserError, TypeAdapter  # noqa: PLC0415 (optional, and slow to import)
+        from pydantic import PydanticUndefinedAnnotation, PydanticUserError  # noqa: PLC0415 (optional, and slow to import)
 
-        from tabagent._typed_dicts import readable_by_pydantic  # noqa: PLC0415 (needs typing_extensions, which pydantic brings)
+        from tabagent._type_schemas import culprit  # noqa: PLC0415 (needs pydantic)
     except ImportError as error:
-        message = f"`json_schema={getattr(kind, '__name__', kind)}` needs pydantic to become a schema; install it, or give the schema as a dict"
+        message = f"`json_schema={_name(kind)}` needs pydantic to become a schema; install it, or give the schema as a dict"
         raise TypeError(message) from error
+    parser = TypeParser(kind)
     try:
-        adapter: Any = TypeAdapter(readable_by_pydantic(kind))
-        return Source("json_schema", json.dumps(closed(adapter.json_schema())), adapter.validate_json)
-    except PydanticUserError as error:
-        message = f"pydantic cannot describe `json_schema={getattr(kind, '__name__', kind)}`: {error}"
-        raise TypeError(message) from error
+        adapter = parser.adapter
+    except (PydanticUserError, PydanticUndefinedAnnotation) as error:
+        field = culprit(kind)
+        if field is None:
+            message = f"pydantic cannot describe `json_schema={_name(kind)}`: {_first_line(error)}"
+            raise TypeError(message) from error
+        message = f"`json_schema={_name(kind)}`: pydantic cannot describe the field `{field}`: {_first_line(error)}; give it a type that JSON has"
+        raise GrammarError(message) from error
+    return _described(kind, adapter.json_schema, parser)
+
+
+def _described(kind: Any, describe: Callable[..., Any], parser: Parser) -> Source:
+    """The schema of what pydantic describes, or of something that has its methods."""
+    try:
+        from pydantic import BaseModel, PydanticUndefinedAnnotation, PydanticUserError, TypeAdapter  # noqa: PLC0415 (optional, and slow to import)
+
+        from tabagent._type_schemas import TypeSchema, with_tags  # noqa: PLC0415 (needs pydantic)
+    except ImportError:
+        return Source("json_schema", json.dumps(closed(describe())), parser)
+    is_ours = isinstance(kind, TypeAdapter) or not hasattr(kind, "model_json_schema") or (isinstance(kind, type) and issubclass(kind, BaseModel))
+    try:
+        schema = with_tags(describe(schema_generator=TypeSchema)) if is_ours else describe()
+    except (PydanticUserError, PydanticUndefinedAnnotation) as error:
+        message = f"`json_schema={_name(kind)}` has no JSON schema: {_first_line(error)}"
+        if isinstance(error, PydanticUserError) and error.code == "invalid-for-json-schema" and not hasattr(kind, "__annotations__"):
+            raise TypeError(message) from error
+        raise GrammarError(message) from error
+    return Source("json_schema", json.dumps(closed(schema)), parser)
+
+
+def _name(kind: Any) -> str:
+    return str(getattr(kind, "__name__", kind))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).split("\n", 1)[0].rstrip(".")
+
+
+@lru_cache(maxsize=64)
+def _adapter(kind: Any) -> Any:
+    from pydantic import TypeAdapter  # noqa: PLC0415 (optional, and slow to import)
+
+    from tabagent._typed_dicts import readable_by_pydantic  # noqa: PLC0415 (needs typing_extensions, which pydantic brings)
+
+    return TypeAdapter(readable_by_pydantic(kind))
+
+
+@dataclass(frozen=True)
+class TypeParser:
+    """Reads a type from JSON text by pydantic. Unlike pydantic's own adapter it is pickled as the type alone."""
+
+    kind: Any
+
+    @property
+    def adapter(self) -> Any:
+        """The adapter that pydantic makes of the type."""
+        try:
+            return _adapter(self.kind)
+        except TypeError:  # what annotates the type cannot be hashed
+            return _adapter.__wrapped__(self.kind)
+
+    def __call__(self, text: str) -> Any:
+        """What the text stands for."""
+        return self.adapter.validate_json(text)
 
 
 def closed(schema: Any) -> Any:

@@ -68,22 +68,25 @@ def as_processors(value: object) -> list[LogitsProcessor]:
 
 def _serve(worker: _native.HookWorker, processors: Sequence[LogitsProcessor], failure: list[tuple[str, BaseException]]) -> None:
     """Change rows until the stream ends."""
+    import numpy as np  # noqa: PLC0415 (slow to import, and loaded already where this runs)
+
     while (row := worker.next_row()) is not None:
         tokens, logits = row
-        done = 0
+        at = "logits_processors"
         try:
-            for processor in processors:
-                # A view for each: what one does to its shape is not ours. The memory belongs to the array, so a view that is kept stays valid.
-                returned: object = processor(tokens, logits[:])
+            for index, processor in enumerate(processors):
+                at = f"logits_processors[{index}]"
+                # An array of its own over the same memory for each, which is not the base of it: what becomes of its shape, type and flags does
+                # not matter, and one that is kept stays valid.
+                returned: object = processor(tokens, np.frombuffer(logits.data, dtype=logits.dtype))
                 if returned is not None:
                     _refuse(returned)
-                done += 1
+            worker.give_back(logits)
         except BaseException as error:  # noqa: BLE001 (whatever it is, it goes to who reads the stream)
-            text = f"`logits_processors[{done}]` raised {type(error).__name__}: {error}"
+            text = f"`{at}` raised {type(error).__name__}: {error}"
             failure.append((text, error))
             worker.fail(text)
             return
-        worker.give_back(logits)
         # Whoever waits for the next row does not keep the last one.
         del row, tokens, logits
 

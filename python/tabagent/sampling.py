@@ -297,8 +297,9 @@ class SamplerConfig:
             config.probabilities([2.0, 1.0, 0.0])  # array([0.7..., 0.2..., 0.0...], dtype=float32)
 
         Args:
-            logits: one a token of the vocabulary, shape (n_vocab,); taken as float32. NaN and negative infinity are tokens that cannot be
-                chosen; where one is positive infinity, the first such token is certain. At least one must be above negative infinity.
+            logits: one a token of the vocabulary, shape (n_vocab,); taken as float32. NaN, negative infinity and masked entries of a numpy
+                masked array are tokens that cannot be chosen; where one is positive infinity, the first such token is certain. At least one
+                must be above negative infinity.
             history: the tokens so far, first to last, which penalties and DRY look at; those without a logit count for nothing.
             explain: also tell what each stage did.
             model: the model whose vocabulary is meant; only infill and texts in `dry_breakers` need one.
@@ -328,6 +329,8 @@ class SamplerConfig:
             raise ValueError(message)
         with np.errstate(over="ignore"):  # beyond float32 is infinite, and there is a rule for that
             row = np.ascontiguousarray(given, dtype=np.float32)
+        if isinstance(logits, np.ma.MaskedArray):
+            row = np.where(np.ma.getmaskarray(logits), np.float32(-np.inf), row)
         tokens = as_tokens(history, "history")
         native = None if model is None else getattr(model, "_native", model)
         if native is not None and not isinstance(native, _native.Model):

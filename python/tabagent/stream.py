@@ -13,10 +13,9 @@ from tabagent import exit as at_exit
 from tabagent._native import TokenEvent
 from tabagent.completion import Completion, FinishReason, Timings, Usage, stop_match_of, timings_of, usage_of
 from tabagent.errors import SamplingError
+from tabagent.event_loop import running_loop
 
 if TYPE_CHECKING:
-    import asyncio
-
     from typing_extensions import Self
 
     from tabagent.hooks import Hooks
@@ -38,7 +37,7 @@ class TokenStream:
 
     There is one place in the stream, shared by all its readers: each piece goes to one of them. Threads may share it; of tasks only one may
     wait at a time. `result` is the exception: it is always the whole text from the first token on. An error that ended the stream is raised by
-    every reader that reaches the end. Async reading needs asyncio and adds no thread.
+    every reader that reaches the end. Async reading works in asyncio and trio, and adds no thread.
     """
 
     __slots__ = (
@@ -116,7 +115,7 @@ class TokenStream:
         return self._completion()
 
     async def aresult(self) -> Completion:
-        """As `result`, for asyncio."""
+        """As `result`, for an event loop."""
         while await self._await_event() is not None:
             pass
         return self._completion()
@@ -137,7 +136,7 @@ class TokenStream:
                 pass
 
     async def aclose(self) -> None:
-        """As `close`, for asyncio."""
+        """As `close`, for an event loop."""
         self._closed = True
         self._native.cancel()
         if self._awaited:  # the task that waits sees the end
@@ -235,14 +234,13 @@ class TokenStream:
         return event
 
     async def _await_next(self) -> TokenEvent | None:
-        import asyncio  # noqa: PLC0415 (slow to import, and loaded already where this runs)
-
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         if self._ready >= READY_IN_A_ROW:
             self._ready = 0
-            await asyncio.sleep(0)
+            await loop.pause()
         if not self._lock.acquire(blocking=False):
-            return await self._await_in_thread(loop)
+            # Behind a thread that waits already.
+            return await loop.in_thread(self._wait_event)
         self._lock.release()
         if (event := self._poll()) is not None or self._native.finished:
             self._ready += 1
@@ -254,14 +252,9 @@ class TokenStream:
                 self._native.clear_wake()
                 if (event := self._poll()) is not None or self._native.finished:
                     return event
-                await _readable(loop, fd)
+                await loop.readable(fd)
         except NotImplementedError:
-            # Event loops without descriptors (Windows' default one).
-            return await self._await_in_thread(loop)
-
-    async def _await_in_thread(self, loop: asyncio.AbstractEventLoop) -> TokenEvent | None:
-        """Wait for the next event in a thread: where nothing better is there, or behind a thread that waits already."""
-        return await loop.run_in_executor(None, self._wait_event)
+            return await loop.in_thread(self._wait_event)
 
     def _poll(self) -> TokenEvent | None:
         """The next event if there is one now, and keep it. `finished` tells nothing yet from the end."""
@@ -330,18 +323,3 @@ class TokenEvents(Iterator[TokenEvent], AsyncIterator[TokenEvent]):
         if event is None:
             raise StopAsyncIteration
         return event
-
-
-async def _readable(loop: asyncio.AbstractEventLoop, fd: int) -> None:
-    """Wait until the descriptor is readable."""
-    future = loop.create_future()
-    loop.add_reader(fd, _wake, future)
-    try:
-        await future
-    finally:
-        loop.remove_reader(fd)
-
-
-def _wake(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)

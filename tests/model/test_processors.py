@@ -238,3 +238,49 @@ def test_exit_with_a_processor_at_work_is_clean(smollm2_path: Any, ending: str) 
         """
     )
     assert (ended.code, ended.err) == (0, "")
+
+
+def test_what_becomes_of_the_array_is_no_matter(smollm2: Model, capfd: pytest.CaptureFixture[str]) -> None:
+    plain = smollm2.generate(PROMPT, max_tokens=6, sampling=GREEDY).result()
+    kept: list[Logits] = []
+
+    def reshape(_: Tokens, logits: Logits) -> None:
+        logits.shape = (2, -1)
+        kept.append(logits)
+
+    def retype(_: Tokens, logits: Logits) -> None:
+        kept.append(logits.view(np.int32).view(np.float32))
+        logits.setflags(write=False)
+        for old in kept:
+            old.setflags(write=False)
+
+    def swap(_: Tokens, logits: Logits) -> None:
+        kept.append(logits)
+        logits = np.zeros(3, dtype=np.float32)
+        logits[:] = 1
+
+    for sabotage in ([reshape], [retype], [swap], [reshape, retype, swap]):
+        done = smollm2.generate(PROMPT, max_tokens=6, sampling=GREEDY, logits_processors=sabotage).result()
+        assert done.tokens == plain.tokens
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["base_shape", "base_dtype", "resize", "base_resize"],
+)
+def test_processor_that_goes_for_the_memory_is_an_error_and_prints_nothing(smollm2: Model, name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    def sabotage(_: Tokens, logits: Any) -> None:
+        if name == "base_shape":
+            logits.base.shape = (2, -1)
+        elif name == "base_dtype":
+            logits.base.dtype = np.int32
+        elif name == "resize":
+            logits.resize(7)
+        else:
+            logits.base.resize(7)
+
+    with pytest.raises(SamplingError, match=r"`logits_processors\[0\]` raised"):
+        smollm2.generate(PROMPT, max_tokens=6, logits_processors=[sabotage]).result()
+    assert capfd.readouterr().err == ""
+    assert smollm2.generate(PROMPT, max_tokens=3, sampling=GREEDY).result().tokens

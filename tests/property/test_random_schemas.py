@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import jsonschema
-import numpy as np
 import pytest
 
 from support import schema_oracle
 from support.random_schemas import SchemaMaker, ValueMaker, smaller
-from support.schema_oracle import EOS, FIRST_BYTE, Oracle
+from support.schema_oracle import Oracle
+from support.schema_walk import walk
 from tabagent import GrammarError, Model
 from tabagent.grammar import Grammar
 
@@ -29,10 +29,6 @@ CASES: Final = int(os.environ.get("TABAGENT_SCHEMA_CASES") or 400)
 FIRST: Final = int(os.environ.get("TABAGENT_SCHEMA_SEED") or 0)
 VALUES: Final = 12
 WALKS: Final = 3
-LONGEST_WALK: Final = 160
-# What a walk mostly takes: letters of names, numbers and signs of JSON.
-USUAL: Final = np.isin(np.arange(-FIRST_BYTE, 256), list(b'abcxyz01235.-"{}[],:eTZP'))
-CLOSING: Final = np.isin(np.arange(-FIRST_BYTE, 256), list(b'"}]'))
 
 
 @dataclass
@@ -114,22 +110,6 @@ def walked(grammar: Grammar, oracle: Oracle, chance: random.Random, counts: Coun
         return None
     counts["told"] += 1
     return None if schema_oracle.told(grammar.limitations, found.failed) else Fault("written", text.decode())
-
-
-def walk(grammar: Grammar, chance: random.Random, text: bytearray) -> bool:
-    """Adds to `text` where the masks lead; whether it came to an end."""
-    constraint = grammar.start()
-    for step in range(LONGEST_WALK):
-        mask = constraint.mask()
-        if mask[EOS] and (mask.sum() == 1 or chance.random() < 0.4):
-            return True
-        mask[EOS] = False
-        late, usual = mask & CLOSING, mask & USUAL
-        wanted = late if step > 60 and late.any() else usual if usual.any() and chance.random() < 0.9 else mask
-        token = int(chance.choice(np.flatnonzero(wanted).tolist()))
-        constraint.accept(token)
-        text.append(token - FIRST_BYTE)
-    return False
 
 
 def shrunk(schema: Any, still: Callable[[Any], bool]) -> Any:

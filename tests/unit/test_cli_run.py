@@ -308,9 +308,9 @@ def test_broken_pipe_ends_with_141_and_stops_the_stream(fake: FakeModel, monkeyp
     assert fake.streams[0].closed
 
 
-def test_characters_that_stdout_cannot_hold_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_characters_that_stdout_cannot_hold_are_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Model, "load", loader(FakeModel(["né☃"])))
     out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", out)
     assert main(["run", "m.gguf", "-p", "x"]) == 0
-    assert out.buffer.getvalue() == b"n??\n"
+    assert out.buffer.getvalue() == b"n\\xe9\\u2603\n"

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import enum
 import json
+import pickle
+import re
 import sys
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import AliasPath, BaseModel, Field, JsonValue, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from fake_stream import FakeStream, stream_of
@@ -219,3 +224,104 @@ def test_rule_that_no_grammar_enforces_is_the_types_own_error() -> None:
     done = parsed('{"name": "a", "age": "x"}', complete=True, schema=Person)
     with pytest.raises(ValidationError):
         done.parse()
+
+
+class Undescribed(BaseModel):
+    name: str
+    call: Callable[[int], int]
+
+
+class Outer(BaseModel):
+    inner: list[Undescribed]
+
+
+class Inside(BaseModel):
+    deep: int = Field(validation_alias=AliasPath("a", "b"))
+
+
+class Unknown:
+    pass
+
+
+@dataclass
+class Holder:
+    known: int
+    odd: Unknown
+
+
+class Shade(enum.Enum):
+    DARK = "dark"
+
+
+class Shaded(BaseModel):
+    shade: Literal[Shade.DARK]
+
+
+@pytest.mark.parametrize(
+    ("kind", "named"),
+    [
+        (Undescribed, "`json_schema=Undescribed` has no JSON schema: field `Undescribed.call`: "),
+        (Outer, "`json_schema=Outer` has no JSON schema: field `Undescribed.call`: "),
+        (Inside, "field `Inside.deep` takes its value from inside of another one"),
+        (Holder, "`json_schema=Holder`: pydantic cannot describe the field `Holder.odd`: "),
+        (Shaded, "field `Shaded.shade`: `Shade.DARK` cannot be read from JSON; use its enumeration as the type"),
+        (TypeAdapter(list[Undescribed]), "field `Undescribed.call`"),
+    ],
+)
+def test_field_that_no_schema_can_describe_is_named(kind: object, named: str) -> None:
+    with pytest.raises(GrammarError, match=re.escape(named)) as caught:
+        source_of(json_schema=kind)
+    assert "\n" not in str(caught.value)
+
+
+def test_alternative_that_json_cannot_write_is_left_out() -> None:
+    source = source_of(json_schema=int | Callable[[int], int])
+    assert source is not None
+    assert json.loads(str(source.source)) == {"type": "integer"}
+    aliased = source_of(json_schema=JsonValue)
+    assert aliased is not None
+    assert aliased.parser is not None
+    assert aliased.parser("[1]") == [1]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "named"),
+    [
+        ({"json_schema": b"{}"}, TypeError, "`json_schema` must be"),
+        ({"json_schema": Path("schema.json")}, TypeError, "`json_schema` must be"),
+        ({"grammar": b"\xff"}, TypeError, "`grammar` must be a str"),
+        ({"grammar": Path("x.gbnf")}, TypeError, "`grammar` must be a str"),
+    ],
+)
+def test_files_and_bytes_are_no_sources(options: dict[str, Any], error: type[Exception], named: str) -> None:
+    with pytest.raises(error, match=named):
+        source_of(**options)
+
+
+def thawed(value: Any) -> Any:
+    return pickle.loads(pickle.dumps(value))  # noqa: S301 (what was pickled here)
+
+
+def test_parsers_can_be_pickled_or_say_what_was_lost() -> None:
+    class Local(BaseModel):
+        x: int
+
+    for schema, text, value in [
+        (Person, '{"name": "a", "age": 1}', Person(name="a", age=1)),
+        (Point, '{"x": 1, "y": 2}', Point(1, 2)),
+        (list[int], "[1]", [1]),
+        (TypeAdapter(dict[str, int]), '{"a": 1}', {"a": 1}),
+        ({"type": "integer"}, "1", 1),
+    ]:
+        done = parsed(text, complete=True, schema=schema)
+        again = thawed(done)
+        assert again == done
+        assert again.parse() == value
+    lost = thawed(parsed('{"x": 1}', complete=True, schema=Local))
+    assert lost.text == '{"x": 1}'
+    with pytest.raises(GrammarError, match=r"`.*model_validate_json`, could not be pickled"):
+        lost.parse()
+    source = source_of(json_mode=True)
+    assert source is not None
+    after = parser_of(source, Trigger("</a>"))
+    assert thawed(after) == after

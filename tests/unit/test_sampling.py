@@ -238,6 +238,17 @@ def test_explanations_tell_what_each_stage_kept() -> None:
     assert [report.name for report in SamplerConfig.greedy().probabilities(logits, explain=True)[1]] == ["greedy"]
 
 
+def test_masked_logits_cannot_be_chosen() -> None:
+    config = SamplerConfig(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0)
+    for dtype in (np.float32, np.int64):
+        masked: Any = np.ma.masked_array(np.array([2, 9, 1], dtype=dtype), mask=[False, True, False])
+        assert np.array_equal(config.probabilities(masked), config.probabilities([2.0, -np.inf, 1.0]))
+    unmasked: Any = np.ma.masked_array([2.0, 1.0])
+    assert np.array_equal(config.probabilities(unmasked), config.probabilities([2.0, 1.0]))
+    with pytest.raises(SamplingError):
+        config.probabilities(np.ma.masked_all(3))
+
+
 def test_probabilities_refuse_what_they_cannot_use() -> None:
     config = SamplerConfig(seed=1)
     shapes: list[Any] = [[[1.0]], 1.0, [], [[1.0], [1.0, 2.0]]]

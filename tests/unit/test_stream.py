@@ -8,6 +8,8 @@ import threading
 import weakref
 
 import pytest
+import trio
+import trio.testing
 
 from fake_stream import FakeStream, stream_of
 from tabagent.errors import DecodeError
@@ -276,3 +278,64 @@ def test_loop_without_descriptors_waits_in_a_thread() -> None:
         loop.run_until_complete(loop.shutdown_default_executor())
     finally:
         loop.close()
+
+
+def test_trio_reads_a_stream_that_comes_in_pieces() -> None:
+    fake = FakeStream("a", reason=None)
+    stream = stream_of(fake)
+
+    async def feed() -> None:
+        for text in ("b", "", "c"):
+            await trio.testing.wait_all_tasks_blocked()
+            fake.push(text)
+        await trio.testing.wait_all_tasks_blocked()
+        fake.end("stop")
+
+    async def main() -> list[str]:
+        async with trio.open_nursery() as nursery, stream:
+            nursery.start_soon(feed)
+            found = [text async for text in stream]
+        assert (await stream.aresult()).text == "abc"
+        return found
+
+    assert trio.run(main) == ["a", "b", "c"]
+
+
+def test_cancelled_trio_task_ends_the_stream() -> None:
+    fake = FakeStream(reason=None)
+    stream = stream_of(fake)
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stream.__anext__)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
+    assert (fake.cancels, stream.finish_reason) == (1, "cancelled")
+
+
+def test_trio_waits_behind_a_thread_that_reads() -> None:
+    fake = FakeStream(reason=None)
+    stream = stream_of(fake)
+    reader = threading.Thread(target=stream.result)
+
+    async def main() -> str:
+        reader.start()
+        while not fake.waiting.is_set():
+            await trio.lowlevel.checkpoint()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stream.aresult)
+            await trio.testing.wait_all_tasks_blocked()
+            fake.push("a")
+            fake.end("stop")
+        return (await stream.aresult()).text
+
+    assert trio.run(main) == "a"
+    reader.join()
+
+
+def test_reading_in_no_known_event_loop_says_so() -> None:
+    step = stream_of(FakeStream("a")).__anext__()
+    with pytest.raises(RuntimeError, match="can be awaited in asyncio and trio only"):
+        step.send(None)

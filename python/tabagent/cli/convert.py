@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from tabagent.cli.arguments import text_argument
 from tabagent.cli.failure import UsageError, explained
 from tabagent.cli.options import Verbose
 from tabagent.cli.output import write_note
@@ -30,7 +31,13 @@ def convert(
     ] = "auto",
     pre_tokenizer: Annotated[
         str | None,
-        typer.Option("--pre", metavar="NAME", help="llama.cpp's name of how text is split, where it is not recognized.", show_default=False),
+        typer.Option(
+            "--pre",
+            metavar="NAME",
+            parser=text_argument,
+            help="llama.cpp's name of how text is split, where it is not recognized.",
+            show_default=False,
+        ),
     ] = None,
     base: Annotated[
         str | None, typer.Option("--base", metavar="DIR", help="Of an adapter: the folder with config.json of its model.", show_default=False)

@@ -8,12 +8,14 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from tabagent.cli.arguments import argument_text, text_argument
 from tabagent.cli.examples import ExamplesCommand
 from tabagent.cli.failure import UsageError, explained, one_line
 from tabagent.cli.merge_lora import merge_lora
 from tabagent.cli.options import Verbose
 from tabagent.cli.output import write_error, write_json, write_line, write_note
 from tabagent.cli.progress import ProgressBar
+from tabagent.cli.prompt_source import decode_utf8
 from tabagent.cli.units import bytes_text
 from tabagent.errors import GgufError
 
@@ -37,7 +39,7 @@ Json = Annotated[bool, typer.Option("--json", metavar="", help="Print one JSON o
 
 
 def _option(*names: str, text: str, metavar: str = "") -> Any:
-    return typer.Option(*names, metavar=metavar, help=text, show_default=False)
+    return typer.Option(*names, metavar=metavar, help=text, show_default=False, parser=text_argument if metavar == "KEY" else None)
 
 
 @explained
@@ -272,7 +274,7 @@ def _mismatches(expected: Mapping[tuple[str, str], str], found: Any) -> list[str
 def _manifest(path: str) -> dict[tuple[str, str], str]:
     """What a manifest says: digests by kind and tensor's or file's name."""
     found: dict[tuple[str, str], str] = {}
-    for line in Path(path).read_text(encoding="utf-8").splitlines():
+    for line in decode_utf8(Path(path).read_bytes(), f"`{path}`").splitlines():
         match = MANIFEST_LINE.fullmatch(line.rstrip())
         if match is None:
             continue
@@ -296,7 +298,7 @@ def parse_assignment(text: str) -> tuple[str, str | None, str]:
         UsageError: there is no `=`, or no key.
     """
     key, equals, value = text.partition("=")
-    key, _, kind = key.partition(":")
+    key, _, kind = argument_text(key, "a key").partition(":")
     if not equals or not key:
         message = f"`{text}` sets nothing; write `KEY=VALUE` or `KEY:TYPE=VALUE`"
         raise UsageError(message)
@@ -306,7 +308,8 @@ def parse_assignment(text: str) -> tuple[str, str | None, str]:
 def _value(key: str, text: str, kind: str | None) -> Any:
     """The value that a text on the command line stands for."""
     if text.startswith("@") and kind in {None, "str"}:
-        return Path(text[1:]).read_text(encoding="utf-8")
+        return decode_utf8(Path(text[1:]).read_bytes(), f"`{text[1:]}`")
+    text = argument_text(text, f"the value of `{key}`")
     if kind == "str":
         return text
     try:

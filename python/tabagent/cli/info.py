@@ -12,6 +12,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from tabagent.cli.arguments import text_argument
 from tabagent.cli.failure import UsageError, explained
 from tabagent.cli.gguf_summary import GgufSummary, describe, element_count
 from tabagent.cli.options import Verbose
@@ -33,6 +34,7 @@ Metadata = Annotated[
     typer.Option(
         "--metadata",
         metavar="KEY",
+        parser=text_argument,
         help="Print only this value, in full; with `*`: all keys that match. May be given several times.",
         show_default=False,
     ),

@@ -4,7 +4,12 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from tabagent.cli.arguments import text_argument
+
 KV_TYPES: Final = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
+
+TEXTS: Final = {"TEXT", "REGEX", "NAMES", "PATTERN", "OWNER/REPO"}
+"""What stands for a text, as opposed to a file, a number or a word of ours."""
 
 FLAGS: Final = {
     "adaptive_decay": "--adaptive-decay",
@@ -67,6 +72,8 @@ def _variants(incomplete: str) -> list[str]:
 
 def _option(panel: str, *names: str, text: str, **settings: Any) -> Any:
     settings.setdefault("metavar", "")  # typer would call a flag `<bool>`
+    if settings["metavar"] in TEXTS:
+        settings["parser"] = text_argument
     return typer.Option(*names, help=text, rich_help_panel=panel, show_default=False, **settings)
 
 

@@ -30,10 +30,10 @@ CONTROLS: Final = {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(0x20), 
 
 
 def prepare_streams() -> None:
-    """Make printing safe in every locale: characters that stdout or stderr cannot hold are replaced."""
+    r"""Make printing safe in every locale: characters that stdout or stderr cannot hold are written as escapes such as `\u2603`."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+            stream.reconfigure(errors="backslashreplace")
 
 
 def is_terminal(stream: TextIO) -> bool:

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from tabagent.cli.arguments import argument_text
 from tabagent.cli.escapes import unescape
 from tabagent.cli.failure import UsageError
 from tabagent.cli.output import is_terminal
@@ -25,7 +26,7 @@ def read_prompt(text: str | None, file: str | None, *, escape: bool, interactive
         raise UsageError(message)
     prompt: str | None = None
     if text is not None:
-        prompt = _from_arguments(text)
+        prompt = argument_text(text, "the prompt")
     elif file == "-":
         if interactive:
             message = "`-i` reads its turns from standard input, which `-f -` would use up; give the first turn with `-p` or `-f FILE`"
@@ -56,17 +57,6 @@ def decode_utf8(data: bytes, what: str) -> str:
         return data.decode("utf-8").removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}")
     except UnicodeDecodeError as error:
         message = f"{what} is not UTF-8 (byte {error.start:,} is 0x{data[error.start]:02x}); convert it, for example with `iconv -t utf-8`"
-        raise ValueError(message) from error
-
-
-def _from_arguments(text: str) -> str:
-    """What was typed after `-p`. Python keeps bytes that the locale cannot decode as lone surrogates; they are taken as UTF-8."""
-    if text.isascii():
-        return text
-    try:
-        return decode_utf8(text.encode("utf-8", "surrogateescape"), "the prompt")
-    except UnicodeEncodeError as error:
-        message = f"the prompt holds a lone surrogate at character {error.start:,}, which is no text; leave it out"
         raise ValueError(message) from error
 
 

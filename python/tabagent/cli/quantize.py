@@ -10,10 +10,12 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from tabagent.cli.arguments import text_argument
 from tabagent.cli.failure import UsageError, explained
 from tabagent.cli.options import Verbose
 from tabagent.cli.output import printable, write_error, write_json, write_note, write_tables
 from tabagent.cli.progress import ProgressBar
+from tabagent.cli.prompt_source import decode_utf8
 from tabagent.cli.units import bytes_text
 
 if TYPE_CHECKING:
@@ -26,7 +28,8 @@ TRUTH: Final = {"true": True, "false": False}
 
 
 def _option(*names: str, text: str, metavar: str = "") -> Any:
-    return typer.Option(*names, metavar=metavar, help=text, show_default=False)
+    parser = text_argument if metavar in {"NAME", "PATTERN=TYPE"} else None
+    return typer.Option(*names, metavar=metavar, help=text, show_default=False, parser=parser)
 
 
 @explained
@@ -95,7 +98,7 @@ def quantize(
     job = Job.parse(arguments or [], typed=typed, dry_run=dry_run, keep_split=keep_split, threads=threads)
     texts = list(tensor_type or ())
     if tensor_type_file is not None:
-        texts += Path(tensor_type_file).read_text(encoding="utf-8").split()
+        texts += decode_utf8(Path(tensor_type_file).read_bytes(), f"`{tensor_type_file}`").split()
     with ProgressBar("quantizing", in_bytes=True) as bar:
 
         def show(done: int, total: int) -> bool:

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tabagent.cli.arguments import argument_text
 from tabagent.cli.failure import UsageError
+from tabagent.cli.prompt_source import decode_utf8
 
 if TYPE_CHECKING:
     from tabagent import Trigger
@@ -67,14 +69,14 @@ def trigger_of(texts: Sequence[str], tokens: Sequence[int], *, then: str, option
 
 
 def _schema(given: str) -> Any:
-    text = _file_or_text(given)
+    text, is_file = _file_or_text(given, "`--json-schema`")
     try:
         schema = json.loads(text)
     except RecursionError as error:
         message = "`--json-schema` nests too deeply; put the inner schemas under `$defs` and refer to them with `$ref`"
         raise UsageError(message) from error
     except ValueError as error:
-        what = f"the file `{given}` holds no JSON" if text is not given else f"`--json-schema {given:.40}` is neither a file nor JSON"
+        what = f"the file `{given}` holds no JSON" if is_file else f"`--json-schema {text:.40}` is neither a file nor JSON"
         message = f"{what}: {error}"
         raise UsageError(message) from error
     if not isinstance(schema, (dict, bool)):
@@ -84,18 +86,21 @@ def _schema(given: str) -> Any:
 
 
 def _grammar(given: str) -> str:
-    text = _file_or_text(given)
-    if text is given and ":" not in text:  # no rule is written without one
-        message = f'`--grammar {given:.80}` is neither a file nor a grammar, which has rules such as `root ::= "yes" | "no"`'
+    text, is_file = _file_or_text(given, "`--grammar`")
+    if not is_file and ":" not in text:  # no rule is written without one
+        message = f'`--grammar {text:.80}` is neither a file nor a grammar, which has rules such as `root ::= "yes" | "no"`'
         raise UsageError(message)
     return text
 
 
-def _file_or_text(given: str) -> str:
-    """A file's text if there is such a file; else what was given, which is the text itself."""
+def _file_or_text(given: str, option: str) -> tuple[str, bool]:
+    """A file's text if there is such a file; else what was given, which is the text itself. Says whether it is a file's."""
     path = os.path.expanduser(given)  # noqa: PTH111 (a grammar's text may be no valid path)
     try:
         is_file = Path(path).is_file()
     except (OSError, ValueError):
-        return given
-    return Path(path).read_text(encoding="utf-8-sig") if is_file else given
+        is_file = False
+    try:
+        return (decode_utf8(Path(path).read_bytes(), f"the file `{given}`") if is_file else argument_text(given, option)), is_file
+    except ValueError as error:
+        raise UsageError(str(error)) from error

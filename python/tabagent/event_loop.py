@@ -1,0 +1,97 @@
+"""What awaits a stream: asyncio's event loop, or trio's."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = ["EventLoop", "running_loop"]
+
+T = TypeVar("T")
+
+
+class EventLoop(Protocol):
+    """What a stream needs of an event loop."""
+
+    async def pause(self) -> None:
+        """Let other tasks run once."""
+
+    async def readable(self, fd: int) -> None:
+        """Wait until the descriptor is readable.
+
+        Raises:
+            NotImplementedError: the loop knows no descriptors (Windows' default one).
+        """
+
+    async def in_thread(self, call: Callable[[], T]) -> T:
+        """Wait for a blocking call in a thread."""
+
+
+def running_loop() -> EventLoop:
+    """The loop that runs the calling task.
+
+    Raises:
+        RuntimeError: there is none, or one of another library.
+    """
+    trio = sys.modules.get("trio")
+    if trio is not None:
+        try:
+            # In trio's guest mode asyncio has a running loop as well, which is not the task's.
+            trio.lowlevel.current_task()
+        except RuntimeError:
+            pass
+        else:
+            return _Trio(trio)
+    import asyncio  # noqa: PLC0415 (slow to import, and loaded already where this runs)
+
+    try:
+        return _Asyncio(asyncio.get_running_loop())
+    except RuntimeError:
+        message = "a stream can be awaited in asyncio and trio only, and neither runs here; read it with `for`, in a thread where that must not block"
+        raise RuntimeError(message) from None
+
+
+class _Asyncio:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    async def pause(self) -> None:
+        import asyncio  # noqa: PLC0415 (loaded already)
+
+        await asyncio.sleep(0)
+
+    async def readable(self, fd: int) -> None:
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._loop.add_reader(fd, _wake, future)
+        try:
+            await future
+        finally:
+            self._loop.remove_reader(fd)
+
+    async def in_thread(self, call: Callable[[], T]) -> T:
+        return await self._loop.run_in_executor(None, call)
+
+
+class _Trio:
+    def __init__(self, trio: Any) -> None:
+        self._trio = trio
+
+    async def pause(self) -> None:
+        await self._trio.lowlevel.checkpoint()
+
+    async def readable(self, fd: int) -> None:
+        await self._trio.lowlevel.wait_readable(fd)
+
+    async def in_thread(self, call: Callable[[], T]) -> T:
+        # As asyncio, it does not wait for the thread if the task is cancelled: the stream is then, which ends the call.
+        result: T = await self._trio.to_thread.run_sync(call, abandon_on_cancel=True)
+        return result
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
