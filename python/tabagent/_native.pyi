@@ -4,6 +4,7 @@ Every method that can take over ~50 µs runs without the GIL. Waits wake every 5
 Errors are the classes of `tabagent.errors`; wrong arguments are plain `TypeError` and `ValueError`.
 """
 
+import builtins
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import Any, Literal, final
@@ -265,6 +266,7 @@ class GgufWriter:
 class TopLogprob:
     """One of the most probable tokens at some place."""
 
+    def __new__(cls, token: int, logprob: float, bytes: builtins.bytes) -> TopLogprob: ...  # noqa: A002 (named as what it sets)
     @property
     def token(self) -> int: ...
     @property
@@ -281,6 +283,7 @@ class TopLogprob:
 class TokenLogprob:
     """A token with its natural-log probability, in the distribution that `logprobs_mode` names."""
 
+    def __new__(cls, token: int, logprob: float, bytes: builtins.bytes, top: Sequence[TopLogprob]) -> TokenLogprob: ...  # noqa: A002 (named as what it sets)
     @property
     def token(self) -> int: ...
     @property
@@ -300,6 +303,7 @@ class TokenLogprob:
 class TokenEvent:
     """A piece of a stream: text of whole characters, and the tokens that it came from."""
 
+    def __new__(cls, text: str, token_ids: Sequence[int], logprobs: Sequence[TokenLogprob]) -> TokenEvent: ...
     @property
     def text(self) -> str: ...
     @property

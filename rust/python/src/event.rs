@@ -1,11 +1,16 @@
 //! Pieces of a stream.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString};
+use pyo3::types::{PyBytes, PyString, PyType};
+use std::hash::{Hash, Hasher};
 use tabagent_runtime as runtime;
 
+/// A class and what an object of it is made from again: how Python pickles and copies.
+type Made<'py, Arguments> = (Bound<'py, PyType>, Arguments);
+
 /// One of the most probable tokens at some place.
-#[pyclass(frozen, module = "tabagent")]
+#[pyclass(frozen, eq, hash, from_py_object, module = "tabagent")]
+#[derive(Clone, PartialEq)]
 pub(crate) struct TopLogprob {
     #[pyo3(get)]
     token: i32,
@@ -14,8 +19,19 @@ pub(crate) struct TopLogprob {
     bytes: Vec<u8>,
 }
 
+impl Hash for TopLogprob {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.token, hashed(self.logprob), &self.bytes).hash(state);
+    }
+}
+
 #[pymethods]
 impl TopLogprob {
+    #[new]
+    fn new(token: i32, logprob: f32, bytes: Vec<u8>) -> Self {
+        Self { token, logprob, bytes }
+    }
+
     #[getter]
     fn bytes<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, &self.bytes)
@@ -24,6 +40,10 @@ impl TopLogprob {
     #[getter]
     fn text(&self) -> String {
         String::from_utf8_lossy(&self.bytes).into_owned()
+    }
+
+    fn __reduce__<'py>(&self, py: Python<'py>) -> Made<'py, (i32, f32, Bound<'py, PyBytes>)> {
+        (py.get_type::<Self>(), (self.token, self.logprob, self.bytes(py)))
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
@@ -33,28 +53,39 @@ impl TopLogprob {
 }
 
 /// A token with its natural-log probability.
-#[pyclass(frozen, module = "tabagent")]
+#[pyclass(frozen, eq, hash, from_py_object, module = "tabagent")]
+#[derive(Clone, PartialEq)]
 pub(crate) struct TokenLogprob {
     #[pyo3(get)]
     token: i32,
     #[pyo3(get)]
     logprob: f32,
     bytes: Vec<u8>,
-    top: Vec<Py<TopLogprob>>,
+    #[pyo3(get)]
+    top: Vec<TopLogprob>,
 }
 
-impl TokenLogprob {
-    fn new(py: Python<'_>, entry: runtime::TokenLogprob) -> PyResult<Self> {
+impl Hash for TokenLogprob {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.token, hashed(self.logprob), &self.bytes, &self.top).hash(state);
+    }
+}
+
+impl From<runtime::TokenLogprob> for TokenLogprob {
+    fn from(entry: runtime::TokenLogprob) -> Self {
         let runtime::TokenLogprob { token, logprob, bytes, top } = entry;
-        let top = top
-            .into_iter()
-            .map(|t| Py::new(py, TopLogprob { token: t.token, logprob: t.logprob, bytes: t.bytes }));
-        Ok(Self { token, logprob, bytes, top: top.collect::<PyResult<_>>()? })
+        let top = top.into_iter().map(|t| TopLogprob::new(t.token, t.logprob, t.bytes)).collect();
+        Self { token, logprob, bytes, top }
     }
 }
 
 #[pymethods]
 impl TokenLogprob {
+    #[new]
+    fn new(token: i32, logprob: f32, bytes: Vec<u8>, top: Vec<TopLogprob>) -> Self {
+        Self { token, logprob, bytes, top }
+    }
+
     #[getter]
     fn bytes<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, &self.bytes)
@@ -65,9 +96,11 @@ impl TokenLogprob {
         String::from_utf8_lossy(&self.bytes).into_owned()
     }
 
-    #[getter]
-    fn top(&self, py: Python<'_>) -> Vec<Py<TopLogprob>> {
-        self.top.iter().map(|t| t.clone_ref(py)).collect()
+    fn __reduce__<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> Made<'py, (i32, f32, Bound<'py, PyBytes>, Vec<TopLogprob>)> {
+        (py.get_type::<Self>(), (self.token, self.logprob, self.bytes(py), self.top.clone()))
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
@@ -77,36 +110,42 @@ impl TokenLogprob {
 }
 
 /// A piece of a stream: text of whole characters, and the tokens that it came from.
-#[pyclass(frozen, module = "tabagent")]
+#[pyclass(frozen, eq, hash, module = "tabagent")]
+#[derive(PartialEq, Hash)]
 pub(crate) struct TokenEvent {
     #[pyo3(get)]
     text: String,
+    #[pyo3(get)]
     token_ids: Vec<i32>,
-    logprobs: Vec<Py<TokenLogprob>>,
+    #[pyo3(get)]
+    logprobs: Vec<TokenLogprob>,
 }
 
-impl TokenEvent {
-    pub(crate) fn new(py: Python<'_>, event: runtime::TokenEvent) -> PyResult<Self> {
-        let logprobs = event.logprobs.into_iter().map(|l| Py::new(py, TokenLogprob::new(py, l)?));
-        let logprobs = logprobs.collect::<PyResult<_>>()?;
-        Ok(Self { text: event.text, token_ids: event.token_ids, logprobs })
+impl From<runtime::TokenEvent> for TokenEvent {
+    fn from(event: runtime::TokenEvent) -> Self {
+        let logprobs = event.logprobs.into_iter().map(TokenLogprob::from).collect();
+        Self { text: event.text, token_ids: event.token_ids, logprobs }
     }
 }
 
 #[pymethods]
 impl TokenEvent {
-    #[getter]
-    fn token_ids(&self) -> Vec<i32> {
-        self.token_ids.clone()
+    #[new]
+    fn new(text: String, token_ids: Vec<i32>, logprobs: Vec<TokenLogprob>) -> Self {
+        Self { text, token_ids, logprobs }
     }
 
-    #[getter]
-    fn logprobs(&self, py: Python<'_>) -> Vec<Py<TokenLogprob>> {
-        self.logprobs.iter().map(|l| l.clone_ref(py)).collect()
+    fn __reduce__<'py>(&self, py: Python<'py>) -> Made<'py, (String, Vec<i32>, Vec<TokenLogprob>)> {
+        (py.get_type::<Self>(), (self.text.clone(), self.token_ids.clone(), self.logprobs.clone()))
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         let text = PyString::new(py, &self.text).repr()?;
         Ok(format!("TokenEvent(text={text}, token_ids={:?})", self.token_ids))
     }
+}
+
+/// The bits of a number, alike for numbers that are equal.
+fn hashed(number: f32) -> u32 {
+    (number + 0.0).to_bits()
 }

@@ -32,7 +32,7 @@ impl Stream {
 
     fn event(&self, py: Python<'_>, poll: Poll) -> PyResult<Option<TokenEvent>> {
         match poll {
-            Poll::Event(event) => TokenEvent::new(py, event).map(Some),
+            Poll::Event(event) => Ok(Some(event.into())),
             Poll::Pending => Ok(None),
             Poll::Finished => {
                 self.ended.store(true, Ordering::Release);
