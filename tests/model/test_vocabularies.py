@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from conftest import THREADS
 from schema_corpus import corpus
 from support.gguf_image import text
+from support.schema_oracle import FIRST_BYTE, byte_vocabulary
 from support.tiny_models import tiny_llama
 from support.vocabulary_models import CONTEXT, FILES, SMALL, vocabulary_folder, write_model
 from tabagent import Completion, Constraint, GrammarError, Model, SamplerConfig
@@ -120,7 +121,7 @@ class Vocabulary:
 
     def generate(self, **options: Any) -> Completion | None:
         """A text of the model; None as for `attempt`."""
-        return self.attempt(self.model.generate("a", **options).result)
+        return self.attempt(lambda: self.model.generate("a", **options).result())
 
 
 @pytest.fixture(scope="module", params=TESTED)
@@ -136,9 +137,9 @@ def vocabulary(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 def bytes_alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
     """A vocabulary of bytes: what its grammars allow is what the text may be, whatever the tokens."""
     path = tmp_path_factory.mktemp("bytes") / "model.gguf"
-    write_model("tiny-rwkv-without-eos", path)
+    path.write_bytes(byte_vocabulary().to_bytes())
     with Model.load(path, vocab_only=True) as model:
-        assert [model.token_to_bytes(byte + 1) for byte in range(256)] == [bytes([byte]) for byte in range(256)]
+        assert [model.token_to_bytes(byte + FIRST_BYTE) for byte in range(256)] == [bytes([byte]) for byte in range(256)]
         yield model
 
 
@@ -147,7 +148,7 @@ def allows(constraint: Constraint, piece: bytes) -> bool:
     taken = 0
     try:
         for byte in piece:
-            constraint.accept(byte + 1)
+            constraint.accept(byte + FIRST_BYTE)
             taken += 1
     except GrammarError:
         return False
@@ -190,6 +191,7 @@ class Walk:
         assert vocabulary.lengths[inside].all(), "a token that streams hide"
         if forced:
             assert np.flatnonzero(inside).tolist() == forced[:1]
+            self.check_refused(np.flatnonzero(~mask))
             self.check_forced(forced)
             for token in forced:
                 self.go(token)
@@ -220,7 +222,7 @@ class Walk:
         piece = self.vocabulary.pieces[token]
         self.constraint.accept(token)
         for byte in piece:
-            self.by_bytes.accept(byte + 1)
+            self.by_bytes.accept(byte + FIRST_BYTE)
         self.text += piece
         self.last = token
 
@@ -240,6 +242,12 @@ class Walk:
                 self.refused += 1
         if self.source.random() < 0.1:
             assert np.array_equal(self.constraint.mask(), mask)
+
+    def check_refused(self, tokens: Tokens) -> None:
+        """A token that the mask has not, whatever its text."""
+        token = self.any_of(tokens)
+        with pytest.raises(GrammarError, match=f"token `{token}`"):
+            self.constraint.accept(token)
 
     def check_forced(self, forced: list[int]) -> None:
         """Forced tokens are allowed one after another, and are those that the tokenizer makes of their text where it keeps texts."""
@@ -266,8 +274,10 @@ class Walk:
 
 
 def walks(vocabulary: Vocabulary, bytes_alone: Model, options: dict[str, Any], seed: int, *styles: str) -> Iterator[Walk]:
-    """A walk of each style, none of them begun."""
-    compiled, by_bytes = vocabulary.model.compile_grammar(**options), bytes_alone.compile_grammar(**options)
+    """A walk of each style, none of them begun; none if the vocabulary cannot write how the text begins."""
+    compiled, by_bytes = vocabulary.attempt(lambda: vocabulary.model.compile_grammar(**options)), bytes_alone.compile_grammar(**options)
+    if compiled is None:
+        return
     for style in styles:
         yield Walk(vocabulary, compiled.start(), by_bytes.start(), random.Random(seed), style)  # noqa: S311 (no secret)
 
@@ -308,6 +318,54 @@ def test_schemas_of_the_corpus_are_kept(vocabulary: Vocabulary, bytes_alone: Mod
 def wild(seed: int) -> SamplerConfig:
     """Sampling that goes wherever it may."""
     return SamplerConfig(temperature=1.5, top_k=0, top_p=1.0, min_p=0.0, seed=seed)
+
+
+def test_tokens_come_where_the_grammar_names_them(vocabulary: Vocabulary) -> None:
+    model = vocabulary.model
+    word = next(piece.decode() for piece in vocabulary.pieces if re.fullmatch(b"[a-z]{2}", piece) or re.fullmatch(b"[a-z]", piece))
+    tokens = range(model.vocab_size())
+    control = next((token for token in tokens if not vocabulary.lengths[token] and not vocabulary.ends[token]), None)
+    plain = next(token for token in reversed(tokens) if vocabulary.lengths[token] and not vocabulary.ends[token])
+    for token in (plain,) if control is None else (control, plain):
+        sources: dict[str, list[list[int] | None]] = {
+            f'root ::= "{word}" <[{token}]>': [[token]],
+            f'root ::= "{word}" !<[{token}]> <[{token}]>': [None, [token]],
+            f'root ::= <[{token}]> "{word}"': [],
+            f'root ::= "{word}" (<[{token}]> | "{word}")': [[token]],
+            f'start: "{word}" <[{token}]> <[{token}]>': [[token], [token]],
+            f'start: "{word}" <[^{token}]> <[{token}]>': [None, [token]],
+        }
+        name = model.token_text(token)
+        # A token that llama.cpp takes for text is none that Lark can name.
+        if token == control and re.fullmatch(r"<\|?[a-z_]+\|?>", name):
+            sources |= {f'root ::= "{word}" {name}': [[token]], f'start: "{word}" {name}': [[token]]}
+        for source, rest in sources.items():
+            constraint = model.compile_grammar(grammar=source).start()
+            steps = 0
+            if source.startswith("root ::= <["):
+                assert np.flatnonzero(constraint.mask()).tolist() == [token]
+                constraint.accept(token)
+                steps += 1
+            written = b""
+            while written != word.encode():
+                (first, *_) = np.flatnonzero(constraint.mask()).tolist()
+                constraint.accept(first)
+                steps += 1
+                written += vocabulary.pieces[first]
+            for expected in rest:
+                mask = constraint.mask()
+                others = mask & (np.arange(len(mask)) != token)
+                assert mask[token] == (expected is not None)
+                assert others.any() == (expected is None or "|" in source)
+                if expected is None:
+                    assert np.array_equal(others, ~vocabulary.ends & (np.arange(len(mask)) != token))
+                chosen = token if expected is not None else int(np.flatnonzero(others)[-1])
+                constraint.accept(chosen)
+                steps += 1
+            assert constraint.can_end
+            constraint.rollback(steps)
+            fresh = model.compile_grammar(grammar=source).start()
+            assert np.array_equal(constraint.mask(), fresh.mask())
 
 
 def test_streams_show_what_the_grammar_saw(vocabulary: Vocabulary) -> None:

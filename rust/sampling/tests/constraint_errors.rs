@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tabagent_sampling::constraint::{
-    Grammar, GrammarCompiler, GrammarError, GrammarOptions, GrammarSource, TokenTable, Tokenizer,
+    Grammar, GrammarCompiler, GrammarError, GrammarOptions, GrammarSource, TokenTable,
 };
 
 fn compiler() -> &'static GrammarCompiler {
@@ -368,34 +368,5 @@ proptest! {
         if let Ok(grammar) = compile(GrammarSource::Lark(format!("start: {text}"))) {
             walk(&grammar, 4)?;
         }
-    }
-}
-
-#[test]
-fn endless_forced_texts_are_an_error_that_says_so() {
-    let tokens = || (0..=255u8).map(|byte| (vec![byte], false)).chain([(b"</s>".to_vec(), true)]);
-    let tokenizer: Tokenizer = Arc::new(|text: &[u8]| text.iter().map(|&byte| i32::from(byte)).collect());
-    let table = TokenTable::with_tokenizer(tokens(), &[256], tokenizer).unwrap();
-    for source in [
-        GrammarSource::Lark("start: \"ab\" start".to_owned()),
-        GrammarSource::Gbnf("root ::= \"ab\" root".to_owned()),
-    ] {
-        let compiler = GrammarCompiler::new(Arc::clone(&table));
-        let grammar = compiler.compile(&source, &GrammarOptions::default()).unwrap();
-        let mut constraint = grammar.start().unwrap();
-        let forced = constraint.forced();
-        let error = forced.into_iter().find_map(|token| constraint.accept(token).err());
-        let error = error.or_else(|| constraint.mask().err()).unwrap();
-        assert_eq!(
-            error.to_string(),
-            "the grammar is too large: it leaves no choice for very long, or without an end; give every rule a way to end"
-        );
-        // Where no text is taken ahead, it goes on until the caller has enough.
-        let grammar = compile(source).unwrap();
-        let mut constraint = grammar.start().unwrap();
-        for token in b"abababab" {
-            constraint.accept(i32::from(*token)).unwrap();
-        }
-        assert!(constraint.mask().is_ok() && !constraint.can_end());
     }
 }

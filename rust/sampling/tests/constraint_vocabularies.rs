@@ -68,14 +68,26 @@ fn forced_tokens_spell_the_text_where_the_longest_ones_do_not() {
 #[test]
 fn text_that_cannot_be_written_is_named_and_no_token_of_it_is_allowed() {
     let words = ["{", "\"", "dry", "un", ":", "</s>"];
-    let mut constraint = start(&words, true, &regex("\\{\"dryRun\":.*"));
+    let mut constraint = start(&words, true, &regex(r#"(un)?\{"dryRun":.*"#));
+    accept(&mut constraint, &words, "{");
     assert!(constraint.forced().is_empty());
     let error = constraint.mask().unwrap_err();
     assert!(matches!(&error, GrammarError::Unwritable { text } if text.contains("dryRun")), "{error}");
     for token in 0..words.len() as i32 {
         let outcome = constraint.clone().accept(token);
-        assert_eq!(outcome.is_ok(), token == 0, "{outcome:?}");
+        assert!(matches!(outcome, Err(GrammarError::Token { .. })), "{outcome:?}");
     }
+}
+
+#[test]
+fn grammar_that_begins_with_what_cannot_be_written_is_refused() {
+    let tokens = ["{", "\"", "dry", "un", ":", "</s>"].map(|word| (word.as_bytes().to_vec(), false));
+    let table =
+        TokenTable::with_tokenizer(tokens.into_iter(), &[5], Arc::new(|_: &[u8]| Vec::new())).unwrap();
+    let compiled =
+        GrammarCompiler::new(table).compile(&regex(r#"\{"dryRun":.*"#), &GrammarOptions::default());
+    let error = compiled.unwrap_err();
+    assert!(matches!(&error, GrammarError::Unwritable { text } if text.contains("dryRun")), "{error}");
 }
 
 #[test]

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use llguidance::api::TopLevelGrammar;
 
 use super::cache::Cache;
-use super::engine::{EngineMessage, build_parser, build_parser_of, check_regex, with_stack};
+use super::engine::{build_parser, build_parser_of, check_regex, with_stack};
 use super::gbnf;
+use super::language::{self, Barren, Cause};
 use super::lark;
 use super::limits::{MAX_CHOICES, MAX_SOURCE_BYTES};
 use super::schema::{Written, write};
@@ -38,12 +39,14 @@ impl GrammarCompiler {
         &self.table
     }
 
-    /// The grammar of `source`, from the cache if it was compiled before. Takes milliseconds otherwise, and a thread for that time.
+    /// The grammar of `source`, from the cache if it was compiled before. Takes milliseconds otherwise, and a thread for that time. The
+    /// first mask is computed as well.
     ///
     /// # Errors
     ///
     /// [`GrammarError::Schema`], [`GrammarError::Syntax`], [`GrammarError::TooLarge`], [`GrammarError::Argument`] for a trigger
-    /// that cannot be, [`GrammarError::Internal`] if the engine fails.
+    /// that cannot be, [`GrammarError::Dead`] and [`GrammarError::Unwritable`] if the vocabulary cannot write how a text begins,
+    /// [`GrammarError::Internal`] if the engine fails.
     pub fn compile(
         &self,
         source: &GrammarSource,
@@ -72,6 +75,11 @@ impl GrammarCompiler {
                     return Err(GrammarError::argument(
                         "the text of a trigger must not be empty; leave the trigger out",
                     ));
+                }
+                TriggerStart::Token(token) if self.table.is_eos(*token) => {
+                    return Err(GrammarError::argument(format!(
+                        "the trigger token `{token}` ends the generation; nothing comes after it"
+                    )));
                 }
                 TriggerStart::Token(token)
                     if usize::try_from(*token).map_or(true, |id| id >= self.table.n_vocab()) =>
@@ -103,15 +111,46 @@ impl GrammarCompiler {
             }
             GrammarSource::Gbnf(gbnf) => TopLevelGrammar::from_lark(gbnf::to_lark(gbnf, &self.table)?),
         };
-        let parser = build_parser(&self.table, grammar).map_err(EngineMessage::into_error)?;
+        let is_lark = matches!(source, GrammarSource::Lark(_));
+        let mut parser = build_parser(&self.table, grammar).map_err(|message| {
+            // Only a grammar in Lark comes to the engine as it was written.
+            if is_lark { message.into_error() } else { message.into_error_without_place() }
+        })?;
+        if let Some(barren) = language::barren(&mut parser, &self.table, is_lark)? {
+            return Err(match source {
+                GrammarSource::Lark(lark) => lark::refuse(lark, &barren),
+                GrammarSource::Regex(_) => {
+                    GrammarError::syntax(1, 1, "no text matches the expression; loosen it")
+                }
+                _ => GrammarError::Dead,
+            });
+        }
         Grammar::new(Arc::clone(&self.table), options.clone(), Vec::new(), parser)
     }
 
     fn compile_schema(&self, text: &str, options: &GrammarOptions) -> Result<Grammar, GrammarError> {
         let Written { grammar, limitations } = write(text, options.whitespace)?;
-        let parser = build_parser_of(&self.table, grammar).map_err(EngineMessage::into_error)?;
+        let mut parser =
+            build_parser_of(&self.table, grammar).map_err(|message| match message.into_error() {
+                GrammarError::Syntax { message, .. } => GrammarError::schema("", message),
+                error => error,
+            })?;
+        if let Some(barren) = language::barren(&mut parser, &self.table, false)? {
+            return Err(unsatisfiable(&barren));
+        }
         Grammar::new(Arc::clone(&self.table), options.clone(), limitations, parser)
     }
+}
+
+/// The error for a schema whose grammar has no text.
+fn unsatisfiable(barren: &Barren) -> GrammarError {
+    let why = match barren.cause {
+        Cause::Endless => {
+            "whatever fits it would have to go on without an end; give its recursion a way to end"
+        }
+        Cause::Empty | Cause::End(_) => "its parts contradict each other; loosen it",
+    };
+    GrammarError::schema("", format!("nothing can fit this schema: {why}"))
 }
 
 fn check_size(source: &GrammarSource) -> Result<(), GrammarError> {

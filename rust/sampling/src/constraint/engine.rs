@@ -110,17 +110,24 @@ impl EngineMessage {
         SIGNS.iter().any(|sign| text.contains(sign))
     }
 
-    /// The error for a source without positions of its own.
+    /// The error for a grammar that the engine was given as its author wrote it.
     pub(crate) fn into_error(self) -> GrammarError {
-        let line = first_line(&self.0);
+        let (line, column, message) = position(&first_line(&self.0));
         if self.is_panic() {
-            return GrammarError::Internal { message: line };
+            GrammarError::Internal { message }
+        } else if self.is_size() {
+            GrammarError::too_large(format!("{message}; make it smaller"))
+        } else {
+            GrammarError::syntax(line, column, message)
         }
-        if self.is_size() {
-            return GrammarError::too_large(format!("{line}; make it smaller"));
+    }
+
+    /// The error for a grammar that was translated for the engine: the places that it names are not in the source.
+    pub(crate) fn into_error_without_place(self) -> GrammarError {
+        match self.into_error() {
+            GrammarError::Syntax { message, .. } => GrammarError::Internal { message },
+            error => error,
         }
-        let (line_no, column, message) = position(&line);
-        GrammarError::syntax(line_no, column, message)
     }
 }
 
@@ -137,7 +144,19 @@ fn position(text: &str) -> (usize, usize, String) {
 
 /// What to say when a parser stopped although it should go on.
 pub(crate) fn stopped(parser: &TokenParser, message: &str) -> GrammarError {
-    match parser.stop_reason() {
+    explained(parser.stop_reason(), message)
+}
+
+/// Refuses to go on with a parser that has met a limit: it tells only when it is asked for its next mask.
+pub(crate) fn check_limits(parser: &TokenParser) -> Result<(), GrammarError> {
+    match guard(|| Ok::<_, String>(parser.parser.get_error()))? {
+        Some(error) => Err(explained(error.stop_reason(), &error.message())),
+        None => Ok(()),
+    }
+}
+
+fn explained(reason: StopReason, message: &str) -> GrammarError {
+    match reason {
         StopReason::NoExtensionBias | StopReason::NoExtension => GrammarError::Dead,
         // The engine follows a forced text to its end before it says anything else.
         StopReason::ParserTooComplex if message.contains("ff_tokens") => GrammarError::too_large(

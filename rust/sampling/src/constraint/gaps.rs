@@ -6,42 +6,62 @@
 use std::sync::Arc;
 
 use llguidance::TokenParser;
-use llguidance::toktrie::SimpleVob;
+use llguidance::toktrie::{SimpleVob, TokTrie};
 
 use super::engine::guard;
 use super::{GrammarError, TokenTable};
+use crate::TokenId;
 
-/// The text that must come now, if no tokens spell exactly that.
-pub(crate) fn unspelled(
-    table: &TokenTable,
-    parser: &mut TokenParser,
-) -> Result<Option<Vec<u8>>, GrammarError> {
-    if !table.has_gaps() || !table.is_canonical() || parser.parser.grammar().lexer_spec().no_forcing {
-        return Ok(None);
-    }
-    let text = guard(|| Ok::<_, String>(parser.force_bytes()))?;
-    Ok((!text.is_empty() && !table.spells(&text)).then_some(text))
+/// A text that must come now and that no tokens spell exactly.
+#[derive(Clone, Debug)]
+pub(crate) struct Text {
+    bytes: Arc<[u8]>,
+    /// Whether a token by its number comes after it, so that no token may go beyond the text.
+    ends: bool,
 }
 
-/// The tokens that begin or go beyond `text`, which is what [`unspelled`] found.
+impl Text {
+    /// Whether the text can be written to its end if it begins with `token`.
+    pub(crate) fn admits(&self, table: &TokenTable, token: TokenId) -> bool {
+        match self.bytes.get(table.text(token).len()..) {
+            Some(rest) if self.ends => table.spells(rest),
+            Some(rest) => table.can_spell(rest),
+            None => !self.ends,
+        }
+    }
+}
+
+/// The text that must come now, if no tokens spell exactly that.
+pub(crate) fn unspelled(table: &TokenTable, parser: &mut TokenParser) -> Result<Option<Text>, GrammarError> {
+    if !table.has_gaps() {
+        return Ok(None);
+    }
+    let mut bytes = guard(|| Ok::<_, String>(parser.force_bytes()))?;
+    // The engine writes a token by its number as this byte and the number in brackets.
+    let end = bytes.iter().position(|&byte| byte == TokTrie::SPECIAL_TOKEN_MARKER);
+    bytes.truncate(end.unwrap_or(bytes.len()));
+    Ok((!bytes.is_empty() && !table.spells(&bytes))
+        .then(|| Text { bytes: bytes.into(), ends: end.is_some() }))
+}
+
+/// The tokens that begin or go beyond `text`.
 pub(crate) fn mask(
     table: &TokenTable,
     parser: &mut TokenParser,
-    text: &[u8],
+    text: &Text,
 ) -> Result<SimpleVob, GrammarError> {
     let mut set = guard(|| {
         let computer = Arc::clone(&parser.bias_computer);
-        let set = parser.parser.compute_bias(&*computer, text);
+        let set = parser.parser.compute_bias(&*computer, &text.bytes);
         parser.parser.get_error().map_or(Ok(set), |error| Err(error.message()))
     })?;
     for token in set.to_list() {
-        let rest = text.get(table.text(token as i32).len()..).unwrap_or_default();
-        if !table.can_spell(rest) {
+        if !text.admits(table, token as TokenId) {
             set.disallow_token(token);
         }
     }
     if set.is_zero() {
-        let text = String::from_utf8_lossy(text).escape_debug().take(40).collect();
+        let text = String::from_utf8_lossy(&text.bytes).escape_debug().take(40).collect();
         return Err(GrammarError::Unwritable { text });
     }
     Ok(set)

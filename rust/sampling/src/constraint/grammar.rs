@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use llguidance::TokenParser;
 
-use super::engine::guard;
+use super::construct::Construct;
 use super::trigger::Blocked;
 use super::{Constraint, GrammarError, GrammarOptions, TokenTable, limits};
 
@@ -32,9 +32,9 @@ pub struct Grammar {
     options: GrammarOptions,
     limitations: Vec<Limitation>,
     /// Never advanced; its lexer is its own.
-    pristine: Mutex<TokenParser>,
+    pristine: Mutex<Construct>,
     /// Never advanced; its lexer is shared with the sequences, so that the states one has reached serve the others.
-    shared: Mutex<TokenParser>,
+    shared: Mutex<Construct>,
     /// Per partial trigger at the end of free text, the tokens that would complete it and run into something forbidden.
     blocked: Mutex<HashMap<Vec<u8>, Blocked>>,
 }
@@ -46,18 +46,24 @@ impl std::fmt::Debug for Grammar {
 }
 
 impl Grammar {
+    /// Also computes the first mask, which every sequence begins with: a grammar without one is an error.
     pub(crate) fn new(
         table: Arc<TokenTable>,
         options: GrammarOptions,
         limitations: Vec<Limitation>,
         parser: TokenParser,
     ) -> Result<Self, GrammarError> {
-        let shared = guard(|| Ok::<_, String>(parser.deep_clone()))?;
+        let mut pristine = Construct::new(parser, &table)?;
+        let mut shared = pristine.deep_clone()?;
+        if !shared.is_done() {
+            shared.mask(&table)?;
+            pristine.learn(&shared);
+        }
         Ok(Self {
             table,
             options,
             limitations,
-            pristine: Mutex::new(parser),
+            pristine: Mutex::new(pristine),
             shared: Mutex::new(shared),
             blocked: Mutex::default(),
         })
@@ -87,21 +93,15 @@ impl Grammar {
         &self.options
     }
 
-    /// A parser at the beginning of the grammar.
-    pub(crate) fn parser(&self) -> Result<TokenParser, GrammarError> {
+    /// A construct at its beginning.
+    pub(crate) fn construct(&self) -> Result<Construct, GrammarError> {
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = guard(|| Ok::<_, String>((shared.parser.lexer_stats(), shared.clone())));
-        match fresh {
-            Ok((stats, parser)) if !stats.error && stats.num_states < limits::MAX_LEXER_STATES / 4 => {
-                Ok(parser)
-            }
-            // The shared lexer has grown large or failed: sequences that run keep it, new ones share a new one.
-            _ => {
-                let pristine = self.pristine.lock().unwrap_or_else(PoisonError::into_inner);
-                *shared = guard(|| Ok::<_, String>(pristine.deep_clone()))?;
-                guard(|| Ok::<_, String>(shared.clone()))
-            }
+        if shared.lexer_states().is_none_or(|states| states >= limits::MAX_LEXER_STATES / 4) {
+            // It has failed or grown large: sequences that run keep the lexer, new ones share a new one.
+            let pristine = self.pristine.lock().unwrap_or_else(PoisonError::into_inner);
+            *shared = pristine.deep_clone()?;
         }
+        Ok(shared.clone())
     }
 
     /// The tokens that free text ending in `tail` must not continue with, computed once by `compute`.

@@ -27,11 +27,13 @@
 
 mod cache;
 mod compiler;
+mod construct;
 mod engine;
 mod error;
 mod gaps;
 mod gbnf;
 mod grammar;
+mod language;
 mod lark;
 pub mod limits;
 mod schema;

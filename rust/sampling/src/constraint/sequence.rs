@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use llguidance::TokenParser;
 use llguidance::toktrie::SimpleVob;
 
-use super::engine::{Fault, guard, stopped};
-use super::trigger::{Blocked, FreeText, Step, feed};
-use super::{AfterConstruct, Grammar, GrammarError, Trigger, gaps};
+use super::construct::Construct;
+use super::trigger::{Blocked, FreeText, Step};
+use super::{AfterConstruct, Grammar, GrammarError, Trigger};
 use crate::TokenId;
 
 /// Which tokens may come next in one sequence.
@@ -34,7 +33,7 @@ struct State {
 #[derive(Clone)]
 enum Mode {
     Free(FreeText),
-    Construct(Box<TokenParser>),
+    Construct(Construct),
     /// The construct is complete or the end has come.
     Done,
 }
@@ -43,14 +42,14 @@ enum Mode {
 #[derive(Clone)]
 enum Words {
     None,
-    Parser(SimpleVob),
+    Construct(Arc<SimpleVob>),
     Free(Arc<[u32]>),
 }
 
 /// How to take one accepted token back.
 #[derive(Clone)]
 enum Undo {
-    /// The parser took it as one token.
+    /// The construct took it as one token.
     Token,
     /// The state before it.
     State(Box<State>),
@@ -74,7 +73,7 @@ impl Constraint {
                 state.mode = Mode::Free(FreeText::default());
                 state.can_end = !trigger.required;
             }
-            None => state.enter(grammar.parser()?, &grammar)?,
+            None => state.enter(grammar.construct()?),
         }
         Ok(Self { grammar, state, words: Words::None, history: Vec::new() })
     }
@@ -93,19 +92,20 @@ impl Constraint {
                 Some(trigger) => free(text.mask(&self.grammar, trigger, self.state.can_end)?),
                 None => Words::None,
             },
-            Mode::Construct(parser) if !self.state.finished => {
-                if self.state.can_end && returns_to_free_text(&self.grammar) {
-                    Words::None
-                } else if let Some(text) = gaps::unspelled(self.grammar.table(), parser)? {
-                    Words::Parser(gaps::mask(self.grammar.table(), parser, &text)?)
-                } else {
-                    let mut message = String::new();
-                    let set = guard(|| {
-                        Ok::<_, String>(
-                            parser.compute_mask().map_err(|error| message = error.to_string()).ok(),
-                        )
-                    })?;
-                    Words::Parser(set.ok_or_else(|| stopped(parser, &message))?)
+            Mode::Construct(construct) if !self.state.finished => {
+                let mask = construct.mask(self.grammar.table())?;
+                match trigger(&self.grammar) {
+                    // The construct or free text after it.
+                    Some(trigger) if self.state.can_end && returns_to_free_text(&self.grammar) => {
+                        match FreeText::default().mask(&self.grammar, trigger, true)? {
+                            None => Words::None,
+                            Some(free) => {
+                                let both = free.iter().zip(mask.as_slice()).map(|(free, mask)| free | mask);
+                                Words::Free(both.collect())
+                            }
+                        }
+                    }
+                    _ => Words::Construct(mask),
                 }
             }
             Mode::Construct(_) | Mode::Done => {
@@ -122,16 +122,16 @@ impl Constraint {
         };
         Ok(match &self.words {
             Words::None => None,
-            Words::Parser(set) => Some(&set.as_slice()[..n_words]),
+            Words::Construct(set) => Some(&set.as_slice()[..n_words]),
             Words::Free(words) => Some(words),
         })
     }
 
-    /// Goes on by `token`.
+    /// Goes on by `token`, which must be one that [`mask`](Self::mask) allows.
     ///
     /// # Errors
     ///
-    /// [`GrammarError::Token`] if it may not come here, and then nothing has changed; otherwise as [`mask`](Self::mask).
+    /// [`GrammarError::Token`] if it is none of those, and then nothing has changed; otherwise as [`mask`](Self::mask).
     pub fn accept(&mut self, token: TokenId) -> Result<(), GrammarError> {
         let table = Arc::clone(self.grammar.table());
         if usize::try_from(token).map_or(true, |id| id >= table.n_vocab()) {
@@ -151,13 +151,11 @@ impl Constraint {
             Mode::Done => Err(table.outside(token)),
             Mode::Free(_) => self.accept_free(token),
             Mode::Construct(_) if self.state.finished => Err(table.outside(token)),
-            Mode::Construct(parser) => {
-                if guard(|| parser.validate_token(token as u32))? {
+            Mode::Construct(construct) => {
+                if construct.allows(token, &table)? {
                     self.accept_construct(token)
                 } else if self.state.can_end && returns_to_free_text(&self.grammar) {
-                    let before = self.state.clone();
-                    self.state.mode = Mode::Free(FreeText::default());
-                    self.accept_free(token).inspect_err(|_| self.state = before)
+                    self.accept_free(token)
                 } else {
                     Err(table.outside(token))
                 }
@@ -165,54 +163,49 @@ impl Constraint {
         }
     }
 
+    /// Goes on by a token of free text: of the one that is here, or of one that begins with it.
     fn accept_free(&mut self, token: TokenId) -> Result<(), GrammarError> {
         let grammar = Arc::clone(&self.grammar);
-        let (Mode::Free(text), Some(trigger)) = (&mut self.state.mode, trigger(&grammar)) else {
-            return Err(grammar.table().outside(token));
+        let table = grammar.table();
+        let mut text = match &self.state.mode {
+            Mode::Free(text) => text.clone(),
+            _ => FreeText::default(),
         };
-        let before = text.clone();
-        match text.push(trigger, token, grammar.table().text(token)) {
-            Step::Free => {
-                let before = State { mode: Mode::Free(before), ..self.state.clone() };
-                self.history.push(Undo::State(Box::new(before)));
-            }
+        let Some(trigger) = trigger(&grammar) else { return Err(table.outside(token)) };
+        let State { can_end, finished, .. } = self.state;
+        let mut state = State { mode: Mode::Done, can_end, finished };
+        match text.push(trigger, token, table.text(token)) {
+            Step::Free => state.mode = Mode::Free(text),
             Step::Start(rest) => {
-                let mut parser = grammar.parser()?;
-                if !rest.is_empty() && feed(&mut parser, &rest)?.is_none() {
-                    *text = before;
-                    return Err(grammar.table().outside(token));
+                let mut construct = grammar.construct()?;
+                if !construct.begin(&rest, table)? {
+                    return Err(table.outside(token));
                 }
-                let before = State { mode: Mode::Free(before), ..self.state.clone() };
-                self.state.enter(parser, &grammar)?;
-                self.state.after_construct(&grammar);
-                self.history.push(Undo::State(Box::new(before)));
+                state.enter(construct);
+                state.after_construct(&grammar);
             }
         }
+        let before = std::mem::replace(&mut self.state, state);
+        self.history.push(Undo::State(Box::new(before)));
         Ok(())
     }
 
     fn accept_construct(&mut self, token: TokenId) -> Result<(), GrammarError> {
-        let Mode::Construct(parser) = &mut self.state.mode else {
+        let Mode::Construct(construct) = &mut self.state.mode else {
             return Err(self.grammar.table().outside(token));
         };
-        let mut message = String::new();
-        let done = guard(|| {
-            let step = parser.consume_token(token as u32).and_then(|_| parser.check_stop());
-            Ok::<_, String>(step.map_err(|error| message = error.to_string()).ok())
-        })?;
-        let done = done.ok_or_else(|| stopped(parser, &message))?;
-        if done && returns_to_free_text(&self.grammar) {
-            // The parser is replaced: to come back, its state before the token is needed.
-            let mut before = parser.clone();
-            guard(|| before.rollback(1))?;
+        construct.accept(token, self.grammar.table())?;
+        if construct.is_done() && returns_to_free_text(&self.grammar) {
+            // The construct is replaced: to come back, its state before the token is needed.
+            let mut before = construct.clone();
+            before.take_back(&self.grammar)?;
             let before = State { mode: Mode::Construct(before), ..self.state.clone() };
             self.state.can_end = true;
             self.state.after_construct(&self.grammar);
             self.history.push(Undo::State(Box::new(before)));
             return Ok(());
         }
-        self.state.can_end = done || guard(|| Ok::<_, String>(parser.is_accepting()))?;
-        self.state.finished = done || self.state.can_end && ends_here(&self.grammar, parser)?;
+        (self.state.can_end, self.state.finished) = (construct.may_end(), construct.is_done());
         self.history.push(Undo::Token);
         Ok(())
     }
@@ -220,17 +213,8 @@ impl Constraint {
     /// The tokens that are certain to come now, in order: the text they spell is the only one the grammar allows. Empty without a
     /// tokenizer in the [`TokenTable`](super::TokenTable), in free text, and where there is a choice. [`accept`](Self::accept) each.
     pub fn forced(&mut self) -> Vec<TokenId> {
-        if !self.grammar.table().is_canonical() || self.state.finished {
-            return Vec::new();
-        }
         match &mut self.state.mode {
-            Mode::Construct(parser) if !self.state.can_end => {
-                if !matches!(gaps::unspelled(self.grammar.table(), parser), Ok(None)) {
-                    return Vec::new();
-                }
-                let tokens = guard(|| Ok::<_, String>(parser.compute_ff_tokens())).unwrap_or_default();
-                tokens.into_iter().map(|token| token as TokenId).collect()
-            }
+            Mode::Construct(construct) if !self.state.can_end => construct.forced(self.grammar.table()),
             _ => Vec::new(),
         }
     }
@@ -266,10 +250,10 @@ impl Constraint {
             match undo {
                 Undo::State(state) => self.state = *state,
                 Undo::Token => {
-                    if let Mode::Construct(parser) = &mut self.state.mode {
-                        guard(|| parser.rollback(1))?;
-                        self.state.can_end = guard(|| Ok::<_, String>(parser.is_accepting()))?;
-                        self.state.finished = false;
+                    if let Mode::Construct(construct) = &mut self.state.mode {
+                        construct.take_back(&self.grammar)?;
+                        (self.state.can_end, self.state.finished) =
+                            (construct.may_end(), construct.is_done());
                     }
                 }
             }
@@ -280,39 +264,19 @@ impl Constraint {
 
 impl State {
     /// Starts a construct.
-    fn enter(&mut self, mut parser: TokenParser, grammar: &Grammar) -> Result<(), GrammarError> {
-        let (done, accepting) = guard(|| {
-            let done = parser.stopped() || parser.check_stop()?;
-            Ok::<_, Fault>((done, done || parser.is_accepting()))
-        })?;
-        self.can_end = accepting;
-        self.finished = done || accepting && ends_here(grammar, &parser)?;
-        self.mode = Mode::Construct(Box::new(parser));
-        Ok(())
+    fn enter(&mut self, construct: Construct) {
+        (self.can_end, self.finished) = (construct.may_end(), construct.is_done());
+        self.mode = Mode::Construct(construct);
     }
 
     /// If the construct is complete and free text follows it, goes back to that.
     fn after_construct(&mut self, grammar: &Grammar) {
-        if self.can_end && returns_to_free_text(grammar) {
-            let done = match &self.mode {
-                Mode::Construct(parser) => parser.stopped(),
-                _ => false,
-            };
-            if done {
-                self.mode = Mode::Free(FreeText::default());
-                self.finished = false;
-            }
+        let done = matches!(&self.mode, Mode::Construct(construct) if construct.is_done());
+        if done && returns_to_free_text(grammar) {
+            self.mode = Mode::Free(FreeText::default());
+            self.finished = false;
         }
     }
-}
-
-/// Whether no token can follow where the text may end, in a vocabulary without a token that says so.
-fn ends_here(grammar: &Grammar, parser: &TokenParser) -> Result<bool, GrammarError> {
-    if !grammar.table().eos().is_empty() || returns_to_free_text(grammar) {
-        return Ok(false);
-    }
-    let mut ahead = parser.clone();
-    guard(|| Ok::<_, String>(ahead.compute_mask().is_err()))
 }
 
 fn trigger(grammar: &Grammar) -> Option<&Trigger> {

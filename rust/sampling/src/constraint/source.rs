@@ -14,9 +14,10 @@ pub enum GrammarSource {
     Regex(String),
     /// One of these strings, exactly. One may be the beginning of another.
     Choices(Vec<String>),
-    /// A grammar in llguidance's variant of Lark; the rule `start` is where it begins.
+    /// A grammar in llguidance's variant of Lark; the rule `start` is where it begins. A token that ends the generation and is named in
+    /// a grammar never comes: the end is allowed where the grammar ends.
     Lark(String),
-    /// A grammar in llama.cpp's GBNF; the rule `root` is where it begins.
+    /// A grammar in llama.cpp's GBNF; the rule `root` is where it begins. The same is true of tokens that end the generation.
     Gbnf(String),
 }
 

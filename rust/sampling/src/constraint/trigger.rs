@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use super::engine::guard;
-use super::segment::segment;
 use super::{Grammar, GrammarError, Trigger, TriggerStart};
 use crate::TokenId;
 
@@ -71,35 +69,13 @@ impl FreeText {
             text.truncate(self.tail.len());
             text.extend_from_slice(bytes);
             let Some(end) = first_end(trigger, &text) else { continue };
-            if end < text.len() && feed(&mut grammar.parser()?, &text[end..])?.is_none() {
+            if end < text.len() && !grammar.construct()?.begin(&text[end..], table)? {
                 words[id / 32] &= !(1 << (id % 32));
                 everything = false;
             }
         }
         Ok((!everything).then(|| words.into()))
     }
-}
-
-/// Feeds `bytes` to a parser as tokens of the vocabulary; how many, or `None` if the grammar does not allow them.
-pub(crate) fn feed(
-    parser: &mut llguidance::TokenParser,
-    bytes: &[u8],
-) -> Result<Option<usize>, GrammarError> {
-    guard(|| {
-        let env = Arc::clone(&parser.token_env);
-        let tokens = segment(env.tok_trie(), bytes);
-        if env.tok_trie().decode_raw(&tokens) != bytes {
-            return Ok::<_, String>(None);
-        }
-        for &token in &tokens {
-            if parser.stopped() || !parser.validate_token(token).is_ok_and(|valid| valid) {
-                return Ok(None);
-            }
-            parser.consume_token(token).map_err(|error| error.to_string())?;
-            parser.check_stop().map_err(|error| error.to_string())?;
-        }
-        Ok(Some(tokens.len()))
-    })
 }
 
 fn texts(trigger: &Trigger) -> impl Iterator<Item = &[u8]> {

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use super::charset::CharSet;
-use crate::constraint::GrammarError;
+use crate::TokenId;
+use crate::constraint::{GrammarError, TokenTable};
 
 pub(super) type Id = usize;
 
@@ -20,8 +21,24 @@ pub(super) enum Node {
     Repeat(Id, u32, Option<u32>),
     /// The rule with this index.
     Rule(usize),
-    /// This token, or any other one.
-    Token { id: u32, negated: bool },
+    /// One token.
+    Token(Token),
+}
+
+/// This token or, negated, any other one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Token {
+    pub(super) id: u32,
+    pub(super) negated: bool,
+}
+
+impl Token {
+    /// The tokens it stands for. One that ends the generation is none of them, as in llama.cpp (`llama_grammar_apply_impl` in
+    /// `src/llama-grammar.cpp` of the pinned tree): it comes where the grammar may end, and nowhere else.
+    pub(super) fn ids(self, table: &TokenTable) -> impl Iterator<Item = u32> {
+        let candidates = if self.negated { 0..table.n_vocab() as u32 } else { self.id..self.id + 1 };
+        candidates.filter(move |&id| self.negated != (id == self.id) && !table.is_eos(id as TokenId))
+    }
 }
 
 /// Rules over shared parts. A part's own parts have lower ids.
@@ -32,6 +49,8 @@ pub(super) struct Grammar {
     /// The root of each rule.
     pub(super) rules: Vec<Id>,
     pub(super) names: Vec<String>,
+    /// The line and the column where each rule is defined.
+    pub(super) places: Vec<(usize, usize)>,
     pub(super) start: usize,
 }
 
@@ -81,7 +100,7 @@ impl Facts {
                     changed |= self.first[id].add(set);
                     (false, true)
                 }
-                Node::Token { .. } => {
+                Node::Token(_) => {
                     changed |= self.first[id].add(&CharSet::all());
                     (false, false)
                 }
@@ -139,7 +158,7 @@ impl Facts {
         for (id, node) in grammar.nodes.iter().enumerate().rev() {
             let mut after = self.follow[id].clone();
             match node {
-                Node::Chars(_) | Node::Token { .. } => {}
+                Node::Chars(_) | Node::Token(_) => {}
                 Node::Sequence(parts) => {
                     for &part in parts.iter().rev() {
                         changed |= self.follow[part].add(&after);
@@ -189,10 +208,10 @@ impl Facts {
                         match state[to] {
                             0 => stack.push((to, 0)),
                             1 => {
-                                let name = &grammar.names[to];
+                                let (name, (line, column)) = (&grammar.names[to], grammar.places[to]);
                                 return Err(GrammarError::syntax(
-                                    1,
-                                    1,
+                                    line,
+                                    column,
                                     format!(
                                         "the rule `{name}` begins with itself; write the repetition with `*` or `+`"
                                     ),
@@ -217,7 +236,7 @@ impl Facts {
                 continue;
             }
             match &grammar.nodes[id] {
-                Node::Chars(_) | Node::Token { .. } => {}
+                Node::Chars(_) | Node::Token(_) => {}
                 Node::Sequence(parts) => {
                     let known =
                         parts.iter().position(|&part| !self.nullable[part]).map_or(parts.len(), |at| at + 1);

@@ -86,7 +86,7 @@ impl<'a> Automaton<'a> {
                 tail
             }
             Node::Rule(rule) => self.build(grammar, grammar.rules[*rule])?,
-            Node::Token { .. } => return None,
+            Node::Token(_) => return None,
         })
     }
 

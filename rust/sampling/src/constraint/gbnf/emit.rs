@@ -5,10 +5,12 @@ use std::fmt::Write;
 
 use super::ast::{Facts, Grammar, Id, Node};
 use super::lexemes::canonical;
+use crate::constraint::TokenTable;
 
 /// The grammar as Lark, with `lexemes` as terminals.
-pub(super) fn lark(grammar: &Grammar, facts: &Facts, lexemes: &HashSet<Id>) -> String {
+pub(super) fn lark(grammar: &Grammar, facts: &Facts, lexemes: &HashSet<Id>, table: &TokenTable) -> String {
     let mut writer = Writer {
+        table,
         grammar,
         facts,
         lexemes,
@@ -24,6 +26,7 @@ pub(super) fn lark(grammar: &Grammar, facts: &Facts, lexemes: &HashSet<Id>) -> S
 }
 
 struct Writer<'a> {
+    table: &'a TokenTable,
     grammar: &'a Grammar,
     facts: &'a Facts,
     lexemes: &'a HashSet<Id>,
@@ -39,8 +42,7 @@ impl Writer<'_> {
         match &self.grammar.nodes[id] {
             _ if self.lexemes.contains(&id) && self.facts.nullable[id] => format!("S{id}?"),
             _ if self.lexemes.contains(&id) => format!("T{id}"),
-            Node::Token { id, negated: false } => format!("<[{id}]>"),
-            Node::Token { id, negated: true } => format!("<[^{id}]>"),
+            Node::Token(token) => format!("<[{}]>", ranges(token.ids(self.table))),
             Node::Rule(rule) => self.reference(self.grammar.rules[*rule]),
             _ => format!("n{id}"),
         }
@@ -58,7 +60,7 @@ impl Writer<'_> {
                 continue;
             }
             let body = match &self.grammar.nodes[id] {
-                Node::Chars(_) | Node::Token { .. } => continue,
+                Node::Chars(_) | Node::Token(_) => continue,
                 Node::Rule(rule) => {
                     stack.push(self.grammar.rules[*rule]);
                     continue;
@@ -112,7 +114,7 @@ impl Writer<'_> {
                     stack.push(*part);
                     format!("{}{}", name(part), times(*least, *most))
                 }
-                Node::Rule(_) | Node::Token { .. } => continue,
+                Node::Rule(_) | Node::Token(_) => continue,
             };
             let _ = writeln!(self.out, "T{id}: {body}");
         }
@@ -129,6 +131,18 @@ impl Writer<'_> {
             .collect();
         regex.filter(|regex| !regex.is_empty())
     }
+}
+
+/// Ascending numbers as ranges: `0-4,6`.
+fn ranges(ids: impl Iterator<Item = u32>) -> String {
+    let mut ranges: Vec<(u32, u32)> = Vec::new();
+    for id in ids {
+        match ranges.last_mut() {
+            Some((_, last)) if *last + 1 == id => *last = id,
+            _ => ranges.push((id, id)),
+        }
+    }
+    ranges.iter().map(|(first, last)| format!("{first}-{last}")).collect::<Vec<_>>().join(",")
 }
 
 fn join(parts: impl Iterator<Item = String>, separator: &str) -> String {

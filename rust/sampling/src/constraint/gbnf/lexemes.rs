@@ -54,7 +54,7 @@ fn current(grammar: &Grammar, facts: &Facts, cut: &HashSet<Id>) -> Vec<Id> {
             continue;
         }
         match &grammar.nodes[id] {
-            Node::Chars(_) | Node::Token { .. } => {}
+            Node::Chars(_) | Node::Token(_) => {}
             Node::Sequence(parts) | Node::Choice(parts) => stack.extend(parts),
             Node::Repeat(part, ..) => stack.push(*part),
             Node::Rule(rule) => stack.push(grammar.rules[*rule]),

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::ast::{Grammar, Id, Node};
+use super::ast::{Grammar, Id, Node, Token};
 use super::charset::CharSet;
 use crate::constraint::limits::{MAX_GBNF_PARTS, MAX_GBNF_REPEATS, MAX_NESTING, MAX_RULES};
 use crate::constraint::{GrammarError, TokenTable};
@@ -42,10 +42,15 @@ struct Parser<'a> {
 type Parsed<T> = Result<T, GrammarError>;
 
 impl Parser<'_> {
-    fn error_at(&self, at: usize, message: impl Into<String>) -> GrammarError {
+    /// The line and the column of a place in the source.
+    fn place(&self, at: usize) -> (usize, usize) {
         let before = &self.chars[..at.min(self.chars.len())];
         let line = before.iter().filter(|&&c| c == '\n').count() + 1;
-        let column = before.iter().rev().take_while(|&&c| c != '\n').count() + 1;
+        (line, before.iter().rev().take_while(|&&c| c != '\n').count() + 1)
+    }
+
+    fn error_at(&self, at: usize, message: impl Into<String>) -> GrammarError {
+        let (line, column) = self.place(at);
         GrammarError::syntax(line, column, message)
     }
 
@@ -104,6 +109,7 @@ impl Parser<'_> {
         self.roots.push(None);
         self.uses.push(at);
         self.grammar.names.push(name.clone());
+        self.grammar.places.push((1, 1));
         self.rules.insert(name, index);
         Ok(index)
     }
@@ -119,6 +125,7 @@ impl Parser<'_> {
         let index = self.rule_index(name, begin)?;
         let (root, _) = self.choice(false)?;
         self.roots[index] = Some(root);
+        self.grammar.places[index] = self.place(begin);
         if self.peek().is_some() && !self.eat("\r\n") && !self.eat("\r") && !self.eat("\n") {
             return Err(self.error("expected the end of the line, `|` or another part of the rule"));
         }
@@ -282,7 +289,12 @@ impl Parser<'_> {
                 "nested repetitions multiply to `{weight}`, at most `{MAX_GBNF_REPEATS}` are allowed; repeat less"
             )));
         }
-        let id = self.add(Node::Repeat(part, least as u32, most.map(|most| most as u32)))?;
+        let id = match (&self.grammar.nodes[part], least, most) {
+            (Node::Sequence(parts), ..) if parts.is_empty() => part,
+            (_, _, Some(0)) => self.add(Node::Sequence(Vec::new()))?,
+            (_, 1, Some(1)) => part,
+            _ => self.add(Node::Repeat(part, least as u32, most.map(|most| most as u32)))?,
+        };
         Ok((id, weight))
     }
 
@@ -393,7 +405,7 @@ impl Parser<'_> {
                 self.error_at(begin, format!("token `{id}` is not in the vocabulary of `{n}` tokens"))
             );
         }
-        self.add(Node::Token { id: id as u32, negated })
+        self.add(Node::Token(Token { id: id as u32, negated }))
     }
 }
 
