@@ -246,7 +246,7 @@ def test_masked_logits_cannot_be_chosen() -> None:
     unmasked: Any = np.ma.masked_array([2.0, 1.0])
     assert np.array_equal(config.probabilities(unmasked), config.probabilities([2.0, 1.0]))
     with pytest.raises(SamplingError):
-        config.probabilities(np.ma.masked_all(3))
+        config.probabilities(np.ma.masked_array([1.0, 2.0], mask=True))
 
 
 def test_probabilities_refuse_what_they_cannot_use() -> None:
