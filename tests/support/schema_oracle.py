@@ -7,6 +7,7 @@ without its fraction.
 
 from __future__ import annotations
 
+import decimal
 import itertools
 import json
 import re
@@ -28,6 +29,8 @@ METASCHEMAS: Final[Any] = jsonschema_specifications.REGISTRY
 # Three special tokens, then the bytes in their order.
 FIRST_BYTE: Final = 3
 EOS: Final = 2
+# As many as a quotient of the largest double by the smallest has.
+DIGITS: Final = 700
 MOST_SPELLINGS: Final = 2_000
 OUTSIDE: Final = "is outside the grammar here"
 # A limitation of one keyword explains what another one of its family lets through: they decide together.
@@ -116,7 +119,9 @@ class Oracle:
     def judge(self, value: Any) -> Judgement:
         """Validate a value."""
         _applied.clear()
-        valid = not list(self.validator.iter_errors(value))
+        with decimal.localcontext() as exact:
+            exact.prec = DIGITS
+            valid = not list(self.validator.iter_errors(value))
         found = Judgement(valid)
         for schema, keyword, failed in _applied:
             if schema in self.pointers:
