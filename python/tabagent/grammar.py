@@ -285,9 +285,9 @@ def _json_source(schema: Any) -> Source:
             message = f"`json_schema` is no JSON: {error}"
             raise ValueError(message) from error
     if not isinstance(schema, type) and hasattr(schema, "validate_json") and hasattr(schema, "json_schema"):
-        return _described(schema, schema.json_schema, schema.validate_json)
+        return _described(schema, schema.json_schema, schema.validate_json, is_pydantic="pydantic" in _homes(type(schema)))
     if hasattr(schema, "model_json_schema") and hasattr(schema, "model_validate_json"):
-        return _described(schema, schema.model_json_schema, schema.model_validate_json)
+        return _described(schema, schema.model_json_schema, schema.model_validate_json, is_pydantic="pydantic" in _homes(schema))
     return _type_source(schema)
 
 
@@ -314,26 +314,30 @@ def _type_source(kind: Any) -> Source:
             raise TypeError(message) from error
         message = f"`json_schema={_name(kind)}`: pydantic cannot describe the field `{field}`: {_first_line(error)}; give it a type that JSON has"
         raise GrammarError(message) from error
-    return _described(kind, adapter.json_schema, parser)
+    return _described(kind, adapter.json_schema, parser, is_pydantic=True)
 
 
-def _described(kind: Any, describe: Callable[..., Any], parser: Parser) -> Source:
+def _described(kind: Any, describe: Callable[..., Any], parser: Parser, *, is_pydantic: bool) -> Source:
     """The schema of what pydantic describes, or of something that has its methods."""
-    try:
-        from pydantic import BaseModel, PydanticUndefinedAnnotation, PydanticUserError, TypeAdapter  # noqa: PLC0415 (optional, and slow to import)
-
-        from tabagent._type_schemas import TypeSchema, with_tags  # noqa: PLC0415 (needs pydantic)
-    except ImportError:
+    if not is_pydantic:
         return Source("json_schema", json.dumps(closed(describe())), parser)
-    is_ours = isinstance(kind, TypeAdapter) or not hasattr(kind, "model_json_schema") or (isinstance(kind, type) and issubclass(kind, BaseModel))
+    from pydantic import PydanticUndefinedAnnotation, PydanticUserError  # noqa: PLC0415 (slow to import)
+
+    from tabagent._type_schemas import TypeSchema, with_tags  # noqa: PLC0415 (needs pydantic)
+
     try:
-        schema = with_tags(describe(schema_generator=TypeSchema)) if is_ours else describe()
+        schema = with_tags(describe(schema_generator=TypeSchema))
     except (PydanticUserError, PydanticUndefinedAnnotation) as error:
         message = f"`json_schema={_name(kind)}` has no JSON schema: {_first_line(error)}"
         if isinstance(error, PydanticUserError) and error.code == "invalid-for-json-schema" and not hasattr(kind, "__annotations__"):
             raise TypeError(message) from error
         raise GrammarError(message) from error
     return Source("json_schema", json.dumps(closed(schema)), parser)
+
+
+def _homes(kind: Any) -> set[str]:
+    """The packages of a class and of those that it derives from."""
+    return {base.__module__.partition(".")[0] for base in getattr(kind, "__mro__", ())}
 
 
 def _name(kind: Any) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
-from pydantic import AliasPath, BaseModel, Field, JsonValue, TypeAdapter, ValidationError
+from pydantic import AliasPath, BaseModel, Field, JsonValue, TypeAdapter, ValidationError, create_model
 from typing_extensions import TypedDict
 
 from fake_stream import FakeStream, stream_of
@@ -325,3 +325,36 @@ def test_parsers_can_be_pickled_or_say_what_was_lost() -> None:
     assert source is not None
     after = parser_of(source, Trigger("</a>"))
     assert thawed(after) == after
+
+
+class Lookalike:
+    """Has the methods of pydantic's classes and is none of them."""
+
+    @staticmethod
+    def json_schema() -> dict[str, Any]:
+        return {"type": "integer"}
+
+    model_json_schema = json_schema
+
+    @staticmethod
+    def validate_json(text: str) -> int:
+        return int(text)
+
+    model_validate_json = validate_json
+
+
+@pytest.mark.parametrize("schema", [Lookalike, Lookalike()])
+def test_whatever_has_pydantics_methods_will_do(schema: object) -> None:
+    source = source_of(json_schema=schema)
+    assert source is not None
+    assert source.parser is not None
+    assert (json.loads(str(source.source)), source.parser("3")) == ({"type": "integer"}, 3)
+
+
+def test_nested_types_are_described_in_one_pass() -> None:
+    kind: Any = int
+    for depth in range(30):
+        kind = create_model(f"Level{depth}", inner=(kind, ...), other=(list[dict[str, kind]], []))
+    source = source_of(json_schema=kind)
+    assert source is not None
+    assert len(json.loads(str(source.source))["$defs"]) == 29
