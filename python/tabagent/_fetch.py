@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import configparser
 import contextlib
+import errno
 import hashlib
 import http.client
 import json
@@ -23,24 +24,27 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import BinaryIO, Final, TypeVar
+from typing import IO, Any, BinaryIO, Final, TypeVar
 
 __all__ = [
+    "WEB",
     "FetchError",
     "HashMismatchError",
     "IndexFile",
     "NotInIndexError",
     "OfflineError",
     "Progress",
+    "Redirects",
     "atomic_file",
     "cache_folder",
     "fetch",
     "index_url",
     "is_offline",
+    "make_folder",
     "sha256_of",
     "terminal_progress",
 ]
@@ -59,6 +63,16 @@ ACCEPT: Final = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simpl
 TRUE_WORDS: Final = frozenset({"1", "true", "yes", "on"})
 HTTP_NOT_FOUND: Final = 404
 HTTP_SERVER_ERROR: Final = 500
+MAX_PAGE_BYTES: Final = 64 << 20
+"""No page of an index is longer."""
+
+MAX_FILE_BYTES: Final = 4 << 30
+"""No file that is fetched is larger."""
+
+LOCAL_ERRORS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EIO})
+"""What writing fails with, which no other attempt mends."""
+
+WEB: Final = ("http", "https")
 RETRIED_STATUS: Final = frozenset({408, 425, 429})
 
 
@@ -96,12 +110,36 @@ def cache_folder() -> Path:
     """The folder for everything that is fetched or built once.
 
     `TABAGENT_CACHE` if set, else `$XDG_CACHE_HOME/tabagent`, else `~/.cache/tabagent`. It need not exist.
+
+    Raises:
+        FetchError: a `~` in it stands for no home directory.
     """
-    if chosen := os.environ.get("TABAGENT_CACHE"):
-        return Path(chosen).expanduser().absolute()
-    if base := os.environ.get("XDG_CACHE_HOME"):
-        return Path(base).expanduser().absolute() / "tabagent"
-    return Path.home() / ".cache" / "tabagent"
+    for name, below in (("TABAGENT_CACHE", ""), ("XDG_CACHE_HOME", "tabagent")):
+        if chosen := os.environ.get(name):
+            try:
+                return Path(chosen).expanduser().absolute() / below
+            except RuntimeError as error:
+                message = f"`{name}` is `{chosen}`, but there is no such home directory; give a whole path"
+                raise FetchError(message) from error
+    try:
+        return Path.home() / ".cache" / "tabagent"
+    except RuntimeError as error:
+        message = "there is no home directory for the cache; set `TABAGENT_CACHE` to a folder"
+        raise FetchError(message) from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder of the cache, and those above it.
+
+    Raises:
+        FetchError: the system refuses.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        message = f"cannot make the cache folder `{folder}`: {reason}; set `TABAGENT_CACHE` to a folder that can be written"
+        raise FetchError(message) from error
 
 
 def index_url() -> str:
@@ -160,8 +198,13 @@ def atomic_file(destination: Path) -> Iterator[BinaryIO]:
 
     The bytes go to a temporary file in the same folder, which is flushed to disk and renamed, or removed.
     """
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{destination.name}.", suffix=".part", dir=destination.parent)
+    make_folder(destination.parent)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{destination.name}.", suffix=".part", dir=destination.parent)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        message = f"cannot write to the folder `{destination.parent}`: {reason}; set `TABAGENT_CACHE` to a folder that can be written"
+        raise FetchError(message) from error
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -214,12 +257,18 @@ def _retrying(action: Callable[[], T], what: str, url: str, hint: str) -> T:
             raise
         except urllib.error.HTTPError as error:
             error.close()
-            reason = f"the server answered {error.code} {error.reason}"
+            reason = f"the server answered {error.code} {' '.join(str(error.reason).split())}"
             if error.code < HTTP_SERVER_ERROR and error.code not in RETRIED_STATUS:
                 break
         except urllib.error.URLError as error:
             reason = str(error.reason)
+        except (http.client.InvalidURL, ValueError, OverflowError) as error:
+            reason = f"it is no address ({error})"
+            break
         except (http.client.HTTPException, OSError) as error:
+            if isinstance(error, OSError) and error.errno in LOCAL_ERRORS:
+                message = f"cannot {what}: {(error.strerror or str(error)).lower()}; free some space, or set `TABAGENT_CACHE` to another folder{hint}"
+                raise FetchError(message) from error
             reason = str(error) or type(error).__name__
     message = f"cannot {what} from `{_redacted(url)}`: {reason}; check the network, proxy and index settings (`PIP_INDEX_URL`){hint}"
     raise FetchError(message)
@@ -228,18 +277,46 @@ def _retrying(action: Callable[[], T], what: str, url: str, hint: str) -> T:
 def _open(url: str, accept: str) -> http.client.HTTPResponse:
     """Open a URL; a user name and password in it become basic authentication."""
     parts = urllib.parse.urlsplit(url)
-    headers = {"Accept": accept, "User-Agent": "tabagent"}
+    secrets: dict[str, str] = {}
     if parts.username is not None:
         user = urllib.parse.unquote(parts.username)
         password = urllib.parse.unquote(parts.password or "")
-        headers["Authorization"] = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+        secrets["Authorization"] = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
         url = urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-    if parts.scheme not in {"http", "https"}:
-        message = f"the index address `{_redacted(url)}` must start with `https://` or `http://`"
+    if parts.scheme not in WEB or not parts.hostname:
+        message = f"the index address `{_redacted(url)}` must start with `https://` or `http://` and name a server; correct `PIP_INDEX_URL`"
         raise FetchError(message)
-    request = urllib.request.Request(url, headers=headers)  # noqa: S310 (the scheme is checked above)
-    response: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)  # noqa: S310 (the scheme is checked above)
+    request = urllib.request.Request(url, headers={"Accept": accept, "User-Agent": "tabagent"})  # noqa: S310 (the scheme is checked above)
+    for name, value in secrets.items():
+        request.add_unredirected_header(name, value)
+    opener = urllib.request.build_opener(Redirects(urllib.parse.urlsplit(url).netloc, secrets))
+    response: http.client.HTTPResponse = opener.open(request, timeout=TIMEOUT_SECONDS)
     return response
+
+
+class Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects within the web; secret headers go along on the same server only."""
+
+    def __init__(self, host: str, secrets: Mapping[str, str], *, keeps_encryption: bool = False) -> None:
+        self._host = host
+        self._secrets = secrets
+        self._keeps_encryption = keeps_encryption
+
+    def redirect_request(  # noqa: PLR0917 (urllib's own signature)
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        scheme = urllib.parse.urlsplit(newurl).scheme
+        if scheme not in WEB:
+            message = f"`{_redacted(req.full_url)}` leads to `{_redacted(newurl)}`, which is no web address; refused"
+            raise FetchError(message)
+        if self._keeps_encryption and req.full_url.startswith("https://") and scheme != "https":
+            message = f"`{_redacted(req.full_url)}` leads to `{_redacted(newurl)}`, which is not encrypted; refused"
+            raise FetchError(message)
+        following = super().redirect_request(req, fp, code, msg, headers, newurl)
+        if following is not None and urllib.parse.urlsplit(newurl).netloc == self._host:
+            for name, value in self._secrets.items():
+                following.add_unredirected_header(name, value)
+        return following
 
 
 def _find(index: str, wanted: IndexFile, hint: str) -> tuple[str, str | None]:
@@ -248,7 +325,10 @@ def _find(index: str, wanted: IndexFile, hint: str) -> tuple[str, str | None]:
     page_url = f"{index}/{name}/"
     try:
         with _open(page_url, ACCEPT) as response:
-            body = response.read()
+            body = response.read(MAX_PAGE_BYTES + 1)
+            if len(body) > MAX_PAGE_BYTES:
+                message = f"the index `{_redacted(index)}` sends an endless page; choose another with `PIP_INDEX_URL`{hint}"
+                raise FetchError(message)
             kind = response.headers.get_content_type()
             base = response.geturl()
     except urllib.error.HTTPError as error:
@@ -271,7 +351,7 @@ def _json_links(body: bytes) -> Iterator[tuple[str, str, str | None]]:
         page = json.loads(body)
         for file in page["files"]:
             yield str(file["url"]), str(file["filename"]), file.get("hashes", {}).get("sha256")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         message = f"the index answered with JSON of another form than PEP 691 ({error})"
         raise OSError(message) from error
 
@@ -319,11 +399,14 @@ def _download(url: str, wanted: IndexFile, destination: Path, progress: Progress
         done = 0
         with _open(url, "*/*") as response:
             stated = response.headers.get("Content-Length")
-            total = int(stated) if stated is not None and stated.isdigit() else None
+            total = int(stated) if stated is not None and stated.isascii() and stated.isdigit() and len(stated) < 19 else None
             while chunk := response.read(CHUNK_BYTES):
                 file.write(chunk)
                 digest.update(chunk)
                 done += len(chunk)
+                if done > MAX_FILE_BYTES:
+                    message = f"`{_redacted(url)}` sends more than {MAX_FILE_BYTES:,} bytes; choose another index with `PIP_INDEX_URL`{hint}"
+                    raise FetchError(message)
                 if progress is not None:
                     progress(done, total)
         if total is not None and done != total:
@@ -342,7 +425,10 @@ def _wrong_hash(wanted: IndexFile, found: str, who: str, hint: str) -> HashMisma
 
 def _redacted(url: str) -> str:
     """The URL without user name and password."""
-    parts = urllib.parse.urlsplit(url)
+    try:
+        parts = urllib.parse.urlsplit(url)
+    except ValueError:  # such as of brackets that do not match
+        return url.rpartition("@")[2]
     return urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 

@@ -20,6 +20,8 @@ __all__ = ["fetch_model"]
 
 SHARD: Final = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE | re.DOTALL)
 SHOWN: Final = 12
+NO_MODELS: Final = ("mmproj", "imatrix")
+"""In names of files that lie beside models: projectors for images and sound, and importance matrices. A pattern that has the word means them."""
 
 
 def fetch_model(
@@ -34,9 +36,9 @@ def fetch_model(
     """The local path of one model of a repository, downloading what is not in the cache; of a split model the first part's path.
 
     `filename` is a file or a shell pattern, matched against file names and paths in the repository, without regard to case if nothing fits
-    otherwise. It must lead to one model; the parts of a split model are one. Cache, tokens, progress bars, mirrors and offline mode are
-    huggingface_hub's own (`HF_HOME`, `HF_TOKEN`, `HF_ENDPOINT`, `HF_HUB_OFFLINE`, `HF_HUB_DISABLE_PROGRESS_BARS`). Without a connection the
-    cache is used.
+    otherwise. Projectors (`mmproj`) and importance matrices (`imatrix`) are left out unless it has that word. It must lead to one model; the
+    parts of a split model are one. Cache, tokens, progress bars, mirrors and offline mode are huggingface_hub's own (`HF_HOME`, `HF_TOKEN`,
+    `HF_ENDPOINT`, `HF_HUB_OFFLINE`, `HF_HUB_DISABLE_PROGRESS_BARS`). Without a connection the cache is used.
 
     Raises:
         TypeError: an argument has the wrong type.
@@ -151,7 +153,9 @@ class _Repository:
 
 def _files_of_one_model(repo_id: str, filename: str, files: Sequence[str]) -> list[str]:
     """The files of the one model that a pattern means, first part first."""
-    models = [file for file in files if file.lower().endswith(".gguf")]
+    there = [file for file in files if file.lower().endswith(".gguf")]
+    unnamed = [word for word in NO_MODELS if word not in filename.lower()]
+    models = [file for file in there if not any(word in file.rpartition("/")[2].lower() for word in unnamed)]
     matching = [file for file in models if _matches(file, filename, fnmatchcase)]
     matching = matching or [file for file in models if _matches(file.lower(), filename.lower(), fnmatch)]
     groups: dict[str, list[str]] = {}
@@ -159,8 +163,8 @@ def _files_of_one_model(repo_id: str, filename: str, files: Sequence[str]) -> li
         parts = list(_parts(file))
         groups.setdefault(parts[0], parts)
     if not groups:
-        there = f"it has {_listed(models)}" if models else "it has no GGUF files at all"
-        message = f"no GGUF file of `{repo_id}` matches `{filename}`; {there}"
+        has = f"it has {_listed(models or there)}" if there else "it has no GGUF files at all"
+        message = f"no GGUF file of `{repo_id}` matches `{filename}`; {has}"
         raise ModelNotFoundError(message)
     if len(groups) > 1:
         message = f"{len(groups)} models of `{repo_id}` match `{filename}`: {_listed(list(groups))}; give a narrower pattern or a whole file name"

@@ -14,6 +14,8 @@ from typing import ClassVar
 import pytest
 
 from child import Ended, run
+from tabagent.errors import ModelNotFoundError
+from tabagent.hub import _files_of_one_model
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 FILES = {
@@ -187,3 +189,27 @@ def test_cache_is_used_when_the_hub_cannot_be_reached(hub: Hub) -> None:
     assert path_of(hub.fetch("someone/models", "*Q4_K_M.gguf")) == path
     out = hub.fetch("someone/other", "*").out
     assert out.startswith("ModelLoadError: cannot fetch `someone/other`")
+
+
+BESIDE = ["m-Q4_K_M.gguf", "mmproj-m-F16.gguf", "m.imatrix.gguf", "imatrix.gguf", "x/mmproj.gguf"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("*.gguf", ["m-Q4_K_M.gguf"]),
+        ("*", ["m-Q4_K_M.gguf"]),
+        ("m*.gguf", ["m-Q4_K_M.gguf"]),
+        ("mmproj-*", ["mmproj-m-F16.gguf"]),
+        ("*MMPROJ-m*", ["mmproj-m-F16.gguf"]),
+        ("m.imatrix.gguf", ["m.imatrix.gguf"]),
+        ("x/mmproj.gguf", ["x/mmproj.gguf"]),
+    ],
+)
+def test_what_is_no_model_counts_only_by_its_name(pattern: str, expected: list[str]) -> None:
+    assert _files_of_one_model("a/b", pattern, BESIDE) == expected
+
+
+def test_a_repository_without_a_model_is_told_by_what_it_has() -> None:
+    with pytest.raises(ModelNotFoundError, match=r"no GGUF file of `a/b` matches `\*\.gguf`; it has `mmproj-m-F16\.gguf`"):
+        _files_of_one_model("a/b", "*.gguf", BESIDE[1:2])

@@ -201,9 +201,16 @@ def _check_module(diagnosis: Diagnosis, variant: "Variant") -> None:
 def _check_generation(diagnosis: Diagnosis) -> None:
     """Whether a model counts on as it always does; only with a demo model that is here."""
     from tabagent import Model, SamplerConfig  # noqa: PLC0415 (brings the compiled core, which `--help` does not need)
-    from tabagent._demo import present_demo_model  # noqa: PLC0415 (brings the compiled core, which `--help` does not need)
+    from tabagent._demo import damaged_demo_model, present_demo_model  # noqa: PLC0415 (brings the code for downloads)
 
-    path = present_demo_model()
+    try:
+        damaged, path = damaged_demo_model(), present_demo_model()
+    except OSError as error:
+        diagnosis.failed("demo model", one_line(error), None)
+        return
+    if damaged is not None:
+        remedy = f"remove `{damaged}`; `tabagent run demo -p Hello` downloads it again"
+        diagnosis.failed("demo model", f"`{damaged}` is damaged: its sha256 is not that of the model", remedy)
     if path is None:
         diagnosis.skipped("generation", "the demo model is not here; `tabagent run demo -p Hello` downloads it")
         return

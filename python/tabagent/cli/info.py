@@ -15,6 +15,7 @@ from rich.text import Text
 from tabagent.cli.arguments import text_argument
 from tabagent.cli.failure import UsageError, explained
 from tabagent.cli.gguf_summary import GgufSummary, describe, element_count
+from tabagent.cli.model_source import model_path
 from tabagent.cli.options import Verbose
 from tabagent.cli.output import printable, write_json, write_line, write_tables
 from tabagent.cli.units import bytes_text, count_text
@@ -26,7 +27,9 @@ ALL_ITEMS: Final = 2**32 - 1
 
 GgufPath = Annotated[
     str,
-    typer.Argument(metavar="FILE", help="A GGUF file (any part of a split one), an https address, or `hf://OWNER/REPO/FILE`.", show_default=False),
+    typer.Argument(
+        metavar="FILE", help="A GGUF file (any part of a split one), `demo`, an https address, or `hf://OWNER/REPO/FILE`.", show_default=False
+    ),
 ]
 Tensors = Annotated[bool, typer.Option("--tensors", metavar="", help="List all tensors too.", show_default=False)]
 Metadata = Annotated[
@@ -54,6 +57,7 @@ def info(file: GgufPath, *, json: Json = False, tensors: Tensors = False, metada
     Only the file is read; no engine is needed. Of a file on a server only the
     beginning is fetched. A damaged file is an error that says where and why.
     """
+    file = model_path(file)
     if metadata:
         if tensors:
             message = "`--metadata` prints nothing but metadata; leave out `--tensors`"

@@ -5,9 +5,25 @@ from typing import Final, Literal
 
 from tabagent.cli.failure import UsageError
 
-__all__ = ["ModelSource"]
+__all__ = ["ModelSource", "model_path"]
 
 ANY_FILE: Final = "*.gguf"
+DEMO: Final = "demo"
+
+
+def model_path(name: str) -> str:
+    """The path that a name stands for: for `demo` that of the demo model, which is downloaded if it is not here; any other is a path itself.
+
+    Raises:
+        FetchError: the demo model cannot be downloaded.
+    """
+    if name != DEMO:
+        return name
+    from tabagent._demo import find_demo_model  # noqa: PLC0415 (brings the code for downloads)
+    from tabagent.cli.progress import ProgressBar  # noqa: PLC0415 (only needed here)
+
+    with ProgressBar("downloading the demo model", in_bytes=True, patience_s=0.0) as bar:
+        return str(find_demo_model(bar.bytes))
 
 
 @dataclass(frozen=True)
@@ -38,7 +54,7 @@ class ModelSource:
         if model is None or model == "":
             message = "there is no model; give the path of a GGUF file, `demo`, or `hf:OWNER/REPO/FILE`"
             raise UsageError(message)
-        if model == "demo":
+        if model == DEMO:
             return cls("demo", model)
         if model.startswith("hf:"):
             owner, _, rest = model[3:].partition("/")

@@ -1,18 +1,19 @@
 """The header of a GGUF file on a server: metadata and tensor table, without the tensors."""
 
+import http.client
 import logging
 import os
 import re
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from email.message import Message
 from http import HTTPStatus
 from typing import IO, TYPE_CHECKING, Any, Final
 from typing import cast as typed
 
+from tabagent._fetch import WEB, FetchError, Redirects
 from tabagent.errors import GgufError
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class RemoteFile:
     def __init__(self, address: str) -> None:
         self.name = address
         self._url, self._headers = _resolved(address)
-        self._token_host = urllib.parse.urlsplit(self._url).netloc
+        self._token_host = _host(address, self._url)
         self._tag: str | None = None
         self.size: int | None = None
         self.data = b""
@@ -67,19 +68,37 @@ class RemoteFile:
         start = len(self.data)
         if start >= needed or start == self.size:
             return
+        try:
+            self._take(start, needed)
+        except FetchError:
+            raise
+        except (http.client.HTTPException, ValueError, OverflowError) as error:
+            message = f"the server of `{self.name}` answers with what is no HTTP, or the address is wrong: {_reason(error)}"
+            raise FetchError(message) from error
+        except OSError as error:
+            message = f"reading `{self.name}` failed: {_reason(error)}; try again"
+            raise FetchError(message) from error
+
+    def _take(self, start: int, needed: int) -> None:
+        """Fetch the bytes from `start` on; errors of the connection as they come."""
         with self._request(start, needed) as response:
             if response.status == HTTPStatus.PARTIAL_CONTENT:
-                total = _total(response.headers)
-            else:  # a server without ranges sends all; what is here already is read over
+                first, total = _range(response.headers)
+                if first != start:
+                    message = f"the server of `{self.name}` sends another part of the file than was asked for; download it first"
+                    raise FetchError(message)
+            elif response.status == HTTPStatus.OK:  # a server without ranges sends all; what is here already is read over
                 total = _number(response.headers.get("Content-Length"))
                 _skip(response, start)
+            else:
+                raise FetchError(_refusal(self.name, response.status))
             if total is None:
                 message = f"the server of `{self.name}` does not say how large the file is, so its header cannot be checked; download it first"
-                raise OSError(message)
+                raise FetchError(message)
             self._check_unchanged(response.headers, total)
             self.size = total
             # What follows is not read: the connection is closed instead.
-            self.data += _read(response, min(needed, total) - start)
+            self.data += _read(response, min(needed, total) - start, self.name)
 
     def _check_unchanged(self, headers: Message, total: int) -> None:
         tag = headers.get("ETag")
@@ -95,33 +114,14 @@ class RemoteFile:
             request.add_unredirected_header(name, value)
         LOG.debug("fetching bytes %d to %d of %s", start, end - 1, self._url)
         try:
-            return urllib.request.build_opener(_Redirects(self._token_host, self._headers)).open(request, timeout=TIMEOUT_S)
+            redirects = Redirects(self._token_host, self._headers, keeps_encryption=True)
+            return urllib.request.build_opener(redirects).open(request, timeout=TIMEOUT_S)
         except urllib.error.HTTPError as error:
             error.close()
-            raise OSError(_refusal(self.name, error.code)) from error
+            raise FetchError(_refusal(self.name, error.code, error.msg)) from error
         except urllib.error.URLError as error:
-            message = f"cannot reach the server of `{self.name}`: {error.reason}"
-            raise OSError(message) from error
-
-
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects; the token goes along on the same server only, and never from https to http."""
-
-    def __init__(self, host: str, headers: Mapping[str, str]) -> None:
-        self._host = host
-        self._headers = headers
-
-    def redirect_request(  # noqa: PLR0917 (urllib's own signature)
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
-    ) -> urllib.request.Request | None:
-        if req.full_url.startswith("https://") and not newurl.startswith("https://"):
-            message = f"`{req.full_url}` leads to `{newurl}`, which is not encrypted; refused"
-            raise OSError(message)
-        following = super().redirect_request(req, fp, code, msg, headers, newurl)
-        if following is not None and urllib.parse.urlsplit(newurl).netloc == self._host:
-            for name, value in self._headers.items():
-                following.add_unredirected_header(name, value)
-        return following
+            message = f"cannot reach the server of `{self.name}`: {_reason(error.reason)}"
+            raise FetchError(message) from error
 
 
 def read_header(address: str) -> "_native.GgufFile":
@@ -191,13 +191,36 @@ def _file_name(address: str) -> str:
     return urllib.parse.unquote(urllib.parse.urlsplit(address).path.rpartition("/")[2]) or address
 
 
-def _total(headers: Message) -> int | None:
-    """The whole file's size from `Content-Range: bytes 0-99/1234`."""
-    return _number((headers.get("Content-Range") or "").rpartition("/")[2])
+def _host(address: str, url: str) -> str:
+    """The server that an address names.
+
+    Raises:
+        FetchError: it names none, or is not of the web.
+    """
+    try:
+        parts = urllib.parse.urlsplit(url)
+        is_web = parts.scheme in WEB and bool(parts.hostname)
+    except ValueError:  # such as of brackets that do not match
+        is_web = False
+    if not is_web:
+        message = f"`{address}` is no address of a file on a server; write `https://SERVER/PATH`"
+        raise FetchError(message)
+    return parts.netloc
+
+
+def _range(headers: Message) -> tuple[int | None, int | None]:
+    """The first byte and the whole file's size from `Content-Range: bytes 0-99/1234`."""
+    part, _, total = (headers.get("Content-Range") or "").partition("/")
+    return _number(part.removeprefix("bytes").strip().partition("-")[0]), _number(total.strip())
 
 
 def _number(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isascii() and text.isdigit() else None
+    """The number of at most 18 digits that a server writes."""
+    return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 19 else None
+
+
+def _reason(error: object) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _skip(response: IO[bytes], count: int) -> None:
@@ -208,19 +231,23 @@ def _skip(response: IO[bytes], count: int) -> None:
         count -= len(piece)
 
 
-def _read(response: IO[bytes], count: int) -> bytes:
+def _read(response: IO[bytes], count: int, name: str) -> bytes:
     pieces = []
     while count > 0:
         piece = response.read(min(count, 1 << 20))
         if not piece:
-            message = "the connection closed too early; try again"
-            raise OSError(message)
+            message = f"the server of `{name}` sends less of the file than it says; try again"
+            raise FetchError(message)
         pieces.append(piece)
         count -= len(piece)
     return b"".join(pieces)
 
 
-def _refusal(name: str, status: int) -> str:
+def _refusal(name: str, status: int, text: str = "") -> str:
+    if 300 <= status < 400:
+        # urllib's words go on in further lines with what the server says.
+        why = (text or "").partition("\n")[0].rstrip(".").strip()
+        return f"the server of `{name}` sends on to nowhere, in a circle, or to no web address (status {status}: {why})"
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         return f"`{name}` is private or restricted (status {status}); log in with `hf auth login` or set `HF_TOKEN`"
     if status == HTTPStatus.NOT_FOUND:

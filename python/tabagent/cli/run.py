@@ -16,7 +16,7 @@ from tabagent.cli.failure import UsageError, explained, one_line
 from tabagent.cli.generation import Answer, GenerationOptions, generate
 from tabagent.cli.gguf_summary import summarize
 from tabagent.cli.line_reader import LineReader
-from tabagent.cli.model_source import ModelSource
+from tabagent.cli.model_source import ModelSource, model_path
 from tabagent.cli.output import is_terminal, write_json, write_note, write_tables, write_text
 from tabagent.cli.progress import ProgressBar
 from tabagent.cli.prompt_source import read_prompt
@@ -224,12 +224,7 @@ def _fetch(source: ModelSource) -> str:
         if not is_terminal(sys.stderr):
             os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         return fetch_model(source.name, source.pattern)
-    if source.kind == "demo":
-        from tabagent._demo import find_demo_model  # noqa: PLC0415 (brings the code for downloads)
-
-        with ProgressBar("downloading the demo model", in_bytes=True, patience_s=0.0) as bar:
-            return str(find_demo_model(bar.bytes))
-    return source.name
+    return model_path(source.name)
 
 
 def _complete(model: "Model", prompt: str, options: GenerationOptions, output: OutputOptions, load_s: float) -> None:
