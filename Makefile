@@ -54,7 +54,7 @@ $(STAMPS)/dev: $(STAMPS)/library $(RUST_SOURCES) pyproject.toml
 	@$(DEVELOP)
 	@touch $@
 
-DEVELOP = $(WITH_TOOLS) VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/maturin develop
+DEVELOP = $(WITH_TOOLS) PIP_QUIET=1 PIP_DISABLE_PIP_VERSION_CHECK=1 VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/maturin develop
 
 dev: $(STAMPS)/dev ## make .venv with the package, its libraries and the tools, for work on the source tree
 	@test -f python/tabagent/lib/libllama.so || { $(BACKEND) library --own-modules >/dev/null; }
