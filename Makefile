@@ -34,8 +34,12 @@ $(STAMPS)/venv: requirements-dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@mkdir -p $(STAMPS) && touch $@
 
+# Asked before what takes minutes.
+NEED_CARGO = command -v cargo >/dev/null || { echo "error: \`cargo\` not found; install Rust (https://rustup.rs)" >&2; exit 1; }
+
 # For work here, the CPU modules that this machine needs; `every-module` adds the others.
 $(STAMPS)/library: $(STAMPS)/venv $(BACKEND_SOURCES)
+	@$(NEED_CARGO)
 	@$(BACKEND) library --own-modules >/dev/null
 	@touch $@
 
@@ -45,12 +49,12 @@ every-module: $(STAMPS)/venv ## build the CPU modules for other processors, too,
 # The package's Python files are used where they lie; only the extension has to be rebuilt. `maturin develop` does what `pip install --editable .`
 # does, and lets Cargo show how far it is.
 $(STAMPS)/dev: $(STAMPS)/library $(RUST_SOURCES) pyproject.toml
-	@command -v cargo >/dev/null || { echo "error: \`cargo\` not found; install Rust (https://rustup.rs)" >&2; exit 1; }
-	@test -d target || echo "building the Rust extension: about 2 minutes on 2 cores; later builds take seconds"
+	@$(NEED_CARGO)
+	@test -d target/editable || echo "building the Rust extension: about 2 minutes on 2 cores; later builds take seconds"
 	@$(DEVELOP)
 	@touch $@
 
-DEVELOP = $(WITH_TOOLS) VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/maturin develop
+DEVELOP = $(WITH_TOOLS) PIP_QUIET=1 PIP_DISABLE_PIP_VERSION_CHECK=1 VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/maturin develop
 
 dev: $(STAMPS)/dev ## make .venv with the package, its libraries and the tools, for work on the source tree
 	@test -f python/tabagent/lib/libllama.so || { $(BACKEND) library --own-modules >/dev/null; }
@@ -101,6 +105,7 @@ check-python: dev every-module test-material
 	$(TEST_ENV) $(BIN)/python -m pytest
 
 wheel: $(STAMPS)/venv ## build the wheel into dist/
+	@$(NEED_CARGO)
 	@mkdir -p dist && rm -f dist/tabagent-*.whl
 	@$(WITH_TOOLS) $(BACKEND) wheel
 	@ls -l dist

@@ -35,7 +35,7 @@ LICENSE = "LICENSE.llama.cpp"
 Modules = Literal["all", "own"]
 """`"all"`: every module of ggml, which a wheel must have; `"own"`: those that this machine needs, which build in a quarter of the time."""
 
-CORE_SECONDS: Final = 300
+CORE_SECONDS: Final = 200
 MODULE_SECONDS: Final = 40
 """Seconds of one core that the libraries and each CPU module take, for the announcement."""
 

@@ -175,8 +175,7 @@ fn truncating_forgets_the_end_and_windows_say_when_they_cannot() {
 
 #[test]
 fn progress_reaches_one_and_can_cancel() {
-    let Some(library) = library() else { return };
-    let path = tabagent_material::model(SMOLLM2).unwrap();
+    let (Some(library), Some(path)) = (library(), tabagent_material::model(SMOLLM2)) else { return };
     let seen = Arc::new(Mutex::new(Vec::new()));
     let sink = seen.clone();
     let config = ModelConfig::new(&path).unwrap().with_progress(move |part| {
@@ -208,8 +207,7 @@ fn bad_files_are_typed_errors() {
 
 #[test]
 fn metadata_overrides_take_effect() {
-    let Some(library) = library() else { return };
-    let path = tabagent_material::model(SMOLLM2).unwrap();
+    let (Some(library), Some(path)) = (library(), tabagent_material::model(SMOLLM2)) else { return };
     let config = ModelConfig::new(&path)
         .unwrap()
         .with_override("llama.context_length", MetadataOverride::Int(1234))
