@@ -210,9 +210,12 @@ class Model(Scorer):
             logprobs_mode: what they are of: `raw`, the model's own distribution before anything changes it, or `sampled`, the one that the
                 token was drawn from, after processors, grammar and sampling.
             json_schema: make the text JSON that fits a schema: a mapping, its JSON text, a bool, a pydantic model, or (if pydantic is installed)
-                a dataclass, a TypedDict or another type. `Completion.parse` then gives the value.
+                a dataclass, a TypedDict or another type. `Completion.parse` then gives the value. Properties come in the schema's order; names are
+                written without needless escapes, numbers with at most 308 digits before the point and 324 after it, so that every reader of JSON
+                can read them. In a `pattern`, `\\d` is `[0-9]` and `\\w` is `[0-9A-Za-z_]`, as in JavaScript.
             json_mode: make the text a JSON object.
-            regex: make the text match a regular expression, without anchors and look-around.
+            regex: make the text match a regular expression of Rust's `regex` crate, as a whole and without anchors and look-around. `\\d`, `\\w` and `\\s`
+                are the digits, word characters and white space of all of Unicode, as in Python; `(?-u:\\d)` is `[0-9]`.
             choices: make the text one of these.
             grammar: make the text follow a grammar: Lark as llguidance reads it, GBNF, or what `compile_grammar` made.
             grammar_format: which of the two it is; None for GBNF if it defines `root ::=`, else Lark.

@@ -13,7 +13,6 @@ use super::parts::Key;
 use super::pattern::PatternError;
 use super::text::Text;
 use super::values::{Array, Class, Object, Prop, Slot, Values};
-use crate::constraint::GrammarError;
 
 /// The longest length that is enforced; a text of a generation does not come near.
 const MAX_LENGTH: u64 = 1_000_000;
@@ -45,7 +44,7 @@ fn takes(map: &Map<String, Value>, name: &str) -> bool {
 impl<'a> Meaning<'a> {
     /// The values that fit what the schema says without other schemas of the same value.
     pub(super) fn own(&mut self, here: Here<'a>) -> Meant<Values> {
-        let mut values = self.listed(here)?;
+        let mut values = self.listed(here);
         self.numbers(&mut values, here);
         self.strings(&mut values, here);
         if !values.arrays.is_empty() {
@@ -58,7 +57,7 @@ impl<'a> Meaning<'a> {
     }
 
     /// `type`, `enum` and `const`.
-    fn listed(&mut self, here: Here<'a>) -> Result<Values, GrammarError> {
+    fn listed(&mut self, here: Here<'a>) -> Values {
         let map = here.map;
         let types = types(map);
         let mut listed: Vec<&'a Value> = match map.get("enum").and_then(Value::as_array) {
@@ -69,7 +68,7 @@ impl<'a> Meaning<'a> {
             listed.retain(|value| equal(value, only));
         }
         if !map.contains_key("enum") && !map.contains_key("const") {
-            return Ok(types);
+            return types;
         }
         let mut values = Values::none();
         let (mut numbers, mut texts) = (Vec::new(), Vec::new());
@@ -97,7 +96,7 @@ impl<'a> Meaning<'a> {
         values.no &= types.no;
         values.numbers = Numbers::only(numbers).and(&types.numbers);
         values.strings = Text::only(texts).and(&types.strings);
-        Ok(values)
+        values
     }
 
     /// The set of one list or object, its properties in the order in which they stand.
@@ -152,12 +151,11 @@ impl<'a> Meaning<'a> {
             }
         }
         if let Some(step) = number("multipleOf") {
-            match Step::new(&step) {
-                Some(step) => ranges.push(Range::multiples(step, true)),
-                None => {
-                    self.limit(here.place, "multipleOf", "not enforced: the step is beyond the engine");
-                    values.numbers_exact = false;
-                }
+            if let Some(step) = Step::new(&step) {
+                ranges.push(Range::multiples(step, true));
+            } else {
+                self.limit(here.place, "multipleOf", "not enforced: the step is beyond the engine");
+                values.numbers_exact = false;
             }
         }
         if map.get("format").and_then(Value::as_str) == Some("int32")

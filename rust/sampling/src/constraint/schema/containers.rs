@@ -68,7 +68,7 @@ impl<'a> Meaning<'a> {
 
     pub(super) fn objects(&mut self, values: Values, here: Here<'a>) -> Meant<Values> {
         let map = here.map;
-        let mut object = self.properties(here)?;
+        let mut object = self.properties(here);
         let mut exact = object.exact;
         object.min = self.bound("minProperties", here, &mut exact).unwrap_or(0);
         object.max = self.bound("maxProperties", here, &mut exact);
@@ -95,7 +95,7 @@ impl<'a> Meaning<'a> {
     }
 
     /// `properties`, `patternProperties` and `additionalProperties`.
-    fn properties(&mut self, here: Here<'a>) -> Meant<Object> {
+    fn properties(&mut self, here: Here<'a>) -> Object {
         let map = here.map;
         let mut classes = vec![Class { names: Text::All, slot: Slot::default() }];
         let mut patterns: Vec<(Text, Key)> = Vec::new();
@@ -124,7 +124,7 @@ impl<'a> Meaning<'a> {
                     format!("`{text}` is not enforced: too many patterns overlap"),
                 );
                 let any = Class { names: Text::All, slot: Slot::of(Key::any(), true) };
-                return Ok(Object::new(Vec::new(), vec![any]).exact_if(false));
+                return Object::new(Vec::new(), vec![any]).exact_if(false);
             }
             classes = split;
             patterns.push((pattern, node));
@@ -145,7 +145,7 @@ impl<'a> Meaning<'a> {
                 class.slot = Slot::of(node.clone(), true);
             }
         }
-        Ok(Object::new(props, classes).exact_if(exact))
+        Object::new(props, classes).exact_if(exact)
     }
 
     fn property_names(&mut self, here: Here<'a>) -> Meant<Option<Object>> {

@@ -19,6 +19,11 @@ const MAX_COMBINED: usize = 6;
 /// How deep two schemas are compared for a property or an item that tells them apart.
 const MAX_COMPARE_DEPTH: usize = 4;
 
+/// What is said of a schema that is left out.
+const BESIDE: &str = "not enforced beside the other keywords: together they have too many forms";
+const BESIDE_OTHERS: &str =
+    "not enforced beside the other schemas of the value: together they have too many forms";
+
 /// The keywords that rule something out; the others are annotations.
 const CONSTRAINTS: [&str; 41] = [
     "$ref",
@@ -163,14 +168,9 @@ impl<'a> Meaning<'a> {
             all = Some(match all {
                 None => values,
                 Some(so_far) => {
-                    match self.and(&so_far, &values)? {
-                        Ok(both) => Rc::new(both),
-                        Err(TooMany) => {
-                            let place = self.place(&Key::of(*literal)).unwrap_or(0);
-                            self.limit(place, self.keyword(place), "not enforced beside the other schemas of the value: together they are too many");
-                            Rc::new((*so_far).clone().inexact())
-                        }
-                    }
+                    let place = self.place(&Key::of(*literal)).unwrap_or(0);
+                    let keyword = self.keyword(place);
+                    Rc::new(self.and_or_limit(&so_far, &values, (place, keyword), BESIDE_OTHERS)?)
                 }
             });
         }
@@ -205,25 +205,19 @@ impl<'a> Meaning<'a> {
         self.count(|_, steps| one.and(two, steps))
     }
 
-    /// `so_far` and what `keyword` adds; without that where it is too much.
+    /// The values in both; all of `so_far` where that is too much, which `at` and `message` then say.
     fn and_or_limit(
         &mut self,
-        so_far: Values,
+        so_far: &Values,
         more: &Values,
-        here: Here<'a>,
-        keyword: &str,
+        at: (usize, &str),
+        message: &str,
     ) -> Result<Values, GrammarError> {
-        match self.and(&so_far, more)? {
-            Ok(both) => Ok(both),
-            Err(TooMany) => {
-                self.limit(
-                    here.place,
-                    keyword,
-                    "not enforced beside the other keywords: together they are too many",
-                );
-                Ok(so_far.inexact())
-            }
+        if let Ok(both) = self.and(so_far, more)? {
+            return Ok(both);
         }
+        self.limit(at.0, at.1, message);
+        Ok(so_far.clone().inexact())
     }
 
     /// The values that fit a part, or do not.
@@ -293,18 +287,14 @@ impl<'a> Meaning<'a> {
             let key = Key::of(Literal { not: false, ..literal });
             (self.place(&key).unwrap_or(0), "not")
         });
-        match complement {
-            Ok(complement) => {
-                if !values.is_exact() {
-                    self.limit(place, keyword, "not enforced where it turns on what is not enforced");
-                }
-                Ok(complement)
+        if let Ok(complement) = complement {
+            if !values.is_exact() {
+                self.limit(place, keyword, "not enforced where it turns on what is not enforced");
             }
-            Err(TooMany) => {
-                self.limit(place, keyword, "not enforced: what it excludes has too many forms");
-                Ok(Values::all().inexact())
-            }
+            return Ok(complement);
         }
+        self.limit(place, keyword, "not enforced: what it excludes has too many forms");
+        Ok(Values::all().inexact())
     }
 
     /// The schema `value` where it applies to a part of the value at hand.
@@ -358,28 +348,28 @@ impl<'a> Meaning<'a> {
         for key in ["$ref", "$dynamicRef", "$recursiveRef"] {
             if map.contains_key(key) {
                 let more = self.reference(key, here)?;
-                values = self.and_or_limit(values, &more, here, key)?;
+                values = self.and_or_limit(&values, &more, (here.place, key), BESIDE)?;
             }
         }
         for schema in map.get("allOf").and_then(Value::as_array).into_iter().flatten() {
             let more = self.applied(schema, here)?;
-            values = self.and_or_limit(values, &more, here, "allOf")?;
+            values = self.and_or_limit(&values, &more, (here.place, "allOf"), BESIDE)?;
         }
         if let Some(branches) = map.get("anyOf").and_then(Value::as_array) {
             let more = self.any_of(branches, here)?;
-            values = self.and_or_limit(values, &more, here, "anyOf")?;
+            values = self.and_or_limit(&values, &more, (here.place, "anyOf"), BESIDE)?;
         }
         if let Some(branches) = map.get("oneOf").and_then(Value::as_array) {
             let more = self.one_of(branches, here)?;
-            values = self.and_or_limit(values, &more, here, "oneOf")?;
+            values = self.and_or_limit(&values, &more, (here.place, "oneOf"), BESIDE)?;
         }
         if let Some(schema) = map.get("not") {
             let more = self.not_applied(schema, here, "not")?;
-            values = self.and_or_limit(values, &more, here, "not")?;
+            values = self.and_or_limit(&values, &more, (here.place, "not"), BESIDE)?;
         }
         if let Some(schema) = map.get("if") {
             let more = self.conditional(schema, here)?;
-            values = self.and_or_limit(values, &more, here, "if")?;
+            values = self.and_or_limit(&values, &more, (here.place, "if"), BESIDE)?;
         }
         values = self.dependencies(values, here)?;
         Ok(self.unevaluated(values, here))
@@ -476,13 +466,12 @@ impl<'a> Meaning<'a> {
                     break;
                 }
                 let not = self.not_applied(&branches[other], here, "oneOf")?;
-                only = match self.and(&only, &not)? {
-                    Ok(only) => only,
-                    Err(TooMany) => {
-                        self.limit(here.place, "oneOf", "more than one of the schemas may fit");
-                        only.inexact()
-                    }
-                };
+                only = self.and_or_limit(
+                    &only,
+                    &not,
+                    (here.place, "oneOf"),
+                    "more than one of the schemas may fit",
+                )?;
             }
             all = all.or(&only);
         }
@@ -498,9 +487,8 @@ impl<'a> Meaning<'a> {
         {
             return Ok(false);
         }
-        self.count(|_, steps| {
-            *steps += one.objects.len() * two.objects.len() + one.arrays.len() * two.arrays.len()
-        })?;
+        let pairs = one.objects.len() * two.objects.len() + one.arrays.len() * two.arrays.len();
+        self.count(|_, steps| *steps += pairs)?;
         for a in &one.arrays {
             for b in &two.arrays {
                 let long =
@@ -560,17 +548,8 @@ impl<'a> Meaning<'a> {
             let mut values = (*condition).clone();
             if let Some(demand) = demand {
                 let demanded = self.applied(demand, here)?;
-                values = match self.and(&values, &demanded)? {
-                    Ok(both) => both,
-                    Err(TooMany) => {
-                        self.limit(
-                            here.place,
-                            "if",
-                            format!("`{key}` is not enforced: it has too many forms"),
-                        );
-                        values.inexact()
-                    }
-                };
+                let message = format!("`{key}` is not enforced: it has too many forms");
+                values = self.and_or_limit(&values, &demanded, (here.place, "if"), &message)?;
             }
             either = either.or(&values);
         }
@@ -597,11 +576,11 @@ impl<'a> Meaning<'a> {
                     present = Values::objects(vec![object]);
                 } else {
                     let demanded = self.applied(demand, here)?;
-                    present = self.and_or_limit(present, &demanded, here, key)?;
+                    present = self.and_or_limit(&present, &demanded, (here.place, key), BESIDE)?;
                 }
                 let absent = Values::objects(vec![Object::with(name, false)]);
                 let holds = absent.or(&present).or_no_object();
-                values = self.and_or_limit(values, &holds, here, key)?;
+                values = self.and_or_limit(&values, &holds, (here.place, key), BESIDE)?;
             }
         }
         Ok(values)

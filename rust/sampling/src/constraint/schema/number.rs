@@ -64,7 +64,7 @@ impl Step {
         let zeros = (digits.len() - kept.len()) as u32;
         let coefficient: u32 = kept.parse().ok().filter(|n| *n > 0)?;
         let countable = 10u64.checked_pow(decimals)?.checked_mul(9)? + u64::from(coefficient) * 10;
-        (countable <= u64::from(u32::MAX)).then_some(Self { coefficient, decimals, zeros })
+        u32::try_from(countable).is_ok().then_some(Self { coefficient, decimals, zeros })
     }
 
     fn divides(self, value: &Decimal) -> bool {

@@ -25,7 +25,7 @@ const MAX_WAYS: usize = 128;
 type State = (u64, Vec<u64>);
 
 impl Writer<'_> {
-    pub(super) fn array(&mut self, symbol: Symbol, shape: &Array) -> Result<(), GrammarError> {
+    pub(super) fn array(&mut self, symbol: Symbol, shape: &Array) {
         let mut shape = shape.clone();
         for one in std::mem::take(&mut shape.contains) {
             if one.node.is_any() {
@@ -34,14 +34,14 @@ impl Writer<'_> {
                 shape.max = shape.max.into_iter().chain(one.max.map(|max| max + from)).min();
             } else if one.node.is_never() {
                 if one.min > 0 {
-                    return Ok(());
+                    return;
                 }
             } else {
                 shape.contains.push(one);
             }
         }
         if shape.max.is_some_and(|max| max < shape.min) {
-            return Ok(());
+            return;
         }
         let [open, close] = self.marks.brackets;
         while !shape.contains.is_empty() {
@@ -49,7 +49,7 @@ impl Writer<'_> {
                 && let Some(items) = self.counted_items(&shape)
             {
                 self.rules.add(symbol, vec![open, items, close]);
-                return Ok(());
+                return;
             }
             if let Some(dropped) = shape.contains.pop() {
                 self.meaning.limit(
@@ -63,7 +63,6 @@ impl Writer<'_> {
         way.extend(self.items(&shape));
         way.push(close);
         self.rules.add(symbol, way);
-        Ok(())
     }
 
     /// Items without a demand on how many of them fit something.

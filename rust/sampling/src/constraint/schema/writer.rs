@@ -47,7 +47,7 @@ pub(crate) fn write(text: &str, whitespace: Whitespace) -> Result<Written, Gramm
     Ok(Written { grammar, limitations })
 }
 
-pub(super) fn internal(fault: Fault) -> GrammarError {
+pub(super) fn internal(fault: impl std::fmt::Display) -> GrammarError {
     GrammarError::Internal { message: fault.to_string() }
 }
 
@@ -148,7 +148,7 @@ impl<'a> Writer<'a> {
             self.rules.add(symbol, vec![scalars]);
         }
         for shape in &values.arrays {
-            self.array(symbol, shape)?;
+            self.array(symbol, shape);
         }
         for shape in &values.objects {
             self.object(symbol, shape)?;
@@ -195,8 +195,7 @@ impl<'a> Writer<'a> {
             return Ok(*symbol);
         }
         let text = format!("\"{}\"", spell(name));
-        let expr =
-            self.expressions.builder.mk(&RegexAst::Literal(text)).map_err(|error| internal(error.into()))?;
+        let expr = self.expressions.builder.mk(&RegexAst::Literal(text)).map_err(internal)?;
         let symbol = Symbol::Terminal(expr);
         self.literals.insert(Rc::clone(name), symbol);
         Ok(symbol)
