@@ -22,8 +22,12 @@ DIGITS: Final = 15
 """Digits that a double holds exactly: decimals are read through one."""
 LARGEST: Final = 10**30
 """Bounds of numbers that must be finite: with an exponent they could go beyond what a double holds."""
-DATE: Final = r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])"
+YEAR: Final = r"([1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])"
+LEAP_YEAR: Final = r"([0-9]{2}(0[48]|[2468][048]|[13579][26])|(0[48]|[2468][048]|[13579][26])00)"
+DAY: Final = r"((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))"
+DATE: Final = rf"({YEAR}-{DAY}|{LEAP_YEAR}-02-29)"
 TIME: Final = r"([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?"
+OFFSET: Final = r"(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
 CLOCK: Final = r"(([0-9]{1,4}H)([0-9]{1,4}M)?([0-9]{1,4}S)?|([0-9]{1,4}M)([0-9]{1,4}S)?|[0-9]{1,4}(\.[0-9]{1,6})?S)"
 DURATION: Final = rf"P([0-9]{{1,6}}D(T{CLOCK})?|T{CLOCK})"
 HOST: Final = r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?(\.[a-z]([a-z0-9-]{0,30}[a-z0-9])?)*(:[1-9][0-9]{0,3})?"
@@ -69,17 +73,17 @@ class TypeSchema(GenerateJsonSchema):
         return {"type": "string", "pattern": f"^[ -~]{{{least or 0},{'' if most is None else most}}}$"}
 
     def date_schema(self, schema: Any) -> JsonSchemaValue:
-        """A date; whether it is in the past or the future is named as a format that nothing enforces."""
-        return _moment(super().date_schema(schema), schema, DATE)
+        """A date of the years that Python has; whether it is in the past or the future is named as a format that nothing enforces."""
+        return _moment(DATE, schema)
+
+    def time_schema(self, schema: Any) -> JsonSchemaValue:
+        """A time, without leap seconds, which Python has not."""
+        zone = schema.get("tz_constraint")
+        return _moment(TIME + ("" if zone == "naive" else OFFSET if zone == "aware" else f"{OFFSET}?"), schema)
 
     def datetime_schema(self, schema: Any) -> JsonSchemaValue:
         """A date and time, with or without an offset as the type asks for."""
-        zone = schema.get("tz_constraint")
-        offset = "" if zone == "naive" else "Z"
-        plain = super().datetime_schema(schema)
-        if zone == "naive":
-            plain = {"type": "string", "pattern": f"^{DATE}T{TIME}$"}
-        return _moment(plain, schema, f"{DATE}T{TIME}{offset}")
+        return _moment(f"{DATE}T{TIME}" + ("" if schema.get("tz_constraint") == "naive" else OFFSET), schema)
 
     def timedelta_schema(self, schema: Any) -> JsonSchemaValue:
         """A duration in days and less: a timedelta has no years and months, and no more than a billion days."""
@@ -134,7 +138,11 @@ class TypeSchema(GenerateJsonSchema):
     def dict_schema(self, schema: Any) -> JsonSchemaValue:
         """A mapping, whose keys can be read as the type asks for."""
         out = super().dict_schema(schema)
-        if "keys_schema" in schema and "propertyNames" not in out and "patternProperties" not in out:
+        # Keys with a pattern: pydantic lets all others be anything.
+        patterns = out.pop("patternProperties", {})
+        for pattern, values in patterns.items():
+            out["propertyNames"], out["additionalProperties"] = {"pattern": pattern}, values
+        if "keys_schema" in schema and "propertyNames" not in out:
             pattern = KEYS.get(self.generate_inner(schema["keys_schema"]).get("type", ""))
             if pattern is not None:
                 out["propertyNames"] = {"pattern": pattern}
@@ -240,12 +248,10 @@ def _digits(whole: int, places: int) -> JsonSchemaValue:
     return {"multipleOf": 1 if places == 0 else float(f"1e-{places}"), "exclusiveMinimum": -limit, "exclusiveMaximum": limit}
 
 
-def _moment(plain: JsonSchemaValue, schema: Any, pattern: str) -> JsonSchemaValue:
-    when = schema.get("now_op")
+def _moment(pattern: str, schema: Any) -> JsonSchemaValue:
+    out: JsonSchemaValue = {"type": "string", "pattern": f"^{pattern}$"}
     bounded = any(schema.get(name) is not None for name in BOUNDS)
-    if plain.get("type") != "string" or not (when or bounded):
-        return plain
-    return {"type": "string", "pattern": f"^{pattern}$", "format": when or "within-bounds"}
+    return {**out, "format": schema.get("now_op") or "within-bounds"} if schema.get("now_op") or bounded else out
 
 
 def _reads(member: enum.Enum) -> bool:

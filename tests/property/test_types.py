@@ -178,6 +178,7 @@ KINDS: list[Any] = [
     dict[Color, int],
     dict[Literal["a", "b"], int],
     dict[dt.date, int],
+    dict[Annotated[str, Field(pattern="^a+$")], list[int]],
     Annotated[list[int], Field(min_length=1, max_length=2)],
     Annotated[set[int], Field(min_length=2, max_length=3)],
     Annotated[dict[str, int], Field(min_length=1, max_length=2)],
@@ -235,3 +236,34 @@ def test_tag_of_a_union_is_required_though_it_has_a_default(model: Model) -> Non
         ('{"pet":{"kind":"dog"},"others":[{}]}', False),
     ]:
         assert schema_oracle.spell(grammar.start(), text) is fits, text
+
+
+@pytest.mark.parametrize(
+    ("kind", "fit", "differ"),
+    [
+        (dt.date, ["2024-02-29", "2000-02-29", "2023-01-31", "0001-12-31"], ["2023-02-29", "1900-02-29", "2023-04-31", "0000-01-01"]),
+        (dt.datetime, ["2023-01-31T23:59:59Z", "2024-02-29T00:00:00.123456+23:59"], ["2023-01-31T23:59:60Z", "2023-01-31T24:00:00Z", "2023-01-31"]),
+        (dt.time, ["23:59:59", "00:00:00.5Z"], ["23:59:60", "24:00:00"]),
+        (dt.timedelta, ["P1D", "P3DT4H5M6S", "PT36H", "PT0.5S", "PT5M6S"], ["P", "PT", "P1Y", "P1DT"]),
+        (Annotated[Decimal, Field(max_digits=4, decimal_places=2)], ["0.25", "-99.99", "12", "1.5"], ["100", "0.125", '"1.5"']),
+        (Annotated[Decimal, Field(max_digits=3)], ["999", "-0.125", "12.5"], ["1000", "0.1234", "12.34"]),
+        (pydantic.HttpUrl, ["https://example.com", "http://a.b-c.de:80/x/y.html?q=1&r=2#top"], ["ftp://example.com", "https://", "example.com"]),
+        (pydantic.UUID4, ["16fd2706-8baf-433b-82eb-8c7fada847da"], ["16fd2706-8baf-133b-82eb-8c7fada847da"]),
+        (dict[int, str], ['{"1":"a","-20":"b"}', "{}"], ['{"a":"b"}', '{"1.5":"a"}']),
+    ],
+    ids=str,
+)
+def test_types_have_the_texts_that_people_write(kind: Any, fit: list[str], differ: list[str], model: Model) -> None:
+    grammar = model.compile_grammar(json_schema=kind, compact_json=True)
+    source = source_of(json_schema=kind)
+    assert source is not None
+    assert source.parser is not None
+    for texts, fits in ((fit, True), (differ, False)):
+        for written in texts:
+            text = written if written[0] in '{"-0123456789' and kind not in QUOTED else f'"{written}"'
+            assert schema_oracle.spell(grammar.start(), text) is fits, text
+            if fits:
+                source.parser(text)
+
+
+QUOTED = (dt.date, dt.datetime, dt.time, dt.timedelta, pydantic.HttpUrl, pydantic.UUID4)
