@@ -379,7 +379,7 @@ class Model:
         module: str | None,
         gpu_layers: int | None,
         context_size: int | None,
-        max_sequences: int,
+        max_sequences: int | None,
         threads: int | None,
         batch_size: int | None,
         kv_type: str,

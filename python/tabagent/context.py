@@ -46,6 +46,7 @@ class Context:
     ) -> None:
         """Run the tokens through the model and keep them in memory. Blocks; Ctrl-C and `cancel` stop it.
 
+        After Ctrl-C the sequences hold what `next_position` says; the next call waits until the computation has stopped.
         They belong to one `sequence` (0 unless told otherwise), or to each of `sequences`. `positions` default to what follows in the first of
         those. `logits` says for which tokens the model's output is wanted. Earlier logits are gone afterwards.
 

@@ -74,7 +74,7 @@ class Model(Scorer):
         gpu_layers: int | Literal["auto"] = "auto",
         devices: None = None,
         context_size: int | None = None,
-        max_sequences: int = 8,
+        max_sequences: int | None = None,
         threads: int | None = None,
         batch_size: int | None = None,
         kv_type: str = "f16",
@@ -93,11 +93,14 @@ class Model(Scorer):
             gpu_layers: how many layers to put on GPUs; `auto` puts all there if there is one.
             devices: not supported yet.
             context_size: tokens of context, shared by all requests; None for what the model was trained for, at most 4,096.
-            max_sequences: how many requests to serve at a time.
+            max_sequences: how many requests to keep in memory at a time; None for 8, or as many as a batch has tokens.
             threads: threads of computation, at most eight for each usable core; None for one for each.
             batch_size: most tokens decoded in one go; None for 2,048, at most the context.
             kv_type: the type of the context's memory: `f16`, `f32`, `bf16`, `q8_0`, …
-            use_mmap: map the file instead of reading it.
+            use_mmap: map the file instead of reading it: quicker, and shared by processes. The weights are then read from the file whenever they
+                are needed: whoever cuts it or writes into it meanwhile ends this process with SIGBUS, or changes the model. Replace a file
+                by renaming another one over it, or load with `use_mmap=False` where that cannot be ruled out (a download in place, a network
+                share). Metadata and vocabulary are copied either way.
             mlock: keep the weights from being swapped out.
             vocab_only: load the vocabulary alone, for tokenizing.
             check_tensors: look for broken numbers in all weights first.
@@ -119,7 +122,7 @@ class Model(Scorer):
         options = {
             "gpu_layers": layers,
             "context_size": _optional_int(context_size, "context_size", 1),
-            "max_sequences": as_int(max_sequences, "max_sequences", 1, INT32_MAX),
+            "max_sequences": _optional_int(max_sequences, "max_sequences", 1),
             "threads": _optional_int(threads, "threads", 1),
             "batch_size": _optional_int(batch_size, "batch_size", MIN_BATCH),
             "kv_type": as_text(kv_type, "kv_type"),

@@ -11,7 +11,11 @@ __all__ = ["Vocabulary"]
 
 
 class Vocabulary:
-    """The part of `Model` that knows tokens. Works with `vocab_only` models too, from any thread, and does not hold the GIL."""
+    """The part of `Model` that knows tokens. Works with `vocab_only` models too, from any thread, and does not hold the GIL.
+
+    Ctrl-C ends a call at once. llama.cpp cannot be stopped while it tokenizes one text, so that it goes on in a thread of its own until it is
+    done, also after `close`; at exit it is not waited for. Where the system gives no thread for that, Ctrl-C is heard when the text is done.
+    """
 
     __slots__ = ("_facts", "_native", "_special")
 
@@ -31,7 +35,8 @@ class Vocabulary:
 
         Raises:
             TypeError: `text` is no str.
-            ValueError: the text holds a lone surrogate, or is too long.
+            ValueError: the text holds a lone surrogate, is too long, or would keep the tokenizer busy for minutes: the text of the error says
+                with what.
             UnsupportedModelError: the model has no vocabulary.
         """
         as_text(text, "text")

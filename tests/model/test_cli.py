@@ -196,3 +196,42 @@ def test_shell_completion_offers_commands_and_options() -> None:
         environment = {**os.environ, "_TABAGENT_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
         done = tabagent(env=environment)
         assert expected in done.stdout
+
+
+CLOSED = {"2>&-": 0, "2>/dev/full": 0, "<&-": 0, ">&-": 1, ">&- 2>&-": 1, "<&- >&- 2>&-": 1, ">/dev/full": 1, ">/dev/full 2>&-": 1}
+COMMANDS = {
+    "run": "run MODEL -p Once -n 3 --temp 0 -t 1 -c 64",
+    "run -v": "run MODEL -p Once -n 3 --temp 0 -t 1 -c 64 -v",
+    "info": "info MODEL",
+    "info --json": "info MODEL --json",
+    "variants": "variants",
+    "quantize": "quantize MODEL nowhere.gguf Q4_0 --dry-run --allow-requantize",
+    "gguf hash": "gguf hash MODEL",
+    "version": "--version",
+    "help": "--help",
+}
+
+
+@pytest.mark.parametrize("streams", CLOSED)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_closed_and_full_streams_end_with_the_right_code(model: Path, tmp_path: Path, command: str, streams: str) -> None:
+    line = f"'{SCRIPT}' {COMMANDS[command].replace('MODEL', str(model))}"
+    whole = subprocess.run(line, shell=True, capture_output=True, timeout=120, cwd=tmp_path, check=False)  # noqa: S602 (the shell closes streams)
+    assert whole.returncode == 0, whole.stderr
+    done = subprocess.run(f"{line} {streams}", shell=True, capture_output=True, timeout=120, cwd=tmp_path, check=False)  # noqa: S602
+    assert done.returncode == CLOSED[streams], done.stderr
+    if CLOSED[streams] == 0:
+        assert done.stdout == whole.stdout
+    if "-v" not in command:  # which shows where a failure was
+        assert b"Traceback" not in done.stderr
+    assert b"Exception ignored" not in done.stderr
+    if CLOSED[streams] == 1 and "2>" not in streams:
+        assert any(told.startswith(b"tabagent: error: ") for told in done.stderr.splitlines())
+
+
+def test_files_do_not_take_the_place_of_closed_streams(model: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.gguf"
+    line = f"'{SCRIPT}' quantize '{model}' '{copy}' COPY"
+    done = subprocess.run(f"{line} <&- 2>&-", shell=True, capture_output=True, timeout=120, check=False)  # noqa: S602
+    assert done.returncode == 0
+    assert subprocess.run([SCRIPT, "info", copy], capture_output=True, timeout=120, check=False).returncode == 0

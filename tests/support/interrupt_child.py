@@ -49,7 +49,7 @@ def main(case: str, model: Path, folder: Path) -> None:
     late = time.perf_counter() - struck[0] if struck else 0.0
     if is_interrupted:
         again()
-    print(json.dumps({"interrupted": is_interrupted, "late_s": late}), flush=True)
+    sys.stdout.write(json.dumps({"interrupted": is_interrupted, "late_s": late}) + "\n")
     # Too short a call: what still comes is no part of it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
@@ -168,7 +168,10 @@ def decode(path: Path, _folder: Path) -> Pair:
 
 def create_context(path: Path, _folder: Path) -> Pair:
     model = loaded(path)
-    make = lambda size: model.create_context(context_size=size, threads=1)  # noqa: E731 (one call in two sizes)
+
+    def make(size: int) -> Context:
+        return model.create_context(context_size=size, threads=1)
+
     return lambda: make(65_536), predicts(model, lambda: make(64))
 
 
@@ -278,7 +281,7 @@ CASES: Final[dict[str, Callable[[Path, Path], Pair]]] = {
     "gguf.convert_byte_order": with_file(lambda path, folder: lambda: gguf.convert_byte_order(path, folder / "big.gguf", "big")),
     "GgufFile.hashes": with_file(lambda path, _: lambda: gguf.open(path).hashes()),
     "GgufFile.validate": with_real_file(lambda path, _: until_interrupted(lambda: gguf.open(path).validate())),
-    "GgufTensor.dequantize": with_file(lambda path, _: until_interrupted(lambda: gguf.open(path).tensors["a.weight"].dequantize())),
+    "GgufTensor.dequantize": with_file(lambda path, _: until_interrupted(gguf.open(path).tensors["a.weight"].dequantize)),
     "GgufWriter.write": with_file(lambda _, folder: until_interrupted(write(folder, lambda writer: writer.write(folder / "copy.gguf")))),
     "GgufWriter.to_bytes": with_file(lambda _, folder: until_interrupted(write(folder, lambda writer: writer.to_bytes()))),
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from child import check
 from support.tiny_models import tiny_llama
 from tabagent import Model, OutOfMemoryError, StateError
 
@@ -62,3 +63,56 @@ def test_states_are_read_from_regular_files_that_begin_as_one(model: Model, tmp_
         with pytest.raises(StateError, match="TABSTATE"):
             context.load_state(long)
         context.decode([5])
+
+
+@pytest.mark.parametrize(
+    ("options", "sequences"),
+    [({}, 8), ({"context_size": 1}, 1), ({"batch_size": 4}, 4), ({"batch_size": 1}, 1), ({"batch_size": 4, "max_sequences": 3}, 3)],
+)
+def test_defaults_fit_themselves_to_what_was_given(tmp_path: Path, options: dict[str, int], sequences: int) -> None:
+    path = tmp_path / "tiny.gguf"
+    path.write_bytes(tiny_llama().to_bytes())
+    with Model.load(path, threads=1, **options) as model:  # type: ignore[arg-type] # only integers
+        assert model.info.max_sequences == sequences
+        context = model.create_context(threads=1, **{name: value for name, value in options.items() if name != "max_sequences"})  # type: ignore[arg-type]
+        assert context.max_sequences == 1
+
+
+def test_only_what_was_given_is_complained_about(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.gguf"
+    path.write_bytes(tiny_llama().to_bytes())
+    with pytest.raises(ValueError, match="`max_sequences` must be between 1 and 4, got `8`"):
+        Model.load(path, threads=1, batch_size=4, max_sequences=8)
+
+
+@pytest.mark.parametrize("kv_type", ["q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"])
+def test_a_kv_type_that_does_not_divide_the_heads_is_refused(tmp_path: Path, kv_type: str) -> None:
+    path = tmp_path / "tiny.gguf"
+    path.write_bytes(tiny_llama().to_bytes())
+    with pytest.raises(ValueError, match=f"`kv_type` `{kv_type}` stores blocks of 32 numbers, and this model has heads of 8; take `f16`"):
+        Model.load(path, threads=1, kv_type=kv_type)
+    with Model.load(path, threads=1) as model, pytest.raises(ValueError, match=f"`kv_type` `{kv_type}` needs fused attention"):
+        model.create_context(threads=1, kv_type=kv_type, flash_attention="off")
+
+
+@pytest.mark.parametrize("limit", ["RLIMIT_AS", "RLIMIT_DATA"])
+@pytest.mark.parametrize("kv_type", ["f16", "f32"])
+def test_limits_of_the_process_are_memory_limits(tmp_path: Path, limit: str, kv_type: str) -> None:
+    path = tmp_path / "tiny.gguf"
+    path.write_bytes(tiny_llama().to_bytes())
+    program = f"""
+        import resource, sys
+        from pathlib import Path
+        from tabagent import Model, OutOfMemoryError
+        with Model.load(sys.argv[1], threads=1) as model:
+            pages = [int(field) for field in Path("/proc/self/statm").read_text().split()]
+            used = pages[{5 if limit == "RLIMIT_DATA" else 0}] * resource.getpagesize()
+            resource.setrlimit(resource.{limit}, (used + (600 << 20), -1))
+            for size in (2**24, 2**23, 2**22, 2**21):
+                try:
+                    model.create_context(context_size=size, threads=1, kv_type="{kv_type}")
+                except OutOfMemoryError as error:
+                    print("lower `context_size`" in str(error))
+            model.create_context(context_size=2**12, threads=1, kv_type="{kv_type}").close()
+    """
+    assert check(program, path) == "True\n" * 4

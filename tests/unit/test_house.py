@@ -34,6 +34,7 @@ UNSAFE_MODULES = (
     "rust/gguf/src/quants/simd/",
     "rust/gguf/tests/ggml/",
     "rust/python/src/gguf/view.rs",
+    "rust/python/src/interpreter.rs",
     "rust/python/src/logits_view.rs",
     "rust/sampling/src/simd",
 )

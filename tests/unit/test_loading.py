@@ -47,7 +47,7 @@ def test_home_directory_is_expanded() -> None:
         ("context_size", 2**40, ValueError),
         ("context_size", "1024", TypeError),
         ("max_sequences", 0, ValueError),
-        ("max_sequences", None, TypeError),
+        ("max_sequences", 1.5, TypeError),
         ("threads", 0, ValueError),
         ("threads", 1.5, TypeError),
         ("batch_size", 0, ValueError),

@@ -18,6 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0 for success, 1 for a failure, 2 for wrong usage, 130 after Ctrl-C, 141 when the reader of a pipe has gone. Never raises.
     """
+    _fill_gaps()
     try:
         from tabagent.cli.app import run_app  # noqa: PLC0415 (Ctrl-C while it is imported must not show a traceback)
 
@@ -27,13 +28,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _finish(code)
 
 
+def _fill_gaps() -> None:
+    """Open standard streams that are closed on nothing: the next file to be opened would take their numbers, and what C code prints with it."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
 def _finish(code: int) -> int:
     """Flush what was printed, whatever happened to the other end, and let a further Ctrl-C end the process at once."""
     if code == 130:
         with contextlib.suppress(ValueError):  # not the main thread
             signal.signal(signal.SIGINT, signal.SIG_DFL)
-    flushed = [_flush(sys.stdout, 1), _flush(sys.stderr, 2)]
-    return code or max(flushed)
+    flushed = _flush(sys.stdout, 1)
+    # What stderr did not take was said for nothing, but the command did its work.
+    _flush(sys.stderr, 2)
+    return code or flushed
 
 
 def _flush(stream: TextIO, number: int) -> int:

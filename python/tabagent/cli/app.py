@@ -8,7 +8,7 @@ import typer
 from tabagent.cli.convert import convert
 from tabagent.cli.doctor import doctor
 from tabagent.cli.examples import ExamplesCommand
-from tabagent.cli.failure import report_usage
+from tabagent.cli.failure import one_line, report_usage
 from tabagent.cli.gguf import gguf_app
 from tabagent.cli.info import info
 from tabagent.cli.output import prepare_streams, write_error, write_line
@@ -70,6 +70,11 @@ def run_app(arguments: list[str]) -> int:
         code = end.code
     except typer.Abort:
         return 130
+    except BrokenPipeError:
+        return 141
+    except OSError as error:  # no room for the help text or the version
+        write_error(one_line(error))
+        return 1
     except Exception as error:
         usage = report_usage(error)
         if usage is None:

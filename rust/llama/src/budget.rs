@@ -4,29 +4,9 @@
 //! too large does not fail: the system kills the process.
 
 use crate::context_config::{ContextConfig, FlashAttention, Resolved};
+use crate::context_error::ConfigError;
 use crate::model_facts::ModelFacts;
 use std::collections::BTreeMap;
-use std::path::Path;
-
-/// Bytes of memory that can still be used, by `MemAvailable` and the cgroup's limit; `None` where the system does not tell.
-pub(crate) fn available_memory() -> Option<u64> {
-    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let available = parse_meminfo(&meminfo)?;
-    let read = |name: &str| {
-        let text = std::fs::read_to_string(Path::new("/sys/fs/cgroup").join(name)).ok()?;
-        text.trim().parse::<u64>().ok()
-    };
-    let in_group = match (read("memory.max"), read("memory.current")) {
-        (Some(max), Some(current)) => Some(max.saturating_sub(current)),
-        _ => None,
-    };
-    Some(available.min(in_group.unwrap_or(u64::MAX)))
-}
-
-fn parse_meminfo(text: &str) -> Option<u64> {
-    let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
-    line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
-}
 
 /// Bytes that llama.cpp keeps about each cell: position, its extension, shift and a bit for each of 256 sequences
 /// (`llama_kv_cells` in `src/llama-kv-cells.h`).
@@ -70,13 +50,49 @@ fn kv_bytes(
         let stated = metadata.get(&key).and_then(|v| v.parse::<u64>().ok());
         stated.unwrap_or(u64::from(facts.embedding_dim / facts.heads))
     };
-    let layers = u64::from(facts.layers);
     let windowed = facts.sliding_window > 0 && !config.full_sliding_window;
-    let layers = if windowed { layers.div_ceil(6) } else { layers };
-    let values_per_token =
-        u64::from(facts.kv_heads).saturating_mul(head("key_length").saturating_add(head("value_length")));
-    let values = values_per_token.saturating_mul(layers).saturating_mul(u64::from(resolved.n_ctx));
+    // Heads of all layers that keep the whole context.
+    let heads = heads_of_layers(facts, metadata);
+    let heads = if windowed { heads.div_ceil(6) } else { heads };
+    let values_per_token = heads.saturating_mul(head("key_length").saturating_add(head("value_length")));
+    let values = values_per_token.saturating_mul(u64::from(resolved.n_ctx));
     (values / 32).saturating_mul(config.kv_type.bytes_of_32())
+}
+
+/// Heads of keys, and of values, of all layers together. Files whose layers differ have a list of them.
+fn heads_of_layers(facts: &ModelFacts, metadata: &BTreeMap<String, String>) -> u64 {
+    let stated = metadata.get(&format!("{}.attention.head_count_kv", facts.architecture));
+    let list = stated.and_then(|text| text.strip_prefix('[')?.strip_suffix(']'));
+    let sum =
+        list.map(|list| list.split(',').filter_map(|item| item.trim().parse::<u64>().ok()).sum::<u64>());
+    sum.unwrap_or(u64::from(facts.layers).saturating_mul(u64::from(facts.kv_heads)))
+}
+
+/// Refuses a number format of the KV cache that llama.cpp cannot store this model's heads in, or not without fused attention
+/// (`llama_init_from_model` in `src/llama-context.cpp`).
+pub(crate) fn check_kv_type(
+    facts: &ModelFacts,
+    metadata: &BTreeMap<String, String>,
+    config: &ContextConfig,
+) -> Result<(), ConfigError> {
+    let Some(block) = config.kv_type.block().filter(|_| facts.heads > 0) else { return Ok(()) };
+    let kv_type = config.kv_type.name();
+    if config.flash_attention == FlashAttention::Off {
+        return Err(ConfigError::KvTypeNeedsFlashAttention { kv_type });
+    }
+    for (key, default) in [
+        ("key_length", Some(facts.embedding_dim / facts.heads)),
+        ("value_length", Some(facts.embedding_dim / facts.heads)),
+        ("key_length_swa", None),
+        ("value_length_swa", None),
+    ] {
+        let stated = metadata.get(&format!("{}.attention.{key}", facts.architecture));
+        let size = stated.and_then(|text| text.parse::<u32>().ok()).or(default);
+        if let Some(size) = size.filter(|size| !size.is_multiple_of(block)) {
+            return Err(ConfigError::KvTypeBlocks { kv_type, block, size });
+        }
+    }
+    Ok(())
 }
 
 /// Bytes of the attention mask, which has a number for each cell and token of a micro-batch (`build_attn_inp_kq_mask` in
@@ -145,6 +161,31 @@ mod tests {
     }
 
     #[test]
+    fn layers_may_have_different_heads() {
+        let size = resolved(2048, 512);
+        let metadata = BTreeMap::from([("llama.attention.head_count_kv".to_owned(), "[3, 0, 6]".to_owned())]);
+        // 9 heads in place of 90.
+        assert_eq!(kv_bytes(&facts(), &metadata, &size, &ContextConfig::new()), (45 << 20) / 10);
+    }
+
+    #[test]
+    fn kv_types_must_divide_the_heads() {
+        let none = BTreeMap::new();
+        let q8_0 = ContextConfig { kv_type: KvType::Q8_0, ..ContextConfig::new() };
+        assert_eq!(check_kv_type(&facts(), &none, &q8_0), Ok(()));
+        let odd = BTreeMap::from([("llama.attention.value_length".to_owned(), "80".to_owned())]);
+        let text = check_kv_type(&facts(), &odd, &q8_0).unwrap_err().to_string();
+        assert_eq!(
+            text,
+            "`kv_type` `q8_0` stores blocks of 32 numbers, and this model has heads of 80; take `f16`, `bf16` or `f32`"
+        );
+        assert_eq!(check_kv_type(&facts(), &odd, &ContextConfig::new()), Ok(()));
+        let without = ContextConfig { flash_attention: FlashAttention::Off, ..q8_0 };
+        let text = check_kv_type(&facts(), &none, &without).unwrap_err().to_string();
+        assert!(text.starts_with("`kv_type` `q8_0` needs fused attention"), "{text}");
+    }
+
+    #[test]
     fn masks_and_cells_count() {
         let (none, config) = (BTreeMap::new(), ContextConfig::new());
         let size = resolved(1 << 20, 512);
@@ -156,11 +197,5 @@ mod tests {
         assert_eq!(context_bytes(&hybrid, &none, &size, &config), (1024 + 52) << 20);
         let recurrent = ModelFacts { recurrent: true, ..facts() };
         assert_eq!(context_bytes(&recurrent, &none, &size, &config), 0);
-    }
-
-    #[test]
-    fn meminfo_is_in_kib() {
-        assert_eq!(parse_meminfo("MemTotal: 9 kB\nMemAvailable:   1024 kB\n"), Some(1 << 20));
-        assert_eq!(parse_meminfo("MemTotal: 9 kB\n"), None);
     }
 }

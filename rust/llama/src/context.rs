@@ -1,8 +1,9 @@
 //! Contexts: a model's working memory.
 
 use crate::abort::{AbortFlag, AbortSource, should_abort};
+use crate::available::available_memory;
 use crate::batch::{Batch, CBatch, TokenId};
-use crate::budget::{available_memory, context_bytes};
+use crate::budget::{check_kv_type, context_bytes};
 use crate::context_config::{ContextConfig, Resolved};
 use crate::context_error::ContextError;
 use crate::log;
@@ -62,6 +63,7 @@ impl Context {
     pub(crate) fn new(model: &Model, config: &ContextConfig) -> Result<Self, ContextError> {
         let mut resolved = config.resolve(model.facts().context_train_size)?;
         refuse_unsuitable(model)?;
+        check_kv_type(model.facts(), model.metadata(), config)?;
         let needed = context_bytes(model.facts(), model.metadata(), &resolved, config);
         if let Some(available) = available_memory()
             && needed > available
@@ -378,5 +380,13 @@ fn init(
     layout.set_bool(&mut params, "kv_unified", true)?;
     // SAFETY: the model is live and has weights; `params` holds the library's own defaults with fields set through its layout.
     let (ptr, log) = log::capture(|| unsafe { (api.llama_init_from_model)(model.ptr(), params) });
-    NonNull::new(ptr).ok_or(ContextError::Refused { log })
+    NonNull::new(ptr).ok_or_else(|| {
+        // `ggml_backend_buft_alloc_buffer`, the CPU buffer type's, and `std::bad_alloc`.
+        let is_memory = |line: &String| ["allocate", "bad_alloc"].iter().any(|sign| line.contains(sign));
+        if log.iter().any(is_memory) {
+            ContextError::NoMemory { context_size: resolved.n_ctx }
+        } else {
+            ContextError::Refused { log }
+        }
+    })
 }

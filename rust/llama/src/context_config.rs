@@ -54,6 +54,18 @@ impl KvType {
         }
     }
 
+    pub(crate) fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(_, kind)| *kind == self).map_or("f16", |(name, _)| *name)
+    }
+
+    /// Values of a block; `None` where each stands alone.
+    pub(crate) fn block(self) -> Option<u32> {
+        match self {
+            Self::F32 | Self::F16 | Self::Bf16 => None,
+            Self::Q8_0 | Self::Q5_1 | Self::Q5_0 | Self::Q4_1 | Self::Q4_0 | Self::Iq4Nl => Some(32),
+        }
+    }
+
     /// Bytes of 32 values.
     pub(crate) fn bytes_of_32(self) -> u64 {
         match self {
@@ -113,6 +125,8 @@ pub struct ContextConfig {
     pub micro_batch_size: Option<u32>,
     /// Sequences that can exist at once, 1 to 256.
     pub max_sequences: u32,
+    /// Take fewer sequences where a micro-batch has not as many tokens, instead of failing.
+    pub fits_sequences: bool,
     /// Most tokens of one decode whose logits are wanted; `None` takes the batch size. Fewer save memory.
     pub max_outputs: Option<u32>,
     /// Threads that generate, at most eight a usable core; `None` takes the usable cores.
@@ -134,6 +148,7 @@ impl Default for ContextConfig {
             batch_size: None,
             micro_batch_size: None,
             max_sequences: 1,
+            fits_sequences: false,
             max_outputs: None,
             threads: None,
             prompt_threads: None,
@@ -221,6 +236,9 @@ impl ContextConfig {
             None => 512.min(n_batch),
         };
         let n_seq_max = in_range("max_sequences", self.max_sequences, 1, MAX_SEQUENCES)?;
+        // A micro-batch has at least a token for each sequence; one that was asked for stays as it is if the number of sequences was not.
+        let most = if self.micro_batch_size.is_some() { n_ubatch } else { n_batch };
+        let n_seq_max = if self.fits_sequences { n_seq_max.min(most) } else { n_seq_max };
         let n_ubatch = n_ubatch.max(n_seq_max.min(n_batch));
         if n_seq_max > n_ubatch {
             return Err(ConfigError::OutOfRange {
@@ -295,6 +313,20 @@ mod tests {
             let text = config.resolve(2048).unwrap_err().to_string();
             assert!(text.starts_with(&format!("`{option}` must be between")), "{text}");
         }
+    }
+
+    #[test]
+    fn sequences_that_nobody_asked_for_fit_themselves() {
+        let base = ContextConfig { fits_sequences: true, ..ContextConfig::new().with_threads(1) }
+            .with_max_sequences(8);
+        let fitted = |config: &ContextConfig| config.resolve(2048).map(|r| (r.n_seq_max, r.n_ubatch));
+        assert_eq!(fitted(&base), Ok((8, 512)));
+        assert_eq!(fitted(&base.clone().with_context_size(1)), Ok((1, 1)));
+        assert_eq!(fitted(&base.clone().with_batch_size(4)), Ok((4, 4)));
+        assert_eq!(fitted(&ContextConfig { micro_batch_size: Some(2), ..base.clone() }), Ok((2, 2)));
+        let asked = ContextConfig { fits_sequences: false, ..base.with_batch_size(4) };
+        let text = fitted(&asked).unwrap_err().to_string();
+        assert_eq!(text, "`max_sequences` must be between 1 and 4, got `8`");
     }
 
     #[test]

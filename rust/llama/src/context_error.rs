@@ -18,6 +18,26 @@ pub enum ConfigError {
         /// What was given.
         got: u64,
     },
+    /// A number format in blocks that do not divide the model's heads.
+    #[error(
+        "`kv_type` `{kv_type}` stores blocks of {block} numbers, and this model has heads of {size}; take `f16`, `bf16` or `f32`"
+    )]
+    KvTypeBlocks {
+        /// The format.
+        kv_type: &'static str,
+        /// Numbers of a block.
+        block: u32,
+        /// Numbers of a head.
+        size: u32,
+    },
+    /// A number format that only fused attention reads.
+    #[error(
+        "`kv_type` `{kv_type}` needs fused attention; leave `flash_attention` on `auto`, or take `f16`, `bf16` or `f32`"
+    )]
+    KvTypeNeedsFlashAttention {
+        /// The format.
+        kv_type: &'static str,
+    },
     /// A name that does not exist.
     #[error("unknown `{option}` `{got}`; known are {known}")]
     UnknownName {
@@ -59,6 +79,14 @@ pub enum ContextError {
         needed: u64,
         /// Bytes available.
         available: u64,
+    },
+    /// llama.cpp got no memory.
+    #[error(
+        "no memory for a context of {context_size} tokens; lower `context_size`, or raise the limits of the process"
+    )]
+    NoMemory {
+        /// Tokens asked for.
+        context_size: u32,
     },
     /// llama.cpp refused to make the context.
     #[error("llama.cpp cannot create the context: {}", crate::model_error::reason(log))]

@@ -21,6 +21,7 @@
 
 mod abort;
 mod additions;
+mod available;
 mod batch;
 mod big_stack;
 mod budget;
@@ -44,6 +45,7 @@ mod overrides;
 mod preflight;
 mod progress;
 mod prompt;
+mod slow_text;
 mod spelling;
 mod state;
 mod strings;

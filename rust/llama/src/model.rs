@@ -109,8 +109,9 @@ impl Model {
         let metadata = unsafe { read_metadata(library.api(), ptr) };
         // SAFETY: as above.
         let vocab = unsafe { (library.api().llama_model_get_vocab)(ptr) };
+        let pre = metadata.get("tokenizer.ggml.pre").map(String::as_str);
         // SAFETY: it belongs to the model just loaded, which owns the result.
-        let vocab = unsafe { Vocab::new(library.api(), vocab) };
+        let vocab = unsafe { Vocab::new(library.api(), vocab, pre) };
         // SAFETY: as above.
         let facts = unsafe { read_facts(library, ptr, &metadata, config.gpu_layers, config.vocab_only) };
         Ok(Self(Arc::new(Inner {

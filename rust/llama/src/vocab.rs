@@ -3,6 +3,7 @@
 use crate::abort::AbortFlag;
 use crate::additions::Additions;
 use crate::batch::TokenId;
+use crate::slow_text::SlowText;
 use rayon::prelude::*;
 use std::ffi::c_char;
 use std::sync::OnceLock;
@@ -78,6 +79,18 @@ pub enum VocabError {
         /// The most there may be.
         limit: usize,
     },
+    /// A text that the tokenizer would be busy with for very long.
+    #[error(
+        "text has {count} {what}, for which this model's tokenizer takes time that grows with the square of their number; at most {limit} are taken; split the text"
+    )]
+    TooSlow {
+        /// What there are so many of.
+        what: &'static str,
+        /// How many there are.
+        count: usize,
+        /// The most there may be.
+        limit: usize,
+    },
     /// A token id out of range.
     #[error("token {index} is `{token}`, but ids go from 0 to {}", vocab_size.saturating_sub(1))]
     TokenOutOfRange {
@@ -114,6 +127,7 @@ pub struct Vocab {
     kind: VocabKind,
     len: usize,
     pub(crate) additions: OnceLock<Additions>,
+    slow: SlowText,
 }
 
 // SAFETY: tokenizers only read the vocabulary (every function of llama.h used here takes `const llama_vocab *`), and it lives as
@@ -126,9 +140,11 @@ unsafe impl Sync for Vocab {}
 pub(crate) const MAX_TEXT_BYTES: usize = (i32::MAX - 1024) as usize;
 
 impl Vocab {
+    /// The vocabulary of a model whose pre-tokenizer is `pre`.
+    ///
     /// # Safety
     /// `ptr` belongs to a model of the library of `api`, and that model outlives the result.
-    pub(crate) unsafe fn new(api: &Api, ptr: *const llama_vocab) -> Self {
+    pub(crate) unsafe fn new(api: &Api, ptr: *const llama_vocab, pre: Option<&str>) -> Self {
         // SAFETY: the caller's contract.
         let kind = match unsafe { (api.llama_vocab_type)(ptr) } {
             llama_vocab_type::NONE => VocabKind::None,
@@ -142,7 +158,7 @@ impl Vocab {
         };
         // SAFETY: the caller's contract.
         let len = usize::try_from(unsafe { (api.llama_vocab_n_tokens)(ptr) }).unwrap_or(0);
-        Self { ptr, api: api.clone(), kind, len, additions: OnceLock::new() }
+        Self { ptr, api: api.clone(), kind, len, additions: OnceLock::new(), slow: SlowText::new(pre) }
     }
 
     /// Its family.
@@ -164,7 +180,8 @@ impl Vocab {
     /// control tokens into those tokens instead of reading it as plain text.
     ///
     /// # Errors
-    /// [`VocabError::NoTokenizer`], [`VocabError::TextTooLong`], [`VocabError::NoStack`] or [`VocabError::Failed`].
+    /// [`VocabError::NoTokenizer`], [`VocabError::TextTooLong`], [`VocabError::TooSlow`], [`VocabError::NoStack`] or
+    /// [`VocabError::Failed`].
     pub fn tokenize(
         &self,
         text: &str,
@@ -175,6 +192,7 @@ impl Vocab {
         if text.len() > MAX_TEXT_BYTES {
             return Err(VocabError::TextTooLong { bytes: text.len(), limit: MAX_TEXT_BYTES });
         }
+        self.slow.check(self, text, parse_special)?;
         crate::big_stack::run(text.len(), || self.tokenize_here(text, add_special, parse_special))
             .unwrap_or(Err(VocabError::NoStack { bytes: text.len() }))
     }

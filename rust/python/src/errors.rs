@@ -159,7 +159,9 @@ impl IntoPyErr for VocabError {
             Self::NoTokenizer => raise(py, "UnsupportedModelError", self),
             Self::NoStack { .. } => raise(py, "OutOfMemoryError", self),
             Self::Failed { .. } | Self::Stopped => raise(py, "DecodeError", self),
-            Self::TextTooLong { .. } | Self::TokenOutOfRange { .. } => value_error(self),
+            Self::TextTooLong { .. } | Self::TooSlow { .. } | Self::TokenOutOfRange { .. } => {
+                value_error(self)
+            }
         }
     }
 }
@@ -170,7 +172,7 @@ impl IntoPyErr for ContextError {
             Self::Config(error) => return config_error(&error),
             Self::Vocab(error) => return error.into_py(py),
             Self::VocabOnly | Self::NotGenerative { .. } => "UnsupportedModelError",
-            Self::OutOfMemory { .. } => "OutOfMemoryError",
+            Self::OutOfMemory { .. } | Self::NoMemory { .. } => "OutOfMemoryError",
             Self::Full { .. } => "ContextFullError",
             Self::UnknownField(_) => "IncompatibleLibraryError",
             Self::Refused { .. } | Self::Aborted | Self::Failed { .. } | Self::CannotRemove { .. } => {

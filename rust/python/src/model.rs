@@ -29,6 +29,8 @@ pub(crate) struct Model {
 
 /// Most tokens whose logits one decode gives: scoring takes longer with fewer, and each is a row of 4 bytes a token of the vocabulary.
 const MAX_OUTPUTS: u32 = 32;
+/// Sequences of a decode thread's context unless told otherwise, if they fit.
+const SEQUENCES: u32 = 8;
 
 impl Model {
     fn open(&self, py: Python<'_>) -> PyResult<Open> {
@@ -68,7 +70,7 @@ impl Model {
         module: Option<String>,
         gpu_layers: Option<u32>,
         context_size: Option<u32>,
-        max_sequences: u32,
+        max_sequences: Option<u32>,
         threads: Option<u32>,
         batch_size: Option<u32>,
         kv_type: &str,
@@ -83,7 +85,8 @@ impl Model {
         let context = ContextConfig {
             context_size,
             batch_size,
-            max_sequences,
+            max_sequences: max_sequences.unwrap_or(SEQUENCES),
+            fits_sequences: max_sequences.is_none(),
             max_outputs: Some(MAX_OUTPUTS),
             threads: threads.or_else(|| u32::try_from(default_threads(&Hardware::probe())).ok()),
             kv_type: kv_type.parse().map_err(|e| crate::errors::config_error(&e))?,
@@ -404,6 +407,7 @@ impl Model {
             batch_size,
             micro_batch_size,
             max_sequences,
+            fits_sequences: false,
             max_outputs: None,
             threads: threads.or(Some(open.limits.threads).filter(|count| *count > 0)),
             prompt_threads,

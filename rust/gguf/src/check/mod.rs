@@ -3,6 +3,7 @@
 //! Each rule cites the place in the pinned llama.cpp that needs it. What llama.cpp tolerates is tolerated here.
 
 mod architecture;
+mod charsmap;
 mod container;
 mod data;
 mod graph;

@@ -4,12 +4,14 @@ use crate::array::Array;
 use crate::error::GgufError;
 use crate::value::ValueType;
 
+use super::charsmap;
 use super::rules::Rules;
 use super::tokens;
 
 pub(crate) const MODEL: &str = "tokenizer.ggml.model";
 pub(crate) const TOKENS: &str = "tokenizer.ggml.tokens";
 pub(crate) const TOKEN_TYPES: &str = "tokenizer.ggml.token_type";
+const PRE: &str = "tokenizer.ggml.pre";
 const SCORES: &str = "tokenizer.ggml.scores";
 const MERGES: &str = "tokenizer.ggml.merges";
 const CHARSMAP: &str = "tokenizer.ggml.precompiled_charsmap";
@@ -78,7 +80,7 @@ enum Added {
 /// Checks the vocabulary; returns how many tokens it has, `None` if the model has no vocabulary of a known size.
 pub(crate) fn check(rules: &Rules<'_>) -> Result<Option<u64>, GgufError> {
     let model = rules.string(MODEL)?.ok_or_else(|| rules.missing(MODEL))?;
-    rules.string("tokenizer.ggml.pre")?;
+    let pre = rules.string(PRE)?;
     rules.u32("tokenizer.ggml.token_type_count")?;
     if matches!(model, b"no_vocab" | b"none") {
         return Ok(rules.u32(&rules.own("vocab_size"))?.map(u64::from));
@@ -98,12 +100,13 @@ pub(crate) fn check(rules: &Rules<'_>) -> Result<Option<u64>, GgufError> {
     let types = check_length(rules, TOKEN_TYPES, &[ValueType::I32], list.len())?;
     if matches!(kind, Kind::Bpe | Kind::GemmaBpe) {
         check_merges(rules)?;
+        check_spaces(rules, model, pre)?;
     }
     if kind == Kind::Unigram {
         check_charsmap(rules)?;
     }
     tokens::check(rules, kind, list, types)?;
-    check_specials(rules, kind, list.len())?;
+    check_specials(rules, kind, pre, list.len())?;
     Ok(Some(list.len() as u64))
 }
 
@@ -127,7 +130,7 @@ fn check_merges(rules: &Rules<'_>) -> Result<(), GgufError> {
     let merges = rules.array(MERGES, &[ValueType::String])?;
     let Some(merges) = merges.and_then(|array| array.strings()) else {
         // Kimi K2 has none by design.
-        let optional = rules.string("tokenizer.ggml.pre")? == Some(b"kimi-k2");
+        let optional = rules.string(PRE)? == Some(b"kimi-k2");
         return if optional { Ok(()) } else { Err(rules.missing(MERGES)) };
     };
     for (number, merge) in merges.enumerate() {
@@ -142,22 +145,52 @@ fn check_merges(rules: &Rules<'_>) -> Result<(), GgufError> {
     Ok(())
 }
 
-/// The normalizer's table starts with the size of its first half.
+/// The pre-tokenizer `whitespace` leaves spaces as they are, and llama.cpp asserts that no two parts of a merge have one
+/// (`llama_vocab::find_bpe_rank`): the first text with two spaces would end the process. The tokenizer `whitespace` drops them before.
+fn check_spaces(rules: &Rules<'_>, model: &[u8], pre: Option<&[u8]>) -> Result<(), GgufError> {
+    if pre != Some(b"whitespace") || model == b"whitespace" {
+        return Ok(());
+    }
+    let problem = format!(
+        "is `whitespace`, which llama.cpp can use only where `{MODEL}` is `whitespace`, too, and that is `{}`; convert the model again",
+        crate::text::shown(model)
+    );
+    Err(rules.unusable(PRE, problem))
+}
+
+/// The normalizer's table: it must hold for every text.
 fn check_charsmap(rules: &Rules<'_>) -> Result<(), GgufError> {
     let Some(map) = rules.array(CHARSMAP, &[ValueType::I8, ValueType::U8])? else {
         return Ok(());
     };
-    let bytes = map.as_bytes();
-    let size = bytes.first_chunk().map(|head| u64::from(u32::from_le_bytes(*head)));
-    match size {
-        Some(size) if size + 4 < bytes.len() as u64 => Ok(()),
-        _ => Err(rules.unusable(CHARSMAP, "is shorter than its own size says; the file is damaged")),
-    }
+    charsmap::check(map.as_bytes()).map_err(|problem| rules.unusable(CHARSMAP, problem))
 }
+
+/// Pre-tokenizers with which texts begin with BOS unless the file says otherwise (`add_bos = true` in `llama_vocab::impl::load`).
+const ADD_BOS: [&[u8]; 11] = [
+    b"llama3",
+    b"llama-v3",
+    b"llama-bpe",
+    b"falcon3",
+    b"falcon-h1",
+    b"pixtral",
+    b"midm-2.0",
+    b"lfm2",
+    b"jina-v5-nano",
+    b"tekken",
+    b"chameleon",
+];
+/// Pre-tokenizers with which they always do.
+const ALWAYS_ADD_BOS: [&[u8]; 2] = [b"gemma4", b"granite-embed-multi-311m"];
 
 /// Special tokens. llama.cpp ignores ids outside the vocabulary, but aborts when it must add a token that it has not
 /// (`llama_vocab::impl::tokenize`).
-fn check_specials(rules: &Rules<'_>, kind: Kind, n_tokens: usize) -> Result<(), GgufError> {
+fn check_specials(
+    rules: &Rules<'_>,
+    kind: Kind,
+    pre: Option<&[u8]>,
+    n_tokens: usize,
+) -> Result<(), GgufError> {
     const OTHER_IDS: &[&str] = &["eot", "eom", "unknown", "padding", "mask", "fim_pre", "fim_suf", "fim_mid"];
     for name in OTHER_IDS {
         rules.u32(&format!("tokenizer.ggml.{name}_token_id"))?;
@@ -171,7 +204,12 @@ fn check_specials(rules: &Rules<'_>, kind: Kind, n_tokens: usize) -> Result<(), 
             "seperator" => None,
             name => rules.bool(&format!("tokenizer.ggml.add_{name}_token"))?,
         };
+        let by_pre = |names: &[&[u8]]| {
+            kind == Kind::Bpe && *name == "bos" && pre.is_some_and(|pre| names.contains(&pre))
+        };
         let added = match added {
+            Added::IfAsked if by_pre(&ALWAYS_ADD_BOS) => true,
+            Added::IfAsked if by_pre(&ADD_BOS) => wanted.unwrap_or(true),
             Added::Always => true,
             Added::Never => false,
             Added::Unless => wanted.unwrap_or(true),

@@ -1,0 +1,116 @@
+//! Texts for which llama.cpp's tokenizers take time that grows with the square of what is in them.
+//!
+//! Such a text would keep a core busy for minutes or hours, and nothing can stop it. Figures are of the pinned build on one core.
+
+use crate::vocab::{Vocab, VocabError, VocabKind};
+use aho_corasick::{AhoCorasick, MatchKind};
+use std::collections::HashSet;
+use std::sync::OnceLock;
+
+/// Texts up to this length are done soon, whatever they hold.
+const SHORT: usize = 4 * 1024;
+
+/// What makes the tokenizer of one model slow.
+#[derive(Debug, Default)]
+pub(crate) struct SlowText {
+    runs: Option<Runs>,
+    /// Characters that some token has, of a `SentencePiece` vocabulary.
+    known: OnceLock<HashSet<char>>,
+    /// Finds special tokens, with and without those that are only parsed when that is asked for.
+    special: [OnceLock<Option<AhoCorasick>>; 2],
+}
+
+/// Characters of a kind in a row that a regular expression looks at again from each of them (`llm_tokenizer_bpe` in `src/llama-vocab.cpp`).
+#[derive(Clone, Copy, Debug)]
+struct Runs {
+    what: &'static str,
+    is_one: fn(char) -> bool,
+    limit: usize,
+}
+
+/// `llm_tokenizer_spm_session::resegment` makes room for each such character exactly, which copies all tokens so far: 80,000 take 14 s.
+const UNKNOWN_CHARACTERS: usize = 100_000;
+/// `tokenizer_st_partition` walks its list of fragments from the beginning for each special token: 40,000 take 27 s.
+const SPECIAL_TOKENS: usize = 30_000;
+
+impl SlowText {
+    /// For the pre-tokenizer of this name.
+    pub(crate) fn new(pre: Option<&str>) -> Self {
+        let digits = |limit| Runs { what: "digits in a row", is_one: |c| c.is_ascii_digit(), limit };
+        let spaces = |limit| Runs { what: "spaces in a row", is_one: char::is_whitespace, limit };
+        let runs = match pre {
+            // `(?=(\d{3})+(?!\d))` and `\s+$`: 12,000 take 5 to 7 s.
+            Some("superbpe") => Some(digits(6_000)),
+            Some("deepseek-llm") => Some(spaces(6_000)),
+            // `\s*[\r\n]+` is tried again after every 512: 80,000 take 1 to 3 s.
+            Some("jais-2") => Some(spaces(100_000)),
+            _ => None,
+        };
+        Self { runs, ..Self::default() }
+    }
+
+    /// Refuses a text that would take too long.
+    pub(crate) fn check(&self, vocab: &Vocab, text: &str, parse_special: bool) -> Result<(), VocabError> {
+        if text.len() <= SHORT {
+            return Ok(());
+        }
+        let refuse = |what, count, limit| {
+            if count > limit { Err(VocabError::TooSlow { what, count, limit }) } else { Ok(()) }
+        };
+        if let Some(Runs { what, is_one, limit }) = self.runs {
+            refuse(what, longest_run(text, is_one), limit)?;
+        }
+        if vocab.kind() == VocabKind::SentencePiece && text.len() > UNKNOWN_CHARACTERS {
+            let known =
+                self.known.get_or_init(|| texts(vocab, |_| true).collect::<String>().chars().collect());
+            // Spaces become `▁`.
+            let unknown = text.chars().filter(|c| *c != ' ' && !known.contains(c)).count();
+            refuse("characters that are not in the vocabulary", unknown, UNKNOWN_CHARACTERS)?;
+        }
+        if text.len() > SPECIAL_TOKENS {
+            let finder =
+                self.special[usize::from(parse_special)].get_or_init(|| finder(vocab, parse_special));
+            let count = finder.as_ref().map_or(0, |finder| finder.find_iter(text).count());
+            refuse("special tokens", count, SPECIAL_TOKENS)?;
+        }
+        Ok(())
+    }
+}
+
+fn longest_run(text: &str, is_one: fn(char) -> bool) -> usize {
+    text.split(|c: char| !is_one(c)).map(|run| run.chars().count()).max().unwrap_or(0)
+}
+
+/// The texts of the tokens that `is_wanted` by their attributes.
+fn texts(vocab: &Vocab, is_wanted: fn(u32) -> bool) -> impl Iterator<Item = String> {
+    let ids = 0..i32::try_from(vocab.len()).unwrap_or(i32::MAX);
+    ids.filter(move |id| vocab.token_attributes(*id).is_ok_and(|bits| is_wanted(bits.0)))
+        .filter_map(|id| vocab.token_text(id).ok())
+        .filter(|text| !text.is_empty())
+}
+
+/// Finds the tokens that are cut out of a text before all else (`cache_special_tokens` in `src/llama-vocab.cpp`).
+fn finder(vocab: &Vocab, parse_special: bool) -> Option<AhoCorasick> {
+    const UNKNOWN: u32 = 1;
+    const CONTROL: u32 = 1 << 3;
+    const USER_DEFINED: u32 = 1 << 4;
+    let is_special: fn(u32) -> bool = if parse_special {
+        |bits: u32| bits & (UNKNOWN | CONTROL | USER_DEFINED) != 0
+    } else {
+        |bits: u32| bits & USER_DEFINED != 0 && bits & (UNKNOWN | CONTROL) == 0
+    };
+    let texts: Vec<String> = texts(vocab, is_special).collect();
+    AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(texts).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_run_counts_characters() {
+        assert_eq!(longest_run("12a345b", |c| c.is_ascii_digit()), 3);
+        assert_eq!(longest_run("a\u{3000}\u{3000}\u{85} b", char::is_whitespace), 4);
+        assert_eq!(longest_run("", char::is_whitespace), 0);
+    }
+}
