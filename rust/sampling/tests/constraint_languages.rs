@@ -92,22 +92,39 @@ fn expressions_and_schemas_without_a_text_are_refused() {
         }
         let error =
             refusal(&compiler, &schema(r##"{"type": "array", "items": {"$ref": "#"}, "minItems": 3}"##));
-        assert!(error.starts_with("invalid JSON schema at `/`: nothing can fit this schema"), "{error}");
-        assert!(error.contains("without an end"), "{error}");
+        assert!(error.starts_with("invalid JSON schema at `/items`: nothing can fit this schema"), "{error}");
+    }
+}
+
+#[test]
+fn texts_too_long_to_take_ahead_are_refused_at_once() {
+    let long = "ab".repeat(200_000);
+    for compiler in compilers() {
+        for source in [
+            regex("a{1000000}"),
+            regex("[xy](?:a{1000}){1000}"),
+            lark("start: /a{1000000}/"),
+            lark(&format!("start: \"{long}\"")),
+            GrammarSource::Choices(vec!["a".to_owned(), long.clone()]),
+        ] {
+            let error = compiler.compile(&source, &GrammarOptions::default()).unwrap_err();
+            assert!(
+                matches!(&error, GrammarError::TooLarge { message } if message.contains("leave no choice")),
+                "{error}"
+            );
+        }
     }
 }
 
 #[test]
 fn what_is_compiled_has_a_first_mask() {
-    let long = "ab".repeat(200_000);
     let sources = [
-        regex("a{1000000}"),
-        regex("a{100000}"),
+        regex("a{3000}"),
+        regex("(?:a|b){100000}"),
         regex("(ab?){100000}"),
-        lark("start: /a{1000000}/"),
         gbnf("root ::= \"abc\"{600} \"d\"{2000}"),
         schema(r#"{"type": "string", "minLength": 1000000}"#),
-        GrammarSource::Choices(vec![long]),
+        GrammarSource::Choices(vec!["ab".repeat(1_000)]),
     ];
     for compiler in compilers() {
         for source in &sources {
@@ -116,6 +133,20 @@ fn what_is_compiled_has_a_first_mask() {
                 Err(error) => assert!(matches!(error, GrammarError::TooLarge { .. }), "{error}"),
             }
         }
+    }
+}
+
+#[test]
+fn tokens_that_do_not_exist_are_named() {
+    let [compiler, _] = compilers();
+    for (source, expected) in [
+        (lark("start: \"a\" <[999999]>"), "token `999999` is not in the vocabulary"),
+        (lark("start: <nosuch>"), "the vocabulary has no special token `<nosuch>`"),
+        (gbnf("root ::= <[999999]>"), "token `999999` is not in the vocabulary of `259` tokens"),
+        (gbnf("root ::= <nosuch>"), "the vocabulary has no token `<nosuch>`"),
+    ] {
+        let error = refusal(&compiler, &source);
+        assert!(error.contains("invalid syntax in line `1`") && error.contains(expected), "{error}");
     }
 }
 

@@ -113,6 +113,17 @@ impl EngineMessage {
     /// The error for a grammar that the engine was given as its author wrote it.
     pub(crate) fn into_error(self) -> GrammarError {
         let (line, column, message) = position(&first_line(&self.0));
+        if let Some(token) = message.strip_prefix("Token range end too large: ") {
+            return GrammarError::syntax(line, column, format!("token `{token}` is not in the vocabulary"));
+        }
+        // It would go on with the names of all there are.
+        if let Some((name, _)) = message
+            .strip_prefix("unknown special token: \"")
+            .and_then(|rest| rest.split_once("\"; following special tokens"))
+        {
+            let message = format!("the vocabulary has no special token `{name}`");
+            return GrammarError::syntax(line, column, message);
+        }
         if self.is_panic() {
             GrammarError::Internal { message }
         } else if self.is_size() {

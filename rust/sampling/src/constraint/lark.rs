@@ -3,6 +3,7 @@
 use super::GrammarError;
 use super::language::Barren;
 use super::limits::MAX_RULES;
+use super::stretch;
 
 /// Refuses grammars whose rules or references could nest deeper than the stack: counts them, since each can nest at most once.
 pub(crate) fn check(source: &str) -> Result<(), GrammarError> {
@@ -16,7 +17,33 @@ pub(crate) fn check(source: &str) -> Result<(), GrammarError> {
             "`{rules}` rules and `{references}` references, at most `{MAX_RULES}` of each are allowed; merge some"
         )));
     }
+    for (kind, text) in quoted(source) {
+        if kind == '/' {
+            stretch::check_expression(text)?;
+        } else {
+            stretch::check_text(text.len())?;
+        }
+    }
     Ok(())
+}
+
+/// The expressions and texts, each with the sign that encloses it.
+fn quoted(source: &str) -> Vec<(char, &str)> {
+    let mut found = Vec::new();
+    let mut chars = source.char_indices().peekable();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '/' if chars.peek().is_some_and(|(_, c)| *c == '/') => skip_line(&mut chars),
+            '"' | '/' => {
+                skip(&mut chars, c);
+                let end = chars.peek().map_or(source.len(), |(at, _)| *at);
+                found.push((c, source[at + 1..end].strip_suffix(c).unwrap_or(&source[at + 1..end])));
+            }
+            '#' => skip_line(&mut chars),
+            _ => {}
+        }
+    }
+    found
 }
 
 /// The error for a rule without a text.
@@ -90,6 +117,12 @@ fn skip_line(chars: &mut Chars<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn finds_expressions_and_texts() {
+        let source = "start: \"a:b\\\"c\" /x:\\/y/i # \"no\"\n// /no/\n | /(?:)/ \"";
+        assert_eq!(quoted(source), [('"', "a:b\\\"c"), ('/', "x:\\/y"), ('/', "(?:)"), ('"', "")]);
+    }
 
     #[test]
     fn finds_rules_only() {

@@ -28,6 +28,8 @@ pub const MAX_RULES: usize = 5_000;
 pub const MAX_GBNF_PARTS: usize = 200_000;
 /// How often a part of a GBNF grammar may be repeated, nested repetitions multiplied; a larger maximum counts as none, as in llama.cpp.
 pub const MAX_GBNF_REPEATS: u64 = 2_000;
+/// The most bytes of text that an expression or a choice may leave no choice about: the engine takes them ahead.
+pub const MAX_FORCED_BYTES: u64 = 1 << 16;
 /// The most states the lexer of one grammar may reach over the life of its sequences (1 to 2 kB each).
 pub const MAX_LEXER_STATES: usize = 100_000;
 /// The most symbols a compiled grammar may have.

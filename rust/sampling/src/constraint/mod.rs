@@ -41,6 +41,7 @@ mod segment;
 mod sequence;
 mod slicer;
 mod source;
+mod stretch;
 mod table;
 mod trigger;
 
