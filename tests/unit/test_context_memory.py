@@ -116,3 +116,20 @@ def test_limits_of_the_process_are_memory_limits(tmp_path: Path, limit: str, kv_
             model.create_context(context_size=2**12, threads=1, kv_type="{kv_type}").close()
     """
     assert check(program, path) == "True\n" * 4
+
+
+def test_metadata_and_vocabulary_do_not_need_the_file_any_more(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.gguf"
+    path.write_bytes(tiny_llama("bpe").to_bytes())
+    program = """
+        import os, sys
+        from tabagent import Model
+        model = Model.load(sys.argv[1], threads=1, context_size=64)
+        os.truncate(sys.argv[1], 0)
+        print(model.metadata["general.name"], model.info.architecture, model.chat_template(), model.stats.active)
+        tokens = model.tokenize("ab a")
+        print(model.detokenize(tokens), model.token_text(tokens[-1]), model.token_attributes(tokens[-1]), model.token_eos())
+        print(model.compile_grammar(regex="[ab]+").start().can_end)
+        model.close()
+    """
+    assert check(program, path).splitlines() == ["tiny llama None 0", "<s>ab a Ġa ['normal'] 2", "False"]

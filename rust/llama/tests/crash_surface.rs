@@ -152,7 +152,9 @@ fn settings_that_abort_are_refused_and_odd_ones_work_or_are_typed_errors() {
             match model.create_context_with(&config) {
                 Ok(mut context) => context.decode(&Batch::prompt(0, 0, &[1, 2, 3])).unwrap(),
                 Err(error) => {
-                    assert!(error.to_string().contains("V cache"), "{kv_type} {flash_attention:?}: {error}");
+                    assert_eq!(flash_attention, FlashAttention::Off, "{kv_type}: {error}");
+                    let text = error.to_string();
+                    assert!(text.starts_with(&format!("`kv_type` `{kv_type}` needs fused attention")), "{text}");
                 }
             }
         }

@@ -48,7 +48,7 @@ impl GgufFile {
     /// Maps one file, also where it is a part of a model or says so wrongly.
     #[staticmethod]
     fn open_part(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
-        let file = py.detach(|| tabagent_gguf::GgufFile::open(&path));
+        let file = job::run(py, move |_| tabagent_gguf::GgufFile::open(&path))?;
         Self::new(py, file)
     }
 
