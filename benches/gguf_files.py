@@ -4,6 +4,9 @@
 
 Medians of several rounds, the file in the system's cache. Three steps, each from nothing: opening; opening and reading all strings of
 the vocabulary into a list; opening and decoding the largest tensor.
+
+Then decoding alone, on one thread, in GB of F32 written a second: into new memory, and into an array that is there. Beside each numpy
+fills memory of that kind in the same run, which is what the machine can do; the ratio to that is what counts on a busy one.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import gguf as peer
+import numpy as np
 
 from tabagent import gguf
 
@@ -55,6 +59,24 @@ def their_largest(path: Path) -> Any:
     return peer.dequantize(tensor.data, tensor.tensor_type)
 
 
+def rates(path: Path) -> list[tuple[str, float, float]]:
+    """Decoding the largest tensor and filling as much memory, in GB/s: a name, ours, numpy's."""
+    tensor = max(gguf.open(path).tensors, key=lambda tensor: tensor.size)
+    room = np.empty(tensor.shape, np.float32)
+    work: list[tuple[str, Callable[[], object], Callable[[], object]]] = [
+        ("new memory", lambda: tensor.dequantize(threads=1), lambda: np.full(tensor.shape, 1, np.float32)),
+        ("out=", lambda: tensor.dequantize(out=room, threads=1), lambda: room.fill(1)),
+    ]
+    gigabytes = room.nbytes / 1e9
+    found = []
+    for name, ours, fill in work:
+        # By turns, so that what else the machine does meets both.
+        times = [(median_ms(ours, 1), median_ms(fill, 1)) for _ in range(25)]
+        mine, filled = (statistics.median(column) for column in zip(*times, strict=True))
+        found.append((f"{tensor.type}, {room.nbytes >> 20} MiB, {name}", gigabytes / mine * 1e3, gigabytes / filled * 1e3))
+    return found
+
+
 def main() -> None:
     """Print a table for each file."""
     for name in sys.argv[1:]:
@@ -70,6 +92,9 @@ def main() -> None:
         for label, ours, theirs in steps:
             mine, other = median_ms(ours, 15), median_ms(theirs, 3)
             print(f"  {label:40} {mine:12.2f} {other:12.1f} {other / mine:7.0f}")
+        print(f"  {'decode, one thread':40} {'GB/s':>12} {'numpy fill':>12} {'ratio':>7}")
+        for label, mine, other in rates(path):
+            print(f"  {label:40} {mine:12.2f} {other:12.1f} {mine / other:7.2f}")
 
 
 if __name__ == "__main__":

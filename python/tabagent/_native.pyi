@@ -130,14 +130,16 @@ def gguf_edit(
 ) -> Literal["unchanged", "in place", "rewritten"]:
     """Sets (type, value) or removes (None) metadata, of the file itself or of a copy at `output`. Types are written `u32` or `arr[str]`."""
 
-def gguf_dequantize(data: NDArray[np.uint8], kind: str, count: int, dtype: str) -> NDArray[Any]:
-    """`count` weights of contiguous stored bytes, on all cores: `float32`, or the bits of `float16` or `bfloat16` as uint16."""
+def gguf_dequantize(data: NDArray[np.uint8], kind: str, out: NDArray[Any], dtype: str, threads: int | None) -> None:
+    """Decodes contiguous stored bytes into `out`, on all cores or `threads`: `float32`, or the bits of `float16` or `bfloat16` as uint16."""
 
 def gguf_swap_bytes(data: NDArray[np.uint8], kind: str) -> NDArray[np.uint8]:
     """A copy with every number in the other byte order."""
 
-def gguf_quantize(values: NDArray[np.float32], row_length: int, kind: str, importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
-    """The stored bytes of rows of `row_length` weights, on all cores. `importance`: a weight for each element of a row."""
+def gguf_quantize(
+    values: NDArray[np.float32], row_length: int, kind: str, importance: NDArray[np.float32] | None, threads: int | None
+) -> NDArray[np.uint8]:
+    """The stored bytes of rows of `row_length` weights, on all cores or `threads`. `importance`: a weight for each element of a row."""
 
 def gguf_file_types() -> list[tuple[str, int | None, float, str]]:
     """Every file type that models can be quantized to: name, llama.cpp's number, bits of a weight of its default type, what it is."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from support.tiny_models import tiny_llama
 from tabagent import ClosedError, Context, ContextFullError, Model, StateError
 
 PROMPT = "Once upon a time"
@@ -196,3 +198,20 @@ def test_wrong_options_are_refused(smollm2: Model) -> None:
     for options in ({"context_size": 0}, {"max_sequences": 0}, {"kv_type": "i32"}, {"flash_attention": "maybe"}, {"threads": 0}):
         with pytest.raises(ValueError, match=next(iter(options))):
             smollm2.create_context(**options)
+
+
+def test_states_are_never_written_over_their_model(tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    path.write_bytes(tiny_llama().to_bytes())
+    (tmp_path / "link.gguf").symlink_to(path)
+    before = path.read_bytes()
+    with Model.load(path) as model, model.create_context(context_size=64) as context:
+        context.decode([1, 40, 77])
+        for out in (path, tmp_path / "link.gguf"):
+            with pytest.raises(OSError, match="it is the model's own file") as caught:
+                context.save_state(out)
+            assert (caught.value.errno, caught.value.filename) == (errno.EINVAL, str(out))
+        with pytest.raises(FileNotFoundError) as missing:
+            context.save_state(tmp_path / "missing" / "state")
+        assert missing.value.filename == str(tmp_path / "missing" / "state")
+    assert path.read_bytes() == before

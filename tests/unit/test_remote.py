@@ -31,7 +31,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.secrets.append((self.path, self.headers.get("Authorization")))
         name = self.path.strip("/").partition("/")[0]
-        ROUTES.get(name, lambda handler: handler.reply(404, b""))(self)
+        ROUTES.get(name, _missing)(self)
 
     def reply(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
@@ -47,6 +47,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (as the base has it)
         """Say nothing."""
+
+
+def _missing(handler: Handler) -> None:
+    handler.reply(404, b"")
 
 
 def _ranges(handler: Handler) -> None:
@@ -269,7 +273,7 @@ def test_a_full_disk_is_no_fault_of_the_network(monkeypatch: pytest.MonkeyPatch,
     def full(*_: object) -> int:
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr(_fetch.os, "fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     wanted = _fetch.IndexFile(project="x", file_name="x", sha256=hashlib.sha256(MODEL).hexdigest())
     with pytest.raises(_fetch.FetchError, match="no space left on device; free some space"):
         _fetch.fetch(wanted, tmp_path / "x")

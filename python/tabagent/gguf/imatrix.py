@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tabagent import _native
+from tabagent._arguments import as_text, type_name
+from tabagent.gguf.numbers import as_floats
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -43,10 +45,14 @@ class Imatrix(Mapping[str, "NDArray[np.float32]"]):
         """A matrix of importances that were computed elsewhere.
 
         Raises:
+            TypeError: it is no mapping, a name is no text, or an importance no real number.
             GgufError: one is negative, infinite or NaN, or a tensor has none.
         """
+        if not isinstance(importances, Mapping):
+            message = f"importances are a mapping from names of tensors to numbers, not `{type_name(importances)}`"
+            raise TypeError(message)
         matrix = cls.__new__(cls)
-        entries = [(name, np.ascontiguousarray(values, dtype=np.float32).reshape(-1)) for name, values in importances.items()]
+        entries = [(as_text(name, "name"), as_floats(values, f"importances of `{name}`").reshape(-1)) for name, values in importances.items()]
         matrix._native = _native.GgufImatrix.from_importances(entries)  # noqa: SLF001 (its own class)
         return matrix
 

@@ -74,15 +74,20 @@ class GgufTensor:
             raise ValueError(message)
         return self.raw.view(dtype).reshape(self.shape)
 
-    def dequantize(self, dtype: DTypeLike = np.float32) -> np.ndarray[Any, Any]:
-        """The weights as floats, in `shape`: a new array of `dtype`, as in `tabagent.gguf.dequantize`: `float32`, `float16`, `bfloat16` or `float64`.
+    def dequantize(
+        self, dtype: DTypeLike | None = None, *, out: np.ndarray[Any, Any] | None = None, threads: int | None = None
+    ) -> np.ndarray[Any, Any]:
+        """The weights as floats, in `shape`: a new array, or `out`, of `dtype`: `float32`, `float16`, `bfloat16` or `float64`.
+
+        `dtype`, `out` and `threads` are as in `tabagent.gguf.dequantize`.
 
         Raises:
-            ValueError: there is no decoder for the type, or `dtype` is no float.
+            TypeError: `out` is no array.
+            ValueError: there is no decoder for the type, `dtype` is no float, `out` does not fit, or `threads` is below 1.
         """
         from tabagent.gguf.quants import decoded  # noqa: PLC0415 (only where it is needed)
 
-        return decoded(self.raw, self.type, self.shape, dtype, self._native.byte_order)
+        return decoded(self.raw, self.type, self.shape, dtype, self._native.byte_order, out=out, threads=threads)
 
     def __repr__(self) -> str:
         return f"<GgufTensor `{self.name}` {self.type} {self.shape}>"

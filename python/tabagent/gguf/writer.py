@@ -100,6 +100,10 @@ class GgufWriter:
             ValueError: type and shape are missing, or do not fit the data.
         """
         make: Callable[[], bytes]
+        if np.ma.is_masked(data) or not (callable(data) or isinstance(data, (np.ndarray, bytes, bytearray, memoryview))):
+            found = "an array with masked numbers" if np.ma.is_masked(data) else f"`{type_name(data)}`"
+            message = f"tensor `{name}` needs an array, bytes, or a function that makes them, not {found}"
+            raise TypeError(message)
         if callable(data):
             if type is None or shape is None:
                 message = f"tensor `{name}` is made later, so it needs `type` and `shape`"
@@ -117,6 +121,7 @@ class GgufWriter:
             make = partial(self._stored, name, array, kind)
         else:
             kind = tensor_type(type).name
+            self._check_array(name, data, kind)
             if shape is None and isinstance(data, np.ndarray) and kind in PLAIN and data.dtype != np.uint8:
                 shape = data.shape
             if shape is None:
@@ -166,19 +171,27 @@ class GgufWriter:
     def _stored_later(self, name: str, later: Callable[[], Any], kind: str) -> bytes:
         return self._stored(name, later(), kind)
 
+    def _check_array(self, name: str, data: Any, kind: str) -> None:
+        """An array is of the type's numbers, or holds stored bytes.
+
+        Raises:
+            TypeError: it is of another type.
+        """
+        if not isinstance(data, np.ndarray) or data.dtype == np.uint8:
+            return
+        if plain_dtype(kind, self._byte_order) is None:
+            message = f"tensor `{name}` of type `{kind}` takes its stored bytes as a `uint8` array, not `{data.dtype}`"
+            raise TypeError(message)
+        if _type_of(name, data) != kind:
+            message = f"tensor `{name}` should be `{kind}`, but the array is `{data.dtype}`"
+            raise TypeError(message)
+
     def _stored(self, name: str, data: Any, kind: str) -> bytes:
         """The bytes that the file holds for what the caller gave."""
         if isinstance(data, np.ndarray):
+            self._check_array(name, data, kind)
             dtype = plain_dtype(kind, self._byte_order)
-            if dtype is not None and (data.dtype != np.uint8 or data.itemsize == dtype.itemsize):
-                if not (kind == "I8" and data.dtype == np.uint8) and _type_of(name, data) != kind:
-                    message = f"tensor `{name}` should be `{kind}`, but the array is `{data.dtype}`"
-                    raise TypeError(message)
-                return data.astype(dtype, copy=False).tobytes() if data.dtype != np.uint8 else data.tobytes()
-            if data.dtype != np.uint8:
-                message = f"tensor `{name}` of type `{kind}` takes its stored bytes as a `uint8` array, not `{data.dtype}`"
-                raise TypeError(message)
-            return data.tobytes()
+            return data.tobytes() if dtype is None or data.dtype == np.uint8 else data.astype(dtype, copy=False).tobytes()
         if isinstance(data, (bytes, bytearray, memoryview)):
             return bytes(data)
         message = f"tensor `{name}` needs an array or bytes, not `{type_name(data)}`"

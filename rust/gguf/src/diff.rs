@@ -3,13 +3,16 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::threads::spread;
 use rayon::prelude::*;
 
 use crate::byte_swap::swap_blocks;
+use crate::error::GgufError;
 use crate::ggml_type::GgmlType;
 use crate::model::{GgufModel, ModelTensor};
+use crate::progress::{Progress, no_progress};
 use crate::quants;
 use crate::reader::ByteOrder;
 use crate::tensor::Shape;
@@ -171,10 +174,43 @@ impl fmt::Display for Difference {
 /// # }
 /// ```
 pub fn diff_models(first: &GgufModel, second: &GgufModel) -> Vec<Difference> {
+    diff_models_with(first, second, &no_progress).unwrap_or_default()
+}
+
+/// [`diff_models`]; `progress` is told the bytes compared of the first model's tensors.
+///
+/// # Errors
+/// [`GgufError::Cancelled`] where `progress` says stop.
+pub fn diff_models_with(
+    first: &GgufModel,
+    second: &GgufModel,
+    progress: Progress<'_>,
+) -> Result<Vec<Difference>, GgufError> {
     let mut found = container(first, second);
     found.extend(metadata(first, second));
-    found.extend(tensors(first, second));
-    found
+    let watch =
+        Watch { done: AtomicU64::new(0), total: first.tensors().map(|t| t.info.n_bytes).sum(), progress };
+    found.extend(tensors(first, second, &watch));
+    if watch.is_stopped() { Err(GgufError::Cancelled) } else { Ok(found) }
+}
+
+/// How far the comparison is, and whether it goes on.
+struct Watch<'a> {
+    done: AtomicU64,
+    total: u64,
+    progress: Progress<'a>,
+}
+
+impl Watch<'_> {
+    /// So many more bytes are compared; false to stop.
+    fn tell(&self, bytes: u64) -> bool {
+        let done = self.done.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        (self.progress)(done.min(self.total), self.total)
+    }
+
+    fn is_stopped(&self) -> bool {
+        !self.tell(0)
+    }
 }
 
 fn container(first: &GgufModel, second: &GgufModel) -> Vec<Difference> {
@@ -283,16 +319,23 @@ fn short(value: &Value<'_>) -> String {
     format!("`{text}`")
 }
 
-fn tensors(first: &GgufModel, second: &GgufModel) -> Vec<Difference> {
+fn tensors(first: &GgufModel, second: &GgufModel, watch: &Watch<'_>) -> Vec<Difference> {
     let in_one = |tensor: ModelTensor<'_>, in_first: bool| Difference::TensorInOne {
         name: tensor.info.name.clone(),
         in_first,
         what: format!("`{}` of shape `{}`", tensor.info.ggml_type, tensor.info.shape),
     };
     let all: Vec<ModelTensor<'_>> = first.tensors().collect();
-    let changes = |&tensor: &ModelTensor<'_>| match second.tensor(&tensor.info.name) {
-        None => vec![in_one(tensor, true)],
-        Some(other) => tensor_changes(&tensor, &other),
+    let changes = |&tensor: &ModelTensor<'_>| {
+        if watch.is_stopped() {
+            return Vec::new();
+        }
+        let found = match second.tensor(&tensor.info.name) {
+            None => vec![in_one(tensor, true)],
+            Some(other) => tensor_changes(&tensor, &other, watch),
+        };
+        watch.tell(tensor.info.n_bytes);
+        found
     };
     let mut found: Vec<Difference> = spread(|| all.par_iter().flat_map_iter(changes).collect());
     let missing = second.tensors().filter(|tensor| first.tensor(&tensor.info.name).is_none());
@@ -309,7 +352,11 @@ fn tensors(first: &GgufModel, second: &GgufModel) -> Vec<Difference> {
     found
 }
 
-fn tensor_changes<'a>(first: &ModelTensor<'a>, second: &ModelTensor<'a>) -> Vec<Difference> {
+fn tensor_changes<'a>(
+    first: &ModelTensor<'a>,
+    second: &ModelTensor<'a>,
+    watch: &Watch<'_>,
+) -> Vec<Difference> {
     let name = first.info.name.clone();
     let (a, b) = (first.info, second.info);
     let mut found = Vec::new();
@@ -317,7 +364,7 @@ fn tensor_changes<'a>(first: &ModelTensor<'a>, second: &ModelTensor<'a>) -> Vec<
         found.push(Difference::Shape { name: name.clone(), first: a.shape, second: b.shape });
     }
     if a.ggml_type != b.ggml_type {
-        let deviation = if found.is_empty() { deviation(first, second) } else { None };
+        let deviation = if found.is_empty() { deviation(first, second, watch) } else { None };
         found.push(Difference::Type {
             name: name.clone(),
             first: a.ggml_type,
@@ -333,21 +380,30 @@ fn tensor_changes<'a>(first: &ModelTensor<'a>, second: &ModelTensor<'a>) -> Vec<
         if same_order { Cow::Borrowed(tensor.data()) } else { tensor.little_endian_data() }
     };
     let (first_data, second_data) = (data(first), data(second));
-    if first_data != second_data {
-        let size = a.ggml_type.block_bytes() as usize;
-        let pairs = first_data.chunks(size).zip(second_data.chunks(size));
-        let blocks = pairs.filter(|(a, b)| a != b).count() as u64;
+    let size = a.ggml_type.block_bytes() as usize;
+    let runs = || first_data.chunks(size * BLOCKS).zip(second_data.chunks(size * BLOCKS));
+    let different = |(a, b): (&[u8], &[u8])| {
+        if a == b || watch.is_stopped() {
+            return 0;
+        }
+        a.chunks(size).zip(b.chunks(size)).filter(|(a, b)| a != b).count() as u64
+    };
+    let blocks: u64 = runs().map(different).sum();
+    if blocks > 0 {
         let of = a.n_bytes.div_ceil(size as u64);
-        found.push(Difference::Data { name, blocks, of, deviation: deviation(first, second) });
+        found.push(Difference::Data { name, blocks, of, deviation: deviation(first, second, watch) });
     }
     found
 }
+
+/// Blocks compared at a time.
+const BLOCKS: usize = 64 * 1024;
 
 /// Weights decoded at a time: whole blocks of every type.
 const RUN: usize = 64 * 1024;
 
 /// How far the weights of two tensors of one shape are apart; `None` where a type is no float.
-fn deviation(first: &ModelTensor<'_>, second: &ModelTensor<'_>) -> Option<Deviation> {
+fn deviation(first: &ModelTensor<'_>, second: &ModelTensor<'_>, watch: &Watch<'_>) -> Option<Deviation> {
     let decodes = |tensor: &ModelTensor<'_>| {
         let kind = tensor.info.ggml_type;
         let is_integer = matches!(kind, GgmlType::I8 | GgmlType::I16 | GgmlType::I32 | GgmlType::I64);
@@ -361,6 +417,9 @@ fn deviation(first: &ModelTensor<'_>, second: &ModelTensor<'_>) -> Option<Deviat
     let (mut a, mut b) = (vec![0.0_f32; RUN], vec![0.0_f32; RUN]);
     let (mut largest, mut squares, mut squares_first) = (0.0_f64, 0.0_f64, 0.0_f64);
     for start in (0..n_weights).step_by(RUN) {
+        if watch.is_stopped() {
+            return None;
+        }
         let count = RUN.min(n_weights - start);
         for (tensor, out) in [(first, &mut a), (second, &mut b)] {
             let kind = tensor.info.ggml_type;

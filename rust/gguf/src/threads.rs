@@ -33,6 +33,14 @@ pub fn spread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     }
 }
 
+/// Runs `work`, whose parallel iterators use so many threads, or fewer where the system gives fewer; without a number as [`spread`] has it.
+pub fn with_threads<T: Send>(threads: Option<usize>, work: impl FnOnce() -> T + Send) -> T {
+    match threads {
+        Some(threads) => Crew::new(threads).install(work),
+        None => work(),
+    }
+}
+
 /// A number of threads for one task.
 pub(crate) struct Crew(Option<ThreadPool>);
 

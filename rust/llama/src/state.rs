@@ -123,7 +123,14 @@ impl Context {
         let failed = |source| StateError::Io { path: path.display().to_string(), source };
         // A rename would put a file in the place of `/dev/null`.
         if std::fs::metadata(path).is_ok_and(|old| !old.is_file() && !old.is_dir()) {
-            return Err(failed(std::io::Error::other("it is a device or a pipe; give the path of a file")));
+            let problem = "it is a device or a pipe; give the path of a file";
+            return Err(failed(std::io::Error::new(std::io::ErrorKind::InvalidInput, problem)));
+        }
+        let mut inputs = tabagent_gguf::Inputs::default();
+        inputs.add_path(self.model.path());
+        if inputs.refuse(path).is_err() {
+            let problem = "it is the model's own file; give another name for the state";
+            return Err(failed(std::io::Error::new(std::io::ErrorKind::InvalidInput, problem)));
         }
         let bytes = self.save_state()?;
         let mut name = path.file_name().unwrap_or_default().to_owned();

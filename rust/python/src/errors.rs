@@ -96,12 +96,34 @@ impl IntoPyErr for QuantizeError {
 
 /// An `OSError` of the subclass that its number stands for (`FileNotFoundError` and so on).
 fn os_error(py: Python<'_>, path: &std::path::Path, source: &std::io::Error, error: &dyn Display) -> PyErr {
+    let path = path.as_os_str().to_owned();
     let Some(code) = source.raw_os_error() else {
-        return pyo3::exceptions::PyOSError::new_err(error.to_string());
+        return match errno_named(source.kind())
+            .map(|name| py.import("errno")?.getattr(name)?.extract::<i32>())
+        {
+            Some(Ok(code)) => pyo3::exceptions::PyOSError::new_err((code, source.to_string(), path)),
+            _ => pyo3::exceptions::PyOSError::new_err(error.to_string()),
+        };
     };
     let reason = py.import("os").and_then(|os| os.call_method1("strerror", (code,))?.extract::<String>());
     let reason = reason.unwrap_or_else(|_| source.to_string());
-    pyo3::exceptions::PyOSError::new_err((code, reason, path.to_string_lossy().into_owned()))
+    pyo3::exceptions::PyOSError::new_err((code, reason, path))
+}
+
+/// The number that stands for a refusal of ours, such as to write over a device.
+fn errno_named(kind: std::io::ErrorKind) -> Option<&'static str> {
+    use std::io::ErrorKind;
+    Some(match kind {
+        ErrorKind::InvalidInput => "EINVAL",
+        ErrorKind::IsADirectory => "EISDIR",
+        ErrorKind::NotADirectory => "ENOTDIR",
+        ErrorKind::NotFound => "ENOENT",
+        ErrorKind::PermissionDenied => "EACCES",
+        ErrorKind::AlreadyExists => "EEXIST",
+        ErrorKind::WriteZero | ErrorKind::StorageFull => "ENOSPC",
+        ErrorKind::UnexpectedEof => "EIO",
+        _ => return None,
+    })
 }
 
 /// Puts file, offset, key or tensor, and rule of `error` on the exception made of it.
@@ -200,11 +222,7 @@ pub(crate) fn config_error(error: &ConfigError) -> PyErr {
 impl IntoPyErr for StateError {
     fn into_py(self, py: Python<'_>) -> PyErr {
         match self {
-            Self::Io { ref source, .. } => match source.raw_os_error() {
-                // OSError picks the subclass (FileNotFoundError and so on) by the number.
-                Some(code) => pyo3::exceptions::PyOSError::new_err((code, self.to_string())),
-                None => pyo3::exceptions::PyOSError::new_err(self.to_string()),
-            },
+            Self::Io { ref path, ref source } => os_error(py, path.as_ref(), source, &self),
             other => raise(py, "StateError", other),
         }
     }

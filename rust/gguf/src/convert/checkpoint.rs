@@ -8,6 +8,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
 use crate::mmap::{Bytes, SharedBytes};
+use crate::progress::{Progress, go_on};
 use crate::text::{pointer_problem, shown};
 
 use super::error::ConvertError;
@@ -55,7 +56,7 @@ pub(super) struct Checkpoint {
 
 impl Checkpoint {
     /// Opens `model.safetensors`, or all files that `model.safetensors.index.json` names.
-    pub(super) fn open(folder: &Path) -> Result<Self, ConvertError> {
+    pub(super) fn open(folder: &Path, progress: Progress<'_>) -> Result<Self, ConvertError> {
         let index = Object::read(&folder.join("model.safetensors.index.json"))?;
         let paths = match &index {
             Some(index) => {
@@ -73,6 +74,7 @@ impl Checkpoint {
         let mut tensors = Vec::new();
         let mut places: BTreeMap<String, String> = BTreeMap::new();
         for path in paths {
+            go_on(progress)?;
             let file = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             for (name, tensor) in open_all(&path)? {
                 if let Some(other) = places.insert(name.clone(), file.clone()) {

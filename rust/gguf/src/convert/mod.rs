@@ -24,7 +24,7 @@ use std::path::Path;
 
 use crate::ggml_type::GgmlType;
 use crate::input::Inputs;
-use crate::progress::Progress;
+use crate::progress::{Progress, go_on};
 use crate::writer::GgufWriter;
 
 use architecture::{Architecture, Family};
@@ -115,10 +115,12 @@ pub fn convert(
     let config = with_defaults(config, architecture);
     refuse_wrong_graph(&config, architecture)?;
     let rope = Rope::of(&config)?;
-    let checkpoint = Checkpoint::open(folder)?;
+    let checkpoint = Checkpoint::open(folder, progress)?;
     let file_type = FileType::choose(options.out_type, &checkpoint);
     let files = TokenizerFiles::read(folder)?;
+    go_on(progress)?;
     let tokenizer = Tokenizer::read(files, &config, architecture.family, options.pre_tokenizer.as_deref())?;
+    go_on(progress)?;
     let plans = tensors::plan(architecture, &config, &checkpoint, tokenizer.len())?;
     let extra = extra_tensors(architecture, &config, &rope)?;
     let n_params = plans.iter().map(TensorPlan::n_elements).sum::<u64>()

@@ -8,7 +8,7 @@ use crate::error::{GgufError, Subject};
 use crate::file::GgufFile;
 use crate::ggml_type::GgmlType;
 use crate::owned::{OwnedArray, OwnedValue};
-use crate::progress::no_progress;
+use crate::progress::{Progress, go_on, no_progress};
 use crate::tensor::TensorInfo;
 use crate::text::{grouped, shown};
 use crate::value::ValueType;
@@ -33,7 +33,7 @@ struct Pair<'a> {
 }
 
 /// Reads the matrix that `file` holds.
-pub(super) fn read(file: &GgufFile) -> Result<Imatrix, GgufError> {
+pub(super) fn read(file: &GgufFile, progress: Progress<'_>) -> Result<Imatrix, GgufError> {
     let kind = file.metadata().get(TYPE).and_then(|value| value.as_str().map(str::to_owned));
     if let Some(kind) = kind.filter(|kind| kind != "imatrix") {
         let problem =
@@ -54,8 +54,11 @@ pub(super) fn read(file: &GgufFile) -> Result<Imatrix, GgufError> {
         let problem = format!("has no tensors whose names end in `{SUMS}`; it holds no importances");
         return Err(unusable(file, Subject::Header, problem));
     }
-    let entries: Result<_, GgufError> =
-        pairs.into_iter().map(|(name, pair)| Ok((name.to_owned(), entry(file, name, &pair)?))).collect();
+    let read = |(name, pair): (&str, Pair<'_>)| {
+        go_on(progress)?;
+        Ok((name.to_owned(), entry(file, name, &pair)?))
+    };
+    let entries: Result<_, GgufError> = pairs.into_iter().map(read).collect();
     Ok(Imatrix { entries: entries?, datasets, n_chunks, chunk_size, ..Imatrix::empty() })
 }
 
@@ -138,7 +141,15 @@ impl Imatrix {
     /// # Errors
     /// [`GgufError::Unwritable`] where a tensor's name is too long for the format, [`GgufError::Write`] if the system refuses.
     pub fn write_to(&self, path: &Path) -> Result<(), GgufError> {
-        self.writer().write_with(path, &no_progress)
+        self.write_with(path, &no_progress)
+    }
+
+    /// [`Imatrix::write_to`] that tells `progress` the bytes written, and leaves nothing where that says stop.
+    ///
+    /// # Errors
+    /// As [`Imatrix::write_to`]; [`GgufError::Cancelled`].
+    pub fn write_with(&self, path: &Path, progress: Progress<'_>) -> Result<(), GgufError> {
+        self.writer().write_with(path, progress)
     }
 }
 

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use crate::error::{GgufError, Subject};
 use crate::mmap::{Bytes, SharedBytes};
+use crate::progress::{Progress, go_on};
 use crate::reader::{ByteOrder, Encoding, Reader};
 use crate::text::{grouped, pointer_problem};
 
@@ -35,7 +36,7 @@ struct Parser<'a> {
 }
 
 /// Reads the matrix that `bytes`, the file called `name`, hold.
-pub(super) fn read(name: &str, bytes: &Arc<Bytes>) -> Result<Imatrix, GgufError> {
+pub(super) fn read(name: &str, bytes: &Arc<Bytes>, progress: Progress<'_>) -> Result<Imatrix, GgufError> {
     let encoding = Encoding { order: ByteOrder::Little, short_lengths: false };
     let mut parser = Parser { name, bytes, reader: Reader::new(bytes.as_slice(), encoding) };
     let header = |problem: String| Err(invalid(name, 0, Subject::Header, problem));
@@ -55,6 +56,7 @@ pub(super) fn read(name: &str, bytes: &Arc<Bytes>) -> Result<Imatrix, GgufError>
     }
     let mut matrix = Imatrix::empty();
     for number in 1..=n_entries {
+        go_on(progress)?;
         let (name, entry) = parser.entry(number)?;
         // As the tool has it, the last of several counts.
         matrix.entries.insert(name, entry);

@@ -15,6 +15,7 @@ use crate::error::{GgufError, Subject};
 use crate::file::{GgufFile, MEMORY};
 use crate::input::Inputs;
 use crate::mmap::Bytes;
+use crate::progress::{Progress, no_progress};
 use crate::tensor::TensorInfo;
 use crate::text::grouped;
 
@@ -60,10 +61,18 @@ impl Imatrix {
     /// [`GgufError::Open`] if the file cannot be mapped, [`GgufError::Invalid`] if it breaks a rule of its form,
     /// [`GgufError::Unusable`] if it is a GGUF file but no importance matrix.
     pub fn open(path: &Path) -> Result<Self, GgufError> {
+        Self::open_with(path, &no_progress)
+    }
+
+    /// [`Imatrix::open`], which `progress` can stop between tensors.
+    ///
+    /// # Errors
+    /// As [`Imatrix::open`]; [`GgufError::Cancelled`].
+    pub fn open_with(path: &Path, progress: Progress<'_>) -> Result<Self, GgufError> {
         let bytes = Bytes::map(path).map_err(|source| GgufError::Open { path: path.to_owned(), source })?;
         let name =
             path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into());
-        Self::parse(name, bytes)
+        Self::parse(name, bytes, progress)
     }
 
     /// Reads a file that is already in memory. Errors call it `memory.gguf`.
@@ -71,7 +80,7 @@ impl Imatrix {
     /// # Errors
     /// As [`Imatrix::open`].
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, GgufError> {
-        Self::parse(MEMORY.to_owned(), Bytes::Owned(bytes))
+        Self::parse(MEMORY.to_owned(), Bytes::Owned(bytes), &no_progress)
     }
 
     /// A matrix of importances that were computed elsewhere: by tensor, those of all columns, for experts one after the other.
@@ -174,17 +183,17 @@ impl Imatrix {
         }
     }
 
-    fn parse(name: String, bytes: Bytes) -> Result<Self, GgufError> {
+    fn parse(name: String, bytes: Bytes, progress: Progress<'_>) -> Result<Self, GgufError> {
         let mut inputs = Inputs::default();
         inputs.add(bytes.file_id());
-        let matrix = Self::read(name, bytes)?;
+        let matrix = Self::read(name, bytes, progress)?;
         Ok(Self { inputs, ..matrix })
     }
 
-    fn read(name: String, bytes: Bytes) -> Result<Self, GgufError> {
+    fn read(name: String, bytes: Bytes, progress: Progress<'_>) -> Result<Self, GgufError> {
         if bytes.as_slice().starts_with(b"GGUF") {
-            return gguf::read(&GgufFile::parse(name, bytes)?);
+            return gguf::read(&GgufFile::parse(name, bytes)?, progress);
         }
-        legacy::read(&name, &Arc::new(bytes))
+        legacy::read(&name, &Arc::new(bytes), progress)
     }
 }

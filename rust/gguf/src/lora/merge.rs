@@ -8,7 +8,7 @@ use crate::ggml_type::GgmlType;
 use crate::imatrix::Imatrix;
 use crate::input::Inputs;
 use crate::model::{GgufModel, ModelTensor};
-use crate::progress::Progress;
+use crate::progress::{Progress, go_on};
 use crate::quants;
 use crate::reader::ByteOrder;
 use crate::threads::Crew;
@@ -137,7 +137,10 @@ fn merge(
     inputs.refuse(out)?;
     let opened: Vec<(Adapter, f64)> = adapters
         .iter()
-        .map(|(path, scale)| Ok((Adapter::open(path, &model)?, *scale)))
+        .map(|(path, scale)| {
+            go_on(progress)?;
+            Ok((Adapter::open(path, &model)?, *scale))
+        })
         .collect::<Result<_, LoraError>>()?;
     let failure = Failure::default();
     let writer = GgufWriter::of_model(&model).without_tensors().with_inputs(&inputs);

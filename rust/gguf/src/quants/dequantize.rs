@@ -6,7 +6,9 @@ use rayon::prelude::*;
 use super::error::QuantError;
 use super::half::{f32_to_bf16, f32_to_f16};
 use super::simd::{self, Level};
+use super::watch::Watch;
 use crate::GgmlType;
+use crate::progress::{Progress, no_progress};
 
 /// Weights that one task of a parallel run decodes: 64 KiB of them, which stay in a core's cache.
 const TASK: usize = 16 * 1024;
@@ -41,14 +43,33 @@ pub fn dequantize(ty: GgmlType, bytes: &[u8], out: &mut [f32]) -> Result<(), Qua
 ///
 /// As for [`dequantize`].
 pub fn dequantize_parallel(ty: GgmlType, bytes: &[u8], out: &mut [f32]) -> Result<(), QuantError> {
+    dequantize_with(ty, bytes, out, &no_progress)
+}
+
+/// As [`dequantize_parallel`]; `progress` is told the bytes decoded, and stops the work.
+///
+/// # Errors
+///
+/// As for [`dequantize`]; [`QuantError::Cancelled`].
+pub fn dequantize_with(
+    ty: GgmlType,
+    bytes: &[u8],
+    out: &mut [f32],
+    progress: Progress<'_>,
+) -> Result<(), QuantError> {
     let scale = check_lengths(ty, bytes, out.len())?;
     let level = Level::best();
+    let watch = Watch::new(bytes.len(), progress);
+    if out.len() <= TASK {
+        simd::decode(level, ty, bytes, scale, out);
+        return watch.tell(bytes.len());
+    }
     spread(|| {
-        out.par_chunks_mut(TASK)
-            .zip(bytes.par_chunks(task_bytes(ty)))
-            .for_each(|(weights, bytes)| simd::decode(level, ty, bytes, scale, weights));
-    });
-    Ok(())
+        out.par_chunks_mut(TASK).zip(bytes.par_chunks(task_bytes(ty))).try_for_each(|(weights, bytes)| {
+            simd::decode(level, ty, bytes, scale, weights);
+            watch.tell(bytes.len())
+        })
+    })
 }
 
 /// Decodes to IEEE binary16 (as bits), spread over the threads of the current `rayon` pool.
@@ -59,7 +80,21 @@ pub fn dequantize_parallel(ty: GgmlType, bytes: &[u8], out: &mut [f32]) -> Resul
 ///
 /// As for [`dequantize`].
 pub fn dequantize_f16(ty: GgmlType, bytes: &[u8], out: &mut [u16]) -> Result<(), QuantError> {
-    to_halves(ty, bytes, out, GgmlType::F16)
+    dequantize_f16_with(ty, bytes, out, &no_progress)
+}
+
+/// As [`dequantize_f16`]; `progress` is told the bytes decoded, and stops the work.
+///
+/// # Errors
+///
+/// As for [`dequantize_f16`]; [`QuantError::Cancelled`].
+pub fn dequantize_f16_with(
+    ty: GgmlType,
+    bytes: &[u8],
+    out: &mut [u16],
+    progress: Progress<'_>,
+) -> Result<(), QuantError> {
+    to_halves(ty, bytes, out, GgmlType::F16, progress)
 }
 
 /// Decodes to bfloat16 (as bits), spread over the threads of the current `rayon` pool.
@@ -70,29 +105,50 @@ pub fn dequantize_f16(ty: GgmlType, bytes: &[u8], out: &mut [u16]) -> Result<(),
 ///
 /// As for [`dequantize`].
 pub fn dequantize_bf16(ty: GgmlType, bytes: &[u8], out: &mut [u16]) -> Result<(), QuantError> {
-    to_halves(ty, bytes, out, GgmlType::BF16)
+    dequantize_bf16_with(ty, bytes, out, &no_progress)
 }
 
-fn to_halves(ty: GgmlType, bytes: &[u8], out: &mut [u16], half: GgmlType) -> Result<(), QuantError> {
+/// As [`dequantize_bf16`]; `progress` is told the bytes decoded, and stops the work.
+///
+/// # Errors
+///
+/// As for [`dequantize_bf16`]; [`QuantError::Cancelled`].
+pub fn dequantize_bf16_with(
+    ty: GgmlType,
+    bytes: &[u8],
+    out: &mut [u16],
+    progress: Progress<'_>,
+) -> Result<(), QuantError> {
+    to_halves(ty, bytes, out, GgmlType::BF16, progress)
+}
+
+fn to_halves(
+    ty: GgmlType,
+    bytes: &[u8],
+    out: &mut [u16],
+    half: GgmlType,
+    progress: Progress<'_>,
+) -> Result<(), QuantError> {
     let scale = check_lengths(ty, bytes, out.len())?;
-    if ty == half {
-        for (value, bytes) in out.iter_mut().zip(bytes.as_chunks().0) {
-            *value = u16::from_le_bytes(*bytes);
-        }
-        return Ok(());
-    }
     let level = Level::best();
+    let watch = Watch::new(bytes.len(), progress);
     spread(|| {
-        out.par_chunks_mut(TASK).zip(bytes.par_chunks(task_bytes(ty))).for_each_init(
-            || vec![0.0; TASK],
+        out.par_chunks_mut(TASK).zip(bytes.par_chunks(task_bytes(ty))).try_for_each_init(
+            || vec![0.0; if ty == half { 0 } else { TASK }],
             |buffer, (halves, bytes)| {
-                let values = &mut buffer[..halves.len()];
-                simd::decode(level, ty, bytes, scale, values);
-                simd::to_halves(level, values, halves, half == GgmlType::F16);
+                if ty == half {
+                    for (value, bytes) in halves.iter_mut().zip(bytes.as_chunks().0) {
+                        *value = u16::from_le_bytes(*bytes);
+                    }
+                } else {
+                    let values = &mut buffer[..halves.len()];
+                    simd::decode(level, ty, bytes, scale, values);
+                    simd::to_halves(level, values, halves, half == GgmlType::F16);
+                }
+                watch.tell(bytes.len())
             },
-        );
-    });
-    Ok(())
+        )
+    })
 }
 
 /// Rounds numbers to one of the 16-bit formats.

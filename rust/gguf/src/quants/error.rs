@@ -8,6 +8,9 @@ use crate::GgmlType;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum QuantError {
+    /// The caller's progress function asked to stop.
+    #[error("cancelled")]
+    Cancelled,
     /// The number of weights is no whole number of blocks.
     #[error(
         "`{n_weights}` weights are not a multiple of the `{block_size}` that a block of `{ty}` holds; choose another type or a padded row"

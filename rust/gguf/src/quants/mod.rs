@@ -19,9 +19,13 @@ mod lattice;
 mod quantize;
 mod simd;
 mod swap;
+mod watch;
 
 pub use check::check;
-pub use dequantize::{dequantize, dequantize_bf16, dequantize_f16, dequantize_parallel};
+pub use dequantize::{
+    dequantize, dequantize_bf16, dequantize_bf16_with, dequantize_f16, dequantize_f16_with,
+    dequantize_parallel, dequantize_with,
+};
 pub use error::QuantError;
-pub use quantize::{can_quantize, needs_imatrix, quantize, quantize_parallel};
-pub use swap::swap_bytes;
+pub use quantize::{can_quantize, needs_imatrix, quantize, quantize_parallel, quantize_with};
+pub use swap::{swap_bytes, swap_bytes_with};

@@ -6,7 +6,9 @@ use rayon::prelude::*;
 use super::encode;
 use super::error::QuantError;
 use super::simd::{self, Level};
+use super::watch::Watch;
 use crate::GgmlType;
+use crate::progress::{Progress, no_progress};
 
 /// Weights that a task of a parallel run encodes, at least a row.
 const TASK: usize = 16 * 1024;
@@ -76,7 +78,24 @@ pub fn quantize_parallel(
     imatrix: Option<&[f32]>,
     out: &mut [u8],
 ) -> Result<(), QuantError> {
+    quantize_with(ty, values, row_length, imatrix, out, &no_progress)
+}
+
+/// As [`quantize_parallel`]; `progress` is told the bytes made, and stops the work.
+///
+/// # Errors
+///
+/// As for [`quantize`]; [`QuantError::Cancelled`].
+pub fn quantize_with(
+    ty: GgmlType,
+    values: &[f32],
+    row_length: usize,
+    imatrix: Option<&[f32]>,
+    out: &mut [u8],
+    progress: Progress<'_>,
+) -> Result<(), QuantError> {
     check_arguments(ty, values, row_length, imatrix, out)?;
+    let watch = Watch::new(out.len(), progress);
     let not_finite = spread(|| {
         values.par_chunks(TASK).enumerate().find_map_first(|(task, values)| {
             first_not_finite(ty, values).map(|index| QuantError::NotFinite { ty, index: task * TASK + index })
@@ -91,9 +110,11 @@ pub fn quantize_parallel(
     spread(|| {
         out.par_chunks_mut((rows * row_bytes).max(1))
             .zip(values.par_chunks((rows * row_length).max(1)))
-            .for_each(|(out, values)| simd::encode(level, ty, values, row_length, imatrix, out));
-    });
-    Ok(())
+            .try_for_each(|(out, values)| {
+                simd::encode(level, ty, values, row_length, imatrix, out);
+                watch.tell(out.len())
+            })
+    })
 }
 
 fn check_arguments(

@@ -3,6 +3,12 @@
 use super::error::QuantError;
 use crate::GgmlType;
 use crate::byte_swap::swap_tensor;
+use crate::progress::{Progress, no_progress};
+
+use super::watch::Watch;
+
+/// Bytes between two reports of progress; several of the largest blocks.
+const PIECE_BYTES: usize = 1 << 20;
 
 /// Turns every number in `bytes` of type `ty` round: blocks of a big-endian file become those that the other functions here take, and
 /// back. A number is a plain one, a scale, or bits that ggml reads as one number of 16 or 32 bits; packed weights of less than a byte
@@ -24,14 +30,31 @@ use crate::byte_swap::swap_tensor;
 ///
 /// [`QuantError::PartialBlock`] if `bytes` are no whole blocks.
 pub fn swap_bytes(ty: GgmlType, bytes: &mut [u8]) -> Result<(), QuantError> {
+    swap_bytes_with(ty, bytes, &no_progress)
+}
+
+/// As [`swap_bytes`]; `progress` is told the bytes turned round, and stops the work.
+///
+/// # Errors
+///
+/// As for [`swap_bytes`]; [`QuantError::Cancelled`].
+pub fn swap_bytes_with(ty: GgmlType, bytes: &mut [u8], progress: Progress<'_>) -> Result<(), QuantError> {
     let block_bytes = ty.block_bytes() as usize;
     let trailer = if ty == GgmlType::I2_S { block_bytes } else { 0 };
     if bytes.len() < trailer || !bytes.len().is_multiple_of(block_bytes) {
         let n_weights = (bytes.len() as u64).saturating_mul(ty.block_size()) / ty.block_bytes();
         return Err(QuantError::PartialBlock { ty, n_weights, block_size: ty.block_size() });
     }
-    swap_tensor(ty, bytes);
-    Ok(())
+    let watch = Watch::new(bytes.len(), progress);
+    if ty == GgmlType::I2_S {
+        // Nothing in the blocks is turned, only the scale behind them.
+        swap_tensor(ty, bytes);
+        return watch.tell(bytes.len());
+    }
+    bytes.chunks_mut(PIECE_BYTES / block_bytes * block_bytes).try_for_each(|piece| {
+        swap_tensor(ty, piece);
+        watch.tell(piece.len())
+    })
 }
 
 #[cfg(test)]

@@ -272,11 +272,19 @@ impl GgufWriter {
     /// # Errors
     /// [`GgufError::Unwritable`] if a rule of the format is broken.
     pub fn to_bytes(&self) -> Result<Vec<u8>, GgufError> {
+        self.to_bytes_with(&no_progress)
+    }
+
+    /// [`GgufWriter::to_bytes`] that tells `progress` the bytes of tensors made.
+    ///
+    /// # Errors
+    /// As [`GgufWriter::to_bytes`]; [`GgufError::Cancelled`].
+    pub fn to_bytes_with(&self, progress: Progress<'_>) -> Result<Vec<u8>, GgufError> {
         let content = self.content();
         let plan = content.check()?;
         let mut bytes = Vec::new();
         content
-            .emit(&mut bytes, &plan, &mut Told::new(&no_progress, 0))
+            .emit(&mut bytes, &plan, &mut Told::new(progress, plan.data_bytes))
             .map_err(|fault| fault.explain(Path::new("memory")))?;
         Ok(bytes)
     }

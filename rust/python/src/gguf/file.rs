@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use tabagent_gguf::{
     ByteOrder, GgufError, GgufModel, Header, ModelTensor, Value, check_data, check_model, check_parts,
-    diff_models, hash_model,
+    diff_models_with, hash_model,
 };
 
 /// The parts of a model, mapped.
@@ -226,10 +226,9 @@ impl GgufFile {
         if self.is_header_only() || other.is_header_only() {
             return Err(value_error("only the file's beginning was read, so its tensors cannot be compared"));
         }
-        watch::run(py, None, move |_| {
-            Ok::<_, tabagent_gguf::GgufError>(
-                diff_models(&first, &second).iter().map(ToString::to_string).collect(),
-            )
+        watch::run(py, None, move |progress| {
+            let found = diff_models_with(&first, &second, progress)?;
+            Ok::<_, GgufError>(found.iter().map(ToString::to_string).collect())
         })
     }
 }

@@ -1,5 +1,6 @@
 //! Importance matrices.
 
+use super::watch;
 use crate::errors::IntoPyErr;
 use crate::job;
 use numpy::PyArray1;
@@ -25,7 +26,7 @@ impl GgufImatrix {
 impl GgufImatrix {
     #[staticmethod]
     fn open(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
-        let matrix = job::run(py, move |_| Imatrix::open(&path))?.map_err(|error| error.into_py(py))?;
+        let matrix = watch::run(py, None, move |progress| Imatrix::open_with(&path, progress))?;
         Ok(Self { matrix: Arc::new(matrix) })
     }
 
@@ -62,6 +63,6 @@ impl GgufImatrix {
 
     fn write(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
         let matrix = self.shared();
-        job::run(py, move |_| matrix.write_to(&path))?.map_err(|error| error.into_py(py))
+        watch::run(py, None, move |progress| matrix.write_with(&path, progress))
     }
 }

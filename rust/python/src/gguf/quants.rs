@@ -1,61 +1,54 @@
 //! Number formats of tensors: to floats and back.
 
 use super::tools::ggml_type;
-use super::view::Borrowed;
+use super::view::{Borrowed, BorrowedMut};
 use crate::errors::value_error;
 use crate::job;
-use numpy::{PyArray1, PyReadonlyArray1};
+use numpy::{Element, PyArray1, PyReadonlyArray1, PyReadwriteArray1};
 use pyo3::prelude::*;
-use tabagent_gguf::{GgmlType, QuantError, quants};
+use tabagent_gguf::{GgmlType, Progress, QuantError, quants, with_threads};
 
 /// Numbers that are worked on where the call is made, in well under a millisecond.
 const FEW: usize = 1 << 18;
 
-/// Weights of stored bytes: `float32` as such, `float16` and `bfloat16` as their bits.
+/// Decodes stored bytes into `out`: `float32`, or the bits of `float16` or `bfloat16` as `uint16`.
 #[pyfunction]
-pub(crate) fn gguf_dequantize<'py>(
-    py: Python<'py>,
-    data: PyReadonlyArray1<'py, u8>,
+pub(crate) fn gguf_dequantize(
+    py: Python<'_>,
+    data: PyReadonlyArray1<'_, u8>,
     kind: &str,
-    count: usize,
+    out: &Bound<'_, PyAny>,
     dtype: &str,
-) -> PyResult<Bound<'py, PyAny>> {
+    threads: Option<usize>,
+) -> PyResult<()> {
     let kind = ggml_type(kind)?;
     let bytes = Borrowed::new(&data)?;
-    // Before memory is taken for what cannot be there.
-    let expected = kind.n_bytes(count as u64);
-    if expected != Some(bytes.len() as u64) {
-        let expected = expected.map_or_else(|| "no whole blocks".to_owned(), |n| format!("`{n}` bytes"));
-        let found = bytes.len();
-        return Err(value_error(format!(
-            "`{count}` weights of `{kind}` are {expected}, but the data has `{found}` bytes"
-        )));
+    match dtype {
+        "float32" => decode(py, kind, bytes, out, threads, quants::dequantize_with),
+        "float16" => decode(py, kind, bytes, out, threads, quants::dequantize_f16_with),
+        "bfloat16" => decode(py, kind, bytes, out, threads, quants::dequantize_bf16_with),
+        other => Err(value_error(format!("`{other}` is no float format"))),
     }
-    Ok(match dtype {
-        "float32" => {
-            PyArray1::from_vec(py, decoded(py, kind, bytes, count, quants::dequantize_parallel)?).into_any()
-        }
-        "float16" => {
-            PyArray1::from_vec(py, decoded(py, kind, bytes, count, quants::dequantize_f16)?).into_any()
-        }
-        "bfloat16" => {
-            PyArray1::from_vec(py, decoded(py, kind, bytes, count, quants::dequantize_bf16)?).into_any()
-        }
-        other => return Err(value_error(format!("`{other}` is no float format"))),
-    })
 }
 
-/// `count` weights of stored bytes, made by `decode`.
-fn decoded<T: Default + Clone + Send + 'static>(
+/// A function of `quants` that decodes.
+type Decode<T> = fn(GgmlType, &[u8], &mut [T], Progress<'_>) -> Result<(), QuantError>;
+
+/// Runs `decode` for the array `out`.
+fn decode<T: Element + Send + 'static>(
     py: Python<'_>,
     kind: GgmlType,
     bytes: Borrowed<u8>,
-    count: usize,
-    decode: fn(GgmlType, &[u8], &mut [T]) -> Result<(), QuantError>,
-) -> PyResult<Vec<T>> {
-    let done = job::run_if(py, count > FEW, move |_| {
-        let mut out = vec![T::default(); count];
-        decode(kind, &bytes, &mut out).map(|()| out)
+    out: &Bound<'_, PyAny>,
+    threads: Option<usize>,
+    decode: Decode<T>,
+) -> PyResult<()> {
+    let mut out = BorrowedMut::new(&mut out.extract::<PyReadwriteArray1<'_, T>>()?)?;
+    let done = job::run_if(py, out.len() > FEW, move |stop| {
+        let goes_on = |_, _| !stop.is_raised();
+        // Threads of its own cost more than few numbers.
+        let threads = threads.filter(|_| out.len() > FEW);
+        with_threads(threads, || decode(kind, &bytes, &mut out, &goes_on))
     })?;
     done.map_err(value_error)
 }
@@ -69,9 +62,9 @@ pub(crate) fn gguf_swap_bytes<'py>(
 ) -> PyResult<Bound<'py, PyArray1<u8>>> {
     let kind = ggml_type(kind)?;
     let bytes = Borrowed::new(&data)?;
-    let swapped = job::run_if(py, bytes.len() > FEW, move |_| {
+    let swapped = job::run_if(py, bytes.len() > FEW, move |stop| {
         let mut bytes = bytes.to_vec();
-        quants::swap_bytes(kind, &mut bytes).map(|()| bytes)
+        quants::swap_bytes_with(kind, &mut bytes, &|_, _| !stop.is_raised()).map(|()| bytes)
     })?;
     Ok(PyArray1::from_vec(py, swapped.map_err(value_error)?))
 }
@@ -84,6 +77,7 @@ pub(crate) fn gguf_quantize<'py>(
     row_length: usize,
     kind: &str,
     importance: Option<PyReadonlyArray1<'py, f32>>,
+    threads: Option<usize>,
 ) -> PyResult<Bound<'py, PyArray1<u8>>> {
     let kind = ggml_type(kind)?;
     let values = Borrowed::new(&values)?;
@@ -95,9 +89,14 @@ pub(crate) fn gguf_quantize<'py>(
         ))
     })?;
     // Searching for scales takes a hundred times as long as decoding.
-    let done = job::run_if(py, values.len() > FEW / 64, move |_| {
+    let done = job::run_if(py, values.len() > FEW / 64, move |stop| {
         let mut out = vec![0_u8; size as usize];
-        quants::quantize_parallel(kind, &values, row_length, importance.as_deref(), &mut out).map(|()| out)
+        let goes_on = |_, _| !stop.is_raised();
+        let weights = importance.as_deref();
+        with_threads(threads, || {
+            quants::quantize_with(kind, &values, row_length, weights, &mut out, &goes_on)
+        })
+        .map(|()| out)
     })?;
     Ok(PyArray1::from_vec(py, done.map_err(value_error)?))
 }

@@ -3,9 +3,9 @@
 //! Beside `logits_view` the one place of this crate with `unsafe`: numpy must be told an address and who keeps it valid.
 
 use numpy::ndarray::ArrayView1;
-use numpy::{Element, PyArray1, PyReadonlyArray1};
+use numpy::{Element, PyArray1, PyReadonlyArray1, PyReadwriteArray1};
 use pyo3::prelude::*;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 use tabagent_gguf::{Inputs, SharedBytes};
 
@@ -75,5 +75,40 @@ impl<T> Deref for Borrowed<T> {
     fn deref(&self) -> &[T] {
         // SAFETY: `start` and `length` are those of a slice that numpy gave; numpy neither moves nor frees it while `_array` is referred to.
         unsafe { std::slice::from_raw_parts(self.start, self.length) }
+    }
+}
+
+/// The items of a numpy array to be written on another thread. The array stays alive as long as this.
+pub(crate) struct BorrowedMut<T> {
+    _array: Py<PyArray1<T>>,
+    start: *mut T,
+    length: usize,
+}
+
+// SAFETY: as for `Borrowed`; the one thread that holds this writes.
+unsafe impl<T: Send> Send for BorrowedMut<T> {}
+
+impl<T: Element> BorrowedMut<T> {
+    /// The items of `array`, which must lie side by side.
+    pub(crate) fn new(array: &mut PyReadwriteArray1<'_, T>) -> PyResult<Self> {
+        let items = array.as_slice_mut()?;
+        let (start, length) = (items.as_mut_ptr(), items.len());
+        Ok(Self { _array: (***array).clone().unbind(), start, length })
+    }
+}
+
+impl<T> Deref for BorrowedMut<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        // SAFETY: as for `Borrowed`.
+        unsafe { std::slice::from_raw_parts(self.start, self.length) }
+    }
+}
+
+impl<T> DerefMut for BorrowedMut<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        // SAFETY: as for `Borrowed`; numpy said that the array may be written, and this is the only one that refers to it from here.
+        unsafe { std::slice::from_raw_parts_mut(self.start, self.length) }
     }
 }

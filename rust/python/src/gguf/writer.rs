@@ -130,7 +130,7 @@ impl GgufWriter {
     }
 
     fn to_bytes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        let bytes = self.lent(py, None, |writer, _| writer.to_bytes())?;
+        let bytes = self.lent(py, None, |writer, progress| writer.to_bytes_with(progress))?;
         Ok(PyBytes::new(py, &bytes))
     }
 

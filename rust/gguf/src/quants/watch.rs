@@ -1,0 +1,26 @@
+//! Telling how far decoding or encoding is, from many threads.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::error::QuantError;
+use crate::progress::Progress;
+
+/// Counts bytes and asks whether to go on.
+pub(super) struct Watch<'a> {
+    done: AtomicU64,
+    total: u64,
+    progress: Progress<'a>,
+}
+
+impl<'a> Watch<'a> {
+    /// Nothing of `total` bytes is done.
+    pub(super) fn new(total: usize, progress: Progress<'a>) -> Self {
+        Self { done: AtomicU64::new(0), total: total as u64, progress }
+    }
+
+    /// So many more bytes are done.
+    pub(super) fn tell(&self, bytes: usize) -> Result<(), QuantError> {
+        let done = self.done.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
+        if (self.progress)(done, self.total) { Ok(()) } else { Err(QuantError::Cancelled) }
+    }
+}
