@@ -91,6 +91,37 @@ def test_library_path_that_is_no_unicode_is_refused(name: str, tmp_path: Path, m
         list_available_variants()
 
 
+def test_overrides_are_of_the_type_that_they_replace(tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    path.write_bytes(tiny_llama().to_bytes())
+    for overrides, kind in (
+        ({"general.name": 5}, "str"),
+        ({"llama.context_length": "64"}, "u32"),
+        ({"llama.context_length": True}, "u32"),
+        ({"llama.context_length": 64.0}, "u32"),
+        ({"llama.rope.freq_base": "1"}, "f32"),
+        ({"tokenizer.ggml.add_bos_token": 1}, "bool"),
+    ):
+        with pytest.raises(ValueError, match=rf"`{next(iter(overrides))}`: the file has a value of type `{kind}`"):
+            Model.load(path, vocab_only=True, metadata_overrides=overrides)
+    fitting = {"llama.context_length": 32, "tokenizer.ggml.add_bos_token": False}
+    with Model.load(path, context_size=8, max_sequences=1, threads=1, metadata_overrides=fitting) as model:
+        assert model.context_train_size() == 32
+        assert not model.adds_bos
+    # An integer will do for a float: with another epsilon the model computes other values.
+    logits = []
+    for epsilon in (1, 1.0, 1e-5):
+        with (
+            Model.load(
+                path, context_size=8, max_sequences=1, threads=1, metadata_overrides={"llama.attention.layer_norm_rms_epsilon": epsilon}
+            ) as model,
+            model.create_context() as context,
+        ):
+            context.decode([5, 6])
+            logits.append(context.logits().tolist())
+    assert logits[0] == logits[1] != logits[2]
+
+
 def test_what_a_model_knows_does_not_need_its_file(tmp_path: Path) -> None:
     """A file that is cut after the load takes the weights with it, but no facts: those are copies."""
     path = tmp_path / "model.gguf"
