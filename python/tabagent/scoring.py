@@ -93,7 +93,7 @@ class Scorer(Vocabulary):
             if isinstance(prompt, str) and isinstance(choice, str):
                 whole.append(self._native.prompt(prompt + choice, *options, None))
             else:
-                after = self.tokenize(choice, add_special=False, parse_special=parse_special) if isinstance(choice, str) else choice
+                after = self._native.tokenize_after(before[-1] if before else None, choice, options[1]) if isinstance(choice, str) else choice
                 whole.append(before + after)
         shared, rest = split_at_common(before, whole)
         texts = [choice if isinstance(choice, str) else self.detokenize(choice, continuation=True) for choice in wanted]
