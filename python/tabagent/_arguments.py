@@ -83,8 +83,10 @@ def as_float(value: object, name: str) -> float:
 
 
 def as_text(value: object, name: str) -> str:
-    """The value, which must be a str."""
+    """The value, which must be a str without halves of characters."""
     if isinstance(value, str):
+        if not value.isascii():
+            check_encodable(value, name)
         return value
     hint = "; decode it first, for example with `.decode()`" if isinstance(value, (bytes, bytearray, memoryview)) else ""
     message = f"`{name}` must be a str, got {type_name(value)}{hint}"
@@ -92,8 +94,8 @@ def as_text(value: object, name: str) -> str:
 
 
 def as_texts(value: object, name: str) -> list[str]:
-    """A list of strings from an iterable of them; a single string is refused."""
-    if isinstance(value, (str, bytes, bytearray)) or not is_iterable(value):
+    """A list of strings from an iterable of them; a single string is refused, and so is a mapping."""
+    if isinstance(value, (str, bytes, bytearray, Mapping)) or not is_iterable(value):
         message = f"`{name}` must be a sequence of str, got {type_name(value)}"
         raise TypeError(message)
     items: Iterable[object] = value  # type: ignore[assignment] # it is one
@@ -132,14 +134,17 @@ def as_overrides(overrides: object) -> dict[str, int | float | bool | str]:
         message = f"`metadata_overrides` must be a mapping from keys to values, got {type_name(overrides)}"
         raise TypeError(message)
     plain: dict[str, int | float | bool | str] = {}
-    for key, value in overrides.items():
+    for given, value in overrides.items():
+        key = as_text(given, "metadata_overrides")
         name = f"metadata_overrides[{key!r:.80}]"
-        if isinstance(value, (bool, str)):
-            plain[as_text(key, f"{name} key")] = value
+        if isinstance(value, bool):
+            plain[key] = value
+        elif isinstance(value, str):
+            plain[key] = as_text(value, name)
         elif hasattr(value, "__index__"):
-            plain[as_text(key, f"{name} key")] = as_int(value, name, -(2**63), 2**63 - 1)
+            plain[key] = as_int(value, name, -(2**63), 2**63 - 1)
         else:
-            plain[as_text(key, f"{name} key")] = as_float(value, name)
+            plain[key] = as_float(value, name)
     return plain
 
 
@@ -156,6 +161,12 @@ def as_path(value: object, name: str) -> str:
     if "\0" in path:
         message = f"`{name}` holds a NUL character, which no path can have"
         raise ValueError(message)
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError as error:
+        code = f"U+{ord(error.object[error.start]):04X}"
+        message = f"`{name}` holds the character {code} at index {error.start}, which no path of this system can have"
+        raise ValueError(message) from None
     return os.path.expanduser(path)  # noqa: PTH111 (`pathlib` would drop a trailing slash and cost an import)
 
 

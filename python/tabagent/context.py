@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tabagent import _native, log
-from tabagent._arguments import INT32_MAX, Tokens, as_bool, as_int, as_path, as_tokens, type_name
+from tabagent._arguments import INT32_MAX, Tokens, as_bool, as_int, as_path, as_tokens, is_iterable, type_name
+from tabagent.errors import StateError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,6 +60,9 @@ class Context:
             DecodeError: llama.cpp failed, or the decode was cancelled.
         """
         batch = as_tokens(tokens, "tokens")
+        if not batch:
+            message = "`tokens` is empty; give at least one"
+            raise ValueError(message)
         if sequences is None:
             owners = [as_int(0 if sequence is None else sequence, "sequence", 0, INT32_MAX)]
         elif sequence is not None:
@@ -65,6 +70,9 @@ class Context:
             raise TypeError(message)
         else:
             owners = _integers(sequences, "sequences")
+            if not owners:
+                message = "`sequences` is empty; name at least one that the tokens belong to"
+                raise ValueError(message)
         places = None if positions is None else _integers(positions, "positions")
         try:
             self._native.decode(batch, places, owners, _outputs(logits, len(batch)))
@@ -93,8 +101,12 @@ class Context:
         Raises:
             DecodeError: the model cannot forget a part (recurrent ones, and behind a sliding window).
         """
+        owner, first = as_int(sequence, "sequence", 0, INT32_MAX), as_int(start, "start", 0, INT32_MAX)
         last = None if end is None else as_int(end, "end", 0, INT32_MAX)
-        self._native.remove(as_int(sequence, "sequence", 0, INT32_MAX), as_int(start, "start", 0, INT32_MAX), last)
+        if last is not None and last <= first:
+            message = f"`end` must be above `start`, got `{last}` and `{first}`"
+            raise ValueError(message)
+        self._native.remove(owner, first, last)
 
     def copy_sequence(self, source: int, target: int) -> None:
         """Make `target`, which must be empty, hold the same tokens as `source`."""
@@ -125,7 +137,12 @@ class Context:
         if isinstance(state, (bytes, bytearray, memoryview)):
             self._native.load_state(bytes(state))
         elif isinstance(state, (str, os.PathLike)):
-            self._native.load_state_file(as_path(state, "state"))
+            path = as_path(state, "state")
+            try:
+                self._native.load_state_file(path)
+            except StateError as error:
+                message = f"`{path}`: {error}"
+                raise StateError(message) from None
         else:
             message = f"`state` must be bytes or a path, got {type_name(state)}"
             raise TypeError(message)
@@ -188,11 +205,12 @@ def _outputs(logits: object, count: int) -> list[bool] | None:
             return [logits == "all"] * count
         message = f'`logits` must be "last", "all", "none" or one bool for each token, got "{logits}"'
         raise ValueError(message)
-    if isinstance(logits, (bytes, bool)) or not isinstance(logits, Iterable):
+    if isinstance(logits, (bytes, bool)) or not is_iterable(logits):
         message = f'`logits` must be "last", "all", "none" or a sequence of bool, got {type_name(logits)}'
         raise TypeError(message)
+    items: Iterable[Any] = logits  # type: ignore[assignment] # it is one
     # numpy's bools become Python's.
-    wanted = [item.item() if type(item).__name__ in {"bool", "bool_"} and hasattr(item, "item") else item for item in logits]
+    wanted = [item.item() if type(item).__name__ in {"bool", "bool_"} and hasattr(item, "item") else item for item in items]
     flags = [as_bool(item, f"logits[{index}]") for index, item in enumerate(wanted)]
     if len(flags) != count:
         message = f"`logits` has {len(flags)} values for {count} tokens; give one for each"
@@ -201,7 +219,8 @@ def _outputs(logits: object, count: int) -> list[bool] | None:
 
 
 def _integers(values: object, name: str) -> list[int]:
-    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+    if isinstance(values, (str, bytes, bytearray, memoryview, AbstractSet, Mapping)) or not is_iterable(values):
         message = f"`{name}` must be a sequence of int, got {type_name(values)}"
         raise TypeError(message)
-    return [as_int(value, f"{name}[{index}]", 0, INT32_MAX) for index, value in enumerate(values)]
+    items: Iterable[object] = values  # type: ignore[assignment] # it is one
+    return [as_int(value, f"{name}[{index}]", 0, INT32_MAX) for index, value in enumerate(items)]

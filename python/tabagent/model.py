@@ -118,7 +118,7 @@ class Model(Scorer):
         if devices is not None:
             message = "`devices` is not supported yet; leave it out to use all devices, and limit the GPU with `gpu_layers`"
             raise ValueError(message)
-        layers = None if gpu_layers == "auto" else as_int(gpu_layers, "gpu_layers", 0, INT32_MAX)
+        layers = _gpu_layers(gpu_layers)
         options = {
             "gpu_layers": layers,
             "context_size": _optional_int(context_size, "context_size", 1),
@@ -353,7 +353,7 @@ class Model(Scorer):
             threads=_optional_int(threads, "threads", 1),
             prompt_threads=_optional_int(prompt_threads, "prompt_threads", 1),
             kv_type=as_text(kv_type, "kv_type"),
-            flash_attention=flash_attention,
+            flash_attention=as_text(flash_attention, "flash_attention"),  # type: ignore[arg-type] # the core knows which there are
             full_sliding_window=as_bool(full_sliding_window, "full_sliding_window"),
         )
         return Context(native, self)
@@ -448,6 +448,15 @@ def _warn_of_too_many_threads(threads: int) -> None:
     if threads > usable:
         message = f"`threads={threads}` is more than the {usable} cores this process may use; the threads wait for each other, which is slower"
         warnings.warn(message, RuntimeWarning, stacklevel=3)
+
+
+def _gpu_layers(value: object) -> int | None:
+    if isinstance(value, str):
+        if value == "auto":
+            return None
+        message = f'`gpu_layers` must be "auto" or an int, got {value!r:.80}'
+        raise TypeError(message)
+    return as_int(value, "gpu_layers", 0, INT32_MAX)
 
 
 def _optional_int(value: int | None, name: str, low: int) -> int | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from tabagent import exit as at_exit
 from tabagent import log
-from tabagent._arguments import INT32_MAX, Tokens, as_bool, as_int, as_text, as_tokens, check_encodable, type_name
+from tabagent._arguments import INT32_MAX, Tokens, as_bool, as_int, as_text, as_tokens, type_name
 from tabagent.errors import TabagentError
 from tabagent.vocabulary import Vocabulary
 
@@ -83,15 +83,17 @@ class Scorer(Vocabulary):
         """
         options = (as_bool(add_special, "add_special"), as_bool(parse_special, "parse_special"))
         wanted = as_choices(choices)
-        if isinstance(prompt, str):
-            check_encodable(prompt, "prompt")
-        before = self._native.prompt(prompt if isinstance(prompt, str) else as_tokens(prompt, "prompt"), *options, "prompt")
+        for index, choice in enumerate(wanted):
+            if not isinstance(choice, str):
+                self._known(choice, f"choices[{index}]")
+        given = as_text(prompt, "prompt") if isinstance(prompt, str) else self._known(as_tokens(prompt, "prompt"), "prompt")
+        before = self._native.prompt(given, *options, "prompt")
         whole = []
         for choice in wanted:
             if isinstance(prompt, str) and isinstance(choice, str):
                 whole.append(self._native.prompt(prompt + choice, *options, None))
             else:
-                after = self.tokenize(choice, add_special=False, parse_special=parse_special) if isinstance(choice, str) else choice
+                after = self._native.tokenize_after(before[-1] if before else None, choice, options[1]) if isinstance(choice, str) else choice
                 whole.append(before + after)
         shared, rest = split_at_common(before, whole)
         texts = [choice if isinstance(choice, str) else self.detokenize(choice, continuation=True) for choice in wanted]
@@ -122,7 +124,10 @@ class Scorer(Vocabulary):
         most = self._context_size or INT32_MAX
         size = min(DEFAULT_WINDOW, most) if context_size is None else as_int(context_size, "context_size", 4, most)
         step = None if stride is None else as_int(stride, "stride", 1, size - 1)
-        tokens = self.tokenize(text) if isinstance(text, str) else self._native.prompt(as_tokens(text, "text"), True, False, "text")
+        if isinstance(text, str):
+            tokens = self.tokenize(text)
+        else:
+            tokens = self._native.prompt(self._known(as_tokens(text, "text"), "text"), True, False, "text")
         if len(tokens) < 2:
             message = f"`text` has {len(tokens)} tokens, and one is predicted from those before it; give a longer text"
             raise ValueError(message)
@@ -203,10 +208,10 @@ def as_choices(value: object) -> list[str | list[int]]:
     if not value:
         message = "`choices` is empty; give at least one"
         raise ValueError(message)
-    choices = [as_text(item, "choice") if isinstance(item, str) else as_tokens(item, f"choices[{index}]") for index, item in enumerate(value)]
-    for index, choice in enumerate(choices):
-        if isinstance(choice, str):
-            check_encodable(choice, f"choices[{index}]")
+    choices: list[str | list[int]] = []
+    for index, item in enumerate(value):
+        choice = as_text(item, f"choices[{index}]") if isinstance(item, str) else as_tokens(item, f"choices[{index}]")
+        choices.append(choice)
         if not choice:
             message = f"`choices[{index}]` is empty; give it text"
             raise ValueError(message)

@@ -120,6 +120,7 @@ def choose_variant(request: str | os.PathLike[str]) -> Choice:
     if not isinstance(request, str):
         # A lone word would be taken for a name.
         wanted = os.path.abspath(wanted)  # noqa: PTH100 (`wanted` may be a file; nothing is resolved)
+    _check_unicode(wanted, "variant")
     environment, companions, bundled = _places()
     answer = json.loads(_native.select_variant_json(wanted, None, environment, companions, bundled))
     remarks = [remark for remark in (answer["warning"], *answer["problems"]) if remark]
@@ -146,7 +147,9 @@ def companion_libraries() -> list[tuple[str, str]]:
     for entry in _sorted_by_name(entry_points(group=ENTRY_POINTS)):
         try:
             value = entry.load()
-            found.append((entry.name, as_path(value() if callable(value) else value, f"{ENTRY_POINTS}.{entry.name}")))
+            path = as_path(value() if callable(value) else value, f"{ENTRY_POINTS}.{entry.name}")
+            _check_unicode(path, f"{ENTRY_POINTS}.{entry.name}")
+            found.append((entry.name, path))
         except Exception as error:  # noqa: BLE001 (a companion is another's code; whatever it raises must not stop the others)
             message = f"the companion package `{entry.name}` (`{entry.value}`) is broken and was left out: {type(error).__name__}: {error}"
             warnings.warn(message, RuntimeWarning, stacklevel=2)
@@ -173,7 +176,25 @@ def _may_be_companion(package_info: str) -> bool:
 
 def _places() -> tuple[str | None, list[tuple[str, str]], str | None]:
     """Where to look: the environment's paths, companion packages by name and directory, the bundled directory."""
-    return os.environ.get(ENVIRONMENT) or None, companion_libraries(), bundled_library()
+    environment, bundled = os.environ.get(ENVIRONMENT) or None, bundled_library()
+    for path, name in ((environment, ENVIRONMENT), (bundled, "tabagent")):
+        if path is not None:
+            _check_unicode(path, name)
+    return environment, companion_libraries(), bundled
+
+
+def _check_unicode(path: str, name: str) -> None:
+    """Refuse paths of libraries that are no Unicode, which cannot be told in JSON.
+
+    Raises:
+        VariantError: it is one.
+    """
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        shown = path.encode("utf-8", "replace").decode()
+        message = f"`{name}` leads to `{shown}`, whose name is not valid UTF-8; libraries are found in no such place, so rename it or link to it"
+        raise VariantError(message) from None
 
 
 def _sorted_by_name(entries: Iterable[Any]) -> list[Any]:

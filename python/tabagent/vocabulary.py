@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 from tabagent import _native
-from tabagent._arguments import INT32_MAX, Tokens, as_bool, as_int, as_text, as_texts, as_tokens, surrogate_error, type_name
+from tabagent._arguments import INT32_MAX, Tokens, as_bool, as_int, as_text, as_texts, as_tokens, is_iterable, type_name
 
 __all__ = ["Vocabulary"]
 
@@ -39,19 +40,16 @@ class Vocabulary:
                 with what.
             UnsupportedModelError: the model has no vocabulary.
         """
-        as_text(text, "text")
-        try:
-            return self._native.tokenize(text, as_bool(add_special, "add_special"), as_bool(parse_special, "parse_special"))
-        except UnicodeEncodeError as error:
-            raise surrogate_error(error, "text") from None
+        checked = as_text(text, "text")
+        return self._native.tokenize(checked, as_bool(add_special, "add_special"), as_bool(parse_special, "parse_special"))
 
     def tokenize_batch(self, texts: Sequence[str], *, add_special: bool = True, parse_special: bool = False) -> list[list[int]]:
         """The tokens of each text, worked out in parallel; otherwise as `tokenize`."""
+        if isinstance(texts, AbstractSet):
+            message = f"`texts` must be a sequence of str, whose order the results have, got {type_name(texts)}"
+            raise TypeError(message)
         checked = as_texts(texts, "texts")
-        try:
-            return self._native.tokenize_batch(checked, as_bool(add_special, "add_special"), as_bool(parse_special, "parse_special"))
-        except UnicodeEncodeError as error:
-            raise surrogate_error(error, f"texts[{checked.index(error.object)}]") from None
+        return self._native.tokenize_batch(checked, as_bool(add_special, "add_special"), as_bool(parse_special, "parse_special"))
 
     def detokenize(
         self,
@@ -82,7 +80,7 @@ class Vocabulary:
             TypeError: `tokens` is no sequence of ints.
             ValueError: a token is not in the vocabulary.
         """
-        checked = as_tokens(tokens, "tokens")
+        checked = self._known(as_tokens(tokens, "tokens"), "tokens")
         options = _detokenizing(remove_special, unparse_special, clean_up_tokenization_spaces, continuation)
         return self._native.detokenize(checked, *options)
 
@@ -99,7 +97,7 @@ class Vocabulary:
         if not _is_list(lists):
             message = f"`lists` must be a sequence of token sequences, got {type_name(lists)}"
             raise TypeError(message)
-        checked = [as_tokens(tokens, f"lists[{index}]") for index, tokens in enumerate(lists)]
+        checked = [self._known(as_tokens(tokens, f"lists[{index}]"), f"lists[{index}]") for index, tokens in enumerate(lists)]
         options = _detokenizing(remove_special, unparse_special, clean_up_tokenization_spaces, continuation)
         return self._native.detokenize_batch(checked, *options)
 
@@ -107,27 +105,27 @@ class Vocabulary:
 
     def token_to_bytes(self, token: int, *, special: bool = True) -> bytes:
         """The bytes of the token's text, which may be a part of a character. With `special` off, special tokens have none."""
-        return self._native.token_to_bytes(_token(token), as_bool(special, "special"))
+        return self._native.token_to_bytes(self._token(token), as_bool(special, "special"))
 
     def token_text(self, token: int) -> str:
         """The token as it stands in the vocabulary, in the tokenizer's own spelling (`Ġthe`, `▁the`, `<0x0A>`)."""
-        return self._native.token_text(_token(token))
+        return self._native.token_text(self._token(token))
 
     def token_score(self, token: int) -> float:
         """The token's score in the vocabulary; 0 in vocabularies without scores."""
-        return self._native.token_score(_token(token))
+        return self._native.token_score(self._token(token))
 
     def token_attributes(self, token: int) -> list[str]:
         """What the vocabulary says about the token, such as `normal`, `control`, `byte`, `user_defined`."""
-        return self._native.token_attributes(_token(token))
+        return self._native.token_attributes(self._token(token))
 
     def is_eog(self, token: int) -> bool:
         """Whether the token ends a generation."""
-        return self._native.is_eog(_token(token))
+        return self._native.is_eog(self._token(token))
 
     def is_control(self, token: int) -> bool:
         """Whether the token is a marker without text of its own."""
-        return self._native.is_control(_token(token))
+        return self._native.is_control(self._token(token))
 
     # Special tokens, None where the vocabulary has no such token
 
@@ -205,6 +203,24 @@ class Vocabulary:
         """Whether `add_special` puts the end-of-text token behind."""
         return bool(self._facts["adds_eos"])
 
+    def _token(self, token: int) -> int:
+        """A token of the vocabulary."""
+        return as_int(token, "token", 0, self._last_token)
+
+    def _known(self, tokens: list[int], name: str) -> list[int]:
+        """The tokens, which the vocabulary must have."""
+        last = self._last_token
+        if tokens and max(tokens) > last:
+            index, token = next((index, token) for index, token in enumerate(tokens) if token > last)
+            message = f"`{name}[{index}]` is `{token}`, but ids go from 0 to {last}"
+            raise ValueError(message)
+        return tokens
+
+    @property
+    def _last_token(self) -> int:
+        """The highest token id. Without a vocabulary the core says that there is none, whatever the token."""
+        return self.vocab_size() - 1 if self.vocab_size() else INT32_MAX
+
     def _number(self, name: str) -> int:
         value = self._facts[name]
         return value if isinstance(value, int) else 0
@@ -222,10 +238,5 @@ def _detokenizing(
     )
 
 
-def _token(token: int) -> int:
-    """A token id that the core can take; whether the vocabulary has it, the core knows."""
-    return as_int(token, "token", 0, INT32_MAX)
-
-
 def _is_list(lists: object) -> bool:
-    return isinstance(lists, Iterable) and not isinstance(lists, (str, bytes))
+    return is_iterable(lists) and not isinstance(lists, (str, bytes, bytearray, memoryview, AbstractSet, Mapping))

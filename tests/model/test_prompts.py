@@ -103,12 +103,27 @@ def test_scores_read_the_same_prompt(case: Case) -> None:
         listed = model.score(model.tokenize(f"{case.begin}a{case.end}", parse_special=True), [" b", "c"])
         assert [str(warning.filename) for warning in told] == [__file__] * (2 + bool(case.end))
     assert doubled == plain
-    assert [score.tokens for score in listed] == [tuple(model.tokenize(text, add_special=False)) for text in (" b", "c")]
     assert listed == model.score(model.tokenize("a"), [" b", "c"])
     text = "a b c d e f g h i j k"
     with pytest.warns(UserWarning, match="`text` begins with.*leave it out of `text`$"):
         of_tokens = model.perplexity(model.tokenize(f"{case.begin}{text}", parse_special=True))
     assert of_tokens == model.perplexity(text)
+
+
+def test_text_choices_go_on_with_a_prompt_of_tokens(case: Case) -> None:
+    """Without the space that some tokenizers put in front of texts, unless the prompt ends in a special token."""
+    model = case.model
+    prompt = model.tokenize("a b", add_special=False)
+    for text in ("c", " c", "c d"):
+        (score,) = model.score(prompt, [text])
+        tokens = list(score.tokens)
+        if model.info.vocab_kind not in {"wordpiece", "unigram"}:  # those change texts
+            assert model.detokenize(tokens, continuation=True) == text
+            assert model.detokenize([*prompt, *tokens]) == f"a b{text}"
+    if case.begin:
+        bos = model.tokenize(case.begin, add_special=False, parse_special=True)
+        (after_bos,) = model.score(bos, ["c"])
+        assert list(after_bos.tokens) == model.tokenize("c", add_special=False)
 
 
 @pytest.mark.parametrize("case", ADDING, indirect=True)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tabagent._arguments import as_path, as_tokens
+from tabagent._arguments import as_path, as_text, as_texts, as_tokens
 
 
 @pytest.mark.parametrize("value", [[1, 2], (1, 2), range(1, 3), np.array([1, 2]), np.array([1, 2], np.uint8), array.array("i", [1, 2]), iter([1, 2])])
@@ -64,3 +64,21 @@ def test_path_forms() -> None:
             as_path(wrong, "path")
     with pytest.raises(ValueError, match="NUL"):
         as_path("a\0b", "path")
+    # Bytes of a name that are no UTF-8 are fine, other halves of characters are not.
+    assert as_path("/a/\udcff", "path") == "/a/\udcff"
+    with pytest.raises(ValueError, match=r"`path` holds the character U\+D800 at index 1"):
+        as_path("a\ud800", "path")
+
+
+def test_texts_are_whole_characters() -> None:
+    assert as_text("é", "text") == "é"
+    with pytest.raises(ValueError, match=r"`text` holds the lone surrogate U\+D800 at index 1"):
+        as_text("é\ud800", "text")
+    with pytest.raises(ValueError, match=r"`texts\[1\]` holds the lone surrogate"):
+        as_texts(["a", "\udcff"], "texts")
+
+
+@pytest.mark.parametrize("value", ["a", b"a", {"a": 1}, None, 5, np.array(1), [None], [b"a"], [["a"]]])
+def test_what_are_no_texts_is_refused(value: Any) -> None:
+    with pytest.raises(TypeError, match="`texts"):
+        as_texts(value, "texts")

@@ -197,6 +197,8 @@ def test_help_states_the_real_defaults(option: str, field: str, monkeypatch: pyt
         (["--temp", "-1"], "`--temp`"),
         (["-ngl", "many"], "`-ngl many`"),
         (["--kv-type", "q3"], "`--kv-type q3`"),
+        (["--kv-type", "a\nb"], "`--kv-type a; b`"),
+        (["--a\nb"], "no such option `--a b`"),
         (["-n", "x"], "--n-predict"),
         (["--tmp", "1"], "did you mean `--temp`?"),
         (["-f", "x"], "`-f`"),

@@ -52,7 +52,7 @@ def _run(command: Callable[[], int]) -> int:  # noqa: PLR0911 (an exit code for 
     except BrokenPipeError:
         return 141
     except UsageError as error:
-        write_error(f"{error} (see `--help`)")
+        write_error(f"{one_line(error)} (see `--help`)")
         return 2
     except (TabagentError, OSError, ValueError, MemoryError) as error:
         LOG.debug("the command failed", exc_info=error)
@@ -91,7 +91,7 @@ def report_usage(error: Exception) -> int | None:
     path = getattr(context, "command_path", None) or "tabagent"
     if type(error).__name__ == "NoArgsIsHelpError":
         return error.exit_code
-    write_error(f"{_usage_text(error, context)} (see `{path} --help`)")
+    write_error(f"{' '.join(_usage_text(error, context).split())} (see `{path} --help`)")
     return error.exit_code
 
 

@@ -1,7 +1,7 @@
 //! What a tokenizer adds to a text of its own accord.
 
 use crate::batch::TokenId;
-use crate::{Vocab, VocabError};
+use crate::{Vocab, VocabError, VocabKind};
 
 /// What a tokenizer adds to every text, found by tokenizing one letter: llama.cpp tells of it only in part (`add_bos`, not
 /// `add_space_prefix`), and not in the same way for all kinds (`WordPiece` ends a text with SEP, whatever `add_eos` says).
@@ -47,10 +47,12 @@ impl Vocab {
             self.push_token_bytes(*token, true, &mut text)?;
         }
         let is_more = text.len() > 1;
+        // Every word has one (`llm_tokenizer_wpm_session::tokenize`), even where the letter is no word of the vocabulary.
+        let is_word_piece = self.kind() == VocabKind::WordPiece;
         Ok(Additions {
             front: front.to_vec(),
             back: back.to_vec(),
-            space_in_front: is_more && text.starts_with(b" "),
+            space_in_front: is_word_piece || is_more && text.starts_with(b" "),
             space_behind: is_more && text.ends_with(b" "),
         })
     }

@@ -66,8 +66,9 @@ impl Model {
     /// # Errors
     /// See [`ModelError`]. A panic of the progress callback is resumed here, after llama.cpp has cleaned up.
     pub fn load(library: &Library, config: ModelConfig) -> Result<Self, ModelError> {
-        let paths = preflight::check(&config.path, &config.overrides)?;
-        let overrides = crate::overrides::to_c(&config.overrides)?;
+        let preflight::Checked { paths, overrides } = preflight::check(&config.path, &config.overrides)?;
+        let has_overrides = !overrides.is_empty();
+        let overrides = crate::overrides::to_c(&overrides)?;
         let mut progress = config.progress.map(|callback| Box::new(Progress::new(callback)));
 
         let layout = &library.layout().model_params;
@@ -77,7 +78,7 @@ impl Model {
         layout.set_int(&mut params, "load_mode", load_mode(config.use_mmap, config.mlock).0)?;
         layout.set_bool(&mut params, "vocab_only", config.vocab_only)?;
         layout.set_bool(&mut params, "check_tensors", config.check_tensors)?;
-        if !config.overrides.is_empty() {
+        if has_overrides {
             layout.set_address(&mut params, "kv_overrides", overrides.as_ptr() as usize)?;
         }
         if let Some(progress) = &mut progress {

@@ -1,6 +1,7 @@
 //! Replaced metadata values (`struct llama_model_kv_override`).
 
 use crate::model_error::ModelError;
+use tabagent_gguf::{GgufFile, ValueType};
 use tabagent_sys::{KvOverrideValue, llama_model_kv_override, llama_model_kv_override_type};
 
 /// A value put in place of the file's own.
@@ -14,6 +15,34 @@ pub enum MetadataOverride {
     Bool(bool),
     /// For keys of type string, at most 127 bytes without NUL.
     Str(String),
+}
+
+/// The values as llama.cpp takes them: it passes over one whose type is not that of the key (`validate_override` in
+/// `src/llama-model-loader.cpp`). An integer in the place of a float becomes one.
+pub(crate) fn fitted(
+    file: &GgufFile,
+    overrides: &[(String, MetadataOverride)],
+) -> Result<Vec<(String, MetadataOverride)>, ModelError> {
+    let fit = |(key, value): &(String, MetadataOverride)| {
+        let Some(own) = file.metadata().get(key) else { return Ok((key.clone(), value.clone())) };
+        let kind = own.value_type();
+        let is_float = matches!(kind, ValueType::F32 | ValueType::F64);
+        let fits = match value {
+            MetadataOverride::Int(int) if is_float => {
+                return Ok((key.clone(), MetadataOverride::Float(*int as f64)));
+            }
+            MetadataOverride::Int(_) => !matches!(kind, ValueType::Bool | ValueType::String),
+            MetadataOverride::Float(_) => is_float || kind == ValueType::Array,
+            MetadataOverride::Bool(_) => matches!(kind, ValueType::Bool | ValueType::Array),
+            MetadataOverride::Str(_) => matches!(kind, ValueType::String | ValueType::Array),
+        };
+        if fits {
+            return Ok((key.clone(), value.clone()));
+        }
+        let reason = format!("the file has a value of type `{kind}` there; give one of that type");
+        Err(ModelError::BadOverride { key: key.clone(), reason })
+    };
+    overrides.iter().map(fit).collect()
 }
 
 /// Most bytes of a key or string value, its NUL included (`include/llama.h`, `llama_model_kv_override`).

@@ -1,31 +1,41 @@
 //! What is checked of a model file before llama.cpp sees it.
 
 use crate::model_error::ModelError;
-use crate::overrides::MetadataOverride;
+use crate::overrides::{self, MetadataOverride};
 use std::path::{Path, PathBuf};
 use tabagent_gguf::{GgufFile, OwnedValue, check_model_with, check_parts, split_paths};
 
-/// Checks that the model at `path`, any part of it, cannot make llama.cpp abort, with the values that `overrides` put in place of its own,
-/// and returns all its parts in order.
-pub(crate) fn check(
-    path: &Path,
-    overrides: &[(String, MetadataOverride)],
-) -> Result<Vec<PathBuf>, ModelError> {
-    let overrides: Vec<_> =
-        overrides.iter().map(|(key, value)| (key.clone(), value.to_owned_value())).collect();
+/// A model that was found fit to be loaded.
+pub(crate) struct Checked {
+    /// All its parts in order.
+    pub(crate) paths: Vec<PathBuf>,
+    /// What replaces values of its own, each of the type that it replaces.
+    pub(crate) overrides: Vec<(String, MetadataOverride)>,
+}
+
+/// Checks that the model at `path`, any part of it, cannot make llama.cpp abort, with the values that `overrides` put in place of its own.
+pub(crate) fn check(path: &Path, overrides: &[(String, MetadataOverride)]) -> Result<Checked, ModelError> {
     let file = GgufFile::open(path)?;
     let is_split = file.split().is_some_and(|s| s.count > 1);
     if !is_split {
-        check_model_with(&file, &overrides)?;
-        return Ok(vec![path.to_owned()]);
+        return check_one(&file, vec![path.to_owned()], overrides);
     }
     let paths = split_paths(path)?;
     let files = paths.iter().map(|p| GgufFile::open(p)).collect::<Result<Vec<_>, _>>()?;
     check_parts(&files)?;
-    if let Some(first) = files.first() {
-        check_model_with(first, &overrides)?;
-    }
-    Ok(paths)
+    check_one(files.first().unwrap_or(&file), paths, overrides)
+}
+
+/// Checks the metadata, which are in the first part.
+fn check_one(
+    file: &GgufFile,
+    paths: Vec<PathBuf>,
+    overrides: &[(String, MetadataOverride)],
+) -> Result<Checked, ModelError> {
+    let overrides = overrides::fitted(file, overrides)?;
+    let values: Vec<_> = overrides.iter().map(|(key, value)| (key.clone(), value.to_owned_value())).collect();
+    check_model_with(file, &values)?;
+    Ok(Checked { paths, overrides })
 }
 
 impl MetadataOverride {

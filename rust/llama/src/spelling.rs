@@ -1,7 +1,7 @@
 //! Tokens that spell a text exactly.
 
 use crate::batch::TokenId;
-use crate::{Vocab, VocabError};
+use crate::{Vocab, VocabError, VocabKind};
 
 /// A character for private use: hardly a vocabulary has it, and if one does, then alone. What follows it in a text becomes tokens of its
 /// own.
@@ -20,6 +20,32 @@ impl Vocab {
         }
         let mut longer = self.tokenize(&format!("{FOREIGN}{text}"), false, false)?;
         Ok(self.where_spelled(&longer, text).map(|from| longer.split_off(from)))
+    }
+
+    /// The tokens of `text` where it goes on with a text whose last token is `last`: without the space that some vocabularies put in front
+    /// of texts, unless that is a special token, after which they put one, too. `parse_special` as for [`Vocab::tokenize`].
+    ///
+    /// # Errors
+    /// As for [`Vocab::tokenize`].
+    pub fn tokenize_after(
+        &self,
+        last: Option<TokenId>,
+        text: &str,
+        parse_special: bool,
+    ) -> Result<Vec<TokenId>, VocabError> {
+        let alone = self.tokenize(text, false, parse_special)?;
+        let Some(last) = last else { return Ok(alone) };
+        // `WordPiece` begins words with a space wherever they are.
+        let is_word_piece = self.kind() == VocabKind::WordPiece;
+        if is_word_piece || !self.additions()?.space_in_front || self.token_attributes(last)?.is_special() {
+            return Ok(alone);
+        }
+        let foreign = self.tokenize(&FOREIGN.to_string(), false, false)?;
+        let mut longer = self.tokenize(&format!("{FOREIGN}{text}"), false, parse_special)?;
+        // Unigram makes one token of unknown characters beside each other, so nothing may be left of an unknown beginning.
+        let is_apart = longer.starts_with(&foreign)
+            && (self.kind() != VocabKind::Unigram || longer.len() + 1 >= foreign.len() + alone.len());
+        Ok(if is_apart { longer.split_off(foreign.len()) } else { alone })
     }
 
     /// From which token on `tokens` are exactly `text`.

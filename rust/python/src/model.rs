@@ -217,6 +217,21 @@ impl Model {
         self.open(py)?.prompt(py, prompt, add_special, parse_special, name)
     }
 
+    /// A text's tokens where it goes on with one that ends in the token `last`.
+    fn tokenize_after(
+        &self,
+        py: Python<'_>,
+        last: Option<i32>,
+        text: PyBackedStr,
+        parse_special: bool,
+    ) -> PyResult<Vec<i32>> {
+        let open = self.open(py)?;
+        let tokens = job::run_if(py, is_long(text.len(), 1), move |_| {
+            open.model.vocab().tokenize_after(last, &text, parse_special)
+        })?;
+        tokens.map_err(|e| e.into_py(py))
+    }
+
     fn tokenize(
         &self,
         py: Python<'_>,
