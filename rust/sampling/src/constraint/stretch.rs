@@ -56,9 +56,7 @@ impl Stretch {
                 let (least, most) = (u64::from(repetition.min), repetition.max.map(u64::from));
                 Self::of(&repetition.sub).repeated(least, most)
             }
-            HirKind::Concat(parts) => {
-                parts.iter().map(Self::of).fold(Self::text(0), |before, part| before.then(part))
-            }
+            HirKind::Concat(parts) => parts.iter().map(Self::of).fold(Self::text(0), Self::then),
             // What its branches have in common is not looked for: the longest one counts.
             HirKind::Alternation(parts) => {
                 let parts: Vec<Self> = parts.iter().map(Self::of).collect();
