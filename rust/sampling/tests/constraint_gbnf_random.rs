@@ -55,10 +55,10 @@ impl Part {
             Self::Any => out.push('.'),
             Self::Sequence(parts) => {
                 out.push('(');
-                parts.iter().for_each(|part| {
+                for part in parts {
                     part.write(out);
                     out.push(' ');
-                });
+                }
                 out.push(')');
             }
             Self::Choice(parts) => {
