@@ -198,7 +198,7 @@ class Model(Scorer):
         parse_special: bool = True,
         cache_prompt: bool = False,
     ) -> TokenStream:
-        """Continue a text or a list of tokens. Returns at once; the text comes through the stream, which is also where it can be cancelled.
+        r"""Continue a text or a list of tokens. Returns at once; the text comes through the stream, which is also where it can be cancelled.
 
         Only a schema or grammar that was not used before is compiled first, which blocks for some milliseconds, and longer for a model's first.
 
@@ -215,10 +215,10 @@ class Model(Scorer):
             json_schema: make the text JSON that fits a schema: a mapping, its JSON text, a bool, a pydantic model, or (if pydantic is installed)
                 a dataclass, a TypedDict or another type. `Completion.parse` then gives the value. Properties come in the schema's order; names are
                 written without needless escapes, numbers with at most 308 digits before the point and 324 after it, so that every reader of JSON
-                can read them. In a `pattern`, `\\d` is `[0-9]` and `\\w` is `[0-9A-Za-z_]`, as in JavaScript.
+                can read them. In a `pattern`, `\d` is `[0-9]` and `\w` is `[0-9A-Za-z_]`, as in JavaScript.
             json_mode: make the text a JSON object.
-            regex: make the text match a regular expression of Rust's `regex` crate, as a whole and without anchors and look-around. `\\d`, `\\w` and `\\s`
-                are the digits, word characters and white space of all of Unicode, as in Python; `(?-u:\\d)` is `[0-9]`.
+            regex: make the whole text match a regular expression of Rust's `regex` crate, without anchors and look-around. `\d`, `\w` and `\s` are
+                the digits, word characters and white space of all of Unicode, as in Python; `(?-u:\d)` is `[0-9]`.
             choices: make the text one of these.
             grammar: make the text follow a grammar: Lark as llguidance reads it, GBNF, or what `compile_grammar` made.
             grammar_format: which of the two it is; None for GBNF if it defines `root ::=`, else Lark.

@@ -1,7 +1,8 @@
 """The official JSON Schema test suite: what it calls valid is accepted, what it calls invalid is not, or a limitation says so.
 
-`format` is an assertion here, as the suite's optional part has it, so the file that calls it an annotation is left out.
-`TABAGENT_SCHEMA_DRAFTS=all` takes the older drafts as well.
+`format` is an assertion here, as the suite's optional part has it, so the file that calls it an annotation is left out. What is decided
+otherwise on purpose is in `OTHERWISE`. `TABAGENT_SCHEMA_DRAFTS=all` takes the older drafts as well; their files name no `$schema`, so that what
+differs there between the drafts is found to be wrong.
 """
 
 from __future__ import annotations
@@ -21,8 +22,6 @@ from support import schema_oracle
 from support.schema_oracle import Judgement, Oracle, Place, loads
 from tabagent import GrammarError, Model
 
-pytestmark = pytest.mark.skipif("TABAGENT_SCHEMA_SUITE" not in os.environ, reason="`TABAGENT_SCHEMA_SUITE` is not set")
-
 SUITE: Final = "json-schema-test-suite"
 REMOTES: Final = "http://localhost:1234/"
 # Its number has 309 digits; ours are below 1e308.
@@ -35,6 +34,9 @@ KINDS: Final[dict[str, Any]] = {
     "draft4": jsonschema.Draft4Validator,
 }
 DRAFTS: Final = tuple(KINDS) if os.environ.get("TABAGENT_SCHEMA_DRAFTS") == "all" else ("draft2020-12",)
+OTHERWISE: Final = {
+    "schema that uses custom metaschema with with no validation vocabulary": "all keywords count, whatever vocabularies a metaschema names",
+}
 LEFT_OUT: Final = {"format.json", "optional/format-assertion.json"}
 
 
@@ -116,7 +118,8 @@ def check(case: Any, model: Model, kind: Any, registry: Any, tally: Tally) -> No
             tally.right += 1
             continue
         found = judged(schema, value, kind, registry)
-        if schema_oracle.told(grammar.limitations, found.visited if valid else found.failed):
+        # The suite may find more wrong than `jsonschema` does.
+        if schema_oracle.told(grammar.limitations, found.visited if valid or found.valid else found.failed):
             tally.told += 1
         else:
             told = "; ".join(f"{limitation.keyword} at {limitation.path}" for limitation in grammar.limitations) or "no limitation"
@@ -136,7 +139,8 @@ def judged(schema: Any, value: Any, kind: Any, registry: Any) -> Judgement:
 def test_the_official_suite_decides_alike(draft: str, name: str, model: Model, registry: Any, record_property: Any) -> None:
     tally = Tally()
     for case in loads((suite() / "tests" / draft / name).read_text(encoding="utf-8")):
-        check(case, model, KINDS[draft], registry, tally)
+        if case["description"] not in OTHERWISE:
+            check(case, model, KINDS[draft], registry, tally)
     for count in ("right", "told", "refused"):
         record_property(count, getattr(tally, count))
     assert not tally.wrong, str(tally)

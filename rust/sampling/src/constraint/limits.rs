@@ -12,12 +12,15 @@ pub const MAX_NESTING: usize = 200;
 pub const MAX_SCHEMA_DEPTH: usize = 500;
 /// The most subschemas a JSON schema may have after its references were resolved where that is needed.
 pub const MAX_SCHEMA_NODES: usize = 50_000;
-/// The most values that the `const` and `enum` of a JSON schema may list together, those inside others counted.
+/// The most values that the `const` and `enum` of a JSON schema may list together, those inside others counted and a text once more for
+/// every 32 bytes.
 pub const MAX_LISTED_VALUES: usize = 100_000;
-/// The most steps that combining the parts of a JSON schema may take; a step is a microsecond or less.
+/// The most steps that combining the parts of a JSON schema takes, each a microsecond or less; what would need more is not enforced.
 pub const MAX_SCHEMA_STEPS: usize = 1_000_000;
 /// The most rules that a JSON schema may become; what lies deeper in it than that is not enforced.
-pub const MAX_SCHEMA_RULES: usize = 40_000;
+pub const MAX_SCHEMA_RULES: usize = 30_000;
+/// The most symbols of a grammar that a JSON schema may become; the engine numbers them in 16 bits.
+pub const MAX_SCHEMA_SYMBOLS: usize = 60_000;
 /// The most digits before the point of a number that a JSON schema leaves open.
 pub const MAX_WHOLE_DIGITS: usize = 308;
 /// The most digits after the point of such a number.

@@ -8,9 +8,10 @@ use super::check::count;
 use super::decimal::Decimal;
 use super::format::{Format, is_annotation, lookup};
 use super::meaning::{Here, Meaning, Meant};
-use super::number::{Numbers, Range, Step};
+use super::number::{Numbers, Range};
 use super::parts::Key;
 use super::pattern::PatternError;
+use super::step::Step;
 use super::text::Text;
 use super::values::{Array, Class, Object, Prop, Slot, Values};
 
@@ -48,7 +49,7 @@ impl<'a> Meaning<'a> {
         self.numbers(&mut values, here);
         self.strings(&mut values, here);
         if !values.arrays.is_empty() {
-            values = self.arrays(values, here)?;
+            values = self.arrays(values, here);
         }
         if !values.objects.is_empty() {
             values = self.objects(values, here)?;
@@ -192,15 +193,15 @@ impl<'a> Meaning<'a> {
                 Text::length(0, Some(n))
             });
         }
-        let mut parts = vec![("minLength", length)];
+        let mut parts = Vec::new();
         if let Some(text) = map.get("pattern").and_then(Value::as_str) {
             let (pattern, exact) = self.pattern(text, "pattern", here);
             values.strings_exact &= exact;
-            parts.push(("pattern", pattern));
+            parts.push((["pattern", "pattern"], pattern));
         }
         if let Some(name) = map.get("format").and_then(Value::as_str) {
             match lookup(name) {
-                Format::Text(text) => parts.push(("format", text)),
+                Format::Text(text) => parts.push((["format", "format"], text)),
                 Format::Unknown if is_annotation(name) || name == "int32" => {}
                 Format::Unknown => {
                     self.limit(here.place, "format", format!("the format `{name}` is not enforced"));
@@ -208,14 +209,27 @@ impl<'a> Meaning<'a> {
                 }
             }
         }
-        for (keyword, part) in parts {
+        // Lengths come last, since a pattern says more than they do where not both can be counted.
+        parts.push((["minLength", "maxLength"], length));
+        for (keywords, part) in parts {
             let both = values.strings.and(&part);
-            match both.is_empty() {
+            // Every format has strings, which it would take long to find out.
+            let is_empty = if values.strings == Text::All && keywords[0] == "format" {
+                Some(false)
+            } else {
+                both.is_empty()
+            };
+            match is_empty {
                 Some(true) => values.strings = Text::Never,
                 Some(false) => values.strings = both,
                 None => {
-                    let message = "not enforced: with the rest it is beyond the engine";
-                    self.limit(here.place, keyword, message);
+                    for keyword in keywords.into_iter().filter(|keyword| map.contains_key(*keyword)) {
+                        self.limit(
+                            here.place,
+                            keyword,
+                            "not enforced: with the rest it is beyond the engine",
+                        );
+                    }
                     values.strings_exact = false;
                 }
             }

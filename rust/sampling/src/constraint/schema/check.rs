@@ -142,10 +142,11 @@ impl<'a> Checker<'_, 'a> {
     fn count_values(&mut self, value: &Value) -> Result<(), GrammarError> {
         let mut stack = vec![value];
         while let Some(value) = stack.pop() {
-            self.found.listed += 1;
+            // A long text is as much work as several short ones.
+            self.found.listed += 1 + value.as_str().map_or(0, |text| text.len() / 32);
             if self.found.listed > MAX_LISTED_VALUES {
                 return Err(GrammarError::too_large(format!(
-                    "`const` and `enum` list more than `{MAX_LISTED_VALUES}` values; list fewer"
+                    "`const` and `enum` list more than `{MAX_LISTED_VALUES}` values, counting 32 bytes of a text as one; list fewer"
                 )));
             }
             match value {

@@ -27,7 +27,20 @@ impl<'a> Meaning<'a> {
         None
     }
 
-    pub(super) fn arrays(&mut self, values: Values, here: Here<'a>) -> Result<Values, GrammarError> {
+    /// `values` that fit what the schema itself says of them, whatever was combined before.
+    fn with_own(&mut self, values: Values, own: &Values, here: Here<'a>) -> Values {
+        if let Ok(both) = values.and(own, &mut 0) {
+            return both;
+        }
+        self.limit(
+            here.place,
+            "schema",
+            "not enforced beside the values that it lists: together they have too many forms",
+        );
+        values.inexact()
+    }
+
+    pub(super) fn arrays(&mut self, values: Values, here: Here<'a>) -> Values {
         let map = here.map;
         let mut array = Array::default();
         let tuple = if map.get("items").is_some_and(Value::is_array) { "items" } else { "prefixItems" };
@@ -59,11 +72,10 @@ impl<'a> Meaning<'a> {
         }
         array.exact = exact;
         if array == Array::default() {
-            return Ok(values);
+            return values;
         }
         let arrays = Values { arrays: vec![Rc::new(array)], ..Values::all() };
-        let both = self.and(&values, &arrays)?;
-        Ok(both.unwrap_or(values))
+        self.with_own(values, &arrays, here)
     }
 
     pub(super) fn objects(&mut self, values: Values, here: Here<'a>) -> Meant<Values> {
@@ -88,8 +100,7 @@ impl<'a> Meaning<'a> {
         let mut values = values;
         for shape in shapes.into_iter().filter(|shape| *shape != Object::default()) {
             let shape = Values { objects: vec![Rc::new(shape)], ..Values::all() };
-            let both = self.and(&values, &shape)?;
-            values = both.unwrap_or(values);
+            values = self.with_own(values, &shape, here);
         }
         Ok(values)
     }
@@ -102,6 +113,13 @@ impl<'a> Meaning<'a> {
         let mut exact = true;
         for (text, schema) in map.get("patternProperties").and_then(Value::as_object).into_iter().flatten() {
             let (pattern, is_exact) = self.pattern(text, "patternProperties", here);
+            if !is_exact {
+                self.limit(
+                    here.place,
+                    "patternProperties",
+                    format!("what `{text}` matches may have any value"),
+                );
+            }
             // What the expression finds too much of must not be held to the schema.
             let node = if is_exact { self.child(schema, here) } else { Key::any() };
             exact &= is_exact;

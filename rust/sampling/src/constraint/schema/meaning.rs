@@ -8,16 +8,12 @@ use serde_json::{Map, Value};
 use super::document::Document;
 use super::join;
 use super::parts::{Key, Literal, Part, Parts};
-use super::values::{Object, TooMany, Values};
+use super::values::{Object, Prop, TooMany, Values};
 use crate::constraint::limits::{MAX_SCHEMA_DEPTH, MAX_SCHEMA_STEPS};
 use crate::constraint::{GrammarError, Limitation};
 
-/// Up to how many branches of a `oneOf` are kept apart.
-const MAX_ONE_OF: usize = 300;
-/// Of how many branches of an `anyOf` all combinations are formed where it matters which of them apply.
-const MAX_COMBINED: usize = 6;
-/// How deep two schemas are compared for a property or an item that tells them apart.
-const MAX_COMPARE_DEPTH: usize = 4;
+/// From how many shapes of objects on those are looked for that nothing fits.
+const MANY_SHAPES: usize = 4;
 
 /// What is said of a schema that is left out.
 const BESIDE: &str = "not enforced beside the other keywords: together they have too many forms";
@@ -92,7 +88,7 @@ pub(super) struct Meaning<'a> {
     pub(super) has_long_numbers: bool,
     limitations: Vec<Limitation>,
     known: HashSet<(String, String, String)>,
-    steps: usize,
+    pub(super) steps: usize,
     depth: usize,
     literals: HashMap<(Literal, bool), Rc<Values>>,
     keys: HashMap<Key, Rc<Values>>,
@@ -148,6 +144,12 @@ impl<'a> Meaning<'a> {
         }
     }
 
+    /// The keyword by which what `key` excludes is excluded, with its place.
+    pub(super) fn excluder(&self, key: &Key) -> Option<(usize, &'static str)> {
+        let mut not = key.literals().iter().filter(|literal| literal.not);
+        not.find_map(|literal| self.excluded.get(&literal.part)).copied()
+    }
+
     /// The place of the first schema in `key`.
     pub(super) fn place(&self, key: &Key) -> Option<usize> {
         key.literals().iter().find_map(|literal| match self.parts.get(literal.part) {
@@ -168,9 +170,11 @@ impl<'a> Meaning<'a> {
             all = Some(match all {
                 None => values,
                 Some(so_far) => {
-                    let place = self.place(&Key::of(*literal)).unwrap_or(0);
-                    let keyword = self.keyword(place);
-                    Rc::new(self.and_or_limit(&so_far, &values, (place, keyword), BESIDE_OTHERS)?)
+                    let key = Key::of(*literal);
+                    let place = self.place(&key).unwrap_or(0);
+                    let (place, keyword) =
+                        self.excluder(&key).unwrap_or_else(|| (place, self.keyword(place)));
+                    Rc::new(self.and_or_limit(&so_far, &values, (place, keyword), BESIDE_OTHERS))
                 }
             });
         }
@@ -186,38 +190,42 @@ impl<'a> Meaning<'a> {
         CONSTRAINTS.iter().find(has).copied().unwrap_or("schema")
     }
 
-    /// Counts the work of `combine`.
-    fn count<T>(&mut self, combine: impl FnOnce(&mut Parts<'a>, &mut usize) -> T) -> Result<T, GrammarError> {
-        let combined = combine(&mut self.parts, &mut self.steps);
+    /// The values in both.
+    pub(super) fn and(&mut self, one: &Values, two: &Values) -> Result<Values, TooMany> {
         if self.steps > MAX_SCHEMA_STEPS {
-            return Err(GrammarError::too_large(format!(
-                "combining the parts of the schema takes more than `{MAX_SCHEMA_STEPS}` steps; simplify it"
-            )));
+            return Err(TooMany);
         }
-        Ok(combined)
+        let mut both = one.and(two, &mut self.steps)?;
+        if both.objects.len() > MANY_SHAPES {
+            both.objects.retain(|shape| !self.is_dead(shape));
+        }
+        Ok(both)
     }
 
-    pub(super) fn and(
-        &mut self,
-        one: &Values,
-        two: &Values,
-    ) -> Result<Result<Values, TooMany>, GrammarError> {
-        self.count(|_, steps| one.and(two, steps))
+    /// Whether an object must have a property that nothing fits.
+    fn is_dead(&mut self, shape: &Object) -> bool {
+        let combined = |prop: &&Prop| prop.required && prop.slot.node.literals().len() > 1;
+        // A schema whose set is being found tells nothing yet.
+        shape
+            .props
+            .iter()
+            .filter(combined)
+            .any(|prop| self.values(&prop.slot.node).is_ok_and(|set| set.is_none()))
     }
 
     /// The values in both; all of `so_far` where that is too much, which `at` and `message` then say.
-    fn and_or_limit(
+    pub(super) fn and_or_limit(
         &mut self,
         so_far: &Values,
         more: &Values,
         at: (usize, &str),
         message: &str,
-    ) -> Result<Values, GrammarError> {
-        if let Ok(both) = self.and(so_far, more)? {
-            return Ok(both);
+    ) -> Values {
+        if let Ok(both) = self.and(so_far, more) {
+            return both;
         }
         self.limit(at.0, at.1, message);
-        Ok(so_far.clone().inexact())
+        so_far.clone().inexact()
     }
 
     /// The values that fit a part, or do not.
@@ -282,7 +290,11 @@ impl<'a> Meaning<'a> {
                 });
             }
         }
-        let complement = self.count(|parts, steps| values.complement(parts, steps))?;
+        let complement = if self.steps > MAX_SCHEMA_STEPS {
+            Err(TooMany)
+        } else {
+            values.complement(&mut self.parts, &mut self.steps)
+        };
         let (place, keyword) = from.unwrap_or_else(|| {
             let key = Key::of(Literal { not: false, ..literal });
             (self.place(&key).unwrap_or(0), "not")
@@ -316,7 +328,7 @@ impl<'a> Meaning<'a> {
     }
 
     /// The values that fit the schema `value`, which applies to the value at hand.
-    fn applied(&mut self, value: &'a Value, here: Here<'a>) -> Meant<Rc<Values>> {
+    pub(super) fn applied(&mut self, value: &'a Value, here: Here<'a>) -> Meant<Rc<Values>> {
         let key = self.child(value, here);
         match key.literals() {
             [] => Ok(Rc::new(Values::all())),
@@ -325,7 +337,12 @@ impl<'a> Meaning<'a> {
     }
 
     /// The values that do not fit the schema `value`.
-    fn not_applied(&mut self, value: &'a Value, here: Here<'a>, keyword: &'static str) -> Meant<Rc<Values>> {
+    pub(super) fn not_applied(
+        &mut self,
+        value: &'a Value,
+        here: Here<'a>,
+        keyword: &'static str,
+    ) -> Meant<Rc<Values>> {
         let key = self.child(value, here);
         for literal in key.literals() {
             self.excluded.entry(literal.part).or_insert((here.place, keyword));
@@ -348,28 +365,28 @@ impl<'a> Meaning<'a> {
         for key in ["$ref", "$dynamicRef", "$recursiveRef"] {
             if map.contains_key(key) {
                 let more = self.reference(key, here)?;
-                values = self.and_or_limit(&values, &more, (here.place, key), BESIDE)?;
+                values = self.and_or_limit(&values, &more, (here.place, key), BESIDE);
             }
         }
         for schema in map.get("allOf").and_then(Value::as_array).into_iter().flatten() {
             let more = self.applied(schema, here)?;
-            values = self.and_or_limit(&values, &more, (here.place, "allOf"), BESIDE)?;
+            values = self.and_or_limit(&values, &more, (here.place, "allOf"), BESIDE);
         }
         if let Some(branches) = map.get("anyOf").and_then(Value::as_array) {
             let more = self.any_of(branches, here)?;
-            values = self.and_or_limit(&values, &more, (here.place, "anyOf"), BESIDE)?;
+            values = self.and_or_limit(&values, &more, (here.place, "anyOf"), BESIDE);
         }
         if let Some(branches) = map.get("oneOf").and_then(Value::as_array) {
             let more = self.one_of(branches, here)?;
-            values = self.and_or_limit(&values, &more, (here.place, "oneOf"), BESIDE)?;
+            values = self.and_or_limit(&values, &more, (here.place, "oneOf"), BESIDE);
         }
         if let Some(schema) = map.get("not") {
             let more = self.not_applied(schema, here, "not")?;
-            values = self.and_or_limit(&values, &more, (here.place, "not"), BESIDE)?;
+            values = self.and_or_limit(&values, &more, (here.place, "not"), BESIDE);
         }
         if let Some(schema) = map.get("if") {
             let more = self.conditional(schema, here)?;
-            values = self.and_or_limit(&values, &more, (here.place, "if"), BESIDE)?;
+            values = self.and_or_limit(&values, &more, (here.place, "if"), BESIDE);
         }
         values = self.dependencies(values, here)?;
         Ok(self.unevaluated(values, here))
@@ -404,135 +421,6 @@ impl<'a> Meaning<'a> {
         }
     }
 
-    fn any_of(&mut self, branches: &'a [Value], here: Here<'a>) -> Meant<Values> {
-        let mut all = Values::none();
-        let mut matter = Vec::new();
-        for branch in branches {
-            let values = self.applied(branch, here)?;
-            if *values == Values::all() && !here.annotate {
-                return Ok(Values::all());
-            }
-            all = all.or(&values);
-            if !values.is_none() {
-                matter.push(values);
-            }
-        }
-        if !here.annotate {
-            return Ok(all);
-        }
-        // Every branch that fits evaluates what it knows, so that it matters which ones do.
-        let refused = || "properties and items of branches that do not apply may count as evaluated";
-        if matter.len() > MAX_COMBINED {
-            self.limit(here.place, "anyOf", refused());
-            return Ok(super::unevaluated::all_evaluated(all));
-        }
-        let mut combined: Vec<Values> = Vec::new();
-        for branch in matter {
-            for i in 0..combined.len() {
-                match self.and(&combined[i], &branch)? {
-                    Ok(both) if both.is_none() => {}
-                    Ok(both) => combined.push(both),
-                    Err(TooMany) => {
-                        self.limit(here.place, "anyOf", refused());
-                        return Ok(super::unevaluated::all_evaluated(all));
-                    }
-                }
-            }
-            combined.push((*branch).clone());
-        }
-        Ok(combined.iter().fold(Values::none(), |all, values| all.or(values)))
-    }
-
-    fn one_of(&mut self, branches: &'a [Value], here: Here<'a>) -> Meant<Values> {
-        let sets = branches.iter().map(|branch| self.applied(branch, here)).collect::<Meant<Vec<_>>>()?;
-        let mut all = Values::none();
-        if branches.len() > MAX_ONE_OF {
-            self.limit(here.place, "oneOf", "more than one of the schemas may fit");
-            return Ok(sets.iter().fold(all, |all, set| all.or(set)).inexact());
-        }
-        let mut overlapping = vec![Vec::new(); branches.len()];
-        for i in 0..branches.len() {
-            for j in 0..i {
-                if !self.are_disjoint(&sets[i], &sets[j], MAX_COMPARE_DEPTH)? {
-                    overlapping[i].push(j);
-                    overlapping[j].push(i);
-                }
-            }
-        }
-        for (set, others) in sets.iter().zip(overlapping) {
-            let mut only = (**set).clone();
-            for other in others {
-                if only.is_none() {
-                    break;
-                }
-                let not = self.not_applied(&branches[other], here, "oneOf")?;
-                only = self.and_or_limit(
-                    &only,
-                    &not,
-                    (here.place, "oneOf"),
-                    "more than one of the schemas may fit",
-                )?;
-            }
-            all = all.or(&only);
-        }
-        Ok(all)
-    }
-
-    /// Whether no value is in both, as far as types, values, properties and items tell.
-    fn are_disjoint(&mut self, one: &Values, two: &Values, depth: usize) -> Result<bool, GrammarError> {
-        let scalars = one.null && two.null || one.yes && two.yes || one.no && two.no;
-        if scalars
-            || !one.numbers.and(&two.numbers).is_none()
-            || one.strings.and(&two.strings) != super::text::Text::Never
-        {
-            return Ok(false);
-        }
-        let pairs = one.objects.len() * two.objects.len() + one.arrays.len() * two.arrays.len();
-        self.count(|_, steps| *steps += pairs)?;
-        for a in &one.arrays {
-            for b in &two.arrays {
-                let long =
-                    |a: &super::values::Array, b: &super::values::Array| a.max.is_some_and(|max| max < b.min);
-                let shared = usize::try_from(a.min.max(b.min))
-                    .unwrap_or(usize::MAX)
-                    .min(a.prefix.len().max(b.prefix.len()) + 1);
-                let apart = long(a, b)
-                    || long(b, a)
-                    || (0..shared).any(|i| self.nodes_disjoint(&a.item(i).node, &b.item(i).node, depth));
-                if !apart {
-                    return Ok(false);
-                }
-            }
-        }
-        for a in &one.objects {
-            for b in &two.objects {
-                if !self.objects_disjoint(a, b, depth) && !self.objects_disjoint(b, a, depth) {
-                    return Ok(false);
-                }
-            }
-        }
-        Ok(true)
-    }
-
-    fn objects_disjoint(&mut self, one: &Object, two: &Object, depth: usize) -> bool {
-        one.props.iter().filter(|prop| prop.required).any(|prop| {
-            let other = two.slot(&prop.name).0.node;
-            self.nodes_disjoint(&prop.slot.node, &other, depth)
-        })
-    }
-
-    fn nodes_disjoint(&mut self, one: &Key, two: &Key, depth: usize) -> bool {
-        if one.is_never() || two.is_never() {
-            return true;
-        }
-        if one.is_any() || two.is_any() || depth == 0 || one == two {
-            return false;
-        }
-        // A schema whose set is being found tells nothing yet.
-        let (Ok(one), Ok(two)) = (self.values(one), self.values(two)) else { return false };
-        self.are_disjoint(&one, &two, depth - 1).unwrap_or(false)
-    }
-
     fn conditional(&mut self, schema: &'a Value, here: Here<'a>) -> Meant<Values> {
         let mut either = Values::none();
         for (key, holds) in [("then", true), ("else", false)] {
@@ -549,7 +437,7 @@ impl<'a> Meaning<'a> {
             if let Some(demand) = demand {
                 let demanded = self.applied(demand, here)?;
                 let message = format!("`{key}` is not enforced: it has too many forms");
-                values = self.and_or_limit(&values, &demanded, (here.place, "if"), &message)?;
+                values = self.and_or_limit(&values, &demanded, (here.place, "if"), &message);
             }
             either = either.or(&values);
         }
@@ -576,11 +464,11 @@ impl<'a> Meaning<'a> {
                     present = Values::objects(vec![object]);
                 } else {
                     let demanded = self.applied(demand, here)?;
-                    present = self.and_or_limit(&present, &demanded, (here.place, key), BESIDE)?;
+                    present = self.and_or_limit(&present, &demanded, (here.place, key), BESIDE);
                 }
                 let absent = Values::objects(vec![Object::with(name, false)]);
                 let holds = absent.or(&present).or_no_object();
-                values = self.and_or_limit(&values, &holds, (here.place, key), BESIDE)?;
+                values = self.and_or_limit(&values, &holds, (here.place, key), BESIDE);
             }
         }
         Ok(values)

@@ -17,10 +17,13 @@
 //! Regular expressions are those of ECMA-262, as the specification demands: `\d` is `[0-9]`, `\w` is `[0-9A-Za-z_]`, and where they exclude
 //! (`\D`, `[^\w]`) they also exclude the digits and letters of other scripts.
 
+mod alternatives;
+mod array;
 mod assertions;
 mod check;
 mod containers;
 mod decimal;
+mod digits;
 mod document;
 mod format;
 mod meaning;
@@ -29,6 +32,7 @@ mod parts;
 mod pattern;
 mod rules;
 mod sequences;
+mod step;
 mod text;
 mod unevaluated;
 mod values;

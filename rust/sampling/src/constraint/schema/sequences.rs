@@ -52,11 +52,9 @@ impl Writer<'_> {
                 return;
             }
             if let Some(dropped) = shape.contains.pop() {
-                self.meaning.limit(
-                    dropped.place,
-                    "contains",
-                    "not enforced: counting the items takes too many states",
-                );
+                let (place, keyword) =
+                    self.meaning.excluder(&dropped.node).unwrap_or((dropped.place, "contains"));
+                self.meaning.limit(place, keyword, "not enforced: counting the items takes too many states");
             }
         }
         let mut way = vec![open];
@@ -190,6 +188,9 @@ impl Writer<'_> {
             let mut more = Vec::new();
             for (shape, free) in &ways {
                 for (i, prop) in shape.props.iter().enumerate() {
+                    if more.len() > MAX_WAYS {
+                        break;
+                    }
                     if !prop.slot.node.is_never() && need.names.contains(&prop.name) {
                         let mut shape = shape.clone();
                         shape.props[i].required = true;
@@ -203,8 +204,8 @@ impl Writer<'_> {
             }
             let most_free = more.iter().map(|(_, free)| free.len()).max().unwrap_or(0);
             if more.len() > MAX_WAYS || most_free > MAX_NEEDS {
-                let place = self.meaning.place(&need.node).unwrap_or(0);
-                self.meaning.limit(place, "not", "not enforced: there are too many ways to meet it");
+                let (place, keyword) = self.meaning.excluder(&need.node).unwrap_or((0, "not"));
+                self.meaning.limit(place, keyword, "not enforced: there are too many ways to meet it");
                 continue;
             }
             ways = more;

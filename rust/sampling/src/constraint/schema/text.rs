@@ -15,7 +15,7 @@ use super::pattern::{PatternError, translate};
 use crate::constraint::engine::Fault;
 
 /// What finding out whether a set is empty may cost, in the engine's measure.
-const EMPTINESS_FUEL: u64 = 20_000;
+const EMPTINESS_FUEL: u64 = 100_000;
 
 /// A set of strings.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -184,6 +184,18 @@ impl Text {
                 Self::Or(Rc::new(parts))
             }
         }
+    }
+
+    /// The strings in at least one of `sets`.
+    pub(super) fn any<'s>(sets: impl IntoIterator<Item = &'s Text>) -> Self {
+        let (mut all, mut listed) = (Self::Never, BTreeSet::new());
+        for set in sets {
+            match set {
+                Self::Only(strings) => listed.extend(strings.iter().cloned()),
+                set => all = all.or(set),
+            }
+        }
+        all.or(&Self::only(listed))
     }
 
     /// Whether no string is in the set; `None` where that would take too long to find out.

@@ -6,15 +6,22 @@ use super::meaning::{Here, Meaning};
 use super::parts::Key;
 use super::values::{Array, Object, Slot, Values};
 
+/// What is said where it is not found out which schemas have evaluated what.
+const LOOSE: &str = "what branches of an `anyOf` know that do not apply is allowed, too";
+
 /// `values` as if every property and item had been evaluated.
 pub(super) fn all_evaluated(mut values: Values) -> Values {
     for shape in &mut values.arrays {
-        slots_of_array(Rc::make_mut(shape)).for_each(|slot| slot.evaluated = true);
+        let shape = Rc::make_mut(shape);
+        slots_of_array(shape).for_each(|slot| slot.evaluated = true);
+        (shape.loose, shape.exact) = (true, false);
     }
     for shape in &mut values.objects {
-        slots_of_object(Rc::make_mut(shape)).for_each(|slot| slot.evaluated = true);
+        let shape = Rc::make_mut(shape);
+        slots_of_object(shape).for_each(|slot| slot.evaluated = true);
+        (shape.loose, shape.exact) = (true, false);
     }
-    values.inexact()
+    values
 }
 
 fn slots_of_array(array: &mut Array) -> impl Iterator<Item = &mut Slot> {
@@ -36,6 +43,9 @@ impl<'a> Meaning<'a> {
     pub(super) fn unevaluated(&mut self, mut values: Values, here: Here<'a>) -> Values {
         if let Some(schema) = here.map.get("unevaluatedProperties") {
             let node = self.child(schema, here);
+            if !node.is_any() && values.objects.iter().any(|shape| shape.loose) {
+                self.limit(here.place, "unevaluatedProperties", LOOSE);
+            }
             for shape in &mut values.objects {
                 let shape = Rc::make_mut(shape);
                 slots_of_object(shape).for_each(|slot| evaluate(slot, &node));
@@ -47,6 +57,9 @@ impl<'a> Meaning<'a> {
         }
         if let Some(schema) = here.map.get("unevaluatedItems") {
             let node = self.child(schema, here);
+            if !node.is_any() && values.arrays.iter().any(|shape| shape.loose) {
+                self.limit(here.place, "unevaluatedItems", LOOSE);
+            }
             for shape in &mut values.arrays {
                 let shape = Rc::make_mut(shape);
                 // An item that some `contains` matches is evaluated by it.

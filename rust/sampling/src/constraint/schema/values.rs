@@ -6,12 +6,15 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
+pub(super) use super::array::{Array, Contains, Slot};
 use super::number::Numbers;
 use super::parts::{Key, Parts};
 use super::text::Text;
 
 /// The most shapes of lists or objects in one set that came from combining others.
 const MAX_SHAPES: usize = 512;
+/// The most steps of one combination.
+const MAX_STEPS: usize = 100_000;
 /// Up to how many shapes those that are equal are looked for.
 const MAX_COMPARED: usize = 64;
 /// The most kinds of names that one object tells apart.
@@ -33,37 +36,6 @@ pub(super) struct Values {
     pub(super) objects: Vec<Rc<Object>>,
 }
 
-/// What must be in a place of a list, and whether a schema that applies has evaluated it.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Slot {
-    pub(super) node: Key,
-    pub(super) evaluated: bool,
-}
-
-/// Lists.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Array {
-    pub(super) prefix: Vec<Slot>,
-    pub(super) rest: Slot,
-    pub(super) min: u64,
-    pub(super) max: Option<u64>,
-    pub(super) contains: Vec<Contains>,
-    /// Items that fit one of these count as evaluated.
-    pub(super) contained: Vec<Key>,
-    pub(super) exact: bool,
-}
-
-/// How many items, from the one numbered `from` on, fit `node`.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Contains {
-    pub(super) node: Key,
-    pub(super) from: usize,
-    pub(super) min: u64,
-    pub(super) max: Option<u64>,
-    /// The number of the schema that demands it, for what cannot be enforced.
-    pub(super) place: usize,
-}
-
 /// Objects.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Object {
@@ -77,6 +49,8 @@ pub(super) struct Object {
     pub(super) max: Option<u64>,
     /// The number of the schema that bounds the number of properties.
     pub(super) counted: Option<usize>,
+    /// Whether more counts as evaluated than is certain.
+    pub(super) loose: bool,
     pub(super) exact: bool,
 }
 
@@ -106,91 +80,6 @@ pub(super) struct Need {
 #[derive(Debug)]
 pub(super) struct TooMany;
 
-impl Slot {
-    pub(super) fn of(node: Key, evaluated: bool) -> Self {
-        Self { node, evaluated }
-    }
-
-    fn and(&self, other: &Self) -> Self {
-        Self { node: self.node.and(&other.node), evaluated: self.evaluated || other.evaluated }
-    }
-}
-
-impl Default for Array {
-    fn default() -> Self {
-        Self {
-            prefix: Vec::new(),
-            rest: Slot::default(),
-            min: 0,
-            max: None,
-            contains: Vec::new(),
-            contained: Vec::new(),
-            exact: true,
-        }
-    }
-}
-
-impl Array {
-    pub(super) fn item(&self, index: usize) -> &Slot {
-        self.prefix.get(index).unwrap_or(&self.rest)
-    }
-
-    fn and(&self, other: &Self) -> Option<Self> {
-        let n = self.prefix.len().max(other.prefix.len());
-        let mut both = Self {
-            prefix: (0..n).map(|i| self.item(i).and(other.item(i))).collect(),
-            rest: self.rest.and(&other.rest),
-            min: self.min.max(other.min),
-            max: self.max.into_iter().chain(other.max).min(),
-            contains: self.contains.clone(),
-            contained: self.contained.clone(),
-            exact: self.exact && other.exact,
-        };
-        both.contains.extend(other.contains.iter().filter(|one| !self.contains.contains(one)).cloned());
-        both.contained.extend(other.contained.iter().filter(|one| !self.contained.contains(one)).cloned());
-        let first_never = (0..=n).find(|i| both.item(*i).node.is_never());
-        both.max = both.max.into_iter().chain(first_never.map(|i| i as u64)).min();
-        both.max.is_none_or(|max| both.min <= max).then_some(both)
-    }
-
-    fn complement(&self, parts: &mut Parts<'_>) -> Vec<Self> {
-        if !self.exact {
-            return vec![Self { exact: false, ..Self::default() }];
-        }
-        let mut others = Vec::new();
-        for (i, slot) in self.prefix.iter().enumerate().filter(|(_, slot)| !slot.node.is_any()) {
-            let mut prefix = vec![Slot::default(); i];
-            prefix.push(Slot::of(parts.not(&slot.node), false));
-            others.push(Self { prefix, min: i as u64 + 1, ..Self::default() });
-        }
-        let contains = |node, from, min, max, place| Self {
-            contains: vec![Contains { node, from, min, max, place }],
-            ..Self::default()
-        };
-        let n = self.prefix.len();
-        if self.rest.node.is_never() {
-            others.push(Self { min: n as u64 + 1, ..Self::default() });
-        } else if !self.rest.node.is_any() {
-            others.push(contains(parts.not(&self.rest.node), n, 1, None, 0));
-        }
-        for one in &self.contains {
-            if one.min > 0 {
-                others.push(contains(one.node.clone(), one.from, 0, Some(one.min - 1), one.place));
-            }
-            if let Some(max) = one.max {
-                others.push(contains(one.node.clone(), one.from, max + 1, None, one.place));
-            }
-        }
-        if self.min > 0 {
-            others.push(Self { max: Some(self.min - 1), ..Self::default() });
-        }
-        if let Some(max) = self.max {
-            others.push(Self { min: max + 1, ..Self::default() });
-        }
-        others
-    }
-}
-
 impl Default for Object {
     fn default() -> Self {
         Self {
@@ -201,6 +90,7 @@ impl Default for Object {
             min: 0,
             max: None,
             counted: None,
+            loose: false,
             exact: true,
         }
     }
@@ -253,6 +143,7 @@ impl Object {
             min: self.min.max(other.min),
             max: self.max.into_iter().chain(other.max).min(),
             counted: self.counted.or(other.counted),
+            loose: self.loose || other.loose,
             exact: self.exact && other.exact,
             classes: Vec::new(),
             needs: self.needs.clone(),
@@ -403,8 +294,12 @@ impl Values {
     }
 
     pub(super) fn and(&self, other: &Self, steps: &mut usize) -> Result<Self, TooMany> {
+        let last = *steps + MAX_STEPS;
+        *steps += 1 + self.numbers.len() * other.numbers.len();
+        if self.numbers.len() * other.numbers.len() > MAX_STEPS {
+            return Err(TooMany);
+        }
         let numbers = self.numbers.and(&other.numbers);
-        *steps += 1 + numbers.len();
         let most = MAX_SHAPES.max(self.arrays.len()).max(other.arrays.len());
         let mut arrays = Vec::new();
         for one in &self.arrays {
@@ -412,6 +307,9 @@ impl Values {
                 *steps += 1 + one.prefix.len() + two.prefix.len();
                 let both = if one == two { Some((**one).clone()) } else { one.and(two) };
                 push(&mut arrays, both, most)?;
+                if *steps > last {
+                    return Err(TooMany);
+                }
             }
         }
         let most = MAX_SHAPES.max(self.objects.len()).max(other.objects.len());
@@ -420,9 +318,12 @@ impl Values {
             for two in &other.objects {
                 let both = if Rc::ptr_eq(one, two) { Some((**one).clone()) } else { one.and(two, steps)? };
                 push(&mut objects, both, most)?;
+                if *steps > last {
+                    return Err(TooMany);
+                }
             }
         }
-        if numbers.len() > MAX_SHAPES {
+        if numbers.len() > MAX_SHAPES || numbers.is_costly() {
             return Err(TooMany);
         }
         Ok(Self {
@@ -439,19 +340,34 @@ impl Values {
     }
 
     pub(super) fn or(&self, other: &Self) -> Self {
-        let mut all = Self {
-            null: self.null || other.null,
-            yes: self.yes || other.yes,
-            no: self.no || other.no,
-            numbers: self.numbers.or(&other.numbers),
-            numbers_exact: self.numbers_exact && other.numbers_exact,
-            strings: self.strings.or(&other.strings),
-            strings_exact: self.strings_exact && other.strings_exact,
-            arrays: self.arrays.clone(),
-            objects: self.objects.clone(),
-        };
-        all.arrays.extend(other.arrays.iter().filter(|shape| is_new(&self.arrays, shape)).cloned());
-        all.objects.extend(other.objects.iter().filter(|shape| is_new(&self.objects, shape)).cloned());
+        Self::any([self, other])
+    }
+
+    /// The values in at least one of `sets`.
+    pub(super) fn any<'s>(sets: impl IntoIterator<Item = &'s Values>) -> Self {
+        let mut all = Self::none();
+        let (mut numbers, mut strings) = (Vec::new(), Vec::new());
+        for set in sets {
+            all.null |= set.null;
+            all.yes |= set.yes;
+            all.no |= set.no;
+            all.numbers_exact &= set.numbers_exact;
+            all.strings_exact &= set.strings_exact;
+            numbers.push(&set.numbers);
+            strings.push(&set.strings);
+            for shape in &set.arrays {
+                if is_new(&all.arrays, shape) {
+                    all.arrays.push(Rc::clone(shape));
+                }
+            }
+            for shape in &set.objects {
+                if is_new(&all.objects, shape) {
+                    all.objects.push(Rc::clone(shape));
+                }
+            }
+        }
+        all.numbers = Numbers::any(numbers);
+        all.strings = Text::any(strings);
         all
     }
 
@@ -468,6 +384,11 @@ impl Values {
             strings_exact: self.strings_exact,
             ..Self::all()
         };
+        let pieces = self.arrays.iter().map(|shape| shape.prefix.len());
+        let pieces = pieces.chain(self.objects.iter().map(|shape| shape.props.len()));
+        if pieces.max().is_some_and(|n| n > MAX_SHAPES) {
+            return Err(TooMany);
+        }
         for shape in &self.arrays {
             let others = shape.complement(parts).into_iter().map(Rc::new).collect();
             left = left.and(&Self { arrays: others, ..Self::all() }, steps)?;
@@ -481,10 +402,7 @@ impl Values {
 }
 
 fn is_new<T: PartialEq>(shapes: &[Rc<T>], shape: &Rc<T>) -> bool {
-    if shapes.len() > MAX_COMPARED {
-        return !shapes.iter().any(|known| Rc::ptr_eq(known, shape));
-    }
-    !shapes.contains(shape)
+    shapes.len() > MAX_COMPARED || !shapes.contains(shape)
 }
 
 fn push<T: PartialEq>(shapes: &mut Vec<Rc<T>>, shape: Option<T>, most: usize) -> Result<(), TooMany> {

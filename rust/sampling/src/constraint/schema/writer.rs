@@ -12,7 +12,7 @@ use super::rules::{Rules, Symbol};
 use super::text::{Expressions, Style, Text, spell};
 use super::values::Values;
 use crate::constraint::engine::Fault;
-use crate::constraint::limits::MAX_SCHEMA_RULES;
+use crate::constraint::limits::{MAX_SCHEMA_RULES, MAX_SCHEMA_SYMBOLS};
 use crate::constraint::{GrammarError, Limitation, Whitespace};
 
 /// A schema as a grammar of the engine.
@@ -31,6 +31,9 @@ pub(crate) fn write(text: &str, whitespace: Whitespace) -> Result<Written, Gramm
     let key = writer.meaning.root();
     let root = writer.node(&key);
     writer.write_all()?;
+    if writer.rules.len() + writer.literals.len() > MAX_SCHEMA_SYMBOLS {
+        return Err(too_many_symbols());
+    }
     let productive = writer.rules.productive();
     if let Symbol::Rule(rule) = root
         && !productive[rule as usize]
@@ -44,7 +47,23 @@ pub(crate) fn write(text: &str, whitespace: Whitespace) -> Result<Written, Gramm
     let limitations = writer.meaning.take_limitations();
     let grammar =
         writer.rules.grammar(root, &productive, writer.expressions.builder, skip).map_err(internal)?;
+    if n_symbols(&grammar) > MAX_SCHEMA_SYMBOLS {
+        return Err(too_many_symbols());
+    }
     Ok(Written { grammar, limitations })
+}
+
+fn too_many_symbols() -> GrammarError {
+    GrammarError::too_large(format!(
+        "the schema becomes more than `{MAX_SCHEMA_SYMBOLS}` symbols of a grammar; split it"
+    ))
+}
+
+fn n_symbols(grammar: &GrammarInit) -> usize {
+    match grammar {
+        GrammarInit::Internal(grammar, _) => grammar.num_symbols(),
+        GrammarInit::Serialized(_) => 0,
+    }
 }
 
 pub(super) fn internal(fault: impl std::fmt::Display) -> GrammarError {
@@ -117,14 +136,14 @@ impl<'a> Writer<'a> {
         // What lies further out comes first.
         while let Some(key) = self.queue.pop_front() {
             let symbol = self.nodes[&key];
-            if self.rules.len() > MAX_SCHEMA_RULES && !key.is_any() {
-                if let Some(place) = self.meaning.place(&key) {
-                    self.meaning.limit(
-                        place,
-                        "schema",
-                        "any value fits: the schema is too large to be enforced as a whole",
-                    );
-                }
+            if self.rules.len() > MAX_SCHEMA_RULES
+                && let Some(place) = self.meaning.place(&key)
+            {
+                self.meaning.limit(
+                    place,
+                    "schema",
+                    "any value fits: the schema is too large to be enforced as a whole",
+                );
                 let any = self.node(&Key::any());
                 self.rules.add(symbol, vec![any]);
                 continue;
@@ -234,13 +253,13 @@ impl<'a> Writer<'a> {
         loop {
             let key = &self.keys[&here];
             if !seen.insert(here) {
-                let message = "nothing can fit this schema: each of its values would hold another one";
+                let message = "nothing can fit this schema: whatever fits it would have to go on without an end; give its recursion a way to end";
                 return GrammarError::schema(&path_of(key), message);
             }
             match self.dead_node_in(here, productive) {
                 Some(inner) if !self.keys[&inner].is_never() => here = inner,
                 _ => {
-                    let message = "nothing can fit this schema: its keywords exclude every value; loosen it";
+                    let message = "nothing can fit this schema: its parts contradict each other; loosen it";
                     return GrammarError::schema(&path_of(key), message);
                 }
             }
