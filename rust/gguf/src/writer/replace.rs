@@ -11,7 +11,7 @@ use crate::error::GgufError;
 /// A file that is being written beside the one that it will replace. Dropped before [`NewFile::commit`] it leaves nothing behind.
 pub(crate) struct NewFile {
     path: PathBuf,
-    out: BufWriter<NamedTempFile>,
+    out: BufWriter<Unnamed>,
 }
 
 impl NewFile {
@@ -20,22 +20,23 @@ impl NewFile {
         let mut builder = tempfile::Builder::new();
         builder.prefix(".tabagent-").suffix(".gguf.part");
         let old = std::fs::metadata(path).ok();
+        if old.as_ref().is_some_and(std::fs::Metadata::is_dir) {
+            return Err(failed(path, io::ErrorKind::IsADirectory.into()));
+        }
         // A rename would put a file in the place of `/dev/null`.
-        if old.as_ref().is_some_and(|old| !old.is_file() && !old.is_dir()) {
-            return Err(failed(path, io::Error::other("it is a device or a pipe; give the path of a file")));
+        if old.as_ref().is_some_and(|old| !old.is_file()) {
+            let problem = "it is a device or a pipe; give the path of a file";
+            return Err(failed(path, io::Error::new(io::ErrorKind::InvalidInput, problem)));
         }
-        let old = old.map(|metadata| metadata.permissions());
-        if let Some(permissions) = old.clone().or_else(default_permissions) {
-            builder.permissions(permissions);
-        }
+        let permissions = old.map(|metadata| metadata.permissions());
         let make = || {
-            let file = builder.tempfile_in(directory(path))?;
+            let file = builder.make_in(directory(path), |new| open_new(new, permissions.as_ref()))?;
             // Unlike at creation, the umask does not count here.
-            old.map_or(Ok(()), |permissions| file.as_file().set_permissions(permissions))?;
+            permissions.clone().map_or(Ok(()), |permissions| file.as_file().set_permissions(permissions))?;
             Ok(file)
         };
         let file = make().map_err(|source| failed(path, source))?;
-        Ok(Self { path: path.to_owned(), out: BufWriter::with_capacity(1 << 18, file) })
+        Ok(Self { path: path.to_owned(), out: BufWriter::with_capacity(1 << 18, Unnamed(file)) })
     }
 
     /// Where to write.
@@ -46,7 +47,7 @@ impl NewFile {
     /// Moves everything to the disk, without showing the file yet.
     pub(crate) fn finish(self) -> Result<FinishedFile, GgufError> {
         let Self { path, out } = self;
-        let file = out.into_inner().map_err(|error| failed(&path, error.into_error()))?;
+        let Unnamed(file) = out.into_inner().map_err(|error| failed(&path, error.into_error()))?;
         file.as_file().sync_all().map_err(|source| failed(&path, source))?;
         Ok(FinishedFile { path, file })
     }
@@ -54,6 +55,19 @@ impl NewFile {
     /// Moves everything to the disk, then puts the file in the old one's place in one step.
     pub(crate) fn commit(self) -> Result<(), GgufError> {
         self.finish()?.show()
+    }
+}
+
+/// Writes to a temporary file without putting its path into errors, as `tempfile` does in place of the system's number.
+struct Unnamed(NamedTempFile);
+
+impl Write for Unnamed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.as_file_mut().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.as_file_mut().flush()
     }
 }
 
@@ -79,24 +93,25 @@ impl FinishedFile {
     }
 }
 
+/// Makes the file at `path`, which must not be there, for those who may read the old one; without one, for whom the process's umask allows.
+fn open_new(path: &Path, old: Option<&Permissions>) -> io::Result<File> {
+    let mut options = File::options();
+    options.read(true).write(true).create_new(true);
+    #[cfg(unix)]
+    if let Some(old) = old {
+        use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+        options.mode(old.mode());
+    }
+    #[cfg(not(unix))]
+    let _ = old;
+    options.open(path)
+}
+
+/// The error for the file at `path`, which is what the caller named: not the temporary one beside it.
 pub(crate) fn failed(path: &Path, source: io::Error) -> GgufError {
     GgufError::Write { path: path.to_owned(), source }
 }
 
 fn directory(path: &Path) -> &Path {
     path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// The mode that an ordinary new file gets, before the process's umask.
-#[cfg(unix)]
-#[expect(clippy::unnecessary_wraps, reason = "other systems have no such mode")]
-fn default_permissions() -> Option<Permissions> {
-    use std::os::unix::fs::PermissionsExt as _;
-    Some(Permissions::from_mode(0o666))
-}
-
-/// Windows files take the directory's access list.
-#[cfg(not(unix))]
-fn default_permissions() -> Option<Permissions> {
-    None
 }
