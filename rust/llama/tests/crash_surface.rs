@@ -154,7 +154,10 @@ fn settings_that_abort_are_refused_and_odd_ones_work_or_are_typed_errors() {
                 Err(error) => {
                     assert_eq!(flash_attention, FlashAttention::Off, "{kv_type}: {error}");
                     let text = error.to_string();
-                    assert!(text.starts_with(&format!("`kv_type` `{kv_type}` needs fused attention")), "{text}");
+                    assert!(
+                        text.starts_with(&format!("`kv_type` `{kv_type}` needs fused attention")),
+                        "{text}"
+                    );
                 }
             }
         }

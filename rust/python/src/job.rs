@@ -192,7 +192,7 @@ fn lock() -> Option<MutexGuard<'static, Workers>> {
         tries += 1;
         match tries {
             ..=100 => std::thread::yield_now(),
-            ..=1100 => std::thread::sleep(Duration::from_millis(1)),
+            101..=1100 => std::thread::sleep(Duration::from_millis(1)),
             _ => LOCKED_IN.store(process, Ordering::Relaxed),
         }
     };
@@ -248,13 +248,11 @@ fn start(task: Task) -> Result<(), Task> {
     let worker = Arc::new(Worker { task: Mutex::new(Some(task)), given: Condvar::new() });
     let for_thread = Arc::clone(&worker);
     let thread = std::thread::Builder::new().name("tabagent-job".to_owned()).stack_size(STACK);
-    match thread.spawn(move || serve(&for_thread)) {
-        Ok(_) => Ok(()),
-        Err(_) => {
-            let task = worker.task.lock().unwrap_or_else(PoisonError::into_inner).take();
-            Err(task.unwrap_or_else(|| Box::new(|| ())))
-        }
+    if thread.spawn(move || serve(&for_thread)).is_ok() {
+        return Ok(());
     }
+    let task = worker.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+    Err(task.unwrap_or_else(|| Box::new(|| ())))
 }
 
 /// The life of a worker.

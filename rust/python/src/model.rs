@@ -330,7 +330,9 @@ impl Model {
         let n_vocab = open.model.vocab().len();
         let (prompt, sampler) = job::run_if(py, is_long(prompt.len(), 1), move |_| {
             let mut sampler = Sampler::new(&config, n_vocab)?;
-            prompt.iter().for_each(|token| sampler.accept(*token));
+            for token in &prompt {
+                sampler.accept(*token);
+            }
             Ok((prompt, sampler))
         })?
         .map_err(|e: tabagent_sampling::ConfigError| value_error(e))?;
