@@ -419,15 +419,20 @@ class Model:
         """The tokens that `generate` makes of a prompt. Warns the caller of the calling function, in terms of an argument `name` (None: does
         not), of special tokens at the ends that `add_special` would have doubled."""
     def detokenize(
-        self, tokens: Sequence[int], remove_special: bool, unparse_special: bool, clean_up_tokenization_spaces: bool, continuation: bool
+        self,
+        tokens: Sequence[int],
+        remove_special: bool,
+        unparse_special: bool,
+        clean_up_tokenization_spaces: bool = False,
+        continuation: bool = False,
     ) -> str: ...
     def detokenize_batch(
         self,
         lists: Sequence[Sequence[int]],
         remove_special: bool,
         unparse_special: bool,
-        clean_up_tokenization_spaces: bool,
-        continuation: bool,
+        clean_up_tokenization_spaces: bool = False,
+        continuation: bool = False,
     ) -> list[str]: ...
     def generate(
         self,

@@ -257,6 +257,7 @@ impl Model {
         tokens.map_err(|e| e.into_py(py))
     }
 
+    #[pyo3(signature = (tokens, remove_special, unparse_special, clean_up_tokenization_spaces=false, continuation=false))]
     fn detokenize(
         &self,
         py: Python<'_>,
@@ -279,6 +280,7 @@ impl Model {
         text.map_err(|e| e.into_py(py))
     }
 
+    #[pyo3(signature = (lists, remove_special, unparse_special, clean_up_tokenization_spaces=false, continuation=false))]
     fn detokenize_batch(
         &self,
         py: Python<'_>,
