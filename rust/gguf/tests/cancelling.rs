@@ -1,5 +1,7 @@
 //! Long work ends when its progress function says so, and leaves nothing behind.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+
 mod common;
 
 use common::Model;

@@ -1,5 +1,7 @@
 //! Edits of metadata: none makes a file worse than it was.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+
 mod common;
 
 use common::{Model, vec_i32};

@@ -121,8 +121,8 @@ mod tests {
         let mut nodes = vec![0_u32; 512];
         nodes[0] = 256 << 10;
         let child = 256 ^ usize::from(b'a');
-        nodes[child] = (((child ^ 100) as u32) << 10) | LEAF | u32::from(b'a');
-        nodes[100] = VALUE | 2;
+        nodes[child] = (((child ^ 0x64) as u32) << 10) | LEAF | u32::from(b'a');
+        nodes[0x64] = VALUE | 2;
         let mut replacements = b"x\0b\0".to_vec();
         change(&mut nodes, &mut replacements);
         let mut bytes = ((nodes.len() * 4) as u32).to_le_bytes().to_vec();
@@ -152,14 +152,14 @@ mod tests {
             ),
             (&|n, _| n.truncate(400), "out of its array"),
             // Only a text with something behind the `a` leaves the array.
-            (&|n, _| n[child] = (((child ^ 1000) as u32) << 10) | u32::from(b'a'), "out of its array"),
-            (&|n, _| n[100] = VALUE | 400, "not there"),
+            (&|n, _| n[child] = (((child ^ 0x3e8) as u32) << 10) | u32::from(b'a'), "out of its array"),
+            (&|n, _| n[0x64] = VALUE | 0x190, "not there"),
             (&|_, r| r.truncate(3), "without an end"),
             (
                 &|_, r| {
                     r.truncate(2);
                     r.extend([b'b'; 2000]);
-                    r.push(0)
+                    r.push(0);
                 },
                 "of `2000` bytes",
             ),
