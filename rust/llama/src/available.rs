@@ -30,7 +30,10 @@ fn group_folders(text: &str, root: &Path) -> Vec<PathBuf> {
             _ if controllers.split(',').any(|name| name == "memory") => root.join("memory"),
             _ => continue,
         };
-        let own = base.join(path.trim_start_matches('/'));
+        let own = match path.trim_start_matches('/') {
+            "" => base.clone(),
+            path => base.join(path),
+        };
         // Inside a container the path may be the host's, which does not exist here; the base then is the container's own group.
         folders.extend(own.ancestors().take_while(|folder| folder.starts_with(&base)).map(Path::to_owned));
     }

@@ -46,6 +46,7 @@ mod preflight;
 mod progress;
 mod prompt;
 mod slow_text;
+mod special_text;
 mod spelling;
 mod state;
 mod strings;

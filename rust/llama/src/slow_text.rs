@@ -1,9 +1,10 @@
 //! Texts for which llama.cpp's tokenizers take time that grows with the square of what is in them.
 //!
-//! Such a text would keep a core busy for minutes or hours, and nothing can stop it. Figures are of the pinned build on one core.
+//! Such a text would keep a core busy for minutes or hours, and nothing can stop it. Texts with many special tokens are cut into pieces that
+//! give the same tokens; others are refused. Figures are of the pinned build on one core.
 
+use crate::special_text::SpecialText;
 use crate::vocab::{Vocab, VocabError, VocabKind};
-use aho_corasick::{AhoCorasick, MatchKind};
 use std::collections::HashSet;
 use std::sync::OnceLock;
 
@@ -16,8 +17,8 @@ pub(crate) struct SlowText {
     runs: Option<Runs>,
     /// Characters that some token has, of a `SentencePiece` vocabulary.
     known: OnceLock<HashSet<char>>,
-    /// Finds special tokens, with and without those that are only parsed when that is asked for.
-    special: [OnceLock<Option<AhoCorasick>>; 2],
+    /// Finds special tokens, without and with those that are only parsed when that is asked for.
+    special: [OnceLock<Option<SpecialText>>; 2],
 }
 
 /// Characters of a kind in a row that a regular expression looks at again from each of them (`llm_tokenizer_bpe` in `src/llama-vocab.cpp`).
@@ -32,6 +33,8 @@ struct Runs {
 const UNKNOWN_CHARACTERS: usize = 100_000;
 /// `tokenizer_st_partition` walks its list of fragments from the beginning for each special token: 40,000 take 27 s.
 const SPECIAL_TOKENS: usize = 30_000;
+/// Special tokens of one piece of a text: more are cut, where that is possible.
+const SPECIAL_TOKENS_OF_A_PIECE: usize = 1_000;
 
 impl SlowText {
     /// For the pre-tokenizer of this name.
@@ -49,10 +52,18 @@ impl SlowText {
         Self { runs, ..Self::default() }
     }
 
-    /// Refuses a text that would take too long.
-    pub(crate) fn check(&self, vocab: &Vocab, text: &str, parse_special: bool) -> Result<(), VocabError> {
+    /// The pieces of `text` that are tokenized one by one, each soon enough, with the same tokens as the whole.
+    ///
+    /// # Errors
+    /// [`VocabError::TooSlow`] if there are no such pieces.
+    pub(crate) fn pieces<'t>(
+        &self,
+        vocab: &Vocab,
+        text: &'t str,
+        parse_special: bool,
+    ) -> Result<Vec<&'t str>, VocabError> {
         if text.len() <= SHORT {
-            return Ok(());
+            return Ok(vec![text]);
         }
         let refuse = |what, count, limit| {
             if count > limit { Err(VocabError::TooSlow { what, count, limit }) } else { Ok(()) }
@@ -67,13 +78,11 @@ impl SlowText {
             let unknown = text.chars().filter(|c| *c != ' ' && !known.contains(c)).count();
             refuse("characters that are not in the vocabulary", unknown, UNKNOWN_CHARACTERS)?;
         }
-        if text.len() > SPECIAL_TOKENS {
-            let finder =
-                self.special[usize::from(parse_special)].get_or_init(|| finder(vocab, parse_special));
-            let count = finder.as_ref().map_or(0, |finder| finder.find_iter(text).count());
-            refuse("special tokens", count, SPECIAL_TOKENS)?;
-        }
-        Ok(())
+        let special = self.special[usize::from(parse_special)].get_or_init(|| special(vocab, parse_special));
+        let Some(special) = special else { return Ok(vec![text]) };
+        let (pieces, most) = special.cut(text, SPECIAL_TOKENS_OF_A_PIECE);
+        refuse("special tokens", most, SPECIAL_TOKENS)?;
+        Ok(pieces)
     }
 }
 
@@ -90,17 +99,19 @@ fn texts(vocab: &Vocab, is_wanted: fn(u32) -> bool) -> impl Iterator<Item = Stri
 }
 
 /// Finds the tokens that are cut out of a text before all else (`cache_special_tokens` in `src/llama-vocab.cpp`).
-fn finder(vocab: &Vocab, parse_special: bool) -> Option<AhoCorasick> {
+fn special(vocab: &Vocab, parse_special: bool) -> Option<SpecialText> {
     const UNKNOWN: u32 = 1;
     const CONTROL: u32 = 1 << 3;
     const USER_DEFINED: u32 = 1 << 4;
+    const STRIPS_LEFT: u32 = 1 << 7;
+    const STRIPS_RIGHT: u32 = 1 << 8;
     let is_special: fn(u32) -> bool = if parse_special {
         |bits: u32| bits & (UNKNOWN | CONTROL | USER_DEFINED) != 0
     } else {
         |bits: u32| bits & USER_DEFINED != 0 && bits & (UNKNOWN | CONTROL) == 0
     };
-    let texts: Vec<String> = texts(vocab, is_special).collect();
-    AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(texts).ok()
+    let strips = texts(vocab, |bits| bits & (STRIPS_LEFT | STRIPS_RIGHT) != 0).next().is_some();
+    SpecialText::new(texts(vocab, is_special), !strips)
 }
 
 #[cfg(test)]

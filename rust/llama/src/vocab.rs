@@ -192,7 +192,33 @@ impl Vocab {
         if text.len() > MAX_TEXT_BYTES {
             return Err(VocabError::TextTooLong { bytes: text.len(), limit: MAX_TEXT_BYTES });
         }
-        self.slow.check(self, text, parse_special)?;
+        let pieces = self.slow.pieces(self, text, parse_special)?;
+        let [text] = pieces[..] else { return self.tokenize_pieces(&pieces, add_special, parse_special) };
+        self.tokenize_piece(text, add_special, parse_special)
+    }
+
+    /// The tokens of texts that are pieces of one.
+    fn tokenize_pieces(
+        &self,
+        pieces: &[&str],
+        add_special: bool,
+        parse_special: bool,
+    ) -> Result<Vec<TokenId>, VocabError> {
+        let around = if add_special { Some(self.additions()?) } else { None };
+        let mut tokens = around.map(|around| around.front.clone()).unwrap_or_default();
+        for piece in pieces {
+            tokens.extend(self.tokenize_piece(piece, false, parse_special)?);
+        }
+        tokens.extend(around.iter().flat_map(|around| &around.back));
+        Ok(tokens)
+    }
+
+    fn tokenize_piece(
+        &self,
+        text: &str,
+        add_special: bool,
+        parse_special: bool,
+    ) -> Result<Vec<TokenId>, VocabError> {
         crate::big_stack::run(text.len(), || self.tokenize_here(text, add_special, parse_special))
             .unwrap_or(Err(VocabError::NoStack { bytes: text.len() }))
     }

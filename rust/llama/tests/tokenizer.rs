@@ -61,13 +61,93 @@ fn very_long_words_spaces_and_digits_do_not_overflow_the_stack() {
     for path in vocabularies() {
         let model = load(&path);
         for unit in ["a", " ", "7", "\n", "!", "é", "日", "\u{301}", "\u{0}", "A"] {
-            let text = unit.repeat(50_000 / unit.len());
-            let tokens = model
-                .vocab()
-                .tokenize(&text, true, true)
-                .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+            let tokens = match model.vocab().tokenize(&unit.repeat(50_000 / unit.len()), true, true) {
+                // What would keep llama.cpp busy for minutes is refused; as much as is taken is tokenized.
+                Err(VocabError::TooSlow { limit, .. }) => {
+                    model.vocab().tokenize(&unit.repeat(limit), true, true)
+                }
+                result => result,
+            };
+            let tokens = tokens.unwrap_or_else(|e| panic!("{}: {e}", path.display()));
             model.vocab().check_tokens(&tokens).unwrap();
         }
+    }
+}
+
+/// What long texts are cut by: behind a special token the tokenizer begins anew. Texts as short as these are not cut themselves.
+#[test]
+fn what_follows_a_special_token_is_tokenized_as_if_it_came_first() {
+    const BETWEEN: [&str; 9] = ["", " ", "word", " word ", "\n", "\n\n", " 12", "é ", "Word word"];
+    let mut compared = 0;
+    for path in vocabularies() {
+        let model = load(&path);
+        let vocab = model.vocab();
+        let with = |wanted: &[&str]| -> Vec<String> {
+            let has = |id: &i32| {
+                let names = vocab.token_attributes(*id).unwrap().names();
+                names.iter().any(|name| wanted.contains(name))
+            };
+            let texts = (0..vocab.len() as i32).filter(has).map(|id| vocab.token_text(id).unwrap());
+            texts.filter(|text| !text.is_empty()).collect()
+        };
+        if !with(&["lstrip", "rstrip"]).is_empty() {
+            continue;
+        }
+        let mut state = 1_usize;
+        let mut next = |n: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % n
+        };
+        let around = vocab.additions().unwrap();
+        for (parse_special, specials) in
+            [(true, with(&["control", "user_defined", "unknown"])), (false, with(&["user_defined"]))]
+        {
+            for _ in 0..if specials.is_empty() { 0 } else { 200 } {
+                let mut some = || -> String {
+                    let n = next(4);
+                    (0..n)
+                        .map(|_| BETWEEN[next(BETWEEN.len())].to_owned() + &specials[next(specials.len())])
+                        .collect()
+                };
+                let (before, after) = (some() + "x", "x".to_owned() + &some());
+                let cut = before + &specials[next(specials.len())];
+                let whole = vocab.tokenize(&format!("{cut}{after}"), true, parse_special).unwrap();
+                let mut expected = around.front.clone();
+                expected.extend(vocab.tokenize(&cut, false, parse_special).unwrap());
+                expected.extend(vocab.tokenize(&after, false, parse_special).unwrap());
+                expected.extend(&around.back);
+                assert_eq!(whole, expected, "{} {cut:?} {after:?}", path.display());
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared > 1000 || vocab_dir().is_none(), "{compared}");
+}
+
+/// Cutting them keeps the time in proportion to their number; what llama.cpp takes grows with its square.
+#[test]
+fn long_texts_with_many_special_tokens_are_tokenized_piece_by_piece() {
+    for path in vocabularies() {
+        let model = load(&path);
+        let vocab = model.vocab();
+        let special = |id: &i32| {
+            let names = vocab.token_attributes(*id).unwrap().names();
+            names.contains(&"control") && !names.contains(&"lstrip") && !names.contains(&"rstrip")
+        };
+        let Some(id) = (0..vocab.len() as i32).find(special) else { continue };
+        let strips = |id: i32| {
+            let names = vocab.token_attributes(id).unwrap().names();
+            names.contains(&"lstrip") || names.contains(&"rstrip")
+        };
+        if (0..vocab.len() as i32).any(strips) {
+            continue;
+        }
+        let part = format!("a word{}", vocab.token_text(id).unwrap());
+        let one = vocab.tokenize(&part, false, true).unwrap();
+        let all = vocab.tokenize(&part.repeat(20_000), true, true).unwrap();
+        let around = vocab.additions().unwrap();
+        assert_eq!(all.len(), around.front.len() + 20_000 * one.len() + around.back.len());
+        assert_eq!(&all[around.front.len()..][..one.len()], one);
     }
 }
 
