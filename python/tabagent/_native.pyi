@@ -130,8 +130,10 @@ def gguf_edit(
 ) -> Literal["unchanged", "in place", "rewritten"]:
     """Sets (type, value) or removes (None) metadata, of the file itself or of a copy at `output`. Types are written `u32` or `arr[str]`."""
 
-def gguf_dequantize(data: NDArray[np.uint8], kind: str, out: NDArray[Any], dtype: str, threads: int | None) -> None:
-    """Decodes contiguous stored bytes into `out`, on all cores or `threads`: `float32`, or the bits of `float16` or `bfloat16` as uint16."""
+def gguf_dequantize(data: NDArray[np.uint8], kind: str, out: NDArray[Any], dtype: str, threads: int | None, is_new: bool) -> None:
+    """Decodes contiguous stored bytes into `out`, on all cores or `threads`: `float32`, or the bits of `float16` or `bfloat16` as uint16.
+
+    `is_new`: nothing of `out` was written to, as the fastest way depends on it."""
 
 def gguf_swap_bytes(data: NDArray[np.uint8], kind: str) -> NDArray[np.uint8]:
     """A copy with every number in the other byte order."""

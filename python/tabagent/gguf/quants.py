@@ -102,6 +102,7 @@ def decoded(
         wanted = wanted.newbyteorder("=")
     count, threads = _count(shape), _threads(threads)
     _check_size(kind, count, data.size)
+    is_new = out is None
     if out is None:
         # numpy asks the system for large pages.
         out = np.empty(shape, dtype=wanted)
@@ -113,12 +114,12 @@ def decoded(
         out[...] = data.view("<f8").reshape(shape)
     elif wanted == np.float64:
         floats = np.empty(count, dtype=np.float32)
-        _native.gguf_dequantize(data, kind, floats, "float32", threads)
+        _native.gguf_dequantize(data, kind, floats, "float32", threads, is_new=True)
         out[...] = floats.reshape(shape)
     else:
         form = BFLOAT16 if is_bfloat16 else wanted.name
         items = out.reshape(-1)
-        _native.gguf_dequantize(data, kind, items if form == "float32" else items.view(np.uint16), form, threads)
+        _native.gguf_dequantize(data, kind, items if form == "float32" else items.view(np.uint16), form, threads, is_new=is_new)
     return out
 
 

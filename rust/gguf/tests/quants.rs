@@ -34,6 +34,26 @@ fn hash(bytes: impl IntoIterator<Item = u8>) -> u64 {
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
+/// As many weights as go to memory in pieces, and some that fill none.
+#[test]
+fn many_weights_are_decoded_alike_into_new_and_used_memory() {
+    let n_weights = (4 << 20) + 3 * 4096 + 256;
+    let block = normal_rows(11, 1)[..256].to_vec();
+    let values: Vec<f32> = (0..n_weights).map(|i| block[i % 256] + (i / 256) as f32 * 1e-4).collect();
+    for ty in [GgmlType::Q8_0, GgmlType::Q4_K, GgmlType::F16] {
+        let mut bytes = vec![0; ty.n_bytes(n_weights as u64).unwrap() as usize];
+        quants::quantize_parallel(ty, &values, n_weights, None, &mut bytes).unwrap();
+        let expected = unpacked(ty, &bytes, n_weights);
+        // One number too many in front, so that the rest is not aligned to vectors.
+        let mut used = vec![f32::NAN; n_weights + 1];
+        quants::dequantize_over(ty, &bytes, &mut used[1..], &|_, _| true).unwrap();
+        assert!(used[1..] == expected && used[0].is_nan(), "{ty}");
+        let mut new = vec![0.0; n_weights];
+        quants::dequantize_with(ty, &bytes, &mut new, &|_, _| true).unwrap();
+        assert!(new == expected, "{ty}");
+    }
+}
+
 /// The hashes were taken when the same inputs gave the pinned ggml's bytes.
 #[test]
 fn results_are_those_once_compared_with_ggml() {

@@ -12,6 +12,10 @@ use crate::progress::{Progress, no_progress};
 
 /// Weights that one task of a parallel run decodes: 64 KiB of them, which stay in a core's cache.
 const TASK: usize = 16 * 1024;
+/// Weights that are decoded into a core's first cache before they go to memory: 16 KiB of them.
+const PIECE: usize = 4 * 1024;
+/// Weights from which on that pays: 16 MiB of them, more than a core's caches hold.
+const MANY: usize = 4 << 20;
 
 /// Decodes `bytes` of type `ty` into `out`, on this thread.
 ///
@@ -57,18 +61,55 @@ pub fn dequantize_with(
     out: &mut [f32],
     progress: Progress<'_>,
 ) -> Result<(), QuantError> {
+    // The system clears new memory as it is first written to, so that it is in a cache then.
+    to_memory(ty, bytes, out, progress, |from, to| to.copy_from_slice(from))
+}
+
+/// As [`dequantize_with`], faster where all of a large `out` has been written to before.
+///
+/// # Errors
+///
+/// As for [`dequantize_with`].
+pub fn dequantize_over(
+    ty: GgmlType,
+    bytes: &[u8],
+    out: &mut [f32],
+    progress: Progress<'_>,
+) -> Result<(), QuantError> {
+    to_memory(ty, bytes, out, progress, simd::stream)
+}
+
+/// Decodes into `out`, with `copy` where there is much of it: formats write a block in an order in which memory is slow.
+fn to_memory(
+    ty: GgmlType,
+    bytes: &[u8],
+    out: &mut [f32],
+    progress: Progress<'_>,
+    copy: impl Fn(&[f32], &mut [f32]) + Sync,
+) -> Result<(), QuantError> {
     let scale = check_lengths(ty, bytes, out.len())?;
     let level = Level::best();
     let watch = Watch::new(bytes.len(), progress);
+    let is_much = out.len() >= MANY;
+    let task = |weights: &mut [f32], bytes: &[u8]| {
+        if is_much {
+            let mut piece = [0.0; PIECE];
+            for (weights, bytes) in weights.chunks_mut(PIECE).zip(bytes.chunks(stored(ty, PIECE))) {
+                let piece = &mut piece[..weights.len()];
+                simd::decode(level, ty, bytes, scale, piece);
+                copy(piece, weights);
+            }
+        } else {
+            simd::decode(level, ty, bytes, scale, weights);
+        }
+        watch.tell(bytes.len())
+    };
     if out.len() <= TASK {
-        simd::decode(level, ty, bytes, scale, out);
-        return watch.tell(bytes.len());
+        return task(out, bytes);
     }
     spread(|| {
-        out.par_chunks_mut(TASK).zip(bytes.par_chunks(task_bytes(ty))).try_for_each(|(weights, bytes)| {
-            simd::decode(level, ty, bytes, scale, weights);
-            watch.tell(bytes.len())
-        })
+        let tasks = out.par_chunks_mut(TASK).zip(bytes.par_chunks(stored(ty, TASK)));
+        tasks.try_for_each(|(weights, bytes)| task(weights, bytes))
     })
 }
 
@@ -133,7 +174,7 @@ fn to_halves(
     let level = Level::best();
     let watch = Watch::new(bytes.len(), progress);
     spread(|| {
-        out.par_chunks_mut(TASK).zip(bytes.par_chunks(task_bytes(ty))).try_for_each_init(
+        out.par_chunks_mut(TASK).zip(bytes.par_chunks(stored(ty, TASK))).try_for_each_init(
             || vec![0.0; if ty == half { 0 } else { TASK }],
             |buffer, (halves, bytes)| {
                 if ty == half {
@@ -165,9 +206,9 @@ pub(super) fn round_to_halves(values: &[f32], halves: &mut [u16], ieee: bool) {
     }
 }
 
-/// Bytes of the weights of one task; every block size divides it.
-fn task_bytes(ty: GgmlType) -> usize {
-    TASK / ty.block_size() as usize * ty.block_bytes() as usize
+/// Bytes of so many weights, which are whole blocks of every type.
+fn stored(ty: GgmlType, weights: usize) -> usize {
+    weights / ty.block_size() as usize * ty.block_bytes() as usize
 }
 
 /// Checks that the buffers belong together and reads the scale of an `I2_S` tensor (0 for other types).

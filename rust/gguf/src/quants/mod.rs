@@ -23,7 +23,7 @@ mod watch;
 
 pub use check::check;
 pub use dequantize::{
-    dequantize, dequantize_bf16, dequantize_bf16_with, dequantize_f16, dequantize_f16_with,
+    dequantize, dequantize_bf16, dequantize_bf16_with, dequantize_f16, dequantize_f16_with, dequantize_over,
     dequantize_parallel, dequantize_with,
 };
 pub use error::QuantError;

@@ -11,7 +11,7 @@ use tabagent_gguf::{GgmlType, Progress, QuantError, quants, with_threads};
 /// Numbers that are worked on where the call is made, in well under a millisecond.
 const FEW: usize = 1 << 18;
 
-/// Decodes stored bytes into `out`: `float32`, or the bits of `float16` or `bfloat16` as `uint16`.
+/// Decodes stored bytes into `out`: `float32`, or the bits of `float16` or `bfloat16` as `uint16`. `is_new`: `out` was not written to.
 #[pyfunction]
 pub(crate) fn gguf_dequantize(
     py: Python<'_>,
@@ -20,11 +20,13 @@ pub(crate) fn gguf_dequantize(
     out: &Bound<'_, PyAny>,
     dtype: &str,
     threads: Option<usize>,
+    is_new: bool,
 ) -> PyResult<()> {
     let kind = ggml_type(kind)?;
     let bytes = Borrowed::new(&data)?;
     match dtype {
-        "float32" => decode(py, kind, bytes, out, threads, quants::dequantize_with),
+        "float32" if is_new => decode(py, kind, bytes, out, threads, quants::dequantize_with),
+        "float32" => decode(py, kind, bytes, out, threads, quants::dequantize_over),
         "float16" => decode(py, kind, bytes, out, threads, quants::dequantize_f16_with),
         "bfloat16" => decode(py, kind, bytes, out, threads, quants::dequantize_bf16_with),
         other => Err(value_error(format!("`{other}` is no float format"))),

@@ -6,6 +6,9 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+mod stream;
+
+pub(super) use stream::stream;
 
 use super::decode;
 use crate::GgmlType;
