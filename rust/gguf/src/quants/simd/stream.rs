@@ -35,10 +35,10 @@ mod tests {
         let from: Vec<f32> = (0..67).map(|i| i as f32).collect();
         for start in 0..5 {
             for end in start..from.len() {
-                let mut to = vec![-1.0; from.len() + 1];
+                let mut to = vec![f32::NAN; from.len() + 1];
                 stream(&from[start..end], &mut to[start..end]);
                 assert_eq!(to[start..end], from[start..end]);
-                assert!(to[..start].iter().chain(&to[end..]).all(|x| *x == -1.0));
+                assert!(to[..start].iter().chain(&to[end..]).all(|x| x.is_nan()));
             }
         }
     }
