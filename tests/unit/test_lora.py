@@ -92,6 +92,12 @@ def test_calls_without_sense_are_value_errors(folder: Path) -> None:
     ):
         with pytest.raises(ValueError, match=text):
             gguf.merge_lora(model, adapters, out, **options)
+    wrong: tuple[Any, ...] = ("2", 1.5, True)
+    for threads in wrong:
+        with pytest.raises(TypeError, match="`threads` must be an int"):
+            gguf.merge_lora(model, [adapter], out, threads=threads)
+    with pytest.raises(ValueError, match="`threads` must be at most"):
+        gguf.merge_lora(model, [adapter], out, threads=2**40)
     with pytest.raises(FileNotFoundError):
         gguf.merge_lora(model, folder / "none.gguf", out)
     with pytest.raises(FileNotFoundError):

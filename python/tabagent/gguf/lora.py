@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from tabagent import _native
+from tabagent._arguments import as_int
 from tabagent.gguf.imatrix import Imatrix
+from tabagent.gguf.quants import MAX_THREADS
 
 if TYPE_CHECKING:
     from tabagent.gguf.file import Progress
@@ -72,13 +74,13 @@ def merge_lora(
     Raises:
         GgufError: an adapter breaks a rule, is for another model, or holds what cannot be merged, such as DoRA; or a tensor cannot be packed
             as asked. The message names the adapter or the tensor, and what to do.
-        ValueError: there is no adapter, no such type, or a scale is not finite.
+        TypeError: `threads` is no int.
+        ValueError: there is no adapter, no such type, `threads` is out of range, or a scale is not finite.
         OSError: the system refuses.
         GgufCancelledError: `progress` returned False.
     """
-    if threads is not None and threads < 1:
-        message = f"`threads` must be at least 1, not `{threads}`"
-        raise ValueError(message)
+    if threads is not None:
+        threads = as_int(threads, "threads", 1, MAX_THREADS)
     matrix = imatrix if imatrix is None or isinstance(imatrix, Imatrix) else Imatrix(imatrix)
     native = None if matrix is None else matrix._native  # noqa: SLF001 (the two are one package's)
     found = _native.gguf_merge_lora(os.fspath(base), _scaled(adapters, scales), os.fspath(destination), out_type, native, threads, progress)
