@@ -121,6 +121,11 @@ impl GgufModel {
         &self.parts
     }
 
+    /// The files, in order.
+    pub(crate) fn into_parts(self) -> Vec<GgufFile> {
+        self.parts
+    }
+
     /// The first part, which has the metadata.
     pub fn first(&self) -> &GgufFile {
         &self.parts[0]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::check::check_model;
+use crate::check::{check_model, check_parts};
 use crate::error::{GgufError, Subject};
 use crate::file::GgufFile;
 use crate::model::GgufModel;
@@ -20,13 +20,13 @@ const BESIDE_TOKENS: [&str; 2] = ["tokenizer.ggml.scores", "tokenizer.ggml.token
 /// Proves that `after`, which is `before`, the file at `path`, with `edits` made, is as good as that.
 pub(super) fn check(
     before: &GgufFile,
-    after: &GgufFile,
+    after: GgufFile,
     path: &Path,
     edits: &[Edit],
-) -> Result<(), GgufError> {
+) -> Result<GgufFile, GgufError> {
     // Where the parts do not fit together any more, an edit may be what mends them.
     if before.split() != after.split() && !matches!(GgufModel::open(path), Err(GgufError::Parts { .. })) {
-        let key = changed_split_key(before, after);
+        let key = changed_split_key(before, &after);
         return Err(refused(
             Subject::key(key.as_bytes()),
             "says which files are one model; split or merge it with `tabagent gguf split` or `merge`",
@@ -40,12 +40,25 @@ pub(super) fn check(
     if before.architecture().is_some() && after.architecture().is_none_or(str::is_empty) {
         return Err(refused(Subject::key(ARCHITECTURE.as_bytes()), "must stay; readers look at it first"));
     }
-    check_lengths(before, after)?;
+    check_lengths(before, &after)?;
     if check_model(before).is_ok() {
-        check_model(after).map_err(as_unwritable)?;
-        check_embedding(before, after, path)?;
+        check_model(&after).map_err(as_unwritable)?;
+        check_embedding(before, &after, path)?;
     }
-    Ok(())
+    check_among_parts(before, after, path)
+}
+
+/// Proves that a changed part fits the others as well as before, and gives it back.
+fn check_among_parts(before: &GgufFile, after: GgufFile, path: &Path) -> Result<GgufFile, GgufError> {
+    let (Some(split), Ok(model)) = (before.split(), GgufModel::open(path)) else { return Ok(after) };
+    let mut parts = model.into_parts();
+    let no = usize::from(split.no);
+    if no >= parts.len() || check_parts(&parts).is_err() {
+        return Ok(after);
+    }
+    parts[no] = after;
+    check_parts(&parts).map_err(as_unwritable)?;
+    Ok(parts.swap_remove(no))
 }
 
 /// A known key has the type that readers expect; one that has another type already may keep it.

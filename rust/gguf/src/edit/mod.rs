@@ -116,7 +116,7 @@ impl Changed {
             Header::Complete(after) => after,
             Header::Needs(_) => return Err(check::refused(Subject::Header, "would end in its own records")),
         };
-        check::check(file, &after, path, edits)?;
+        let after = check::check(file, after, path, edits)?;
         Ok(Self { writer, head, after })
     }
 }
