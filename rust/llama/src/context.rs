@@ -1,6 +1,6 @@
 //! Contexts: a model's working memory.
 
-use crate::abort::{AbortFlag, AbortSource, should_abort};
+use crate::abort::{AbortSource, NEVER, Stop, should_abort};
 use crate::available::available_memory;
 use crate::batch::{Batch, CBatch, TokenId};
 use crate::budget::{check_kv_type, context_bytes};
@@ -108,14 +108,14 @@ impl Context {
     /// # Errors
     /// See [`ContextError`]. Nothing is computed when the batch is refused.
     pub fn decode(&mut self, batch: &Batch) -> Result<(), ContextError> {
-        self.decode_unless(batch, &AbortFlag::new())
+        self.decode_unless(batch, NEVER)
     }
 
-    /// [`Context::decode`] that stops soon after `abort` is raised by another thread.
+    /// [`Context::decode`] that stops soon after `stop` says so.
     ///
     /// # Errors
     /// See [`ContextError`]; [`ContextError::Aborted`] when it stopped early.
-    pub fn decode_unless(&mut self, batch: &Batch, abort: &AbortFlag) -> Result<(), ContextError> {
+    pub fn decode_unless(&mut self, batch: &Batch, stop: Stop<'_>) -> Result<(), ContextError> {
         self.outputs.clear();
         self.check(batch)?;
         let c_batch = self.arrays.fill(batch);
@@ -123,7 +123,7 @@ impl Context {
         let context = self.handle.ptr.as_ptr();
         // SAFETY: ids, sequences, positions and counts were checked; the arrays live in `self` and stay untouched during the
         // call; `&mut self` excludes another decode.
-        let (code, log) = log::capture(|| self.abort.watch(abort, || unsafe { decode(context, c_batch) }));
+        let (code, log) = log::capture(|| self.abort.watch(stop, || unsafe { decode(context, c_batch) }));
         match code {
             0 => {
                 self.outputs.extend_from_slice(&batch.outputs);

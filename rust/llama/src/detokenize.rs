@@ -1,6 +1,6 @@
 //! Tokens back to text.
 
-use crate::abort::AbortFlag;
+use crate::abort::{NEVER, Stop};
 use crate::batch::TokenId;
 use crate::vocab::{MAX_TEXT_BYTES, unless};
 use crate::{Vocab, VocabError, VocabKind};
@@ -128,7 +128,7 @@ impl Vocab {
         lists: &[T],
         options: DetokenizeOptions,
     ) -> Result<Vec<String>, VocabError> {
-        self.detokenize_batch_unless(lists, options, &AbortFlag::new())
+        self.detokenize_batch_unless(lists, options, NEVER)
     }
 
     /// [`Vocab::detokenize_batch_with`] that begins no further list once `stop` is raised.
@@ -139,7 +139,7 @@ impl Vocab {
         &self,
         lists: &[T],
         options: DetokenizeOptions,
-        stop: &AbortFlag,
+        stop: Stop<'_>,
     ) -> Result<Vec<String>, VocabError> {
         let text = |tokens: &T| {
             unless(stop)?;

@@ -53,7 +53,7 @@ mod strings;
 mod threadpool;
 mod vocab;
 
-pub use abort::AbortFlag;
+pub use abort::Stop;
 pub use additions::Additions;
 pub use batch::{Batch, SeqId, TokenId};
 pub use context::Context;

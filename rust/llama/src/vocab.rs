@@ -1,6 +1,6 @@
 //! A model's vocabulary: tokenizing, and what each token is. `detokenize.rs` has the way back.
 
-use crate::abort::AbortFlag;
+use crate::abort::{NEVER, Stop};
 use crate::additions::Additions;
 use crate::batch::TokenId;
 use crate::slow_text::SlowText;
@@ -253,7 +253,7 @@ impl Vocab {
         add_special: bool,
         parse_special: bool,
     ) -> Result<Vec<Vec<TokenId>>, VocabError> {
-        self.tokenize_batch_unless(texts, add_special, parse_special, &AbortFlag::new())
+        self.tokenize_batch_unless(texts, add_special, parse_special, NEVER)
     }
 
     /// [`Vocab::tokenize_batch`] that begins no further text once `stop` is raised.
@@ -265,7 +265,7 @@ impl Vocab {
         texts: &[T],
         add_special: bool,
         parse_special: bool,
-        stop: &AbortFlag,
+        stop: Stop<'_>,
     ) -> Result<Vec<Vec<TokenId>>, VocabError> {
         let tokens = |text: &T| {
             unless(stop)?;
@@ -433,8 +433,8 @@ impl Vocab {
     }
 }
 
-pub(crate) fn unless(stop: &AbortFlag) -> Result<(), VocabError> {
-    if stop.is_raised() { Err(VocabError::Stopped) } else { Ok(()) }
+pub(crate) fn unless(stop: Stop<'_>) -> Result<(), VocabError> {
+    if stop() { Err(VocabError::Stopped) } else { Ok(()) }
 }
 
 macro_rules! special_tokens {

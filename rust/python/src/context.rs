@@ -11,7 +11,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use tabagent_llama as llama;
-use tabagent_llama::{AbortFlag, Batch, ContextError};
+use tabagent_llama::{Batch, ContextError};
+use tabagent_runtime::AbortFlag;
 
 /// A context of one's own, beside the decode thread's.
 #[pyclass(frozen, module = "tabagent._native")]
@@ -244,7 +245,7 @@ impl Context {
                     let output = logits.as_ref().map_or(i + 1 == tokens.len(), |l| l[i]);
                     batch.push(*token, position, &sequences, output);
                 }
-                context.decode_unless(&batch, &stop)
+                context.decode_unless(&batch, &|| stop.is_raised())
             });
             if result.is_ok() {
                 state.rows = tokens.len();

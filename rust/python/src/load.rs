@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tabagent_llama::{
-    AbortFlag, Context, ContextConfig, ContextError, LibraryError, Model, ModelConfig, ModelError,
+    Context, ContextConfig, ContextError, LibraryError, Model, ModelConfig, ModelError,
 };
+use tabagent_runtime::AbortFlag;
 
 /// What to load.
 pub(crate) struct LoadRequest {

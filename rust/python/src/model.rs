@@ -252,7 +252,7 @@ impl Model {
         let open = self.open(py)?;
         let bytes = texts.iter().map(|text| text.len()).sum();
         let tokens = job::run_if(py, is_long(bytes, texts.len()), move |stop| {
-            open.model.vocab().tokenize_batch_unless(&texts, add_special, parse_special, stop)
+            open.model.vocab().tokenize_batch_unless(&texts, add_special, parse_special, &|| stop.is_raised())
         })?;
         tokens.map_err(|e| e.into_py(py))
     }
@@ -299,7 +299,7 @@ impl Model {
         let open = self.open(py)?;
         let tokens = lists.iter().map(Vec::len).sum();
         let texts = job::run_if(py, is_long(tokens, lists.len()), move |stop| {
-            open.model.vocab().detokenize_batch_unless(&lists, options, stop)
+            open.model.vocab().detokenize_batch_unless(&lists, options, &|| stop.is_raised())
         })?;
         texts.map_err(|e| e.into_py(py))
     }

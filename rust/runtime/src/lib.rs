@@ -9,6 +9,7 @@
 //! that must come together, and a [`LogitsHook`], which takes each row of logits to another thread and back. A [`ScoreRequest`] asks for the probability
 //! of given texts instead.
 
+mod abort;
 mod channel;
 mod constraint;
 mod decoder;
@@ -36,6 +37,7 @@ mod utf8;
 #[cfg(test)]
 mod tests;
 
+pub use abort::AbortFlag;
 pub use channel::CHANNEL_CAPACITY;
 pub use constraint::{ConstraintError, TokenConstraint};
 pub use decoder::{Decoder, DecoderError, TokenId};
@@ -50,7 +52,6 @@ pub use sampler::{SamplerError, TokenSampler};
 pub use scoring::ScoreRequest;
 pub use stops::StopMatcher;
 pub use stream::{Poll, TokenStream};
-pub use tabagent_llama::AbortFlag;
 pub use tabagent_sampling::TokenMask;
 pub use token_table::token_table;
 pub use utf8::Utf8Decoder;

@@ -57,7 +57,7 @@ impl Decoder for LlamaDecoder {
             let position = u32::try_from(pos + i).map_err(|_| DecoderError::NoSpace)?;
             self.batch.push(*token, position, &[seq], i >= first_row);
         }
-        self.context.decode_unless(&self.batch, abort).map_err(|error| match error {
+        self.context.decode_unless(&self.batch, &|| abort.is_raised()).map_err(|error| match error {
             ContextError::Aborted => DecoderError::Aborted,
             ContextError::Full { .. } => DecoderError::NoSpace,
             other => DecoderError::Failed(other.to_string()),
