@@ -179,8 +179,8 @@ def surrogate_error(error: UnicodeEncodeError, name: str) -> ValueError:
     )
 
 
-def check_encodable(text: str, name: str) -> None:
-    """Refuse text that cannot be encoded.
+def check_encodable(text: str, name: str) -> str:
+    """The text, unless it cannot be encoded.
 
     Raises:
         ValueError: it holds a lone surrogate.
@@ -189,6 +189,7 @@ def check_encodable(text: str, name: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         raise surrogate_error(error, name) from None
+    return text
 
 
 def _shown(number: int) -> str:

@@ -73,12 +73,10 @@ def set_log_level(level: int) -> None:
 def hardware_json() -> str:
     """Facts about the machine, as JSON."""
 
-def variants_json(explicit: str | None, environment: str | None, companions: Sequence[tuple[str, str]], bundled: str | None) -> str:
+def variants_json(environment: str | None, companions: Sequence[tuple[str, str]], bundled: str | None) -> str:
     """Every known variant, best first, with its verdict and reason, as JSON."""
 
-def select_variant_json(
-    request: str, explicit: str | None, environment: str | None, companions: Sequence[tuple[str, str]], bundled: str | None
-) -> str:
+def select_variant_json(request: str, environment: str | None, companions: Sequence[tuple[str, str]], bundled: str | None) -> str:
     """The variant that `request` (`auto`, a module name, or a path) stands for, as JSON; raises `VariantError`."""
 
 def open_library(path: str, module: str | None) -> str:
@@ -381,21 +379,14 @@ class Model:
         *,
         library: str,
         module: str | None,
-        gpu_layers: int | None,
-        context_size: int | None,
-        max_sequences: int | None,
-        threads: int | None,
-        batch_size: int | None,
-        kv_type: str,
-        use_mmap: bool,
-        mlock: bool,
-        vocab_only: bool,
-        check_tensors: bool,
-        metadata_overrides: Mapping[str, int | float | bool | str],
+        options: Mapping[str, Any],
         progress: Callable[[float], object] | None,
     ) -> Model:
         """Loads on a thread of its own. `progress` gets the part loaded, 0 to 1, on the calling thread; returning False, or raising,
-        stops the load (`ModelLoadCancelledError`, or the exception itself)."""
+        stops the load (`ModelLoadCancelledError`, or the exception itself).
+
+        `options`: gpu_layers, context_size, max_sequences, threads, batch_size, kv_type, use_mmap, mlock, vocab_only, check_tensors,
+        metadata_overrides; what is None or not there has its default."""
     def close(self) -> None: ...
     @property
     def closed(self) -> bool: ...
@@ -442,39 +433,23 @@ class Model:
         *,
         add_special: bool,
         parse_special: bool,
-        max_tokens: int | None,
-        sampling: Mapping[str, Any],
-        stop: Sequence[str],
-        stop_tokens: Sequence[int],
-        ignore_eos: bool,
-        logprobs: int | None,
-        logprobs_mode: str,
+        options: Mapping[str, Any],
         grammar: Grammar | None,
         hooked: bool,
-        cache_prompt: bool,
     ) -> Stream:
-        """With `hooked` the stream waits for its `take_hook` to change each row of logits."""
+        """With `hooked` the stream waits for its `take_hook` to change each row of logits.
+
+        `options`: max_tokens, sampling (a `SamplerConfig`'s `to_dict()`), stop, stop_tokens, ignore_eos, logprobs, logprobs_mode, cache_prompt."""
     def score(self, prompt: Sequence[int], continuations: Sequence[Sequence[int]], cache_prompt: bool) -> Stream:
         """A stream with one event for each continuation, without text: its tokens with their log-probabilities."""
-    def compile_grammar(
-        self, kind: str, source: str | Sequence[str], compact: bool, starts: Sequence[str | int], free_after: bool, required: bool
-    ) -> Grammar:
-        """`kind`: json_schema, json_object, regex, choices (with a list of texts), lark or gbnf. Raises `GrammarError`."""
+    def compile_grammar(self, request: Mapping[str, Any]) -> Grammar:
+        """`request`: kind (json_schema, json_object, regex, choices, lark or gbnf), source (a text, for choices a list of them), compact,
+        starts, free_after, required. Raises `GrammarError`."""
     def stats(self) -> dict[str, int]:
         """active, queued, parked, cells_used."""
-    def create_context(
-        self,
-        *,
-        context_size: int | None,
-        batch_size: int | None,
-        micro_batch_size: int | None,
-        max_sequences: int,
-        threads: int | None,
-        prompt_threads: int | None,
-        kv_type: str,
-        flash_attention: Literal["auto", "on", "off"],
-        full_sliding_window: bool,
-    ) -> Context: ...
+    def create_context(self, options: Mapping[str, Any]) -> Context:
+        """`options`: context_size, batch_size, micro_batch_size, max_sequences, threads, prompt_threads, kv_type, flash_attention (auto, on or
+        off), full_sliding_window."""
 
 @final
 class Context:

@@ -219,10 +219,10 @@ def trigger_of(value: object) -> Trigger | None:
 
 def compile_source(native: _native.Model, source: Source, trigger: Trigger | None, *, compact: bool) -> _native.Grammar:
     """Have the core compile a grammar."""
-    starts: Sequence[str | int] = () if trigger is None else trigger.starts  # type: ignore[assignment] # a tuple from its construction on
-    free_after = trigger is not None and trigger.then == "free"
-    required = trigger is not None and trigger.required
-    return native.compile_grammar(source.kind, source.source, compact, starts, free_after, required)
+    request: dict[str, object] = {"kind": source.kind, "source": source.source, "compact": compact}
+    if trigger is not None:
+        request |= {"starts": trigger.starts, "free_after": trigger.then == "free", "required": trigger.required}
+    return native.compile_grammar(request)
 
 
 def parser_of(source: Source, trigger: Trigger | None) -> Parser | None:

@@ -131,15 +131,15 @@ class Model(Scorer):
             "vocab_only": as_bool(vocab_only, "vocab_only"),
             "check_tensors": as_bool(check_tensors, "check_tensors"),
             "metadata_overrides": as_overrides(metadata_overrides),
-            "progress": _callback(progress),
         }
+        report = _callback(progress)
         file = resolve_model_path(path)
         engine = open_engine(variant)
         if layers is not None and layers > 0 and not any(device.is_gpu for device in engine.devices):
             message = f"`gpu_layers={layers}` was asked for, but llama.cpp finds no GPU here; the model runs on the CPU"
             warnings.warn(message, RuntimeWarning, stacklevel=2)
         try:
-            native = _native.Model.load(file, library=engine.directory, module=engine.module, **options)  # type: ignore[arg-type] # checked one by one above
+            native = _native.Model.load(file, library=engine.directory, module=engine.module, options=options, progress=report)
         finally:
             log.forward()
         if threads is not None:
@@ -261,21 +261,24 @@ class Model(Scorer):
         for index, string in enumerate(strings):
             check_encodable(string, f"stop[{index}]")
         text = prompt if isinstance(prompt, str) else as_tokens(prompt, "prompt")
+        options = {
+            "max_tokens": None if max_tokens is None else as_int(max_tokens, "max_tokens", 0, MAX_TOKENS),
+            "sampling": sampling.to_dict(),
+            "stop": strings,
+            "stop_tokens": as_tokens(stop_tokens, "stop_tokens"),
+            "ignore_eos": as_bool(ignore_eos, "ignore_eos"),
+            "logprobs": None if logprobs is None else as_int(logprobs, "logprobs", 0, INT32_MAX),
+            "logprobs_mode": check_encodable(as_text(logprobs_mode, "logprobs_mode"), "logprobs_mode"),
+            "cache_prompt": as_bool(cache_prompt, "cache_prompt"),
+        }
         try:
             native = self._native.generate(
                 text,
                 add_special=as_bool(add_special, "add_special"),
                 parse_special=as_bool(parse_special, "parse_special"),
-                max_tokens=None if max_tokens is None else as_int(max_tokens, "max_tokens", 0, MAX_TOKENS),
-                sampling=sampling.to_dict(),
-                stop=strings,
-                stop_tokens=as_tokens(stop_tokens, "stop_tokens"),
-                ignore_eos=as_bool(ignore_eos, "ignore_eos"),
-                logprobs=None if logprobs is None else as_int(logprobs, "logprobs", 0, INT32_MAX),
-                logprobs_mode=as_text(logprobs_mode, "logprobs_mode"),
+                options=options,
                 grammar=None if compiled is None else compiled._native,  # noqa: SLF001 (its own other half)
                 hooked=bool(processors),
-                cache_prompt=as_bool(cache_prompt, "cache_prompt"),
             )
         except UnicodeEncodeError as error:
             raise surrogate_error(error, "prompt") from None
@@ -345,17 +348,18 @@ class Model(Scorer):
             OutOfMemoryError: it does not fit.
             UnsupportedModelError: the model was loaded with `vocab_only`.
         """
-        native = self._native.create_context(
-            context_size=_optional_int(context_size, "context_size", 1),
-            batch_size=_optional_int(batch_size, "batch_size", 1),
-            micro_batch_size=_optional_int(micro_batch_size, "micro_batch_size", 1),
-            max_sequences=as_int(max_sequences, "max_sequences", 1, INT32_MAX),
-            threads=_optional_int(threads, "threads", 1),
-            prompt_threads=_optional_int(prompt_threads, "prompt_threads", 1),
-            kv_type=as_text(kv_type, "kv_type"),
-            flash_attention=as_text(flash_attention, "flash_attention"),  # type: ignore[arg-type] # the core knows which there are
-            full_sliding_window=as_bool(full_sliding_window, "full_sliding_window"),
-        )
+        options = {
+            "context_size": _optional_int(context_size, "context_size", 1),
+            "batch_size": _optional_int(batch_size, "batch_size", 1),
+            "micro_batch_size": _optional_int(micro_batch_size, "micro_batch_size", 1),
+            "max_sequences": as_int(max_sequences, "max_sequences", 1, INT32_MAX),
+            "threads": _optional_int(threads, "threads", 1),
+            "prompt_threads": _optional_int(prompt_threads, "prompt_threads", 1),
+            "kv_type": as_text(kv_type, "kv_type"),
+            "flash_attention": as_text(flash_attention, "flash_attention"),
+            "full_sliding_window": as_bool(full_sliding_window, "full_sliding_window"),
+        }
+        native = self._native.create_context(options)
         return Context(native, self)
 
     def _grammar(self, *, trigger: object, compact_json: bool, **given: Any) -> Grammar | None:

@@ -79,7 +79,7 @@ def list_available_variants() -> list[Variant]:
     Looked at, in this order: `TABAGENT_LIBRARY_PATH`, companion packages, the bundled library. A place that holds no library gives a warning.
     """
     environment, companions, bundled = _places()
-    answer = json.loads(_native.variants_json(None, environment, companions, bundled))
+    answer = json.loads(_native.variants_json(environment, companions, bundled))
     for problem in answer["problems"]:
         warnings.warn(problem, stacklevel=2)
     return [Variant.from_json(verdict) for verdict in answer["verdicts"]]
@@ -122,7 +122,7 @@ def choose_variant(request: str | os.PathLike[str]) -> Choice:
         wanted = os.path.abspath(wanted)  # noqa: PTH100 (`wanted` may be a file; nothing is resolved)
     _check_unicode(wanted, "variant")
     environment, companions, bundled = _places()
-    answer = json.loads(_native.select_variant_json(wanted, None, environment, companions, bundled))
+    answer = json.loads(_native.select_variant_json(wanted, environment, companions, bundled))
     remarks = [remark for remark in (answer["warning"], *answer["problems"]) if remark]
     return Choice(requested=wanted, variant=Variant.from_json(answer["verdict"]), warning="; ".join(remarks) or None)
 

@@ -27,17 +27,14 @@ def load(path: Path, library: str, *, vocab_only: bool) -> Model:
         str(path),
         library=library,
         module=None,
-        gpu_layers=0,
-        context_size=64,
-        max_sequences=1,
-        threads=1,
-        batch_size=64,
-        kv_type="f16",
-        use_mmap=True,
-        mlock=False,
-        vocab_only=vocab_only,
-        check_tensors=False,
-        metadata_overrides={},
+        options={
+            "gpu_layers": 0,
+            "context_size": 64,
+            "max_sequences": 1,
+            "threads": 1,
+            "batch_size": 64,
+            "vocab_only": vocab_only,
+        },
         progress=None,
     )
 
@@ -71,16 +68,9 @@ def generate(model: Model) -> None:
         [0],
         add_special=False,
         parse_special=False,
-        max_tokens=2,
-        sampling=SAMPLING,
-        stop=[],
-        stop_tokens=[],
-        ignore_eos=False,
-        logprobs=1,
-        logprobs_mode="raw",
+        options={"max_tokens": 2, "sampling": SAMPLING, "logprobs": 1},
         grammar=None,
         hooked=False,
-        cache_prompt=False,
     )
     while stream.next_event() is not None:
         pass

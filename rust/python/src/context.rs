@@ -1,6 +1,6 @@
 //! A context of one's own.
 
-use crate::errors::{IntoPyErr, raise, value_error};
+use crate::errors::{IntoPyErr, classes, value_error};
 use crate::job;
 use numpy::PyArray1;
 use pyo3::exceptions::PyBufferError;
@@ -10,9 +10,9 @@ use pyo3::types::PyBytes;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
-use tabagent_llama as llama;
-use tabagent_llama::{Batch, ContextError};
-use tabagent_runtime::AbortFlag;
+use tabagent_model as core;
+use tabagent_model::AbortFlag;
+use tabagent_model::{Batch, ContextError};
 
 /// A context of one's own, beside the decode thread's.
 #[pyclass(frozen, module = "tabagent._native")]
@@ -39,13 +39,13 @@ const SHORT_DECODE: u64 = 10_000_000;
 
 struct State {
     /// `None` once closed.
-    context: Option<llama::Context>,
+    context: Option<core::Context>,
     /// Tokens of the last batch, for negative indexes.
     rows: usize,
 }
 
 impl Context {
-    pub(crate) fn new(context: llama::Context) -> Self {
+    pub(crate) fn new(context: core::Context) -> Self {
         let limits =
             [context.context_size(), context.batch_size(), context.max_sequences(), context.threads()];
         let parameters = context.model().facts().parameters;
@@ -61,12 +61,12 @@ impl Context {
         Self { shared: Arc::new(shared), process: std::process::id() }
     }
 
-    fn check_process(&self, py: Python<'_>) -> PyResult<()> {
+    fn check_process(&self) -> PyResult<()> {
         if self.process == std::process::id() {
             return Ok(());
         }
         let text = "this context was made before fork(); make it again in the child process, or use the spawn start method";
-        Err(raise(py, "ForkedError", text))
+        Err(classes::ForkedError::new_err(text))
     }
 
     /// Whether a batch can be so large at all, before one is built that holds the product of both counts.
@@ -89,7 +89,7 @@ impl Context {
         stop: &AbortFlag,
         act: impl FnOnce(&Shared, &mut State) -> Result<T, Refusal> + Send + 'static,
     ) -> PyResult<T> {
-        self.check_process(py)?;
+        self.check_process()?;
         let mut act = Some(act);
         if !long {
             let outcome = job::here(py, || {
@@ -97,7 +97,7 @@ impl Context {
                 Some(act.take()?(&self.shared, &mut state))
             })?;
             if let Some(outcome) = outcome {
-                return outcome.map_err(|refusal| refusal.into_py(py));
+                return outcome.map_err(Refusal::into_py);
             }
         }
         let shared = Arc::clone(&self.shared);
@@ -109,7 +109,7 @@ impl Context {
                 _ => Err(Refusal::Stopped),
             }
         })?;
-        outcome.map_err(|refusal| refusal.into_py(py))
+        outcome.map_err(Refusal::into_py)
     }
 
     /// Runs `work` on the context, without the GIL. `overwrites`: whether it may move or overwrite logits.
@@ -118,7 +118,7 @@ impl Context {
         py: Python<'_>,
         takes: Takes,
         overwrites: bool,
-        work: impl FnOnce(&mut llama::Context) -> T + Send + 'static,
+        work: impl FnOnce(&mut core::Context) -> T + Send + 'static,
     ) -> PyResult<T> {
         self.enter(py, takes == Takes::Long, &AbortFlag::new(), move |shared, state| {
             if overwrites && shared.pins.load(Ordering::Acquire) > 0 {
@@ -135,7 +135,7 @@ impl Context {
         py: Python<'_>,
         takes: Takes,
         overwrites: bool,
-        work: impl FnOnce(&mut llama::Context) -> Result<T, E> + Send + 'static,
+        work: impl FnOnce(&mut core::Context) -> Result<T, E> + Send + 'static,
     ) -> PyResult<T> {
         self.with(py, takes, overwrites, work)?.map_err(|e| e.into_py(py))
     }
@@ -196,13 +196,15 @@ enum Refusal {
 }
 
 impl Refusal {
-    fn into_py(self, py: Python<'_>) -> PyErr {
+    fn into_py(self) -> PyErr {
         match self {
             Self::Pinned => PyBufferError::new_err(
                 "a view of the logits is alive and this would overwrite it; delete the view, or take logits with copy=True",
             ),
-            Self::Closed => raise(py, "ClosedError", "the context is closed; make another one"),
-            Self::Stopped => raise(py, "DecodeError", "stopped before it began: the interpreter is ending"),
+            Self::Closed => classes::ClosedError::new_err("the context is closed; make another one"),
+            Self::Stopped => {
+                classes::DecodeError::new_err("stopped before it began: the interpreter is ending")
+            }
         }
     }
 }
@@ -225,7 +227,7 @@ impl Context {
                 return Err(value_error(text));
             }
         }
-        self.check_process(py)?;
+        self.check_process()?;
         self.check_counts(tokens.len(), sequences.len()).map_err(|e| e.into_py(py))?;
         let long = self.shared.parameters.saturating_mul(tokens.len() as u64) > SHORT_DECODE;
         let flag = AbortFlag::new();
@@ -256,7 +258,7 @@ impl Context {
     }
 
     fn logits<'py>(&self, py: Python<'py>, index: i64, copy: bool) -> PyResult<Bound<'py, PyArray1<f32>>> {
-        self.check_process(py)?;
+        self.check_process()?;
         // Held only while nobody decodes: a decode in another thread keeps it without the GIL, so it is waited for without it, too.
         let state = loop {
             match self.shared.try_lock() {
@@ -264,7 +266,7 @@ impl Context {
                 None => self.enter(py, true, &AbortFlag::new(), |_, _| Ok(()))?,
             }
         };
-        let context = state.context.as_ref().ok_or_else(|| Refusal::Closed.into_py(py))?;
+        let context = state.context.as_ref().ok_or_else(|| Refusal::Closed.into_py())?;
         let row = if index < 0 { index + state.rows as i64 } else { index };
         let row = usize::try_from(row).map_err(|_| {
             value_error(format!("no logits for token {index}: the last decode had {} tokens", state.rows))
@@ -317,7 +319,7 @@ impl Context {
     }
 
     fn clear(&self, py: Python<'_>) -> PyResult<()> {
-        self.with(py, Takes::Long, true, llama::Context::clear)
+        self.with(py, Takes::Long, true, core::Context::clear)
     }
 
     fn save_state<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {

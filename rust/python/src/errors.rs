@@ -1,22 +1,35 @@
 //! Rust errors to the classes of `tabagent.errors`.
 
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use std::fmt::Display;
 use tabagent_gguf::{ConvertError, GgufError, LoraError, QuantizeError, Subject};
-use tabagent_llama::{ConfigError, ContextError, LibraryError, ModelError, StateError, VocabError};
-use tabagent_runtime::{EngineError, RequestError, SubmitError};
-use tabagent_sampling::constraint::GrammarError;
-use tabagent_variants::SelectError;
+use tabagent_model::{
+    ContextError, EngineError, Error, LibraryError, ModelError, OptionError, RequestError, StateError,
+    VariantError, VocabError,
+};
 
-/// An exception of `tabagent.errors` by the name of its class.
-pub(crate) fn raise(py: Python<'_>, class: &str, message: impl Display) -> PyErr {
-    let make = || -> PyResult<PyErr> {
-        let class = py.import("tabagent.errors")?.getattr(class)?;
-        Ok(PyErr::from_value(class.call1((message.to_string(),))?))
-    };
-    // Only a broken installation has no `tabagent.errors`; the message must not be lost with it.
-    make().unwrap_or_else(|_| PyRuntimeError::new_err(message.to_string()))
+/// The classes, imported when one is first raised.
+pub(crate) mod classes {
+    pyo3::import_exception!(tabagent.errors, ClosedError);
+    pyo3::import_exception!(tabagent.errors, ContextFullError);
+    pyo3::import_exception!(tabagent.errors, DecodeError);
+    pyo3::import_exception!(tabagent.errors, ForkedError);
+    pyo3::import_exception!(tabagent.errors, GgufCancelledError);
+    pyo3::import_exception!(tabagent.errors, GgufError);
+    pyo3::import_exception!(tabagent.errors, GrammarError);
+    pyo3::import_exception!(tabagent.errors, IncompatibleLibraryError);
+    pyo3::import_exception!(tabagent.errors, InvalidModelError);
+    pyo3::import_exception!(tabagent.errors, LibraryAlreadyLoadedError);
+    pyo3::import_exception!(tabagent.errors, LibraryLoadError);
+    pyo3::import_exception!(tabagent.errors, ModelLoadCancelledError);
+    pyo3::import_exception!(tabagent.errors, ModelLoadError);
+    pyo3::import_exception!(tabagent.errors, ModelNotFoundError);
+    pyo3::import_exception!(tabagent.errors, OutOfMemoryError);
+    pyo3::import_exception!(tabagent.errors, SamplingError);
+    pyo3::import_exception!(tabagent.errors, StateError);
+    pyo3::import_exception!(tabagent.errors, UnsupportedModelError);
+    pyo3::import_exception!(tabagent.errors, VariantError);
 }
 
 pub(crate) fn value_error(message: impl Display) -> PyErr {
@@ -28,17 +41,58 @@ pub(crate) trait IntoPyErr {
     fn into_py(self, py: Python<'_>) -> PyErr;
 }
 
-impl IntoPyErr for LibraryError {
+impl IntoPyErr for Error {
     fn into_py(self, py: Python<'_>) -> PyErr {
-        let class = match &self {
-            Self::Incompatible { .. } | Self::MissingSymbols { .. } | Self::ForeignGgml { .. } => {
-                "IncompatibleLibraryError"
+        match self {
+            Self::Option(error) => error.into_py(py),
+            Self::Library(error) => error.into_py(py),
+            Self::Load(error) => error.into_py(py),
+            Self::Context(error) => error.into_py(py),
+            Self::Vocab(error) => error.into_py(py),
+            Self::Engine(error) => error.into_py(py),
+            Self::Request(error) => error.into_py(py),
+            Self::Grammar(error) => classes::GrammarError::new_err(error.to_string()),
+            Self::Sample(error) => classes::SamplingError::new_err(error.to_string()),
+            Self::Closed => classes::ClosedError::new_err(self.to_string()),
+            Self::Forked => classes::ForkedError::new_err(self.to_string()),
+            Self::PromptTooLong { .. } => classes::ContextFullError::new_err(self.to_string()),
+            Self::Sampler(_) | Self::ForeignGrammar | Self::BreakersWithoutModel => value_error(self),
+        }
+    }
+}
+
+impl IntoPyErr for OptionError {
+    fn into_py(self, _py: Python<'_>) -> PyErr {
+        match self {
+            Self::WrongType { .. } | Self::Missing { .. } | Self::Unknown { .. } => {
+                PyTypeError::new_err(self.to_string())
             }
-            Self::AlreadyLoaded { .. } | Self::ModuleAlreadyLoaded { .. } => "LibraryAlreadyLoadedError",
-            Self::NoSuchModule { .. } => "VariantError",
-            Self::Load(_) | Self::NoCpuBackend { .. } | Self::BadPath(_) => "LibraryLoadError",
-        };
-        raise(py, class, self)
+            Self::OutOfRange { .. } => value_error(self),
+        }
+    }
+}
+
+impl IntoPyErr for VariantError {
+    fn into_py(self, _py: Python<'_>) -> PyErr {
+        classes::VariantError::new_err(self.to_string())
+    }
+}
+
+impl IntoPyErr for LibraryError {
+    fn into_py(self, _py: Python<'_>) -> PyErr {
+        let text = self.to_string();
+        match self {
+            Self::Incompatible { .. } | Self::MissingSymbols { .. } | Self::ForeignGgml { .. } => {
+                classes::IncompatibleLibraryError::new_err(text)
+            }
+            Self::AlreadyLoaded { .. } | Self::ModuleAlreadyLoaded { .. } => {
+                classes::LibraryAlreadyLoadedError::new_err(text)
+            }
+            Self::NoSuchModule { .. } => classes::VariantError::new_err(text),
+            Self::Load(_) | Self::NoCpuBackend { .. } | Self::BadPath(_) => {
+                classes::LibraryLoadError::new_err(text)
+            }
+        }
     }
 }
 
@@ -46,11 +100,11 @@ impl IntoPyErr for GgufError {
     fn into_py(self, py: Python<'_>) -> PyErr {
         match &self {
             Self::Open { path, source } | Self::Write { path, source } => {
-                crate::gguf::raised(&self, py).unwrap_or_else(|| os_error(py, path, source, &self))
+                raised(source, py).unwrap_or_else(|| os_error(py, path, source, &self))
             }
-            Self::Cancelled => raise(py, "GgufCancelledError", self),
+            Self::Cancelled => classes::GgufCancelledError::new_err(self.to_string()),
             Self::SameFile { .. } => value_error(self),
-            _ => with_facts(py, raise(py, "GgufError", &self), &self),
+            _ => with_facts(py, classes::GgufError::new_err(self.to_string()), &self),
         }
     }
 }
@@ -60,7 +114,7 @@ impl IntoPyErr for ConvertError {
         match self {
             Self::Gguf(error) => error.into_py(py),
             Self::Read { ref path, ref source } => os_error(py, path, source, &self),
-            Self::Source { .. } | Self::Architecture { .. } => raise(py, "GgufError", &self),
+            Self::Source { .. } | Self::Architecture { .. } => classes::GgufError::new_err(self.to_string()),
         }
     }
 }
@@ -70,7 +124,7 @@ impl IntoPyErr for LoraError {
         match self {
             Self::Gguf(error) => error.into_py(py),
             Self::Read { ref path, ref source } => os_error(py, path, source, &self),
-            Self::Adapter { .. } | Self::Model { .. } => raise(py, "GgufError", &self),
+            Self::Adapter { .. } | Self::Model { .. } => classes::GgufError::new_err(self.to_string()),
             Self::Options(_) => value_error(self),
         }
     }
@@ -89,9 +143,14 @@ impl IntoPyErr for QuantizeError {
             | Self::TargetSize(_)
             | Self::SplitSize
             | Self::Override { .. } => value_error(self),
-            other => raise(py, "GgufError", other),
+            other => classes::GgufError::new_err(other.to_string()),
         }
     }
+}
+
+/// What Python raised while a file object was written, if that is why writing failed.
+fn raised(source: &std::io::Error, py: Python<'_>) -> Option<PyErr> {
+    source.get_ref()?.downcast_ref::<PyErr>().map(|error| error.clone_ref(py))
 }
 
 /// An `OSError` of the subclass that its number stands for (`FileNotFoundError` and so on).
@@ -160,27 +219,27 @@ fn with_facts(py: Python<'_>, exception: PyErr, error: &GgufError) -> PyErr {
 
 impl IntoPyErr for ModelError {
     fn into_py(self, py: Python<'_>) -> PyErr {
-        let class = match self {
-            Self::Library(error) => return error.into_py(py),
-            Self::BadPath(_) | Self::BadOverride { .. } | Self::BadOption { .. } => return value_error(self),
-            Self::NotFound(_) => "ModelNotFoundError",
-            Self::Gguf(ref error) => {
-                return with_facts(py, raise(py, "InvalidModelError", &self), error);
+        let text = self.to_string();
+        match self {
+            Self::Library(error) => error.into_py(py),
+            Self::BadPath(_) | Self::BadOverride { .. } | Self::BadOption { .. } => value_error(text),
+            Self::NotFound(_) => classes::ModelNotFoundError::new_err(text),
+            Self::Gguf(error) => with_facts(py, classes::InvalidModelError::new_err(text), &error),
+            Self::Cancelled(_) => classes::ModelLoadCancelledError::new_err(text),
+            Self::UnknownField(_) => classes::IncompatibleLibraryError::new_err(text),
+            Self::IsDirectory(_) | Self::Refused { .. } | Self::NoLibrary => {
+                classes::ModelLoadError::new_err(text)
             }
-            Self::Cancelled(_) => "ModelLoadCancelledError",
-            Self::UnknownField(_) => "IncompatibleLibraryError",
-            Self::IsDirectory(_) | Self::Refused { .. } | Self::NoLibrary => "ModelLoadError",
-        };
-        raise(py, class, self)
+        }
     }
 }
 
 impl IntoPyErr for VocabError {
-    fn into_py(self, py: Python<'_>) -> PyErr {
+    fn into_py(self, _py: Python<'_>) -> PyErr {
         match self {
-            Self::NoTokenizer => raise(py, "UnsupportedModelError", self),
-            Self::NoStack { .. } => raise(py, "OutOfMemoryError", self),
-            Self::Failed { .. } | Self::Stopped => raise(py, "DecodeError", self),
+            Self::NoTokenizer => classes::UnsupportedModelError::new_err(self.to_string()),
+            Self::NoStack { .. } => classes::OutOfMemoryError::new_err(self.to_string()),
+            Self::Failed { .. } | Self::Stopped => classes::DecodeError::new_err(self.to_string()),
             Self::TextTooLong { .. } | Self::TooSlow { .. } | Self::TokenOutOfRange { .. } => {
                 value_error(self)
             }
@@ -190,17 +249,10 @@ impl IntoPyErr for VocabError {
 
 impl IntoPyErr for ContextError {
     fn into_py(self, py: Python<'_>) -> PyErr {
-        let class = match self {
-            Self::Config(error) => return config_error(&error),
-            Self::Vocab(error) => return error.into_py(py),
-            Self::VocabOnly | Self::NotGenerative { .. } => "UnsupportedModelError",
-            Self::OutOfMemory { .. } | Self::NoMemory { .. } => "OutOfMemoryError",
-            Self::Full { .. } => "ContextFullError",
-            Self::UnknownField(_) => "IncompatibleLibraryError",
-            Self::Refused { .. } | Self::Aborted | Self::Failed { .. } | Self::CannotRemove { .. } => {
-                "DecodeError"
-            }
-            Self::EmptyBatch
+        let text = self.to_string();
+        match self {
+            Self::Config(_)
+            | Self::EmptyBatch
             | Self::BatchTooLarge { .. }
             | Self::TooManyOutputs { .. }
             | Self::TokenOutOfRange { .. }
@@ -209,59 +261,55 @@ impl IntoPyErr for ContextError {
             | Self::WrongPosition { .. }
             | Self::BadRange { .. }
             | Self::NoLogits { .. }
-            | Self::SequenceInUse { .. } => return value_error(self),
-        };
-        raise(py, class, self)
+            | Self::SequenceInUse { .. } => value_error(text),
+            Self::Vocab(error) => error.into_py(py),
+            Self::VocabOnly | Self::NotGenerative { .. } => classes::UnsupportedModelError::new_err(text),
+            Self::OutOfMemory { .. } | Self::NoMemory { .. } => classes::OutOfMemoryError::new_err(text),
+            Self::Full { .. } => classes::ContextFullError::new_err(text),
+            Self::UnknownField(_) => classes::IncompatibleLibraryError::new_err(text),
+            Self::Refused { .. } | Self::Aborted | Self::Failed { .. } | Self::CannotRemove { .. } => {
+                classes::DecodeError::new_err(text)
+            }
+        }
     }
-}
-
-pub(crate) fn config_error(error: &ConfigError) -> PyErr {
-    value_error(error)
 }
 
 impl IntoPyErr for StateError {
     fn into_py(self, py: Python<'_>) -> PyErr {
         match self {
             Self::Io { ref path, ref source } => os_error(py, path.as_ref(), source, &self),
-            other => raise(py, "StateError", other),
+            other => classes::StateError::new_err(other.to_string()),
         }
     }
 }
 
 impl IntoPyErr for EngineError {
-    fn into_py(self, py: Python<'_>) -> PyErr {
-        let class = match self {
-            Self::Closed => "ClosedError",
-            Self::Forked => "ForkedError",
-            Self::Sampler { .. } | Self::Hook { .. } => "SamplingError",
-            Self::NoSpace { .. } => "ContextFullError",
-            Self::Constraint { .. } => "GrammarError",
-            Self::Panicked { .. } | Self::Decode { .. } | Self::Spawn { .. } => "DecodeError",
-        };
-        raise(py, class, self)
-    }
-}
-
-impl IntoPyErr for SubmitError {
-    fn into_py(self, py: Python<'_>) -> PyErr {
+    fn into_py(self, _py: Python<'_>) -> PyErr {
+        let text = self.to_string();
         match self {
-            Self::Engine(error) => error.into_py(py),
-            Self::Request(
-                error @ (RequestError::PromptTooLong { .. } | RequestError::ContinuationTooLong { .. }),
-            ) => raise(py, "ContextFullError", error),
-            Self::Request(error) => value_error(error),
+            Self::Closed => classes::ClosedError::new_err(text),
+            Self::Forked => classes::ForkedError::new_err(text),
+            Self::Sampler { .. } | Self::Hook { .. } => classes::SamplingError::new_err(text),
+            Self::NoSpace { .. } => classes::ContextFullError::new_err(text),
+            Self::Constraint { .. } => classes::GrammarError::new_err(text),
+            Self::Panicked { .. } | Self::Decode { .. } | Self::Spawn { .. } => {
+                classes::DecodeError::new_err(text)
+            }
         }
     }
 }
 
-impl IntoPyErr for GrammarError {
-    fn into_py(self, py: Python<'_>) -> PyErr {
-        raise(py, "GrammarError", self)
-    }
-}
-
-impl IntoPyErr for SelectError {
-    fn into_py(self, py: Python<'_>) -> PyErr {
-        raise(py, "VariantError", self)
+impl IntoPyErr for RequestError {
+    fn into_py(self, _py: Python<'_>) -> PyErr {
+        match self {
+            Self::PromptTooLong { .. } | Self::ContinuationTooLong { .. } => {
+                classes::ContextFullError::new_err(self.to_string())
+            }
+            Self::EmptyPrompt
+            | Self::TokenOutOfRange { .. }
+            | Self::NoContinuations
+            | Self::EmptyContinuation { .. }
+            | Self::EmptyStop { .. } => value_error(self),
+        }
     }
 }

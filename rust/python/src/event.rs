@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString, PyType};
 use std::hash::{Hash, Hasher};
-use tabagent_runtime as runtime;
+use tabagent_model as core;
 
 /// A class and what an object of it is made from again: how Python pickles and copies.
 type Made<'py, Arguments> = (Bound<'py, PyType>, Arguments);
@@ -71,9 +71,9 @@ impl Hash for TokenLogprob {
     }
 }
 
-impl From<runtime::TokenLogprob> for TokenLogprob {
-    fn from(entry: runtime::TokenLogprob) -> Self {
-        let runtime::TokenLogprob { token, logprob, bytes, top } = entry;
+impl From<core::TokenLogprob> for TokenLogprob {
+    fn from(entry: core::TokenLogprob) -> Self {
+        let core::TokenLogprob { token, logprob, bytes, top } = entry;
         let top = top.into_iter().map(|t| TopLogprob::new(t.token, t.logprob, t.bytes)).collect();
         Self { token, logprob, bytes, top }
     }
@@ -121,8 +121,8 @@ pub(crate) struct TokenEvent {
     logprobs: Vec<TokenLogprob>,
 }
 
-impl From<runtime::TokenEvent> for TokenEvent {
-    fn from(event: runtime::TokenEvent) -> Self {
+impl From<core::TokenEvent> for TokenEvent {
+    fn from(event: core::TokenEvent) -> Self {
         let logprobs = event.logprobs.into_iter().map(TokenLogprob::from).collect();
         Self { text: event.text, token_ids: event.token_ids, logprobs }
     }

@@ -2,7 +2,7 @@
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use tabagent_llama::{Model, VocabKind};
+use tabagent_model::{LlamaModel as Model, VocabKind};
 
 pub(crate) fn to_dict<'py>(py: Python<'py>, model: &Model) -> PyResult<Bound<'py, PyDict>> {
     let facts = model.facts();

@@ -4,7 +4,7 @@ use crate::errors::value_error;
 use numpy::{PyArray1, PyReadonlyArray1};
 use pyo3::prelude::*;
 use std::time::Duration;
-use tabagent_runtime::{HookPoll, HookedRow};
+use tabagent_model::{HookPoll, HookedRow};
 
 /// How long one wait takes at most; the end of the request wakes it at once.
 const SLICE: Duration = Duration::from_secs(1);
@@ -15,11 +15,11 @@ type Row<'py> = (Bound<'py, PyArray1<i32>>, Bound<'py, PyArray1<f32>>);
 /// Brings a stream's logits to a Python thread and back. Dropping it ends the stream when it has another row to change.
 #[pyclass(frozen, module = "tabagent._native")]
 pub(crate) struct HookWorker {
-    inner: tabagent_runtime::HookWorker,
+    inner: tabagent_model::HookWorker,
 }
 
 impl HookWorker {
-    pub(crate) fn new(inner: tabagent_runtime::HookWorker) -> Self {
+    pub(crate) fn new(inner: tabagent_model::HookWorker) -> Self {
         Self { inner }
     }
 }

@@ -14,8 +14,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
-use tabagent_llama::AtWork;
-use tabagent_runtime::AbortFlag;
+use tabagent_model::AbortFlag;
+use tabagent_model::AtWork;
 
 /// How often the waiting thread listens.
 const SLICE: Duration = Duration::from_millis(25);

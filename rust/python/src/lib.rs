@@ -21,17 +21,15 @@ mod hook;
 mod interpreter;
 mod job;
 mod library;
-mod load;
 mod log;
 mod logits_view;
 mod model;
-mod open_model;
 mod panics;
 mod sampling;
 mod stream;
 mod summary;
+mod value;
 mod variants;
-mod vocabulary_facts;
 mod wait;
 mod wake;
 

@@ -5,7 +5,7 @@ use crate::job;
 use pyo3::prelude::*;
 use serde_json::{Value, json};
 use std::path::PathBuf;
-use tabagent_llama::{CpuModule, Library, guard_exit};
+use tabagent_model::{Library, open_library as open};
 
 /// Loads llama.cpp and describes it, as JSON.
 #[pyfunction]
@@ -19,15 +19,6 @@ pub(crate) fn open_library(py: Python<'_>, path: PathBuf, module: Option<String>
 pub(crate) fn loaded_library(py: Python<'_>) -> PyResult<Option<String>> {
     // Waits while another thread loads it.
     job::run(py, |_| Library::current().map(|library| describe(&library).to_string()))
-}
-
-pub(crate) fn open(
-    path: &std::path::Path,
-    module: Option<String>,
-) -> Result<Library, tabagent_llama::LibraryError> {
-    let library = Library::open_with(path, &module.map_or(CpuModule::Auto, CpuModule::Named))?;
-    guard_exit();
-    Ok(library)
 }
 
 fn describe(library: &Library) -> Value {

@@ -1,7 +1,7 @@
 //! llama.cpp's log for Python's `logging`.
 
 use pyo3::prelude::*;
-use tabagent_llama::LogLevel;
+use tabagent_model::LogLevel;
 
 /// `logging.DEBUG` and its sisters.
 fn to_logging(level: LogLevel) -> u8 {
@@ -16,14 +16,14 @@ fn to_logging(level: LogLevel) -> u8 {
 /// Lines kept since the last call.
 #[pyfunction]
 pub(crate) fn drain_log(py: Python<'_>) -> Vec<(u8, String)> {
-    let records = py.detach(tabagent_llama::drain_log);
+    let records = py.detach(tabagent_model::drain_log);
     records.into_iter().map(|record| (to_logging(record.level), record.text)).collect()
 }
 
 /// Keeps only lines at or above a `logging` level.
 #[pyfunction]
 pub(crate) fn set_log_level(level: i64) {
-    tabagent_llama::set_log_level(match level {
+    tabagent_model::set_log_level(match level {
         ..=10 => LogLevel::Debug,
         11..=20 => LogLevel::Info,
         21..=30 => LogLevel::Warn,

@@ -1,178 +1,137 @@
 //! A loaded model with its decode thread.
 
-use crate::arguments::overrides;
 use crate::context::Context;
-use crate::errors::{IntoPyErr, raise, value_error};
-use crate::grammar::{self, Grammar};
+use crate::errors::{IntoPyErr, value_error};
+use crate::grammar::Grammar;
 use crate::job;
-use crate::load::{LoadRequest, load};
-use crate::open_model::{Limits, Open};
 use crate::stream::Stream;
+use crate::value::value_of;
+use pyo3::exceptions::PyUserWarning;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
-use pyo3::types::{PyBytes, PyDict};
+use pyo3::types::{PyBool, PyBytes, PyDict, PyString};
+use std::ffi::CString;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
-use tabagent_llama as llama;
-use tabagent_llama::{ContextConfig, FlashAttention};
-use tabagent_runtime::{Engine, LlamaDecoder, LogprobsMode, Request, ScoreRequest, logits_hook};
-use tabagent_sampling::{Sampler, SamplerConfig};
-use tabagent_variants::{Hardware, default_threads};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+use tabagent_model as core;
+use tabagent_model::{AbortFlag, DetokenizeOptions, GenerateOptions, LoadOptions, PromptInput, ScoreRequest};
 
 /// A loaded model with its decode thread.
 #[pyclass(frozen, module = "tabagent._native")]
 pub(crate) struct Model {
-    /// `None` once closed.
-    open: RwLock<Option<Open>>,
-    process: u32,
+    core: core::Model,
 }
 
-/// Most tokens whose logits one decode gives: scoring takes longer with fewer, and each is a row of 4 bytes a token of the vocabulary.
-const MAX_OUTPUTS: u32 = 32;
-/// Sequences of a decode thread's context unless told otherwise, if they fit.
-const SEQUENCES: u32 = 8;
+/// How often Python hears of the progress of a load, and can be interrupted.
+const SLICE: Duration = Duration::from_millis(10);
 
 impl Model {
-    fn open(&self, py: Python<'_>) -> PyResult<Open> {
-        if self.process != std::process::id() {
-            let text = "this model was loaded before fork(); load it again in the child process, or use the spawn start method";
-            return Err(raise(py, "ForkedError", text));
-        }
-        let open = self.open.read().unwrap_or_else(PoisonError::into_inner).clone();
-        open.ok_or_else(|| raise(py, "ClosedError", "the model is closed; load it again"))
+    /// The model, for work that may outlive the call.
+    pub(crate) fn core(&self) -> core::Model {
+        self.core.clone()
     }
 
+    /// Asks the vocabulary what it answers at once.
     fn vocab<T: Send>(
         &self,
         py: Python<'_>,
-        ask: impl FnOnce(&llama::Vocab) -> Result<T, llama::VocabError> + Send,
+        ask: impl FnOnce(&core::Vocab) -> Result<T, core::VocabError> + Send,
     ) -> PyResult<T> {
-        let open = self.open(py)?;
-        py.detach(|| ask(open.model.vocab())).map_err(|e| e.into_py(py))
+        let model = self.core();
+        let answer = py.detach(move || Ok(ask(model.llama()?.vocab())?));
+        answer.map_err(|e: core::Error| e.into_py(py))
     }
-}
 
-impl Model {
-    /// A sampler's configuration for this model, from a `SamplerConfig`'s `to_dict()`.
-    pub(crate) fn sampling(&self, py: Python<'_>, config: &Bound<'_, PyAny>) -> PyResult<SamplerConfig> {
-        self.open(py)?.sampling(py, config)
+    /// Runs `work` on the model, on a worker if it may be `long`.
+    fn run<T: Send + 'static>(
+        &self,
+        py: Python<'_>,
+        long: bool,
+        work: impl FnOnce(&core::Model, &AbortFlag) -> Result<T, core::Error> + Send + 'static,
+    ) -> PyResult<T> {
+        let model = self.core();
+        job::run_if(py, long, move |stop| work(&model, stop))?.map_err(|e| e.into_py(py))
     }
 }
 
 #[pymethods]
 impl Model {
     #[staticmethod]
-    #[pyo3(signature = (path, *, library, module, gpu_layers, context_size, max_sequences, threads, batch_size, kv_type, use_mmap, mlock, vocab_only, check_tensors, metadata_overrides, progress))]
+    #[pyo3(signature = (path, *, library, module, options, progress))]
     fn load(
         py: Python<'_>,
         path: PathBuf,
         library: PathBuf,
         module: Option<String>,
-        gpu_layers: Option<u32>,
-        context_size: Option<u32>,
-        max_sequences: Option<u32>,
-        threads: Option<u32>,
-        batch_size: Option<u32>,
-        kv_type: &str,
-        use_mmap: bool,
-        mlock: bool,
-        vocab_only: bool,
-        check_tensors: bool,
-        metadata_overrides: &Bound<'_, PyDict>,
+        options: &Bound<'_, PyDict>,
         progress: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
-        let overrides = overrides(metadata_overrides)?;
-        let context = ContextConfig {
-            context_size,
-            batch_size,
-            max_sequences: max_sequences.unwrap_or(SEQUENCES),
-            fits_sequences: max_sequences.is_none(),
-            max_outputs: Some(MAX_OUTPUTS),
-            threads: threads.or_else(|| u32::try_from(default_threads(&Hardware::probe())).ok()),
-            kv_type: kv_type.parse().map_err(|e| crate::errors::config_error(&e))?,
-            ..ContextConfig::default()
+        let options = LoadOptions::read(value_of(options)?).map_err(|e| e.into_py(py))?;
+        // The part loaded, as the bits of an `f32`.
+        let part = Arc::new(AtomicU32::new(0));
+        let stop = AbortFlag::new();
+        let (for_worker, for_report) = (Arc::clone(&part), stop.clone());
+        let work = move |stop: &AbortFlag| {
+            let stop = stop.clone();
+            core::Model::load(path, &library, module, options, move |part| {
+                for_worker.store(part.to_bits(), Ordering::Release);
+                !stop.is_raised()
+            })
         };
-        let configure = move |mut config: llama::ModelConfig| {
-            config = config.with_mmap(use_mmap).with_mlock(mlock).with_vocab_only(vocab_only);
-            config = config.with_check_tensors(check_tensors);
-            if let Some(layers) = gpu_layers {
-                config = config.with_gpu_layers(layers);
+        let mut reported = -1.0_f32;
+        let mut report = |py: Python<'_>, part: f32| {
+            let Some(callback) = progress.as_ref().filter(|_| part > reported) else { return Ok(()) };
+            reported = part;
+            let answer = callback.call1(py, (part,))?;
+            if answer.bind(py).is(&*PyBool::new(py, false)) {
+                for_report.raise();
             }
-            overrides.into_iter().fold(config, |config, (key, value)| config.with_override(key, value))
+            PyResult::Ok(())
         };
-        let request =
-            LoadRequest { library, module, path, context, configure: Box::new(configure), vocab_only };
-        let (model, context) = load(py, request, progress)?;
-        let limits = context.as_ref().map_or_else(Limits::default, |c| Limits {
-            context_size: c.context_size(),
-            batch_size: c.batch_size(),
-            max_sequences: c.max_sequences(),
-            threads: c.threads(),
-        });
-        let engine = match context {
-            Some(context) => {
-                let spawn = |_: &_| Engine::spawn(LlamaDecoder::new(context), "tabagent-decode");
-                Some(job::run(py, spawn)?.map_err(|e| e.into_py(py))?)
-            }
-            None => None,
-        };
-        let open = Open {
-            model,
-            engine,
-            limits,
-            end_tokens: Arc::default(),
-            compiler: Arc::default(),
-            vocabulary: Arc::default(),
-        };
-        Ok(Self { open: RwLock::new(Some(open)), process: std::process::id() })
+        let listen = |py: Python<'_>| report(py, f32::from_bits(part.load(Ordering::Acquire)));
+        let loaded = job::run_listening(py, &stop, SLICE, work, listen)?.map_err(|e| e.into_py(py))?;
+        report(py, 1.0)?;
+        Ok(Self { core: loaded })
     }
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        let open = py.detach(|| self.open.write().unwrap_or_else(PoisonError::into_inner).take());
-        let Some(open) = open else { return Ok(()) };
-        if self.process != std::process::id() {
-            // The threads and locks of the parent are not there; its memory goes with this process.
-            std::mem::forget(open);
-            return Ok(());
-        }
-        job::run(py, move |_| {
-            if let Some(engine) = &open.engine {
-                engine.close();
-            }
-            open.compiler.close();
-        })
+        let model = self.core();
+        job::run(py, move |_| model.close())
     }
 
     #[getter]
     fn closed(&self) -> bool {
-        self.open.read().unwrap_or_else(PoisonError::into_inner).is_none()
+        self.core.is_closed()
     }
 
     fn facts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let open = self.open(py)?;
-        let dict = crate::facts::to_dict(py, &open.model)?;
-        dict.set_item("context_size", open.limits.context_size)?;
-        dict.set_item("batch_size", open.limits.batch_size)?;
-        dict.set_item("max_sequences", open.limits.max_sequences)?;
-        dict.set_item("threads", open.limits.threads)?;
+        let llama = self.core.llama().map_err(|e| e.into_py(py))?;
+        let limits = self.core.limits().map_err(|e| e.into_py(py))?;
+        let dict = crate::facts::to_dict(py, &llama)?;
+        dict.set_item("context_size", limits.context_size)?;
+        dict.set_item("batch_size", limits.batch_size)?;
+        dict.set_item("max_sequences", limits.max_sequences)?;
+        dict.set_item("threads", limits.threads)?;
         Ok(dict)
     }
 
     fn metadata<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let open = self.open(py)?;
+        let llama = self.core.llama().map_err(|e| e.into_py(py))?;
         let dict = PyDict::new(py);
-        for (key, value) in open.model.metadata() {
+        for (key, value) in llama.metadata() {
             dict.set_item(key, value)?;
         }
         Ok(dict)
     }
 
     fn chat_template(&self, py: Python<'_>, name: Option<&str>) -> PyResult<Option<String>> {
-        Ok(self.open(py)?.model.chat_template(name))
+        Ok(self.core.llama().map_err(|e| e.into_py(py))?.chat_template(name))
     }
 
     fn special_tokens<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        crate::facts::special_tokens(py, &self.open(py)?.model)
+        crate::facts::special_tokens(py, &self.core.llama().map_err(|e| e.into_py(py))?)
     }
 
     fn is_eog(&self, py: Python<'_>, token: i32) -> PyResult<bool> {
@@ -192,7 +151,7 @@ impl Model {
     }
 
     fn token_attributes(&self, py: Python<'_>, token: i32) -> PyResult<Vec<&'static str>> {
-        self.vocab(py, |v| v.token_attributes(token).map(llama::TokenAttributes::names))
+        self.vocab(py, |v| v.token_attributes(token).map(core::TokenAttributes::names))
     }
 
     fn token_to_bytes<'py>(
@@ -205,7 +164,8 @@ impl Model {
         Ok(PyBytes::new(py, &bytes))
     }
 
-    /// The tokens that `generate` makes of its prompt.
+    /// A prompt's tokens. Where the prompt had the special tokens at its ends already, a warning that calls it `name` says so, unless there is no
+    /// name.
     fn prompt(
         &self,
         py: Python<'_>,
@@ -214,7 +174,12 @@ impl Model {
         parse_special: bool,
         name: Option<&str>,
     ) -> PyResult<Vec<i32>> {
-        self.open(py)?.prompt(py, prompt, add_special, parse_special, name)
+        let (prompt, long) = prompt_input(prompt)?;
+        let prompt = self.run(py, long, move |model, _| model.prompt(prompt, add_special, parse_special))?;
+        if let Some(name) = name {
+            self.warn_of_doubled(py, &prompt, name)?;
+        }
+        Ok(prompt.tokens)
     }
 
     /// A text's tokens where it goes on with one that ends in the token `last`.
@@ -225,11 +190,8 @@ impl Model {
         text: PyBackedStr,
         parse_special: bool,
     ) -> PyResult<Vec<i32>> {
-        let open = self.open(py)?;
-        let tokens = job::run_if(py, is_long(text.len(), 1), move |_| {
-            open.model.vocab().tokenize_after(last, &text, parse_special)
-        })?;
-        tokens.map_err(|e| e.into_py(py))
+        let long = is_long(text.len(), 1);
+        self.run(py, long, move |model, _| model.tokenize_after(last, &text, parse_special))
     }
 
     fn tokenize(
@@ -239,7 +201,8 @@ impl Model {
         add_special: bool,
         parse_special: bool,
     ) -> PyResult<Vec<i32>> {
-        self.open(py)?.tokenize(py, text, add_special, parse_special)
+        let long = is_long(text.len(), 1);
+        self.run(py, long, move |model, _| model.tokenize(&text, add_special, parse_special))
     }
 
     fn tokenize_batch(
@@ -249,12 +212,8 @@ impl Model {
         add_special: bool,
         parse_special: bool,
     ) -> PyResult<Vec<Vec<i32>>> {
-        let open = self.open(py)?;
-        let bytes = texts.iter().map(|text| text.len()).sum();
-        let tokens = job::run_if(py, is_long(bytes, texts.len()), move |stop| {
-            open.model.vocab().tokenize_batch_unless(&texts, add_special, parse_special, &|| stop.is_raised())
-        })?;
-        tokens.map_err(|e| e.into_py(py))
+        let long = is_long(texts.iter().map(|text| text.len()).sum(), texts.len());
+        self.run(py, long, move |model, stop| model.tokenize_batch(&texts, add_special, parse_special, stop))
     }
 
     #[pyo3(signature = (tokens, remove_special, unparse_special, clean_up_tokenization_spaces=false, continuation=false))]
@@ -267,17 +226,10 @@ impl Model {
         clean_up_tokenization_spaces: bool,
         continuation: bool,
     ) -> PyResult<String> {
-        let options = llama::DetokenizeOptions {
-            remove_special,
-            unparse_special,
-            clean_up_tokenization_spaces,
-            continuation,
-        };
-        let open = self.open(py)?;
-        let text = job::run_if(py, is_long(tokens.len(), 1), move |_| {
-            open.model.vocab().detokenize_with(&tokens, options)
-        })?;
-        text.map_err(|e| e.into_py(py))
+        let options =
+            DetokenizeOptions { remove_special, unparse_special, clean_up_tokenization_spaces, continuation };
+        let long = is_long(tokens.len(), 1);
+        self.run(py, long, move |model, _| model.detokenize(&tokens, options))
     }
 
     #[pyo3(signature = (lists, remove_special, unparse_special, clean_up_tokenization_spaces=false, continuation=false))]
@@ -290,74 +242,29 @@ impl Model {
         clean_up_tokenization_spaces: bool,
         continuation: bool,
     ) -> PyResult<Vec<String>> {
-        let options = llama::DetokenizeOptions {
-            remove_special,
-            unparse_special,
-            clean_up_tokenization_spaces,
-            continuation,
-        };
-        let open = self.open(py)?;
-        let tokens = lists.iter().map(Vec::len).sum();
-        let texts = job::run_if(py, is_long(tokens, lists.len()), move |stop| {
-            open.model.vocab().detokenize_batch_unless(&lists, options, &|| stop.is_raised())
-        })?;
-        texts.map_err(|e| e.into_py(py))
+        let options =
+            DetokenizeOptions { remove_special, unparse_special, clean_up_tokenization_spaces, continuation };
+        let long = is_long(lists.iter().map(Vec::len).sum(), lists.len());
+        self.run(py, long, move |model, stop| model.detokenize_batch(&lists, options, stop))
     }
 
-    #[pyo3(signature = (prompt, *, add_special, parse_special, max_tokens, sampling, stop, stop_tokens, ignore_eos, logprobs, logprobs_mode, grammar, hooked, cache_prompt))]
+    #[pyo3(signature = (prompt, *, add_special, parse_special, options, grammar, hooked))]
     fn generate(
         &self,
         py: Python<'_>,
         prompt: &Bound<'_, PyAny>,
         add_special: bool,
         parse_special: bool,
-        max_tokens: Option<usize>,
-        sampling: &Bound<'_, PyAny>,
-        stop: Vec<String>,
-        stop_tokens: Vec<i32>,
-        ignore_eos: bool,
-        logprobs: Option<usize>,
-        logprobs_mode: &str,
+        options: &Bound<'_, PyDict>,
         grammar: Option<&Grammar>,
         hooked: bool,
-        cache_prompt: bool,
     ) -> PyResult<Stream> {
-        let open = self.open(py)?;
-        let engine = open.engine(py)?;
-        let mut config = open.sampling(py, sampling)?;
-        let prompt = open.prompt(py, prompt, add_special, parse_special, Some("prompt"))?;
-        if ignore_eos {
-            config.logit_bias.extend(open.end_tokens().iter().map(|t| (*t, f32::NEG_INFINITY)));
-        }
-        let n_vocab = open.model.vocab().len();
-        let (prompt, sampler) = job::run_if(py, is_long(prompt.len(), 1), move |_| {
-            let mut sampler = Sampler::new(&config, n_vocab)?;
-            for token in &prompt {
-                sampler.accept(*token);
-            }
-            Ok((prompt, sampler))
-        })?
-        .map_err(|e: tabagent_sampling::ConfigError| value_error(e))?;
-        let constraint = grammar.map(|grammar| open.constraint(py, grammar)).transpose()?;
-        let (hook, worker) = if hooked {
-            let (hook, worker) = logits_hook();
-            (Some(hook), Some(worker))
-        } else {
-            (None, None)
-        };
-        let request = Request {
-            max_tokens,
-            stop,
-            stop_tokens,
-            ignore_eos,
-            logprobs,
-            logprobs_mode: mode(logprobs_mode)?,
-            constraint,
-            hook,
-            cache_prompt,
-            ..Request::new(prompt, Box::new(sampler))
-        };
-        let stream = py.detach(|| engine.submit(request)).map_err(|e| e.into_py(py))?;
+        let options = GenerateOptions::read(value_of(options)?).map_err(|e| e.into_py(py))?;
+        let prompt = self.prompt(py, prompt, add_special, parse_special, Some("prompt"))?;
+        let grammar = grammar.map(|grammar| Arc::clone(&grammar.inner));
+        let long = grammar.is_some() || options.sampling.needs_vocabulary() || is_long(prompt.len(), 1);
+        let (stream, worker) =
+            self.run(py, long, move |model, _| model.generate(prompt, options, grammar.as_ref(), hooked))?;
         Ok(Stream::with_hook(stream, worker))
     }
 
@@ -368,36 +275,18 @@ impl Model {
         continuations: Vec<Vec<i32>>,
         cache_prompt: bool,
     ) -> PyResult<Stream> {
-        let open = self.open(py)?;
-        let engine = open.engine(py)?;
         let request = ScoreRequest { prompt, continuations, cache_prompt };
-        let stream = py.detach(|| engine.score(request)).map_err(|e| e.into_py(py))?;
-        Ok(Stream::new(stream))
+        self.run(py, false, move |model, _| model.score(request)).map(Stream::new)
     }
 
-    fn compile_grammar(
-        &self,
-        py: Python<'_>,
-        kind: &str,
-        source: &Bound<'_, PyAny>,
-        compact: bool,
-        starts: Vec<Bound<'_, PyAny>>,
-        free_after: bool,
-        required: bool,
-    ) -> PyResult<Grammar> {
-        let open = self.open(py)?;
-        let source = grammar::source(kind, source)?;
-        let options = grammar::options(compact, starts, free_after, required)?;
-        let compiled = job::run(py, move |_| {
-            let compiler = open.compiler.get(&open.model, open.end_tokens())?;
-            compiler.compile(&source, &options)
-        })?;
-        Ok(Grammar { inner: compiled.map_err(|e| e.into_py(py))? })
+    fn compile_grammar(&self, py: Python<'_>, request: &Bound<'_, PyDict>) -> PyResult<Grammar> {
+        let request = core::GrammarRequest::read(value_of(request)?).map_err(|e| e.into_py(py))?;
+        let inner = self.run(py, true, move |model, _| model.compile_grammar(&request))?;
+        Ok(Grammar { inner })
     }
 
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let open = self.open(py)?;
-        let stats = open.engine.as_ref().map(Engine::stats).unwrap_or_default();
+        let stats = self.core.stats().map_err(|e| e.into_py(py))?;
         let dict = PyDict::new(py);
         dict.set_item("active", stats.active)?;
         dict.set_item("queued", stats.queued)?;
@@ -406,78 +295,47 @@ impl Model {
         Ok(dict)
     }
 
-    #[pyo3(signature = (*, context_size, batch_size, micro_batch_size, max_sequences, threads, prompt_threads, kv_type, flash_attention, full_sliding_window))]
-    fn create_context(
-        &self,
-        py: Python<'_>,
-        context_size: Option<u32>,
-        batch_size: Option<u32>,
-        micro_batch_size: Option<u32>,
-        max_sequences: u32,
-        threads: Option<u32>,
-        prompt_threads: Option<u32>,
-        kv_type: &str,
-        flash_attention: &str,
-        full_sliding_window: bool,
-    ) -> PyResult<Context> {
-        let open = self.open(py)?;
-        let config = ContextConfig {
-            context_size,
-            batch_size,
-            micro_batch_size,
-            max_sequences,
-            fits_sequences: false,
-            max_outputs: None,
-            threads: threads.or(Some(open.limits.threads).filter(|count| *count > 0)),
-            prompt_threads,
-            kv_type: kv_type.parse().map_err(|e| crate::errors::config_error(&e))?,
-            flash_attention: match flash_attention {
-                "auto" => FlashAttention::Auto,
-                "on" => FlashAttention::On,
-                "off" => FlashAttention::Off,
-                other => {
-                    let text = format!("`flash_attention` must be `auto`, `on` or `off`, got `{other}`");
-                    return Err(value_error(text));
-                }
-            },
-            full_sliding_window,
-        };
-        let context = job::run(py, move |_| open.model.create_context_with(&config))?;
-        Ok(Context::new(context.map_err(|e| e.into_py(py))?))
+    fn create_context(&self, py: Python<'_>, options: &Bound<'_, PyDict>) -> PyResult<Context> {
+        let options = value_of(options)?;
+        self.run(py, true, move |model, _| model.create_context(options)).map(Context::new)
     }
+}
+
+impl Model {
+    /// Tells the caller of the Python function that called us of special tokens that would have been there twice.
+    fn warn_of_doubled(&self, py: Python<'_>, prompt: &core::Prompt, name: &str) -> PyResult<()> {
+        // The `text` of `perplexity` has no such option.
+        let or_not =
+            if name == "prompt" { ", or pass `add_special=False`, which takes it as it is" } else { "" };
+        let remarks = self.core.prompt_remarks(prompt, name, or_not).map_err(|e| e.into_py(py))?;
+        for text in remarks {
+            let text = CString::new(text.replace('\0', "\u{FFFD}")).map_err(value_error)?;
+            PyErr::warn(py, &py.get_type::<PyUserWarning>(), &text, 2)?;
+        }
+        Ok(())
+    }
+}
+
+/// A prompt as it was given, and whether making tokens of it may take long.
+fn prompt_input(prompt: &Bound<'_, PyAny>) -> PyResult<(PromptInput<PyBackedStr>, bool)> {
+    if let Ok(text) = prompt.cast::<PyString>() {
+        let text = PyBackedStr::try_from(text.clone())?;
+        let long = is_long(text.len(), 1);
+        return Ok((PromptInput::Text(text), long));
+    }
+    Ok((PromptInput::Tokens(prompt.extract()?), false))
 }
 
 /// Whether so many bytes or tokens, in so many pieces, take more time than waking a worker is worth. A tokenizer that is slow for a text still is
 /// done with so little of it in some milliseconds.
-pub(crate) fn is_long(size: usize, pieces: usize) -> bool {
+fn is_long(size: usize, pieces: usize) -> bool {
     size > 4096 || pieces > 64
-}
-
-/// Which distribution log-probabilities are of, by its name.
-fn mode(name: &str) -> PyResult<LogprobsMode> {
-    match name {
-        "raw" => Ok(LogprobsMode::Raw),
-        "sampled" => Ok(LogprobsMode::Sampled),
-        other => Err(value_error(format!("`logprobs_mode` must be `raw` or `sampled`, got `{other}`"))),
-    }
 }
 
 impl Drop for Model {
     fn drop(&mut self) {
-        let open = self.open.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        if self.process == std::process::id() {
-            // Waits for the decode thread to stop, so other Python threads must be able to go on.
-            Python::attach(|py| {
-                py.detach(|| {
-                    if let Some(open) = &open {
-                        open.compiler.close();
-                    }
-                    drop(open);
-                });
-            });
-        } else {
-            // The threads and locks of the parent are not there; its memory goes with this process.
-            std::mem::forget(open);
-        }
+        let core = std::mem::replace(&mut self.core, core::Model::closed());
+        // Waits for the decode thread to stop, so other Python threads must be able to go on.
+        Python::attach(|py| py.detach(move || drop(core)));
     }
 }

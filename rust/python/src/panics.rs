@@ -1,7 +1,7 @@
 //! Panics of this extension: never on stderr.
 
 use std::panic::set_hook;
-use tabagent_llama::LogLevel;
+use tabagent_model::LogLevel;
 
 /// Has panics put a line in the log instead of one on stderr; whoever catches one turns it into an exception.
 ///
@@ -12,6 +12,6 @@ pub(crate) fn keep_quiet() {
         let text = info.payload_as_str().unwrap_or("no message");
         let place = info.location().map(|place| format!(" at {}:{}", place.file(), place.line()));
         let text = format!("panic{}: {text}", place.unwrap_or_default());
-        tabagent_llama::note(LogLevel::Error, &text);
+        tabagent_model::note(LogLevel::Error, &text);
     }));
 }

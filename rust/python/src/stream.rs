@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
-use tabagent_runtime::{FinishReason, Poll, TokenStream};
+use tabagent_model::{FinishReason, Poll, TokenStream};
 
 /// The consumer's end of one request. Dropping it cancels the request.
 #[pyclass(frozen, module = "tabagent._native")]
@@ -18,7 +18,7 @@ pub(crate) struct Stream {
     wake: OnceLock<Wake>,
     ended: AtomicBool,
     /// Taken once, by the thread that changes logits.
-    hook: Mutex<Option<tabagent_runtime::HookWorker>>,
+    hook: Mutex<Option<tabagent_model::HookWorker>>,
 }
 
 impl Stream {
@@ -26,7 +26,7 @@ impl Stream {
         Self::with_hook(inner, None)
     }
 
-    pub(crate) fn with_hook(inner: TokenStream, hook: Option<tabagent_runtime::HookWorker>) -> Self {
+    pub(crate) fn with_hook(inner: TokenStream, hook: Option<tabagent_model::HookWorker>) -> Self {
         Self { inner, wake: OnceLock::new(), ended: AtomicBool::new(false), hook: Mutex::new(hook) }
     }
 

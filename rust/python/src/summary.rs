@@ -2,7 +2,7 @@
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use tabagent_runtime::{Finish, FinishReason, StopMatch};
+use tabagent_model::{Finish, FinishReason, StopMatch};
 
 pub(crate) fn to_dict<'py>(py: Python<'py>, finish: &Finish) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);

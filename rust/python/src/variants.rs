@@ -1,15 +1,11 @@
 //! The machine and the variants that it can run.
 
-use crate::errors::{IntoPyErr, value_error};
+use crate::errors::{IntoPyErr, classes, value_error};
 use crate::job;
 use pyo3::prelude::*;
-use std::ffi::OsStr;
 use std::path::PathBuf;
-use tabagent_variants::{
-    Hardware, LibraryDir, VariantRequest, Verdict, default_threads, discover, rank, select,
-};
-
-type Companions = Vec<(String, PathBuf)>;
+use tabagent_model::LibraryPlaces;
+use tabagent_variants::{Hardware, SelectError, VariantRequest, default_threads};
 
 /// Facts about the machine, as JSON.
 #[pyfunction]
@@ -27,71 +23,30 @@ pub(crate) fn hardware_json(py: Python<'_>) -> PyResult<String> {
 #[pyfunction]
 pub(crate) fn variants_json(
     py: Python<'_>,
-    explicit: Option<PathBuf>,
     environment: Option<String>,
-    companions: Companions,
+    companions: Vec<(String, PathBuf)>,
     bundled: Option<PathBuf>,
 ) -> PyResult<String> {
-    let described = job::run(py, move |_| {
-        let (dirs, problems) =
-            catalogue(explicit.as_ref(), environment.as_deref(), &companions, bundled.as_ref());
-        let verdicts = rank(&Hardware::probe(), &dirs);
-        Ok(serde_json::json!({ "verdicts": serde_json::to_value(verdicts)?, "problems": problems })
-            .to_string())
-    })?;
-    described.map_err(|e: serde_json::Error| value_error(e))
+    let places = LibraryPlaces { environment, companions, bundled };
+    let (verdicts, problems) = job::run(py, move |_| places.verdicts())?;
+    let verdicts = serde_json::to_value(verdicts).map_err(value_error)?;
+    Ok(serde_json::json!({ "verdicts": verdicts, "problems": problems }).to_string())
 }
 
 /// The variant that a request stands for, as JSON.
 #[pyfunction]
 pub(crate) fn select_variant_json(
     py: Python<'_>,
-    request: String,
-    explicit: Option<PathBuf>,
+    request: &str,
     environment: Option<String>,
-    companions: Companions,
+    companions: Vec<(String, PathBuf)>,
     bundled: Option<PathBuf>,
 ) -> PyResult<String> {
-    let (choice, problems) = job::run(py, move |_| {
-        // FromStr of a request never fails: what is no name is a path.
-        let request = request.parse::<VariantRequest>().unwrap_or(VariantRequest::Auto);
-        let explicit = match &request {
-            VariantRequest::Path(path) => Some(path.clone()),
-            _ => explicit,
-        };
-        let (dirs, problems) =
-            catalogue(explicit.as_ref(), environment.as_deref(), &companions, bundled.as_ref());
-        let verdicts: Vec<Verdict> = rank(&Hardware::probe(), &dirs);
-        (select(&request, &verdicts), problems)
-    })?;
-    let choice = choice.map_err(|e| match problems.first() {
-        Some(problem) => crate::errors::raise(py, "VariantError", format!("{e} ({problem})")),
-        None => e.into_py(py),
-    })?;
+    let request: VariantRequest =
+        request.parse().map_err(|e: SelectError| classes::VariantError::new_err(e.to_string()))?;
+    let places = LibraryPlaces { environment, companions, bundled };
+    let (choice, problems) = job::run(py, move |_| places.select(&request))?.map_err(|e| e.into_py(py))?;
     let mut value = serde_json::to_value(&choice).map_err(value_error)?;
     value["problems"] = problems.into();
     Ok(value.to_string())
-}
-
-fn catalogue(
-    explicit: Option<&PathBuf>,
-    environment: Option<&str>,
-    companions: &Companions,
-    bundled: Option<&PathBuf>,
-) -> (Vec<LibraryDir>, Vec<String>) {
-    let found = discover(
-        explicit.map(PathBuf::as_path),
-        environment.map(OsStr::new),
-        companions,
-        bundled.map(PathBuf::as_path),
-    );
-    let mut dirs = Vec::new();
-    let mut problems = Vec::new();
-    for entry in found {
-        match entry {
-            Ok(dir) => dirs.push(dir),
-            Err(error) => problems.push(error.to_string()),
-        }
-    }
-    (dirs, problems)
 }

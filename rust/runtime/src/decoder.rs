@@ -1,6 +1,8 @@
 //! What the decode thread needs of an engine.
 
-use crate::AbortFlag;
+use std::sync::Arc;
+
+use crate::{AbortFlag, Vocabulary};
 
 /// A token's number in the vocabulary, as llama.cpp's `llama_token` (a 32-bit signed integer).
 pub type TokenId = i32;
@@ -25,8 +27,8 @@ pub trait Decoder: Send + 'static {
     /// How many sequences the memory can tell apart; they are numbered from 0.
     fn n_seq_max(&self) -> usize;
 
-    /// Tokens in the vocabulary, and the length of a row of [`logits`](Self::logits).
-    fn n_vocab(&self) -> usize;
+    /// The tokens that it decodes.
+    fn vocabulary(&self) -> Arc<dyn Vocabulary>;
 
     /// Appends `tokens` to sequence `seq`, whose next free position is `pos`.
     ///
@@ -47,7 +49,7 @@ pub trait Decoder: Send + 'static {
         abort: &AbortFlag,
     ) -> Result<(), DecoderError>;
 
-    /// A row of logits of the last decode, `n_vocab` values: row 0 is that of the first token whose logits were asked for. Empty when there
+    /// A row of logits of the last decode, a value for each token of the vocabulary: row 0 is that of the first token whose logits were asked for. Empty when there
     /// is no such row.
     fn logits(&self, row: usize) -> &[f32];
 
@@ -72,13 +74,6 @@ pub trait Decoder: Send + 'static {
     ///
     /// [`DecoderError`] when the state cannot be put back; the sequence is then cleared and its tokens are decoded anew.
     fn restore(&mut self, seq: u32, state: &Self::Saved) -> Result<(), DecoderError>;
-
-    /// Appends the bytes of text that `token` stands for, which need not be whole characters. Control tokens have a text, their marker, only
-    /// with `special`.
-    fn push_token_bytes(&self, token: TokenId, special: bool, out: &mut Vec<u8>);
-
-    /// Whether `token` ends a generation.
-    fn is_eog(&self, token: TokenId) -> bool;
 }
 
 /// Why a [`Decoder`] could not do what it was asked.

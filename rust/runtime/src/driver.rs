@@ -88,7 +88,7 @@ impl<D: Decoder> Driver<D> {
             }
             let started = Instant::now();
             let in_prompt = run.task.in_prompt();
-            match run.task.resume(&self.decoder, run.submitted) {
+            match run.task.resume(run.submitted) {
                 Some(progress) => {
                     run.task.count_time(in_prompt, started);
                     self.go_on(job, progress);
@@ -196,11 +196,16 @@ impl<D: Decoder> Driver<D> {
         if let Err(error) = result {
             return self.failed(batch.job, &error);
         }
-        let decoded = Decoded { tokens: all_tokens, rows: end - n_logits..end, last: batch.last };
+        let decoded = Decoded {
+            tokens: all_tokens,
+            rows: end - n_logits..end,
+            logits: &|row| self.decoder.logits(row),
+            last: batch.last,
+        };
         let progress = if is_full {
             batch.last.then(|| Progress::Ended(End::new(FinishReason::Length)))
         } else {
-            run.task.advance(&self.decoder, &decoded, run.submitted)
+            run.task.advance(&decoded, run.submitted)
         };
         run.task.count_time(in_prompt, started);
         self.scheduler.decoded(batch.job, batch.len);

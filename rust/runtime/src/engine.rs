@@ -12,16 +12,28 @@ use crate::inbox::{Inbox, Submission};
 use crate::scheduler::Limits;
 use crate::scoring::Scoring;
 use crate::task::Task;
-use crate::{Decoder, EngineError, Request, ScoreRequest, SubmitError, TokenId, TokenStream};
+use crate::{Decoder, EngineError, Request, ScoreRequest, SubmitError, TokenId, TokenStream, Vocabulary};
 
 /// A decode thread that serves requests. Cheap to clone; all clones are the same engine.
 ///
 /// It is closed by [`close`](Self::close), or by dropping the last clone.
 ///
 /// ```
-/// use tabagent_runtime::{AbortFlag, Decoder, DecoderError, Engine, Poll, Request, SamplerError, TokenId, TokenMask, TokenSampler};
+/// use std::sync::Arc;
+/// use tabagent_runtime::{
+///     AbortFlag, Decoder, DecoderError, Engine, Poll, Request, SamplerError, TokenId, TokenMask, TokenSampler, Vocabulary,
+/// };
 ///
-/// /// Continues every token with the next one of `0..4`.
+/// /// The tokens `a` to `d`, of which the last ends a text.
+/// struct Letters;
+///
+/// impl Vocabulary for Letters {
+///     fn n_tokens(&self) -> usize { 4 }
+///     fn push_token_bytes(&self, token: TokenId, _special: bool, out: &mut Vec<u8>) { out.push(b"abcd"[token as usize]) }
+///     fn is_eog(&self, token: TokenId) -> bool { token == 3 }
+/// }
+///
+/// /// Continues every token with the next one.
 /// struct Counter(Vec<f32>);
 ///
 /// impl Decoder for Counter {
@@ -30,7 +42,7 @@ use crate::{Decoder, EngineError, Request, ScoreRequest, SubmitError, TokenId, T
 ///     fn n_batch(&self) -> usize { 8 }
 ///     fn n_outputs_max(&self) -> usize { 1 }
 ///     fn n_seq_max(&self) -> usize { 1 }
-///     fn n_vocab(&self) -> usize { 4 }
+///     fn vocabulary(&self) -> Arc<dyn Vocabulary> { Arc::new(Letters) }
 ///     fn decode(&mut self, _seq: u32, _pos: usize, tokens: &[TokenId], _n_logits: usize, _abort: &AbortFlag) -> Result<(), DecoderError> {
 ///         self.0 = vec![0.0; 4];
 ///         self.0[(tokens[tokens.len() - 1] as usize + 1) % 4] = 1.0;
@@ -41,8 +53,6 @@ use crate::{Decoder, EngineError, Request, ScoreRequest, SubmitError, TokenId, T
 ///     fn clear(&mut self, _seq: u32) {}
 ///     fn save(&mut self, _seq: u32) -> Result<(), DecoderError> { Ok(()) }
 ///     fn restore(&mut self, _seq: u32, _state: &()) -> Result<(), DecoderError> { Ok(()) }
-///     fn push_token_bytes(&self, token: TokenId, _special: bool, out: &mut Vec<u8>) { out.push(b"abcd"[token as usize]) }
-///     fn is_eog(&self, token: TokenId) -> bool { token == 3 }
 /// }
 ///
 /// struct Greedy;
@@ -92,7 +102,7 @@ pub struct EngineStats {
 pub(crate) struct Inner {
     pub(crate) inbox: Arc<Inbox>,
     n_ctx: usize,
-    n_vocab: usize,
+    vocabulary: Arc<dyn Vocabulary>,
     thread_id: ThreadId,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -110,7 +120,7 @@ impl Engine {
             n_seq_max: decoder.n_seq_max(),
             n_outputs: decoder.n_outputs_max(),
         };
-        let n_vocab = decoder.n_vocab();
+        let vocabulary = decoder.vocabulary();
         let inbox = Arc::new(Inbox::new());
         let for_thread = Arc::clone(&inbox);
         // Linux refuses names with a NUL; anything else it cuts to 15 bytes.
@@ -120,7 +130,7 @@ impl Engine {
             .map_err(|error| EngineError::Spawn { message: error.to_string() })?;
         let thread_id = thread.thread().id();
         let thread = Mutex::new(Some(thread));
-        Ok(Self { inner: Arc::new(Inner { inbox, n_ctx: limits.n_ctx, n_vocab, thread_id, thread }) })
+        Ok(Self { inner: Arc::new(Inner { inbox, n_ctx: limits.n_ctx, vocabulary, thread_id, thread }) })
     }
 
     /// Checks a request and puts it at the end of the queue. Does not wait for it to run.
@@ -130,13 +140,13 @@ impl Engine {
     /// [`SubmitError::Request`] for a wrong request, [`SubmitError::Engine`] when the engine was closed, has failed, or belongs to
     /// the parent process.
     pub fn submit(&self, request: Request) -> Result<TokenStream, SubmitError> {
-        let Inner { inbox, n_ctx, n_vocab, .. } = self.here()?;
-        request.check(*n_ctx, *n_vocab)?;
+        let Inner { inbox, n_ctx, vocabulary, .. } = self.here()?;
+        request.check(*n_ctx, vocabulary.n_tokens())?;
         if let Some(hook) = &request.hook {
             hook.attach(inbox);
         }
         let cache_prompt = request.cache_prompt;
-        let (generation, prompt) = Generation::new(request, *n_ctx, *n_vocab)?;
+        let (generation, prompt) = Generation::new(request, *n_ctx, Arc::clone(vocabulary))?;
         self.enqueue(prompt, cache_prompt, Task::Generate(Box::new(generation)))
     }
 
@@ -148,10 +158,10 @@ impl Engine {
     ///
     /// As [`submit`](Self::submit).
     pub fn score(&self, request: ScoreRequest) -> Result<TokenStream, SubmitError> {
-        let Inner { n_ctx, n_vocab, .. } = self.here()?;
-        request.check(*n_ctx, *n_vocab)?;
+        let Inner { n_ctx, vocabulary, .. } = self.here()?;
+        request.check(*n_ctx, vocabulary.n_tokens())?;
         let cache_prompt = request.cache_prompt;
-        let (scoring, tokens) = Scoring::new(request);
+        let (scoring, tokens) = Scoring::new(request, Arc::clone(vocabulary));
         self.enqueue(tokens, cache_prompt, Task::Score(Box::new(scoring)))
     }
 
@@ -217,7 +227,7 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.close();
-        // Still there only where nothing may be joined: in a forked child, which has no such thread to detach, and on the thread itself.
+        // `thread` is still `Some` in a forked child, where the thread does not exist, and on the decode thread itself, which cannot join itself.
         if !self.inbox.home.is_here() {
             std::mem::forget(self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take());
         }
@@ -228,7 +238,7 @@ impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Engine")
             .field("n_ctx", &self.n_ctx)
-            .field("n_vocab", &self.n_vocab)
+            .field("n_vocab", &self.vocabulary.n_tokens())
             .finish_non_exhaustive()
     }
 }

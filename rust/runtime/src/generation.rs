@@ -1,13 +1,15 @@
 //! One request's way from logits to events.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::logprobs::kept_logprob;
+use crate::vocabulary::bytes_of;
 use crate::{
-    ConstraintError, Decoder, EngineError, Finish, FinishReason, LogitsHook, LogprobsMode, Request,
-    RequestError, StopMatch, StopMatcher, Timings, TokenConstraint, TokenEvent, TokenId, TokenLogprob,
-    TokenMask, TokenSampler, Usage, Utf8Decoder, token_logprob,
+    ConstraintError, EngineError, Finish, FinishReason, LogitsHook, LogprobsMode, Request, RequestError,
+    StopMatch, StopMatcher, Timings, TokenConstraint, TokenEvent, TokenId, TokenLogprob, TokenMask,
+    TokenSampler, Usage, Utf8Decoder, Vocabulary, token_logprob,
 };
 
 /// Why a generation is over.
@@ -57,6 +59,7 @@ pub(crate) struct Generation {
     /// Most tokens to generate, by the request and by the context.
     max_tokens: usize,
     n_vocab: usize,
+    vocabulary: Arc<dyn Vocabulary>,
     bytes: Utf8Decoder,
     stops: StopMatcher,
     /// Text between the two, kept for its memory.
@@ -82,11 +85,12 @@ impl Generation {
     pub(crate) fn new(
         mut request: Request,
         n_ctx: usize,
-        n_vocab: usize,
+        vocabulary: Arc<dyn Vocabulary>,
     ) -> Result<(Self, Vec<TokenId>), RequestError> {
         if let (Some(n_top), LogprobsMode::Sampled) = (request.logprobs, request.logprobs_mode) {
             request.sampler.remember(n_top);
         }
+        let n_vocab = vocabulary.n_tokens();
         let room = n_ctx.saturating_sub(request.prompt.len());
         let generation = Self {
             stops: StopMatcher::new(&request.stop)?,
@@ -101,6 +105,7 @@ impl Generation {
             logprobs_mode: request.logprobs_mode,
             max_tokens: request.max_tokens.map_or(room, |n| n.min(room)),
             n_vocab,
+            vocabulary,
             bytes: Utf8Decoder::new(),
             chars: String::new(),
             piece: Vec::new(),
@@ -120,15 +125,9 @@ impl Generation {
         self.usage.completion_tokens >= self.max_tokens
     }
 
-    /// Takes the decoder's logits after `tokens`: chooses the next token from them and makes text of it, or sends them to the hook.
-    pub(crate) fn advance(
-        &mut self,
-        decoder: &impl Decoder,
-        tokens: &[TokenId],
-        submitted: Instant,
-    ) -> Progress {
-        let logits = decoder.logits(0);
-        let Some(hook) = &mut self.hook else { return self.step(decoder, logits, submitted) };
+    /// Takes the logits after `tokens`: chooses the next token from them and makes text of it, or sends them to the hook.
+    pub(crate) fn advance(&mut self, logits: &[f32], tokens: &[TokenId], submitted: Instant) -> Progress {
+        let Some(hook) = &mut self.hook else { return self.step(logits, submitted) };
         if self.logprobs.is_some() && self.logprobs_mode == LogprobsMode::Raw {
             self.raw.clear();
             self.raw.extend_from_slice(logits);
@@ -144,7 +143,7 @@ impl Generation {
     }
 
     /// Goes on with the hook's logits, if they are back.
-    pub(crate) fn resume(&mut self, decoder: &impl Decoder, submitted: Instant) -> Option<Progress> {
+    pub(crate) fn resume(&mut self, submitted: Instant) -> Option<Progress> {
         if !self.waiting {
             return None;
         }
@@ -152,7 +151,7 @@ impl Generation {
         self.waiting = false;
         let progress = match answer {
             Ok(row) if row.len() == self.n_vocab => {
-                let progress = self.step(decoder, &row, submitted);
+                let progress = self.step(&row, submitted);
                 if let Some(hook) = &mut self.hook {
                     hook.recycle(row);
                 }
@@ -177,20 +176,18 @@ impl Generation {
     }
 
     /// Chooses the next token from `logits`, and takes the tokens that the constraint forces around it.
-    fn step(&mut self, decoder: &impl Decoder, logits: &[f32], submitted: Instant) -> Progress {
+    fn step(&mut self, logits: &[f32], submitted: Instant) -> Progress {
         self.next.clear();
-        let end = self.jump(decoder, submitted);
+        let end = self.jump(submitted);
         let end = match end {
-            None if self.next.is_empty() => {
-                self.draw(decoder, logits, submitted).or_else(|| self.jump(decoder, submitted))
-            }
+            None if self.next.is_empty() => self.draw(logits, submitted).or_else(|| self.jump(submitted)),
             end => end,
         };
         end.map_or(Progress::Tokens, Progress::Ended)
     }
 
     /// Chooses one token.
-    fn draw(&mut self, decoder: &impl Decoder, logits: &[f32], submitted: Instant) -> Option<End> {
+    fn draw(&mut self, logits: &[f32], submitted: Instant) -> Option<End> {
         let token = match self.choose(logits) {
             Ok(token) => token,
             // What the sampler is not to choose, the end, may be all that the constraint allows.
@@ -200,22 +197,22 @@ impl Generation {
             Err(error) => return Some(End::error(error)),
         };
         self.timings.first_token.get_or_insert_with(|| submitted.elapsed());
-        if let Some(end) = self.ending_token(decoder, token) {
+        if let Some(end) = self.ending_token(token) {
             return Some(end);
         }
         if let Err(error) = self.guarded(|constraint| constraint.accept(token)) {
             return Some(End::error(error));
         }
         if let Some(n_top) = self.logprobs {
-            let entry = self.logprob(decoder, logits, token, n_top);
+            let entry = self.logprob(logits, token, n_top);
             self.pending.logprobs.push(entry);
         }
-        self.append(decoder, token)
+        self.append(token)
     }
 
     /// Takes the tokens that the constraint leaves no choice about. Their logits are never looked at, so with log-probabilities and with a hook
     /// each is chosen as all others are, and so is one that the sampler must not choose.
-    fn jump(&mut self, decoder: &impl Decoder, submitted: Instant) -> Option<End> {
+    fn jump(&mut self, submitted: Instant) -> Option<End> {
         if self.constraint.is_none() || self.logprobs.is_some() || self.hook.is_some() {
             return None;
         }
@@ -230,14 +227,14 @@ impl Generation {
                 Err(error) => return Some(End::error(error)),
             }
             self.timings.first_token.get_or_insert_with(|| submitted.elapsed());
-            if let Some(end) = self.ending_token(decoder, token) {
+            if let Some(end) = self.ending_token(token) {
                 return Some(end);
             }
             if let Err(error) = self.guarded(|constraint| constraint.accept(token)) {
                 return Some(End::error(error));
             }
             self.usage.forced_tokens += 1;
-            if let Some(end) = self.append(decoder, token) {
+            if let Some(end) = self.append(token) {
                 return Some(end);
             }
         }
@@ -245,23 +242,23 @@ impl Generation {
     }
 
     /// The end that `token` is, if it is one.
-    fn ending_token(&self, decoder: &impl Decoder, token: TokenId) -> Option<End> {
+    fn ending_token(&self, token: TokenId) -> Option<End> {
         if self.stop_tokens.contains(&token) {
             return Some(End::stop(StopMatch::Token(token)));
         }
         // A constraint lets such a token through only where the text may end, and nothing could follow it.
-        let ends = decoder.is_eog(token) && (!self.ignore_eos || self.constraint.is_some());
+        let ends = self.vocabulary.is_eog(token) && (!self.ignore_eos || self.constraint.is_some());
         ends.then(|| End::stop(StopMatch::Eog(token)))
     }
 
     /// Adds a token to the text.
-    fn append(&mut self, decoder: &impl Decoder, token: TokenId) -> Option<End> {
+    fn append(&mut self, token: TokenId) -> Option<End> {
         self.usage.completion_tokens += 1;
         self.next.push(token);
         self.pending.token_ids.push(token);
         self.chars.clear();
         self.piece.clear();
-        decoder.push_token_bytes(token, false, &mut self.piece);
+        self.vocabulary.push_token_bytes(token, false, &mut self.piece);
         self.bytes.push(&self.piece, &mut self.chars);
         if let Some(index) = self.stops.push(&self.chars, &mut self.pending.text) {
             return Some(End::stop(self.stop_string(index)));
@@ -274,18 +271,8 @@ impl Generation {
         self.is_full().then(|| End::new(FinishReason::Length))
     }
 
-    fn logprob(
-        &mut self,
-        decoder: &impl Decoder,
-        logits: &[f32],
-        token: TokenId,
-        n_top: usize,
-    ) -> TokenLogprob {
-        let bytes_of = |token| {
-            let mut bytes = Vec::new();
-            decoder.push_token_bytes(token, true, &mut bytes);
-            bytes
-        };
+    fn logprob(&mut self, logits: &[f32], token: TokenId, n_top: usize) -> TokenLogprob {
+        let bytes_of = |token| bytes_of(&*self.vocabulary, token);
         match self.logprobs_mode {
             LogprobsMode::Raw if self.hook.is_some() => token_logprob(&self.raw, token, n_top, bytes_of),
             LogprobsMode::Raw => token_logprob(logits, token, n_top, bytes_of),

@@ -2,8 +2,8 @@
 //!
 //! A [`Request`] goes in by [`Engine::submit`], a [`TokenStream`] comes back. The thread gives the oldest request that can run one
 //! micro-batch at a time, turns its tokens into text (never cutting a character, never leaking a stop string) and pushes events into the
-//! stream's bounded channel. The engine itself is behind the [`Decoder`] trait ([`LlamaDecoder`] is the real one), the choice of tokens behind
-//! [`TokenSampler`] (which `tabagent_sampling::Sampler` implements), so all else is tested without either.
+//! stream's bounded channel. The engine itself is behind the [`Decoder`] trait and its tokens behind [`Vocabulary`], the choice of tokens behind
+//! [`TokenSampler`] (which `tabagent_sampling::Sampler` implements), so this crate knows no engine.
 //!
 //! A request may carry a [`TokenConstraint`] (as `tabagent_sampling::constraint::Constraint` is), which says what tokens may come and decodes those
 //! that must come together, and a [`LogitsHook`], which takes each row of logits to another thread and back. A [`ScoreRequest`] asks for the probability
@@ -20,7 +20,6 @@ mod event;
 mod generation;
 mod hook;
 mod inbox;
-mod llama_decoder;
 mod logprobs;
 mod process;
 mod request;
@@ -31,8 +30,8 @@ mod scoring;
 mod stops;
 mod stream;
 mod task;
-mod token_table;
 mod utf8;
+mod vocabulary;
 
 #[cfg(test)]
 mod tests;
@@ -45,7 +44,6 @@ pub use engine::{Engine, EngineStats};
 pub use error::{EngineError, RequestError, SubmitError};
 pub use event::{Finish, FinishReason, StopMatch, Timings, TokenEvent, TokenLogprob, TopLogprob, Usage};
 pub use hook::{HookPoll, HookWorker, HookedRow, LogitsHook, logits_hook};
-pub use llama_decoder::LlamaDecoder;
 pub use logprobs::{LogprobsMode, token_logprob};
 pub use request::Request;
 pub use sampler::{SamplerError, TokenSampler};
@@ -53,5 +51,5 @@ pub use scoring::ScoreRequest;
 pub use stops::StopMatcher;
 pub use stream::{Poll, TokenStream};
 pub use tabagent_sampling::TokenMask;
-pub use token_table::token_table;
 pub use utf8::Utf8Decoder;
+pub use vocabulary::Vocabulary;

@@ -1,12 +1,17 @@
 //! How probable given texts are.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::generation::{End, Progress};
 use crate::logprobs::LogSoftmax;
 use crate::request::check_tokens;
-use crate::{Decoder, Finish, FinishReason, RequestError, Timings, TokenEvent, TokenId, TokenLogprob, Usage};
+use crate::task::Decoded;
+use crate::vocabulary::bytes_of;
+use crate::{
+    Finish, FinishReason, RequestError, Timings, TokenEvent, TokenId, TokenLogprob, Usage, Vocabulary,
+};
 
 /// Texts whose probability is wanted: each of `continuations` after the same prompt.
 ///
@@ -57,6 +62,7 @@ impl ScoreRequest {
 
 /// A scoring request at work.
 pub(crate) struct Scoring {
+    vocabulary: Arc<dyn Vocabulary>,
     n_prompt: usize,
     continuations: Vec<Vec<TokenId>>,
     /// The log-probability of the first token of each, once the prompt is decoded.
@@ -72,13 +78,14 @@ pub(crate) struct Scoring {
 
 impl Scoring {
     /// Takes over a request that was checked. Returns too what is to be decoded first: all that is needed for the first continuation.
-    pub(crate) fn new(request: ScoreRequest) -> (Self, Vec<TokenId>) {
+    pub(crate) fn new(request: ScoreRequest, vocabulary: Arc<dyn Vocabulary>) -> (Self, Vec<TokenId>) {
         let ScoreRequest { mut prompt, continuations, .. } = request;
         let n_prompt = prompt.len();
         if let Some(first) = continuations.first() {
             prompt.extend_from_slice(decoded_part(first));
         }
         let scoring = Self {
+            vocabulary,
             n_prompt,
             continuations,
             firsts: Vec::new(),
@@ -96,20 +103,13 @@ impl Scoring {
         self.n_prompt - 1
     }
 
-    /// Takes the rows of a decode: those of the tokens at the places from `first` on. `last`: nothing is left to decode.
-    pub(crate) fn advance(
-        &mut self,
-        decoder: &impl Decoder,
-        rows: std::ops::Range<usize>,
-        last: bool,
-        submitted: Instant,
-    ) -> Option<Progress> {
-        let first = rows.start;
-        for place in rows {
-            self.take_row(place, decoder.logits(place - first));
+    /// Takes the rows of a decode.
+    pub(crate) fn advance(&mut self, decoded: &Decoded<'_>, submitted: Instant) -> Option<Progress> {
+        for (row, place) in decoded.rows.clone().enumerate() {
+            self.take_row(place, (decoded.logits)(row));
             self.timings.first_token.get_or_insert_with(|| submitted.elapsed());
         }
-        last.then(|| self.next(decoder))
+        decoded.last.then(|| self.next())
     }
 
     /// Takes the row of logits after the token at `place`. One that was taken before (the memory was lost in between) is left alone.
@@ -128,9 +128,9 @@ impl Scoring {
     }
 
     /// Puts down what was found, and says what comes next.
-    fn next(&mut self, decoder: &impl Decoder) -> Progress {
+    fn next(&mut self) -> Progress {
         loop {
-            self.put_down(decoder);
+            self.put_down();
             self.current += 1;
             let Some(tokens) = self.continuations.get(self.current) else {
                 return Progress::Ended(End::new(FinishReason::Stop));
@@ -143,13 +143,12 @@ impl Scoring {
     }
 
     /// Makes an event of the current continuation.
-    fn put_down(&mut self, decoder: &impl Decoder) {
+    fn put_down(&mut self) {
         let token_ids = std::mem::take(&mut self.continuations[self.current]);
         let first = self.firsts.get(self.current).copied().unwrap_or(f32::NEG_INFINITY);
         let values = std::iter::once(first).chain(self.logprobs.drain(..));
         let logprobs = token_ids.iter().zip(values).map(|(&token, logprob)| {
-            let mut bytes = Vec::new();
-            decoder.push_token_bytes(token, true, &mut bytes);
+            let bytes = bytes_of(&*self.vocabulary, token);
             TokenLogprob { token, logprob, bytes, top: Vec::new() }
         });
         let logprobs = logprobs.collect();

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::generation::{End, Generation, Progress};
 use crate::scoring::Scoring;
-use crate::{Decoder, Finish, Timings, TokenEvent, TokenId, Usage};
+use crate::{Finish, Timings, TokenEvent, TokenId, Usage};
 
 /// A request at work.
 pub(crate) enum Task {
@@ -18,6 +18,8 @@ pub(crate) struct Decoded<'a> {
     pub(crate) tokens: &'a [TokenId],
     /// The places of the tokens whose logits there are.
     pub(crate) rows: std::ops::Range<usize>,
+    /// The logits of one of them, counted from the first.
+    pub(crate) logits: &'a dyn Fn(usize) -> &'a [f32],
     /// Nothing is left to decode.
     pub(crate) last: bool,
 }
@@ -52,17 +54,13 @@ impl Task {
     }
 
     /// Takes the logits of a decode. `None`: there is more to decode first.
-    pub(crate) fn advance(
-        &mut self,
-        decoder: &impl Decoder,
-        decoded: &Decoded,
-        submitted: Instant,
-    ) -> Option<Progress> {
+    pub(crate) fn advance(&mut self, decoded: &Decoded<'_>, submitted: Instant) -> Option<Progress> {
         match self {
             Self::Generate(generation) => {
-                (!decoded.rows.is_empty()).then(|| generation.advance(decoder, decoded.tokens, submitted))
+                let logits = (!decoded.rows.is_empty()).then(|| (decoded.logits)(0))?;
+                Some(generation.advance(logits, decoded.tokens, submitted))
             }
-            Self::Score(scoring) => scoring.advance(decoder, decoded.rows.clone(), decoded.last, submitted),
+            Self::Score(scoring) => scoring.advance(decoded, submitted),
         }
     }
 
@@ -72,9 +70,9 @@ impl Task {
     }
 
     /// Goes on after a hook if that is done.
-    pub(crate) fn resume(&mut self, decoder: &impl Decoder, submitted: Instant) -> Option<Progress> {
+    pub(crate) fn resume(&mut self, submitted: Instant) -> Option<Progress> {
         match self {
-            Self::Generate(generation) => generation.resume(decoder, submitted),
+            Self::Generate(generation) => generation.resume(submitted),
             Self::Score(_) => None,
         }
     }

@@ -17,7 +17,6 @@ mod writer;
 use pyo3::prelude::*;
 
 pub(crate) use view::Borrowed;
-pub(crate) use writer::raised;
 
 /// Adds the classes and functions to `tabagent._native`.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -11,7 +11,7 @@ use tabagent_gguf::{
     FileType, GgufModel, Imatrix, OwnedValue, Plan, Progress, QuantizeError, QuantizeOptions, SizeTarget,
     Target, TensorRule, fit_options, plan, quantize_file, quantize_file_to_size, tensor_type,
 };
-use tabagent_llama::MetadataOverride;
+use tabagent_model::MetadataOverride;
 
 /// What Python's `quantize_model` was told, by the names of its arguments.
 #[derive(FromPyObject)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tabagent_gguf::Progress;
-use tabagent_runtime::AbortFlag;
+use tabagent_model::AbortFlag;
 
 /// How often Python hears of progress, and can be interrupted.
 const SLICE: Duration = Duration::from_millis(20);

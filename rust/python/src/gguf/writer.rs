@@ -163,9 +163,3 @@ fn order_named(name: &str) -> PyResult<ByteOrder> {
         other => Err(value_error(format!("`{other}` is no byte order; it is `little` or `big`"))),
     }
 }
-
-/// What Python raised while a tensor's data was made, if that is why writing failed.
-pub(crate) fn raised(error: &tabagent_gguf::GgufError, py: Python<'_>) -> Option<PyErr> {
-    let tabagent_gguf::GgufError::Write { source, .. } = error else { return None };
-    source.get_ref()?.downcast_ref::<PyErr>().map(|error| error.clone_ref(py))
-}

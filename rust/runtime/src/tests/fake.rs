@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::{
     AbortFlag, Decoder, DecoderError, Engine, Finish, FinishReason, Poll, Request, SamplerError, TokenEvent,
-    TokenId, TokenMask, TokenSampler, TokenStream,
+    TokenId, TokenMask, TokenSampler, TokenStream, Vocabulary,
 };
 
 /// Long enough for any machine; a test that runs into it has failed.
@@ -147,8 +147,8 @@ impl Decoder for FakeDecoder {
         self.sequences.len()
     }
 
-    fn n_vocab(&self) -> usize {
-        PIECES.len()
+    fn vocabulary(&self) -> Arc<dyn Vocabulary> {
+        Arc::new(Pieces)
     }
 
     fn decode(
@@ -200,6 +200,15 @@ impl Decoder for FakeDecoder {
         check(self.sequences[seq as usize].is_empty(), "restore into a sequence that is not empty")?;
         self.sequences[seq as usize] = state.iter().map(|&byte| TokenId::from(byte)).collect();
         Ok(())
+    }
+}
+
+/// The vocabulary of [`PIECES`].
+struct Pieces;
+
+impl Vocabulary for Pieces {
+    fn n_tokens(&self) -> usize {
+        PIECES.len()
     }
 
     fn push_token_bytes(&self, token: TokenId, special: bool, out: &mut Vec<u8>) {

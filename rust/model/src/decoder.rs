@@ -1,7 +1,9 @@
 //! A llama.cpp context as a [`Decoder`].
 
-use crate::{AbortFlag, Decoder, DecoderError, TokenId};
-use tabagent_llama::{Batch, Context, ContextError, SequenceSnapshot};
+use std::sync::Arc;
+
+use tabagent_llama::{Batch, Context, ContextError, Model, SequenceSnapshot};
+use tabagent_runtime::{AbortFlag, Decoder, DecoderError, TokenId, Vocabulary};
 
 /// The context that the decode thread owns.
 #[derive(Debug)]
@@ -39,8 +41,8 @@ impl Decoder for LlamaDecoder {
         self.context.max_sequences() as usize
     }
 
-    fn n_vocab(&self) -> usize {
-        self.context.model().vocab().len()
+    fn vocabulary(&self) -> Arc<dyn Vocabulary> {
+        Arc::new(LlamaVocabulary(self.context.model().clone()))
     }
 
     fn decode(
@@ -87,13 +89,22 @@ impl Decoder for LlamaDecoder {
     fn restore(&mut self, seq: u32, state: &SequenceSnapshot) -> Result<(), DecoderError> {
         self.context.restore_sequence(seq, state).map_err(|e| DecoderError::Failed(e.to_string()))
     }
+}
+
+/// The vocabulary of a model of llama.cpp's.
+struct LlamaVocabulary(Model);
+
+impl Vocabulary for LlamaVocabulary {
+    fn n_tokens(&self) -> usize {
+        self.0.vocab().len()
+    }
 
     fn push_token_bytes(&self, token: TokenId, special: bool, out: &mut Vec<u8>) {
         // Ids come from logits of this vocabulary, so this does not fail; if it did, the token would have no text.
-        let _ = self.context.model().vocab().push_token_bytes(token, special, out);
+        let _ = self.0.vocab().push_token_bytes(token, special, out);
     }
 
     fn is_eog(&self, token: TokenId) -> bool {
-        self.context.model().vocab().is_eog(token)
+        self.0.vocab().is_eog(token)
     }
 }

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use tabagent_llama::{Vocab, VocabKind};
+use tabagent_runtime::TokenId;
 use tabagent_sampling::constraint::{GrammarError, TokenTable, Tokenizer};
-
-use crate::TokenId;
 
 /// The table of a vocabulary's tokens: each with the bytes that a stream shows of it. Tokens of which it shows nothing (control tokens and
 /// the unknown token) are special, as are those of `ends`, which end a text.

@@ -1,6 +1,7 @@
 //! What the sampler asks of a vocabulary, looked up once a model.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
 use tabagent_llama::{Vocab, VocabError};
 use tabagent_sampling::{Breakers, TokenPieces};
 
@@ -9,8 +10,10 @@ const REMEMBERED: usize = 8;
 
 /// Where repetitions end for DRY: at a text, or after a sequence of tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Breaker {
+pub enum Breaker {
+    /// The text, wherever it ends in a token.
     Text(String),
+    /// The tokens, in this order.
     Tokens(Vec<i32>),
 }
 

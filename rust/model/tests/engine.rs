@@ -6,7 +6,8 @@
 
 use std::time::Duration;
 use tabagent_llama::{ContextConfig, Library, Model, ModelConfig};
-use tabagent_runtime::{Engine, FinishReason, LlamaDecoder, Poll, Request, TokenStream};
+use tabagent_model::LlamaDecoder;
+use tabagent_runtime::{Engine, FinishReason, Poll, Request, TokenStream};
 use tabagent_sampling::{Sampler, SamplerConfig};
 
 fn model(file: &str) -> Option<Model> {

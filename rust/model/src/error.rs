@@ -1,0 +1,82 @@
+//! What can go wrong with a loaded model, or on the way to one.
+
+use tabagent_llama::{ConfigError as ContextConfigError, ContextError, LibraryError, ModelError, VocabError};
+use tabagent_runtime::{EngineError, RequestError, SubmitError};
+use tabagent_sampling::constraint::GrammarError;
+use tabagent_sampling::{ConfigError, SampleError};
+
+use crate::value::OptionError;
+
+/// Why a model could not be loaded, or could not do what was asked of it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An option has a value that it does not take.
+    #[error(transparent)]
+    Option(#[from] OptionError),
+    /// llama.cpp could not be loaded.
+    #[error(transparent)]
+    Library(#[from] LibraryError),
+    /// The file could not be loaded.
+    #[error(transparent)]
+    Load(#[from] ModelError),
+    /// The context could not be made, or the model cannot generate.
+    #[error(transparent)]
+    Context(#[from] ContextError),
+    /// A text could not be made tokens, or tokens text.
+    #[error(transparent)]
+    Vocab(#[from] VocabError),
+    /// The sampler's settings are wrong.
+    #[error(transparent)]
+    Sampler(#[from] ConfigError),
+    /// No token can be chosen from the logits.
+    #[error(transparent)]
+    Sample(#[from] SampleError),
+    /// A schema or grammar cannot be compiled or begun.
+    #[error(transparent)]
+    Grammar(#[from] GrammarError),
+    /// The request is wrong.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// The decode thread takes no requests.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The model was closed.
+    #[error("the model is closed; load it again")]
+    Closed,
+    /// The model is used in a child of the process that loaded it.
+    #[error(
+        "this model was loaded before fork(); load it again in the child process, or use the spawn start method"
+    )]
+    Forked,
+    /// A prompt that is surely too long, which was not tokenized.
+    #[error(
+        "prompt has at least {fewest} tokens but the context holds {n_ctx}; raise `context_size` or shorten the prompt"
+    )]
+    PromptTooLong {
+        /// The fewest tokens that the text can have.
+        fewest: usize,
+        /// Tokens that the context holds.
+        n_ctx: usize,
+    },
+    /// A grammar whose tokens are those of another model.
+    #[error("`grammar` was compiled by another model; compile it with this model's `compile_grammar`")]
+    ForeignGrammar,
+    /// Texts among the breakers, and no vocabulary to find them in.
+    #[error("`dry_breakers` has texts, which need a vocabulary; give `model`, or sequences of token ids")]
+    BreakersWithoutModel,
+}
+
+impl From<ContextConfigError> for Error {
+    fn from(error: ContextConfigError) -> Self {
+        Self::Context(error.into())
+    }
+}
+
+impl From<SubmitError> for Error {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            SubmitError::Request(error) => Self::Request(error),
+            SubmitError::Engine(error) => Self::Engine(error),
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Requests for text, as users make them.
+
+use tabagent_runtime::LogprobsMode;
+
+use crate::settings::SamplerSettings;
+use crate::value::{Fields, OptionError, Value};
+
+/// How to continue a prompt.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GenerateOptions {
+    /// Most tokens; `None` until the model ends the text or the context is full.
+    pub max_tokens: Option<usize>,
+    /// How tokens are chosen.
+    pub sampling: SamplerSettings,
+    /// Texts that end the text and are no part of it.
+    pub stop: Vec<String>,
+    /// Tokens that end the text, besides the model's own.
+    pub stop_tokens: Vec<i32>,
+    /// Never choose a token that ends the text.
+    pub ignore_eos: bool,
+    /// Log-probabilities of each token and of so many most probable ones.
+    pub logprobs: Option<usize>,
+    /// Which distribution they are of.
+    pub logprobs_mode: LogprobsMode,
+    /// Reuse what earlier requests with this option left in memory.
+    pub cache_prompt: bool,
+}
+
+impl GenerateOptions {
+    /// Reads options by their names; those that are not there have their defaults. `sampling` is a map of a sampler's settings.
+    ///
+    /// # Errors
+    /// [`OptionError`] names the option that is unknown or has a wrong type.
+    pub fn read(options: Value) -> Result<Self, OptionError> {
+        const COUNT: &str = "an integer of at least 0";
+        const MODES: [(&str, LogprobsMode); 2] =
+            [("raw", LogprobsMode::Raw), ("sampled", LogprobsMode::Sampled)];
+        let mut given = Fields::new(options, "options")?;
+        let read = Self {
+            max_tokens: given.integer("max_tokens", COUNT)?,
+            sampling: given.take("sampling").map(SamplerSettings::read).transpose()?.unwrap_or_default(),
+            stop: given.texts("stop")?.unwrap_or_default(),
+            stop_tokens: given.tokens("stop_tokens")?.unwrap_or_default(),
+            ignore_eos: given.flag("ignore_eos")?.unwrap_or_default(),
+            logprobs: given.integer("logprobs", COUNT)?,
+            logprobs_mode: given.named("logprobs_mode", &MODES)?.unwrap_or_default(),
+            cache_prompt: given.flag("cache_prompt")?.unwrap_or_default(),
+        };
+        given.finish()?;
+        Ok(read)
+    }
+}

@@ -1,0 +1,44 @@
+//! A loaded model as an application uses it, whatever its face.
+//!
+//! [`LibraryPlaces`] chooses the llama.cpp library, [`Model::load`] loads a model with it and starts its decode thread, and a [`Model`] tokenizes,
+//! generates, scores and compiles grammars. Options come as plain structs ([`LoadOptions`], [`GenerateOptions`], [`SamplerSettings`],
+//! [`GrammarRequest`]), each of which also reads itself from a [`Value`]: what a face has of them before it knows their types, such as a Python dict
+//! or a JSON body.
+//!
+//! Calls block, some of them for long; a face decides on which thread they run. Nothing here knows Python or HTTP.
+
+mod decoder;
+mod error;
+mod generate;
+mod grammar;
+mod library;
+mod load;
+mod model;
+mod prompt;
+mod settings;
+mod token_table;
+mod value;
+mod vocabulary_facts;
+
+pub use decoder::LlamaDecoder;
+pub use error::Error;
+pub use generate::GenerateOptions;
+pub use grammar::GrammarRequest;
+pub use library::{LibraryPlaces, VariantError, open_library};
+pub use load::LoadOptions;
+pub use model::{Limits, Model, distribution};
+pub use prompt::PromptInput;
+pub use settings::SamplerSettings;
+pub use token_table::token_table;
+pub use value::{OptionError, Value};
+pub use vocabulary_facts::Breaker;
+
+pub use tabagent_llama::{
+    AtWork, Batch, ConfigError as ContextConfigError, Context, ContextError, DetokenizeOptions, Library,
+    LibraryError, LogLevel, LogRecord, MetadataOverride, Model as LlamaModel, ModelError, Prompt, StateError,
+    TokenAttributes, TokenId, Vocab, VocabError, VocabKind, drain_log, note, set_log_level,
+};
+pub use tabagent_runtime::{
+    AbortFlag, EngineError, EngineStats, Finish, FinishReason, HookPoll, HookWorker, HookedRow, LogprobsMode,
+    Poll, RequestError, ScoreRequest, StopMatch, TokenEvent, TokenLogprob, TokenStream, TopLogprob,
+};

@@ -1,0 +1,76 @@
+//! The llama.cpp library of this process: where it may be, which one fits, and opening it.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use tabagent_llama::{CpuModule, Library, LibraryError, guard_exit};
+use tabagent_variants::{
+    Choice, Hardware, LibraryDir, SelectError, VariantRequest, Verdict, discover, rank, select,
+};
+
+/// Where libraries may be, besides a path that is asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LibraryPlaces {
+    /// The value of `TABAGENT_LIBRARY_PATH`.
+    pub environment: Option<String>,
+    /// Directories of installed companion packages, by the packages' names.
+    pub companions: Vec<(String, PathBuf)>,
+    /// The directory of the library that came with the program.
+    pub bundled: Option<PathBuf>,
+}
+
+impl LibraryPlaces {
+    /// Every variant in these places, best first, and why some places have none. Loads nothing.
+    pub fn verdicts(&self) -> (Vec<Verdict>, Vec<String>) {
+        self.verdicts_with(None)
+    }
+
+    /// The variant that a request stands for, and what the caller should know of the places. Loads nothing.
+    ///
+    /// # Errors
+    /// [`VariantError`] if there is no such variant, or none that runs here.
+    pub fn select(&self, request: &VariantRequest) -> Result<(Choice, Vec<String>), VariantError> {
+        let explicit = match request {
+            VariantRequest::Path(path) => Some(path.as_path()),
+            VariantRequest::Auto | VariantRequest::Module(_) => None,
+        };
+        let (verdicts, problems) = self.verdicts_with(explicit);
+        match select(request, &verdicts) {
+            Ok(choice) => Ok((choice, problems)),
+            Err(source) => Err(VariantError { source, problem: problems.into_iter().next() }),
+        }
+    }
+
+    fn verdicts_with(&self, explicit: Option<&Path>) -> (Vec<Verdict>, Vec<String>) {
+        let environment = self.environment.as_deref().map(OsStr::new);
+        let (mut dirs, mut problems): (Vec<LibraryDir>, Vec<String>) = Default::default();
+        for found in discover(explicit, environment, &self.companions, self.bundled.as_deref()) {
+            match found {
+                Ok(dir) => dirs.push(dir),
+                Err(error) => problems.push(error.to_string()),
+            }
+        }
+        (rank(&Hardware::probe(), &dirs), problems)
+    }
+}
+
+/// No variant is what was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{source}{}", problem.as_ref().map(|problem| format!(" ({problem})")).unwrap_or_default())]
+pub struct VariantError {
+    /// Why not.
+    pub source: SelectError,
+    /// The first place that has no library, which may be why.
+    pub problem: Option<String>,
+}
+
+/// Opens the library in a directory, with the CPU module called `module` or the best one, or takes it if this process has it already. From then
+/// on the process ends in good order while the library works.
+///
+/// # Errors
+/// [`LibraryError`], among them one for another library than the one that this process has.
+pub fn open_library(directory: &Path, module: Option<String>) -> Result<Library, LibraryError> {
+    let library = Library::open_with(directory, &module.map_or(CpuModule::Auto, CpuModule::Named))?;
+    guard_exit();
+    Ok(library)
+}

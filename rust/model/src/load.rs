@@ -1,0 +1,201 @@
+//! Loading a model, with a context for its decode thread.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tabagent_llama::{
+    ContextConfig, FlashAttention, MetadataOverride, Model as LlamaModel, ModelConfig, ModelError,
+};
+use tabagent_variants::{Hardware, default_threads};
+
+use crate::error::Error;
+use crate::library::open_library;
+use crate::model::{Model, Open};
+use crate::value::{Fields, OptionError, Value};
+
+/// How to load a model. What is `None` is fitted to the model and the machine.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoadOptions {
+    /// Layers on GPUs; all where there is a GPU.
+    pub gpu_layers: Option<u32>,
+    /// Tokens of context, shared by all requests; what the model was trained with, at most 4,096.
+    pub context_size: Option<u32>,
+    /// Requests in memory at a time; 8, or as many as fit.
+    pub max_sequences: Option<u32>,
+    /// Threads that compute; one for each usable core.
+    pub threads: Option<u32>,
+    /// Most tokens decoded at once; 2,048, at most the context.
+    pub batch_size: Option<u32>,
+    /// The number format of the context's memory, such as `f16`.
+    pub kv_type: String,
+    /// Map the file instead of reading it.
+    pub use_mmap: bool,
+    /// Keep the weights from being swapped out.
+    pub mlock: bool,
+    /// Load the vocabulary alone.
+    pub vocab_only: bool,
+    /// Look for broken numbers in all weights first.
+    pub check_tensors: bool,
+    /// Metadata in place of what the file says.
+    pub metadata_overrides: Vec<(String, MetadataOverride)>,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self {
+            gpu_layers: None,
+            context_size: None,
+            max_sequences: None,
+            threads: None,
+            batch_size: None,
+            kv_type: "f16".to_owned(),
+            use_mmap: true,
+            mlock: false,
+            vocab_only: false,
+            check_tensors: false,
+            metadata_overrides: Vec::new(),
+        }
+    }
+}
+
+/// What 32 bits hold, in words.
+const COUNT: &str = "an integer between 0 and 4294967295";
+/// Most tokens whose logits one decode of the decode thread gives: scoring takes longer with fewer, and each is a row of 4 bytes a token of the
+/// vocabulary.
+const MAX_OUTPUTS: u32 = 32;
+/// Sequences of the decode thread's context unless told otherwise, if they fit.
+const SEQUENCES: u32 = 8;
+
+impl LoadOptions {
+    /// Reads options by their names; those that are not there have their defaults.
+    ///
+    /// # Errors
+    /// [`OptionError`] names the option that is unknown or has a wrong type.
+    pub fn read(options: Value) -> Result<Self, OptionError> {
+        let mut given = Fields::new(options, "options")?;
+        let default = Self::default();
+        let read = Self {
+            gpu_layers: given.integer("gpu_layers", COUNT)?,
+            context_size: given.integer("context_size", COUNT)?,
+            max_sequences: given.integer("max_sequences", COUNT)?,
+            threads: given.integer("threads", COUNT)?,
+            batch_size: given.integer("batch_size", COUNT)?,
+            kv_type: given.text("kv_type")?.unwrap_or(default.kv_type),
+            use_mmap: given.flag("use_mmap")?.unwrap_or(default.use_mmap),
+            mlock: given.flag("mlock")?.unwrap_or(default.mlock),
+            vocab_only: given.flag("vocab_only")?.unwrap_or(default.vocab_only),
+            check_tensors: given.flag("check_tensors")?.unwrap_or(default.check_tensors),
+            metadata_overrides: overrides(given.map("metadata_overrides")?.unwrap_or_default())?,
+        };
+        given.finish()?;
+        Ok(read)
+    }
+
+    fn model_config(self, path: PathBuf) -> Result<ModelConfig, ModelError> {
+        let mut config = ModelConfig::new(path)?
+            .with_mmap(self.use_mmap)
+            .with_mlock(self.mlock)
+            .with_vocab_only(self.vocab_only)
+            .with_check_tensors(self.check_tensors);
+        if let Some(layers) = self.gpu_layers {
+            config = config.with_gpu_layers(layers);
+        }
+        Ok(self
+            .metadata_overrides
+            .into_iter()
+            .fold(config, |config, (key, value)| config.with_override(key, value)))
+    }
+
+    fn context_config(&self) -> Result<ContextConfig, Error> {
+        Ok(ContextConfig {
+            context_size: self.context_size,
+            batch_size: self.batch_size,
+            max_sequences: self.max_sequences.unwrap_or(SEQUENCES),
+            fits_sequences: self.max_sequences.is_none(),
+            max_outputs: Some(MAX_OUTPUTS),
+            threads: self.threads.or_else(|| u32::try_from(default_threads(&Hardware::probe())).ok()),
+            kv_type: self.kv_type.parse()?,
+            ..ContextConfig::default()
+        })
+    }
+}
+
+fn overrides(given: Vec<(String, Value)>) -> Result<Vec<(String, MetadataOverride)>, OptionError> {
+    let read = |(key, value): (String, Value)| {
+        let value = match value {
+            Value::Bool(flag) => MetadataOverride::Bool(flag),
+            Value::Text(text) => MetadataOverride::Str(text),
+            Value::Float(number) => MetadataOverride::Float(number),
+            Value::Int(wide) => MetadataOverride::Int(i64::try_from(wide).map_err(|_| {
+                OptionError::out_of_range(
+                    format!("metadata_overrides[{key}]"),
+                    "a number of 64 bits or less",
+                    &wide,
+                )
+            })?),
+            other => {
+                let name = format!("metadata_overrides[{key}]");
+                return Err(OptionError::wrong_type(name, "an int, float, bool or str", &other));
+            }
+        };
+        Ok((key, value))
+    };
+    given.into_iter().map(read).collect()
+}
+
+/// Reads the options of a context by their names; `threads` is what it has without an own number of them.
+///
+/// # Errors
+/// [`OptionError`] names the option that is unknown or has a wrong type; [`Error::Context`] for an unknown `kv_type`.
+pub(crate) fn context_config(options: Value, threads: u32) -> Result<ContextConfig, Error> {
+    const FLASH_ATTENTION: [(&str, FlashAttention); 3] =
+        [("auto", FlashAttention::Auto), ("on", FlashAttention::On), ("off", FlashAttention::Off)];
+    let mut given = Fields::new(options, "options")?;
+    let default = ContextConfig::default();
+    let config = ContextConfig {
+        context_size: given.integer("context_size", COUNT)?,
+        batch_size: given.integer("batch_size", COUNT)?,
+        micro_batch_size: given.integer("micro_batch_size", COUNT)?,
+        max_sequences: given.integer("max_sequences", COUNT)?.unwrap_or(default.max_sequences),
+        threads: given.integer("threads", COUNT)?.or(Some(threads).filter(|count| *count > 0)),
+        prompt_threads: given.integer("prompt_threads", COUNT)?,
+        kv_type: given.text("kv_type")?.map_or(Ok(default.kv_type), |name| name.parse())?,
+        flash_attention: given.named("flash_attention", &FLASH_ATTENTION)?.unwrap_or_default(),
+        full_sliding_window: given.flag("full_sliding_window")?.unwrap_or_default(),
+        ..default
+    };
+    given.finish()?;
+    Ok(config)
+}
+
+impl Model {
+    /// Loads the GGUF file at `path` by the library in `library` (see [`open_library`]), and starts its decode thread. Blocks.
+    ///
+    /// `progress` is called with the part loaded, 0 to 1, on threads of the load's own; when it returns false, the load ends soon.
+    ///
+    /// # Errors
+    /// [`Error::Library`], [`Error::Load`] ([`ModelError::Cancelled`] when `progress` said so), [`Error::Context`], [`Error::Engine`].
+    pub fn load(
+        path: PathBuf,
+        library: &std::path::Path,
+        module: Option<String>,
+        options: LoadOptions,
+        progress: impl Fn(f32) -> bool + Send + Sync + 'static,
+    ) -> Result<Self, Error> {
+        let context = options.context_config()?;
+        let vocab_only = options.vocab_only;
+        let library = open_library(library, module)?;
+        let progress = Arc::new(progress);
+        let watched = Arc::clone(&progress);
+        let config = options.model_config(path.clone())?.with_progress(move |part| watched(part));
+        let model = LlamaModel::load(&library, config)?;
+        if vocab_only {
+            return Ok(Open::new(model, None)?.into());
+        }
+        if !progress(1.0) {
+            return Err(ModelError::Cancelled(path).into());
+        }
+        let context = model.create_context_with(&context)?;
+        Ok(Open::new(model, Some(context))?.into())
+    }
+}

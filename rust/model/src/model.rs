@@ -1,0 +1,390 @@
+//! A loaded model with its decode thread.
+
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+
+use tabagent_llama::{
+    Context, ContextConfig, ContextError, DetokenizeOptions, Model as LlamaModel, Prompt, TokenId,
+};
+use tabagent_runtime::{
+    AbortFlag, Engine, EngineStats, HookWorker, Request, ScoreRequest, TokenConstraint, TokenStream,
+    logits_hook,
+};
+use tabagent_sampling::constraint::Grammar;
+use tabagent_sampling::{Explanation, Sampler, SamplerConfig};
+
+use crate::decoder::LlamaDecoder;
+use crate::error::Error;
+use crate::generate::GenerateOptions;
+use crate::grammar::{Compiler, GrammarRequest};
+use crate::load::context_config;
+use crate::prompt::{self, PromptInput};
+use crate::settings::SamplerSettings;
+use crate::value::Value;
+use crate::vocabulary_facts::VocabularyFacts;
+
+/// A loaded model with its decode thread. Cheap to clone; all clones are the same model, and any thread may use them.
+///
+/// It is closed by [`close`](Self::close), or when the last clone is dropped; both wait for the decode thread to end.
+#[derive(Clone)]
+pub struct Model {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    /// `None` once closed.
+    open: RwLock<Option<Arc<Open>>>,
+    process: u32,
+}
+
+/// What closing takes away.
+pub(crate) struct Open {
+    model: LlamaModel,
+    /// `None` with `vocab_only`.
+    engine: Option<Engine>,
+    limits: Limits,
+    end_tokens: OnceLock<Vec<TokenId>>,
+    compiler: Compiler,
+    vocabulary: VocabularyFacts,
+}
+
+/// Sizes of the decode thread's context; zeros with `vocab_only`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Tokens of context.
+    pub context_size: u32,
+    /// Most tokens of one decode.
+    pub batch_size: u32,
+    /// Requests in memory at a time.
+    pub max_sequences: u32,
+    /// Threads that compute.
+    pub threads: u32,
+}
+
+impl Limits {
+    fn of(context: &Context) -> Self {
+        Self {
+            context_size: context.context_size(),
+            batch_size: context.batch_size(),
+            max_sequences: context.max_sequences(),
+            threads: context.threads(),
+        }
+    }
+}
+
+impl Open {
+    /// Starts the decode thread of `context`, if there is one.
+    pub(crate) fn new(model: LlamaModel, context: Option<Context>) -> Result<Self, Error> {
+        let limits = context.as_ref().map_or_else(Limits::default, Limits::of);
+        let spawn = |context| Engine::spawn(LlamaDecoder::new(context), "tabagent-decode");
+        let engine = context.map(spawn).transpose()?;
+        let (end_tokens, compiler, vocabulary) = Default::default();
+        Ok(Self { model, engine, limits, end_tokens, compiler, vocabulary })
+    }
+
+    fn engine(&self) -> Result<&Engine, Error> {
+        Ok(self.engine.as_ref().ok_or(ContextError::VocabOnly)?)
+    }
+
+    /// All tokens that end a generation.
+    fn end_tokens(&self) -> &[TokenId] {
+        self.end_tokens.get_or_init(|| {
+            let vocab = self.model.vocab();
+            (0..vocab.len() as TokenId).filter(|token| vocab.is_eog(*token)).collect()
+        })
+    }
+
+    fn sampler_config(&self, settings: SamplerSettings) -> Result<SamplerConfig, Error> {
+        let (breakers, pieces) = (settings.needs_breakers(), settings.needs_pieces());
+        let SamplerSettings { mut config, breakers: given } = settings;
+        let vocab = self.model.vocab();
+        if breakers {
+            config.dry_breakers = self.vocabulary.breakers(vocab, &given)?;
+        }
+        if pieces {
+            config.pieces = Some(self.vocabulary.pieces(vocab, self.end_tokens())?);
+        }
+        Ok(config)
+    }
+
+    /// What `grammar` says for one stream.
+    fn constraint(&self, grammar: &Arc<Grammar>) -> Result<Box<dyn TokenConstraint>, Error> {
+        let ours = self.compiler.get(&self.model, self.end_tokens())?.table();
+        if !Arc::ptr_eq(ours, grammar.table()) {
+            return Err(Error::ForeignGrammar);
+        }
+        Ok(Box::new(grammar.start()?))
+    }
+}
+
+impl From<Open> for Model {
+    fn from(open: Open) -> Self {
+        let inner = Inner { open: RwLock::new(Some(Arc::new(open))), process: std::process::id() };
+        Self { inner: Arc::new(inner) }
+    }
+}
+
+impl Model {
+    /// A model that was closed already: what is left in the place of one that was taken away.
+    pub fn closed() -> Self {
+        let inner = Inner { open: RwLock::default(), process: std::process::id() };
+        Self { inner: Arc::new(inner) }
+    }
+
+    fn open(&self) -> Result<Arc<Open>, Error> {
+        if self.inner.process != std::process::id() {
+            return Err(Error::Forked);
+        }
+        let open = self.inner.open.read().unwrap_or_else(PoisonError::into_inner);
+        open.clone().ok_or(Error::Closed)
+    }
+
+    /// The model of the library below: its vocabulary, facts and metadata.
+    ///
+    /// # Errors
+    /// [`Error::Closed`], [`Error::Forked`].
+    pub fn llama(&self) -> Result<LlamaModel, Error> {
+        Ok(self.open()?.model.clone())
+    }
+
+    /// Sizes of the decode thread's context.
+    ///
+    /// # Errors
+    /// [`Error::Closed`], [`Error::Forked`].
+    pub fn limits(&self) -> Result<Limits, Error> {
+        Ok(self.open()?.limits)
+    }
+
+    /// What the decode thread has to do now.
+    ///
+    /// # Errors
+    /// [`Error::Closed`], [`Error::Forked`].
+    pub fn stats(&self) -> Result<EngineStats, Error> {
+        Ok(self.open()?.engine.as_ref().map(Engine::stats).unwrap_or_default())
+    }
+
+    /// A prompt's tokens: those of a text, or as they are. With `add_special` the special tokens that the model wants at its ends are there once;
+    /// [`prompt_remarks`](Self::prompt_remarks) tells of those that the prompt had already.
+    ///
+    /// # Errors
+    /// [`Error::PromptTooLong`] for a text that surely does not fit, [`Error::Vocab`], [`Error::Closed`], [`Error::Forked`].
+    pub fn prompt<T: AsRef<str>>(
+        &self,
+        prompt: PromptInput<T>,
+        add_special: bool,
+        parse_special: bool,
+    ) -> Result<Prompt, Error> {
+        let open = self.open()?;
+        let n_ctx = open.limits.context_size as usize;
+        prompt::tokens_of(open.model.vocab(), prompt, n_ctx, add_special, parse_special)
+    }
+
+    /// What to tell a user whose prompt, called `name`, had special tokens that would have been there twice: a sentence for each, which goes on
+    /// with `or_not` where there is a way to keep both.
+    ///
+    /// # Errors
+    /// [`Error::Vocab`], [`Error::Closed`], [`Error::Forked`].
+    pub fn prompt_remarks(&self, prompt: &Prompt, name: &str, or_not: &str) -> Result<Vec<String>, Error> {
+        prompt::remarks(self.open()?.model.vocab(), prompt, name, or_not)
+    }
+
+    /// A text's tokens.
+    ///
+    /// # Errors
+    /// [`Error::Vocab`], [`Error::Closed`], [`Error::Forked`].
+    pub fn tokenize(
+        &self,
+        text: &str,
+        add_special: bool,
+        parse_special: bool,
+    ) -> Result<Vec<TokenId>, Error> {
+        Ok(self.open()?.model.vocab().tokenize(text, add_special, parse_special)?)
+    }
+
+    /// A text's tokens where it goes on with one that ends in the token `last`.
+    ///
+    /// # Errors
+    /// As [`tokenize`](Self::tokenize).
+    pub fn tokenize_after(
+        &self,
+        last: Option<TokenId>,
+        text: &str,
+        parse_special: bool,
+    ) -> Result<Vec<TokenId>, Error> {
+        Ok(self.open()?.model.vocab().tokenize_after(last, text, parse_special)?)
+    }
+
+    /// The tokens of many texts, on several threads, until `stop` is raised.
+    ///
+    /// # Errors
+    /// As [`tokenize`](Self::tokenize), for the first text that fails.
+    pub fn tokenize_batch<T: AsRef<str> + Sync>(
+        &self,
+        texts: &[T],
+        add_special: bool,
+        parse_special: bool,
+        stop: &AbortFlag,
+    ) -> Result<Vec<Vec<TokenId>>, Error> {
+        let open = self.open()?;
+        let stop = || stop.is_raised();
+        Ok(open.model.vocab().tokenize_batch_unless(texts, add_special, parse_special, &stop)?)
+    }
+
+    /// The text of tokens.
+    ///
+    /// # Errors
+    /// As [`tokenize`](Self::tokenize).
+    pub fn detokenize(&self, tokens: &[TokenId], options: DetokenizeOptions) -> Result<String, Error> {
+        Ok(self.open()?.model.vocab().detokenize_with(tokens, options)?)
+    }
+
+    /// The texts of many lists of tokens, on several threads, until `stop` is raised.
+    ///
+    /// # Errors
+    /// As [`tokenize`](Self::tokenize), for the first list that fails.
+    pub fn detokenize_batch<T: AsRef<[TokenId]> + Sync>(
+        &self,
+        lists: &[T],
+        options: DetokenizeOptions,
+        stop: &AbortFlag,
+    ) -> Result<Vec<String>, Error> {
+        let open = self.open()?;
+        Ok(open.model.vocab().detokenize_batch_unless(lists, options, &|| stop.is_raised())?)
+    }
+
+    /// Compiles a grammar for this model's vocabulary. The model's first takes a fraction of a second more; one that was compiled before is there at
+    /// once.
+    ///
+    /// # Errors
+    /// [`Error::Grammar`], [`Error::Closed`], [`Error::Forked`].
+    pub fn compile_grammar(&self, request: &GrammarRequest) -> Result<Arc<Grammar>, Error> {
+        let open = self.open()?;
+        let compiler = open.compiler.get(&open.model, open.end_tokens())?;
+        Ok(compiler.compile(&request.source, &request.options)?)
+    }
+
+    /// Continues the tokens of a prompt, and with `hooked` has the [`HookWorker`] change each row of logits first. Returns when the request is in
+    /// the queue.
+    ///
+    /// # Errors
+    /// [`Error::Sampler`], [`Error::Grammar`], [`Error::ForeignGrammar`], [`Error::Request`], [`Error::Engine`], [`Error::Vocab`],
+    /// [`Error::Context`] for a model without weights, [`Error::Closed`], [`Error::Forked`].
+    pub fn generate(
+        &self,
+        prompt: Vec<TokenId>,
+        options: GenerateOptions,
+        grammar: Option<&Arc<Grammar>>,
+        hooked: bool,
+    ) -> Result<(TokenStream, Option<HookWorker>), Error> {
+        let open = self.open()?;
+        let engine = open.engine()?;
+        let mut config = open.sampler_config(options.sampling)?;
+        if options.ignore_eos {
+            config.logit_bias.extend(open.end_tokens().iter().map(|token| (*token, f32::NEG_INFINITY)));
+        }
+        let mut sampler = Sampler::new(&config, open.model.vocab().len())?;
+        for token in &prompt {
+            sampler.accept(*token);
+        }
+        let constraint = grammar.map(|grammar| open.constraint(grammar)).transpose()?;
+        let (hook, worker) = hooked.then(logits_hook).unzip();
+        let request = Request {
+            max_tokens: options.max_tokens,
+            stop: options.stop,
+            stop_tokens: options.stop_tokens,
+            ignore_eos: options.ignore_eos,
+            logprobs: options.logprobs,
+            logprobs_mode: options.logprobs_mode,
+            constraint,
+            hook,
+            cache_prompt: options.cache_prompt,
+            ..Request::new(prompt, Box::new(sampler))
+        };
+        Ok((engine.submit(request)?, worker))
+    }
+
+    /// Scores continuations of a prompt; see [`Engine::score`].
+    ///
+    /// # Errors
+    /// [`Error::Request`], [`Error::Engine`], [`Error::Context`] for a model without weights, [`Error::Closed`], [`Error::Forked`].
+    pub fn score(&self, request: ScoreRequest) -> Result<TokenStream, Error> {
+        Ok(self.open()?.engine()?.score(request)?)
+    }
+
+    /// Another context of this model, with the options of that name; see [`ContextConfig`].
+    ///
+    /// # Errors
+    /// [`Error::Option`], [`Error::Context`], [`Error::Closed`], [`Error::Forked`].
+    pub fn create_context(&self, options: Value) -> Result<Context, Error> {
+        let open = self.open()?;
+        let config: ContextConfig = context_config(options, open.limits.threads)?;
+        Ok(open.model.create_context_with(&config)?)
+    }
+
+    /// Ends all streams and the decode thread, and lets go of the weights; what still uses them meanwhile ends first. May be called again.
+    pub fn close(&self) {
+        let open = self.inner.open.write().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(open) = open else { return };
+        if self.inner.process != std::process::id() {
+            forget(open);
+            return;
+        }
+        if let Some(engine) = &open.engine {
+            engine.close();
+        }
+        open.compiler.close();
+    }
+
+    /// Whether it was closed.
+    pub fn is_closed(&self) -> bool {
+        self.inner.open.read().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+}
+
+/// In a forked child the threads and locks of the parent are not there; the memory goes with the process.
+fn forget(open: Arc<Open>) {
+    std::mem::forget(open);
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let open = self.open.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(open) = open else { return };
+        if self.process == std::process::id() {
+            open.compiler.close();
+        } else {
+            forget(open);
+        }
+    }
+}
+
+impl std::fmt::Debug for Model {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Model").field("closed", &self.is_closed()).finish_non_exhaustive()
+    }
+}
+
+/// The distribution that settings draw the next token from, after the tokens of `history`, and with `explain` what each stage does. Texts among the
+/// settings need a model.
+///
+/// # Errors
+/// [`Error::Sampler`], [`Error::Sample`], [`Error::BreakersWithoutModel`], and those of the model.
+pub fn distribution(
+    settings: SamplerSettings,
+    model: Option<&Model>,
+    logits: &[f32],
+    history: &[TokenId],
+    explain: bool,
+) -> Result<Explanation, Error> {
+    let config = match model {
+        Some(model) => model.open()?.sampler_config(settings)?,
+        None => settings.without_model()?,
+    };
+    let mut sampler = Sampler::new(&config, logits.len())?;
+    for token in history {
+        sampler.accept(*token);
+    }
+    if explain {
+        return Ok(sampler.explain(logits)?);
+    }
+    Ok(Explanation { stages: Vec::new(), probabilities: sampler.probabilities(logits)? })
+}

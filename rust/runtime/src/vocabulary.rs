@@ -1,0 +1,23 @@
+//! What the decode thread asks of a vocabulary.
+
+use crate::TokenId;
+
+/// The tokens of a model. Any thread may ask, at any time while the engine or one of its requests lives.
+pub trait Vocabulary: Send + Sync {
+    /// How many tokens there are: ids go from 0 to one less. A row of logits has as many values.
+    fn n_tokens(&self) -> usize;
+
+    /// Appends the bytes of text that `token` stands for, which need not be whole characters. Control tokens have a text, their marker, only
+    /// with `special`.
+    fn push_token_bytes(&self, token: TokenId, special: bool, out: &mut Vec<u8>);
+
+    /// Whether `token` ends a generation.
+    fn is_eog(&self, token: TokenId) -> bool;
+}
+
+/// The bytes of `token`, its marker if it is a control token.
+pub(crate) fn bytes_of(vocabulary: &dyn Vocabulary, token: TokenId) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    vocabulary.push_token_bytes(token, true, &mut bytes);
+    bytes
+}
