@@ -15,13 +15,13 @@ from tabagent.errors import ModelNotFoundError
 from tabagent.info import DeviceInfo, VariantInfo
 from tabagent.variants import choose_variant
 
-__all__ = ["Engine", "open_engine", "resolve_model_path"]
+__all__ = ["LoadedLibrary", "open_library", "resolve_model_path"]
 
 DEMO = "demo"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Engine:
+class LoadedLibrary:
     """The llama.cpp library of this process."""
 
     directory: str
@@ -50,7 +50,7 @@ def resolve_model_path(path: str | os.PathLike[str]) -> str:
     return wanted
 
 
-def open_engine(request: str | os.PathLike[str]) -> Engine:
+def open_library(request: str | os.PathLike[str]) -> LoadedLibrary:
     """Load llama.cpp for a request, or take the one that this process has already, and describe it.
 
     A process has one llama.cpp: `auto` takes what is loaded; another library than the loaded one is refused by the core.
@@ -75,7 +75,7 @@ def open_engine(request: str | os.PathLike[str]) -> Engine:
     return _described(answer, requested=choice.requested, name=variant.name, source=variant.source, reason=variant.reason)
 
 
-def _described(answer: Mapping[str, Any], *, requested: str, name: str | None, source: str, reason: str) -> Engine:
+def _described(answer: Mapping[str, Any], *, requested: str, name: str | None, source: str, reason: str) -> LoadedLibrary:
     module: str | None = answer["cpu_module"]
     variant = VariantInfo(
         requested=requested,
@@ -87,7 +87,7 @@ def _described(answer: Mapping[str, Any], *, requested: str, name: str | None, s
         cpu_module=module,
     )
     devices = tuple(DeviceInfo.from_json(device) for device in answer["devices"])
-    return Engine(directory=answer["directory"], module=module, devices=devices, variant=variant)
+    return LoadedLibrary(directory=answer["directory"], module=module, devices=devices, variant=variant)
 
 
 def _demo_model() -> str:

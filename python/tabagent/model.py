@@ -27,7 +27,7 @@ from tabagent.context import Context
 from tabagent.errors import ClosedError, GrammarError
 from tabagent.grammar import Grammar, Trigger, compile_source, parser_of, source_of, trigger_of
 from tabagent.info import ModelInfo, ModelStats
-from tabagent.loading import Engine, open_engine, resolve_model_path
+from tabagent.loading import LoadedLibrary, open_library, resolve_model_path
 from tabagent.sampling import SamplerConfig
 from tabagent.scoring import Scorer
 from tabagent.stream import TokenStream
@@ -56,13 +56,13 @@ class Model(Scorer):
 
     __slots__ = ("__weakref__", "_info", "_metadata")
 
-    def __init__(self, native: _native.Model, *, path: str, engine: Engine) -> None:
+    def __init__(self, native: _native.Model, *, path: str, library: LoadedLibrary) -> None:
         """Made by `Model.load` and `Model.from_pretrained`."""
         self._native = native
         self._metadata = native.metadata()
         self._facts = native.facts()
         self._special = native.special_tokens()
-        self._info = _info(self._facts, path, engine)
+        self._info = _info(self._facts, path, library)
         at_exit.watch_model(self)
 
     @classmethod
@@ -134,17 +134,17 @@ class Model(Scorer):
         }
         report = _callback(progress)
         file = resolve_model_path(path)
-        engine = open_engine(variant)
-        if layers is not None and layers > 0 and not any(device.is_gpu for device in engine.devices):
+        library = open_library(variant)
+        if layers is not None and layers > 0 and not any(device.is_gpu for device in library.devices):
             message = f"`gpu_layers={layers}` was asked for, but llama.cpp finds no GPU here; the model runs on the CPU"
             warnings.warn(message, RuntimeWarning, stacklevel=2)
         try:
-            native = _native.Model.load(file, library=engine.directory, module=engine.module, options=options, progress=report)
+            native = _native.Model.load(file, library=library.directory, module=library.module, options=options, progress=report)
         finally:
             log.forward()
         if threads is not None:
             _warn_of_too_many_threads(threads)
-        return cls(native, path=file, engine=engine)
+        return cls(native, path=file, library=library)
 
     @classmethod
     def from_pretrained(
@@ -438,9 +438,9 @@ class Model(Scorer):
         return f"<Model {self._info.description!r} from {self._info.path!r}{state}>"
 
 
-def _info(facts: Mapping[str, object], path: str, engine: Engine) -> ModelInfo:
-    """The model's facts and the engine's in one."""
-    ours = {"path": path, "devices": engine.devices, "variant": engine.variant}
+def _info(facts: Mapping[str, object], path: str, library: LoadedLibrary) -> ModelInfo:
+    """Facts about the model and its library in one."""
+    ours = {"path": path, "devices": library.devices, "variant": library.variant}
     known = {name: facts[name] for name in ModelInfo.__dataclass_fields__ if name not in ours}
     return ModelInfo(**known, **ours)  # type: ignore[arg-type] # the contract of the core gives each its type
 

@@ -37,17 +37,9 @@ pub enum Error {
     /// The request is wrong.
     #[error(transparent)]
     Request(#[from] RequestError),
-    /// The decode thread takes no requests.
+    /// The model was closed, is used in a forked child, or its decode thread has failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// The model was closed.
-    #[error("the model is closed; load it again")]
-    Closed,
-    /// The model is used in a child of the process that loaded it.
-    #[error(
-        "this model was loaded before fork(); load it again in the child process, or use the spawn start method"
-    )]
-    Forked,
     /// A prompt that is surely too long, which was not tokenized.
     #[error(
         "prompt has at least {fewest} tokens but the context holds {n_ctx}; raise `context_size` or shorten the prompt"

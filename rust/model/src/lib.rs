@@ -7,6 +7,7 @@
 //!
 //! Calls block, some of them for long; a face decides on which thread they run. Nothing here knows Python or HTTP.
 
+mod context_options;
 mod decoder;
 mod error;
 mod generate;
@@ -26,7 +27,7 @@ pub use generate::GenerateOptions;
 pub use grammar::GrammarRequest;
 pub use library::{LibraryPlaces, VariantError, open_library};
 pub use load::LoadOptions;
-pub use model::{Limits, Model, distribution};
+pub use model::{ContextSizes, Model, distribution};
 pub use prompt::PromptInput;
 pub use settings::SamplerSettings;
 pub use token_table::token_table;

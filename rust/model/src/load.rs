@@ -3,15 +3,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tabagent_llama::{
-    ContextConfig, FlashAttention, MetadataOverride, Model as LlamaModel, ModelConfig, ModelError,
-};
+use tabagent_llama::{ContextConfig, MetadataOverride, Model as LlamaModel, ModelConfig, ModelError};
 use tabagent_variants::{Hardware, default_threads};
 
 use crate::error::Error;
 use crate::library::open_library;
 use crate::model::{Model, Open};
-use crate::value::{Fields, OptionError, Value};
+use crate::value::{COUNT, Fields, OptionError, Value};
 
 /// How to load a model. What is `None` is fitted to the model and the machine.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,8 +56,6 @@ impl Default for LoadOptions {
     }
 }
 
-/// What 32 bits hold, in words.
-const COUNT: &str = "an integer between 0 and 4294967295";
 /// Most tokens whose logits one decode of the decode thread gives: scoring takes longer with fewer, and each is a row of 4 bytes a token of the
 /// vocabulary.
 const MAX_OUTPUTS: u32 = 32;
@@ -141,31 +137,6 @@ fn overrides(given: Vec<(String, Value)>) -> Result<Vec<(String, MetadataOverrid
         Ok((key, value))
     };
     given.into_iter().map(read).collect()
-}
-
-/// Reads the options of a context by their names; `threads` is what it has without an own number of them.
-///
-/// # Errors
-/// [`OptionError`] names the option that is unknown or has a wrong type; [`Error::Context`] for an unknown `kv_type`.
-pub(crate) fn context_config(options: Value, threads: u32) -> Result<ContextConfig, Error> {
-    const FLASH_ATTENTION: [(&str, FlashAttention); 3] =
-        [("auto", FlashAttention::Auto), ("on", FlashAttention::On), ("off", FlashAttention::Off)];
-    let mut given = Fields::new(options, "options")?;
-    let default = ContextConfig::default();
-    let config = ContextConfig {
-        context_size: given.integer("context_size", COUNT)?,
-        batch_size: given.integer("batch_size", COUNT)?,
-        micro_batch_size: given.integer("micro_batch_size", COUNT)?,
-        max_sequences: given.integer("max_sequences", COUNT)?.unwrap_or(default.max_sequences),
-        threads: given.integer("threads", COUNT)?.or(Some(threads).filter(|count| *count > 0)),
-        prompt_threads: given.integer("prompt_threads", COUNT)?,
-        kv_type: given.text("kv_type")?.map_or(Ok(default.kv_type), |name| name.parse())?,
-        flash_attention: given.named("flash_attention", &FLASH_ATTENTION)?.unwrap_or_default(),
-        full_sliding_window: given.flag("full_sliding_window")?.unwrap_or_default(),
-        ..default
-    };
-    given.finish()?;
-    Ok(config)
 }
 
 impl Model {

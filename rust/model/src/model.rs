@@ -6,17 +6,17 @@ use tabagent_llama::{
     Context, ContextConfig, ContextError, DetokenizeOptions, Model as LlamaModel, Prompt, TokenId,
 };
 use tabagent_runtime::{
-    AbortFlag, Engine, EngineStats, HookWorker, Request, ScoreRequest, TokenConstraint, TokenStream,
-    logits_hook,
+    AbortFlag, Engine, EngineError, EngineStats, HookWorker, Request, ScoreRequest, TokenConstraint,
+    TokenStream, logits_hook,
 };
 use tabagent_sampling::constraint::Grammar;
 use tabagent_sampling::{Explanation, Sampler, SamplerConfig};
 
+use crate::context_options::context_config;
 use crate::decoder::LlamaDecoder;
 use crate::error::Error;
 use crate::generate::GenerateOptions;
 use crate::grammar::{Compiler, GrammarRequest};
-use crate::load::context_config;
 use crate::prompt::{self, PromptInput};
 use crate::settings::SamplerSettings;
 use crate::value::Value;
@@ -41,7 +41,7 @@ pub(crate) struct Open {
     model: LlamaModel,
     /// `None` with `vocab_only`.
     engine: Option<Engine>,
-    limits: Limits,
+    sizes: ContextSizes,
     end_tokens: OnceLock<Vec<TokenId>>,
     compiler: Compiler,
     vocabulary: VocabularyFacts,
@@ -49,7 +49,7 @@ pub(crate) struct Open {
 
 /// Sizes of the decode thread's context; zeros with `vocab_only`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
+pub struct ContextSizes {
     /// Tokens of context.
     pub context_size: u32,
     /// Most tokens of one decode.
@@ -60,7 +60,7 @@ pub struct Limits {
     pub threads: u32,
 }
 
-impl Limits {
+impl ContextSizes {
     fn of(context: &Context) -> Self {
         Self {
             context_size: context.context_size(),
@@ -74,11 +74,11 @@ impl Limits {
 impl Open {
     /// Starts the decode thread of `context`, if there is one.
     pub(crate) fn new(model: LlamaModel, context: Option<Context>) -> Result<Self, Error> {
-        let limits = context.as_ref().map_or_else(Limits::default, Limits::of);
+        let sizes = context.as_ref().map_or_else(ContextSizes::default, ContextSizes::of);
         let spawn = |context| Engine::spawn(LlamaDecoder::new(context), "tabagent-decode");
         let engine = context.map(spawn).transpose()?;
         let (end_tokens, compiler, vocabulary) = Default::default();
-        Ok(Self { model, engine, limits, end_tokens, compiler, vocabulary })
+        Ok(Self { model, engine, sizes, end_tokens, compiler, vocabulary })
     }
 
     fn engine(&self) -> Result<&Engine, Error> {
@@ -132,16 +132,16 @@ impl Model {
 
     fn open(&self) -> Result<Arc<Open>, Error> {
         if self.inner.process != std::process::id() {
-            return Err(Error::Forked);
+            return Err(EngineError::Forked.into());
         }
         let open = self.inner.open.read().unwrap_or_else(PoisonError::into_inner);
-        open.clone().ok_or(Error::Closed)
+        Ok(open.clone().ok_or(EngineError::Closed)?)
     }
 
     /// The model of the library below: its vocabulary, facts and metadata.
     ///
     /// # Errors
-    /// [`Error::Closed`], [`Error::Forked`].
+    /// [`Error::Engine`].
     pub fn llama(&self) -> Result<LlamaModel, Error> {
         Ok(self.open()?.model.clone())
     }
@@ -149,15 +149,15 @@ impl Model {
     /// Sizes of the decode thread's context.
     ///
     /// # Errors
-    /// [`Error::Closed`], [`Error::Forked`].
-    pub fn limits(&self) -> Result<Limits, Error> {
-        Ok(self.open()?.limits)
+    /// [`Error::Engine`].
+    pub fn sizes(&self) -> Result<ContextSizes, Error> {
+        Ok(self.open()?.sizes)
     }
 
     /// What the decode thread has to do now.
     ///
     /// # Errors
-    /// [`Error::Closed`], [`Error::Forked`].
+    /// [`Error::Engine`].
     pub fn stats(&self) -> Result<EngineStats, Error> {
         Ok(self.open()?.engine.as_ref().map(Engine::stats).unwrap_or_default())
     }
@@ -166,7 +166,7 @@ impl Model {
     /// [`prompt_remarks`](Self::prompt_remarks) tells of those that the prompt had already.
     ///
     /// # Errors
-    /// [`Error::PromptTooLong`] for a text that surely does not fit, [`Error::Vocab`], [`Error::Closed`], [`Error::Forked`].
+    /// [`Error::PromptTooLong`] for a text that surely does not fit, [`Error::Vocab`], [`Error::Engine`].
     pub fn prompt<T: AsRef<str>>(
         &self,
         prompt: PromptInput<T>,
@@ -174,7 +174,7 @@ impl Model {
         parse_special: bool,
     ) -> Result<Prompt, Error> {
         let open = self.open()?;
-        let n_ctx = open.limits.context_size as usize;
+        let n_ctx = open.sizes.context_size as usize;
         prompt::tokens_of(open.model.vocab(), prompt, n_ctx, add_special, parse_special)
     }
 
@@ -182,7 +182,7 @@ impl Model {
     /// with `or_not` where there is a way to keep both.
     ///
     /// # Errors
-    /// [`Error::Vocab`], [`Error::Closed`], [`Error::Forked`].
+    /// [`Error::Vocab`], [`Error::Engine`].
     pub fn prompt_remarks(&self, prompt: &Prompt, name: &str, or_not: &str) -> Result<Vec<String>, Error> {
         prompt::remarks(self.open()?.model.vocab(), prompt, name, or_not)
     }
@@ -190,7 +190,7 @@ impl Model {
     /// A text's tokens.
     ///
     /// # Errors
-    /// [`Error::Vocab`], [`Error::Closed`], [`Error::Forked`].
+    /// [`Error::Vocab`], [`Error::Engine`].
     pub fn tokenize(
         &self,
         text: &str,
@@ -255,7 +255,7 @@ impl Model {
     /// once.
     ///
     /// # Errors
-    /// [`Error::Grammar`], [`Error::Closed`], [`Error::Forked`].
+    /// [`Error::Grammar`], [`Error::Engine`].
     pub fn compile_grammar(&self, request: &GrammarRequest) -> Result<Arc<Grammar>, Error> {
         let open = self.open()?;
         let compiler = open.compiler.get(&open.model, open.end_tokens())?;
@@ -267,7 +267,7 @@ impl Model {
     ///
     /// # Errors
     /// [`Error::Sampler`], [`Error::Grammar`], [`Error::ForeignGrammar`], [`Error::Request`], [`Error::Engine`], [`Error::Vocab`],
-    /// [`Error::Context`] for a model without weights, [`Error::Closed`], [`Error::Forked`].
+    /// [`Error::Context`] for a model without weights.
     pub fn generate(
         &self,
         prompt: Vec<TokenId>,
@@ -305,7 +305,7 @@ impl Model {
     /// Scores continuations of a prompt; see [`Engine::score`].
     ///
     /// # Errors
-    /// [`Error::Request`], [`Error::Engine`], [`Error::Context`] for a model without weights, [`Error::Closed`], [`Error::Forked`].
+    /// [`Error::Request`], [`Error::Engine`], [`Error::Context`] for a model without weights.
     pub fn score(&self, request: ScoreRequest) -> Result<TokenStream, Error> {
         Ok(self.open()?.engine()?.score(request)?)
     }
@@ -313,10 +313,10 @@ impl Model {
     /// Another context of this model, with the options of that name; see [`ContextConfig`].
     ///
     /// # Errors
-    /// [`Error::Option`], [`Error::Context`], [`Error::Closed`], [`Error::Forked`].
+    /// [`Error::Option`], [`Error::Context`], [`Error::Engine`].
     pub fn create_context(&self, options: Value) -> Result<Context, Error> {
         let open = self.open()?;
-        let config: ContextConfig = context_config(options, open.limits.threads)?;
+        let config: ContextConfig = context_config(options, open.sizes.threads)?;
         Ok(open.model.create_context_with(&config)?)
     }
 

@@ -111,6 +111,9 @@ impl OptionError {
     }
 }
 
+/// What 32 bits hold, in words.
+pub(crate) const COUNT: &str = "an integer between 0 and 4294967295";
+
 /// Named options that are read one by one, each with the type that it must have. One that is null is as one that is not there.
 pub(crate) struct Fields {
     left: BTreeMap<String, Value>,

@@ -2,13 +2,14 @@
 
 use crate::errors::{IntoPyErr, classes, value_error};
 use crate::job;
+use crate::logits_view::Views;
 use numpy::PyArray1;
 use pyo3::exceptions::PyBufferError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use tabagent_model as core;
 use tabagent_model::AbortFlag;
@@ -22,12 +23,12 @@ pub(crate) struct Context {
 }
 
 /// What the Python object and its logits views share.
-pub(crate) struct Shared {
+struct Shared {
     state: Mutex<State>,
     /// Stops the decode that runs. Replaced for each decode.
     abort: Mutex<AbortFlag>,
     /// Living views of the logits.
-    pub(crate) pins: AtomicUsize,
+    views: Views,
     closed: AtomicBool,
     limits: [u32; 4],
     /// Parameters of the model.
@@ -53,7 +54,7 @@ impl Context {
         let shared = Shared {
             state,
             abort: Mutex::default(),
-            pins: AtomicUsize::new(0),
+            views: Views::default(),
             closed: AtomicBool::new(false),
             limits,
             parameters,
@@ -121,7 +122,7 @@ impl Context {
         work: impl FnOnce(&mut core::Context) -> T + Send + 'static,
     ) -> PyResult<T> {
         self.enter(py, takes == Takes::Long, &AbortFlag::new(), move |shared, state| {
-            if overwrites && shared.pins.load(Ordering::Acquire) > 0 {
+            if overwrites && shared.views.any() {
                 return Err(Refusal::Pinned);
             }
             let context = state.context.as_mut().ok_or(Refusal::Closed)?;
@@ -161,7 +162,7 @@ impl Drop for Context {
         Python::attach(|py| {
             py.detach(|| {
                 if let Some(mut state) = self.shared.try_lock()
-                    && self.shared.pins.load(Ordering::Acquire) == 0
+                    && !self.shared.views.any()
                 {
                     drop(state.context.take());
                 }
@@ -233,7 +234,7 @@ impl Context {
         let flag = AbortFlag::new();
         let stop = flag.clone();
         let decoded = self.enter(py, long, &flag, move |shared, state| {
-            if shared.pins.load(Ordering::Acquire) > 0 {
+            if shared.views.any() {
                 return Err(Refusal::Pinned);
             }
             shared.set_abort(&stop);
@@ -275,7 +276,7 @@ impl Context {
         if copy {
             Ok(PyArray1::from_slice(py, logits))
         } else {
-            crate::logits_view::view(py, &self.shared, logits)
+            self.shared.views.view(py, Arc::clone(&self.shared) as Arc<_>, logits)
         }
     }
 
@@ -355,7 +356,7 @@ impl Context {
             return Ok(());
         }
         self.enter(py, true, &AbortFlag::new(), |shared, state| {
-            if state.context.is_some() && shared.pins.load(Ordering::Acquire) > 0 {
+            if state.context.is_some() && shared.views.any() {
                 return Err(Refusal::Pinned);
             }
             state.rows = 0;

@@ -53,8 +53,6 @@ impl IntoPyErr for Error {
             Self::Request(error) => error.into_py(py),
             Self::Grammar(error) => classes::GrammarError::new_err(error.to_string()),
             Self::Sample(error) => classes::SamplingError::new_err(error.to_string()),
-            Self::Closed => classes::ClosedError::new_err(self.to_string()),
-            Self::Forked => classes::ForkedError::new_err(self.to_string()),
             Self::PromptTooLong { .. } => classes::ContextFullError::new_err(self.to_string()),
             Self::Sampler(_) | Self::ForeignGrammar | Self::BreakersWithoutModel => value_error(self),
         }

@@ -1,38 +1,54 @@
-//! Logits as numpy arrays that look into the context's own memory.
+//! Logits as numpy arrays that look into a context's own memory.
 //!
-//! The one place of this crate with `unsafe`: numpy must be told an address and who keeps it valid.
+//! One of the few places of this crate with `unsafe`: numpy must be told an address and who keeps it valid.
 
-use crate::context::Shared;
 use numpy::PyArray1;
 use numpy::ndarray::ArrayView1;
 use pyo3::prelude::*;
+use std::any::Any;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Keeps a context's logits where they are: as long as one lives, the context refuses to decode, load, clear or close.
+/// How many views of a context's logits live. As long as one does, the context refuses to decode, load, clear or close.
+#[derive(Clone, Default)]
+pub(crate) struct Views {
+    living: Arc<AtomicUsize>,
+}
+
+impl Views {
+    /// Whether a view lives.
+    pub(crate) fn any(&self) -> bool {
+        self.living.load(Ordering::Acquire) > 0
+    }
+
+    /// A read-only array over `logits`, which belong to `owner`. The caller holds the lock without which `owner` neither moves nor overwrites
+    /// them, and holds it, too, when it asks [`any`](Self::any) before it does so.
+    pub(crate) fn view<'py>(
+        &self,
+        py: Python<'py>,
+        owner: Arc<dyn Any + Send + Sync>,
+        logits: &[f32],
+    ) -> PyResult<Bound<'py, PyArray1<f32>>> {
+        self.living.fetch_add(1, Ordering::AcqRel);
+        let pin = Bound::new(py, Pin { views: self.clone(), _owner: owner })?;
+        let view = ArrayView1::from(logits);
+        // SAFETY: `pin` becomes the array's base and lives as long as it, and with it the owner of the logits; while a pin lives, whatever
+        // would move or overwrite them is refused under the lock that the caller holds now.
+        let array = unsafe { PyArray1::borrow_from_array(&view, pin.into_any()) };
+        array.getattr("flags")?.setattr("writeable", false)?;
+        Ok(array)
+    }
+}
+
+/// Keeps logits where they are.
 #[pyclass(frozen, module = "tabagent._native")]
 struct Pin {
-    shared: Arc<Shared>,
+    views: Views,
+    _owner: Arc<dyn Any + Send + Sync>,
 }
 
 impl Drop for Pin {
     fn drop(&mut self) {
-        self.shared.pins.fetch_sub(1, Ordering::AcqRel);
+        self.views.living.fetch_sub(1, Ordering::AcqRel);
     }
-}
-
-/// A read-only array over `logits`, which belong to the context of `shared`. The caller holds the context's lock.
-pub(crate) fn view<'py>(
-    py: Python<'py>,
-    shared: &Arc<Shared>,
-    logits: &[f32],
-) -> PyResult<Bound<'py, PyArray1<f32>>> {
-    shared.pins.fetch_add(1, Ordering::AcqRel);
-    let pin = Bound::new(py, Pin { shared: Arc::clone(shared) })?;
-    let view = ArrayView1::from(logits);
-    // SAFETY: `pin` becomes the array's base and lives as long as it; while a pin lives, whatever would move or overwrite the
-    // context's logits is refused under the lock that the caller holds now.
-    let array = unsafe { PyArray1::borrow_from_array(&view, pin.into_any()) };
-    array.getattr("flags")?.setattr("writeable", false)?;
-    Ok(array)
 }

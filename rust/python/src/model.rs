@@ -108,12 +108,12 @@ impl Model {
 
     fn facts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let llama = self.core.llama().map_err(|e| e.into_py(py))?;
-        let limits = self.core.limits().map_err(|e| e.into_py(py))?;
+        let sizes = self.core.sizes().map_err(|e| e.into_py(py))?;
         let dict = crate::facts::to_dict(py, &llama)?;
-        dict.set_item("context_size", limits.context_size)?;
-        dict.set_item("batch_size", limits.batch_size)?;
-        dict.set_item("max_sequences", limits.max_sequences)?;
-        dict.set_item("threads", limits.threads)?;
+        dict.set_item("context_size", sizes.context_size)?;
+        dict.set_item("batch_size", sizes.batch_size)?;
+        dict.set_item("max_sequences", sizes.max_sequences)?;
+        dict.set_item("threads", sizes.threads)?;
         Ok(dict)
     }
 

@@ -5,9 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::inbox::Inbox;
-use crate::stream::Poll;
-use crate::{AbortFlag, EngineError, Finish, TokenEvent};
+use crate::doorbell::Doorbell;
+use crate::{AbortFlag, EngineError, Finish, Poll, TokenEvent};
 
 /// How many events a stream holds before its request is paused. It goes on when the consumer has taken half of them.
 pub const CHANNEL_CAPACITY: usize = 256;
@@ -16,7 +15,7 @@ type Waker = dyn Fn() + Send + Sync;
 
 /// Events on their way, and how the stream ended.
 pub(crate) struct Channel {
-    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) bell: Arc<Doorbell>,
     pub(crate) abort: AbortFlag,
     state: Mutex<State>,
     ready: Condvar,
@@ -34,10 +33,10 @@ struct State {
 }
 
 impl Channel {
-    pub(crate) fn new(inbox: &Arc<Inbox>) -> Arc<Self> {
+    pub(crate) fn new(bell: &Arc<Doorbell>) -> Arc<Self> {
         Arc::new(Self {
-            inbox: Arc::clone(inbox),
-            abort: inbox.closing.child(),
+            bell: Arc::clone(bell),
+            abort: bell.closing.child(),
             state: Mutex::default(),
             ready: Condvar::new(),
         })
@@ -90,7 +89,7 @@ impl Channel {
         };
         if state.stalled && state.events.len() <= CHANNEL_CAPACITY / 2 {
             state.stalled = false;
-            self.inbox.poke();
+            self.bell.ring();
         }
         Poll::Event(event)
     }

@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{AbortFlag, Vocabulary};
-
-/// A token's number in the vocabulary, as llama.cpp's `llama_token` (a 32-bit signed integer).
-pub type TokenId = i32;
+use crate::{AbortFlag, TokenId, Vocabulary};
 
 /// An engine context: several sequences in one memory of cells, one cell a token.
 ///

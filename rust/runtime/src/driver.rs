@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::channel::Producer;
-use crate::generation::{End, Progress};
+use crate::decoded::Decoded;
 use crate::inbox::{Inbox, Submission};
-use crate::scheduler::{JobId, Limits, Scheduler, Step};
-use crate::task::{Decoded, Task};
+use crate::progress::{End, Progress};
+use crate::scheduler::{Capacity, JobId, Scheduler, Step};
+use crate::task::Task;
 use crate::{Decoder, DecoderError, EngineError, FinishReason, TokenId};
 
 /// Owns the decoder and all requests.
@@ -41,16 +42,16 @@ struct MicroBatch {
 }
 
 impl<D: Decoder> Driver<D> {
-    pub(crate) fn new(decoder: D, limits: Limits, inbox: Arc<Inbox>) -> Self {
-        Self { decoder, inbox, scheduler: Scheduler::new(limits), runs: HashMap::new(), n_submitted: 0 }
+    pub(crate) fn new(decoder: D, capacity: Capacity, inbox: Arc<Inbox>) -> Self {
+        Self { decoder, inbox, scheduler: Scheduler::new(capacity), runs: HashMap::new(), n_submitted: 0 }
     }
 
     /// Serves requests until the engine closes.
     pub(crate) fn run(&mut self) {
-        while !self.inbox.closing.is_raised() {
+        while !self.inbox.bell.closing.is_raised() {
             self.look_around();
             match self.scheduler.plan() {
-                Step::Idle => self.inbox.wait(),
+                Step::Idle => self.inbox.bell.wait(),
                 step => self.execute(step),
             }
         }
@@ -175,7 +176,7 @@ impl<D: Decoder> Driver<D> {
         }
     }
 
-    /// Decodes one micro-batch, and has the request take what it is for.
+    /// Decodes one micro-batch and passes the logits to the request.
     fn decode(&mut self, batch: &MicroBatch) {
         let Some(run) = self.runs.get_mut(&batch.job) else {
             self.scheduler.remove(batch.job, false);
@@ -252,7 +253,7 @@ impl<D: Decoder> Driver<D> {
     }
 
     fn failed(&mut self, job: JobId, error: &DecoderError) {
-        if *error == DecoderError::Aborted && self.inbox.closing.is_raised() {
+        if *error == DecoderError::Aborted && self.inbox.bell.closing.is_raised() {
             return;
         }
         let cancelled = self.runs.get(&job).is_some_and(|run| run.out.is_cancelled());

@@ -9,7 +9,7 @@ use crate::channel::{Channel, Producer};
 use crate::driver::Driver;
 use crate::generation::{Generation, panic_message};
 use crate::inbox::{Inbox, Submission};
-use crate::scheduler::Limits;
+use crate::scheduler::Capacity;
 use crate::scoring::Scoring;
 use crate::task::Task;
 use crate::{Decoder, EngineError, Request, ScoreRequest, SubmitError, TokenId, TokenStream, Vocabulary};
@@ -114,7 +114,7 @@ impl Engine {
     ///
     /// [`EngineError::Spawn`] when the operating system gives no thread.
     pub fn spawn<D: Decoder>(decoder: D, name: &str) -> Result<Self, EngineError> {
-        let limits = Limits {
+        let capacity = Capacity {
             n_ctx: decoder.n_ctx(),
             n_batch: decoder.n_batch(),
             n_seq_max: decoder.n_seq_max(),
@@ -126,11 +126,11 @@ impl Engine {
         // Linux refuses names with a NUL; anything else it cuts to 15 bytes.
         let thread = thread::Builder::new()
             .name(name.replace('\0', ""))
-            .spawn(move || serve(decoder, limits, for_thread))
+            .spawn(move || serve(decoder, capacity, for_thread))
             .map_err(|error| EngineError::Spawn { message: error.to_string() })?;
         let thread_id = thread.thread().id();
         let thread = Mutex::new(Some(thread));
-        Ok(Self { inner: Arc::new(Inner { inbox, n_ctx: limits.n_ctx, vocabulary, thread_id, thread }) })
+        Ok(Self { inner: Arc::new(Inner { inbox, n_ctx: capacity.n_ctx, vocabulary, thread_id, thread }) })
     }
 
     /// Checks a request and puts it at the end of the queue. Does not wait for it to run.
@@ -143,7 +143,7 @@ impl Engine {
         let Inner { inbox, n_ctx, vocabulary, .. } = self.here()?;
         request.check(*n_ctx, vocabulary.n_tokens())?;
         if let Some(hook) = &request.hook {
-            hook.attach(inbox);
+            hook.attach(&inbox.bell);
         }
         let cache_prompt = request.cache_prompt;
         let (generation, prompt) = Generation::new(request, *n_ctx, Arc::clone(vocabulary))?;
@@ -167,7 +167,7 @@ impl Engine {
 
     /// The inside, unless this is a forked child.
     fn here(&self) -> Result<&Inner, EngineError> {
-        if self.inner.inbox.home.is_here() { Ok(&self.inner) } else { Err(EngineError::Forked) }
+        if self.inner.inbox.bell.home.is_here() { Ok(&self.inner) } else { Err(EngineError::Forked) }
     }
 
     fn enqueue(
@@ -177,7 +177,7 @@ impl Engine {
         task: Task,
     ) -> Result<TokenStream, SubmitError> {
         let inbox = &self.inner.inbox;
-        let channel = Channel::new(inbox);
+        let channel = Channel::new(&inbox.bell);
         let out = Producer::new(Arc::clone(&channel));
         inbox.submit(Submission { tokens, cache_prompt, task, out, submitted: Instant::now() })?;
         Ok(TokenStream::new(channel))
@@ -194,7 +194,8 @@ impl Engine {
     /// What the engine has to do now. In a forked child all numbers but `cells` are 0.
     pub fn stats(&self) -> EngineStats {
         let Inner { inbox, n_ctx, .. } = &*self.inner;
-        let census = if inbox.home.is_here() { inbox.census() } else { crate::scheduler::Census::default() };
+        let census =
+            if inbox.bell.home.is_here() { inbox.census() } else { crate::scheduler::Census::default() };
         EngineStats {
             active: census.active,
             queued: census.queued,
@@ -207,11 +208,11 @@ impl Engine {
 
 impl Inner {
     fn close(&self) {
-        if !self.inbox.home.is_here() {
+        if !self.inbox.bell.home.is_here() {
             return;
         }
-        self.inbox.closing.raise();
-        self.inbox.poke();
+        self.inbox.bell.closing.raise();
+        self.inbox.bell.ring();
         if thread::current().id() == self.thread_id {
             return;
         }
@@ -228,7 +229,7 @@ impl Drop for Inner {
     fn drop(&mut self) {
         self.close();
         // `thread` is still `Some` in a forked child, where the thread does not exist, and on the decode thread itself, which cannot join itself.
-        if !self.inbox.home.is_here() {
+        if !self.inbox.bell.home.is_here() {
             std::mem::forget(self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take());
         }
     }
@@ -244,8 +245,8 @@ impl std::fmt::Debug for Inner {
 }
 
 /// The whole life of the decode thread.
-fn serve<D: Decoder>(decoder: D, limits: Limits, inbox: Arc<Inbox>) {
-    let mut driver = Driver::new(decoder, limits, inbox);
+fn serve<D: Decoder>(decoder: D, capacity: Capacity, inbox: Arc<Inbox>) {
+    let mut driver = Driver::new(decoder, capacity, inbox);
     let outcome = catch_unwind(AssertUnwindSafe(|| driver.run()));
     let error = match outcome {
         Ok(()) => EngineError::Closed,

@@ -5,44 +5,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::logprobs::kept_logprob;
+use crate::progress::{End, Progress};
 use crate::vocabulary::bytes_of;
 use crate::{
     ConstraintError, EngineError, Finish, FinishReason, LogitsHook, LogprobsMode, Request, RequestError,
     StopMatch, StopMatcher, Timings, TokenConstraint, TokenEvent, TokenId, TokenLogprob, TokenMask,
     TokenSampler, Usage, Utf8Decoder, Vocabulary, token_logprob,
 };
-
-/// Why a generation is over.
-pub(crate) struct End {
-    pub(crate) reason: FinishReason,
-    pub(crate) stop_match: Option<StopMatch>,
-}
-
-impl End {
-    pub(crate) fn new(reason: FinishReason) -> Self {
-        Self { reason, stop_match: None }
-    }
-
-    pub(crate) fn error(error: EngineError) -> Self {
-        Self::new(FinishReason::Error(error))
-    }
-
-    fn stop(stop_match: StopMatch) -> Self {
-        Self { reason: FinishReason::Stop, stop_match: Some(stop_match) }
-    }
-}
-
-/// What the logits of a decode led to.
-pub(crate) enum Progress {
-    /// Go on with [`Generation::next_tokens`].
-    Tokens,
-    /// The logits are with the request's hook.
-    Waiting,
-    /// Forget all tokens from place `keep` on, and go on with `tail` instead.
-    Rewind { keep: usize, tail: Vec<TokenId> },
-    /// It is over.
-    Ended(End),
-}
 
 /// Chooses tokens, makes text of them, and knows when to stop.
 pub(crate) struct Generation {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::TokenId;
-use crate::inbox::Inbox;
+use crate::doorbell::Doorbell;
 
 /// A row of logits on its way to the hook.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -51,7 +51,7 @@ struct Exchange {
 #[derive(Default)]
 struct State {
     /// Woken when a row is back.
-    inbox: Option<Arc<Inbox>>,
+    bell: Option<Arc<Doorbell>>,
     row: Option<HookedRow>,
     /// The row is with the worker.
     taken: bool,
@@ -73,8 +73,8 @@ pub fn logits_hook() -> (LogitsHook, HookWorker) {
 }
 
 impl LogitsHook {
-    pub(crate) fn attach(&self, inbox: &Arc<Inbox>) {
-        self.exchange.lock().inbox = Some(Arc::clone(inbox));
+    pub(crate) fn attach(&self, bell: &Arc<Doorbell>) {
+        self.exchange.lock().bell = Some(Arc::clone(bell));
     }
 
     /// Sends a row on its way.
@@ -134,8 +134,8 @@ impl HookWorker {
 impl State {
     fn answer(&mut self, row: Result<Vec<f32>, String>) {
         self.answer = Some(row);
-        if let Some(inbox) = &self.inbox {
-            inbox.poke();
+        if let Some(bell) = &self.bell {
+            bell.ring();
         }
     }
 

@@ -15,7 +15,7 @@ pub(crate) type JobId = u64;
 /// Sizes that no step may exceed.
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::struct_field_names, reason = "llama.cpp's own names")]
-pub(crate) struct Limits {
+pub(crate) struct Capacity {
     pub(crate) n_ctx: usize,
     pub(crate) n_batch: usize,
     pub(crate) n_seq_max: usize,
@@ -57,7 +57,7 @@ pub(crate) struct Census {
 /// The state of all requests, sequences and cells.
 #[derive(Debug)]
 pub(crate) struct Scheduler {
-    limits: Limits,
+    capacity: Capacity,
     /// By age, which is by number.
     jobs: VecDeque<Job>,
     slots: Vec<Slot>,
@@ -98,10 +98,10 @@ enum Slot {
 
 impl Job {
     /// How many tokens to decode next.
-    fn next_len(&self, limits: &Limits) -> usize {
-        let len = (self.tokens.len() - self.n_past).min(limits.n_batch);
+    fn next_len(&self, capacity: &Capacity) -> usize {
+        let len = (self.tokens.len() - self.n_past).min(capacity.n_batch);
         match self.logits_from {
-            Some(from) => len.min(from.saturating_sub(self.n_past) + limits.n_outputs),
+            Some(from) => len.min(from.saturating_sub(self.n_past) + capacity.n_outputs),
             None => len,
         }
     }
@@ -116,15 +116,15 @@ impl Job {
 }
 
 impl Scheduler {
-    pub(crate) fn new(limits: Limits) -> Self {
-        let limits = Limits {
-            n_ctx: limits.n_ctx,
-            n_batch: limits.n_batch.max(1),
-            n_seq_max: limits.n_seq_max.max(1),
-            n_outputs: limits.n_outputs.max(1),
+    pub(crate) fn new(capacity: Capacity) -> Self {
+        let capacity = Capacity {
+            n_ctx: capacity.n_ctx,
+            n_batch: capacity.n_batch.max(1),
+            n_seq_max: capacity.n_seq_max.max(1),
+            n_outputs: capacity.n_outputs.max(1),
         };
-        let slots = (0..limits.n_seq_max).map(|_| Slot::Free).collect();
-        Self { limits, jobs: VecDeque::new(), slots, clock: 0 }
+        let slots = (0..capacity.n_seq_max).map(|_| Slot::Free).collect();
+        Self { capacity, jobs: VecDeque::new(), slots, clock: 0 }
     }
 
     /// Takes a request in. Its number must be larger than all before. The logits of its tokens from place `logits_from` on are wanted, or
@@ -151,9 +151,9 @@ impl Scheduler {
     /// The next step. Changes nothing.
     pub(crate) fn plan(&self) -> Step {
         let Some(job) = self.jobs.iter().find(|job| !job.paused) else { return Step::Idle };
-        let len = job.next_len(&self.limits);
+        let len = job.next_len(&self.capacity);
         match job.place {
-            JobPlace::Slot(seq) if self.cells() + len <= self.limits.n_ctx => {
+            JobPlace::Slot(seq) if self.cells() + len <= self.capacity.n_ctx => {
                 let last = job.n_past + len == job.tokens.len();
                 let rows = job.rows(len, last);
                 Step::Decode { job: job.id, seq, pos: job.n_past, len, rows, last }
@@ -165,7 +165,7 @@ impl Scheduler {
                 (None, None) => self.make_room(job.id),
             },
             JobPlace::Parked => match self.free_seq() {
-                Some(seq) if self.cells() + job.n_past + len <= self.limits.n_ctx => {
+                Some(seq) if self.cells() + job.n_past + len <= self.capacity.n_ctx => {
                     Step::Restore { job: job.id, seq }
                 }
                 _ => self.make_room(job.id),

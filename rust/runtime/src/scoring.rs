@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::generation::{End, Progress};
+use crate::decoded::Decoded;
 use crate::logprobs::LogSoftmax;
+use crate::progress::{End, Progress};
 use crate::request::check_tokens;
-use crate::task::Decoded;
 use crate::vocabulary::bytes_of;
 use crate::{
     Finish, FinishReason, RequestError, Timings, TokenEvent, TokenId, TokenLogprob, Usage, Vocabulary,

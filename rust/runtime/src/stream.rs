@@ -5,18 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::channel::Channel;
-use crate::{EngineError, Finish, TokenEvent};
-
-/// What a look at a [`TokenStream`] found.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Poll {
-    /// The next event.
-    Event(TokenEvent),
-    /// All events were taken and the request has ended; [`TokenStream::finish`] says how.
-    Finished,
-    /// Nothing yet.
-    Pending,
-}
+use crate::{EngineError, Finish, Poll};
 
 /// The events of one request, for one consumer.
 ///
@@ -48,7 +37,7 @@ impl TokenStream {
     pub fn cancel(&self) {
         if !self.is_forked() && !self.channel.abort.is_raised_itself() {
             self.channel.abort.raise();
-            self.channel.inbox.poke();
+            self.channel.bell.ring();
         }
     }
 
@@ -71,7 +60,7 @@ impl TokenStream {
     }
 
     fn is_forked(&self) -> bool {
-        !self.channel.inbox.home.is_here()
+        !self.channel.bell.home.is_here()
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::generation::{End, Generation, Progress};
+use crate::decoded::Decoded;
+use crate::generation::Generation;
+use crate::progress::{End, Progress};
 use crate::scoring::Scoring;
 use crate::{Finish, Timings, TokenEvent, TokenId, Usage};
 
@@ -10,18 +12,6 @@ use crate::{Finish, Timings, TokenEvent, TokenId, Usage};
 pub(crate) enum Task {
     Generate(Box<Generation>),
     Score(Box<Scoring>),
-}
-
-/// What a decode computed for a request.
-pub(crate) struct Decoded<'a> {
-    /// The request's tokens, decoded or not.
-    pub(crate) tokens: &'a [TokenId],
-    /// The places of the tokens whose logits there are.
-    pub(crate) rows: std::ops::Range<usize>,
-    /// The logits of one of them, counted from the first.
-    pub(crate) logits: &'a dyn Fn(usize) -> &'a [f32],
-    /// Nothing is left to decode.
-    pub(crate) last: bool,
 }
 
 impl Task {

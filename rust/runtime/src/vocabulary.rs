@@ -1,6 +1,7 @@
 //! What the decode thread asks of a vocabulary.
 
-use crate::TokenId;
+/// A token's number in the vocabulary, as llama.cpp's `llama_token` (a 32-bit signed integer).
+pub type TokenId = i32;
 
 /// The tokens of a model. Any thread may ask, at any time while the engine or one of its requests lives.
 pub trait Vocabulary: Send + Sync {

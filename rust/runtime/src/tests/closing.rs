@@ -123,7 +123,7 @@ fn forked_child_is_told_at_once_and_never_waits() {
     let engine = decoder.spawn();
     let stream = engine.submit(request(&[1, 2], 10)).unwrap();
     entered.recv().unwrap();
-    let home = &engine.inner.inbox.home;
+    let home = &engine.inner.inbox.bell.home;
     home.pretend_forked(true);
     assert_eq!(engine.submit(request(&[1, 2], 10)).unwrap_err(), SubmitError::Engine(EngineError::Forked));
     assert_eq!(stream.next_timeout(super::fake::DEADLINE), Poll::Finished);

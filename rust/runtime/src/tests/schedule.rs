@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use crate::TokenId;
-use crate::scheduler::{JobId, Limits, Scheduler, Step};
+use crate::scheduler::{Capacity, JobId, Scheduler, Step};
 
 /// What may happen between two steps.
 #[derive(Clone, Debug)]
@@ -52,7 +52,7 @@ struct Job {
 
 /// An independent account of the memory, checked against every step.
 struct Simulation {
-    limits: Limits,
+    capacity: Capacity,
     scheduler: Scheduler,
     jobs: Vec<Job>,
     /// The tokens in each sequence.
@@ -62,13 +62,13 @@ struct Simulation {
 }
 
 impl Simulation {
-    fn new(limits: Limits) -> Self {
+    fn new(capacity: Capacity) -> Self {
         Self {
-            limits,
-            scheduler: Scheduler::new(limits),
+            capacity,
+            scheduler: Scheduler::new(capacity),
             jobs: Vec::new(),
-            memory: vec![Vec::new(); limits.n_seq_max],
-            owners: vec![None; limits.n_seq_max],
+            memory: vec![Vec::new(); capacity.n_seq_max],
+            owners: vec![None; capacity.n_seq_max],
             n_submitted: 0,
         }
     }
@@ -76,9 +76,9 @@ impl Simulation {
     fn apply(&mut self, change: &Change) {
         match *change {
             Change::Submit { n_prompt, n_generate, scored, cache, variant } => {
-                let n_prompt = n_prompt.min(self.limits.n_ctx - 1);
+                let n_prompt = n_prompt.min(self.capacity.n_ctx - 1);
                 let logits_from = (scored > 0).then(|| n_prompt.saturating_sub(scored));
-                let n_left = if scored > 0 { 0 } else { n_generate.min(self.limits.n_ctx - n_prompt - 1) };
+                let n_left = if scored > 0 { 0 } else { n_generate.min(self.capacity.n_ctx - n_prompt - 1) };
                 let tokens: Vec<TokenId> =
                     (0..n_prompt as TokenId).map(|i| if i < 5 { 0 } else { variant }).collect();
                 self.n_submitted += 1;
@@ -167,20 +167,20 @@ impl Simulation {
                     None => last && place + 1 == pos + len,
                 });
                 assert_eq!(rows, wanted.count(), "the logits that are wanted are the last ones");
-                assert!(rows <= self.limits.n_outputs);
+                assert!(rows <= self.capacity.n_outputs);
                 self.decode(job, seq, pos, len, last);
             }
         }
         let cells: usize = self.memory.iter().map(Vec::len).sum();
         assert_eq!(self.scheduler.cells(), cells);
-        assert!(cells <= self.limits.n_ctx);
+        assert!(cells <= self.capacity.n_ctx);
         true
     }
 
     fn decode(&mut self, id: JobId, seq: u32, pos: usize, len: usize, last: bool) {
         let memory = &mut self.memory[seq as usize];
         assert_eq!(self.owners[seq as usize], Some(id));
-        assert!((1..=self.limits.n_batch).contains(&len));
+        assert!((1..=self.capacity.n_batch).contains(&len));
         assert_eq!(memory.len(), pos);
         let tokens = self.scheduler.tokens(id);
         memory.extend_from_slice(&tokens[pos..pos + len]);
@@ -210,7 +210,7 @@ proptest! {
         (n_ctx, n_batch, n_seq_max, n_outputs) in (2usize..80, 1usize..20, 1usize..5, 1usize..6),
         changes in prop::collection::vec(change(), 1..60),
     ) {
-        let mut simulation = Simulation::new(Limits { n_ctx, n_batch, n_seq_max, n_outputs });
+        let mut simulation = Simulation::new(Capacity { n_ctx, n_batch, n_seq_max, n_outputs });
         for change in &changes {
             simulation.apply(change);
         }
@@ -231,7 +231,7 @@ proptest! {
 
 #[test]
 fn least_recently_served_makes_room() {
-    let mut scheduler = Scheduler::new(Limits { n_ctx: 100, n_batch: 10, n_seq_max: 2, n_outputs: 1 });
+    let mut scheduler = Scheduler::new(Capacity { n_ctx: 100, n_batch: 10, n_seq_max: 2, n_outputs: 1 });
     for id in [1, 2, 3] {
         scheduler.submit(id, vec![0; 10], false, None);
     }
@@ -252,7 +252,7 @@ fn least_recently_served_makes_room() {
 
 #[test]
 fn longest_cached_prefix_is_reused() {
-    let mut scheduler = Scheduler::new(Limits { n_ctx: 100, n_batch: 10, n_seq_max: 3, n_outputs: 1 });
+    let mut scheduler = Scheduler::new(Capacity { n_ctx: 100, n_batch: 10, n_seq_max: 3, n_outputs: 1 });
     for (id, prompt) in [(1, vec![1, 2, 3]), (2, vec![1, 2, 4, 5])] {
         let len = prompt.len();
         scheduler.submit(id, prompt, true, None);
