@@ -231,7 +231,9 @@ fn request(prompt: &[TokenId], max_tokens: usize) -> Request {
 fn continuation(weights: &Weights, prompt: &[TokenId], n: usize) -> Vec<TokenId> {
     let mut memory = empty();
     let mut logits = Vec::new();
-    prompt.iter().for_each(|token| logits = step(weights, &mut memory, *token));
+    for token in prompt {
+        logits = step(weights, &mut memory, *token);
+    }
     let mut tokens = Vec::new();
     for _ in 0..n {
         let best = (0..N_VOCAB).max_by(|&a, &b| logits[a].total_cmp(&logits[b]).then(b.cmp(&a))).unwrap();
@@ -243,7 +245,9 @@ fn continuation(weights: &Weights, prompt: &[TokenId], n: usize) -> Vec<TokenId>
 
 fn text_of(tokens: &[TokenId]) -> String {
     let mut bytes = Vec::new();
-    tokens.iter().for_each(|token| Letters.push_token_bytes(*token, false, &mut bytes));
+    for token in tokens {
+        Letters.push_token_bytes(*token, false, &mut bytes);
+    }
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
@@ -330,7 +334,9 @@ fn scores_are_the_models_own_probabilities() {
     for (event, tokens) in drain(&stream).iter().zip(&continuations) {
         let mut memory = empty();
         let mut logits = Vec::new();
-        prompt.iter().for_each(|token| logits = step(&weights, &mut memory, *token));
+        for token in &prompt {
+            logits = step(&weights, &mut memory, *token);
+        }
         for (entry, token) in event.logprobs.iter().zip(tokens) {
             let total: f64 = logits.iter().map(|x| f64::from(*x).exp()).sum();
             let expected = f64::from(logits[*token as usize]) - total.ln();
