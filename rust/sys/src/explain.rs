@@ -1,5 +1,6 @@
 //! Why a library could not be loaded, in words that say what to do.
 
+use crate::binary::BinaryFormat;
 use std::path::PathBuf;
 
 /// A shared library that could not be brought into the process.
@@ -29,6 +30,16 @@ pub enum LoadFailure {
         /// What it is.
         reason: String,
     },
+    /// Built for another operating system.
+    #[error("cannot load `{}`: its format is {found} and this system loads {expected}", path.display())]
+    WrongFormat {
+        /// The file.
+        path: PathBuf,
+        /// This system's format.
+        expected: BinaryFormat,
+        /// The file's.
+        found: BinaryFormat,
+    },
     /// Built for another processor.
     #[error("cannot load `{}`: it is built for `{found}` and this process runs on `{expected}`", path.display())]
     WrongArchitecture {
@@ -52,12 +63,23 @@ pub enum LoadFailure {
         /// The version that runs.
         present: (u32, u32),
     },
+    /// Another file of its name is in the process, to which the libraries that need it would be bound.
+    #[error(
+        "cannot load `{}`: this process has already loaded `{}` under that name; import tabagent before what loads it, or use separate processes",
+        path.display(), found.display()
+    )]
+    NameTaken {
+        /// The file.
+        path: PathBuf,
+        /// The file of the same name.
+        found: PathBuf,
+    },
     /// A library it needs is not there.
     #[error("cannot load `{}`: it needs `{dependency}`, which is neither beside it nor on this system", path.display())]
     MissingDependency {
         /// The file.
         path: PathBuf,
-        /// The soname that did not resolve.
+        /// The name under which it is looked for.
         dependency: String,
     },
     /// The dynamic loader refused for another reason.
@@ -68,32 +90,11 @@ pub enum LoadFailure {
         /// What the loader said.
         reason: String,
     },
-    /// Not built for this operating system.
-    #[error("loading llama.cpp at run time is supported on Linux and macOS, not on `{os}`")]
-    UnsupportedPlatform {
-        /// The operating system.
-        os: &'static str,
-    },
-}
-
-/// `libfoo.so.1: cannot open shared object file` → `libfoo.so.1`, from glibc's message.
-pub(crate) fn missing_dependency(message: &str) -> Option<&str> {
-    let (name, _) = message.split_once(": cannot open shared object file")?;
-    let name = name.rsplit([' ', '\'']).next()?;
-    (!name.is_empty() && !name.contains('/')).then_some(name)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn glibc_message_gives_the_missing_soname() {
-        let text = "libcudart.so.12: cannot open shared object file: No such file or directory";
-        assert_eq!(missing_dependency(text), Some("libcudart.so.12"));
-        assert_eq!(missing_dependency("/a/b.so: cannot open shared object file: No such file"), None);
-        assert_eq!(missing_dependency("/a/b.so: undefined symbol: x"), None);
-    }
 
     #[test]
     fn glibc_error_says_both_versions() {

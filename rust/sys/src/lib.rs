@@ -8,11 +8,15 @@
 
 mod abi;
 mod api;
+mod binary;
 mod block;
+mod elf;
 mod explain;
-mod inspect;
 mod layouts;
+mod loader;
+mod macho;
 mod open;
+mod pe;
 mod types;
 
 pub use abi::{
@@ -20,9 +24,9 @@ pub use abi::{
     VersionEvidence, identify, probe,
 };
 pub use api::{Api, MissingSymbols};
+pub use binary::{BinaryFacts, BinaryFormat, InspectError, inspect};
 pub use block::ParamBlock;
 pub use explain::LoadFailure;
-pub use inspect::{BinaryFacts, InspectError, inspect};
 pub use layouts::KNOWN as KNOWN_LAYOUTS;
 pub use open::{LocatedLibrary, OpenedLibrary, file_of_address, library_file_name, locate};
 pub use types::*;

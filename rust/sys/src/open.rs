@@ -1,10 +1,10 @@
 //! Bringing libllama and its ggml libraries into the process.
 
 use crate::api::{Api, MissingSymbols};
-use crate::explain::{LoadFailure, missing_dependency};
-use crate::inspect::{BinaryFacts, InspectError, beside, inspect};
-use libloading::os::unix::{Library as Handle, RTLD_LOCAL, RTLD_NOW};
-use std::ffi::{CStr, CString, c_void};
+use crate::binary::{BinaryFacts, BinaryFormat, InspectError, beside, inspect};
+use crate::explain::LoadFailure;
+use crate::loader::{self, Handle};
+use std::ffi::c_void;
 use std::path::{Path, PathBuf};
 
 /// The platform's file name of libllama.
@@ -24,16 +24,15 @@ pub struct OpenedLibrary {
     pub path: PathBuf,
     /// What its file says.
     pub facts: BinaryFacts,
-    handle: std::mem::ManuallyDrop<Handle>,
+    /// The library, then what it needs, the deepest last.
+    handles: Vec<Handle>,
 }
 
 impl OpenedLibrary {
-    /// The address of a symbol of this library or of one it depends on; null when there is none.
+    /// The address of a symbol of this library or of one beside it that it depends on; null when there is none.
     pub fn address(&self, symbol: &str) -> *mut c_void {
-        let Ok(name) = CString::new(symbol) else { return std::ptr::null_mut() };
-        // SAFETY: the type is a plain pointer; nothing is called through it here.
-        let found = unsafe { self.handle.get::<*mut c_void>(name.as_bytes_with_nul()) };
-        found.map_or(std::ptr::null_mut(), libloading::os::unix::Symbol::as_raw_ptr)
+        let mut addresses = self.handles.iter().map(|handle| handle.address(symbol));
+        addresses.find(|address| !address.is_null()).unwrap_or(std::ptr::null_mut())
     }
 
     /// The function table.
@@ -58,7 +57,15 @@ pub struct LocatedLibrary {
     /// What it says about itself.
     pub facts: BinaryFacts,
     /// Libraries beside it that it needs, the deepest first.
-    dependencies: Vec<PathBuf>,
+    dependencies: Vec<Dependency>,
+}
+
+/// A library beside the one asked for.
+#[derive(Debug)]
+struct Dependency {
+    path: PathBuf,
+    /// What it needs itself, by name.
+    needed: Vec<String>,
 }
 
 /// Finds and judges libllama at `path`: a directory that holds it, or the file itself.
@@ -69,11 +76,8 @@ pub struct LocatedLibrary {
 /// # Errors
 /// [`LoadFailure`], with the file at fault.
 pub fn locate(path: &Path) -> Result<LocatedLibrary, LoadFailure> {
-    if !cfg!(unix) {
-        return Err(LoadFailure::UnsupportedPlatform { os: std::env::consts::OS });
-    }
     let file = if path.is_dir() { path.join(library_file_name()) } else { path.to_owned() };
-    let file = match file.canonicalize() {
+    let file = match canonicalize(&file) {
         Ok(file) => file,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             return Err(LoadFailure::NotFound { path: file, expected: library_file_name() });
@@ -88,36 +92,37 @@ pub fn locate(path: &Path) -> Result<LocatedLibrary, LoadFailure> {
 impl LocatedLibrary {
     /// Brings the library into the process, for good.
     ///
-    /// Dependencies that lie beside it are loaded first, by absolute path and with `RTLD_LOCAL`, so that neither the current
-    /// directory nor `LD_LIBRARY_PATH` can put another file in their place.
+    /// Dependencies that lie beside it are loaded first, by absolute path and for this library alone, so that neither the current directory
+    /// nor a search path of the environment can put another file in their place.
     ///
     /// # Errors
     /// [`LoadFailure`], with the file at fault.
     pub fn load(self) -> Result<OpenedLibrary, LoadFailure> {
+        let mut handles = Vec::new();
         for dependency in &self.dependencies {
-            // Dependencies stay for good, like the library itself.
-            std::mem::forget(load(dependency)?);
+            handles.push(load(&dependency.path, &dependency.needed)?);
         }
-        let handle = load(&self.path)?;
-        Ok(OpenedLibrary { path: self.path, facts: self.facts, handle: std::mem::ManuallyDrop::new(handle) })
+        handles.push(load(&self.path, &self.facts.needed)?);
+        handles.reverse();
+        Ok(OpenedLibrary { path: self.path, facts: self.facts, handles })
     }
 }
 
 fn judge_with_dependencies(
     file: &Path,
-    ordered: &mut Vec<PathBuf>,
+    ordered: &mut Vec<Dependency>,
     seen: &mut Vec<PathBuf>,
 ) -> Result<BinaryFacts, LoadFailure> {
     let facts = judge(file)?;
     let directory = file.parent().unwrap_or(Path::new("/"));
-    for soname in &facts.needed {
-        let Some(dependency) = beside(directory, soname).and_then(|p| p.canonicalize().ok()) else {
+    for name in &facts.needed {
+        let Some(path) = beside(directory, name).and_then(|path| canonicalize(&path).ok()) else {
             continue;
         };
-        if !seen.contains(&dependency) {
-            seen.push(dependency.clone());
-            judge_with_dependencies(&dependency, ordered, seen)?;
-            ordered.push(dependency);
+        if !seen.contains(&path) {
+            seen.push(path.clone());
+            let needed = judge_with_dependencies(&path, ordered, seen)?.needed;
+            ordered.push(Dependency { path, needed });
         }
     }
     Ok(facts)
@@ -132,11 +137,14 @@ fn judge(file: &Path) -> Result<BinaryFacts, LoadFailure> {
             return Err(LoadFailure::NotALibrary { path, reason: e.to_string() });
         }
     };
+    if facts.format != BinaryFormat::HOST {
+        return Err(LoadFailure::WrongFormat { path, expected: BinaryFormat::HOST, found: facts.format });
+    }
     let expected = std::env::consts::ARCH;
     if facts.architecture != expected {
         return Err(LoadFailure::WrongArchitecture { path, expected, found: facts.architecture });
     }
-    if let (Some(needed), Some(present)) = (facts.glibc, running_glibc())
+    if let (Some(needed), Some(present)) = (facts.glibc, loader::glibc_version())
         && needed > present
     {
         return Err(LoadFailure::GlibcTooOld { path, needed, present });
@@ -144,58 +152,35 @@ fn judge(file: &Path) -> Result<BinaryFacts, LoadFailure> {
     Ok(facts)
 }
 
-fn load(file: &Path) -> Result<Handle, LoadFailure> {
-    // SAFETY: runs the library's constructors; llama.cpp's only fill tables, and the user chose this file to be run.
-    unsafe { Handle::open(Some(file), RTLD_NOW | RTLD_LOCAL) }.map_err(|e| {
-        let reason = std::error::Error::source(&e).map_or_else(|| e.to_string(), ToString::to_string);
-        let reason = reason.trim_matches('"').to_owned();
-        match missing_dependency(&reason) {
-            Some(name) => {
-                LoadFailure::MissingDependency { path: file.to_owned(), dependency: name.to_owned() }
-            }
-            None => LoadFailure::Loader { path: file.to_owned(), reason },
-        }
+fn load(file: &Path, needed: &[String]) -> Result<Handle, LoadFailure> {
+    let path = file.to_owned();
+    if let Some(found) = file.file_name().and_then(loader::file_of_name).filter(|found| found != file) {
+        return Err(LoadFailure::NameTaken { path, found });
+    }
+    loader::load(file).map_err(|reason| match missing_dependency(file, needed) {
+        Some(dependency) => LoadFailure::MissingDependency { path, dependency },
+        None => LoadFailure::Loader { path, reason },
     })
 }
 
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-fn running_glibc() -> Option<(u32, u32)> {
-    // SAFETY: takes nothing and returns a static NUL-terminated string.
-    let version = unsafe { libc::gnu_get_libc_version() };
-    // SAFETY: as above; the string is static.
-    let version = unsafe { CStr::from_ptr(version) }.to_str().ok()?;
-    let (major, minor) = version.split_once('.')?;
-    Some((major.parse().ok()?, minor.split('.').next()?.parse().ok()?))
+/// The first library that `file` needs and that is not to be had, found out by loading each alone.
+fn missing_dependency(file: &Path, needed: &[String]) -> Option<String> {
+    let directory = file.parent().unwrap_or(Path::new("/"));
+    let is_missing =
+        |name: &&String| beside(directory, name).is_none() && loader::load_from_system(name).is_err();
+    needed.iter().find(is_missing).cloned()
 }
 
-#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-fn running_glibc() -> Option<(u32, u32)> {
-    None
+/// An absolute path without links, and on Windows without the `\\?\` in front that many programs do not understand.
+fn canonicalize(path: &Path) -> std::io::Result<PathBuf> {
+    dunce::canonicalize(path)
 }
 
 /// The file that an address was loaded from, without links; `None` for null or an address in no file.
 ///
 /// The address is only compared, never read.
-#[allow(clippy::not_unsafe_ptr_arg_deref)]
 pub fn file_of_address(address: *const c_void) -> Option<PathBuf> {
-    use std::os::unix::ffi::OsStrExt;
-    if address.is_null() {
-        return None;
-    }
-    let mut info = std::mem::MaybeUninit::<libc::Dl_info>::zeroed();
-    // SAFETY: `dladdr` only compares the address with the loaded objects, and fills `info` where it returns non-zero.
-    let found = unsafe { libc::dladdr(address, info.as_mut_ptr()) };
-    if found == 0 {
-        return None;
-    }
-    // SAFETY: zeroed at the start and filled by `dladdr`.
-    let info = unsafe { info.assume_init() };
-    if info.dli_fname.is_null() {
-        return None;
-    }
-    // SAFETY: `dli_fname` is the loader's own NUL-terminated path of a library that is loaded.
-    let name = unsafe { CStr::from_ptr(info.dli_fname) };
-    Path::new(std::ffi::OsStr::from_bytes(name.to_bytes())).canonicalize().ok()
+    if address.is_null() { None } else { loader::file_of_address(address) }
 }
 
 #[cfg(test)]
@@ -206,7 +191,7 @@ mod tests {
     fn a_missing_file_says_what_to_give() {
         let dir = tempfile::tempdir().unwrap();
         let text = locate(dir.path()).err().unwrap().to_string();
-        assert!(text.contains("no file") && text.contains("give the directory of `libllama.so`"), "{text}");
+        assert!(text.contains("no file") && text.contains("give the directory of `"), "{text}");
     }
 
     #[test]
@@ -217,6 +202,7 @@ mod tests {
         assert!(matches!(error, LoadFailure::NotALibrary { .. }), "{error}");
     }
 
+    #[cfg(target_os = "linux")]
     #[test]
     fn a_library_of_another_processor_is_refused_before_it_runs() {
         let dir = tempfile::tempdir().unwrap();
@@ -224,13 +210,26 @@ mod tests {
         elf[18..20].copy_from_slice(&243_u16.to_le_bytes()); // e_machine := EM_RISCV
         std::fs::write(dir.path().join(library_file_name()), elf).unwrap();
         let text = locate(dir.path()).err().unwrap().to_string();
-        assert!(text.contains("it is built for `riscv64` and this process runs on `x86_64`"), "{text}");
+        let expected =
+            format!("it is built for `riscv64` and this process runs on `{}`", std::env::consts::ARCH);
+        assert!(text.contains(&expected), "{text}");
     }
 
     #[test]
-    fn the_file_of_a_libc_function_is_libc() {
-        let file = file_of_address(libc::getpid as *const c_void).unwrap();
-        assert!(file.to_string_lossy().contains("libc"), "{}", file.display());
+    fn the_file_of_a_function_is_the_one_that_holds_it() {
+        let own = file_of_address(a_missing_file_says_what_to_give as *const c_void).unwrap();
+        assert_eq!(own, canonicalize(&std::env::current_exe().unwrap()).unwrap());
         assert_eq!(file_of_address(std::ptr::null()), None);
+        let local = 0;
+        assert_eq!(file_of_address((&raw const local).cast()), None);
+    }
+
+    #[test]
+    fn of_the_libraries_that_are_needed_the_missing_one_is_named() {
+        let system = if cfg!(windows) { "kernel32.dll" } else { "libc.so.6" };
+        let needed = [system, "libtabagent-no-such.so.7"].map(str::to_owned);
+        let file = std::env::current_exe().unwrap();
+        assert_eq!(missing_dependency(&file, &needed).as_deref(), Some("libtabagent-no-such.so.7"));
+        assert_eq!(missing_dependency(&file, &needed[..1]), None);
     }
 }
