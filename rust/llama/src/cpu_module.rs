@@ -15,13 +15,18 @@ pub enum CpuModule {
     Named(String),
 }
 
-const PREFIX: &str = "libggml-cpu-";
-const SUFFIX: &str = std::env::consts::DLL_SUFFIX;
+/// How the names of backend files begin and end (`backend_filename_prefix` and `backend_filename_extension` in
+/// `ggml/src/ggml-backend-reg.cpp`); on macOS, too, they end in `.so`.
+const AFFIXES: (&str, &str) = if cfg!(windows) { ("ggml-", ".dll") } else { ("libggml-", ".so") };
 
-/// `libggml-cpu-haswell.so` → `haswell`.
+/// `libggml-cpu-haswell.so` and `ggml-cpu-haswell.dll` → `haswell`.
 pub(crate) fn name_of(file: &Path) -> Option<String> {
-    let name = file.file_name()?.to_str()?;
-    Some(name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.to_owned())
+    Some(backend_of(file)?.strip_prefix("cpu-")?.to_owned())
+}
+
+/// `libggml-rpc.so` and `ggml-rpc.dll` → `rpc`.
+fn backend_of(file: &Path) -> Option<&str> {
+    file.file_name()?.to_str()?.strip_prefix(AFFIXES.0)?.strip_suffix(AFFIXES.1)
 }
 
 /// The file of the registered CPU backend; `None` when there is none.
@@ -67,14 +72,12 @@ fn plan(directory: &Path, name: &str) -> Result<Vec<PathBuf>, LibraryError> {
     let mut available = Vec::new();
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
     for path in entries.map(|e| e.path()) {
-        let Some(file) = path.file_name().and_then(|f| f.to_str()) else { continue };
         if let Some(found) = name_of(&path) {
             if found == name {
                 module = Some(path.clone());
             }
             available.push(found);
-        } else if file.starts_with("libggml-") && file.ends_with(SUFFIX) && !file.starts_with("libggml-base")
-        {
+        } else if backend_of(&path).is_some_and(|backend| !backend.starts_with("base")) {
             others.push(path);
         }
     }
@@ -92,7 +95,7 @@ fn plan(directory: &Path, name: &str) -> Result<Vec<PathBuf>, LibraryError> {
 }
 
 fn c_path(path: &Path) -> Result<CString, LibraryError> {
-    CString::new(path.as_os_str().as_encoded_bytes()).map_err(|_| LibraryError::BadPath(path.to_owned()))
+    crate::strings::of_path(path).ok_or_else(|| LibraryError::BadPath(path.to_owned()))
 }
 
 #[cfg(test)]
@@ -101,22 +104,18 @@ mod tests {
 
     #[test]
     fn a_forced_module_comes_alone_and_last() {
+        let (prefix, suffix) = AFFIXES;
         let dir = tempfile::tempdir().unwrap();
-        for file in [
-            "libggml-base.so",
-            "libggml-cpu-haswell.so",
-            "libggml-cpu-x64.so",
-            "libggml-rpc.so",
-            "libllama.so",
-        ] {
-            std::fs::write(dir.path().join(file), "").unwrap();
+        for backend in ["base", "cpu-haswell", "cpu-x64", "rpc"] {
+            std::fs::write(dir.path().join(format!("{prefix}{backend}{suffix}")), "").unwrap();
         }
+        std::fs::write(dir.path().join(tabagent_sys::library_file_name()), "").unwrap();
         let names: Vec<_> = plan(dir.path(), "x64")
             .unwrap()
             .iter()
             .map(|p| p.file_name().unwrap().to_str().unwrap().to_owned())
             .collect();
-        assert_eq!(names, ["libggml-rpc.so", "libggml-cpu-x64.so"]);
+        assert_eq!(names, [format!("{prefix}rpc{suffix}"), format!("{prefix}cpu-x64{suffix}")]);
         let text = plan(dir.path(), "zen9").unwrap_err().to_string();
         assert!(text.starts_with("no CPU module `zen9`") && text.ends_with("it has haswell, x64"), "{text}");
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use tabagent_sys::{
     AbiLayout, Api, Evidence, KNOWN_LAYOUTS, LocatedLibrary, OpenedLibrary, VersionEvidence, file_of_address,
-    identify, library_file_name, locate, probe,
+    identify, library_file, locate, probe,
 };
 
 /// A loaded llama.cpp: function table, ABI layout and backends. Cheap to clone; never unloaded.
@@ -60,10 +60,10 @@ impl Library {
     /// See [`LibraryError`]; [`LibraryError::ModuleAlreadyLoaded`] when the process already runs another module.
     pub fn open_with(path: impl AsRef<Path>, module: &CpuModule) -> Result<Self, LibraryError> {
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-        if let (Some(library), Some(directory)) = (loaded.as_ref(), directory_of(path.as_ref()))
-            && library.0.info.directory == directory
+        if let (Some(library), Ok(file)) = (loaded.as_ref(), library_file(path.as_ref()))
+            && file.parent() == Some(&library.0.info.directory)
         {
-            return library.reuse(&directory, module);
+            return library.reuse(&library.0.info.directory, module);
         }
         let located = locate(path.as_ref())?;
         let directory = located.path.parent().unwrap_or(Path::new("/")).to_owned();
@@ -173,12 +173,6 @@ impl Library {
         };
         Ok(Self(Arc::new(Inner { api, layout, info })))
     }
-}
-
-/// The directory without links of the library that `path` means; `None` when there is none.
-fn directory_of(path: &Path) -> Option<PathBuf> {
-    let file = if path.is_dir() { path.join(library_file_name()) } else { path.to_owned() };
-    Some(file.canonicalize().ok()?.parent()?.to_owned())
 }
 
 fn evidence_of_file(located: &LocatedLibrary) -> Evidence {

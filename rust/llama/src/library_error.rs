@@ -78,7 +78,7 @@ pub enum LibraryError {
         log: Vec<String>,
     },
     /// A path that C cannot take.
-    #[error("path `{}` contains a NUL byte", .0.display())]
+    #[error("path `{}` {}", .0.display(), crate::strings::path_problem(.0))]
     BadPath(PathBuf),
 }
 

@@ -238,7 +238,7 @@ fn load_mode(use_mmap: bool, mlock: bool) -> llama_load_mode {
 fn load_files(api: &Api, paths: &[PathBuf], params: &ParamBlock) -> Result<*mut llama_model, ModelError> {
     let c_paths = paths
         .iter()
-        .map(|p| CString::new(p.as_os_str().as_encoded_bytes()).map_err(|_| ModelError::BadPath(p.clone())))
+        .map(|path| strings::of_path(path).ok_or_else(|| ModelError::BadPath(path.clone())))
         .collect::<Result<Vec<_>, _>>()?;
     if let [path] = c_paths.as_slice() {
         // SAFETY: the path is NUL-terminated; `params` holds the library's own defaults with fields set through its layout, and

@@ -14,7 +14,7 @@ pub enum ModelError {
     #[error("`{}` is a directory; give the path of a GGUF file in it", .0.display())]
     IsDirectory(PathBuf),
     /// The path has a NUL byte.
-    #[error("path `{}` contains a NUL byte", .0.display())]
+    #[error("path `{}` {}", .0.display(), crate::strings::path_problem(.0))]
     BadPath(PathBuf),
     /// The file is damaged, or llama.cpp cannot run it.
     #[error(transparent)]

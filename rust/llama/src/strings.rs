@@ -1,6 +1,19 @@
 //! C strings in and out.
 
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, CString, c_char};
+use std::path::Path;
+
+/// A path as llama.cpp takes it: its bytes on Unix, UTF-8 on Windows (`ggml_fopen` in `ggml/src/ggml.c`). `None` for a path that
+/// [`path_problem`] describes.
+pub(crate) fn of_path(path: &Path) -> Option<CString> {
+    let bytes = if cfg!(windows) { path.to_str()?.as_bytes() } else { path.as_os_str().as_encoded_bytes() };
+    CString::new(bytes).ok()
+}
+
+/// Why a path cannot be given to llama.cpp.
+pub(crate) fn path_problem(path: &Path) -> &'static str {
+    if path.as_os_str().as_encoded_bytes().contains(&0) { "contains a NUL byte" } else { "is not Unicode" }
+}
 
 /// Copies a NUL-terminated C string, replacing invalid UTF-8; `None` for null.
 ///
@@ -31,6 +44,13 @@ pub(crate) fn sized(mut fill: impl FnMut(*mut c_char, usize) -> i32) -> Option<S
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_with_a_nul_byte_is_none() {
+        let path = Path::new("a\0b");
+        assert_eq!((of_path(path), path_problem(path)), (None, "contains a NUL byte"));
+        assert_eq!(of_path(Path::new("ä/b")).unwrap().to_bytes(), "ä/b".as_bytes());
+    }
 
     #[test]
     fn sized_grows_until_the_text_fits() {

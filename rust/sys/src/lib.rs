@@ -28,5 +28,5 @@ pub use binary::{BinaryFacts, BinaryFormat, InspectError, inspect};
 pub use block::ParamBlock;
 pub use explain::LoadFailure;
 pub use layouts::KNOWN as KNOWN_LAYOUTS;
-pub use open::{LocatedLibrary, OpenedLibrary, file_of_address, library_file_name, locate};
+pub use open::{LocatedLibrary, OpenedLibrary, file_of_address, library_file, library_file_name, locate};
 pub use types::*;

@@ -68,6 +68,18 @@ struct Dependency {
     needed: Vec<String>,
 }
 
+/// The file of libllama that `path` means, as an absolute path without links: the one in a directory, or the file itself.
+///
+/// # Errors
+/// [`LoadFailure::NotFound`] and [`LoadFailure::Unreadable`].
+pub fn library_file(path: &Path) -> Result<PathBuf, LoadFailure> {
+    let file = if path.is_dir() { path.join(library_file_name()) } else { path.to_owned() };
+    canonicalize(&file).map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => LoadFailure::NotFound { path: file, expected: library_file_name() },
+        _ => LoadFailure::Unreadable { path: file, source },
+    })
+}
+
 /// Finds and judges libllama at `path`: a directory that holds it, or the file itself.
 ///
 /// The file and the libraries beside it that it needs are read ([`inspect`]), so that a wrong processor or a too new glibc is
@@ -76,14 +88,7 @@ struct Dependency {
 /// # Errors
 /// [`LoadFailure`], with the file at fault.
 pub fn locate(path: &Path) -> Result<LocatedLibrary, LoadFailure> {
-    let file = if path.is_dir() { path.join(library_file_name()) } else { path.to_owned() };
-    let file = match canonicalize(&file) {
-        Ok(file) => file,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            return Err(LoadFailure::NotFound { path: file, expected: library_file_name() });
-        }
-        Err(source) => return Err(LoadFailure::Unreadable { path: file, source }),
-    };
+    let file = library_file(path)?;
     let mut dependencies = Vec::new();
     let facts = judge_with_dependencies(&file, &mut dependencies, &mut vec![file.clone()])?;
     Ok(LocatedLibrary { path: file, facts, dependencies })

@@ -5,7 +5,7 @@
 use std::ffi::c_void;
 use std::path::Path;
 
-use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+use libloading::Library;
 
 /// `llama_token_data` in `include/llama.h`.
 #[repr(C)]
@@ -47,9 +47,9 @@ pub(crate) struct Theirs {
 impl Theirs {
     /// Opens the library in a directory.
     pub(crate) fn open(dir: &Path) -> Self {
-        let path = dir.join(libloading::library_filename("llama"));
+        let path = dir.join(tabagent_sys::library_file_name());
         // SAFETY: llama.cpp's initialisers have no requirements, and the handle is never dropped before its symbols.
-        let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.unwrap();
+        let library = unsafe { Library::new(path) }.unwrap();
         let apply = function(&library, "llama_sampler_apply");
         let free = function(&library, "llama_sampler_free");
         Self { library, apply, free }

@@ -1,4 +1,5 @@
-//! How much memory this process may still take: what the machine has left, and the limits of control groups and of the process itself.
+//! The memory that Linux says is left: of the machine, of the control groups and of the process's own limits. Other Unix systems have no
+//! `/proc`, so there nothing is known.
 
 use std::path::{Path, PathBuf};
 
