@@ -1,34 +1,43 @@
 //! Waking an event loop from the decode thread, without Python.
 
+#[cfg(unix)]
+mod unix;
+#[cfg(windows)]
+mod windows;
+
+#[cfg(unix)]
+use unix as system;
+#[cfg(windows)]
+use windows as system;
+
 use std::io::{Read, Write};
-use std::os::fd::{AsRawFd, RawFd};
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A pair of connected sockets: one end becomes readable when the other is signalled.
 pub(crate) struct Wake {
-    reader: UnixStream,
+    reader: system::Socket,
     signal: Arc<Signal>,
 }
 
 /// The end that signals; usable from any thread.
 pub(crate) struct Signal {
-    writer: UnixStream,
+    writer: system::Socket,
     /// Whether the reader already has something to read.
     raised: AtomicBool,
 }
 
 impl Wake {
     pub(crate) fn new() -> std::io::Result<Self> {
-        let (reader, writer) = UnixStream::pair()?;
+        let (reader, writer) = system::pair()?;
         reader.set_nonblocking(true)?;
         writer.set_nonblocking(true)?;
         Ok(Self { reader, signal: Arc::new(Signal { writer, raised: AtomicBool::new(false) }) })
     }
 
-    pub(crate) fn fd(&self) -> RawFd {
-        self.reader.as_raw_fd()
+    /// What an event loop waits for.
+    pub(crate) fn fd(&self) -> i32 {
+        system::descriptor(&self.reader)
     }
 
     pub(crate) fn signal(&self) -> Arc<Signal> {
