@@ -12,7 +12,7 @@ use crate::threadpool::{Threadpool, startable};
 use crate::vocab::VocabError;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tabagent_sys::{Api, llama_context, llama_memory, llama_pos};
+use tabagent_sys::{Api, ContextSettings, llama_context, llama_memory, llama_pos};
 
 /// A context: the KV cache of some sequences, and the buffers to decode with.
 ///
@@ -363,21 +363,24 @@ fn init(
     resolved: &Resolved,
 ) -> Result<NonNull<llama_context>, ContextError> {
     let api = model.api();
-    let layout = &model.library().layout().context_params;
+    let settings = ContextSettings {
+        context_size: resolved.n_ctx,
+        batch_size: resolved.n_batch,
+        micro_batch_size: resolved.n_ubatch,
+        sequences: resolved.n_seq_max,
+        outputs_per_decode: resolved.n_outputs_max,
+        threads: resolved.n_threads,
+        prompt_threads: resolved.n_threads_batch,
+        embeddings: false,
+        flash_attention: config.flash_attention.to_c(),
+        key_type: config.kv_type.to_c(),
+        value_type: config.kv_type.to_c(),
+        full_sliding_window: config.full_sliding_window,
+        unified_cache: true,
+    };
     // SAFETY: takes nothing; `ParamBlock` is larger than the struct and the layout was identified.
     let mut params = unsafe { (api.llama_context_default_params)() };
-    layout.set_uint(&mut params, "n_ctx", resolved.n_ctx)?;
-    layout.set_uint(&mut params, "n_batch", resolved.n_batch)?;
-    layout.set_uint(&mut params, "n_ubatch", resolved.n_ubatch)?;
-    layout.set_uint(&mut params, "n_seq_max", resolved.n_seq_max)?;
-    layout.set_uint(&mut params, "n_outputs_max", resolved.n_outputs_max)?;
-    layout.set_uint(&mut params, "n_threads", resolved.n_threads)?;
-    layout.set_uint(&mut params, "n_threads_batch", resolved.n_threads_batch)?;
-    layout.set_int(&mut params, "flash_attn_type", config.flash_attention.to_c().0)?;
-    layout.set_int(&mut params, "type_k", config.kv_type.to_c().0)?;
-    layout.set_int(&mut params, "type_v", config.kv_type.to_c().0)?;
-    layout.set_bool(&mut params, "swa_full", config.full_sliding_window)?;
-    layout.set_bool(&mut params, "kv_unified", true)?;
+    model.library().layout().write_context(&mut params, &settings)?;
     // SAFETY: the model is live and has weights; `params` holds the library's own defaults with fields set through its layout.
     let (ptr, log) = log::capture(|| unsafe { (api.llama_init_from_model)(model.ptr(), params) });
     NonNull::new(ptr).ok_or_else(|| {

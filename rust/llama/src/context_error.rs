@@ -1,7 +1,7 @@
 //! Errors of contexts.
 
 use crate::vocab::VocabError;
-use tabagent_sys::UnknownField;
+use tabagent_sys::UnsupportedSetting;
 
 /// An option of a context is unusable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -204,9 +204,9 @@ pub enum ContextError {
         /// The target.
         sequence: u32,
     },
-    /// The build lacks a parameter that is needed.
+    /// The build of llama.cpp cannot be told a setting.
     #[error(transparent)]
-    UnknownField(#[from] UnknownField),
+    Unsupported(#[from] UnsupportedSetting),
     /// Tokenizing failed.
     #[error(transparent)]
     Vocab(#[from] VocabError),

@@ -91,12 +91,13 @@ impl Library {
         unsafe { (self.api().llama_supports_mlock)() }
     }
 
-    /// A library made of a fake function table, for tests of what lies above. It is not registered as the process's own.
+    /// A library made of a fake function table that takes structs of `layout`, for tests of what lies above. It is not registered as the
+    /// process's own.
     ///
     /// # Safety
     /// As for [`Api::resolve_with`]: every function must have the signature of its name.
     #[doc(hidden)]
-    pub unsafe fn from_api(api: Api, directory: &Path) -> Self {
+    pub unsafe fn from_api(api: Api, layout: &'static AbiLayout, directory: &Path) -> Self {
         log::install(&api);
         let info = LibraryInfo {
             directory: directory.to_owned(),
@@ -105,7 +106,7 @@ impl Library {
             cpu_module_file: None,
             cpu_module: None,
         };
-        Self(Arc::new(Inner { api, layout: &KNOWN_LAYOUTS[0], info }))
+        Self(Arc::new(Inner { api, layout, info }))
     }
 
     pub(crate) fn api(&self) -> &Api {
@@ -143,12 +144,12 @@ impl Library {
         let mut evidence = evidence_of_file(&located);
         refuse_other_libraries(&located)?;
         let refuse = |source| LibraryError::Incompatible { path: path.clone(), source };
-        identify(&evidence, KNOWN_LAYOUTS).map_err(refuse)?;
+        let likely = identify(&evidence, KNOWN_LAYOUTS).map_err(refuse)?;
 
         let opened = located.load()?;
         refuse_foreign_ggml(&opened, &directory)?;
         // SAFETY: the exported names are exactly those of a known llama.cpp build, checked above.
-        let api = unsafe { opened.api() }
+        let api = unsafe { opened.api(likely) }
             .map_err(|source| LibraryError::MissingSymbols { path: path.clone(), source })?;
         evidence.version = version_of(&api);
         identify(&evidence, KNOWN_LAYOUTS).map_err(refuse)?;
@@ -184,19 +185,24 @@ fn evidence_of_file(located: &LocatedLibrary) -> Evidence {
     }
 }
 
-/// A library without most of llama.cpp's functions is no llama.cpp: say which are missing instead of comparing builds.
+/// A library without most of llama.cpp's functions is no llama.cpp: say which are missing of those that the most similar build needs, instead
+/// of comparing builds.
 fn refuse_other_libraries(located: &LocatedLibrary) -> Result<(), LibraryError> {
-    let missing: Vec<_> = Api::REQUIRED
-        .iter()
-        .filter(|name| name.starts_with("llama_") && !located.facts.exported.contains(**name))
-        .copied()
-        .collect();
-    let llama_functions = Api::REQUIRED.iter().filter(|n| n.starts_with("llama_")).count();
-    if missing.len() * 2 > llama_functions {
-        let source = tabagent_sys::MissingSymbols(missing);
-        return Err(LibraryError::MissingSymbols { path: located.path.clone(), source });
+    let missing_of = |layout: &AbiLayout| {
+        let functions = layout.required_symbols().filter(|name| name.starts_with("llama_"));
+        let (present, missing): (Vec<_>, Vec<_>) =
+            functions.partition(|name| located.facts.exported.contains(*name));
+        (missing.len() > present.len()).then_some(missing)
+    };
+    // A build of which most functions are there is one to compare with.
+    let missing: Option<Vec<_>> = KNOWN_LAYOUTS.iter().map(missing_of).collect();
+    match missing.and_then(|missing| missing.into_iter().min_by_key(Vec::len)) {
+        Some(names) => {
+            let source = tabagent_sys::MissingSymbols(names);
+            Err(LibraryError::MissingSymbols { path: located.path.clone(), source })
+        }
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Two directories with the same sonames bind to the first one's copies; ggml's state would then be another package's.

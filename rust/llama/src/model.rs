@@ -15,10 +15,10 @@ use crate::progress::{Progress, on_progress};
 use crate::strings;
 use crate::vocab::Vocab;
 use std::collections::BTreeMap;
-use std::ffi::CString;
+use std::ffi::{CString, c_void};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use tabagent_sys::{Api, ParamBlock, llama_load_mode, llama_model};
+use tabagent_sys::{Api, ModelSettings, ParamBlock, llama_model, llama_progress_callback};
 
 /// A model in memory. Cheap to clone; freed when the last clone and the last context of it are dropped.
 #[derive(Clone)]
@@ -71,21 +71,20 @@ impl Model {
         let overrides = crate::overrides::to_c(&overrides)?;
         let mut progress = config.progress.map(|callback| Box::new(Progress::new(callback)));
 
-        let layout = &library.layout().model_params;
+        let settings = ModelSettings {
+            gpu_layers: gpu_layers(config.gpu_layers)?,
+            memory_map: config.use_mmap,
+            memory_lock: config.mlock,
+            vocab_only: config.vocab_only,
+            check_tensors: config.check_tensors,
+            metadata_overrides: if has_overrides { overrides.as_ptr() } else { std::ptr::null() },
+            progress: progress.as_mut().map(|p| {
+                (on_progress as llama_progress_callback, std::ptr::from_mut(p.as_mut()).cast::<c_void>())
+            }),
+        };
         // SAFETY: takes nothing; `ParamBlock` is larger than the struct and the layout was identified.
         let mut params = unsafe { (library.api().llama_model_default_params)() };
-        layout.set_int(&mut params, "n_gpu_layers", gpu_layers(config.gpu_layers)?)?;
-        layout.set_int(&mut params, "load_mode", load_mode(config.use_mmap, config.mlock).0)?;
-        layout.set_bool(&mut params, "vocab_only", config.vocab_only)?;
-        layout.set_bool(&mut params, "check_tensors", config.check_tensors)?;
-        if has_overrides {
-            layout.set_address(&mut params, "kv_overrides", overrides.as_ptr() as usize)?;
-        }
-        if let Some(progress) = &mut progress {
-            layout.set_address(&mut params, "progress_callback", on_progress as *const () as usize)?;
-            let user = std::ptr::from_mut(progress.as_mut()) as usize;
-            layout.set_address(&mut params, "progress_callback_user_data", user)?;
-        }
+        library.layout().write_model(&mut params, &settings)?;
 
         let (ptr, log) = log::capture(|| load_files(library.api(), &paths, &params));
         let ptr = ptr?;
@@ -215,23 +214,16 @@ impl Model {
     }
 }
 
-fn gpu_layers(layers: GpuLayers) -> Result<i32, ModelError> {
+/// Layers that go to GPUs, `None` for all.
+fn gpu_layers(layers: GpuLayers) -> Result<Option<u32>, ModelError> {
     match layers {
-        GpuLayers::Auto => Ok(-1),
-        GpuLayers::Count(count) => i32::try_from(count).map_err(|_| ModelError::BadOption {
+        GpuLayers::Auto => Ok(None),
+        GpuLayers::Count(count) if i32::try_from(count).is_ok() => Ok(Some(count)),
+        GpuLayers::Count(count) => Err(ModelError::BadOption {
             option: "gpu_layers",
             range: "at most 2,147,483,647",
             got: count.to_string(),
         }),
-    }
-}
-
-fn load_mode(use_mmap: bool, mlock: bool) -> llama_load_mode {
-    match (use_mmap, mlock) {
-        (true, false) => llama_load_mode::MMAP,
-        (true, true) => llama_load_mode::MMAP_MLOCK,
-        (false, false) => llama_load_mode::NONE,
-        (false, true) => llama_load_mode::MLOCK,
     }
 }
 

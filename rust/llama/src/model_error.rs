@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use tabagent_gguf::GgufError;
-use tabagent_sys::UnknownField;
+use tabagent_sys::UnsupportedSetting;
 
 /// A model could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -54,9 +54,9 @@ pub enum ModelError {
     /// The library could not be loaded.
     #[error(transparent)]
     Library(#[from] crate::library_error::LibraryError),
-    /// The build lacks a parameter that is needed.
+    /// The build of llama.cpp cannot be told a setting.
     #[error(transparent)]
-    UnknownField(#[from] UnknownField),
+    Unsupported(#[from] UnsupportedSetting),
 }
 
 /// llama.cpp logs the cause first and then what failed because of it.

@@ -3,9 +3,8 @@
 
 mod fake;
 
-use fake::{Fake, SeenBatch, VOCAB_SIZE, int_field, word_field};
+use fake::{Fake, SeenBatch, VOCAB_SIZE, int_field, layout, word_field};
 use tabagent_llama::{Batch, ContextConfig, ContextError, DetokenizeOptions, Model, ModelError, VocabError};
-use tabagent_sys::KNOWN_LAYOUTS;
 
 fn small() -> ContextConfig {
     ContextConfig::new().with_context_size(64).with_threads(2).with_max_sequences(4)
@@ -81,18 +80,18 @@ fn parameters_hold_what_was_set_and_the_defaults_elsewhere() {
     let library = fake.library();
     let model = Model::load(&library, fake.config().with_gpu_layers(7).with_mmap(false)).unwrap();
     let _context = model.create_context_with(&small()).unwrap();
-    let (layout, seen) = (&KNOWN_LAYOUTS[0].model_params, fake.with(|state| state.model_params.unwrap()));
+    let (fields, seen) = (&layout().model_params, fake.with(|state| state.model_params.unwrap()));
     for (name, value) in
         [("n_gpu_layers", 7), ("load_mode", 0), ("split_mode", 1), ("lazy_mode", 1), ("main_gpu", 0)]
     {
-        assert_eq!(int_field(layout, &seen, name), value, "{name}");
+        assert_eq!(int_field(fields, &seen, name), value, "{name}");
     }
     for name in
         ["devices", "tensor_split", "progress_callback", "progress_callback_user_data", "kv_overrides"]
     {
-        assert_eq!(word_field(layout, &seen, name), 0, "{name}");
+        assert_eq!(word_field(fields, &seen, name), 0, "{name}");
     }
-    let (layout, seen) = (&KNOWN_LAYOUTS[0].context_params, fake.with(|state| state.context_params.unwrap()));
+    let (fields, seen) = (&layout().context_params, fake.with(|state| state.context_params.unwrap()));
     for (name, value) in [
         ("n_ctx", 64),
         ("n_batch", 64),
@@ -107,9 +106,9 @@ fn parameters_hold_what_was_set_and_the_defaults_elsewhere() {
         ("pooling_type", -1),
         ("ctx_type", 0),
     ] {
-        assert_eq!(int_field(layout, &seen, name), value, "{name}");
+        assert_eq!(int_field(fields, &seen, name), value, "{name}");
     }
-    assert_eq!(word_field(layout, &seen, "cb_eval"), 0);
+    assert_eq!(word_field(fields, &seen, "cb_eval"), 0);
 }
 
 #[test]

@@ -224,7 +224,7 @@ impl IntoPyErr for ModelError {
             Self::NotFound(_) => classes::ModelNotFoundError::new_err(text),
             Self::Gguf(error) => with_facts(py, classes::InvalidModelError::new_err(text), &error),
             Self::Cancelled(_) => classes::ModelLoadCancelledError::new_err(text),
-            Self::UnknownField(_) => classes::IncompatibleLibraryError::new_err(text),
+            Self::Unsupported(_) => classes::IncompatibleLibraryError::new_err(text),
             Self::IsDirectory(_) | Self::Refused { .. } | Self::NoLibrary => {
                 classes::ModelLoadError::new_err(text)
             }
@@ -264,7 +264,7 @@ impl IntoPyErr for ContextError {
             Self::VocabOnly | Self::NotGenerative { .. } => classes::UnsupportedModelError::new_err(text),
             Self::OutOfMemory { .. } | Self::NoMemory { .. } => classes::OutOfMemoryError::new_err(text),
             Self::Full { .. } => classes::ContextFullError::new_err(text),
-            Self::UnknownField(_) => classes::IncompatibleLibraryError::new_err(text),
+            Self::Unsupported(_) => classes::IncompatibleLibraryError::new_err(text),
             Self::Refused { .. } | Self::Aborted | Self::Failed { .. } | Self::CannotRemove { .. } => {
                 classes::DecodeError::new_err(text)
             }

@@ -2,31 +2,34 @@
 //!
 //! llama.cpp promises no stable ABI and passes large parameter structs by value. This crate finds out which build a
 //! library is ([`probe`], [`identify`]), refuses builds it does not know, and gives the layer above a table of
-//! function pointers ([`Api`]) plus the layout ([`AbiLayout`]) through which parameter structs are written.
+//! function pointers ([`Api`]) plus the layout ([`AbiLayout`]) that writes settings into its parameter structs.
 //!
 //! Nothing here is safe to call without reading `llama.h`; the safe types live in `tabagent-llama`.
 
-mod abi;
 mod api;
 mod binary;
 mod block;
 mod elf;
+mod evidence;
 mod explain;
+mod layout;
 mod layouts;
 mod loader;
 mod macho;
 mod open;
 mod pe;
+mod probe;
+mod settings;
 mod types;
 
-pub use abi::{
-    AbiLayout, AbiMismatch, DefaultBytes, Evidence, Field, FieldKind, StructLayout, UnknownField,
-    VersionEvidence, identify, probe,
-};
 pub use api::{Api, MissingSymbols};
 pub use binary::{BinaryFacts, BinaryFormat, InspectError, inspect};
 pub use block::ParamBlock;
+pub use evidence::{AbiMismatch, DefaultBytes, Evidence, VersionEvidence, identify};
 pub use explain::LoadFailure;
+pub use layout::{AbiLayout, Field, FieldKind, StructLayout};
 pub use layouts::KNOWN as KNOWN_LAYOUTS;
 pub use open::{LocatedLibrary, OpenedLibrary, file_of_address, library_file, library_file_name, locate};
+pub use probe::probe;
+pub use settings::{ContextSettings, ModelSettings, UnsupportedSetting};
 pub use types::*;

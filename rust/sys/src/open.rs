@@ -3,6 +3,7 @@
 use crate::api::{Api, MissingSymbols};
 use crate::binary::{BinaryFacts, BinaryFormat, InspectError, beside, inspect};
 use crate::explain::LoadFailure;
+use crate::layout::AbiLayout;
 use crate::loader::{self, Handle};
 use std::ffi::c_void;
 use std::path::{Path, PathBuf};
@@ -35,7 +36,7 @@ impl OpenedLibrary {
         addresses.find(|address| !address.is_null()).unwrap_or(std::ptr::null_mut())
     }
 
-    /// The function table.
+    /// The function table, filled with the functions as `layout` names them.
     ///
     /// # Safety
     /// The library must be llama.cpp: a foreign library that exports the same names with other signatures is undefined
@@ -43,9 +44,9 @@ impl OpenedLibrary {
     ///
     /// # Errors
     /// [`MissingSymbols`] with every required name it lacks.
-    pub unsafe fn api(&self) -> Result<Api, MissingSymbols> {
+    pub unsafe fn api(&self, layout: &AbiLayout) -> Result<Api, MissingSymbols> {
         // SAFETY: addresses come from this library, which is never unloaded; the caller vouches for the signatures.
-        unsafe { Api::resolve_with(|name| self.address(name)) }
+        unsafe { Api::resolve_with(|name| self.address(layout.symbol_of(name))) }
     }
 }
 

@@ -85,10 +85,10 @@ const ARM64: u32 = 0x0100_000c;
 /// One file for two processors, Intel's first.
 fn fat_dylib() -> Vec<u8> {
     let parts = [(X86_64, dylib(X86_64)), (ARM64, dylib(ARM64))];
-    let mut image = Image::of(0x1000);
+    let mut image = Image::of(0x300);
     image.bytes(0, &0xcafe_babe_u32.to_be_bytes()).bytes(4, &2_u32.to_be_bytes());
     for (index, (cpu, part)) in parts.iter().enumerate() {
-        let (at, offset) = (8 + 20 * index, 0x400 * (index + 1));
+        let (at, offset) = (8 + 20 * index, 0x100 * (index + 1));
         image.bytes(at, &cpu.to_be_bytes()).bytes(at + 8, &(offset as u32).to_be_bytes());
         image.bytes(at + 12, &(part.len() as u32).to_be_bytes()).bytes(offset, part);
     }

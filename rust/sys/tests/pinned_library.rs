@@ -12,7 +12,7 @@ fn the_pinned_library_is_identified_by_version_symbols_and_default_bytes() {
     let Some(path) = library() else { return };
     let opened = locate(&path).unwrap().load().unwrap();
     // SAFETY: the test set-up built this library from the pinned tree.
-    let api = unsafe { opened.api() }.unwrap();
+    let api = unsafe { opened.api(AbiLayout::named("llama.cpp 0.5.0").unwrap()) }.unwrap();
     // SAFETY: as above.
     let (model, context) = unsafe { probe(&api) };
     assert_eq!((model.extent(), context.extent()), (78, 160));

@@ -11,8 +11,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tabagent_gguf::{GgmlType, GgufWriter, OwnedArray, OwnedValue};
 use tabagent_llama::{Library, Model, ModelConfig, ModelError};
 use tabagent_sys::{
-    Api, KNOWN_LAYOUTS, ParamBlock, StructLayout, ggml_log_callback, ggml_log_level, llama_batch,
-    llama_context, llama_model, llama_progress_callback, llama_vocab, llama_vocab_type,
+    AbiLayout, Api, ParamBlock, StructLayout, ggml_log_callback, ggml_log_level, llama_batch, llama_context,
+    llama_model, llama_progress_callback, llama_vocab, llama_vocab_type,
 };
 
 /// What a `llama_batch` held.
@@ -83,7 +83,7 @@ impl Fake {
         // SAFETY: `address` gives functions of the signatures in the table, and one that only aborts for those never called.
         let api = unsafe { Api::resolve_with(address) }.unwrap();
         // SAFETY: the table is that of this module.
-        unsafe { Library::from_api(api, Path::new("/fake")) }
+        unsafe { Library::from_api(api, layout(), Path::new("/fake")) }
     }
 
     pub(crate) fn config(&self) -> ModelConfig {
@@ -93,6 +93,11 @@ impl Fake {
     pub(crate) fn load(&self) -> Result<Model, ModelError> {
         Model::load(&self.library(), self.config())
     }
+}
+
+/// The build that the fake takes after: the pinned one.
+pub(crate) fn layout() -> &'static AbiLayout {
+    AbiLayout::named("llama.cpp 0.5.0").unwrap()
 }
 
 fn with<T>(use_it: impl FnOnce(&mut State) -> T) -> T {
@@ -201,10 +206,10 @@ fn say() {
 }
 
 extern "C-unwind" fn llama_model_default_params() -> ParamBlock {
-    KNOWN_LAYOUTS[0].model_params.default_block()
+    layout().model_params.default_block()
 }
 extern "C-unwind" fn llama_context_default_params() -> ParamBlock {
-    KNOWN_LAYOUTS[0].context_params.default_block()
+    layout().context_params.default_block()
 }
 
 unsafe extern "C-unwind" fn llama_model_load_from_file(
@@ -219,7 +224,7 @@ unsafe extern "C-unwind" fn llama_model_load_from_file(
         state.model_params = Some(params);
         (state.progress.clone(), state.no_model)
     });
-    let layout = &KNOWN_LAYOUTS[0].model_params;
+    let layout = &layout().model_params;
     let callback = word_field(layout, &params, "progress_callback");
     let user = word_field(layout, &params, "progress_callback_user_data") as *mut c_void;
     for part in parts {

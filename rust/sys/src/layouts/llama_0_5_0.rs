@@ -1,30 +1,13 @@
-//! llama.cpp 0.5.0 (commit 0c1e570, ggml 0.25.3), the pinned build.
-//!
-//! Offsets are those of the compiled `include/llama.h`, which `tests/headers.rs` checks; defaults are those of
-//! `llama_model_default_params` (`src/llama-model.cpp`) and `llama_context_default_params` (`src/llama-context.cpp`).
+//! llama.cpp 0.5.0, as `tools/make_layout.py` found it in the headers and default-params functions of that version.
 
-use crate::abi::{AbiLayout, Field, FieldKind, StructLayout};
-
-const fn int(name: &'static str, offset: usize, default: i32) -> Field {
-    Field { name, offset, kind: FieldKind::Int, default: default as u32 as u64 }
-}
-
-const fn float(name: &'static str, offset: usize, default: f32) -> Field {
-    Field { name, offset, kind: FieldKind::Float, default: default.to_bits() as u64 }
-}
-
-const fn word(name: &'static str, offset: usize) -> Field {
-    Field { name, offset, kind: FieldKind::Word, default: 0 }
-}
-
-const fn boolean(name: &'static str, offset: usize, default: bool) -> Field {
-    Field { name, offset, kind: FieldKind::Bool, default: default as u64 }
-}
+use super::{boolean, float, int, word};
+use crate::layout::{AbiLayout, StructLayout};
 
 pub(super) const LAYOUT: AbiLayout = AbiLayout {
     name: "llama.cpp 0.5.0",
     versions: &["0.5.0-dev", "0.5.0"],
     symbols: include_str!("llama_0_5_0.symbols"),
+    renamed: &[],
     model_params: StructLayout {
         name: "llama_model_params",
         size: 80,

@@ -1,0 +1,207 @@
+//! The settings of models and contexts by their meaning, and how each build of llama.cpp is told them.
+//!
+//! The fields of the parameter structs were renamed, merged and split over time. The layers above say what they want; which fields say so is
+//! found out here from the layout of the build.
+
+use crate::block::ParamBlock;
+use crate::layout::{AbiLayout, Field, FieldKind, StructLayout};
+use crate::types::{
+    ggml_type, llama_flash_attn_type, llama_load_mode, llama_model_kv_override, llama_progress_callback,
+};
+use std::ffi::c_void;
+
+/// How a model is to be loaded.
+#[derive(Clone, Copy, Debug)]
+pub struct ModelSettings {
+    /// Layers that go to GPUs; `None` for all of them.
+    pub gpu_layers: Option<u32>,
+    /// Map the file instead of reading it.
+    pub memory_map: bool,
+    /// Keep the weights in RAM.
+    pub memory_lock: bool,
+    /// Load no weights.
+    pub vocab_only: bool,
+    /// Look for NaN and infinity in the weights.
+    pub check_tensors: bool,
+    /// Metadata in place of the file's, ended by an empty key; null for none. Must live until the model is loaded.
+    pub metadata_overrides: *const llama_model_kv_override,
+    /// What is told of the progress, and what it is called with, which must live until the model is loaded.
+    pub progress: Option<(llama_progress_callback, *mut c_void)>,
+}
+
+/// How a context is to be made.
+#[derive(Clone, Copy, Debug)]
+pub struct ContextSettings {
+    /// Tokens that the cache holds.
+    pub context_size: u32,
+    /// Most tokens of one decode.
+    pub batch_size: u32,
+    /// Most tokens computed at once.
+    pub micro_batch_size: u32,
+    /// Sequences.
+    pub sequences: u32,
+    /// Most tokens of one decode whose logits are wanted. Builds that cannot be told keep room for the whole batch.
+    pub outputs_per_decode: u32,
+    /// Threads that compute single tokens.
+    pub threads: u32,
+    /// Threads that compute prompts.
+    pub prompt_threads: u32,
+    /// Embeddings instead of logits.
+    pub embeddings: bool,
+    /// Fused attention.
+    pub flash_attention: llama_flash_attn_type,
+    /// Number format of the cache's keys.
+    pub key_type: ggml_type,
+    /// Number format of the cache's values.
+    pub value_type: ggml_type,
+    /// Keep the whole context of layers with a sliding window. Builds that cannot be told always do.
+    pub full_sliding_window: bool,
+    /// All sequences share one cache.
+    pub unified_cache: bool,
+}
+
+/// A setting that a build of llama.cpp cannot be told.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{build}` has no setting for `{setting}`; use another build of llama.cpp or leave `{setting}` at its default"
+)]
+pub struct UnsupportedSetting {
+    /// The setting, as [`ModelSettings`] and [`ContextSettings`] name it.
+    pub setting: &'static str,
+    /// The build.
+    pub build: &'static str,
+}
+
+impl AbiLayout {
+    /// Writes the settings of a model into a block that holds the library's own defaults.
+    ///
+    /// # Errors
+    /// [`UnsupportedSetting`] with the first one that this build cannot be told.
+    pub fn write_model(
+        &self,
+        block: &mut ParamBlock,
+        settings: &ModelSettings,
+    ) -> Result<(), UnsupportedSetting> {
+        let mut params = Params { layout: &self.model_params, block, build: self.name };
+        let all_layers = params.all_layers();
+        let layers = settings.gpu_layers.map_or(all_layers, |count| i32::try_from(count).unwrap_or(i32::MAX));
+        params.must("gpu_layers", |p| p.int("n_gpu_layers", layers))?;
+        params.load_mode(settings.memory_map, settings.memory_lock)?;
+        params.must("vocab_only", |p| p.bool("vocab_only", settings.vocab_only))?;
+        params.must("check_tensors", |p| p.bool("check_tensors", settings.check_tensors))?;
+        if !settings.metadata_overrides.is_null() {
+            let address = settings.metadata_overrides.addr();
+            params.must("metadata_overrides", |p| p.word("kv_overrides", address))?;
+        }
+        if let Some((callback, data)) = settings.progress {
+            let callback = callback as *const ();
+            params.must("progress", |p| {
+                p.word("progress_callback", callback.addr())
+                    && p.word("progress_callback_user_data", data.addr())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Writes the settings of a context into a block that holds the library's own defaults.
+    ///
+    /// # Errors
+    /// [`UnsupportedSetting`] with the first one that this build cannot be told.
+    pub fn write_context(
+        &self,
+        block: &mut ParamBlock,
+        settings: &ContextSettings,
+    ) -> Result<(), UnsupportedSetting> {
+        let mut params = Params { layout: &self.context_params, block, build: self.name };
+        for (setting, field, value) in [
+            ("context_size", "n_ctx", settings.context_size),
+            ("batch_size", "n_batch", settings.batch_size),
+            ("micro_batch_size", "n_ubatch", settings.micro_batch_size),
+            ("sequences", "n_seq_max", settings.sequences),
+            ("threads", "n_threads", settings.threads),
+            ("prompt_threads", "n_threads_batch", settings.prompt_threads),
+        ] {
+            params.must(setting, |p| p.int(field, value.cast_signed()))?;
+        }
+        params.int("n_outputs_max", settings.outputs_per_decode.cast_signed());
+        params.must("embeddings", |p| p.bool("embeddings", settings.embeddings))?;
+        params.must("key_type", |p| p.int("type_k", settings.key_type.0))?;
+        params.must("value_type", |p| p.int("type_v", settings.value_type.0))?;
+        params.flash_attention(settings.flash_attention)?;
+        params.bool("swa_full", settings.full_sliding_window);
+        // Before there was the choice, sequences always shared the cache.
+        let told = params.bool("kv_unified", settings.unified_cache);
+        if told || settings.unified_cache { Ok(()) } else { Err(params.unsupported("unified_cache")) }
+    }
+}
+
+/// A parameter struct of a build, while it is written. The methods named after types say whether the build has such a field.
+struct Params<'a> {
+    layout: &'a StructLayout,
+    block: &'a mut ParamBlock,
+    build: &'static str,
+}
+
+impl Params<'_> {
+    fn unsupported(&self, setting: &'static str) -> UnsupportedSetting {
+        UnsupportedSetting { setting, build: self.build }
+    }
+
+    fn must(
+        &mut self,
+        setting: &'static str,
+        write: impl FnOnce(&mut Self) -> bool,
+    ) -> Result<(), UnsupportedSetting> {
+        if write(self) { Ok(()) } else { Err(self.unsupported(setting)) }
+    }
+
+    fn put(&mut self, field: &str, kind: FieldKind, bytes: &[u8]) -> bool {
+        let field: Option<&Field> = self.layout.field(field, kind);
+        field.is_some_and(|field| self.block.put(field.offset, bytes))
+    }
+
+    fn int(&mut self, field: &str, value: i32) -> bool {
+        self.put(field, FieldKind::Int, &value.to_ne_bytes())
+    }
+
+    fn bool(&mut self, field: &str, value: bool) -> bool {
+        self.put(field, FieldKind::Bool, &[u8::from(value)])
+    }
+
+    fn word(&mut self, field: &str, value: usize) -> bool {
+        self.put(field, FieldKind::Word, &(value as u64).to_ne_bytes())
+    }
+
+    /// The number that stands for all layers: the default where that is negative, else more than any model has.
+    fn all_layers(&self) -> i32 {
+        let default = self.layout.field("n_gpu_layers", FieldKind::Int).map_or(0, |f| f.default as u32);
+        if default.cast_signed() < 0 { default.cast_signed() } else { i32::MAX }
+    }
+
+    /// `load_mode` took the place of `use_mmap` and `use_mlock` in August 2026.
+    fn load_mode(&mut self, map: bool, lock: bool) -> Result<(), UnsupportedSetting> {
+        let mode = match (map, lock) {
+            (true, false) => llama_load_mode::MMAP,
+            (true, true) => llama_load_mode::MMAP_MLOCK,
+            (false, false) => llama_load_mode::NONE,
+            (false, true) => llama_load_mode::MLOCK,
+        };
+        if self.int("load_mode", mode.0) {
+            return Ok(());
+        }
+        self.must("memory_map", |p| p.bool("use_mmap", map))?;
+        self.must("memory_lock", |p| p.bool("use_mlock", lock))
+    }
+
+    /// `flash_attn_type` took the place of `flash_attn` at build 6325. The switch has no position for "where the device can": there the
+    /// build's own default stays.
+    fn flash_attention(&mut self, wanted: llama_flash_attn_type) -> Result<(), UnsupportedSetting> {
+        if self.int("flash_attn_type", wanted.0) || wanted == llama_flash_attn_type::AUTO {
+            return Ok(());
+        }
+        self.must("flash_attention", |p| p.bool("flash_attn", wanted == llama_flash_attn_type::ENABLED))
+    }
+}
+
+#[cfg(test)]
+mod tests;
