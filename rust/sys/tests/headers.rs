@@ -1,12 +1,14 @@
-//! Compiles the pinned headers with the C compiler and compares every size, offset and enum value that this crate uses.
+//! Compiles the pinned headers and compares every size, offset and enum value that this crate uses.
 //!
-//! Needs `TABAGENT_LLAMA_CPP_TREE`, the unpacked pinned tree, and a C compiler (`CC`, or `cc`). `make test` provides both.
+//! Needs `TABAGENT_LLAMA_CPP_TREE`, the unpacked pinned tree, a C and a C++ compiler (`CC` and `CXX`, or `cc` and `c++`), and Python (`PYO3_PYTHON`,
+//! or `python3`). `make test` provides the tree and Python.
 // Helpers outside `#[test]` functions may fail as tests do.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::mem::{offset_of, size_of};
+use std::path::Path;
 use std::process::Command;
 use tabagent_sys::*;
 
@@ -56,22 +58,23 @@ fn assert_values(expected: &[(String, i64)]) {
     }
 }
 
+/// Sizes, offsets, types, defaults and symbols of the pinned build are those that the tool finds in its tree.
 #[test]
-fn parameter_structs_have_the_sizes_and_offsets_of_the_headers() {
-    let layout = &KNOWN_LAYOUTS[0];
-    let mut expected = Vec::new();
-    for structure in [&layout.model_params, &layout.context_params] {
-        expected.push((format!("sizeof(struct {})", structure.name), structure.size as i64));
-        for field in structure.fields {
-            expected
-                .push((format!("offsetof(struct {}, {})", structure.name, field.name), field.offset as i64));
-            expected.push((
-                format!("sizeof(((struct {} *) 0)->{})", structure.name, field.name),
-                field.kind.size() as i64,
-            ));
-        }
+fn the_pinned_layout_is_what_the_tool_writes() {
+    let Some(tree) = tabagent_material::tree() else { return };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let dir = tempfile::tempdir().unwrap();
+    let output = Command::new(std::env::var_os("PYO3_PYTHON").unwrap_or_else(|| "python3".into()))
+        .arg(root.join("tools/make_layout.py"))
+        .args([tree.as_os_str(), "0.5.0".as_ref(), dir.path().as_os_str()])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for file in ["llama_0_5_0.rs", "llama_0_5_0.symbols"] {
+        let committed = std::fs::read_to_string(root.join("rust/sys/src/layouts").join(file)).unwrap();
+        let made = std::fs::read_to_string(dir.path().join(file)).unwrap();
+        assert!(made == committed, "`{file}` is not what `tools/make_layout.py` writes; it writes\n{made}");
     }
-    assert_values(&expected);
 }
 
 #[test]

@@ -1,0 +1,172 @@
+"""Writes the layout of a build of llama.cpp from its source tree: `python tools/make_layout.py TREE VERSION FOLDER`.
+
+Sizes, offsets, types and defaults come from the C++ compiler (`CXX`, or `c++`): a small program that includes the tree's headers and has the
+tree's two default-params functions prints them. The names of fields and exported functions are read from `include/llama.h`. `FOLDER` gets
+`llama_X_Y_Z.rs` and `llama_X_Y_Z.symbols`, for `rust/sys/src/layouts`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final
+
+PARAMS: Final = {"model": "src/llama-model.cpp", "context": "src/llama-context.cpp"}
+"""The two structs that cross by value, and the files with their default-params functions; before 2025 both were in `src/llama.cpp`."""
+
+PROBE: Final = """
+#include "llama.h"
+#include <cstddef>
+#include <cstdio>
+#include <cstring>
+#include <type_traits>
+
+{functions}
+
+template <typename T> void field(const char * name, size_t offset, const T & value) {{
+    long long bits = 0;
+    std::memcpy(&bits, &value, sizeof(T));
+    if constexpr (std::is_same_v<T, bool>) {{
+        std::printf("boolean(\\"%s\\", %zu, %s)\\n", name, offset, value ? "true" : "false");
+    }} else if constexpr (std::is_same_v<T, float>) {{
+        std::printf("float(\\"%s\\", %zu, %#.9g)\\n", name, offset, value);
+    }} else if constexpr (sizeof(T) == 4) {{
+        std::printf("int(\\"%s\\", %zu, %d)\\n", name, offset, (int) bits);
+    }} else if (sizeof(T) == 8 && bits == 0) {{
+        std::printf("word(\\"%s\\", %zu)\\n", name, offset);
+    }} else {{
+        std::printf("! %s has %zu bytes and the default %lld, which no kind of field stands for\\n", name, sizeof(T), bits);
+    }}
+}}
+
+int main() {{
+{prints}
+}}
+"""
+
+LAYOUT: Final = """//! llama.cpp {version}, as `tools/make_layout.py` found it in the headers and default-params functions of that version.
+
+use super::{{{kinds}}};
+use crate::layout::{{AbiLayout, StructLayout}};
+
+pub(super) const LAYOUT: AbiLayout = AbiLayout {{
+    name: "llama.cpp {version}",
+    versions: &["{version}-dev", "{version}"],
+    symbols: include_str!("{stem}.symbols"),
+    renamed: &[],
+{structs}}};
+"""
+
+
+class LayoutError(Exception):
+    """The tree is not one that this tool understands."""
+
+
+def without_comments(code: str) -> str:
+    """C code without its comments."""
+    return re.sub(r"//[^\n]*", "", re.sub(r"/\*.*?\*/", "", code, flags=re.DOTALL))
+
+
+def exported_functions(header: str) -> list[str]:
+    """The functions that `llama.h` exports, sorted."""
+    return sorted(set(re.findall(r"\bLLAMA_API\b[^;]*?\b(llama_\w+)\s*\(", without_comments(header))))
+
+
+def field_names(header: str, struct: str) -> list[str]:
+    """The fields of a struct of `llama.h`, in their order."""
+    found = re.search(rf"\bstruct {struct}\s*\{{(.*?)\n\s*\}};", without_comments(header), re.DOTALL)
+    if found is None:
+        message = f"`include/llama.h` has no `struct {struct}`; give the root of a llama.cpp tree"
+        raise LayoutError(message)
+    names = [re.search(r"(\w+)\s*(?:\[[^\]]*\])?\s*$", declaration) for declaration in found[1].split(";") if declaration.strip()]
+    return [name[1] for name in names if name is not None]
+
+
+def default_function(tree: Path, kind: str) -> str:
+    """The source of a default-params function."""
+    pattern = rf"^(?:struct )?llama_{kind}_params llama_{kind}_default_params\(\w*\) \{{.*?^\}}"
+    for name in (PARAMS[kind], "src/llama.cpp"):
+        path = tree / name
+        found = re.search(pattern, path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE) if path.is_file() else None
+        if found is not None:
+            return found[0]
+    message = f"no `llama_{kind}_default_params` in `{tree / PARAMS[kind]}`; give the root of a llama.cpp tree"
+    raise LayoutError(message)
+
+
+def probed(tree: Path, header: str) -> dict[str, tuple[int, list[str]]]:
+    """Size and fields of each struct, the fields as Rust expressions."""
+    functions = "\n".join(default_function(tree, kind) for kind in PARAMS)
+    prints = ""
+    for kind in PARAMS:
+        struct = f"llama_{kind}_params"
+        prints += f'    const auto {kind} = llama_{kind}_default_params();\n    std::printf("= {kind} %zu\\n", sizeof({kind}));\n'
+        for name in field_names(header, struct):
+            prints += f'    field("{name}", offsetof({struct}, {name}), {kind}.{name});\n'
+    with tempfile.TemporaryDirectory() as folder:
+        source, program = Path(folder, "probe.cpp"), Path(folder, "probe")
+        source.write_text(PROBE.format(functions=functions, prints=prints), encoding="utf-8")
+        compiler = os.environ.get("CXX", "c++").split()
+        command = [*compiler, "-std=c++17", "-w", f"-I{tree / 'include'}", f"-I{tree / 'ggml/include'}", str(source), "-o", str(program)]
+        compiled = subprocess.run(command, check=False, capture_output=True, text=True)
+        if compiled.returncode:
+            message = f"`{' '.join(command)}` failed:\n{compiled.stderr}"
+            raise LayoutError(message)
+        lines = subprocess.run([program], check=True, capture_output=True, text=True).stdout.splitlines()
+    result: dict[str, tuple[int, list[str]]] = {}
+    for line in lines:
+        if line.startswith("!"):
+            raise LayoutError(line)
+        if line.startswith("="):
+            _, kind, size = line.split()
+            fields: list[str] = []
+            result[kind] = (int(size), fields)
+        else:
+            # As C prints a float, `512.000000`, and as Rust writes it.
+            fields.append(re.sub(r"(\.\d+?)0*\)$", r"\1)", line))
+    return result
+
+
+def layout_file(tree: Path, version: str) -> str:
+    """The Rust file."""
+    header = (tree / "include" / "llama.h").read_text(encoding="utf-8")
+    structs, kinds = "", set()
+    for kind, (size, fields) in probed(tree, header).items():
+        kinds |= {field.partition("(")[0] for field in fields}
+        body = "".join(f"            {field},\n" for field in fields)
+        structs += f'    {kind}_params: StructLayout {{\n        name: "llama_{kind}_params",\n        size: {size},\n'
+        structs += f"        fields: &[\n{body}        ],\n    }},\n"
+    return LAYOUT.format(version=version, kinds=", ".join(sorted(kinds)), stem=stem(version), structs=structs)
+
+
+def stem(version: str) -> str:
+    """The name of the files of a version, without their ends."""
+    return "llama_" + re.sub(r"\W", "_", version)
+
+
+def main() -> int:
+    """Write both files."""
+    parser = argparse.ArgumentParser(description="Write the layout of a build of llama.cpp from its source tree.")
+    parser.add_argument("tree", type=Path, help="the root of the tree")
+    parser.add_argument("version", help="what `llama_version` says, such as 0.5.0")
+    parser.add_argument("folder", type=Path, help="where the two files go, such as rust/sys/src/layouts")
+    given = parser.parse_args()
+    try:
+        layout = layout_file(given.tree, given.version)
+        symbols = exported_functions((given.tree / "include" / "llama.h").read_text(encoding="utf-8"))
+    except (LayoutError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    path = given.folder / stem(given.version)
+    path.with_suffix(".rs").write_text(layout, encoding="utf-8")
+    path.with_suffix(".symbols").write_text("".join(f"{name}\n" for name in symbols), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
