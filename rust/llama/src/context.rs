@@ -9,7 +9,7 @@ use crate::context_error::ContextError;
 use crate::log;
 use crate::model::Model;
 use crate::threadpool::{Threadpool, startable};
-use crate::vocab::VocabError;
+use crate::vocab_error::VocabError;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tabagent_sys::{Api, ContextSettings, llama_context, llama_memory, llama_pos};
@@ -19,7 +19,7 @@ use tabagent_sys::{Api, ContextSettings, llama_context, llama_memory, llama_pos}
 /// It moves between threads but is used by one at a time; decoding takes `&mut self`. It keeps its model alive.
 pub struct Context {
     // Fields are dropped in this order: the context before its threads and before its model.
-    handle: Handle,
+    handle: OwnedContext,
     pool: Option<Threadpool>,
     pub(crate) model: Model,
     pub(crate) config: ContextConfig,
@@ -34,12 +34,12 @@ pub struct Context {
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 
-struct Handle {
+struct OwnedContext {
     ptr: NonNull<llama_context>,
     free: unsafe extern "C-unwind" fn(*mut llama_context),
 }
 
-impl Drop for Handle {
+impl Drop for OwnedContext {
     fn drop(&mut self) {
         // SAFETY: made by `llama_init_from_model`, freed only here.
         unsafe { (self.free)(self.ptr.as_ptr()) };
@@ -48,7 +48,7 @@ impl Drop for Handle {
 
 // SAFETY: a `llama_context` has no thread affinity on the C side; it must only not be used by two threads at once, which `&mut self`
 // and the missing `Sync` see to (llama.h: contexts are not thread-safe).
-unsafe impl Send for Handle {}
+unsafe impl Send for OwnedContext {}
 
 impl std::fmt::Debug for Context {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -56,6 +56,24 @@ impl std::fmt::Debug for Context {
             .field("model", &self.model)
             .field("config", &self.config)
             .finish_non_exhaustive()
+    }
+}
+
+impl Model {
+    /// A context with the settings of the model's configuration.
+    ///
+    /// # Errors
+    /// As for [`Model::create_context_with`].
+    pub fn create_context(&self) -> Result<Context, ContextError> {
+        self.create_context_with(self.context_config())
+    }
+
+    /// A context with settings of its own. Allocates its KV cache at once.
+    ///
+    /// # Errors
+    /// See [`ContextError`].
+    pub fn create_context_with(&self, config: &ContextConfig) -> Result<Context, ContextError> {
+        Context::new(self, config)
     }
 }
 
@@ -76,7 +94,7 @@ impl Context {
         resolved.n_threads_batch = resolved.n_threads_batch.min(threads);
         let abort = Box::new(AbortSource::default());
         let ptr = init(model, config, &resolved)?;
-        let handle = Handle { ptr, free: model.api().llama_free };
+        let handle = OwnedContext { ptr, free: model.api().llama_free };
         // SAFETY: the context is live, and the boxed `abort` outlives it, as a later field of the result.
         unsafe { (model.api().llama_set_abort_callback)(ptr.as_ptr(), Some(should_abort), abort.address()) };
         let pool = Threadpool::new(model.library(), resolved.n_threads.max(resolved.n_threads_batch));

@@ -1,6 +1,6 @@
 //! Errors of contexts.
 
-use crate::vocab::VocabError;
+use crate::vocab_error::VocabError;
 use tabagent_sys::UnsupportedSetting;
 
 /// An option of a context is unusable.

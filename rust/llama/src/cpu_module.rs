@@ -7,7 +7,7 @@ use tabagent_sys::{Api, file_of_address, ggml_backend_reg};
 
 /// Which CPU module to run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum CpuModule {
+pub enum ModuleChoice {
     /// The one that ggml scores highest on this processor.
     #[default]
     Auto,
@@ -41,14 +41,14 @@ pub(crate) fn cpu_backend(api: &Api) -> *mut ggml_backend_reg {
 }
 
 /// Loads every backend of `directory`, and of its CPU modules the wanted one.
-pub(crate) fn load(api: &Api, directory: &Path, wanted: &CpuModule) -> Result<(), LibraryError> {
+pub(crate) fn load(api: &Api, directory: &Path, wanted: &ModuleChoice) -> Result<(), LibraryError> {
     let ((), log) = match wanted {
-        CpuModule::Auto => {
+        ModuleChoice::Auto => {
             let path = c_path(directory)?;
             // SAFETY: the path is NUL-terminated; the directory's libraries belong to this llama.cpp.
             crate::log::capture(|| unsafe { (api.ggml_backend_load_all_from_path)(path.as_ptr()) })
         }
-        CpuModule::Named(name) => {
+        ModuleChoice::Named(name) => {
             let files = plan(directory, name)?;
             let paths = files.iter().map(|f| c_path(f)).collect::<Result<Vec<_>, _>>()?;
             crate::log::capture(|| {

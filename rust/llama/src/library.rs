@@ -1,6 +1,6 @@
 //! The one llama.cpp of a process.
 
-use crate::cpu_module::{self, CpuModule};
+use crate::cpu_module::{self, ModuleChoice};
 use crate::library_error::LibraryError;
 use crate::log;
 use std::path::{Path, PathBuf};
@@ -51,14 +51,14 @@ impl Library {
     /// # Errors
     /// See [`LibraryError`]. A library that is refused by what its file says is not brought into the process at all.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, LibraryError> {
-        Self::open_with(path, &CpuModule::Auto)
+        Self::open_with(path, &ModuleChoice::Auto)
     }
 
     /// As [`Library::open`], with a CPU module of the caller's choice.
     ///
     /// # Errors
     /// See [`LibraryError`]; [`LibraryError::ModuleAlreadyLoaded`] when the process already runs another module.
-    pub fn open_with(path: impl AsRef<Path>, module: &CpuModule) -> Result<Self, LibraryError> {
+    pub fn open_with(path: impl AsRef<Path>, module: &ModuleChoice) -> Result<Self, LibraryError> {
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
         if let (Some(library), Ok(file)) = (loaded.as_ref(), library_file(path.as_ref()))
             && file.parent() == Some(&library.0.info.directory)
@@ -117,7 +117,7 @@ impl Library {
         self.0.layout
     }
 
-    fn reuse(&self, directory: &Path, module: &CpuModule) -> Result<Self, LibraryError> {
+    fn reuse(&self, directory: &Path, module: &ModuleChoice) -> Result<Self, LibraryError> {
         if self.0.info.directory != directory {
             return Err(LibraryError::AlreadyLoaded {
                 loaded: self.0.info.directory.clone(),
@@ -125,7 +125,7 @@ impl Library {
             });
         }
         match (module, &self.0.info.cpu_module) {
-            (CpuModule::Named(requested), loaded) if loaded.as_ref() != Some(requested) => {
+            (ModuleChoice::Named(requested), loaded) if loaded.as_ref() != Some(requested) => {
                 Err(LibraryError::ModuleAlreadyLoaded {
                     loaded: loaded.clone().unwrap_or_else(|| "built-in".to_owned()),
                     requested: requested.clone(),
@@ -138,7 +138,7 @@ impl Library {
     fn bring_in(
         located: LocatedLibrary,
         directory: PathBuf,
-        module: &CpuModule,
+        module: &ModuleChoice,
     ) -> Result<Self, LibraryError> {
         let path = located.path.clone();
         let mut evidence = evidence_of_file(&located);

@@ -1,8 +1,6 @@
 //! Loaded models.
 
-use crate::context::Context;
 use crate::context_config::ContextConfig;
-use crate::context_error::ContextError;
 use crate::device::DeviceKind;
 use crate::fingerprint::Fingerprint;
 use crate::library::Library;
@@ -11,7 +9,7 @@ use crate::model_config::{GpuLayers, ModelConfig};
 use crate::model_error::ModelError;
 use crate::model_facts::ModelFacts;
 use crate::preflight;
-use crate::progress::{Progress, on_progress};
+use crate::progress::{LoadProgress, on_progress};
 use crate::strings;
 use crate::vocab::Vocab;
 use std::collections::BTreeMap;
@@ -69,7 +67,7 @@ impl Model {
         let preflight::Checked { paths, overrides } = preflight::check(&config.path, &config.overrides)?;
         let has_overrides = !overrides.is_empty();
         let overrides = crate::overrides::to_c(&overrides)?;
-        let mut progress = config.progress.map(|callback| Box::new(Progress::new(callback)));
+        let mut progress = config.progress.map(|callback| Box::new(LoadProgress::new(callback)));
 
         let settings = ModelSettings {
             gpu_layers: gpu_layers(config.gpu_layers)?,
@@ -181,28 +179,17 @@ impl Model {
         unsafe { strings::copy(template) }
     }
 
-    /// A context with the settings of the model's configuration.
-    ///
-    /// # Errors
-    /// As for [`Model::create_context_with`].
-    pub fn create_context(&self) -> Result<Context, ContextError> {
-        self.create_context_with(&self.0.context)
-    }
-
-    /// A context with settings of its own. Allocates its KV cache at once.
-    ///
-    /// # Errors
-    /// See [`ContextError`].
-    pub fn create_context_with(&self, config: &ContextConfig) -> Result<Context, ContextError> {
-        Context::new(self, config)
-    }
-
     pub(crate) fn fingerprint(&self) -> Result<Fingerprint, std::io::Error> {
         if let Some(fingerprint) = self.0.fingerprint.get() {
             return Ok(*fingerprint);
         }
         let fingerprint = Fingerprint::of_file(&self.0.path)?;
         Ok(*self.0.fingerprint.get_or_init(|| fingerprint))
+    }
+
+    /// The settings of [`Model::create_context`].
+    pub(crate) fn context_config(&self) -> &ContextConfig {
+        &self.0.context
     }
 
     pub(crate) fn api(&self) -> &Api {

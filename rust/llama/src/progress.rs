@@ -5,7 +5,7 @@ use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// A callback with the memory of what it said. Its address is given to C, so it must not move while a load runs.
-pub(crate) struct Progress {
+pub(crate) struct LoadProgress {
     callback: ProgressFn,
     /// Whether the callback asked to stop, or panicked.
     pub(crate) stopped: bool,
@@ -13,7 +13,7 @@ pub(crate) struct Progress {
     pub(crate) panic: Option<Box<dyn std::any::Any + Send>>,
 }
 
-impl Progress {
+impl LoadProgress {
     pub(crate) fn new(callback: ProgressFn) -> Self {
         Self { callback, stopped: false, panic: None }
     }
@@ -36,10 +36,10 @@ impl Progress {
 /// What C calls.
 ///
 /// # Safety
-/// `user` must point to a live `Progress` that nobody else uses during the call.
+/// `user` must point to a live `LoadProgress` that nobody else uses during the call.
 pub(crate) unsafe extern "C-unwind" fn on_progress(part: f32, user: *mut c_void) -> bool {
     // SAFETY: the caller's contract; llama.cpp calls it from the loading thread alone (src/llama-model-loader.cpp).
-    let progress = unsafe { &mut *user.cast::<Progress>() };
+    let progress = unsafe { &mut *user.cast::<LoadProgress>() };
     progress.report(part)
 }
 
@@ -49,7 +49,7 @@ mod tests {
 
     #[test]
     fn a_panic_stops_the_load_and_is_kept() {
-        let mut progress = Progress::new(Box::new(|part| if part > 0.5 { panic!("boom") } else { true }));
+        let mut progress = LoadProgress::new(Box::new(|part| if part > 0.5 { panic!("boom") } else { true }));
         let user = std::ptr::from_mut(&mut progress).cast();
         // SAFETY: `user` is the progress above, used by nobody else.
         assert!(unsafe { on_progress(0.1, user) });

@@ -4,7 +4,9 @@
 //! give the same tokens; others are refused. Figures are of the pinned build on one core.
 
 use crate::special_text::SpecialText;
-use crate::vocab::{Vocab, VocabError, VocabKind};
+use crate::vocab::Vocab;
+use crate::vocab_error::VocabError;
+use crate::vocab_kind::VocabKind;
 use std::collections::HashSet;
 use std::sync::OnceLock;
 

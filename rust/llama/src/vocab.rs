@@ -4,121 +4,13 @@ use crate::abort::{NEVER, Stop};
 use crate::additions::Additions;
 use crate::batch::TokenId;
 use crate::slow_text::SlowText;
+use crate::token_attributes::TokenAttributes;
+use crate::vocab_error::VocabError;
+use crate::vocab_kind::VocabKind;
 use rayon::prelude::*;
 use std::ffi::c_char;
 use std::sync::OnceLock;
 use tabagent_sys::{Api, llama_vocab, llama_vocab_type};
-
-/// The family of a tokenizer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum VocabKind {
-    /// No tokenizer.
-    None,
-    /// `SentencePiece` BPE with byte fallback.
-    SentencePiece,
-    /// Byte-level BPE.
-    Bpe,
-    /// `WordPiece`: lossy.
-    WordPiece,
-    /// Unigram.
-    Unigram,
-    /// RWKV's greedy one.
-    Rwkv,
-    /// `PLaMo-2`'s.
-    Plamo2,
-    /// One this version does not know, by its number.
-    Other(i32),
-}
-
-/// What a token is, as bits of `enum llama_token_attr`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct TokenAttributes(pub u32);
-
-impl TokenAttributes {
-    const NAMES: [(&'static str, u32); 10] = [
-        ("unknown", 1),
-        ("unused", 1 << 1),
-        ("normal", 1 << 2),
-        ("control", 1 << 3),
-        ("user_defined", 1 << 4),
-        ("byte", 1 << 5),
-        ("normalized", 1 << 6),
-        ("lstrip", 1 << 7),
-        ("rstrip", 1 << 8),
-        ("single_word", 1 << 9),
-    ];
-
-    /// Names of the bits that are set.
-    pub fn names(self) -> Vec<&'static str> {
-        Self::NAMES.iter().filter(|(_, bit)| self.0 & bit != 0).map(|(name, _)| *name).collect()
-    }
-
-    /// A control token, such as the beginning of a sequence.
-    pub fn is_control(self) -> bool {
-        self.0 & (1 << 3) != 0
-    }
-
-    /// A token that is looked for in a text before the rest is tokenized: a control, unknown or user-defined one (`cache_special_tokens` in
-    /// `src/llama-vocab.cpp`).
-    pub fn is_special(self) -> bool {
-        self.0 & (1 | 1 << 3 | 1 << 4) != 0
-    }
-}
-
-/// Text or tokens that a vocabulary cannot take.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum VocabError {
-    /// The model has no tokenizer.
-    #[error("this model has no tokenizer; pass token ids instead of text")]
-    NoTokenizer,
-    /// More text than llama.cpp counts.
-    #[error("text has {bytes} bytes, but at most {limit} can be tokenized at once; split it")]
-    TextTooLong {
-        /// Its bytes.
-        bytes: usize,
-        /// The most there may be.
-        limit: usize,
-    },
-    /// A text that the tokenizer would be busy with for very long.
-    #[error(
-        "text has {count} {what}, for which this model's tokenizer takes time that grows with the square of their number; at most {limit} are taken; split the text"
-    )]
-    TooSlow {
-        /// What there are so many of.
-        what: &'static str,
-        /// How many there are.
-        count: usize,
-        /// The most there may be.
-        limit: usize,
-    },
-    /// A token id out of range.
-    #[error("token {index} is `{token}`, but ids go from 0 to {}", vocab_size.saturating_sub(1))]
-    TokenOutOfRange {
-        /// Its index.
-        index: usize,
-        /// The id.
-        token: TokenId,
-        /// Size of the vocabulary.
-        vocab_size: usize,
-    },
-    /// llama.cpp failed.
-    #[error("llama.cpp cannot {task} this input (code {code})")]
-    Failed {
-        /// `tokenize` or `detokenize`.
-        task: &'static str,
-        /// What it returned.
-        code: i32,
-    },
-    /// The caller raised the flag.
-    #[error("stopped before all was done")]
-    Stopped,
-    /// No memory for the stack of a very long text.
-    #[error("no memory for the stack that tokenizing {bytes} bytes may need; split the text")]
-    NoStack {
-        /// Bytes of the text.
-        bytes: usize,
-    },
-}
 
 /// A model's tokenizer. All methods may be called from many threads at once.
 pub struct Vocab {

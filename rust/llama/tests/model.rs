@@ -224,9 +224,9 @@ fn opening_the_same_library_again_gives_the_same_and_another_is_refused() {
     assert!(library.info().cpu_module.is_some());
     assert!(library.devices().iter().any(|d| d.kind == DeviceKind::Cpu && d.memory_total > 0));
     let loaded = library.info().cpu_module.clone().unwrap();
-    assert!(Library::open_with(&library.info().directory, &CpuModule::Named(loaded.clone())).is_ok());
+    assert!(Library::open_with(&library.info().directory, &ModuleChoice::Named(loaded.clone())).is_ok());
     let error =
-        Library::open_with(&library.info().directory, &CpuModule::Named("x64".to_owned())).unwrap_err();
+        Library::open_with(&library.info().directory, &ModuleChoice::Named("x64".to_owned())).unwrap_err();
     assert!(matches!(error, LibraryError::ModuleAlreadyLoaded { .. }), "{error}");
     let dir = tempfile::tempdir().unwrap();
     for file in std::fs::read_dir(&library.info().directory).unwrap().flatten() {

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use tabagent_llama::{CpuModule, Library, LibraryError, guard_exit};
+use tabagent_llama::{Library, LibraryError, ModuleChoice, guard_exit};
 use tabagent_variants::{
     Choice, Hardware, LibraryDir, SelectError, VariantRequest, Verdict, discover, rank, select,
 };
@@ -70,7 +70,7 @@ pub struct VariantError {
 /// # Errors
 /// [`LibraryError`], among them one for another library than the one that this process has.
 pub fn open_library(directory: &Path, module: Option<String>) -> Result<Library, LibraryError> {
-    let library = Library::open_with(directory, &module.map_or(CpuModule::Auto, CpuModule::Named))?;
+    let library = Library::open_with(directory, &module.map_or(ModuleChoice::Auto, ModuleChoice::Named))?;
     guard_exit();
     Ok(library)
 }

@@ -1,8 +1,9 @@
 //! Bringing libllama and its ggml libraries into the process.
 
 use crate::api::{Api, MissingSymbols};
-use crate::binary::{BinaryFacts, BinaryFormat, InspectError, beside, inspect};
+use crate::binary::{BinaryFacts, BinaryFormat, InspectError};
 use crate::explain::LoadFailure;
+use crate::inspect::{beside, inspect};
 use crate::layout::AbiLayout;
 use crate::loader::{self, Handle};
 use std::ffi::c_void;

@@ -3,9 +3,9 @@
 use serde::Serialize;
 
 use crate::cpu::CpuFacts;
+use crate::family::BuildFamily;
 use crate::feature::CpuFeature;
 use crate::module::CpuModule;
-use crate::verdict::BuildFamily;
 
 /// A processor design that a variant of the tree is compiled for.
 ///

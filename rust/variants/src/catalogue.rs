@@ -9,7 +9,8 @@ use serde::Serialize;
 use thiserror::Error;
 
 use crate::bitnet::{BITNET_VARIANTS, BitnetVariant};
-use crate::library_dir::{LibraryDir, LibrarySource, ModuleFile};
+use crate::library_dir::{LibraryDir, LibrarySource};
+use crate::module_file::ModuleFile;
 use crate::platform::System;
 use crate::text::serialize_path;
 

@@ -142,19 +142,19 @@ impl Controller {
 
 /// One line of `/proc/self/cgroup`: the group's path, and the controllers of version 1 (empty for version 2).
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Group {
+struct ControlGroup {
     controllers: Vec<String>,
     path: PathBuf,
 }
 
-fn parse_groups(text: &str) -> Vec<Group> {
+fn parse_groups(text: &str) -> Vec<ControlGroup> {
     text.lines()
         .filter_map(|line| {
             let (_, rest) = line.split_once(':')?;
             let (controllers, path) = rest.split_once(':')?;
             let controllers =
                 controllers.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
-            Some(Group { controllers, path: PathBuf::from(path) })
+            Some(ControlGroup { controllers, path: PathBuf::from(path) })
         })
         .collect()
 }
@@ -193,7 +193,12 @@ fn unescape(field: &str) -> String {
 }
 
 /// The directories to read for one controller: the process's group and its parents up to the mount point.
-fn directories(root: &Path, groups: &[Group], mounts: &[Mount], controller: Controller) -> Vec<PathBuf> {
+fn directories(
+    root: &Path,
+    groups: &[ControlGroup],
+    mounts: &[Mount],
+    controller: Controller,
+) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for version_2 in [true, false] {
         let has = |names: &[String]| names.iter().any(|name| name == controller.name());

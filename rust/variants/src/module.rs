@@ -1,20 +1,14 @@
-//! The CPU modules that ggml can be built into, what each needs, and how ggml chooses among them.
+//! The CPU modules that ggml can be built into, what each needs, and how ggml scores them.
 
 use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use crate::cpu::CpuFacts;
 use crate::feature::CpuFeature::{
     self, AmxInt8, AmxTile, Avx, Avx2, Avx512, Avx512Bf16, Avx512Vbmi, Avx512Vnni, AvxVnni, Bmi2, Dotprod,
     F16c, Fma, Fp16VectorArithmetic, MatmulInt8, Sme, Sse42, Sve, Sve2,
 };
-use crate::library_dir::ModuleFile;
 use crate::platform::Architecture;
-
-/// The name given here to a CPU module without a suffix (`libggml-cpu.so`): a build for one set of features, which its name
-/// does not tell.
-pub const BASE_MODULE: &str = "base";
 
 /// One CPU module of ggml: `libggml-cpu-haswell.so` is the module `haswell`.
 ///
@@ -97,7 +91,7 @@ impl CpuModule {
     ///
     /// This is ggml's own rule (`ggml_backend_cpu_x86_score`, `ggml_backend_cpu_aarch64_score`), with its two gaps: `AMX_TILE`
     /// is not checked, and on x86-64 the support of the operating system is not. What may really run is decided by
-    /// [`Self::missing`] on [`CpuFacts::features`].
+    /// [`Self::missing`] on [`CpuFacts::features`](crate::CpuFacts::features).
     pub fn ggml_score(&self, reported: &BTreeSet<CpuFeature>) -> u32 {
         let checked = |feature: &&CpuFeature| feature.ggml_weight().is_some();
         if self.needs.iter().filter(checked).all(|feature| reported.contains(feature)) {
@@ -106,24 +100,6 @@ impl CpuModule {
             0
         }
     }
-}
-
-/// The module that ggml itself loads from a directory with these modules: the one with the highest score.
-///
-/// Source: `ggml_backend_load_best` in `ggml/src/ggml-backend-reg.cpp`; the base module is taken only if no other one scores.
-/// Compare it with the best [`rank`](crate::rank) gives: where they differ, ggml's pick would crash on this machine (see
-/// [`CpuFacts::reported`]), and the module must be loaded by name. Modules of unknown name are passed over here.
-pub fn ggml_pick<'a>(cpu: &CpuFacts, modules: &'a [ModuleFile]) -> Option<&'a ModuleFile> {
-    let mut best: Option<(u32, &ModuleFile)> = None;
-    for file in modules {
-        let score = CpuModule::named(&file.name)
-            .filter(|module| module.architecture == cpu.architecture)
-            .map_or(0, |module| module.ggml_score(&cpu.reported));
-        if score > best.map_or(0, |(score, _)| score) {
-            best = Some((score, file));
-        }
-    }
-    best.map(|(_, file)| file).or_else(|| modules.iter().find(|file| file.name == BASE_MODULE))
 }
 
 #[cfg(test)]

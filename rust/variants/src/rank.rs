@@ -6,13 +6,15 @@ use std::path::PathBuf;
 
 use crate::bitnet::BitnetVariant;
 use crate::cpu::CpuFacts;
+use crate::family::BuildFamily;
 use crate::feature::CpuFeature;
 use crate::hardware::Hardware;
-use crate::library_dir::{LibraryDir, ModuleFile};
-use crate::module::{BASE_MODULE, CpuModule};
+use crate::library_dir::LibraryDir;
+use crate::module::CpuModule;
+use crate::module_file::{BASE_MODULE, ModuleFile};
 use crate::platform::Architecture;
 use crate::text::{listed, ordinal};
-use crate::verdict::{BuildFamily, Verdict};
+use crate::verdict::Verdict;
 
 /// The name of a variant whose CPU part is inside the ggml library.
 const BUILT_IN: &str = "built-in";

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use crate::select::SelectError;
+use crate::select_error::SelectError;
 use crate::text::serialize_path;
 
 /// Which variant is wanted.

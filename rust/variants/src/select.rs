@@ -1,16 +1,15 @@
 //! The one variant that a request leads to.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Serialize;
-use thiserror::Error;
 
 use crate::catalogue::{absolute, is_library};
-use crate::feature::CpuFeature;
 use crate::library_dir::LibrarySource;
 use crate::request::VariantRequest;
-use crate::text::{distance, serialize_path};
+use crate::select_error::SelectError;
+use crate::text::distance;
 use crate::verdict::Verdict;
 
 /// What was asked for, what was chosen, and what the caller should be told about it.
@@ -23,7 +22,7 @@ use crate::verdict::Verdict;
 /// }
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Choice {
+pub struct VariantChoice {
     /// The request.
     pub request: VariantRequest,
     /// The chosen variant; always usable.
@@ -31,69 +30,6 @@ pub struct Choice {
     /// Set when the user pointed somewhere (an explicit path or the environment) and nothing there is usable, so that
     /// something else was chosen.
     pub warning: Option<String>,
-}
-
-/// Why no variant could be chosen.
-///
-/// ```
-/// use tabagent_variants::{SelectError, VariantRequest};
-/// assert_eq!("".parse::<VariantRequest>(), Err(SelectError::EmptyRequest));
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SelectError {
-    /// The request is an empty text.
-    #[error("the variant is empty; ask for `auto`, a name such as `haswell`, or a path")]
-    EmptyRequest,
-    /// No library directory was found at all.
-    #[error(
-        "no llama.cpp library was found; install a wheel with libraries or set `TABAGENT_LIBRARY_PATH` to a directory that holds one"
-    )]
-    NoLibrary,
-    /// Libraries were found, and none of them runs here.
-    #[error("none of the {found} variants found runs on this machine; the closest one, `{name}`, {reason}")]
-    NoneUsable {
-        /// How many variants were found.
-        found: usize,
-        /// The one that misses least.
-        name: String,
-        /// Why it does not run.
-        reason: String,
-    },
-    /// No variant has the name.
-    #[error("unknown variant `{name}`; known here, closest first: {}", backticked(known))]
-    UnknownVariant {
-        /// The name asked for.
-        name: String,
-        /// The names there are, closest first.
-        known: Vec<String>,
-    },
-    /// No variant is at the path.
-    #[error("no llama.cpp library was found at `{}`; known here: {}", path.display(), backticked(known))]
-    UnknownPath {
-        /// The path asked for.
-        #[serde(serialize_with = "serialize_path")]
-        path: PathBuf,
-        /// The directories there are.
-        known: Vec<String>,
-    },
-    /// The variant asked for does not run here.
-    #[error("variant `{name}` cannot run on this machine: {reason}; ask for `auto` or another variant")]
-    Unusable {
-        /// The variant.
-        name: String,
-        /// Why it does not run.
-        reason: String,
-        /// The features missing.
-        missing: Vec<CpuFeature>,
-    },
-}
-
-fn backticked(names: &[String]) -> String {
-    if names.is_empty() {
-        return "nothing".to_owned();
-    }
-    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
 /// Chooses among verdicts as [`rank`](crate::rank) sorted them. An unusable variant is never chosen, not even by name.
@@ -105,7 +41,7 @@ fn backticked(names: &[String]) -> String {
 ///
 /// [`SelectError::NoLibrary`] for no verdicts, [`SelectError::NoneUsable`] for `auto`, [`SelectError::UnknownVariant`],
 /// [`SelectError::UnknownPath`] and [`SelectError::Unusable`] for the other requests.
-pub fn select(request: &VariantRequest, verdicts: &[Verdict]) -> Result<Choice, SelectError> {
+pub fn select(request: &VariantRequest, verdicts: &[Verdict]) -> Result<VariantChoice, SelectError> {
     if verdicts.is_empty() {
         return Err(SelectError::NoLibrary);
     }
@@ -124,7 +60,7 @@ pub fn select(request: &VariantRequest, verdicts: &[Verdict]) -> Result<Choice, 
             (first_usable(matching).ok_or_else(|| nowhere(path, verdicts))??, None)
         }
     };
-    Ok(Choice { request: request.clone(), verdict: verdict.clone(), warning })
+    Ok(VariantChoice { request: request.clone(), verdict: verdict.clone(), warning })
 }
 
 fn auto(verdicts: &[Verdict]) -> Result<&Verdict, SelectError> {
