@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import jsonschema
 
+from tabagent import Limitation
+
 FOLDER: Final = Path(__file__).parent / "schemas"
+
+
+def of_values(limitations: Sequence[Limitation]) -> list[Limitation]:
+    """The limitations by which a value may be invalid: names that come twice in a text leave a valid one."""
+    return [limitation for limitation in limitations if "readers of JSON keep its last value" not in limitation.message]
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ class Trigger:
 
 @dataclass(frozen=True)
 class Limitation:
-    """Something that a JSON schema demands and that is not enforced: output may break this rule."""
+    """Something about JSON that is not enforced: a demand of the schema that output may break, or names that may come twice in an object."""
 
     path: str
     """The JSON pointer of the part of the schema; `/` is the whole."""
@@ -83,7 +83,7 @@ class Grammar:
 
     @property
     def limitations(self) -> tuple[Limitation, ...]:
-        """What the source demands and is not enforced, in its order. Empty for all but JSON schemas."""
+        """What is not enforced, in the order of the schema. Empty for all but JSON schemas and `json_mode`."""
         return tuple(Limitation(*parts) for parts in self._native.limitations)
 
     def start(self) -> Constraint:

@@ -216,7 +216,7 @@ class Model(Scorer):
                 a dataclass, a TypedDict or another type. `Completion.parse` then gives the value. Properties come in the schema's order; names are
                 written without needless escapes, numbers with at most 308 digits before the point and 324 after it, so that every reader of JSON
                 can read them. In a `pattern`, `\d` is `[0-9]` and `\w` is `[0-9A-Za-z_]`, as in JavaScript.
-            json_mode: make the text a JSON object.
+            json_mode: make the text a JSON object. Its names may come more than once: what parses it keeps the last value, as other readers do.
             regex: make the whole text match a regular expression of Rust's `regex` crate, without anchors and look-around. `\d`, `\w` and `\s` are
                 the digits, word characters and white space of all of Unicode, as in Python; `(?-u:\d)` is `[0-9]`.
             choices: make the text one of these.

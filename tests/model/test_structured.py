@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from pydantic import BaseModel
 
-from schema_corpus import CorpusSchema, corpus
+from schema_corpus import CorpusSchema, corpus, of_values
 from tabagent import Grammar, GrammarError, Model, SamplerConfig, Trigger
 
 GREEDY = SamplerConfig.greedy()
@@ -49,7 +49,7 @@ def model(name: str, request: pytest.FixtureRequest) -> Model:
 @MODELS
 @pytest.mark.parametrize("schema", SCHEMAS, ids=lambda schema: schema.name)
 def test_random_output_fits_its_schema(model: Model, schema: CorpusSchema) -> None:
-    limited = bool(model.compile_grammar(json_schema=schema.schema).limitations)
+    limited = bool(of_values(model.compile_grammar(json_schema=schema.schema).limitations))
     for seed, (max_tokens, compact) in enumerate([(64, True), (16, False)]):
         done = model.generate(
             PROMPT, json_schema=schema.schema, max_tokens=max_tokens, sampling=wild(seed), compact_json=compact, ignore_eos=bool(seed)
@@ -221,11 +221,35 @@ def test_wrong_combinations_are_refused(smollm2: Model, smollm2_path: Any) -> No
 
 
 def test_limitations_are_told_with_their_place(smollm2: Model) -> None:
-    schema = {"type": "object", "properties": {"a": {"type": "array", "items": {"type": "integer"}, "uniqueItems": True}}}
+    listed = {"type": "array", "items": {"type": "integer"}, "uniqueItems": True}
+    schema = {"type": "object", "properties": {"a": listed}, "additionalProperties": False}
     (limitation,) = smollm2.compile_grammar(json_schema=schema).limitations
     assert (limitation.path, limitation.keyword) == ("/properties/a", "uniqueItems")
     assert limitation.message
     assert smollm2.compile_grammar(json_schema={"type": "integer"}).limitations == ()
+
+
+def test_names_that_may_repeat_are_told(smollm2: Model) -> None:
+    def told(**form: Any) -> list[tuple[str, str]]:
+        return [(limitation.path, limitation.keyword) for limitation in smollm2.compile_grammar(**form).limitations]
+
+    grammar = smollm2.compile_grammar(json_mode=True, compact_json=True)
+    constraint = grammar.start()
+    for token in smollm2.tokenize('{"a":1,"a":2}', add_special=False):
+        constraint.accept(token)
+    assert constraint.can_end
+    (limitation,) = grammar.limitations
+    assert (limitation.path, limitation.keyword) == ("/", "additionalProperties")
+    assert "readers of JSON keep its last value" in limitation.message
+    counts = {"type": "object", "additionalProperties": {"type": "integer"}}
+    assert told(json_schema={"type": "object", "properties": {"counts": counts}, "additionalProperties": False}) == [
+        ("/properties/counts", "additionalProperties")
+    ]
+    assert told(json_schema={"type": "object", "patternProperties": {"^x": {"type": "null"}}, "additionalProperties": False}) == [
+        ("/", "patternProperties")
+    ]
+    assert told(json_schema=dict[str, int]) == [("/", "additionalProperties")]
+    assert told(regex="a+") == told(grammar='root ::= "a"') == told(choices=["{}"]) == []
 
 
 def test_grammar_outlives_its_model(smollm2_path: Any) -> None:

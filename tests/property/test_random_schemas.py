@@ -16,6 +16,7 @@ from typing import Any, Final
 import jsonschema
 import pytest
 
+from schema_corpus import of_values
 from support import schema_oracle
 from support.random_schemas import SchemaMaker, ValueMaker, smaller
 from support.schema_oracle import Oracle
@@ -62,7 +63,7 @@ def fault_of(schema: Any, seed: int, model: Model, counts: Counter[str]) -> Faul
         if valid is not None and "nothing can fit" in str(error):
             return Fault("refused", f"{schema_oracle.dumps(valid)} fits, and the error is: {error}")
         return None
-    counts["limited" if grammar.limitations else "exact"] += 1
+    counts["limited" if of_values(grammar.limitations) else "exact"] += 1
     for _ in range(VALUES):
         fault = decided(grammar, oracle, values.value(), counts)
         if fault is not None:

@@ -20,6 +20,7 @@ from typing import Any, Final
 import jsonschema
 import jsonschema_specifications
 
+from schema_corpus import of_values
 from support.gguf_image import I32, STRING, U32, Image, array, number
 from support.tiny_models import CONTROL, NORMAL, byte_characters, tiny_llama
 from tabagent import Constraint, GrammarError, Model
@@ -142,7 +143,7 @@ def parts(schema: Any, pointer: str = "") -> Iterator[tuple[str, Any]]:
 
 def told(limitations: Sequence[Limitation], places: set[Place]) -> bool:
     """Whether one of the limitations speaks of one of the places."""
-    return any(_speaks_of(limitation, place) for limitation in limitations for place in places)
+    return any(_speaks_of(limitation, place) for limitation in of_values(limitations) for place in places)
 
 
 def _speaks_of(limitation: Limitation, place: Place) -> bool:

@@ -27,17 +27,21 @@ fn fits(grammar: &Arc<Grammar>, text: &str) -> bool {
     text.bytes().all(|byte| constraint.accept(i32::from(byte)).is_ok()) && constraint.can_end()
 }
 
+/// The limitations, but for those of names that may repeat, which `constraint_repeats.rs` is about.
 fn limits(grammar: &Grammar) -> Vec<String> {
     let line = |limitation: &tabagent_sampling::constraint::Limitation| {
         format!("{} {}", limitation.keyword, limitation.path)
     };
-    grammar.limitations().iter().map(line).collect()
+    let of_names = |limitation: &&tabagent_sampling::constraint::Limitation| {
+        limitation.message.contains("readers of JSON keep its last value")
+    };
+    grammar.limitations().iter().filter(|limitation| !of_names(limitation)).map(line).collect()
 }
 
 /// Compiles `schema` without limitations and tries the texts.
 fn check(schema: Value, fitting: &[&str], others: &[&str]) {
     let grammar = compile(&schema).unwrap_or_else(|error| panic!("{error}: {schema}"));
-    assert!(grammar.limitations().is_empty(), "{:?}: {schema}", limits(&grammar));
+    assert!(limits(&grammar).is_empty(), "{:?}: {schema}", limits(&grammar));
     for text in fitting {
         assert!(fits(&grammar, text), "{text} should fit {schema}");
     }
@@ -250,7 +254,7 @@ fn numbers_stay_within_what_readers_read() {
 fn numbers_that_floats_do_not_hold_are_named() {
     let exact = compile_text(r#"{"enum": [18446744073709551615, 9007199254740993]}"#).unwrap();
     assert!(
-        exact.limitations().is_empty()
+        limits(&exact).is_empty()
             && fits(&exact, "18446744073709551615")
             && !fits(&exact, "9007199254740992")
     );

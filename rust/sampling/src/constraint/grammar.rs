@@ -9,7 +9,7 @@ use super::construct::Construct;
 use super::trigger::Blocked;
 use super::{Constraint, GrammarError, GrammarOptions, TokenTable, limits};
 
-/// Something that a schema demands and its grammar does not enforce: output may break this rule.
+/// Something about JSON that a grammar does not enforce: a demand of the schema that output may break, or names that may come twice in an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limitation {
     /// The JSON pointer of the schema that holds the keyword; `/` is the whole schema.
@@ -78,7 +78,7 @@ impl Grammar {
         Constraint::new(Arc::clone(self))
     }
 
-    /// What the source demands and the grammar does not enforce, in the order of the source. Empty for all but JSON schemas.
+    /// What the grammar does not enforce, in the order of the schema. Empty for all but JSON schemas and [`GrammarSource::JsonObject`](super::GrammarSource::JsonObject).
     pub fn limitations(&self) -> &[Limitation] {
         &self.limitations
     }

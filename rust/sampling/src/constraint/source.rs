@@ -7,12 +7,13 @@ use crate::TokenId;
 pub enum GrammarSource {
     /// A JSON schema as JSON text; drafts 4 to 2020-12 are read, as 2020-12 where `$schema` names none. The output is one JSON value that fits
     /// it, with the properties of an object in the schema's order; what is not enforced is in
-    /// [`Grammar::limitations`](super::Grammar::limitations). Names are written without needless escapes, declared ones once; numbers have at
+    /// [`Grammar::limitations`](super::Grammar::limitations). Names are written without needless escapes, declared ones once (where others may
+    /// repeat, a limitation says so); numbers have at
     /// most [`MAX_WHOLE_DIGITS`](super::limits::MAX_WHOLE_DIGITS) digits before the point and
     /// [`MAX_FRACTION_DIGITS`](super::limits::MAX_FRACTION_DIGITS) after it and are below 1e308, so that every reader can read them. A `pattern`
     /// is an expression of ECMA-262: `\d` is `[0-9]`, `\w` is `[0-9A-Za-z_]`.
     JsonSchema(String),
-    /// Any JSON object.
+    /// Any JSON object. Its names may repeat, which [`Grammar::limitations`](super::Grammar::limitations) says, too.
     JsonObject,
     /// A regular expression in the syntax of Rust's `regex` crate, without look-around and anchors; it matches the whole output. `\d`, `\w` and
     /// `\s` are those of Unicode; `(?-u:\d)` is `[0-9]`.

@@ -1,12 +1,14 @@
 //! Shapes of lists.
 
 use super::parts::{Key, Parts};
+use super::repeats::Origin;
 
-/// What must be in a place of a list, and whether a schema that applies has evaluated it.
+/// What must be in a place of a list or an object, whether a schema that applies has evaluated it, and which schema it was first.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Slot {
     pub(super) node: Key,
     pub(super) evaluated: bool,
+    pub(super) origin: Origin,
 }
 
 /// Lists.
@@ -22,6 +24,7 @@ pub(super) struct Array {
     /// Whether more counts as evaluated than is certain.
     pub(super) loose: bool,
     pub(super) exact: bool,
+    pub(super) origin: Origin,
 }
 
 /// How many items, from the one numbered `from` on, fit `node`.
@@ -37,11 +40,15 @@ pub(super) struct Contains {
 
 impl Slot {
     pub(super) fn of(node: Key, evaluated: bool) -> Self {
-        Self { node, evaluated }
+        Self { node, evaluated, origin: Origin::default() }
     }
 
     pub(super) fn and(&self, other: &Self) -> Self {
-        Self { node: self.node.and(&other.node), evaluated: self.evaluated || other.evaluated }
+        Self {
+            node: self.node.and(&other.node),
+            evaluated: self.evaluated || other.evaluated,
+            origin: self.origin.or(other.origin),
+        }
     }
 }
 
@@ -56,6 +63,7 @@ impl Default for Array {
             contained: Vec::new(),
             loose: false,
             exact: true,
+            origin: Origin::default(),
         }
     }
 }
@@ -76,6 +84,7 @@ impl Array {
             contained: self.contained.clone(),
             loose: self.loose || other.loose,
             exact: self.exact && other.exact,
+            origin: self.origin.or(other.origin),
         };
         both.contains.extend(other.contains.iter().filter(|one| !self.contains.contains(one)).cloned());
         both.contained.extend(other.contained.iter().filter(|one| !self.contained.contains(one)).cloned());

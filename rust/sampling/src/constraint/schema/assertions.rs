@@ -54,6 +54,7 @@ impl<'a> Meaning<'a> {
         if !values.objects.is_empty() {
             values = self.objects(values, here)?;
         }
+        values.described_by(here);
         Ok(values)
     }
 

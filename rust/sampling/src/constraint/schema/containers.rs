@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::check::count;
 use super::meaning::{Here, Meaning, Meant, Stop};
 use super::parts::Key;
+use super::repeats::Origin;
 use super::text::Text;
 use super::values::{Array, Class, Contains, Object, Prop, Slot, Values};
 use crate::constraint::GrammarError;
@@ -40,17 +41,21 @@ impl<'a> Meaning<'a> {
         values.inexact()
     }
 
+    fn slot(&mut self, schema: &'a Value, here: Here<'a>) -> Slot {
+        let origin = Origin(self.document.number(schema));
+        Slot { origin, ..Slot::of(self.child(schema, here), true) }
+    }
+
     pub(super) fn arrays(&mut self, values: Values, here: Here<'a>) -> Values {
         let map = here.map;
         let mut array = Array::default();
         let tuple = if map.get("items").is_some_and(Value::is_array) { "items" } else { "prefixItems" };
         let rest = if tuple == "items" { "additionalItems" } else { "items" };
         for item in map.get(tuple).and_then(Value::as_array).into_iter().flatten() {
-            let node = self.child(item, here);
-            array.prefix.push(Slot::of(node, true));
+            array.prefix.push(self.slot(item, here));
         }
         if let Some(item) = map.get(rest) {
-            array.rest = Slot::of(self.child(item, here), true);
+            array.rest = self.slot(item, here);
         }
         let mut exact = true;
         array.min = self.bound("minItems", here, &mut exact).unwrap_or(0);
@@ -149,13 +154,13 @@ impl<'a> Meaning<'a> {
         }
         let mut props = Vec::new();
         for (name, schema) in map.get("properties").and_then(Value::as_object).into_iter().flatten() {
-            let mut node = self.child(schema, here);
+            let mut slot = self.slot(schema, here);
             for (pattern, more) in &patterns {
                 if pattern.contains(name) {
-                    node = node.and(more);
+                    slot.node = slot.node.and(more);
                 }
             }
-            props.push(Prop { name: name.as_str().into(), slot: Slot::of(node, true), required: false });
+            props.push(Prop { name: name.as_str().into(), slot, required: false });
         }
         if let Some(schema) = map.get("additionalProperties") {
             let node = self.child(schema, here);

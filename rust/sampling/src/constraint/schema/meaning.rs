@@ -86,7 +86,7 @@ pub(super) struct Meaning<'a> {
     pub(super) parts: Parts<'a>,
     /// Whether some number of the schema has more digits than a 64-bit float keeps.
     pub(super) has_long_numbers: bool,
-    limitations: Vec<Limitation>,
+    limitations: Vec<(usize, Limitation)>,
     known: HashSet<(String, String, String)>,
     pub(super) steps: usize,
     depth: usize,
@@ -132,7 +132,9 @@ impl<'a> Meaning<'a> {
     }
 
     pub(super) fn take_limitations(&mut self) -> Vec<Limitation> {
-        std::mem::take(&mut self.limitations)
+        // Schemas are numbered in their order.
+        self.limitations.sort_by_key(|(place, _)| *place);
+        std::mem::take(&mut self.limitations).into_iter().map(|(_, limitation)| limitation).collect()
     }
 
     pub(super) fn limit(&mut self, place: usize, keyword: &str, message: impl Into<String>) {
@@ -140,7 +142,7 @@ impl<'a> Meaning<'a> {
         let path = if path.is_empty() { "/".to_owned() } else { path.clone() };
         let message = message.into();
         if self.known.insert((path.clone(), keyword.to_owned(), message.clone())) {
-            self.limitations.push(Limitation { path, keyword: keyword.to_owned(), message });
+            self.limitations.push((place, Limitation { path, keyword: keyword.to_owned(), message }));
         }
     }
 

@@ -7,7 +7,7 @@
 //! What is written is a value that fits the schema, but for what the limitations name. Not every text of such a value can be written:
 //!
 //! - Properties come in the order in which the schema declares them, those that it requires without declaring them next, others last. No name
-//!   is written twice but one that is not declared; readers of JSON then keep the last value.
+//!   is written twice but one that is not declared, which a limitation tells where it can happen.
 //! - Names of properties and characters of strings are written as they are. A quote, a backslash and a control character have the escapes
 //!   that JSON demands: in names the short one where there is one, in strings also `\u00XX`.
 //! - Numbers are written plainly, those that the schema does not bound also with an exponent, and with at most
@@ -30,6 +30,7 @@ mod meaning;
 mod number;
 mod parts;
 mod pattern;
+mod repeats;
 mod rules;
 mod sequences;
 mod step;

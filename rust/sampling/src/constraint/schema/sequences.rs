@@ -25,7 +25,7 @@ const MAX_WAYS: usize = 128;
 type State = (u64, Vec<u64>);
 
 impl Writer<'_> {
-    pub(super) fn array(&mut self, symbol: Symbol, shape: &Array) {
+    pub(super) fn array(&mut self, symbol: Symbol, key: &Key, shape: &Array) {
         let mut shape = shape.clone();
         for one in std::mem::take(&mut shape.contains) {
             if one.node.is_any() {
@@ -48,6 +48,7 @@ impl Writer<'_> {
             if shape.contains.len() <= MAX_CONTAINS
                 && let Some(items) = self.counted_items(&shape)
             {
+                self.note_array(&shape, key, &[items]);
                 self.rules.add(symbol, vec![open, items, close]);
                 return;
             }
@@ -60,6 +61,7 @@ impl Writer<'_> {
         let mut way = vec![open];
         way.extend(self.items(&shape));
         way.push(close);
+        self.note_array(&shape, key, &way);
         self.rules.add(symbol, way);
     }
 
@@ -151,7 +153,7 @@ impl Writer<'_> {
         Some(start)
     }
 
-    pub(super) fn object(&mut self, symbol: Symbol, shape: &Object) -> Result<(), GrammarError> {
+    pub(super) fn object(&mut self, symbol: Symbol, key: &Key, shape: &Object) -> Result<(), GrammarError> {
         let mut shape = shape.clone();
         let mut classes = Vec::new();
         for class in std::mem::take(&mut shape.classes) {
@@ -176,7 +178,7 @@ impl Writer<'_> {
         shape.classes = classes;
         let needs = std::mem::take(&mut shape.needs);
         for (shape, needs) in self.with_needs(shape, needs) {
-            self.object_of(symbol, &shape, &needs)?;
+            self.object_of(symbol, key, &shape, &needs)?;
         }
         Ok(())
     }
@@ -213,7 +215,13 @@ impl Writer<'_> {
         ways
     }
 
-    fn object_of(&mut self, symbol: Symbol, shape: &Object, needs: &[Need]) -> Result<(), GrammarError> {
+    fn object_of(
+        &mut self,
+        symbol: Symbol,
+        key: &Key,
+        shape: &Object,
+        needs: &[Need],
+    ) -> Result<(), GrammarError> {
         let props: Vec<&Prop> =
             shape.props.iter().filter(|prop| prop.required || !prop.slot.node.is_never()).collect();
         let n_required = props.iter().filter(|prop| prop.required).count() as u64;
@@ -249,6 +257,19 @@ impl Writer<'_> {
             way.push(self.counted(&props, member, &groups, (min, max))?);
         }
         way.push(close);
+        let is_open = member.is_some() && max.is_none_or(|max| max - n_required > 1);
+        // Needed ones come last; of two, the second may have the name of the first.
+        if is_open && needs.len() > 1 {
+            for need in needs {
+                let (place, keyword) = self.meaning.excluder(&need.node).unwrap_or((place, "not"));
+                self.meaning.limit(
+                    place,
+                    keyword,
+                    "the name of the property that meets it may come again, with another value",
+                );
+            }
+        }
+        self.note_object(shape, key, &[way.as_slice(), member.as_slice()].concat(), is_open);
         self.rules.add(symbol, way);
         Ok(())
     }

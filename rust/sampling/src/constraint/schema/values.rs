@@ -9,6 +9,7 @@ use std::rc::Rc;
 pub(super) use super::array::{Array, Contains, Slot};
 use super::number::Numbers;
 use super::parts::{Key, Parts};
+use super::repeats::Origin;
 use super::text::Text;
 
 /// The most shapes of lists or objects in one set that came from combining others.
@@ -52,6 +53,7 @@ pub(super) struct Object {
     /// Whether more counts as evaluated than is certain.
     pub(super) loose: bool,
     pub(super) exact: bool,
+    pub(super) origin: Origin,
 }
 
 /// A property.
@@ -92,6 +94,7 @@ impl Default for Object {
             counted: None,
             loose: false,
             exact: true,
+            origin: Origin::default(),
         }
     }
 }
@@ -145,6 +148,7 @@ impl Object {
             counted: self.counted.or(other.counted),
             loose: self.loose || other.loose,
             exact: self.exact && other.exact,
+            origin: self.origin.or(other.origin),
             classes: Vec::new(),
             needs: self.needs.clone(),
             props: Vec::with_capacity(self.props.len()),

@@ -8,6 +8,7 @@ use llguidance::derivre::{ExprRef, RegexAst, RegexBuilder};
 
 use super::meaning::{Meaning, Stop};
 use super::parts::Key;
+use super::repeats::Repeats;
 use super::rules::{Rules, Symbol};
 use super::text::{Expressions, Style, Text, spell};
 use super::values::Values;
@@ -44,6 +45,7 @@ pub(crate) fn write(text: &str, whitespace: Whitespace) -> Result<Written, Gramm
         Whitespace::Flexible => RegexAst::Regex(r"[\x20\x0A\x0D\x09]{1,64}".to_owned()),
         Whitespace::Compact => RegexAst::NoMatch,
     };
+    writer.tell_repeats(&productive);
     let limitations = writer.meaning.take_limitations();
     let grammar =
         writer.rules.grammar(root, &productive, writer.expressions.builder, skip).map_err(internal)?;
@@ -81,6 +83,7 @@ pub(super) struct Writer<'a> {
     keys: HashMap<u32, Key>,
     literals: HashMap<Rc<str>, Symbol>,
     nonempty: HashMap<Text, bool>,
+    pub(super) repeats: Repeats,
     pub(super) marks: Marks,
 }
 
@@ -114,6 +117,7 @@ impl<'a> Writer<'a> {
             keys: HashMap::new(),
             literals: HashMap::new(),
             nonempty: HashMap::new(),
+            repeats: Repeats::default(),
             marks,
         })
     }
@@ -167,10 +171,10 @@ impl<'a> Writer<'a> {
             self.rules.add(symbol, vec![scalars]);
         }
         for shape in &values.arrays {
-            self.array(symbol, shape);
+            self.array(symbol, key, shape);
         }
         for shape in &values.objects {
-            self.object(symbol, shape)?;
+            self.object(symbol, key, shape)?;
         }
         Ok(())
     }
