@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -40,22 +41,39 @@ class Trigger:
     """Whether a first construct must come: if so, the model cannot end its text before."""
 
     def __post_init__(self) -> None:
-        given = [self.starts] if isinstance(self.starts, (str, int)) else self.starts
-        if isinstance(given, (bytes, bytearray)) or not is_iterable(given):
-            message = f"`starts` must be a str, a token id or a sequence of them, got {type_name(given)}"
-            raise TypeError(message)
-        starts = tuple(start if isinstance(start, str) else as_int(start, f"starts[{index}]", 0, INT32_MAX) for index, start in enumerate(given))
-        if not starts or not all(start != "" for start in starts):
-            message = "`starts` must name at least one text or token, and no empty text"
-            raise ValueError(message)
-        for index, start in enumerate(starts):
-            if isinstance(start, str):
-                check_encodable(start, f"starts[{index}]")
+        object.__setattr__(self, "starts", _starts(self.starts, "starts"))
         if self.then not in {"stop", "free"}:
             message = f'`then` must be "stop" or "free", got {self.then!r}'
             raise ValueError(message)
         as_bool(self.required, "required")
-        object.__setattr__(self, "starts", starts)
+
+
+def _starts(value: object, name: str) -> tuple[str | int, ...]:
+    """What ends free text, from one start or several; errors call it `name`."""
+    if isinstance(value, str) or (hasattr(value, "__index__") and getattr(value, "ndim", 0) == 0):
+        return (_start(value, name),)
+    if isinstance(value, (bytes, bytearray, Mapping)) or not is_iterable(value):
+        message = f"`{name}` must be a str, a token id or a sequence of them, got {type_name(value)}"
+        raise TypeError(message)
+    items: Iterable[object] = value  # type: ignore[assignment] # it is one
+    starts = tuple(_start(start, f"{name}[{index}]") for index, start in enumerate(items))
+    if not starts:
+        message = f"`{name}` must name at least one text or token"
+        raise ValueError(message)
+    return starts
+
+
+def _start(value: object, name: str) -> str | int:
+    if not isinstance(value, str):
+        if isinstance(value, bool) or not hasattr(value, "__index__"):
+            message = f"`{name}` must be a str or a token id, got {type_name(value)}"
+            raise TypeError(message)
+        return as_int(value, name, 0, INT32_MAX)
+    if not value:
+        message = f"`{name}` is empty; a construct that begins at once needs no trigger"
+        raise ValueError(message)
+    check_encodable(value, name)
+    return str.__str__(value)
 
 
 @dataclass(frozen=True)
@@ -214,7 +232,7 @@ def trigger_of(value: object) -> Trigger | None:
     """A trigger from what it may be given as."""
     if value is None or isinstance(value, Trigger):
         return value
-    return Trigger(value)  # type: ignore[arg-type] # it checks what it is given
+    return Trigger(_starts(value, "trigger"))
 
 
 def compile_source(native: _native.Model, source: Source, trigger: Trigger | None, *, compact: bool) -> _native.Grammar:
@@ -277,7 +295,7 @@ def _json_source(schema: Any) -> Source:
         return Source("json_schema", schema, json.loads)
     if isinstance(schema, Mapping):
         try:
-            return Source("json_schema", json.dumps(schema, allow_nan=False), json.loads)
+            return Source("json_schema", json.dumps(schema, allow_nan=False, default=_plain), json.loads)
         except RecursionError as error:
             message = "`json_schema` nests too deeply; put the inner schemas under `$defs` and refer to them with `$ref`"
             raise ValueError(message) from error
@@ -289,6 +307,16 @@ def _json_source(schema: Any) -> Source:
     if hasattr(schema, "model_json_schema") and hasattr(schema, "model_validate_json"):
         return _described(schema, schema.model_json_schema, schema.model_validate_json, is_pydantic="pydantic" in _homes(schema))
     return _type_source(schema)
+
+
+def _plain(value: Any) -> Any:
+    """A number or an array of numpy, or another integer, as `json` writes it."""
+    if hasattr(value, "dtype") and hasattr(value, "tolist"):
+        return value.tolist()
+    if hasattr(value, "__index__"):
+        return operator.index(value)
+    message = f"a value of type {type_name(value)} has no JSON"
+    raise TypeError(message)
 
 
 def _type_source(kind: Any) -> Source:

@@ -20,7 +20,7 @@ from typing_extensions import TypedDict
 
 from fake_stream import FakeStream, stream_of
 from tabagent import GrammarError, Trigger
-from tabagent.grammar import closed, guess_format, parser_of, source_of
+from tabagent.grammar import closed, guess_format, parser_of, source_of, trigger_of
 
 PERSON = {"type": "object", "properties": {"name": {"type": "string"}, "age": {"type": "integer"}}, "required": ["name", "age"]}
 
@@ -163,19 +163,32 @@ def test_trigger_takes_one_start_or_several() -> None:
     assert Trigger(7).starts == (7,)
     assert Trigger(["a", 7]).starts == ("a", 7)
     assert Trigger(["a"]) == Trigger(("a",))
+    for seven in (np.int64(7), np.uint8(7), np.array(7), np.array([7]), [np.int32(7)]):
+        starts: Any = Trigger(seven).starts  # type: ignore[arg-type] # numpy's integers are as good as Python's
+        assert starts == (7,)
+        assert type(starts[0]) is int
+    starts = Trigger(np.str_("a")).starts
+    assert starts == ("a",)
+    assert type(starts[0]) is str
 
 
 @pytest.mark.parametrize(
     ("arguments", "error", "named"),
     [
-        ({"starts": ""}, ValueError, "`starts` must name at least one"),
+        ({"starts": ""}, ValueError, "`starts` is empty"),
+        ({"starts": ["a", ""]}, ValueError, r"`starts\[1\]` is empty"),
         ({"starts": []}, ValueError, "`starts` must name at least one"),
         ({"starts": 1.5}, TypeError, "`starts` must be"),
         ({"starts": b"a"}, TypeError, "`starts` must be"),
-        ({"starts": [True]}, TypeError, r"`starts\[0\]`"),
-        ({"starts": -1}, ValueError, r"`starts\[0\]`"),
+        ({"starts": {"a": 1}}, TypeError, "`starts` must be"),
+        ({"starts": True}, TypeError, "`starts` must be a str or a token id, got bool"),
+        ({"starts": np.bool_(True)}, TypeError, "`starts` must be"),
+        ({"starts": [True]}, TypeError, r"`starts\[0\]` must be"),
+        ({"starts": [1.0]}, TypeError, r"`starts\[0\]` must be a str or a token id, got float"),
+        ({"starts": -1}, ValueError, "`starts` must be at least 0"),
+        ({"starts": [2**31]}, ValueError, r"`starts\[0\]` must be at most"),
         ({"starts": ["a", "\udc00"]}, ValueError, r"`starts\[1\]` holds the lone surrogate U\+DC00"),
-        ({"starts": np.array(1)}, TypeError, "`starts` must be"),
+        ({"starts": np.array(1.0)}, TypeError, "`starts` must be"),
         ({"starts": "a", "then": "go"}, ValueError, "`then`"),
         ({"starts": "a", "required": 1}, TypeError, "`required`"),
     ],
@@ -183,6 +196,37 @@ def test_trigger_takes_one_start_or_several() -> None:
 def test_wrong_triggers_are_named(arguments: dict[str, Any], error: type[Exception], named: str) -> None:
     with pytest.raises(error, match=named):
         Trigger(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "named"),
+    [
+        ("", ValueError, "`trigger` is empty"),
+        ([], ValueError, "`trigger` must name at least one"),
+        (1.5, TypeError, "`trigger` must be a str, a token id or a sequence"),
+        (True, TypeError, "`trigger` must be a str or a token id, got bool"),
+        (["a", -1], ValueError, r"`trigger\[1\]` must be at least 0"),
+        ("\udc00", ValueError, r"`trigger` holds the lone surrogate U\+DC00"),
+        ({"a": 1}, TypeError, "`trigger` must be"),
+    ],
+)
+def test_wrong_starts_are_named_by_the_argument(value: object, error: type[Exception], named: str) -> None:
+    with pytest.raises(error, match=named):
+        trigger_of(value)
+
+
+def test_trigger_may_be_any_integer() -> None:
+    assert trigger_of(np.int64(7)) == trigger_of(7) == Trigger(7)
+    assert trigger_of(np.array([7, 8])) == Trigger((7, 8))
+    assert trigger_of(None) is None
+
+
+def test_schema_may_have_numbers_of_numpy() -> None:
+    source = source_of(json_schema={"maxLength": np.int64(3), "enum": np.array([1, 2]), "maximum": np.float32(1.5), "uniqueItems": np.bool_(True)})
+    assert source is not None
+    assert json.loads(str(source.source)) == {"maxLength": 3, "enum": [1, 2], "maximum": 1.5, "uniqueItems": True}
+    with pytest.raises(ValueError, match="`json_schema` is no JSON"):
+        source_of(json_schema={"const": np.float32("nan")})
 
 
 def test_what_comes_after_a_trigger_is_parsed_alone() -> None:
