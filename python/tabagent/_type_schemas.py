@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any, Final, Literal, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
@@ -33,6 +33,16 @@ DURATION: Final = rf"P([0-9]{{1,6}}D(T{CLOCK})?|T{CLOCK})"
 HOST: Final = r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?(\.[a-z]([a-z0-9-]{0,30}[a-z0-9])?)*(:[1-9][0-9]{0,3})?"
 PATH: Final = r"(/[A-Za-z0-9._~-]*)*(\?[A-Za-z0-9._~=&-]*)?(#[A-Za-z0-9._~-]*)?"
 KEYS: Final = {"integer": r"^(0|-?[1-9][0-9]{0,17})$", "number": r"^-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,15})?$", "boolean": "^(true|false)$"}
+SIZE: Final = r"[0-9]{1,12}(\.[0-9]{1,3})?( ?([KMGTPE]?B|[KMGTPE]iB))?"
+STRIPPED: Final = r"^([^\s\u0085]([\s\S]*[^\s\u0085])?)?$"
+"""No white space at either end."""
+UNENFORCED: Final = {
+    "import_string": "import-string",
+    "PathType.validate_new": "new-path",
+    "PathType.validate_socket": "socket-path",
+    "PaymentCardNumber.validate": "payment-card-number",
+}
+"""pydantic's own validators of texts that no schema can describe, and the formats by which they are named as not enforced."""
 BOUNDS: Final = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
 
 
@@ -41,6 +51,14 @@ class TypeSchema(GenerateJsonSchema):
 
     # An alternative that JSON cannot write is left out, and defaults play no part.
     ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012 (as the base class has it)
+
+    def generate_inner(self, schema: Any) -> JsonSchemaValue:
+        """The schema of a part; where a validator of pydantic's asks for more than a schema can say, a format names that."""
+        out = super().generate_inner(schema)
+        validator = _own_validator(schema)
+        if validator == "ByteSize._validate":
+            return {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": f"^{SIZE}$"}]}
+        return {**out, "format": UNENFORCED[validator]} if validator in UNENFORCED else out
 
     # Numbers
 
@@ -64,6 +82,12 @@ class TypeSchema(GenerateJsonSchema):
         return {"allOf": [out, _digits(max((digits or DIGITS) - places, 0), min(places, DIGITS))]}
 
     # Texts
+
+    def str_schema(self, schema: Any) -> JsonSchemaValue:
+        """A text; one that is stripped before it is checked has no white space to strip, so that lengths and patterns stay true."""
+        out = super().str_schema(schema)
+        stripped = schema.get("strip_whitespace", getattr(getattr(self, "_config", None), "str_strip_whitespace", False))
+        return {"allOf": [out, {"pattern": STRIPPED}]} if stripped and {"minLength", "pattern"} & set(out) else out
 
     def bytes_schema(self, schema: Any) -> JsonSchemaValue:
         """Characters of one byte each: lengths are counted in bytes."""
@@ -132,6 +156,11 @@ class TypeSchema(GenerateJsonSchema):
         """No JSON stands for a class."""
         message = f"a subclass of `{schema['cls'].__name__}` cannot be read from JSON; leave it out"
         raise PydanticInvalidForJsonSchema(message)
+
+    def chain_schema(self, schema: Any) -> JsonSchemaValue:
+        """The first step of a chain; lists and objects cannot be hashed, if that is asked for."""
+        asks_for_hash = any(step["type"] == "is-instance" and step["cls"] is Hashable for step in schema["steps"])
+        return {"type": ["string", "number", "boolean", "null"]} if asks_for_hash else super().chain_schema(schema)
 
     # Objects
 
@@ -227,6 +256,14 @@ def _require(member: Any, tag: str, definitions: Mapping[str, Any]) -> None:
         _require(inner, tag, definitions)
     if tag in member.get("properties", {}) and tag not in member.get("required", ()):
         member["required"] = [*member.get("required", ()), tag]
+
+
+def _own_validator(schema: Any) -> str | None:
+    """The name of the validator of a part, if it is one of pydantic's own."""
+    function = schema.get("function")
+    function = function.get("function") if isinstance(function, dict) else None
+    is_own = str(getattr(function, "__module__", "")).partition(".")[0] == "pydantic"
+    return getattr(function, "__qualname__", None) if is_own else None
 
 
 def _plain(number: Any) -> int | float:

@@ -8,7 +8,7 @@ import ipaddress
 import random
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -119,6 +119,11 @@ class Items(TypedDict):
     b: NotRequired[Color]
 
 
+class StrippedByConfig(BaseModel):
+    model_config = pydantic.ConfigDict(str_strip_whitespace=True)
+    name: str = Field(min_length=1)
+
+
 KINDS: list[Any] = [
     int,
     float,
@@ -143,7 +148,13 @@ KINDS: list[Any] = [
     pydantic.StrictInt,
     Annotated[str, Field(pattern=r"^\d{2}$")],
     Annotated[str, Field(min_length=1, max_length=2)],
+    Annotated[str, pydantic.StringConstraints(strip_whitespace=True, min_length=2, max_length=4)],
+    Annotated[str, pydantic.StringConstraints(strip_whitespace=True, pattern=r"^[ a]{2}$")],
+    StrippedByConfig,
     Annotated[bytes, Field(min_length=1, max_length=3)],
+    pydantic.ByteSize,
+    Hashable,
+    list[Hashable],
     dt.date,
     dt.datetime,
     dt.time,
@@ -226,6 +237,23 @@ def test_type_takes_what_its_grammar_writes(kind: Any, model: Model) -> None:
     assert complete >= 5
 
 
+@pytest.mark.parametrize(
+    ("kind", "named"),
+    [
+        (pydantic.ImportString, "import-string"),
+        (pydantic.ImportString[Any], "import-string"),
+        (pydantic.FilePath, "file-path"),
+        (pydantic.NewPath, "new-path"),
+        (pydantic.SocketPath, "socket-path"),
+        (pydantic.Json, "json-string"),
+    ],
+)
+def test_what_no_schema_can_ask_for_is_told(kind: Any, named: str, model: Model) -> None:
+    for whole, path in ((kind, "/"), (pydantic.create_model("Holder", x=(kind, ...)), "/properties/x")):
+        told = [(limitation.path, limitation.message) for limitation in model.compile_grammar(json_schema=whole).limitations]
+        assert (path, f"the format `{named}` is not enforced") in told
+
+
 def test_tag_of_a_union_is_required_though_it_has_a_default(model: Model) -> None:
     grammar = model.compile_grammar(json_schema=Owner, compact_json=True)
     for text, fits in [
@@ -250,6 +278,8 @@ def test_tag_of_a_union_is_required_though_it_has_a_default(model: Model) -> Non
         (Annotated[Decimal, Field(max_digits=3)], ["999", "-0.125", "12.5"], ["1000", "0.1234", "12.34"]),
         (pydantic.HttpUrl, ["https://example.com", "http://a.b-c.de:80/x/y.html?q=1&r=2#top"], ["ftp://example.com", "https://", "example.com"]),
         (pydantic.UUID4, ["16fd2706-8baf-433b-82eb-8c7fada847da"], ["16fd2706-8baf-133b-82eb-8c7fada847da"]),
+        (pydantic.ByteSize, ["0", "1024", '"512"', '"1 KB"', '"1.5GiB"', '"7B"'], ["-1", "1.5", '"1 kilo"', '"KB"', '""']),
+        (Hashable, ["1", "-0.5", '"a"'], ["[]", "{}", "[1]"]),
         (dict[int, str], ['{"1":"a","-20":"b"}', "{}"], ['{"a":"b"}', '{"1.5":"a"}']),
     ],
     ids=str,
@@ -261,7 +291,7 @@ def test_types_have_the_texts_that_people_write(kind: Any, fit: list[str], diffe
     assert source.parser is not None
     for texts, fits in ((fit, True), (differ, False)):
         for written in texts:
-            text = written if written[0] in '{"-0123456789' and kind not in QUOTED else f'"{written}"'
+            text = written if written[0] in '{["-0123456789' and kind not in QUOTED else f'"{written}"'
             assert schema_oracle.spell(grammar.start(), text) is fits, text
             if fits:
                 source.parser(text)
