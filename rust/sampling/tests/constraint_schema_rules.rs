@@ -58,6 +58,56 @@ fn refusal(schema: &Value) -> (String, String) {
 }
 
 #[test]
+fn items_that_are_from_few_values_do_not_repeat() {
+    let list = |items: Value| json!({"type": "array", "items": items, "uniqueItems": true});
+    check(
+        list(json!({"type": "boolean"})),
+        &["[]", "[true]", "[false, true]", "[true,false]"],
+        &["[true,true]", "[true,false,true]", "[false,false]", "[1]"],
+    );
+    check(
+        list(json!({"enum": ["a", "b", "c", null, 1]})),
+        &["[]", r#"["b","a"]"#, r#"[1,null,"c","b","a"]"#],
+        &[r#"["a","b","a"]"#, "[null,null]", "[1,1]", r#"["d"]"#],
+    );
+    check(
+        json!({"type": "array", "items": {"enum": ["a", "b", "c"]}, "uniqueItems": true, "minItems": 2, "maxItems": 2}),
+        &[r#"["a","b"]"#, r#"["c","a"]"#],
+        &["[]", r#"["a"]"#, r#"["a","a"]"#, r#"["a","b","c"]"#],
+    );
+    // Places with values of their own, which others share.
+    check(
+        json!({"type": "array", "prefixItems": [{"const": 1}, {"enum": [1, 2]}], "items": {"enum": [1.0, 2, 3]}, "uniqueItems": true}),
+        &["[]", "[1]", "[1,2]", "[1,2,3]"],
+        &["[1,1]", "[1,2,1.0]", "[1,2,2]", "[1,2,3,3]", "[2]"],
+    );
+    check(
+        json!({"allOf": [list(json!(true)), {"type": "array", "items": {"enum": ["x", "y"]}}]}),
+        &["[]", r#"["x","y"]"#],
+        &[r#"["x","x"]"#],
+    );
+    let eight: Vec<Value> = (0..8).map(Value::from).collect();
+    check(list(json!({"enum": eight})), &["[7,6,5,4,3,2,1,0]"], &["[7,6,5,4,3,2,1,7]", "[0,0]"]);
+    // More values than are remembered, and values without an end.
+    for items in
+        [json!({"enum": (0..9).collect::<Vec<_>>()}), json!({"type": "string"}), json!({"enum": [[], {}]})]
+    {
+        let grammar = compile(&list(items)).unwrap();
+        assert_eq!(limits(&grammar), ["uniqueItems /"]);
+    }
+    // One item differs from all others.
+    check(
+        json!({"type": "array", "items": {"type": "string"}, "uniqueItems": true, "maxItems": 1}),
+        &[r#"["a"]"#],
+        &[r#"["a","a"]"#],
+    );
+    let (path, message) =
+        refusal(&json!({"type": "array", "items": {"type": "boolean"}, "uniqueItems": true, "minItems": 3}));
+    assert_eq!(path, "/");
+    assert!(message.starts_with("nothing can fit"), "{message}");
+}
+
+#[test]
 fn names_are_written_in_one_way_and_declared_ones_once() {
     check(
         json!({"properties": {"a": {"type": "integer"}}}),

@@ -21,6 +21,8 @@ pub(super) struct Array {
     pub(super) contains: Vec<Contains>,
     /// Items that fit one of these count as evaluated.
     pub(super) contained: Vec<Key>,
+    /// The number of the schema that demands that the items differ.
+    pub(super) unique: Option<usize>,
     /// Whether more counts as evaluated than is certain.
     pub(super) loose: bool,
     pub(super) exact: bool,
@@ -61,6 +63,7 @@ impl Default for Array {
             max: None,
             contains: Vec::new(),
             contained: Vec::new(),
+            unique: None,
             loose: false,
             exact: true,
             origin: Origin::default(),
@@ -82,6 +85,7 @@ impl Array {
             max: self.max.into_iter().chain(other.max).min(),
             contains: self.contains.clone(),
             contained: self.contained.clone(),
+            unique: self.unique.or(other.unique),
             loose: self.loose || other.loose,
             exact: self.exact && other.exact,
             origin: self.origin.or(other.origin),

@@ -72,7 +72,8 @@ impl<'a> Meaning<'a> {
             }
         }
         if map.get("uniqueItems") == Some(&Value::Bool(true)) && array.max.is_none_or(|most| most > 1) {
-            self.limit(here.place, "uniqueItems", "items may repeat");
+            array.unique = Some(here.place);
+            // Its complement, lists in which something repeats, cannot be said.
             exact = false;
         }
         array.exact = exact;

@@ -36,6 +36,7 @@ mod sequences;
 mod step;
 mod text;
 mod unevaluated;
+mod unique;
 mod values;
 mod writer;
 

@@ -224,6 +224,11 @@ impl Numbers {
         Self { ranges: Vec::new(), only: values.into_iter().collect() }
     }
 
+    /// The numbers with their spellings, if all are listed.
+    pub(super) fn listed(&self) -> Option<impl Iterator<Item = (&Decimal, &String)>> {
+        self.ranges.is_empty().then(|| self.only.iter())
+    }
+
     pub(super) fn is_none(&self) -> bool {
         self.ranges.is_empty() && self.only.is_empty()
     }

@@ -25,7 +25,7 @@ const MAX_WAYS: usize = 128;
 type State = (u64, Vec<u64>);
 
 impl Writer<'_> {
-    pub(super) fn array(&mut self, symbol: Symbol, key: &Key, shape: &Array) {
+    pub(super) fn array(&mut self, symbol: Symbol, key: &Key, shape: &Array) -> Result<(), GrammarError> {
         let mut shape = shape.clone();
         for one in std::mem::take(&mut shape.contains) {
             if one.node.is_any() {
@@ -34,23 +34,31 @@ impl Writer<'_> {
                 shape.max = shape.max.into_iter().chain(one.max.map(|max| max + from)).min();
             } else if one.node.is_never() {
                 if one.min > 0 {
-                    return;
+                    return Ok(());
                 }
             } else {
                 shape.contains.push(one);
             }
         }
         if shape.max.is_some_and(|max| max < shape.min) {
-            return;
+            return Ok(());
         }
         let [open, close] = self.marks.brackets;
+        if let Some(place) = shape.unique.filter(|_| shape.max.is_none_or(|max| max > 1)) {
+            let items = if shape.contains.is_empty() { self.unique_items(&shape)? } else { None };
+            if let Some(items) = items {
+                self.rules.add(symbol, vec![open, items, close]);
+                return Ok(());
+            }
+            self.meaning.limit(place, "uniqueItems", "items may repeat");
+        }
         while !shape.contains.is_empty() {
             if shape.contains.len() <= MAX_CONTAINS
                 && let Some(items) = self.counted_items(&shape)
             {
                 self.note_array(&shape, key, &[items]);
                 self.rules.add(symbol, vec![open, items, close]);
-                return;
+                return Ok(());
             }
             if let Some(dropped) = shape.contains.pop() {
                 let (place, keyword) =
@@ -63,6 +71,7 @@ impl Writer<'_> {
         way.push(close);
         self.note_array(&shape, key, &way);
         self.rules.add(symbol, way);
+        Ok(())
     }
 
     /// Items without a demand on how many of them fit something.

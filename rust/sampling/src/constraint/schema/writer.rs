@@ -171,7 +171,7 @@ impl<'a> Writer<'a> {
             self.rules.add(symbol, vec![scalars]);
         }
         for shape in &values.arrays {
-            self.array(symbol, key, shape);
+            self.array(symbol, key, shape)?;
         }
         for shape in &values.objects {
             self.object(symbol, key, shape)?;
@@ -180,7 +180,7 @@ impl<'a> Writer<'a> {
     }
 
     /// One expression for all values that are neither lists nor objects.
-    fn scalars(&mut self, values: &Values, key: &Key) -> Result<Option<Symbol>, Fault> {
+    pub(super) fn scalars(&mut self, values: &Values, key: &Key) -> Result<Option<Symbol>, Fault> {
         let mut ways = Vec::new();
         for (is_in, text) in [(values.null, "null"), (values.yes, "true"), (values.no, "false")] {
             if is_in {
