@@ -1,7 +1,8 @@
 //! Work that may take long, on a thread that is not Python's, while Python's thread listens for signals.
 //!
 //! A call that would block for long hands its work to a worker with [`run`] and waits for it without the GIL. Every 25 ms it runs Python's
-//! signal handlers. When one of them raises, the work's flag is raised, and the call returns at once: work that looks at its flag ends soon,
+//! signal handlers. When one of them raises, the work's flag is raised, and the call returns at once (or, of work that writes a file, when nothing of
+//! it is left): work that looks at its flag ends soon,
 //! other work (llama.cpp cannot be stopped while it tokenizes) goes on by itself. It owns or shares all that it uses, so nothing is freed
 //! under it, and its result is dropped on its own thread.
 //!
@@ -75,6 +76,30 @@ pub(crate) fn run_listening<T: Send + 'static>(
     stop: &AbortFlag,
     slice: Duration,
     work: impl FnOnce(&AbortFlag) -> T + Send + 'static,
+    listen: impl FnMut(Python<'_>) -> PyResult<()>,
+) -> PyResult<T> {
+    attend(py, stop, slice, Some(GRACE), work, listen)
+}
+
+/// [`run_listening`] for work that writes a file: also after a signal the call returns when the work has ended and half a file is gone
+/// again, unless another signal comes.
+pub(crate) fn run_writing<T: Send + 'static>(
+    py: Python<'_>,
+    stop: &AbortFlag,
+    slice: Duration,
+    work: impl FnOnce(&AbortFlag) -> T + Send + 'static,
+    listen: impl FnMut(Python<'_>) -> PyResult<()>,
+) -> PyResult<T> {
+    attend(py, stop, slice, None, work, listen)
+}
+
+/// Runs `work` and waits for it; after a signal only for `grace`, if there is one.
+fn attend<T: Send + 'static>(
+    py: Python<'_>,
+    stop: &AbortFlag,
+    slice: Duration,
+    grace: Option<Duration>,
+    work: impl FnOnce(&AbortFlag) -> T + Send + 'static,
     mut listen: impl FnMut(Python<'_>) -> PyResult<()>,
 ) -> PyResult<T> {
     let slot = Arc::new(Slot::default());
@@ -93,19 +118,23 @@ pub(crate) fn run_listening<T: Send + 'static>(
         if let Some(outcome) = py.detach(|| slot.take(slice)) {
             return outcome.map_err(|panic| defect(&*panic));
         }
-        if let Err(error) = py.check_signals() {
-            stop.raise();
-            py.detach(|| drop((slot.take(GRACE), slot)));
+        let (error, grace) = match py.check_signals() {
+            Err(error) => (error, grace),
+            Ok(()) => match listen(py) {
+                Err(error) => (error, None),
+                Ok(()) => continue,
+            },
+        };
+        stop.raise();
+        if let Some(grace) = grace {
+            py.detach(|| drop((slot.take(grace), slot)));
             return Err(error);
         }
-        if let Err(error) = listen(py) {
-            // Not a matter of being quick: what the work leaves behind, such as half a file, is gone when the call returns.
-            stop.raise();
-            while py.detach(|| slot.take(slice)).is_none() {
-                py.check_signals()?;
-            }
-            return Err(error);
+        // What the work leaves behind, such as half a file, is gone when the call returns.
+        while py.detach(|| slot.take(slice)).is_none() {
+            py.check_signals()?;
         }
+        return Err(error);
     }
 }
 

@@ -232,6 +232,11 @@ impl<'a> Told<'a> {
     pub(super) fn new(progress: Progress<'a>, total: u64) -> Self {
         Self { progress, done: 0, total }
     }
+
+    /// Asks once more, when all is written and before the file is seen.
+    pub(super) fn ask(&self) -> Result<(), GgufError> {
+        if (self.progress)(self.done, self.total) { Ok(()) } else { Err(GgufError::Cancelled) }
+    }
 }
 
 /// Passes a tensor's data on, counts it, and stops when told to.

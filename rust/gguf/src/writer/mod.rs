@@ -261,10 +261,11 @@ impl GgufWriter {
         let content = self.content();
         let plan = content.check()?;
         let mut file = NewFile::create(path)?;
-        content
-            .emit(file.out(), &plan, &mut Told::new(progress, plan.data_bytes))
-            .map_err(|fault| fault.explain(path))?;
-        file.commit()
+        let mut told = Told::new(progress, plan.data_bytes);
+        content.emit(file.out(), &plan, &mut told).map_err(|fault| fault.explain(path))?;
+        let file = file.finish()?;
+        told.ask()?;
+        file.show()
     }
 
     /// The whole file in memory.

@@ -77,6 +77,7 @@ impl GgufWriter {
             finished.push(part.write(path, &mut told)?);
             start += count;
         }
+        told.ask()?;
         let mut shown = Vec::new();
         for (file, path) in finished.into_iter().zip(paths) {
             let replaces = path.exists();

@@ -8,7 +8,7 @@ use tempfile::NamedTempFile;
 
 use crate::error::GgufError;
 
-/// A file that is being written beside the one that it will replace. Dropped before [`NewFile::commit`] it leaves nothing behind.
+/// A file that is being written beside the one that it will replace. Dropped before [`NewFile::finish`] it leaves nothing behind.
 pub(crate) struct NewFile {
     path: PathBuf,
     out: BufWriter<Unnamed>,
@@ -28,14 +28,18 @@ impl NewFile {
             let problem = "it is a device or a pipe; give the path of a file";
             return Err(failed(path, io::Error::new(io::ErrorKind::InvalidInput, problem)));
         }
+        check_directory(path)?;
         let permissions = old.map(|metadata| metadata.permissions());
-        let make = || {
-            let file = builder.make_in(directory(path), |new| open_new(new, permissions.as_ref()))?;
-            // Unlike at creation, the umask does not count here.
-            permissions.clone().map_or(Ok(()), |permissions| file.as_file().set_permissions(permissions))?;
-            Ok(file)
-        };
-        let file = make().map_err(|source| failed(path, source))?;
+        let mut code = None;
+        let made = builder.make_in(directory(path), |new| {
+            open_new(new, permissions.as_ref()).inspect_err(|error| code = error.raw_os_error())
+        });
+        // `tempfile` puts the temporary file's name in place of the system's number.
+        let file = made.map_err(|error| failed(path, code.map_or(error, io::Error::from_raw_os_error)))?;
+        // Unlike at creation, the umask does not count here.
+        if let Some(permissions) = permissions {
+            file.as_file().set_permissions(permissions).map_err(|source| failed(path, source))?;
+        }
         Ok(Self { path: path.to_owned(), out: BufWriter::with_capacity(1 << 18, Unnamed(file)) })
     }
 
@@ -50,11 +54,6 @@ impl NewFile {
         let Unnamed(file) = out.into_inner().map_err(|error| failed(&path, error.into_error()))?;
         file.as_file().sync_all().map_err(|source| failed(&path, source))?;
         Ok(FinishedFile { path, file })
-    }
-
-    /// Moves everything to the disk, then puts the file in the old one's place in one step.
-    pub(crate) fn commit(self) -> Result<(), GgufError> {
-        self.finish()?.show()
     }
 }
 
@@ -91,6 +90,25 @@ impl FinishedFile {
         }
         Ok(())
     }
+}
+
+/// Refuses a path in no directory, or without a name.
+fn check_directory(path: &Path) -> Result<(), GgufError> {
+    let directory = directory(path);
+    let (kind, problem) = match std::fs::metadata(directory) {
+        _ if path.as_os_str().is_empty() => {
+            (io::ErrorKind::NotFound, "the path is empty; give the path of the file to write".to_owned())
+        }
+        Ok(found) if found.is_dir() => return Ok(()),
+        Ok(_) => {
+            (io::ErrorKind::NotADirectory, format!("`{}` is a file, not a directory", directory.display()))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            (error.kind(), format!("there is no directory `{}`; make it first", directory.display()))
+        }
+        Err(error) => return Err(failed(path, error)),
+    };
+    Err(failed(path, io::Error::new(kind, problem)))
 }
 
 /// Makes the file at `path`, which must not be there, for those who may read the old one; without one, for whom the process's umask allows.

@@ -19,6 +19,6 @@ pub(crate) fn gguf_convert(
     let out_type: OutType = out_type.parse().map_err(value_error)?;
     let options = ConvertOptions::default().with_out_type(out_type).with_pre_tokenizer(pre_tokenizer);
     let done =
-        watch::run(py, progress.as_ref(), move |progress| convert(&source, &output, &options, progress))?;
+        watch::write(py, progress.as_ref(), move |progress| convert(&source, &output, &options, progress))?;
     Ok((done.architecture, done.ggml_type.name(), done.n_tensors, done.n_params))
 }

@@ -187,7 +187,7 @@ impl GgufFile {
     /// Whether llama.cpp would load the model; with `data`, also whether all its numbers are finite.
     fn check(&self, py: Python<'_>, model: bool, data: bool, progress: Option<Py<PyAny>>) -> PyResult<()> {
         let this = Arc::clone(&self.model);
-        watch::run(py, progress.as_ref(), move |progress| {
+        watch::read(py, progress.as_ref(), move |progress| {
             if model {
                 check_model(this.first())?;
                 // The single part of several that was opened alone is checked as such.
@@ -207,7 +207,7 @@ impl GgufFile {
     /// SHA-256 of the files, the weights and each tensor, in hexadecimal.
     fn hashes<'py>(&self, py: Python<'py>, progress: Option<Py<PyAny>>) -> PyResult<Bound<'py, PyDict>> {
         let model = Arc::clone(&self.model);
-        let hashes = watch::run(py, progress.as_ref(), move |progress| hash_model(&model, progress))?;
+        let hashes = watch::read(py, progress.as_ref(), move |progress| hash_model(&model, progress))?;
         let named = |list: &[(String, tabagent_gguf::Digest)]| {
             let dict = PyDict::new(py);
             list.iter().try_for_each(|(name, digest)| dict.set_item(name, digest.to_string()))?;
@@ -226,7 +226,7 @@ impl GgufFile {
         if self.is_header_only() || other.is_header_only() {
             return Err(value_error("only the file's beginning was read, so its tensors cannot be compared"));
         }
-        watch::run(py, None, move |progress| {
+        watch::read(py, None, move |progress| {
             let found = diff_models_with(&first, &second, progress)?;
             Ok::<_, GgufError>(found.iter().map(ToString::to_string).collect())
         })

@@ -26,7 +26,7 @@ impl GgufImatrix {
 impl GgufImatrix {
     #[staticmethod]
     fn open(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
-        let matrix = watch::run(py, None, move |progress| Imatrix::open_with(&path, progress))?;
+        let matrix = watch::read(py, None, move |progress| Imatrix::open_with(&path, progress))?;
         Ok(Self { matrix: Arc::new(matrix) })
     }
 
@@ -63,6 +63,6 @@ impl GgufImatrix {
 
     fn write(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
         let matrix = self.shared();
-        watch::run(py, None, move |progress| matrix.write_with(&path, progress))
+        watch::write(py, None, move |progress| matrix.write_with(&path, progress))
     }
 }

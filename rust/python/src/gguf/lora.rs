@@ -26,7 +26,7 @@ pub(crate) fn gguf_merge_lora(
         .with_out_type(out_type)
         .with_imatrix(imatrix.map(GgufImatrix::shared))
         .with_threads(threads);
-    let done = watch::run(py, progress.as_ref(), move |progress| {
+    let done = watch::write(py, progress.as_ref(), move |progress| {
         merge_lora(&base, &adapters, &output, &options, progress)
     })?;
     Ok((done.n_tensors, done.n_changed, done.ignored))
@@ -43,7 +43,7 @@ pub(crate) fn gguf_convert_lora(
     progress: Option<Py<PyAny>>,
 ) -> PyResult<(String, usize, u64, Vec<String>)> {
     let out_type = ggml_type(out_type)?;
-    let done = watch::run(py, progress.as_ref(), move |progress| {
+    let done = watch::write(py, progress.as_ref(), move |progress| {
         convert_adapter(&source, base.as_deref(), &output, out_type, progress)
     })?;
     Ok((done.architecture, done.n_tensors, done.n_params, done.ignored))

@@ -61,7 +61,7 @@ pub(crate) fn gguf_quantize_model(
     let imatrix = arguments.imatrix.clone();
     let (include, exclude) = (arguments.include_weights.clone(), arguments.exclude_weights.clone());
     let options = options(target, arguments)?;
-    watch::run(py, progress.as_ref(), move |progress| {
+    watch::write(py, progress.as_ref(), move |progress| {
         let options = match &imatrix {
             Some(path) => with_imatrix(options, path, &include, &exclude)?,
             None => options,

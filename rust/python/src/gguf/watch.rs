@@ -19,15 +19,33 @@ struct Shared {
     total: AtomicU64,
 }
 
-/// Runs `work` without the GIL. `callback` gets the bytes done and in all, on this thread; returning `False` or raising stops the work.
-pub(crate) fn run<T: Send + 'static, E: IntoPyErr + Send + 'static>(
+/// [`read`] for work that writes a file. An interrupted call returns when nothing of the file is left.
+pub(crate) fn write<T: Send + 'static, E: IntoPyErr + Send + 'static>(
     py: Python<'_>,
     callback: Option<&Py<PyAny>>,
     work: impl FnOnce(Progress<'_>) -> Result<T, E> + Send + 'static,
 ) -> PyResult<T> {
+    watched(py, callback, true, work)
+}
+
+/// Runs `work` without the GIL. `callback` gets the bytes done and in all, on this thread; returning `False` or raising stops the work.
+pub(crate) fn read<T: Send + 'static, E: IntoPyErr + Send + 'static>(
+    py: Python<'_>,
+    callback: Option<&Py<PyAny>>,
+    work: impl FnOnce(Progress<'_>) -> Result<T, E> + Send + 'static,
+) -> PyResult<T> {
+    watched(py, callback, false, work)
+}
+
+fn watched<T: Send + 'static, E: IntoPyErr + Send + 'static>(
+    py: Python<'_>,
+    callback: Option<&Py<PyAny>>,
+    writes: bool,
+    work: impl FnOnce(Progress<'_>) -> Result<T, E> + Send + 'static,
+) -> PyResult<T> {
     let (shared, stop) = (Arc::new(Shared::default()), AbortFlag::new());
     let for_worker = Arc::clone(&shared);
-    let watched = move |stop: &AbortFlag| {
+    let work = move |stop: &AbortFlag| {
         work(&|done, total| {
             for_worker.total.store(total, Ordering::Relaxed);
             for_worker.done.fetch_max(done, Ordering::Relaxed);
@@ -35,8 +53,12 @@ pub(crate) fn run<T: Send + 'static, E: IntoPyErr + Send + 'static>(
         })
     };
     let mut told = None;
-    let result =
-        job::run_listening(py, &stop, SLICE, watched, |py| report(py, callback, &shared, &stop, &mut told))?;
+    let listen = |py: Python<'_>| report(py, callback, &shared, &stop, &mut told);
+    let result = if writes {
+        job::run_writing(py, &stop, SLICE, work, listen)
+    } else {
+        job::run_listening(py, &stop, SLICE, work, listen)
+    }?;
     let value = result.map_err(|error| error.into_py(py))?;
     report(py, callback, &shared, &stop, &mut None)?;
     Ok(value)

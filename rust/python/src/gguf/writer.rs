@@ -65,7 +65,7 @@ impl GgufWriter {
         + 'static,
     ) -> PyResult<T> {
         let lent = Lent { writer: Some(self.take()?), home: Arc::clone(&self.writer) };
-        watch::run(py, progress, move |progress| match &lent.writer {
+        watch::write(py, progress, move |progress| match &lent.writer {
             Some(writer) => work(writer, progress),
             None => Err(tabagent_gguf::GgufError::Cancelled),
         })
