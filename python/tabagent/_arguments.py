@@ -6,15 +6,18 @@ import operator
 import os
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 __all__ = [
     "Tokens",
     "as_bool",
+    "as_callback",
+    "as_choice",
     "as_float",
     "as_int",
     "as_overrides",
     "as_path",
+    "as_sizes",
     "as_text",
     "as_texts",
     "as_tokens",
@@ -28,6 +31,8 @@ Tokens: TypeAlias = Iterable[int]
 """Token ids: integers in an order of their own, such as a list or a one-dimensional numpy integer array."""
 
 INT32_MAX: Final = 2**31 - 1
+
+_Callback = TypeVar("_Callback")
 
 
 def type_name(value: object) -> str:
@@ -146,6 +151,33 @@ def as_overrides(overrides: object) -> dict[str, int | float | bool | str]:
         else:
             plain[key] = as_float(value, name)
     return plain
+
+
+def as_choice(value: object, name: str, choices: Iterable[str]) -> str:
+    """The value, which must be one of the texts in `choices`."""
+    text = as_text(value, name)
+    known = [f"`{choice}`" for choice in choices]
+    if f"`{text}`" not in known:
+        message = f"`{name}` must be {', '.join(known[:-1])} or {known[-1]}, got `{text:.80}`"
+        raise ValueError(message)
+    return text
+
+
+def as_callback(value: _Callback | None, name: str) -> _Callback | None:
+    """The value, which must be a function or None."""
+    if value is not None and not callable(value):
+        message = f"`{name}` must be a function or None, got {type_name(value)}"
+        raise TypeError(message)
+    return value
+
+
+def as_sizes(value: object, name: str) -> tuple[int, ...]:
+    """A shape: a tuple of ints that are not negative, from a sequence of them."""
+    if isinstance(value, (str, bytes, bytearray, AbstractSet, Mapping)) or not is_iterable(value):
+        message = f"`{name}` must be a sequence of ints, got {type_name(value)}"
+        raise TypeError(message)
+    items: Iterable[object] = value  # type: ignore[assignment] # it is one
+    return tuple(as_int(item, f"{name}[{index}]", 0, 2**63 - 1) for index, item in enumerate(items))
 
 
 def as_path(value: object, name: str) -> str:

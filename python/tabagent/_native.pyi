@@ -36,6 +36,7 @@ __all__ = [
     "gguf_file_types",
     "gguf_info_json",
     "gguf_merge_lora",
+    "gguf_parse_size",
     "gguf_quantize",
     "gguf_quantize_model",
     "gguf_swap_bytes",
@@ -95,6 +96,9 @@ def gguf_info_json(path: str, array_items: int) -> str:
     alone), parts (names), metadata (list of {key, type, value, length}), tensors (list of {name, type, shape (GGUF order), part, offset (from
     the part's start), bytes}), problem (null, or why llama.cpp could not load it).
     """
+
+def gguf_parse_size(text: str) -> int:
+    """Bytes from a size as people write it, such as `90MB`, `2G` or `1.5GiB`; raises `ValueError`."""
 
 def gguf_types() -> list[tuple[str, int, int, int]]:
     """Every tensor type: name, ggml's number, weights in a block, bytes of a block."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tabagent import log
-from tabagent._arguments import as_text, type_name
+from tabagent._arguments import as_path, as_text, type_name
 from tabagent.errors import ModelLoadError, ModelNotFoundError
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class _Repository:
         self.repo_id = repo_id
         self.revision = revision
         self.token = token
-        self.cache_dir = None if cache_dir is None else Path(cache_dir).expanduser()
+        self.cache_dir = None if cache_dir is None else Path(as_path(cache_dir, "cache_dir"))
         self.is_offline = local_files_only or bool(constants.HF_HUB_OFFLINE)
 
     def files(self) -> list[str]:

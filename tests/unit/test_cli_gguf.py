@@ -298,3 +298,11 @@ def test_info_of_a_wrong_address_is_one_line(address: str, text: str, server: Se
     error = capsys.readouterr().err
     assert text.format(url=server.url) in error
     assert error.count("\n") == 1
+
+
+def test_counts_of_one_are_singular_and_temporary_files_are_not_named(tiny: Path, tmp_path: Path, capsys: Out) -> None:
+    assert main(["gguf", "merge", str(tiny), str(tmp_path / "whole.gguf")]) == 0
+    assert "of 1 part, " in capsys.readouterr().err
+    assert main(["gguf", "merge", str(tiny), str(tmp_path / "missing" / "whole.gguf")]) == 1
+    missing = tmp_path / "missing"
+    assert capsys.readouterr().err == f"tabagent: error: `{missing / 'whole.gguf'}`: there is no directory `{missing}`; make it first\n"

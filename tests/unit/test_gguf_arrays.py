@@ -67,9 +67,9 @@ def test_every_real_number_is_taken(dtype: str) -> None:
 
 def test_texts_and_numbers_are_no_matrix() -> None:
     for value in (5, "x", [("a", [1.0])], None):
-        with pytest.raises(TypeError, match="importances are a mapping from names of tensors to numbers"):
+        with pytest.raises(TypeError, match="`importances` must be a mapping from names of tensors to numbers"):
             gguf.Imatrix.of(value)  # type: ignore[arg-type]  # that is the point
-    with pytest.raises(TypeError, match="`name` must be a str"):
+    with pytest.raises(TypeError, match="`importances key` must be a str"):
         gguf.Imatrix.of({1: [1.0]})  # type: ignore[dict-item]  # that is the point
     for data in ("text", [1, 2], 5, None):
         with pytest.raises(TypeError, match=r"bytes or a `uint8` array"):

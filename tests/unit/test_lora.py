@@ -84,7 +84,7 @@ def test_calls_without_sense_are_value_errors(folder: Path) -> None:
     model, adapter, out = folder / "model.gguf", folder / "adapter.gguf", folder / "out.gguf"
     for adapters, options, text in (
         ([], {}, "no adapter"),
-        ([adapter], {"scales": [1, 2]}, "`1` adapters, but `2` scales"),
+        ([adapter], {"scales": [1, 2]}, "`scales` has `2` items, but `adapters` has `1`"),
         ({adapter: 1}, {"scales": [1]}, "is a mapping"),
         ([adapter], {"scales": [float("nan")]}, "not finite"),
         ([adapter], {"out_type": "q4_k"}, "`q4_k` is no output type"),

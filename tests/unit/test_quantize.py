@@ -258,6 +258,8 @@ def test_arguments_are_those_of_llama_quantize(arguments: list[str], destination
         (["in.gguf", "--target-size", "9MB"], "give a model and the file to write"),
         (["in.gguf", "Q8_0", "--target-size", "9MB"], "`Q8_0` is a type"),
         (["in.gguf", "out.gguf", "--target-size", "9MB", "--target-bpw", "4"], "cannot be used together"),
+        (["in.gguf", "out.gguf", "--target-size", "x"], "`x` is no file size"),
+        (["in.gguf", "out.gguf", "--target-size", "0"], "`0` is no file size"),
         (["in.gguf", "Q8_0", "--tensor-type", "attn"], "`attn` is no rule"),
         (["in.gguf", "Q8_0", "--override-kv", "a=1"], "`a=1` is no override"),
         (["in.gguf", "Q8_0", "--override-kv", "a=bool:yes"], "`yes` in `a=bool:yes` is no bool"),

@@ -10,7 +10,7 @@ from tabagent.cli.failure import UsageError, explained
 from tabagent.cli.options import Verbose
 from tabagent.cli.output import write_note
 from tabagent.cli.progress import ProgressBar
-from tabagent.cli.units import bytes_text, count_text
+from tabagent.cli.units import bytes_text, count_text, counted
 
 __all__ = ["convert"]
 
@@ -62,16 +62,11 @@ def convert(
         message = f"`{source}` is no adapter, so `--base` makes no sense"
         raise UsageError(message)
     with ProgressBar("converting", in_bytes=True) as bar:
-
-        def show(done: int, total: int) -> bool:
-            bar.bytes(done, total)
-            return True
-
         if is_adapter:
-            adapter = gguf.convert_lora(source, output, base=base, out_type=ADAPTER_TYPES[out_type.lower()], progress=show)
-            facts = f"adapter for {adapter.architecture}, {adapter.tensors} tensors, {count_text(adapter.parameters)} parameters"
+            adapter = gguf.convert_lora(source, output, base=base, out_type=ADAPTER_TYPES[out_type.lower()], progress=bar.bytes)
+            facts = f"adapter for {adapter.architecture}, {counted(adapter.tensors, 'tensor')}, {count_text(adapter.parameters)} parameters"
         else:
-            done = gguf.convert(source, output, out_type=out_type, pre_tokenizer=pre_tokenizer, progress=show)
+            done = gguf.convert(source, output, out_type=out_type, pre_tokenizer=pre_tokenizer, progress=bar.bytes)
             facts = f"{done.architecture}, {count_text(done.parameters)} parameters, {done.type}"
     facts = f"{facts}, {bytes_text(Path(output).stat().st_size)}"
     write_note(f"wrote `{output}`: {facts}")

@@ -16,7 +16,8 @@ from tabagent.cli.options import Verbose
 from tabagent.cli.output import write_error, write_json, write_line, write_note
 from tabagent.cli.progress import ProgressBar
 from tabagent.cli.prompt_source import decode_utf8
-from tabagent.cli.units import bytes_text
+from tabagent.cli.size import parse_size
+from tabagent.cli.units import bytes_text, counted
 from tabagent.errors import GgufError
 
 __all__ = ["gguf_app", "parse_assignment", "parse_size"]
@@ -29,7 +30,6 @@ gguf_app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-UNITS: Final = {"": 1, "K": 1000, "M": 1000**2, "G": 1000**3, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "KIB": 1024, "MIB": 1024**2, "GIB": 1024**3}
 ORDERS: Final = ("little", "big", "native")
 LEVELS: Final = ("format", "model", "data", "full")
 MANIFEST_LINE: Final = re.compile(r"(sha256|sha256-file) +([0-9a-f]{64})  (.+)")
@@ -81,7 +81,7 @@ def set_metadata(
             message = f"`{file}` has no metadata `{key}`, so it cannot be removed"
             raise ValueError(message)
     with ProgressBar("writing", in_bytes=True) as bar:
-        done = gguf.edit_metadata(file, changes, remove=remove or (), types=types, output=output, progress=_shown(bar))
+        done = gguf.edit_metadata(file, changes, remove=remove or (), types=types, output=output, progress=bar.bytes)
     target = file if output is None else output
     write_note({"unchanged": f"`{target}` said so already", "in place": f"changed `{target}` in place", "rewritten": f"wrote `{target}`"}[done])
     return 0
@@ -108,7 +108,7 @@ def split(
         raise UsageError(message)
     size = None if max_size is None else parse_size(max_size)
     with ProgressBar("splitting", in_bytes=True) as bar:
-        paths = gguf.split(file, prefix, max_bytes=size, max_tensors=max_tensors, first_without_tensors=no_tensor_first_split, progress=_shown(bar))
+        paths = gguf.split(file, prefix, max_bytes=size, max_tensors=max_tensors, first_without_tensors=no_tensor_first_split, progress=bar.bytes)
     for path in paths:
         write_line(str(path))
     return 0
@@ -126,8 +126,8 @@ def merge(
 
     source = gguf.open(file)
     with ProgressBar("merging", in_bytes=True) as bar:
-        gguf.merge(source, output, progress=_shown(bar))
-    write_note(f"wrote `{output}` of {len(source.parts)} parts, {bytes_text(Path(output).stat().st_size)}")
+        gguf.merge(source, output, progress=bar.bytes)
+    write_note(f"wrote `{output}` of {counted(len(source.parts), 'part')}, {bytes_text(Path(output).stat().st_size)}")
     return 0
 
 
@@ -150,7 +150,7 @@ def convert_endian(
         message = f"`--to {to}` is none of `little`, `big` and `native`"
         raise UsageError(message)
     with ProgressBar("converting", in_bytes=True) as bar:
-        gguf.convert_byte_order(file, output, to, progress=_shown(bar))  # type: ignore[arg-type]  # looked up above
+        gguf.convert_byte_order(file, output, to, progress=bar.bytes)  # type: ignore[arg-type]  # looked up above
     write_note(f"wrote `{output}`, {bytes_text(Path(output).stat().st_size)}")
     return 0
 
@@ -173,7 +173,7 @@ def hash_(
 
     source = gguf.open(file)
     with ProgressBar("hashing", in_bytes=True) as bar:
-        found = source.hashes(progress=_shown(bar))
+        found = source.hashes(progress=bar.bytes)
     if json:
         tensors = {} if no_tensors else {"tensors": found.tensors}
         write_json({"file": file, "weights": found.weights, "files": found.files, **tensors})
@@ -235,10 +235,10 @@ def verify(
     problems: list[str] = []
     try:
         with ProgressBar("checking", in_bytes=True) as bar:
-            source = gguf.open(file, check=level, progress=_shown(bar))  # type: ignore[arg-type]  # looked up above
+            source = gguf.open(file, check=level, progress=bar.bytes)  # type: ignore[arg-type]  # looked up above
         if expected is not None:
             with ProgressBar("hashing", in_bytes=True) as bar:
-                problems += _mismatches(expected, source.hashes(progress=_shown(bar)))
+                problems += _mismatches(expected, source.hashes(progress=bar.bytes))
     except GgufError as error:
         problems.append(one_line(error))
     if json:
@@ -323,28 +323,6 @@ def _value(key: str, text: str, kind: str | None) -> Any:
         message = f"`{text}` is no value of type `{kind}`, which `{key}` has; write `{key}:TYPE=VALUE` to give it another type"
         raise UsageError(message)
     return value
-
-
-def parse_size(text: str) -> int:
-    """Bytes from `500M`, `2G`, `1.5GiB` or a plain number.
-
-    Raises:
-        UsageError: it is no size, or not above 0.
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([A-Za-z]*)", text.strip())
-    unit = UNITS.get(match[2].upper()) if match is not None else None
-    if match is None or unit is None or float(match[1]) * unit < 1:
-        message = f"`{text}` is no size; write bytes, or a number with K, M, G, KiB, MiB or GiB"
-        raise UsageError(message)
-    return int(float(match[1]) * unit)
-
-
-def _shown(bar: ProgressBar) -> Any:
-    def show(done: int, total: int) -> bool:
-        bar.bytes(done, total)
-        return True
-
-    return show
 
 
 COMMANDS: Final[Mapping[str, Callable[..., None]]] = {

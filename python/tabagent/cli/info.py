@@ -18,7 +18,7 @@ from tabagent.cli.gguf_summary import GgufSummary, describe, element_count
 from tabagent.cli.model_source import model_path
 from tabagent.cli.options import Verbose
 from tabagent.cli.output import printable, write_json, write_line, write_tables
-from tabagent.cli.units import bytes_text, count_text
+from tabagent.cli.units import bytes_text, count_text, counted
 
 __all__ = ["info"]
 
@@ -142,7 +142,7 @@ def _facts(summary: GgufSummary, tensor_count: int) -> list[tuple[str, str]]:
         ("architecture", summary.architecture),
         ("name", summary.name),
         ("license", summary.license),
-        ("parameters", f"{count_text(summary.parameters)} ({summary.parameters:,}) in {tensor_count:,} tensors{here}"),
+        ("parameters", f"{count_text(summary.parameters)} ({summary.parameters:,}) in {counted(tensor_count, 'tensor')}{here}"),
         ("quantization", summary.file_type),
         ("bits per weight", None if summary.bits_per_weight is None else f"{summary.bits_per_weight:.2f}"),
         ("context", None if summary.context_length is None else f"{summary.context_length:,} tokens"),

@@ -9,7 +9,7 @@ from tabagent.cli.failure import UsageError, explained
 from tabagent.cli.options import Verbose
 from tabagent.cli.output import write_note
 from tabagent.cli.progress import ProgressBar
-from tabagent.cli.units import bytes_text
+from tabagent.cli.units import bytes_text, counted
 
 __all__ = ["merge_lora", "parse_adapter"]
 
@@ -55,11 +55,6 @@ def merge_lora(
         message = f"`{out_type}` is no output type; choose one of {', '.join(TYPES)}"
         raise UsageError(message)
     with ProgressBar("merging", in_bytes=True) as bar:
-
-        def show(done: int, total: int) -> bool:
-            bar.bytes(done, total)
-            return True
-
         done = gguf.merge_lora(
             base,
             [path for path, _ in adapters],
@@ -68,11 +63,11 @@ def merge_lora(
             out_type=out_type,
             imatrix=imatrix,
             threads=threads,
-            progress=show,
+            progress=bar.bytes,
         )
-    write_note(f"wrote `{output}`: {done.changed} of {done.tensors} tensors changed, {bytes_text(Path(output).stat().st_size)}")
+    write_note(f"wrote `{output}`: {done.changed} of {counted(done.tensors, 'tensor')} changed, {bytes_text(Path(output).stat().st_size)}")
     if done.ignored:
-        write_note(f"passed over {len(done.ignored)} tensors that llama.cpp does not take from adapters, such as `{done.ignored[0]}`")
+        write_note(f"passed over {counted(len(done.ignored), 'tensor')} that llama.cpp does not take from adapters, such as `{done.ignored[0]}`")
     return 0
 
 

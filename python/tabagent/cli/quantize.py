@@ -16,7 +16,8 @@ from tabagent.cli.options import Verbose
 from tabagent.cli.output import printable, write_error, write_json, write_note, write_tables
 from tabagent.cli.progress import ProgressBar
 from tabagent.cli.prompt_source import decode_utf8
-from tabagent.cli.units import bytes_text
+from tabagent.cli.size import parse_size
+from tabagent.cli.units import bytes_text, counted
 
 if TYPE_CHECKING:
     from tabagent.gguf import QuantizedModel
@@ -100,16 +101,11 @@ def quantize(
     if tensor_type_file is not None:
         texts += decode_utf8(Path(tensor_type_file).read_bytes(), f"`{tensor_type_file}`").split()
     with ProgressBar("quantizing", in_bytes=True) as bar:
-
-        def show(done: int, total: int) -> bool:
-            bar.bytes(done, total)
-            return True
-
         done = gguf.quantize_model(
             job.source,
             job.destination,
             job.type,
-            target_size=target_size,
+            target_size=None if target_size is None else parse_size(target_size),
             target_bits_per_weight=target_bpw,
             imatrix=imatrix,
             include_weights=include_weights or (),
@@ -126,7 +122,7 @@ def quantize(
             threads=job.threads,
             max_buffer_bytes=None if max_buffer_size is None else _buffer_bytes(max_buffer_size),
             dry_run=dry_run,
-            progress=show,
+            progress=bar.bytes,
         )
     _report(job, done, as_json=json, dry_run=dry_run)
     return 0
@@ -286,7 +282,7 @@ def _report(job: Job, done: "QuantizedModel", *, as_json: bool, dry_run: bool) -
             write_error(f"this would be refused: {done.problem}")
     misfits = sum(tensor.reason.startswith("rows do not fit") for tensor in done.tensors)
     if misfits:
-        write_note(f"{misfits} of {len(done.tensors)} tensors have rows that do not fit their type's blocks, and get another type")
+        write_note(f"{counted(misfits, 'tensor')} of {len(done.tensors)} with rows that do not fit their type's blocks: another type is taken")
     where = "would write" if dry_run else "wrote " + ", ".join(f"`{path}`" for path in done.paths)
     write_note(f"{where}: {sizes_text}")
 

@@ -1,6 +1,6 @@
 """Numbers as people read them."""
 
-__all__ = ["bytes_text", "count_text", "rate_text"]
+__all__ = ["bytes_text", "count_text", "counted", "rate_text"]
 
 
 def bytes_text(count: int) -> str:
@@ -25,6 +25,11 @@ def count_text(count: int) -> str:
         if value < 999.95 or unit == "T":
             break
     return f"{value:.1f} {unit}"
+
+
+def counted(count: int, noun: str) -> str:
+    """A number with what is counted: `1 part`, `12 parts`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def rate_text(count: int, seconds: float) -> str:

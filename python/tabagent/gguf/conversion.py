@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from tabagent import _native
+from tabagent._arguments import as_callback, as_path, as_text
 
 if TYPE_CHECKING:
     from tabagent.gguf.file import Progress
@@ -54,6 +55,12 @@ def convert(
         OSError: the system refuses.
         GgufCancelledError: `progress` returned False.
     """
-    found = _native.gguf_convert(os.fspath(source), os.fspath(output), out_type, pre_tokenizer, progress)
+    found = _native.gguf_convert(
+        as_path(source, "source"),
+        as_path(output, "output"),
+        as_text(out_type, "out_type"),
+        None if pre_tokenizer is None else as_text(pre_tokenizer, "pre_tokenizer"),
+        as_callback(progress, "progress"),
+    )
     architecture, kind, tensors, parameters = found
     return Converted(architecture=architecture, type=kind, tensors=tensors, parameters=parameters)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from tabagent import _native
-from tabagent.gguf.file import GgufFile, open  # noqa: A004 (this package's own)
+from tabagent._arguments import as_callback, as_choice, as_path, as_text, as_texts, type_name
+from tabagent.gguf.file import GgufFile, opened
 from tabagent.gguf.types import metadata_type
 from tabagent.gguf.writer import GgufWriter
 
@@ -49,14 +50,16 @@ def edit_metadata(
         OSError: the system refuses.
         GgufCancelledError: `progress` returned False.
     """
-    file = first_part(path)
-    changes: list[tuple[str, tuple[str, Any] | None]] = [(key, None) for key in remove]
-    for key, value in (values or {}).items():
-        kind, plain = _typed(file, key, value, (types or {}).get(key))
-        changes.append((key, (kind, plain)))
-    done: Literal["unchanged", "in place", "rewritten"] = _native.gguf_edit(
-        os.fspath(path), changes, None if output is None else os.fspath(output), progress
-    )
+    place = as_path(path, "path")
+    copy = None if output is None else as_path(output, "output")
+    as_callback(progress, "progress")
+    changes: list[tuple[str, tuple[str, Any] | None]] = [(key, None) for key in as_texts(remove, "remove")]
+    new, kinds = _by_key(values, "values"), _by_key(types, "types")
+    file = first_part(place)
+    for key, value in new.items():
+        given = as_text(kinds[key], f"types[{key!r:.80}]") if key in kinds else None
+        changes.append((key, _typed(file, key, value, given)))
+    done: Literal["unchanged", "in place", "rewritten"] = _native.gguf_edit(place, changes, copy, progress)
     return done
 
 
@@ -66,7 +69,7 @@ def first_part(path: PathLike) -> GgufFile:
     Raises:
         ValueError: it is a later part, which has no metadata.
     """
-    native = _native.GgufFile.open_part(os.fspath(path))
+    native = _native.GgufFile.open_part(as_path(path, "path"))
     match = PART_NAME.fullmatch(Path(path).name)
     if match is not None and native.split is not None and native.split[0] > 0:
         first = f"{match['stem']}-00001-of-{match['count']}.gguf"
@@ -85,13 +88,13 @@ def split(
     progress: Progress | None = None,
 ) -> list[Path]:
     """Write a model as several files; see `GgufWriter.write_parts`."""
-    writer = GgufWriter.of(_opened(source))
+    writer = GgufWriter.of(opened(source, "source"))
     return writer.write_parts(prefix, max_bytes=max_bytes, max_tensors=max_tensors, first_without_tensors=first_without_tensors, progress=progress)
 
 
 def merge(source: GgufFile | PathLike, output: PathLike, *, progress: Progress | None = None) -> None:
     """Write a model in several files, opened by any of them, as one; raises as `GgufWriter.write`."""
-    GgufWriter.of(_opened(source)).write(output, progress=progress)
+    GgufWriter.of(opened(source, "source")).write(as_path(output, "output"), progress=progress)
 
 
 def convert_byte_order(
@@ -105,12 +108,14 @@ def convert_byte_order(
     Raises:
         ValueError: the file has that byte order, or there is none of that name.
     """
+    as_choice(byte_order, "byte_order", ("little", "big", "native"))
+    place = as_path(output, "output")
     wanted = sys.byteorder if byte_order == "native" else byte_order
-    file = _opened(source)
+    file = opened(source, "source")
     if file.byte_order == wanted:
         message = f"`{file.parts[0]}` is {wanted}-endian already"
         raise ValueError(message)
-    GgufWriter.of(file, byte_order=wanted).write(output, progress=progress)
+    GgufWriter.of(file, byte_order=wanted).write(place, progress=progress)
 
 
 def diff(first: GgufFile | PathLike, second: GgufFile | PathLike) -> list[str]:
@@ -121,11 +126,21 @@ def diff(first: GgufFile | PathLike, second: GgufFile | PathLike) -> list[str]:
     Raises:
         GgufError, OSError: a file cannot be opened.
     """
-    return _opened(first)._native.differences(_opened(second)._native)  # noqa: SLF001 (the two are one package's)
+    return opened(first, "first")._native.differences(opened(second, "second")._native)  # noqa: SLF001 (the two are one package's)
 
 
-def _opened(source: GgufFile | PathLike) -> GgufFile:
-    return source if isinstance(source, GgufFile) else open(source)
+def _by_key(values: object, name: str) -> Mapping[str, Any]:
+    """Values by their keys, of which there may be none.
+
+    Raises:
+        TypeError: it is no mapping, or a key is no text.
+    """
+    if values is None:
+        return {}
+    if not isinstance(values, Mapping):
+        message = f"`{name}` must be a mapping from keys to values, got {type_name(values)}"
+        raise TypeError(message)
+    return {as_text(key, f"{name} key"): value for key, value in values.items()}
 
 
 def _typed(file: GgufFile, key: str, value: Any, given: str | None) -> tuple[str, Any]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Final, Literal
 
-from tabagent._arguments import type_name
+from tabagent._arguments import as_callback, as_choice, as_path, type_name
 from tabagent.gguf.metadata import GgufMetadata
 from tabagent.gguf.tensor import GgufTensors
 
@@ -100,8 +100,8 @@ class GgufFile:
             GgufError: a rule is broken; its `offset`, `key` or `tensor`, and `rule` say where and which.
             GgufCancelledError: `progress` returned False.
         """
-        model, data = CHECKS[_checked(check)]
-        self._native.check(model, data, progress)
+        model, data = CHECKS[as_choice(check, "check", CHECKS)]
+        self._native.check(model, data, as_callback(progress, "progress"))
 
     def hashes(self, *, progress: Progress | None = None) -> Hashes:
         """SHA-256 of the files, of the weights and of each tensor, in parallel.
@@ -109,7 +109,7 @@ class GgufFile:
         Raises:
             GgufCancelledError: `progress` returned False.
         """
-        found = self._native.hashes(progress)
+        found = self._native.hashes(as_callback(progress, "progress"))
         return Hashes(files=found["files"], weights=found["weights"], tensors=found["tensors"])
 
     def __repr__(self) -> str:
@@ -131,32 +131,38 @@ def open(file: Source, *, check: Check = "format", progress: Progress | None = N
         OSError: it cannot be read.
         GgufCancelledError: `progress` returned False.
     """
+    as_choice(check, "check", CHECKS)
+    as_callback(progress, "progress")
+    found = opened(file, "file")
+    if check != "format":
+        found.validate(check, progress=progress)
+    return found
+
+
+def opened(file: Source | GgufFile, name: str) -> GgufFile:
+    """The file itself, or opened by its path, from bytes or from an open binary file; `name` is what the caller's argument is called.
+
+    Raises:
+        GgufError, OSError: as `open`.
+        TypeError: it is none of these.
+    """
     from tabagent import _native  # noqa: PLC0415 (not needed for the types)
 
-    _checked(check)
+    if isinstance(file, GgufFile):
+        return file
     if isinstance(file, (str, os.PathLike)):
-        native = _native.GgufFile.open(os.fspath(file))
+        native = _native.GgufFile.open(as_path(file, name))
     elif isinstance(file, (bytes, bytearray, memoryview)):
         native = _native.GgufFile.from_bytes(bytes(file), "memory.gguf")
     elif hasattr(file, "read"):
-        native = _from_file_object(file)
+        native = _from_file_object(file, name)
     else:
-        message = f"a GGUF file is opened by its path, from bytes or from an open file, not from `{type_name(file)}`"
+        message = f"`{name}` must be a path (str or os.PathLike), bytes or an open binary file, got {type_name(file)}"
         raise TypeError(message)
-    opened = GgufFile(native)
-    if check != "format":
-        opened.validate(check, progress=progress)
-    return opened
+    return GgufFile(native)
 
 
-def _checked(check: Check) -> Check:
-    if check not in CHECKS:
-        message = f"`{check}` is no kind of check; it is `format`, `model`, `data` or `full`"
-        raise ValueError(message)
-    return check
-
-
-def _from_file_object(file: IO[bytes]) -> _native.GgufFile:
+def _from_file_object(file: IO[bytes], argument: str) -> _native.GgufFile:
     from tabagent import _native  # noqa: PLC0415 (not needed for the types)
 
     name = file.name if isinstance(getattr(file, "name", None), str) else "file.gguf"
@@ -169,7 +175,7 @@ def _from_file_object(file: IO[bytes]) -> _native.GgufFile:
         file.seek(0)
     data = file.read()
     if not isinstance(data, builtins.bytes):
-        message = f'the file object gives `{type_name(data)}`; open it in binary mode (`"rb"`)'
+        message = f'`{argument}` is a file object that gives {type_name(data)}; open it in binary mode (`"rb"`)'
         raise TypeError(message)
     return _native.GgufFile.from_bytes(data, name)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tabagent import _native
-from tabagent._arguments import as_text, type_name
+from tabagent._arguments import as_path, as_text, type_name
 from tabagent.gguf.numbers import as_floats
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Imatrix(Mapping[str, "NDArray[np.float32]"]):
             GgufError: it is no importance matrix, or breaks a rule; the message says where and which.
             OSError: it cannot be read.
         """
-        self._native = _native.GgufImatrix.open(os.fspath(path))
+        self._native = _native.GgufImatrix.open(as_path(path, "path"))
 
     @classmethod
     def of(cls, importances: Mapping[str, ArrayLike]) -> Imatrix:
@@ -49,10 +49,12 @@ class Imatrix(Mapping[str, "NDArray[np.float32]"]):
             GgufError: one is negative, infinite or NaN, or a tensor has none.
         """
         if not isinstance(importances, Mapping):
-            message = f"importances are a mapping from names of tensors to numbers, not `{type_name(importances)}`"
+            message = f"`importances` must be a mapping from names of tensors to numbers, got {type_name(importances)}"
             raise TypeError(message)
         matrix = cls.__new__(cls)
-        entries = [(as_text(name, "name"), as_floats(values, f"importances of `{name}`").reshape(-1)) for name, values in importances.items()]
+        entries = [
+            (as_text(name, "importances key"), as_floats(values, f"`importances[{name!r:.80}]`").reshape(-1)) for name, values in importances.items()
+        ]
         matrix._native = _native.GgufImatrix.from_importances(entries)  # noqa: SLF001 (its own class)
         return matrix
 
@@ -78,10 +80,13 @@ class Imatrix(Mapping[str, "NDArray[np.float32]"]):
             GgufError: a name is too long for the format.
             OSError: the system refuses.
         """
-        self._native.write(os.fspath(path))
+        self._native.write(as_path(path, "path"))
 
     def __getitem__(self, name: str) -> NDArray[np.float32]:
-        found = self._native.importances(name)
+        try:
+            found = self._native.importances(as_text(name, "name"))
+        except (TypeError, ValueError):  # what no name can be
+            found = None
         if found is None:
             raise KeyError(name)
         return found

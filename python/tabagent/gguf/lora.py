@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from tabagent import _native
-from tabagent._arguments import as_int
+from tabagent._arguments import as_callback, as_float, as_int, as_path, as_text, is_iterable, type_name
 from tabagent.gguf.imatrix import Imatrix
 from tabagent.gguf.quants import MAX_THREADS
 
@@ -81,9 +81,12 @@ def merge_lora(
     """
     if threads is not None:
         threads = as_int(threads, "threads", 1, MAX_THREADS)
-    matrix = imatrix if imatrix is None or isinstance(imatrix, Imatrix) else Imatrix(imatrix)
+    model, output = as_path(base, "base"), as_path(destination, "destination")
+    scaled, kind = _scaled(adapters, scales), as_text(out_type, "out_type")
+    as_callback(progress, "progress")
+    matrix = imatrix if imatrix is None or isinstance(imatrix, Imatrix) else Imatrix(as_path(imatrix, "imatrix"))
     native = None if matrix is None else matrix._native  # noqa: SLF001 (the two are one package's)
-    found = _native.gguf_merge_lora(os.fspath(base), _scaled(adapters, scales), os.fspath(destination), out_type, native, threads, progress)
+    found = _native.gguf_merge_lora(model, scaled, output, kind, native, threads, progress)
     tensors, changed, ignored = found
     return MergedLora(tensors=tensors, changed=changed, ignored=tuple(ignored))
 
@@ -107,22 +110,41 @@ def convert_lora(
         OSError: the system refuses.
         GgufCancelledError: `progress` returned False.
     """
-    model = None if base is None else os.fspath(base)
-    found = _native.gguf_convert_lora(os.fspath(source), os.fspath(output), model, out_type, progress)
+    found = _native.gguf_convert_lora(
+        as_path(source, "source"),
+        as_path(output, "output"),
+        None if base is None else as_path(base, "base"),
+        as_text(out_type, "out_type"),
+        as_callback(progress, "progress"),
+    )
     architecture, tensors, parameters, ignored = found
     return ConvertedLora(architecture=architecture, tensors=tensors, parameters=parameters, ignored=tuple(ignored))
 
 
-def _scaled(adapters: PathLike | Iterable[PathLike] | Mapping[PathLike, float], scales: Iterable[float] | None) -> list[tuple[str, float]]:
+def _scaled(adapters: object, scales: object) -> list[tuple[str, float]]:
     """The adapters with their scales."""
     if isinstance(adapters, Mapping):
         if scales is not None:
             message = "`adapters` is a mapping with scales, so `scales` must not be given"
             raise ValueError(message)
-        return [(os.fspath(path), float(scale)) for path, scale in adapters.items()]
-    paths = [adapters] if isinstance(adapters, (str, os.PathLike)) else list(adapters)
-    numbers = [1.0] * len(paths) if scales is None else [float(scale) for scale in scales]
+        return [(as_path(path, "adapters key"), as_float(scale, f"adapters[{path!r:.80}]")) for path, scale in adapters.items()]
+    paths = [as_path(adapters, "adapters")] if isinstance(adapters, (str, os.PathLike)) else _paths(adapters)
+    if scales is None:
+        return [(path, 1.0) for path in paths]
+    if isinstance(scales, (str, bytes, bytearray, Mapping)) or not is_iterable(scales):
+        message = f"`scales` must be a sequence of numbers, got {type_name(scales)}"
+        raise TypeError(message)
+    items: Iterable[object] = scales  # type: ignore[assignment] # it is one
+    numbers = [as_float(scale, f"scales[{index}]") for index, scale in enumerate(items)]
     if len(numbers) != len(paths):
-        message = f"there are `{len(paths)}` adapters, but `{len(numbers)}` scales; give one for each"
+        message = f"`scales` has `{len(numbers)}` items, but `adapters` has `{len(paths)}`; give a scale for each"
         raise ValueError(message)
-    return [(os.fspath(path), scale) for path, scale in zip(paths, numbers, strict=True)]
+    return list(zip(paths, numbers, strict=True))
+
+
+def _paths(adapters: object) -> list[str]:
+    if isinstance(adapters, (bytes, bytearray)) or not is_iterable(adapters):
+        message = f"`adapters` must be a path, a sequence of paths, or a mapping from paths to scales, got {type_name(adapters)}"
+        raise TypeError(message)
+    items: Iterable[object] = adapters  # type: ignore[assignment] # it is one
+    return [as_path(path, f"adapters[{index}]") for index, path in enumerate(items)]

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
 
+from tabagent._arguments import as_text
+
 if TYPE_CHECKING:
     from tabagent import _native
 
@@ -94,10 +96,12 @@ class GgufMetadata(Mapping[str, Any]):
 
     def __init__(self, native: _native.GgufFile) -> None:
         self._native = native
-        self._keys = native.keys()
+        self._keys = dict.fromkeys(native.keys())
 
     def __getitem__(self, key: str) -> Any:
         """The value: a `bool`, `int`, `float`, `str` or `GgufArray`."""
+        if key not in self._keys:
+            raise KeyError(key)
         return _wrapped(self._native.value(key))
 
     def __iter__(self) -> Iterator[str]:
@@ -112,7 +116,7 @@ class GgufMetadata(Mapping[str, Any]):
         Raises:
             KeyError: there is no such key.
         """
-        return self._native.value_type(key)
+        return self._native.value_type(as_text(key, "key"))
 
     def __repr__(self) -> str:
         return f"<GgufMetadata of {len(self)} keys>"

@@ -23,12 +23,16 @@ def as_array(values: "ArrayLike", what: str) -> "np.ndarray[Any, Any]":
         ValueError: they are lists of different lengths.
     """
     if np.ma.is_masked(values):
-        message = f"{what} are numbers, but some are masked; fill them first"
+        message = f"{what} must be real numbers, but some are masked; fill them first"
         raise TypeError(message)
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        message = f"{what} must be an array of real numbers: {error}"
+        raise ValueError(message) from None
     if array.dtype.kind not in REAL and not _is_float(array.dtype):
         found = type_name(values) if array.dtype.kind == "O" and not isinstance(values, (np.ndarray, list, tuple)) else array.dtype
-        message = f"{what} are real numbers (floats, integers or bools), not `{found}`"
+        message = f"{what} must be real numbers (floats, integers or bools), got `{found}`"
         raise TypeError(message)
     return array
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tabagent import _native
-from tabagent._arguments import as_bool, as_float, as_int, as_overrides, as_path, as_text, as_texts, type_name
+from tabagent._arguments import as_bool, as_callback, as_float, as_int, as_overrides, as_path, as_text, as_texts, is_iterable, type_name
 
 if TYPE_CHECKING:
     from tabagent.gguf.file import Progress
@@ -182,7 +182,9 @@ def quantize_model(
         "target_bits": None if target_bits_per_weight is None else as_float(target_bits_per_weight, "target_bits_per_weight"),
         "max_buffer_bytes": None if max_buffer_bytes is None else as_int(max_buffer_bytes, "max_buffer_bytes", 1, 2**63 - 1),
     }
-    found = _native.gguf_quantize_model(as_path(source, "source"), written, None if type is None else as_text(type, "type"), options, progress)
+    found = _native.gguf_quantize_model(
+        as_path(source, "source"), written, None if type is None else as_text(type, "type"), options, as_callback(progress, "progress")
+    )
     paths, file_type, rows, problem = found
     tensors = (
         QuantizedTensor(name, tuple(reversed(shape)), before, after, reason, bytes_before, bytes_after)
@@ -192,7 +194,7 @@ def quantize_model(
 
 
 def _size(size: object) -> str:
-    return size if isinstance(size, str) else str(as_int(size, "target_size", 1, 2**63 - 1))
+    return as_text(size, "target_size") if isinstance(size, str) else str(as_int(size, "target_size", 1, 2**63 - 1))
 
 
 def _tensor_types(types: object) -> list[tuple[str, str]]:
@@ -205,10 +207,11 @@ def _tensor_types(types: object) -> list[tuple[str, str]]:
 
 
 def _layers(layers: object) -> list[int]:
-    if isinstance(layers, (str, bytes, Mapping)) or not isinstance(layers, Iterable):
+    if isinstance(layers, (str, bytes, bytearray, Mapping)) or not is_iterable(layers):
         message = f"`prune_layers` must be a sequence of ints, got {type_name(layers)}"
         raise TypeError(message)
-    return [as_int(layer, f"prune_layers[{index}]", 0, 2**32 - 1) for index, layer in enumerate(layers)]
+    items: Iterable[object] = layers  # type: ignore[assignment] # it is one
+    return [as_int(layer, f"prune_layers[{index}]", 0, 2**32 - 1) for index, layer in enumerate(items)]
 
 
 def _product(shape: tuple[int, ...]) -> int:

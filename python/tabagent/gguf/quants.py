@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 
 from tabagent import _native
-from tabagent._arguments import as_int, type_name
+from tabagent._arguments import as_choice, as_int, as_sizes, type_name
 from tabagent.gguf.numbers import as_array, as_floats
 from tabagent.gguf.types import tensor_type
 
@@ -50,13 +50,13 @@ def dequantize(
             below 1.
     """
     found = tensor_type(type)
+    as_choice(byte_order, "byte_order", ("little", "big"))
+    extents = None if shape is None else as_sizes(shape, "shape")
     stored = _stored(data)
     trailer = 32 if type == "I2_S" else 0
-    count = max(stored.size - trailer, 0) // found.block_bytes * found.block_size if shape is None else _count(shape)
-    if byte_order not in {"little", "big"}:
-        message = f"`byte_order` is `little` or `big`, not `{byte_order}`"
-        raise ValueError(message)
-    return decoded(stored, type, (count,) if shape is None else tuple(shape), dtype, byte_order, out=out, threads=threads)
+    if extents is None:
+        extents = (max(stored.size - trailer, 0) // found.block_bytes * found.block_size,)
+    return decoded(stored, type, extents, dtype, byte_order, out=out, threads=threads)
 
 
 def quantize(
@@ -79,8 +79,8 @@ def quantize(
     """
     tensor_type(type)
     # `ascontiguousarray` makes one dimension of none.
-    values = as_floats(array, "weights")
-    weights = None if importance is None else as_floats(importance, "importances").reshape(-1)
+    values = as_floats(array, "`array`")
+    weights = None if importance is None else as_floats(importance, "`importance`").reshape(-1)
     return _native.gguf_quantize(values.reshape(-1), values.shape[-1], type, weights, _threads(threads))
 
 
@@ -126,18 +126,31 @@ def decoded(
 def _wanted(dtype: DTypeLike | None, out: np.ndarray[Any, Any] | None) -> tuple[np.dtype[Any], bool]:
     """The type of the result, and whether its numbers are `bfloat16`: without `dtype` that of `out`."""
     if out is not None and not isinstance(out, np.ndarray):
-        message = f"`out` is a numpy array, not `{type_name(out)}`"
+        message = f"`out` must be a numpy array, got {type_name(out)}"
         raise TypeError(message)
     if dtype is None:
         dtype = np.float32 if out is None else BFLOAT16 if out.dtype == np.uint16 else out.dtype
     named = isinstance(dtype, str) and dtype == BFLOAT16
     # numpy knows the name only where `ml_dtypes` is loaded.
-    wanted = _bfloat16() if named else np.dtype(dtype)
+    wanted = _bfloat16() if named else _dtype(dtype)
     is_bfloat16 = named or wanted.name == BFLOAT16
     if wanted.name not in FLOATS and not is_bfloat16:
         message = f"weights are floats, so `dtype` is `float32`, `float16`, `bfloat16` or `float64`, not `{wanted}`"
         raise ValueError(message)
     return wanted, is_bfloat16
+
+
+def _dtype(dtype: DTypeLike) -> np.dtype[Any]:
+    """What numpy makes of a type.
+
+    Raises:
+        TypeError: it is none.
+    """
+    try:
+        return np.dtype(dtype)
+    except (TypeError, ValueError) as error:
+        message = f"weights are floats, so `dtype` is `float32`, `float16`, `bfloat16` or `float64`, not {type_name(dtype)}: {error}"
+        raise TypeError(message) from None
 
 
 def _check_size(kind: str, count: int, n_bytes: int) -> None:
@@ -185,12 +198,12 @@ def _bfloat16() -> np.dtype[Any]:
 
 def _stored(data: NDArray[np.uint8] | bytes | bytearray | memoryview) -> NDArray[np.uint8]:
     if isinstance(data, np.ndarray):
-        if as_array(data, "stored bytes").dtype != np.uint8:
-            message = f"stored bytes are a `uint8` array, not `{data.dtype}`"
+        if as_array(data, "`data`").dtype != np.uint8:
+            message = f"`data` must be bytes or a `uint8` array, got an array of `{data.dtype}`"
             raise ValueError(message)
         return np.ascontiguousarray(data).reshape(-1)
     if not isinstance(data, (bytes, bytearray, memoryview)):
-        message = f"stored bytes are bytes or a `uint8` array, not `{type_name(data)}`"
+        message = f"`data` must be bytes or a `uint8` array, got {type_name(data)}"
         raise TypeError(message)
     return np.frombuffer(data, dtype=np.uint8)
 
@@ -199,7 +212,7 @@ def _count(shape: Sequence[int]) -> int:
     count = 1
     for extent in shape:
         count *= extent
-    if not 0 <= count < 2**63:
-        message = f"shape `{tuple(shape)}` has more weights than 63 bits count, or a negative extent"
+    if count >= 2**63:
+        message = f"`shape` `{tuple(shape)}` has more weights than 63 bits count"
         raise ValueError(message)
     return count

@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from tabagent import _native
-from tabagent._arguments import type_name
+from tabagent._arguments import as_text, type_name
 
 __all__ = ["PLAIN", "TYPES", "TensorType", "metadata_type", "plain_dtype", "tensor_type"]
 
@@ -46,14 +46,15 @@ SIGNED: Final = {1: "i8", 2: "i16", 4: "i32", 8: "i64"}
 
 
 def tensor_type(name: str) -> TensorType:
-    """The number type of that name.
+    """The number type of that name, which the caller's argument `type` gave.
 
     Raises:
+        TypeError: it is no text.
         ValueError: there is none.
     """
-    found = TYPES.get(name)
+    found = TYPES.get(as_text(name, "type"))
     if found is None:
-        message = f"`{name}` is no type of tensors; `tabagent.gguf.TYPES` lists them"
+        message = f"`{name:.80}` is no type of tensors; `tabagent.gguf.TYPES` lists them"
         raise ValueError(message)
     return found
 

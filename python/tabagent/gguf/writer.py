@@ -7,12 +7,12 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
 from tabagent import _native
-from tabagent._arguments import type_name
+from tabagent._arguments import as_bool, as_callback, as_choice, as_int, as_path, as_sizes, as_text, type_name
 from tabagent.gguf.types import PLAIN, metadata_type, plain_dtype, tensor_type
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GgufWriter"]
 
+BYTE_ORDERS: Final = ("little", "big")
 Data = "np.ndarray[Any, Any] | bytes | bytearray | memoryview"
 
 
@@ -39,6 +40,7 @@ class GgufWriter:
         if version not in (2, 3):
             message = f"version `{version}` is not written; choose `2` or `3`"
             raise ValueError(message)
+        as_choice(byte_order, "byte_order", BYTE_ORDERS)
         self._native = _native.GgufWriter(byte_order, version)
         self._byte_order = byte_order
 
@@ -48,6 +50,11 @@ class GgufWriter:
 
         With another `byte_order` than the file's every number is turned round when it is written, in blocks of quantized weights too.
         """
+        if not isinstance(getattr(file, "_native", None), _native.GgufFile):
+            message = f"`file` must be a GgufFile, got {type_name(file)}; open it with `tabagent.gguf.open`"
+            raise TypeError(message)
+        if byte_order is not None:
+            as_choice(byte_order, "byte_order", BYTE_ORDERS)
         writer = cls.__new__(cls)
         writer._native = _native.GgufWriter.of_model(file._native, byte_order)  # noqa: SLF001 (the two classes are one module's)
         order = file.byte_order if byte_order is None else byte_order
@@ -66,19 +73,23 @@ class GgufWriter:
             TypeError: the value is of no such type.
             ValueError: the number does not fit in the type, or an array has several types.
         """
-        kind, plain = metadata_type(value) if type is None else (type, _plain(value))
+        as_text(key, "key")
+        kind, plain = metadata_type(value) if type is None else (as_text(type, "type"), _plain(value))
         self._native.set(key, kind, plain)
         return self
 
     def update(self, values: Mapping[str, Any]) -> GgufWriter:
         """Set several metadata values, as `set` does without a type."""
+        if not isinstance(values, Mapping):
+            message = f"`values` must be a mapping from keys to values, got {type_name(values)}"
+            raise TypeError(message)
         for key, value in values.items():
             self.set(key, value)
         return self
 
     def remove(self, key: str) -> GgufWriter:
         """Leave a metadata value out, if it is there."""
-        self._native.remove(key)
+        self._native.remove(as_text(key, "key"))
         return self
 
     def add_tensor(
@@ -99,37 +110,39 @@ class GgufWriter:
             TypeError: the array has a type that GGUF lacks.
             ValueError: type and shape are missing, or do not fit the data.
         """
+        as_text(name, "name")
+        extents = None if shape is None else as_sizes(shape, "shape")
         make: Callable[[], bytes]
         if np.ma.is_masked(data) or not (callable(data) or isinstance(data, (np.ndarray, bytes, bytearray, memoryview))):
             found = "an array with masked numbers" if np.ma.is_masked(data) else f"`{type_name(data)}`"
             message = f"tensor `{name}` needs an array, bytes, or a function that makes them, not {found}"
             raise TypeError(message)
         if callable(data):
-            if type is None or shape is None:
+            if type is None or extents is None:
                 message = f"tensor `{name}` is made later, so it needs `type` and `shape`"
                 raise ValueError(message)
             later, kind = data, tensor_type(type).name
-            dims = tuple(shape)
+            dims = extents
             make = partial(self._stored_later, name, later, kind)
         elif type is None:
             if not isinstance(data, np.ndarray):
                 message = f"tensor `{name}` is given as bytes, so it needs `type` and `shape`"
                 raise ValueError(message)  # noqa: TRY004 (bytes are fine with the other two)
             kind = _type_of(name, data)
-            dims = data.shape if shape is None else tuple(shape)
+            dims = data.shape if extents is None else extents
             array = data
             make = partial(self._stored, name, array, kind)
         else:
             kind = tensor_type(type).name
             self._check_array(name, data, kind)
-            if shape is None and isinstance(data, np.ndarray) and kind in PLAIN and data.dtype != np.uint8:
-                shape = data.shape
-            if shape is None:
+            if extents is None and isinstance(data, np.ndarray) and kind in PLAIN and data.dtype != np.uint8:
+                extents = data.shape
+            if extents is None:
                 message = f"tensor `{name}` is given as stored bytes, so it needs `shape`"
                 raise ValueError(message)
-            dims, stored = tuple(shape), data
+            dims, stored = extents, data
             make = partial(self._stored, name, stored, kind)
-        self._native.add_tensor(name, kind, list(dims[::-1]), _n_bytes(name, kind, dims), make, data)
+        self._native.add_tensor(name, kind, list(dims[::-1]), _n_bytes(kind, dims), make, data)
         return self
 
     def write(self, path: str | os.PathLike[str], *, progress: Progress | None = None) -> None:
@@ -142,7 +155,7 @@ class GgufWriter:
             OSError: the system refuses.
             GgufCancelledError: `progress` returned False.
         """
-        self._native.write(os.fspath(path), progress)
+        self._native.write(as_path(path, "path"), as_callback(progress, "progress"))
 
     def to_bytes(self) -> bytes:
         """The whole file in memory; raises `GgufError` as `write`."""
@@ -165,7 +178,13 @@ class GgufWriter:
         if (max_bytes is None) == (max_tensors is None):
             message = "give either `max_bytes` or `max_tensors`"
             raise ValueError(message)
-        paths = self._native.write_parts(os.fspath(prefix), max_bytes, max_tensors, first_without_tensors, progress)
+        paths = self._native.write_parts(
+            as_path(prefix, "prefix"),
+            None if max_bytes is None else as_int(max_bytes, "max_bytes", 1, 2**63 - 1),
+            None if max_tensors is None else as_int(max_tensors, "max_tensors", 1, 2**63 - 1),
+            as_bool(first_without_tensors, "first_without_tensors"),
+            as_callback(progress, "progress"),
+        )
         return [Path(path) for path in paths]
 
     def _stored_later(self, name: str, later: Callable[[], Any], kind: str) -> bytes:
@@ -211,12 +230,9 @@ def _type_of(name: str, array: np.ndarray[Any, Any]) -> str:
     raise TypeError(message)
 
 
-def _n_bytes(name: str, kind: str, shape: Sequence[int]) -> int:
+def _n_bytes(kind: str, shape: Sequence[int]) -> int:
     """Bytes that the tensor takes; the writer itself refuses rows that are no whole blocks."""
     found = tensor_type(kind)
     count = math.prod(shape)
-    if any(extent < 0 for extent in shape):
-        message = f"tensor `{name}` has shape `{tuple(shape)}`; extents are not negative"
-        raise ValueError(message)
     trailer = 32 if kind == "I2_S" else 0
     return count // found.block_size * found.block_bytes + trailer

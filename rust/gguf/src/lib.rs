@@ -62,8 +62,8 @@ pub use progress::{Progress, no_progress};
 pub use quantize::{
     CandidateTensor, Exemption, FileType, MeasuredTensor, Mix, Plan, PlannedTensor, QuantizeError,
     QuantizeOptions, Quantized, Reason, Role, SizeTarget, Target, TargetSizeError, TensorRule, TypeCost,
-    candidate_types, choose_types, fit_options, measure_types, plan, quantize_file, quantize_file_to_size,
-    quantize_model, tensor_type,
+    candidate_types, choose_types, fit_options, measure_types, parse_size, plan, quantize_file,
+    quantize_file_to_size, quantize_model, tensor_type,
 };
 pub use quants::QuantError;
 pub use reader::ByteOrder;

@@ -30,6 +30,6 @@ pub use role::Role;
 pub use run::{Quantized, quantize_file, quantize_file_to_size, quantize_model};
 pub use target_size::{
     CandidateTensor, MeasuredTensor, Mix, SizeTarget, TargetSizeError, TypeCost, candidate_types,
-    choose_types, measure_types,
+    choose_types, measure_types, parse_size,
 };
 pub use tensor_rule::{TensorRule, tensor_type};

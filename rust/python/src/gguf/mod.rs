@@ -34,6 +34,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(quantize::gguf_file_types, module)?)?;
     module.add_function(wrap_pyfunction!(quantize::gguf_quantize_model, module)?)?;
     module.add_function(wrap_pyfunction!(tools::gguf_edit, module)?)?;
+    module.add_function(wrap_pyfunction!(tools::gguf_parse_size, module)?)?;
     module.add_function(wrap_pyfunction!(tools::gguf_types, module)?)?;
     Ok(())
 }

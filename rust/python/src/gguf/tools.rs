@@ -4,7 +4,7 @@ use super::{value, watch};
 use crate::errors::value_error;
 use pyo3::prelude::*;
 use std::path::PathBuf;
-use tabagent_gguf::{Edit, Edited, GgmlType, edit_metadata, edit_metadata_to};
+use tabagent_gguf::{Edit, Edited, GgmlType, edit_metadata, edit_metadata_to, parse_size};
 
 /// One change of metadata: the key, and the type and value to set; None removes it.
 type Change<'py> = (String, Option<(String, Bound<'py, PyAny>)>);
@@ -25,7 +25,7 @@ pub(crate) fn gguf_edit(
             Some((kind, value)) => Ok(Edit::Set(key, value::owned(&value, &kind)?)),
         })
         .collect::<PyResult<_>>()?;
-    let done = watch::run(py, progress.as_ref(), move |progress| {
+    let done = watch::write(py, progress.as_ref(), move |progress| {
         let Some(output) = output else {
             return edit_metadata(&path, &edits, progress);
         };
@@ -36,6 +36,12 @@ pub(crate) fn gguf_edit(
         Edited::InPlace { .. } => "in place",
         Edited::Rewritten => "rewritten",
     })
+}
+
+/// Bytes from a size as people write it, such as `90MB`, `2G` or `1.5GiB`.
+#[pyfunction]
+pub(crate) fn gguf_parse_size(text: &str) -> PyResult<u64> {
+    parse_size(text).map_err(value_error)
 }
 
 /// Every tensor type: name, number, weights in a block, bytes of a block.

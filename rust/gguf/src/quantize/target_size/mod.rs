@@ -36,4 +36,4 @@ mod target;
 pub use candidates::{CandidateTensor, candidate_types};
 pub use choose::{Mix, choose_types};
 pub use measure::{MeasuredTensor, TypeCost, measure_types};
-pub use target::{SizeTarget, TargetSizeError};
+pub use target::{SizeTarget, TargetSizeError, parse_size};

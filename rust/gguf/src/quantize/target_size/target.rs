@@ -63,9 +63,13 @@ fn hint(with_importances: bool) -> &'static str {
 }
 
 /// The units of a file size and their bytes.
-const UNITS: [(&str, u64); 10] = [
+const UNITS: [(&str, u64); 14] = [
     ("", 1),
     ("b", 1),
+    ("k", 1000),
+    ("m", 1_000_000),
+    ("g", 1_000_000_000),
+    ("t", 1_000_000_000_000),
     ("kb", 1000),
     ("mb", 1_000_000),
     ("gb", 1_000_000_000),
@@ -79,16 +83,22 @@ const UNITS: [(&str, u64); 10] = [
 impl FromStr for SizeTarget {
     type Err = TargetSizeError;
 
-    /// Reads a file size: a decimal number and `B`, `kB`, `MB`, `GB`, `TB` (powers of 1,000), `KiB`, `MiB`, `GiB`, `TiB` (of 1,024) or
-    /// no unit for bytes, in any case. Fractions of a byte are cut off.
+    /// Reads a file size as [`parse_size`] does.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        parse_bytes(text)
-            .map(Self::FileBytes)
-            .ok_or_else(|| TargetSizeError::NoSize { text: text.to_owned() })
+        parse_size(text).map(Self::FileBytes)
     }
 }
 
-fn parse_bytes(text: &str) -> Option<u64> {
+/// Reads a number of bytes: a decimal number and `kB`, `MB`, `GB`, `TB` (powers of 1,000; without the `B` the same), `KiB`, `MiB`, `GiB`,
+/// `TiB` (of 1,024), or `B` or no unit for bytes, in any case. Fractions of a byte are cut off.
+///
+/// # Errors
+/// [`TargetSizeError::NoSize`] if it is written otherwise, under one byte, or more than any file has.
+pub fn parse_size(text: &str) -> Result<u64, TargetSizeError> {
+    bytes(text).ok_or_else(|| TargetSizeError::NoSize { text: text.to_owned() })
+}
+
+fn bytes(text: &str) -> Option<u64> {
     let text = text.trim();
     let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
     let (number, unit) = text.split_at_checked(end)?;
@@ -139,6 +149,8 @@ mod tests {
             ("1", 1),
             ("90MB", 90_000_000),
             ("90mb", 90_000_000),
+            ("90M", 90_000_000),
+            ("1.5k", 1500),
             (" 90 MiB ", 90 << 20),
             ("1.5KB", 1500),
             ("0.5GiB", 1 << 29),
@@ -151,7 +163,7 @@ mod tests {
     #[test]
     fn what_is_no_size_is_refused() {
         for text in
-            ["", "MB", "0", "0.0MB", "-1MB", "1.2.3MB", "90M", "1e9", "99999999999TB", ".", "5 GB x", "９MB"]
+            ["", "MB", "0", "0.0MB", "-1MB", "1.2.3MB", "90X", "1e9", "99999999999TB", ".", "5 GB x", "９MB"]
         {
             let error = text.parse::<SizeTarget>().unwrap_err();
             assert_eq!(error, TargetSizeError::NoSize { text: text.to_owned() });
