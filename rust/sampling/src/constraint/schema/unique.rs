@@ -46,8 +46,8 @@ impl Values {
             Text::Never => {}
             Text::Only(texts) => {
                 for text in texts.iter().take(MAX_REMEMBERED + 1) {
-                    let strings = Text::only([text.to_string()]);
-                    singles.push((Single::Text(text.to_string()), Self { strings, ..Self::none() }));
+                    let strings = Text::only([text.clone()]);
+                    singles.push((Single::Text(text.clone()), Self { strings, ..Self::none() }));
                 }
             }
             _ => return None,
