@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tabagent_llama::{Library, LibraryError, ModuleChoice, guard_exit};
 use tabagent_variants::{
-    Choice, Hardware, LibraryDir, SelectError, VariantRequest, Verdict, discover, rank, select,
+    Hardware, LibraryDir, SelectError, VariantChoice, VariantRequest, Verdict, discover, rank, select,
 };
 
 /// Where libraries may be, besides a path that is asked for.
@@ -29,7 +29,7 @@ impl LibraryPlaces {
     ///
     /// # Errors
     /// [`VariantError`] if there is no such variant, or none that runs here.
-    pub fn select(&self, request: &VariantRequest) -> Result<(Choice, Vec<String>), VariantError> {
+    pub fn select(&self, request: &VariantRequest) -> Result<(VariantChoice, Vec<String>), VariantError> {
         let explicit = match request {
             VariantRequest::Path(path) => Some(path.as_path()),
             VariantRequest::Auto | VariantRequest::Module(_) => None,
