@@ -7,12 +7,13 @@ Errors are the classes of `tabagent.errors`; wrong arguments are plain `TypeErro
 import builtins
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
-from typing import Any, Literal, final
+from typing import Any, Final, Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "KV_TYPES",
     "Constraint",
     "Context",
     "GgufArray",
@@ -52,6 +53,9 @@ __all__ = [
 ]
 
 __version__: str
+
+KV_TYPES: Final[Sequence[str]]
+"""The types that a context's memory may have."""
 
 def check_sampling(config: Mapping[str, Any]) -> None:
     """Checks the fields of a `SamplerConfig` (its `to_dict()`); raises `ValueError` that names the field and its range."""

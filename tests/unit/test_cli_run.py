@@ -13,8 +13,11 @@ from typing import Any
 import pytest
 
 from cli_fakes import FakeModel, loader
-from tabagent import Model, ModelNotFoundError, SamplerConfig
+from tabagent import Model, ModelNotFoundError, SamplerConfig, _native
 from tabagent.cli import main
+from tabagent.cli.load_options import KV_TYPES
+from tabagent.cli.options import naming_options
+from tabagent.cli.run import GROUPS
 
 
 class Terminal(io.TextIOWrapper):
@@ -153,6 +156,15 @@ def test_sampler_options_reach_the_model(fake: FakeModel) -> None:
         order=["penalties", "dry", "top_k", "temperature"],
         logit_bias={15: 1, 7: -math.inf},
     )
+
+
+def test_types_of_the_contexts_memory_are_the_cores() -> None:
+    assert list(KV_TYPES) == list(_native.KV_TYPES)
+
+
+def test_every_option_of_a_group_is_named_in_errors_as_it_is_given() -> None:
+    text = naming_options("`temperature` `context_size` `use_mmap` `json_schema` `trigger[1]` `other`", *GROUPS)
+    assert text == "`--temp` `-c` `--no-mmap` `--json-schema` `--trigger` `other`"
 
 
 def test_defaults_are_the_packages_own(fake: FakeModel) -> None:

@@ -2,12 +2,35 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from tabagent.cli.options import option
 
 if TYPE_CHECKING:
     from tabagent import Completion, LogitsProcessor, Model, SamplerConfig
 
-__all__ = ["Answer", "GenerationOptions", "generate"]
+__all__ = ["Answer", "GenerationOptions", "LengthOptions", "generate"]
+
+LENGTH: Final = "Length"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LengthOptions:
+    """Where the text ends."""
+
+    max_tokens: Annotated[
+        int,
+        option(
+            LENGTH,
+            "-n",
+            "--n-predict",
+            metavar="N",
+            min=-2,
+            text="How many tokens to generate at most; -1: until the model ends or the context is full (default).",
+        ),
+    ] = -1
+    stop: Annotated[list[str] | None, option(LENGTH, "--stop", metavar="TEXT", text="End before this text; may be given several times.")] = None
+    ignore_eos: Annotated[bool, option(LENGTH, "--ignore-eos", text="Go on when the model ends its text.")] = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,14 +1,39 @@
 """Where the prompt comes from: `-p`, `-f`, or standard input."""
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Final
 
 from tabagent.cli.arguments import argument_text
 from tabagent.cli.escapes import unescape
 from tabagent.cli.failure import UsageError
+from tabagent.cli.options import option
 from tabagent.cli.output import is_terminal
 
-__all__ = ["decode_utf8", "read_prompt", "standard_input_bytes"]
+__all__ = ["PromptOptions", "decode_utf8", "read_prompt", "standard_input_bytes"]
+
+PROMPT: Final = "Prompt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptOptions:
+    """The text to continue, and whether it is the first of many turns."""
+
+    prompt: Annotated[
+        str | None, option(PROMPT, "-p", "--prompt", metavar="TEXT", text="The text to continue. Without it and -f: standard input.")
+    ] = None
+    file: Annotated[
+        str | None, option(PROMPT, "-f", "--file", metavar="FILE", text="A file with the text to continue, in UTF-8; `-` is standard input.")
+    ] = None
+    escape: Annotated[bool, option(PROMPT, "-e", "--escape", text="Replace \\n, \\t, \\xHH and the like in the prompt and in stop texts.")] = False
+    interactive: Annotated[
+        bool, option(PROMPT, "-i", "--interactive", text="A conversation: each line is a turn, and all turns stay in the context.")
+    ] = False
+
+    def read(self) -> str | None:
+        """The prompt; see `read_prompt`."""
+        return read_prompt(self.prompt, self.file, escape=self.escape, interactive=self.interactive)
 
 
 def read_prompt(text: str | None, file: str | None, *, escape: bool, interactive: bool) -> str | None:

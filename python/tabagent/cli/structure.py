@@ -3,17 +3,58 @@
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from tabagent.cli.arguments import argument_text
+from tabagent.cli.escapes import unescape
 from tabagent.cli.failure import UsageError
+from tabagent.cli.options import option
 from tabagent.cli.prompt_source import decode_utf8
 
 if TYPE_CHECKING:
     from tabagent import Trigger
 
-__all__ = ["structure_of", "trigger_of"]
+__all__ = ["StructureOptions", "structure_of", "trigger_of"]
+
+FORM: Final = "Form of the text (one of these)"
+TRIGGER: Final = "Where the form begins (if not at once)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StructureOptions:
+    """What the text must look like, and where that begins."""
+
+    json_schema: Annotated[
+        str | None,
+        option(FORM, "--json-schema", "-j", metavar="FILE|JSON", text="JSON that fits a schema: a file, or the schema itself; `{}` for any."),
+    ] = None
+    grammar: Annotated[
+        str | None, option(FORM, "--grammar", metavar="FILE|TEXT", text="What a grammar allows, in GBNF (with a rule `root ::=`) or Lark.")
+    ] = None
+    regex: Annotated[str | None, option(FORM, "--regex", metavar="REGEX", text="What matches a regular expression, as a whole.")] = None
+    choices: Annotated[list[str] | None, option(FORM, "--choices", metavar="TEXT", text="One of these texts; to be given several times.")] = None
+    trigger: Annotated[
+        list[str] | None,
+        option(TRIGGER, "--trigger", metavar="TEXT", text="Any text until this one, such as </think>; given several times: until the first."),
+    ] = None
+    trigger_token: Annotated[list[int] | None, option(TRIGGER, "--trigger-token", metavar="ID", min=0, text="The same with a token's number.")] = None
+    trigger_then: Annotated[
+        str,
+        option(TRIGGER, "--trigger-then", metavar="stop|free", text="After the form: the end, or any text up to the next trigger (default stop)."),
+    ] = "stop"
+    trigger_optional: Annotated[bool, option(TRIGGER, "--trigger-optional", text="Let the model end its text before a trigger has come.")] = False
+
+    def arguments(self, *, escape: bool) -> dict[str, Any]:
+        """The arguments of `Model.generate` that they stand for; with `escape` triggers are written with escapes.
+
+        Raises:
+            UsageError, OSError: as for `structure_of` and `trigger_of`.
+        """
+        texts = [unescape(text) if escape else text for text in self.trigger or ()]
+        trigger = trigger_of(texts, self.trigger_token or (), then=self.trigger_then, optional=self.trigger_optional)
+        return structure_of(self.json_schema, self.grammar, self.regex, self.choices, trigger=trigger)
 
 
 def structure_of(

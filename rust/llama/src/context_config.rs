@@ -40,6 +40,11 @@ impl KvType {
         ("iq4_nl", Self::Iq4Nl),
     ];
 
+    /// The names of all, as they are parsed.
+    pub fn names() -> [&'static str; 9] {
+        Self::ALL.map(|(name, _)| name)
+    }
+
     pub(crate) fn to_c(self) -> ggml_type {
         match self {
             Self::F32 => ggml_type::F32,
@@ -87,7 +92,7 @@ impl std::str::FromStr for KvType {
         Self::ALL.iter().find(|(n, _)| *n == name).map(|(_, t)| *t).ok_or_else(|| ConfigError::UnknownName {
             option: "kv_type",
             got: name.to_owned(),
-            known: Self::ALL.map(|(n, _)| n).join(", "),
+            known: Self::names().join(", "),
         })
     }
 }

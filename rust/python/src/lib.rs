@@ -40,6 +40,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     interpreter::refuse_others(module.py())?;
     panics::keep_quiet();
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add("KV_TYPES", tabagent_model::KvType::names())?;
     module.add_class::<context::Context>()?;
     module.add_class::<event::TokenEvent>()?;
     module.add_class::<event::TokenLogprob>()?;

@@ -1,0 +1,156 @@
+"""The options of loading a model, and loading it."""
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from tabagent.cli.failure import UsageError
+from tabagent.cli.gguf_summary import summarize
+from tabagent.cli.model_source import ModelSource, model_path
+from tabagent.cli.options import option
+from tabagent.cli.output import is_terminal
+from tabagent.cli.progress import ProgressBar
+
+if TYPE_CHECKING:
+    from tabagent import Model
+
+__all__ = ["LoadOptions"]
+
+LENGTH: Final = "Length"
+HARDWARE: Final = "Model and machine"
+KV_TYPES: Final = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
+"""As the core has them, which is too slow to import for the help; a test compares."""
+
+
+def _kv_types(incomplete: str) -> list[str]:
+    return [name for name in KV_TYPES if name.startswith(incomplete)]
+
+
+def _variants(incomplete: str) -> list[str]:
+    from tabagent import list_available_variants  # noqa: PLC0415 (only when Tab is pressed)
+
+    names = ["auto", *(variant.name for variant in list_available_variants() if variant.usable)]
+    return [name for name in names if name.startswith(incomplete)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadOptions:
+    """Which model, how much context, and what it runs on."""
+
+    context_size: Annotated[
+        int | None,
+        option(
+            LENGTH,
+            "-c",
+            "--ctx-size",
+            metavar="N",
+            min=0,
+            text="How many tokens the context holds; 0: as many as the model was trained for (default: the same, up to 4,096).",
+        ),
+    ] = None
+    gpu_layers: Annotated[
+        str, option(HARDWARE, "-ngl", "--n-gpu-layers", metavar="N|auto", text="How many layers to put on the GPU (default auto).")
+    ] = "auto"
+    variant: Annotated[
+        str,
+        option(
+            HARDWARE,
+            "--variant",
+            "--backend",
+            metavar="NAME",
+            autocompletion=_variants,
+            text="Which build of llama.cpp: a name of `tabagent variants`, or a path (default auto).",
+        ),
+    ] = "auto"
+    threads: Annotated[
+        int | None,
+        option(HARDWARE, "-t", "--threads", metavar="N", min=1, text="How many threads to compute with (default: the cores that may be used)."),
+    ] = None
+    batch_size: Annotated[
+        int | None, option(HARDWARE, "-b", "--batch-size", metavar="N", min=1, text="How many tokens of a prompt to decode in one go.")
+    ] = None
+    kv_type: Annotated[
+        str,
+        option(
+            HARDWARE,
+            "--kv-type",
+            metavar="TYPE",
+            autocompletion=_kv_types,
+            text=f"The type of the context's memory: {', '.join(KV_TYPES)} (default f16).",
+        ),
+    ] = "f16"
+    use_mmap: Annotated[bool, option(HARDWARE, "--mmap/--no-mmap", text="Map the file into memory instead of reading it (default), or not.")] = True
+    mlock: Annotated[bool, option(HARDWARE, "--mlock", text="Keep the model in memory, never swapped out.")] = False
+    check_tensors: Annotated[bool, option(HARDWARE, "--check-tensors", text="Look for invalid numbers in all weights while loading.")] = False
+    hf: Annotated[str | None, option(HARDWARE, "--hf", metavar="OWNER/REPO", text="A repository on the Hugging Face Hub, instead of MODEL.")] = None
+    hf_file: Annotated[str | None, option(HARDWARE, "--hf-file", metavar="PATTERN", text="The file in that repository, such as `*Q4_K_M.gguf`.")] = (
+        None
+    )
+
+    def source(self, model: str | None) -> ModelSource:
+        """The model that is meant, by name or by the options.
+
+        Raises:
+            UsageError: none is, or more than one.
+        """
+        return ModelSource.parse(model, self.hf, self.hf_file)
+
+    def settings(self) -> dict[str, Any]:
+        """The arguments of `Model.load`.
+
+        Raises:
+            UsageError: a value is none that there is.
+        """
+        return {
+            "variant": self.variant,
+            "gpu_layers": _gpu_layers(self.gpu_layers),
+            "context_size": self.context_size,
+            "max_sequences": 1,
+            "threads": self.threads,
+            "batch_size": self.batch_size,
+            "kv_type": _kv_type(self.kv_type),
+            "use_mmap": self.use_mmap,
+            "mlock": self.mlock,
+            "check_tensors": self.check_tensors,
+        }
+
+
+def load(source: ModelSource, settings: Mapping[str, Any]) -> "Model":
+    """Load a model, with a progress bar on a terminal for what takes long. A `context_size` of 0 is what the model was trained for."""
+    from tabagent import Model  # noqa: PLC0415 (brings the compiled core, which `--help` does not need)
+
+    path = _fetch(source)
+    if settings["context_size"] == 0:
+        settings = {**settings, "context_size": summarize(path).context_length}
+    with ProgressBar(f"loading {Path(path).name}") as bar:
+        return Model.load(path, progress=bar.part, **settings)
+
+
+def _fetch(source: ModelSource) -> str:
+    """The local path of the model's file."""
+    if source.kind == "hub":
+        from tabagent.hub import fetch_model  # noqa: PLC0415 (its imports are slow)
+
+        if not is_terminal(sys.stderr):
+            os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        return fetch_model(source.name, source.pattern)
+    return model_path(source.name)
+
+
+def _gpu_layers(text: str) -> int | str:
+    if text == "auto":
+        return text
+    if not text.isdecimal():
+        message = f"`-ngl {text}` is neither `auto` nor a number of layers"
+        raise UsageError(message)
+    return int(text)
+
+
+def _kv_type(name: str) -> str:
+    if name.lower() not in KV_TYPES:
+        message = f"`--kv-type {name}` is not known; there are {', '.join(f'`{known}`' for known in KV_TYPES)}"
+        raise UsageError(message)
+    return name.lower()
