@@ -58,6 +58,25 @@ fn refusal(schema: &Value) -> (String, String) {
 }
 
 #[test]
+fn objects_of_thousands_of_optional_properties_can_be_written() {
+    let properties: serde_json::Map<String, Value> =
+        (0..3_000).map(|i| (format!("p{i}"), json!({"type": "integer"}))).collect();
+    for open in [false, true] {
+        let schema = json!({"type": "object", "properties": properties, "additionalProperties": open});
+        let grammar = compile(&schema).unwrap();
+        for text in ["{}", r#"{"p2999": 1}"#, r#"{"p0":1,"p1500":2,"p2999":3}"#] {
+            assert!(fits(&grammar, text), "{text}");
+        }
+        for text in [r#"{"p1":1,"p0":2}"#, r#"{"p7":1,"p7":2}"#, r#"{"p1":1,}"#, r#"{,"p1":1}"#] {
+            assert!(!fits(&grammar, text), "{text}");
+        }
+        assert_eq!(fits(&grammar, r#"{"p3":1,"q":"x","r":null}"#), open);
+        assert_eq!(fits(&grammar, r#"{"q":"x"}"#), open);
+        assert!(!fits(&grammar, r#"{"q":"x","p3":1}"#));
+    }
+}
+
+#[test]
 fn items_that_are_from_few_values_do_not_repeat() {
     let list = |items: Value| json!({"type": "array", "items": items, "uniqueItems": true});
     check(

@@ -46,7 +46,7 @@ pub(crate) const COMPILE_STACK_BYTES: usize = 256 << 20;
 /// The engine's own limits.
 pub(crate) fn parser_limits() -> ParserLimits {
     ParserLimits {
-        max_items_in_row: 2_000,
+        max_items_in_row: 20_000,
         initial_lexer_fuel: 2_000_000,
         step_lexer_fuel: 500_000,
         step_max_items: 200_000,

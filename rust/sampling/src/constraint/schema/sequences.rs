@@ -371,6 +371,9 @@ impl Writer<'_> {
     ) -> Result<Vec<Symbol>, GrammarError> {
         let comma = self.marks.comma;
         let first_required = props.iter().position(|prop| prop.required).unwrap_or(props.len());
+        if first_required == props.len() && groups.iter().all(Vec::is_empty) {
+            return self.all_optional(props, member);
+        }
         let mut started = vec![self.tail(true, member, groups, 0, None)];
         let mut fresh = if first_required == props.len() {
             vec![self.tail(false, member, groups, 0, None)]
@@ -402,6 +405,24 @@ impl Writer<'_> {
         }
         fresh.reverse();
         Ok(fresh)
+    }
+
+    /// Properties of which none must be there.
+    ///
+    /// The engine finds out what may be empty in as many rounds as such rules are nested, each over all rules. So what may be empty has a way
+    /// that is empty as it stands, and what is nested in it is not empty.
+    fn all_optional(&mut self, props: &[&Prop], member: Option<Symbol>) -> Result<Vec<Symbol>, GrammarError> {
+        let groups = [Vec::new()];
+        // What comes after a property and at the beginning, each of one property at least.
+        let mut more = self.tail(true, member, &groups, 1, None);
+        let mut first = self.tail(false, member, &groups, 1, None);
+        for prop in props.iter().rev() {
+            let [name, colon, value] = self.item(prop)?;
+            let rest = self.rules.choice(vec![Vec::new(), vec![more]]);
+            first = self.rules.choice(vec![vec![name, colon, value, rest], vec![first]]);
+            more = self.rules.choice(vec![vec![self.marks.comma, name, colon, value, rest], vec![more]]);
+        }
+        Ok(vec![self.rules.choice(vec![Vec::new(), vec![first]])])
     }
 
     /// Properties that are counted.
