@@ -32,12 +32,13 @@ mod parts;
 mod pattern;
 mod repeats;
 mod rules;
-mod sequences;
 mod step;
 mod text;
 mod unevaluated;
 mod unique;
 mod values;
+mod write_arrays;
+mod write_objects;
 mod writer;
 
 pub(crate) use writer::{Written, write};
