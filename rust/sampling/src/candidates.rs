@@ -1,7 +1,8 @@
 //! The tokens still in play once a stage has cut the row down.
 
+use crate::goal::{Goal, Mass};
 use crate::key::Key;
-use crate::prefix::{Goal, Mass, Prefix, rank, unrank};
+use crate::prefix::{Prefix, rank, unrank};
 use crate::simd::{self, Level, Lines, Moments};
 use crate::weight::Scale;
 

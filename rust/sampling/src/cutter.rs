@@ -6,8 +6,9 @@ use std::ops::Range;
 use crate::between::Between;
 use crate::blocks::BLOCK;
 use crate::cut::Cut;
+use crate::goal::Goal;
 use crate::guess::Guesser;
-use crate::prefix::{Goal, Prefix};
+use crate::prefix::Prefix;
 use crate::ranked::Ranked;
 use crate::simd::{self, Level, Lines};
 

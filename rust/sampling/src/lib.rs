@@ -84,6 +84,7 @@ mod drawn;
 mod dry;
 mod error;
 mod explain;
+mod goal;
 mod guess;
 mod history;
 mod infill;

@@ -1,5 +1,6 @@
 //! The end of the shortest prefix, by falling key, that holds enough: what every cut by a share of the probability looks for.
 
+use crate::goal::{Goal, Mass};
 use crate::simd::{self, Level, Lines};
 
 /// A part this short is ranked rather than split further.
@@ -10,44 +11,6 @@ const MAX_SPLITS: usize = 24;
 const ASIDE: f64 = 1.0 / 16.0;
 /// A part this short is sorted rather than halved by selection.
 const SORTED_LEN: usize = 32;
-
-/// What a prefix must hold.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Goal {
-    weight: f64,
-    n: usize,
-}
-
-impl Goal {
-    pub(crate) fn at_least(weight: f64, n: usize) -> Self {
-        Self { weight, n }
-    }
-
-    pub(crate) fn more_than(weight: f64, n: usize) -> Self {
-        Self { weight: weight.next_up(), n }
-    }
-
-    pub(crate) fn is_met(self, weight: f64, n: usize) -> bool {
-        weight >= self.weight && n >= self.n
-    }
-}
-
-/// How much there is above a line.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Mass {
-    pub(crate) weight: f64,
-    pub(crate) n: usize,
-}
-
-impl Mass {
-    fn and(self, (weight, n): (f64, usize)) -> Self {
-        Self { weight: self.weight + weight, n: self.n + n }
-    }
-
-    fn meets(self, goal: Goal) -> bool {
-        goal.is_met(self.weight, self.n)
-    }
-}
 
 /// A number that orders items by falling key, then by rising place; -0 counts as 0.
 pub(crate) fn rank(place: u32, key: f32) -> u64 {
@@ -119,8 +82,8 @@ impl Prefix {
 /// Where to split a part, as a share of its height from above: beside the place where the goal is met if the weight is spread evenly, now
 /// below it and now above, and every third time in the middle, so that it ends also where it is not.
 fn fraction(outside: Mass, inside: Mass, goal: Goal, split: usize) -> f64 {
-    let by_weight = (goal.weight - outside.weight) / (inside.weight - outside.weight);
-    let by_number = goal.n.saturating_sub(outside.n) as f64 / (inside.n - outside.n) as f64;
+    let by_weight = (goal.weight() - outside.weight) / (inside.weight - outside.weight);
+    let by_number = goal.n().saturating_sub(outside.n) as f64 / (inside.n - outside.n) as f64;
     let expected = if by_number > by_weight { by_number } else { by_weight };
     let aside = match split % 3 {
         0 => expected + ASIDE,

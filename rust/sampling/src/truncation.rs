@@ -1,8 +1,8 @@
 //! Top-k, top-p, min-p and typical: stages that cut the least probable, or least typical, tokens off.
 
+use crate::goal::Goal;
 use crate::key::Key;
 use crate::pool::Pool;
-use crate::prefix::Goal;
 use crate::row::{Kept, typical_logit};
 use crate::threshold::lowest_logit;
 use crate::weight::Scale;

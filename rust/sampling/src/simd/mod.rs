@@ -22,7 +22,7 @@ mod tests;
 
 use crate::between::Between;
 use crate::blocks::{Block, Blocks};
-use crate::prefix::Mass;
+use crate::goal::Mass;
 use crate::ranked::Ranked;
 use crate::weight::Scale;
 
