@@ -43,7 +43,7 @@ UNSAFE_MODULES = (
     "rust/python/src/gguf/view.rs",
     "rust/python/src/interpreter.rs",
     "rust/python/src/logits_view.rs",
-    "rust/sampling/src/simd",
+    "rust/sampling/src/row/simd/",
 )
 
 

@@ -1,11 +1,11 @@
 //! Adaptive-p: prefers tokens whose probability is near a target that makes up for the tokens chosen before.
 
 use crate::TokenId;
-use crate::blocks::{BLOCK, Block};
-use crate::cutter::exceeding;
-use crate::pool::Pool;
-use crate::simd::{self, Level};
-use crate::weight::Scale;
+use crate::row::blocks::{BLOCK, Block};
+use crate::row::cutter::exceeding;
+use crate::row::pool::Pool;
+use crate::row::simd::{self, Level};
+use crate::row::weight::Scale;
 
 /// The shape of the preference (`llama_sampler_adaptive_p_apply` in `src/llama-sampler.cpp`): the best new logit, how fast it falls, and
 /// the distance from the target at which it begins to fall linearly.

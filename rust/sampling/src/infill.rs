@@ -1,6 +1,6 @@
 //! Infill: decides between going on and ending for fill-in-the-middle, with tokens that begin alike taken together.
 
-use crate::pool::Pool;
+use crate::row::pool::Pool;
 use crate::{TokenId, TokenPieces};
 
 /// Only this many of the best candidates are compared with each other; the time grows with the square.

@@ -72,40 +72,25 @@
 
 mod adaptive;
 mod batch;
-mod between;
-mod blocks;
 mod breakers;
-mod candidates;
 mod config;
 pub mod constraint;
-mod cut;
-mod cutter;
 mod drawn;
 mod dry;
 mod error;
 mod explain;
-mod goal;
-mod guess;
 mod history;
 mod infill;
-mod key;
-mod logsum;
 mod mask;
 mod mirostat;
 mod parameters;
 mod pieces;
-mod pool;
-mod prefix;
-mod ranked;
 mod row;
 mod sampler;
-mod simd;
 mod spread;
 mod stage;
 mod step;
-mod threshold;
 mod truncation;
-mod weight;
 mod xtc;
 
 #[cfg(test)]
@@ -116,10 +101,10 @@ pub use breakers::Breakers;
 pub use config::SamplerConfig;
 pub use error::{ConfigError, SampleError};
 pub use explain::{Explanation, StageReport, TokenShare};
-pub use logsum::log_sum_exp;
 pub use mask::TokenMask;
 pub use parameters::Parameters;
 pub use pieces::TokenPieces;
+pub use row::log_sum::log_sum_exp;
 pub use sampler::Sampler;
 pub use stage::{ParseStageError, Stage};
 

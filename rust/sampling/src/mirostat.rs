@@ -2,9 +2,9 @@
 
 use libm::{log, log2, pow};
 
-use crate::pool::Pool;
-use crate::threshold::lowest_logit;
-use crate::weight::Scale;
+use crate::row::lowest_logit::lowest_logit;
+use crate::row::pool::Pool;
+use crate::row::weight::Scale;
 
 /// How many of the most probable tokens the exponent is estimated from (m in the paper; 100 as in llama.cpp's `common/sampling.cpp`).
 pub(crate) const ESTIMATE_LEN: usize = 100;

@@ -9,9 +9,9 @@ use crate::adaptive::AdaptiveP;
 use crate::drawn::Drawn;
 use crate::mask::MaskedRow;
 use crate::mirostat::{Mirostat, surprise};
-use crate::pool::Pool;
+use crate::row::pool::Pool;
+use crate::row::weight::Scale;
 use crate::step::{Step, uniform};
-use crate::weight::Scale;
 use crate::{ConfigError, Parameters, SampleError, SamplerConfig, Stage, TokenId, TokenMask, TokenPieces};
 
 /// Chooses tokens for one sequence.

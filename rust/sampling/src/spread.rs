@@ -2,7 +2,7 @@
 
 use libm::{log2, pow, sqrt};
 
-use crate::pool::Pool;
+use crate::row::pool::Pool;
 
 /// Independent accumulators, so that the compiler can vectorise a sum without reordering it.
 const LANES: usize = 16;

@@ -6,7 +6,7 @@ use rand_xoshiro::rand_core::Rng;
 use crate::dry::Dry;
 use crate::history::History;
 use crate::infill::Infill;
-use crate::pool::Pool;
+use crate::row::pool::Pool;
 use crate::{Parameters, SamplerConfig, TokenId, TokenPieces};
 
 /// One stage of one sampler; never one that is off.

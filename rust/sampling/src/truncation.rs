@@ -1,11 +1,11 @@
 //! Top-k, top-p, min-p and typical: stages that cut the least probable, or least typical, tokens off.
 
-use crate::goal::Goal;
-use crate::key::Key;
-use crate::pool::Pool;
-use crate::row::{Kept, typical_logit};
-use crate::threshold::lowest_logit;
-use crate::weight::Scale;
+use crate::row::goal::Goal;
+use crate::row::key::Key;
+use crate::row::logits_row::{Kept, typical_logit};
+use crate::row::lowest_logit::lowest_logit;
+use crate::row::pool::Pool;
+use crate::row::weight::Scale;
 
 impl Pool {
     pub(crate) fn top_p(&mut self, logits: &[f32], p: f32, min_keep: usize) {

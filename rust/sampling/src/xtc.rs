@@ -3,7 +3,7 @@
 use libm::log;
 
 use crate::TokenId;
-use crate::pool::Pool;
+use crate::row::pool::Pool;
 
 impl Pool {
     /// Removes the candidates with a probability of at least `threshold`, but for the last of them, unless fewer than `min_keep` would

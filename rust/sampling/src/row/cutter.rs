@@ -3,14 +3,14 @@
 
 use std::ops::Range;
 
-use crate::between::Between;
-use crate::blocks::BLOCK;
-use crate::cut::Cut;
-use crate::goal::Goal;
-use crate::guess::Guesser;
-use crate::prefix::Prefix;
-use crate::ranked::Ranked;
-use crate::simd::{self, Level, Lines};
+use crate::row::between::Between;
+use crate::row::blocks::BLOCK;
+use crate::row::cut::Cut;
+use crate::row::goal::Goal;
+use crate::row::guess::Guesser;
+use crate::row::prefix::Prefix;
+use crate::row::ranked::Ranked;
+use crate::row::simd::{self, Level, Lines};
 
 /// How often the lines are drawn anew if the cut is not between them.
 const MAX_TRIES: usize = 6;
@@ -167,12 +167,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::blocks::Blocks;
-    use crate::candidates::Candidates;
-    use crate::key::Key;
-    use crate::prefix::rank;
-    use crate::row::{Kept, Row};
-    use crate::weight::Scale;
+    use crate::row::blocks::Blocks;
+    use crate::row::candidates::Candidates;
+    use crate::row::key::Key;
+    use crate::row::logits_row::{Kept, Row};
+    use crate::row::prefix::rank;
+    use crate::row::weight::Scale;
 
     /// Normal logits, rounded to a multiple of `step` where it is not 0.
     fn row(n: usize, deviation: f32, step: f32, seed: u64) -> Vec<f32> {
@@ -330,7 +330,7 @@ mod tests {
     fn lines_that_miss_the_cut_are_drawn_anew() {
         let logits = row(50_048, 1.0, 0.0, 3);
         let blocks = logits.as_chunks::<BLOCK>().0;
-        let places = vec![crate::blocks::UNTOUCHED; blocks.len()];
+        let places = vec![crate::row::blocks::UNTOUCHED; blocks.len()];
         let level = Level::best();
         let mut maxima = vec![[f32::NEG_INFINITY; BLOCK]; blocks.len().div_ceil(BLOCK)];
         simd::maxima(level, blocks, maxima.as_flattened_mut());

@@ -1,15 +1,15 @@
 //! One row of logits, read where it lies: block maxima to skip by, and private copies of the few blocks that change.
 
 use crate::TokenId;
-use crate::blocks::{BLOCK, Block, Blocks, UNTOUCHED};
-use crate::candidates::Candidates;
-use crate::cut::Cut;
-use crate::cutter::{Cutter, exceeding};
-use crate::goal::Goal;
-use crate::key::Key;
-use crate::ranked::Ranked;
-use crate::simd::{self, Level, Moments};
-use crate::weight::Scale;
+use crate::row::blocks::{BLOCK, Block, Blocks, UNTOUCHED};
+use crate::row::candidates::Candidates;
+use crate::row::cut::Cut;
+use crate::row::cutter::{Cutter, exceeding};
+use crate::row::goal::Goal;
+use crate::row::key::Key;
+use crate::row::ranked::Ranked;
+use crate::row::simd::{self, Level, Moments};
+use crate::row::weight::Scale;
 
 const EMPTY: Block = [f32::NEG_INFINITY; BLOCK];
 /// A row with candidates in fewer blocks has its typical tokens picked from a list.

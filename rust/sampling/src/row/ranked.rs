@@ -1,8 +1,8 @@
 //! A row whose tokens are ranked by a key, and lines through it.
 
-use crate::blocks::{Block, Blocks};
-use crate::key::Key;
-use crate::weight::{FLOOR, Scale};
+use crate::row::blocks::{Block, Blocks};
+use crate::row::key::Key;
+use crate::row::weight::{FLOOR, Scale};
 
 /// How far a line moves that missed what it was drawn for, in bits.
 const MOVE: f32 = 2.0;

@@ -5,11 +5,11 @@
 use std::arch::x86_64::*;
 
 use super::{Caller, LANES, Lines, Masses, Moments, Part, each_bit, passes, prefetch};
-use crate::between::{Between, Room};
-use crate::blocks::{BLOCK, Block, Blocks};
-use crate::key::Key;
-use crate::ranked::Ranked;
-use crate::weight::{FLOOR, POLYNOMIAL, ROUNDER, Scale};
+use crate::row::between::{Between, Room};
+use crate::row::blocks::{BLOCK, Block, Blocks};
+use crate::row::key::Key;
+use crate::row::ranked::Ranked;
+use crate::row::weight::{FLOOR, POLYNOMIAL, ROUNDER, Scale};
 
 /// How many numbers a vector holds.
 const WIDTH: usize = 8;

@@ -2,9 +2,9 @@
 
 use libm::log;
 
-use crate::blocks::BLOCK;
-use crate::simd::{self, Level};
-use crate::weight::Scale;
+use crate::row::blocks::BLOCK;
+use crate::row::simd::{self, Level};
+use crate::row::weight::Scale;
 
 /// ln of the sum of e^logit over a row, with the same bits on every platform and within 2e-6 of the exact value.
 ///

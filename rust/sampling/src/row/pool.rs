@@ -1,11 +1,11 @@
 //! The candidates of one step: the whole row, or the list of what a stage has left of it.
 
 use crate::TokenId;
-use crate::blocks::BLOCK;
-use crate::candidates::Candidates;
-use crate::row::{Kept, LONG, Row};
-use crate::simd::{self, Level};
-use crate::weight::Scale;
+use crate::row::blocks::BLOCK;
+use crate::row::candidates::Candidates;
+use crate::row::logits_row::{Kept, LONG, Row};
+use crate::row::simd::{self, Level};
+use crate::row::weight::Scale;
 
 /// The candidates of one step; never empty once a row with a finite top is loaded.
 ///

@@ -1,8 +1,8 @@
 //! Where a cut of a row is expected, from a sample.
 
-use crate::blocks::{BLOCK, Blocks};
-use crate::ranked::Ranked;
-use crate::simd::{self, Level, Lines};
+use crate::row::blocks::{BLOCK, Blocks};
+use crate::row::ranked::Ranked;
+use crate::row::simd::{self, Level, Lines};
 
 /// How many logits are drawn from the row beside the block maxima.
 const SAMPLE_LEN: usize = 2048;

@@ -1,6 +1,6 @@
 //! What lies between two lines, block by block: what a pass over a row leaves to be looked at closely.
 
-use crate::blocks::BLOCK;
+use crate::row::blocks::BLOCK;
 
 /// Vectors are stored whole, so there is a vector's room behind the last logit of a block.
 const SLACK: usize = 16;

@@ -1,7 +1,7 @@
 //! The end of the shortest prefix, by falling key, that holds enough: what every cut by a share of the probability looks for.
 
-use crate::goal::{Goal, Mass};
-use crate::simd::{self, Level, Lines};
+use crate::row::goal::{Goal, Mass};
+use crate::row::simd::{self, Level, Lines};
 
 /// A part this short is ranked rather than split further.
 const PART_LEN: usize = 64;

@@ -1,11 +1,11 @@
 //! The definition, in code for any machine; the lanes are arrays, so that the compiler can use what vectors there are.
 
 use super::{Caller, LANES, Lines, Masses, Moments, Part, each_bit, passes};
-use crate::between::{Between, Room};
-use crate::blocks::{BLOCK, Block, Blocks};
-use crate::key::Key;
-use crate::ranked::Ranked;
-use crate::weight::Scale;
+use crate::row::between::{Between, Room};
+use crate::row::blocks::{BLOCK, Block, Blocks};
+use crate::row::key::Key;
+use crate::row::ranked::Ranked;
+use crate::row::weight::Scale;
 
 type Lanes = [f32; LANES];
 

@@ -1,10 +1,10 @@
 //! The tokens still in play once a stage has cut the row down.
 
-use crate::goal::{Goal, Mass};
-use crate::key::Key;
-use crate::prefix::{Prefix, rank, unrank};
-use crate::simd::{self, Level, Lines, Moments};
-use crate::weight::Scale;
+use crate::row::goal::{Goal, Mass};
+use crate::row::key::Key;
+use crate::row::prefix::{Prefix, rank, unrank};
+use crate::row::simd::{self, Level, Lines, Moments};
+use crate::row::weight::Scale;
 
 /// How many weights are computed at a time.
 const CHUNK_LEN: usize = 64;

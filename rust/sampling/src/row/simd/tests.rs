@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::blocks::{BLOCK, UNTOUCHED};
-use crate::key::Key;
+use crate::row::blocks::{BLOCK, UNTOUCHED};
+use crate::row::key::Key;
 
 /// Everything that the functions give for one row, floats as bits.
 #[derive(Debug, PartialEq)]

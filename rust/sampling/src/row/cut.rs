@@ -1,6 +1,6 @@
 //! Where a cut row ends.
 
-use crate::key::Key;
+use crate::row::key::Key;
 
 /// The last token that is kept, in the order of falling keys and rising ids.
 #[derive(Clone, Copy, Debug, PartialEq)]

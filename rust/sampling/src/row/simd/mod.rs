@@ -20,11 +20,11 @@ mod plain;
 #[cfg(test)]
 mod tests;
 
-use crate::between::Between;
-use crate::blocks::{Block, Blocks};
-use crate::goal::Mass;
-use crate::ranked::Ranked;
-use crate::weight::Scale;
+use crate::row::between::Between;
+use crate::row::blocks::{Block, Blocks};
+use crate::row::goal::Mass;
+use crate::row::ranked::Ranked;
+use crate::row::weight::Scale;
 
 /// How many sums run side by side.
 const LANES: usize = 32;
