@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::parameters::{integer, number};
+use crate::stages::parameters::{integer, number};
 use crate::{Breakers, ConfigError, Parameters, Stage, TokenId, TokenPieces};
 
 /// How to choose tokens: plain values, checked by [`validate`](Self::validate) and by [`Sampler::new`](crate::Sampler::new).

@@ -1,8 +1,8 @@
 //! What the last step drew from, for log-probabilities after sampling.
 
-use crate::adaptive::AdaptiveP;
 use crate::row::pool::Pool;
 use crate::row::weight::Scale;
+use crate::stages::adaptive_p::AdaptiveP;
 use crate::{Sampler, TokenId};
 
 /// The last choice, and what is needed to tell the probabilities of the others.

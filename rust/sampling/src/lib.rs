@@ -70,43 +70,32 @@
 //!
 //! [`sample_batch`] spreads the sequences of a batch over the threads of the caller's rayon pool.
 
-mod adaptive;
 mod batch;
-mod breakers;
 mod config;
 pub mod constraint;
 mod drawn;
-mod dry;
 mod error;
 mod explain;
-mod history;
-mod infill;
 mod mask;
-mod mirostat;
-mod parameters;
 mod pieces;
 mod row;
 mod sampler;
-mod spread;
-mod stage;
-mod step;
-mod truncation;
-mod xtc;
+mod stages;
 
 #[cfg(test)]
 mod reference;
 
 pub use batch::sample_batch;
-pub use breakers::Breakers;
 pub use config::SamplerConfig;
 pub use error::{ConfigError, SampleError};
 pub use explain::{Explanation, StageReport, TokenShare};
 pub use mask::TokenMask;
-pub use parameters::Parameters;
 pub use pieces::TokenPieces;
 pub use row::log_sum::log_sum_exp;
 pub use sampler::Sampler;
-pub use stage::{ParseStageError, Stage};
+pub use stages::breakers::Breakers;
+pub use stages::parameters::Parameters;
+pub use stages::stage::{ParseStageError, Stage};
 
 /// A token's id, as in llama.cpp (`llama_token` in `include/llama.h`).
 pub type TokenId = i32;

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::SeedableRng;
 
-use crate::adaptive::AdaptiveP;
 use crate::drawn::Drawn;
 use crate::mask::MaskedRow;
-use crate::mirostat::{Mirostat, surprise};
 use crate::row::pool::Pool;
 use crate::row::weight::Scale;
-use crate::step::{Step, uniform};
+use crate::stages::adaptive_p::AdaptiveP;
+use crate::stages::mirostat::{Mirostat, surprise};
+use crate::stages::step::{Step, uniform};
 use crate::{ConfigError, Parameters, SampleError, SamplerConfig, Stage, TokenId, TokenMask, TokenPieces};
 
 /// Chooses tokens for one sequence.

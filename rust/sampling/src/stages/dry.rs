@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use libm::{log, pow};
 
-use crate::history::RESERVE_MAX;
+use crate::stages::history::RESERVE_MAX;
 use crate::{Breakers, TokenId};
 
 /// The logarithm of the largest `f32`, as `llama_sampler_dry_apply` in `src/llama-sampler.cpp` has it.
@@ -97,7 +97,7 @@ impl Dry {
     }
 
     /// The logit of a token that goes on with a repetition of `length` tokens; a finite one stays finite. For `temperature` see
-    /// [`History::penalise`](crate::history::History::penalise).
+    /// [`History::penalise`](crate::stages::history::History::penalise).
     pub(crate) fn penalise(&self, logit: f32, length: usize, temperature: f32) -> f32 {
         if !logit.is_finite() {
             return logit;

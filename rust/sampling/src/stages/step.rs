@@ -3,10 +3,10 @@
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::Rng;
 
-use crate::dry::Dry;
-use crate::history::History;
-use crate::infill::Infill;
 use crate::row::pool::Pool;
+use crate::stages::dry::Dry;
+use crate::stages::history::History;
+use crate::stages::infill::Infill;
 use crate::{Parameters, SamplerConfig, TokenId, TokenPieces};
 
 /// One stage of one sampler; never one that is off.
