@@ -1,8 +1,8 @@
 //! The tokens still in play once a stage has cut the row down.
 
 use crate::row::goal::{Goal, Mass};
-use crate::row::key::Key;
-use crate::row::prefix::{Prefix, rank, unrank};
+use crate::row::prefix_end::{PrefixEnd, rank, unrank};
+use crate::row::rank_key::RankKey;
 use crate::row::simd::{self, Level, Lines, Moments};
 use crate::row::weight::Scale;
 
@@ -31,7 +31,7 @@ pub(crate) struct Candidates {
     ranks: Vec<u64>,
     keys: Vec<f32>,
     weights: Vec<f32>,
-    prefix: Prefix,
+    prefix: PrefixEnd,
 }
 
 impl Candidates {
@@ -104,7 +104,7 @@ impl Candidates {
     }
 
     /// Keeps the shortest prefix, by falling key, that meets the goal; all if none does. [`weigh`](Self::weigh) comes first.
-    pub(crate) fn keep_prefix(&mut self, key: Key, goal: Goal) {
+    pub(crate) fn keep_prefix(&mut self, key: RankKey, goal: Goal) {
         let Self { items, keys, weights, prefix, .. } = self;
         keys.clear();
         keys.extend(items.iter().map(|item| key.of(item.logit)));
@@ -207,7 +207,7 @@ mod tests {
             });
             let mut want: Vec<u32> = kept.map(|item| item.id).collect();
             want.sort_unstable();
-            list.keep_prefix(Key::Logit, Goal::at_least(target, 1));
+            list.keep_prefix(RankKey::Logit, Goal::at_least(target, 1));
             assert_eq!(ids(&list), want, "{share}");
         }
     }

@@ -3,11 +3,11 @@
 use crate::TokenId;
 use crate::row::blocks::{BLOCK, Block, Blocks, UNTOUCHED};
 use crate::row::candidates::Candidates;
-use crate::row::cut::Cut;
-use crate::row::cutter::{Cutter, exceeding};
+use crate::row::cut_search::{CutSearch, exceeding};
 use crate::row::goal::Goal;
-use crate::row::key::Key;
-use crate::row::ranked::Ranked;
+use crate::row::last_kept::LastKept;
+use crate::row::rank_key::RankKey;
+use crate::row::ranked_row::RankedRow;
 use crate::row::simd::{self, Level, Moments};
 use crate::row::weight::Scale;
 
@@ -33,13 +33,13 @@ pub(crate) struct Row {
     copies: Vec<Block>,
     /// The blocks that `copies` stands for, in the same order.
     copied: Vec<u32>,
-    /// The weights' sum of each block after [`weigh`](Self::weigh); after a cut, of what is above the cutter's high line.
+    /// The weights' sum of each block after [`weigh`](Self::weigh); after a cut, of what is above the search's high line.
     sums: Vec<f64>,
     selection: Vec<f32>,
-    cutter: Cutter,
+    search: CutSearch,
     /// Where the row ends, if a cut left it a row.
-    cut: Option<Cut>,
-    /// The inverse temperature at which the cutter has weighed what is kept; 0 if it has not.
+    cut: Option<LastKept>,
+    /// The inverse temperature at which the search has weighed what is kept; 0 if it has not.
     weighed_at: f32,
 }
 
@@ -64,7 +64,7 @@ impl Row {
             copied: Vec::new(),
             sums: vec![0.0; n_blocks],
             selection: Vec::with_capacity(BLOCK),
-            cutter: Cutter::default(),
+            search: CutSearch::default(),
             cut: None,
             weighed_at: 0.0,
         }
@@ -156,7 +156,7 @@ impl Row {
     /// Puts the tokens with a finite logit of at least `threshold` into `list`.
     pub(crate) fn collect(&self, logits: &[f32], threshold: f32, list: &mut Candidates) {
         list.clear();
-        let cut = self.cut.unwrap_or(Cut::NONE);
+        let cut = self.cut.unwrap_or(LastKept::NONE);
         let lowest = cut.lowest_logit();
         let threshold = if threshold > lowest { threshold } else { lowest };
         simd::collect(self.level, self.blocks(logits), &self.maxima, threshold, |token, logit| {
@@ -189,16 +189,16 @@ impl Row {
         let scale = Scale::new(self.top, inverse_temperature);
         let level = self.level;
         // The total is not wanted.
-        let found = self.with_cutter(logits, (scale, Key::Logit), Some(0.0), |cutter, row, sums| {
-            let lines = cutter.guesser.by_number(row, k);
-            cutter.cut(level, row, |_| Goal::at_least(0.0, k), lines, sums)
+        let found = self.with_search(logits, (scale, RankKey::Logit), Some(0.0), |search, row, sums| {
+            let lines = search.estimator.by_number(row, k);
+            search.cut(level, row, |_| Goal::at_least(0.0, k), lines, sums)
         });
         let Ok(cut) = found else { return false };
         if self.cut.is_none_or(|before| cut.is_within(before)) {
             self.cut = Some(cut);
             self.weighed_at = inverse_temperature;
         } else {
-            // The cutter knows the weights of the other cut.
+            // The search knows the weights of the other cut.
             self.weighed_at = 0.0;
         }
         true
@@ -206,7 +206,7 @@ impl Row {
 
     /// Whether a cut took the highest logits away.
     pub(crate) fn has_lost_top(&self) -> bool {
-        self.cut.is_some_and(|cut| cut.key != Key::Logit)
+        self.cut.is_some_and(|cut| cut.key != RankKey::Logit)
     }
 
     /// Keeps the tokens with a finite logit of at least `threshold`: as a list if they are few, else the row remembers it. An earlier cut
@@ -217,8 +217,8 @@ impl Row {
             self.collect(logits, threshold, list);
             return Kept::List;
         }
-        if threshold > self.cut.unwrap_or(Cut::NONE).line {
-            self.cut = Some(Cut { line: threshold, ..Cut::NONE });
+        if threshold > self.cut.unwrap_or(LastKept::NONE).line {
+            self.cut = Some(LastKept { line: threshold, ..LastKept::NONE });
             self.weighed_at = 0.0;
         }
         Kept::Row
@@ -257,25 +257,25 @@ impl Row {
         if self.weighed_at != inverse_temperature {
             let level = self.level;
             // The total is not wanted.
-            self.with_cutter(logits, (scale, cut.key), Some(0.0), |cutter, row, sums| {
-                cutter.keep(level, row, cut, sums);
+            self.with_search(logits, (scale, cut.key), Some(0.0), |search, row, sums| {
+                search.keep(level, row, cut, sums);
             });
             self.weighed_at = inverse_temperature;
         }
-        self.cutter.weight()
+        self.search.weight()
     }
 
-    /// Has the cutter work on the row and the blocks' sums.
-    fn with_cutter<T>(
+    /// Has the search work on the row and the blocks' sums.
+    fn with_search<T>(
         &mut self,
         logits: &[f32],
-        (scale, key): (Scale, Key),
+        (scale, key): (Scale, RankKey),
         total: Option<f64>,
-        work: impl FnOnce(&mut Cutter, Ranked<'_>, &mut [f64]) -> T,
+        work: impl FnOnce(&mut CutSearch, RankedRow<'_>, &mut [f64]) -> T,
     ) -> T {
-        let (mut cutter, mut sums) = (std::mem::take(&mut self.cutter), std::mem::take(&mut self.sums));
-        let result = work(&mut cutter, self.ranked(logits, scale, key, total), &mut sums);
-        (self.cutter, self.sums) = (cutter, sums);
+        let (mut search, mut sums) = (std::mem::take(&mut self.search), std::mem::take(&mut self.sums));
+        let result = work(&mut search, self.ranked(logits, scale, key, total), &mut sums);
+        (self.search, self.sums) = (search, sums);
         result
     }
 
@@ -287,9 +287,9 @@ impl Row {
     /// The token at which the cumulative weight exceeds `target`; [`weigh`](Self::weigh) comes first.
     pub(crate) fn choose(&self, logits: &[f32], inverse_temperature: f32, target: f64) -> Option<usize> {
         let scale = Scale::new(self.top, inverse_temperature);
-        let cut = self.cut.unwrap_or(Cut::NONE);
+        let cut = self.cut.unwrap_or(LastKept::NONE);
         let (index, mut running) = if self.cut.is_some() {
-            self.cutter.find(self.level, &self.sums, target)?
+            self.search.find(self.level, &self.sums, target)?
         } else {
             exceeding(0..self.sums.len(), 0.0, target, |&block| self.sums[block])?
         };
@@ -324,9 +324,9 @@ impl Row {
         let scale = Scale::new(self.top, inverse_temperature);
         let level = self.level;
         let goal = |total| Goal::at_least(p * total, min_keep);
-        let (guess, found) = self.with_cutter(logits, (scale, Key::Logit), None, |cutter, row, sums| {
-            let guess = cutter.guesser.by_weight(level, row, p);
-            (guess, guess.is_long.then(|| cutter.cut(level, row, goal, guess.lines, sums)))
+        let (guess, found) = self.with_search(logits, (scale, RankKey::Logit), None, |search, row, sums| {
+            let guess = search.estimator.by_weight(level, row, p);
+            (guess, guess.is_long.then(|| search.cut(level, row, goal, guess.lines, sums)))
         });
         let total = match found {
             Some(Ok(cut)) => {
@@ -340,7 +340,7 @@ impl Row {
         let goal = goal(total);
         let mut depth = guess.depth.max(1.0);
         loop {
-            let threshold = self.ranked(logits, scale, Key::Logit, None).line_at(depth);
+            let threshold = self.ranked(logits, scale, RankKey::Logit, None).line_at(depth);
             self.collect(logits, threshold, list);
             let weight = list.weigh(inverse_temperature);
             if threshold <= f32::MIN || goal.is_met(weight, list.len()) {
@@ -348,7 +348,7 @@ impl Row {
             }
             depth *= 1.5;
         }
-        list.keep_prefix(Key::Logit, goal);
+        list.keep_prefix(RankKey::Logit, goal);
         Kept::List
     }
 
@@ -375,18 +375,24 @@ impl Row {
             return false;
         }
         let level = self.level;
-        let key = Key::Near(centre);
-        let found = self.with_cutter(logits, (scale, key), Some(moments.total), |cutter, row, sums| {
-            let guess = cutter.guesser.by_weight(level, row, p);
-            cutter.cut(level, row, |total| Goal::more_than(p * total, min_keep), guess.lines, sums)
+        let key = RankKey::Near(centre);
+        let found = self.with_search(logits, (scale, key), Some(moments.total), |search, row, sums| {
+            let guess = search.estimator.by_weight(level, row, p);
+            search.cut(level, row, |total| Goal::more_than(p * total, min_keep), guess.lines, sums)
         });
         self.cut = found.ok();
         self.weighed_at = inverse_temperature;
         self.cut.is_some()
     }
 
-    fn ranked<'a>(&'a self, logits: &'a [f32], scale: Scale, key: Key, total: Option<f64>) -> Ranked<'a> {
-        Ranked { blocks: self.blocks(logits), maxima: &self.maxima, scale, key, total }
+    fn ranked<'a>(
+        &'a self,
+        logits: &'a [f32],
+        scale: Scale,
+        key: RankKey,
+        total: Option<f64>,
+    ) -> RankedRow<'a> {
+        RankedRow { blocks: self.blocks(logits), maxima: &self.maxima, scale, key, total }
     }
 
     /// The moments of all tokens' weights, and the scale that they belong to.

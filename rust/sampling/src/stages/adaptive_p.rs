@@ -2,7 +2,7 @@
 
 use crate::TokenId;
 use crate::row::blocks::{BLOCK, Block};
-use crate::row::cutter::exceeding;
+use crate::row::cut_search::exceeding;
 use crate::row::pool::Pool;
 use crate::row::simd::{self, Level};
 use crate::row::weight::Scale;

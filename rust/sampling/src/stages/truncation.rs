@@ -1,10 +1,10 @@
 //! Top-k, top-p, min-p and typical: stages that cut the least probable, or least typical, tokens off.
 
 use crate::row::goal::Goal;
-use crate::row::key::Key;
 use crate::row::logits_row::{Kept, typical_logit};
 use crate::row::lowest_logit::lowest_logit;
 use crate::row::pool::Pool;
+use crate::row::rank_key::RankKey;
 use crate::row::weight::Scale;
 
 impl Pool {
@@ -15,7 +15,7 @@ impl Pool {
         }
         if self.listed {
             let goal = Goal::at_least(p * self.list.weigh(inverse), min_keep);
-            self.list.keep_prefix(Key::Logit, goal);
+            self.list.keep_prefix(RankKey::Logit, goal);
             return;
         }
         match self.row.cut_top_p(logits, inverse, (p, min_keep), &mut self.list) {
@@ -57,6 +57,6 @@ impl Pool {
         self.list.weigh(inverse);
         let (moments, scale) = self.list.moments(inverse);
         let goal = Goal::more_than(p * moments.total, min_keep);
-        self.list.keep_prefix(Key::Near(typical_logit(&moments, scale)), goal);
+        self.list.keep_prefix(RankKey::Near(typical_logit(&moments, scale)), goal);
     }
 }

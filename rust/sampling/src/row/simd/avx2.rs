@@ -5,10 +5,10 @@
 use std::arch::x86_64::*;
 
 use super::{Caller, LANES, Lines, Masses, Moments, Part, each_bit, passes, prefetch};
-use crate::row::between::{Between, Room};
 use crate::row::blocks::{BLOCK, Block, Blocks};
-use crate::row::key::Key;
-use crate::row::ranked::Ranked;
+use crate::row::bracketed::{Bracketed, Room};
+use crate::row::rank_key::RankKey;
+use crate::row::ranked_row::RankedRow;
 use crate::row::weight::{FLOOR, POLYNOMIAL, ROUNDER, Scale};
 
 /// How many numbers a vector holds.
@@ -119,7 +119,7 @@ fn weight<const CALLER: u8>(block: &Block, scale: Scale) -> f64 {
     sum(lanes)
 }
 
-/// [`Key::of`] each logit, as `NEAR` says.
+/// [`RankKey::of`] each logit, as `NEAR` says.
 #[inline]
 #[target_feature(enable = "avx2,fma,bmi1,popcnt")]
 fn keys<const NEAR: bool>(logits: __m256, centre: __m256) -> __m256 {

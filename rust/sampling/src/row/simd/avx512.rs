@@ -5,10 +5,10 @@
 use std::arch::x86_64::*;
 
 use super::{Caller, Lines, Masses, Moments, Part, each_bit, passes, prefetch};
-use crate::row::between::{Between, Room};
 use crate::row::blocks::{BLOCK, Block, Blocks};
-use crate::row::key::Key;
-use crate::row::ranked::Ranked;
+use crate::row::bracketed::{Bracketed, Room};
+use crate::row::rank_key::RankKey;
+use crate::row::ranked_row::RankedRow;
 use crate::row::weight::{FLOOR, POLYNOMIAL, ROUNDER, Scale};
 
 /// How many numbers a vector holds.
@@ -122,7 +122,7 @@ fn weight<const CALLER: u8>(block: &Block, scale: Scale) -> f64 {
     sum(lanes)
 }
 
-/// [`Key::of`] each logit, as `NEAR` says.
+/// [`RankKey::of`] each logit, as `NEAR` says.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,popcnt")]
 fn keys<const NEAR: bool>(logits: __m512, centre: __m512) -> __m512 {

@@ -20,10 +20,10 @@ mod plain;
 #[cfg(test)]
 mod tests;
 
-use crate::row::between::Between;
 use crate::row::blocks::{Block, Blocks};
+use crate::row::bracketed::Bracketed;
 use crate::row::goal::Mass;
-use crate::row::ranked::Ranked;
+use crate::row::ranked_row::RankedRow;
 use crate::row::weight::Scale;
 
 /// How many sums run side by side.
@@ -185,7 +185,7 @@ dispatched! {
     fn between<F: FnMut(usize, f32)>(keys: &[f32], lines: Lines, found: F);
 
     /// Like [`weigh`], but `sums` gets only what is above the high line, and `between` the logits whose keys lie between the lines.
-    fn split(row: Ranked<'_>, lines: Lines, sums: &mut [f64], between: &mut Between) -> Masses;
+    fn split(row: RankedRow<'_>, lines: Lines, sums: &mut [f64], between: &mut Bracketed) -> Masses;
 }
 
 /// Makes the functions of [`dispatched`] for one instruction set out of the functions of the same module that work on one block
@@ -317,26 +317,26 @@ macro_rules! passes {
         }
 
         $(#[$features])*
-        pub(super) fn split(row: Ranked<'_>, lines: Lines, sums: &mut [f64], between: &mut Between) -> Masses {
+        pub(super) fn split(row: RankedRow<'_>, lines: Lines, sums: &mut [f64], between: &mut Bracketed) -> Masses {
             match (row.key, row.total) {
-                (Key::Logit, None) => split_by::<false, true>(row, 0.0, lines, sums, between),
-                (Key::Logit, Some(_)) => split_by::<false, false>(row, 0.0, lines, sums, between),
-                (Key::Near(centre), None) => split_by::<true, true>(row, centre, lines, sums, between),
-                (Key::Near(centre), Some(_)) => split_by::<true, false>(row, centre, lines, sums, between),
+                (RankKey::Logit, None) => split_by::<false, true>(row, 0.0, lines, sums, between),
+                (RankKey::Logit, Some(_)) => split_by::<false, false>(row, 0.0, lines, sums, between),
+                (RankKey::Near(centre), None) => split_by::<true, true>(row, centre, lines, sums, between),
+                (RankKey::Near(centre), Some(_)) => split_by::<true, false>(row, centre, lines, sums, between),
             }
         }
 
         #[inline]
         $(#[$features])*
         fn split_by<const NEAR: bool, const TOTAL: bool>(
-            row: Ranked<'_>,
+            row: RankedRow<'_>,
             centre: f32,
             lines: Lines,
             sums: &mut [f64],
-            between: &mut Between,
+            between: &mut Bracketed,
         ) -> Masses {
-            let Ranked { blocks, maxima, scale, .. } = row;
-            let key = if NEAR { Key::Near(centre) } else { Key::Logit };
+            let RankedRow { blocks, maxima, scale, .. } = row;
+            let key = if NEAR { RankKey::Near(centre) } else { RankKey::Logit };
             let mut masses = Masses::default();
             between.clear();
             for ((index, sum), &maximum) in sums.iter_mut().enumerate().zip(maxima.as_flattened()) {

@@ -1,10 +1,10 @@
 //! The definition, in code for any machine; the lanes are arrays, so that the compiler can use what vectors there are.
 
 use super::{Caller, LANES, Lines, Masses, Moments, Part, each_bit, passes};
-use crate::row::between::{Between, Room};
 use crate::row::blocks::{BLOCK, Block, Blocks};
-use crate::row::key::Key;
-use crate::row::ranked::Ranked;
+use crate::row::bracketed::{Bracketed, Room};
+use crate::row::rank_key::RankKey;
+use crate::row::ranked_row::RankedRow;
 use crate::row::weight::Scale;
 
 type Lanes = [f32; LANES];
@@ -84,7 +84,7 @@ fn part<const NEAR: bool, const TOTAL: bool>(
 ) -> Part {
     let (mut all, mut above) = ([0.0; LANES], [0.0; LANES]);
     let (mut n_above, mut n_between) = (0, 0);
-    let key = if NEAR { Key::Near(centre) } else { Key::Logit };
+    let key = if NEAR { RankKey::Near(centre) } else { RankKey::Logit };
     for chunk in block.as_chunks::<LANES>().0 {
         let weights = weigh_lanes(chunk, scale);
         let keys = chunk.map(|x| key.of(x));

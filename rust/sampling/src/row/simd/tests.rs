@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::row::blocks::{BLOCK, UNTOUCHED};
-use crate::row::key::Key;
+use crate::row::rank_key::RankKey;
 
 /// Everything that the functions give for one row, floats as bits.
 #[derive(Debug, PartialEq)]
@@ -47,14 +47,14 @@ fn results(level: Level, logits: &[f32], inverse_temperature: f32, lines: Lines)
     let mut sums = vec![0.0; n_blocks];
     let whole = super::total(level, row, scale);
     let total = weigh(level, blocks, &groups, scale, &mut sums);
-    let ranked = Ranked { blocks, maxima: &groups, scale, key: Key::Logit, total: None };
+    let ranked = RankedRow { blocks, maxima: &groups, scale, key: RankKey::Logit, total: None };
     let mut split_sums = vec![0.0; n_blocks];
-    let mut found = Between::default();
+    let mut found = Bracketed::default();
     let with_total =
-        split(level, Ranked { key: Key::Near(0.0), ..ranked }, lines, &mut split_sums, &mut found);
+        split(level, RankedRow { key: RankKey::Near(0.0), ..ranked }, lines, &mut split_sums, &mut found);
     assert_eq!(with_total.total.to_bits(), total.to_bits());
     let masses = split(level, ranked, lines, &mut split_sums, &mut found);
-    let (between_sums, known) = (split_sums.clone(), Ranked { total: Some(1.0), ..ranked });
+    let (between_sums, known) = (split_sums.clone(), RankedRow { total: Some(1.0), ..ranked });
     let without = split(level, known, lines, &mut split_sums, &mut found);
     assert_eq!((without.above, without.total.to_bits()), (masses.above, 0));
     assert!(split_sums.iter().map(|x| x.to_bits()).eq(between_sums.iter().map(|x| x.to_bits())));
@@ -69,8 +69,8 @@ fn results(level: Level, logits: &[f32], inverse_temperature: f32, lines: Lines)
     let moments = super::moments(level, blocks, &groups, scale);
     let (centre, mut near_sums) = (f32::midpoint(lines.high, lines.low), vec![0.0; n_blocks]);
     let bands = Lines { high: (lines.low - lines.high) / 8.0, low: (lines.low - lines.high) / 3.0 };
-    let key = Key::Near(centre);
-    let near = split(level, Ranked { key, total: Some(0.0), ..ranked }, bands, &mut near_sums, &mut found);
+    let key = RankKey::Near(centre);
+    let near = split(level, RankedRow { key, total: Some(0.0), ..ranked }, bands, &mut near_sums, &mut found);
     let is_inside = |x: f32, line: f32| key.of(x) >= line;
     assert_eq!(near.above.n, logits.iter().filter(|&&x| is_inside(x, bands.high)).count());
     let listed = logits.iter().filter(|&&x| is_inside(x, bands.low) && !is_inside(x, bands.high));

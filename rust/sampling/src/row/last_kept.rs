@@ -1,19 +1,19 @@
 //! Where a cut row ends.
 
-use crate::row::key::Key;
+use crate::row::rank_key::RankKey;
 
 /// The last token that is kept, in the order of falling keys and rising ids.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Cut {
-    pub(crate) key: Key,
+pub(crate) struct LastKept {
+    pub(crate) key: RankKey,
     /// The token's key.
     pub(crate) line: f32,
     pub(crate) token: u32,
 }
 
-impl Cut {
+impl LastKept {
     /// Keeps every finite logit.
-    pub(crate) const NONE: Self = Self { key: Key::Logit, line: f32::MIN, token: u32::MAX };
+    pub(crate) const NONE: Self = Self { key: RankKey::Logit, line: f32::MIN, token: u32::MAX };
 
     #[allow(clippy::float_cmp, reason = "ties are exact")]
     #[allow(clippy::needless_bitwise_bool, reason = "a processor could not foresee a branch")]

@@ -1,7 +1,7 @@
 //! Where a cut of a row is expected, from a sample.
 
 use crate::row::blocks::{BLOCK, Blocks};
-use crate::row::ranked::Ranked;
+use crate::row::ranked_row::RankedRow;
 use crate::row::simd::{self, Level, Lines};
 
 /// How many logits are drawn from the row beside the block maxima.
@@ -23,7 +23,7 @@ const LIST_LEN: f64 = 1024.0;
 
 /// Where the cut is expected.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Guess {
+pub(crate) struct CutEstimate {
     pub(crate) lines: Lines,
     /// The low line as a depth below the best key, in bits.
     pub(crate) depth: f32,
@@ -33,13 +33,13 @@ pub(crate) struct Guess {
 
 /// Guesses; scratch memory.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Guesser {
+pub(crate) struct CutEstimator {
     sample: Vec<f32>,
     weights: Vec<f32>,
     histogram: Vec<f64>,
 }
 
-impl Guesser {
+impl CutEstimator {
     /// Draws logits from all over the row into the sample, `pick(block, logit)` of each.
     fn draw(&mut self, blocks: Blocks<'_>, pick: impl Fn(usize, f32) -> f32) {
         self.sample.clear();
@@ -52,7 +52,7 @@ impl Guesser {
     }
 
     /// Estimates where the prefix with the `n` highest logits ends, from a sample.
-    pub(crate) fn by_number(&mut self, row: Ranked<'_>, n: usize) -> Lines {
+    pub(crate) fn by_number(&mut self, row: RankedRow<'_>, n: usize) -> Lines {
         self.draw(row.blocks, |_, logit| if logit > f32::MIN { logit } else { f32::MIN });
         let n_drawn = self.sample.len() as f64;
         let share = (n as f64 / (row.blocks.len() * BLOCK) as f64).min(1.0);
@@ -68,8 +68,8 @@ impl Guesser {
     ///
     /// The block maxima stand for themselves, some other logits for all others: maxima hold most of the weight of a peaked row, and the
     /// sample describes a flat one.
-    pub(crate) fn by_weight(&mut self, level: Level, row: Ranked<'_>, p: f64) -> Guess {
-        let Ranked { blocks, maxima, scale, key, .. } = row;
+    pub(crate) fn by_weight(&mut self, level: Level, row: RankedRow<'_>, p: f64) -> CutEstimate {
+        let RankedRow { blocks, maxima, scale, key, .. } = row;
         let all_maxima = maxima.as_flattened();
         // The maximum is counted apart.
         self.draw(blocks, |block, logit| if logit < all_maxima[block] { logit } else { f32::NEG_INFINITY });
@@ -119,6 +119,6 @@ impl Guesser {
         let high = row.line_at(depth(high.unwrap_or(N_BUCKETS - 1)));
         let depth = if low < N_BUCKETS { depth(low) } else { f32::INFINITY };
         let low = row.line_at(depth);
-        Guess { lines: Lines { high, low }, depth, is_long: n_tokens > LIST_LEN }
+        CutEstimate { lines: Lines { high, low }, depth, is_long: n_tokens > LIST_LEN }
     }
 }

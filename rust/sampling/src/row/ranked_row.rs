@@ -1,7 +1,7 @@
 //! A row whose tokens are ranked by a key, and lines through it.
 
 use crate::row::blocks::{Block, Blocks};
-use crate::row::key::Key;
+use crate::row::rank_key::RankKey;
 use crate::row::weight::{FLOOR, Scale};
 
 /// How far a line moves that missed what it was drawn for, in bits.
@@ -9,16 +9,16 @@ const MOVE: f32 = 2.0;
 
 /// A row whose tokens are ranked by `key`.
 #[derive(Clone, Copy)]
-pub(crate) struct Ranked<'a> {
+pub(crate) struct RankedRow<'a> {
     pub(crate) blocks: Blocks<'a>,
     pub(crate) maxima: &'a [Block],
     pub(crate) scale: Scale,
-    pub(crate) key: Key,
+    pub(crate) key: RankKey,
     /// The weight of all tokens, if it is known or not wanted: then no pass adds it up.
     pub(crate) total: Option<f64>,
 }
 
-impl Ranked<'_> {
+impl RankedRow<'_> {
     /// The key that is so many bits below the best one; the lowest finite one where nothing has a weight any more.
     pub(crate) fn line_at(self, depth: f32) -> f32 {
         let line = self.key.best(self.scale.top) - depth / self.scale.slope;

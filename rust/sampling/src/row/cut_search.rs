@@ -3,13 +3,13 @@
 
 use std::ops::Range;
 
-use crate::row::between::Between;
 use crate::row::blocks::BLOCK;
-use crate::row::cut::Cut;
+use crate::row::bracketed::Bracketed;
+use crate::row::cut_estimate::CutEstimator;
 use crate::row::goal::Goal;
-use crate::row::guess::Guesser;
-use crate::row::prefix::Prefix;
-use crate::row::ranked::Ranked;
+use crate::row::last_kept::LastKept;
+use crate::row::prefix_end::PrefixEnd;
+use crate::row::ranked_row::RankedRow;
 use crate::row::simd::{self, Level, Lines};
 
 /// How often the lines are drawn anew if the cut is not between them.
@@ -19,19 +19,19 @@ const SPAN: usize = 64;
 
 /// Scratch memory.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Cutter {
-    pub(crate) guesser: Guesser,
+pub(crate) struct CutSearch {
+    pub(crate) estimator: CutEstimator,
     /// The keys between the lines, after [`cut`](Self::cut), and their weights.
-    between: Between,
+    between: Bracketed,
     weights: Vec<f32>,
-    prefix: Prefix,
+    prefix: PrefixEnd,
     /// The key at the cut.
     line: f32,
     /// The kept weight of each [`SPAN`] of blocks.
     spans: Vec<f64>,
 }
 
-impl Cutter {
+impl CutSearch {
     /// Finds the last token of the shortest prefix that meets the goal, which is made from the weight of all tokens, and writes the
     /// weight of each block above the high line to `sums`.
     ///
@@ -41,12 +41,12 @@ impl Cutter {
     pub(crate) fn cut(
         &mut self,
         level: Level,
-        row: Ranked<'_>,
+        row: RankedRow<'_>,
         goal: impl Fn(f64) -> Goal,
         mut lines: Lines,
         sums: &mut [f64],
-    ) -> Result<Cut, f64> {
-        let Ranked { blocks, scale, key, .. } = row;
+    ) -> Result<LastKept, f64> {
+        let RankedRow { blocks, scale, key, .. } = row;
         let mut total = row.total.unwrap_or(0.0);
         for _ in 0..MAX_TRIES {
             let masses = simd::split(level, row, lines, sums, &mut self.between);
@@ -67,7 +67,7 @@ impl Cutter {
                 let is_between = |key: f32| key >= lines.low && key < lines.high;
                 let places = (0..BLOCK).filter(|&at| is_between(key.of(blocks.get(block)[at])));
                 let token = places.map(|at| (block * BLOCK + at) as u32).take(n_before + 1).last();
-                return token.map(|token| Cut { key, line, token }).ok_or(total);
+                return token.map(|token| LastKept { key, line, token }).ok_or(total);
             }
             if lines.low <= f32::MIN {
                 break;
@@ -79,8 +79,8 @@ impl Cutter {
 
     /// Weighs what a cut keeps, after another cut or at another temperature, and writes the weight of each block above the cut to `sums`.
     #[allow(clippy::float_cmp, reason = "ties are exact")]
-    pub(crate) fn keep(&mut self, level: Level, row: Ranked<'_>, cut: Cut, sums: &mut [f64]) {
-        let Ranked { blocks, scale, .. } = row;
+    pub(crate) fn keep(&mut self, level: Level, row: RankedRow<'_>, cut: LastKept, sums: &mut [f64]) {
+        let RankedRow { blocks, scale, .. } = row;
         let lines = Lines { high: cut.line.next_up(), low: cut.line };
         simd::split(level, row, lines, sums, &mut self.between);
         self.weights.resize(self.between.numbers().len(), 0.0);
@@ -169,9 +169,9 @@ mod tests {
     use super::*;
     use crate::row::blocks::Blocks;
     use crate::row::candidates::Candidates;
-    use crate::row::key::Key;
     use crate::row::logits_row::{Kept, Row};
-    use crate::row::prefix::rank;
+    use crate::row::prefix_end::rank;
+    use crate::row::rank_key::RankKey;
     use crate::row::weight::Scale;
 
     /// Normal logits, rounded to a multiple of `step` where it is not 0.
@@ -336,12 +336,12 @@ mod tests {
         simd::maxima(level, blocks, maxima.as_flattened_mut());
         let blocks = Blocks { row: blocks, places: &places, copies: &[] };
         let scale = Scale::new(simd::highest(level, &maxima), 1.0);
-        let ranked = Ranked { blocks, maxima: &maxima, scale, key: Key::Logit, total: None };
+        let ranked = RankedRow { blocks, maxima: &maxima, scale, key: RankKey::Logit, total: None };
         let goal = |total| Goal::at_least(0.8 * total, 1);
         let cuts = [(0.1, 0.0), (3.0, 2.9), (-2.9, -3.0)].map(|(high, low)| {
             let mut sums = vec![0.0; places.len()];
             let lines = Lines { high, low };
-            Cutter::default().cut(level, ranked, goal, lines, &mut sums).unwrap()
+            CutSearch::default().cut(level, ranked, goal, lines, &mut sums).unwrap()
         });
         assert!(cuts[0] == cuts[1] && cuts[1] == cuts[2], "{cuts:?}");
     }

@@ -11,7 +11,7 @@ pub(crate) type Room = [f32; BLOCK + SLACK];
 /// Logits, or what was made of them, in the order of their tokens. Which tokens they belong to is told by their places: the blocks' ends are known, and within a block
 /// they are those between the lines, first to last.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Between {
+pub(crate) struct Bracketed {
     /// The logits, and behind them what is left from before.
     buffer: Vec<f32>,
     len: usize,
@@ -19,7 +19,7 @@ pub(crate) struct Between {
     ends: Vec<u32>,
 }
 
-impl Between {
+impl Bracketed {
     pub(crate) fn clear(&mut self) {
         self.len = 0;
         self.ends.clear();
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn places_tell_the_blocks_that_they_came_from() {
-        let mut between = Between::default();
+        let mut between = Bracketed::default();
         for (block, n) in [0, 3, 0, BLOCK, 1].into_iter().enumerate() {
             between.room()[..n].fill(block as f32);
             between.end_block(n);

@@ -27,12 +27,12 @@ pub(crate) fn unrank(rank: u64) -> (u32, f32) {
 
 /// Finds the ends of prefixes; scratch memory.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Prefix {
+pub(crate) struct PrefixEnd {
     /// Ranks and weights of the part with the end.
     ranked: Vec<(u64, f32)>,
 }
 
-impl Prefix {
+impl PrefixEnd {
     /// The key and the place of the last item, by falling key and rising place, of the shortest prefix of the items between the lines
     /// that meets the goal together with what is `above` them; `None` if all of them do not.
     ///
@@ -158,7 +158,7 @@ mod tests {
             prop_assume!(!above.meets(goal));
             let lines = Lines { high: 9.0, low: -9.0 };
             for level in Level::all() {
-                let got = Prefix::default().end(level, (&keys, &weights), lines, above, goal);
+                let got = PrefixEnd::default().end(level, (&keys, &weights), lines, above, goal);
                 prop_assert_eq!(got, sorted(&keys, &weights, above, goal));
             }
         }

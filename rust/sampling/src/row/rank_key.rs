@@ -2,14 +2,14 @@
 
 /// What candidates are ranked by, the highest first. Ties go to the lower id.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Key {
+pub(crate) enum RankKey {
     /// The logit itself.
     Logit,
     /// How near the logit is to this one: the negative distance.
     Near(f32),
 }
 
-impl Key {
+impl RankKey {
     #[inline(always)]
     #[allow(
         clippy::inline_always,
@@ -69,7 +69,7 @@ mod tests {
             steps in -3..3i32,
             below in 0.0..100f32,
         ) {
-            let key = Key::Near(centre);
+            let key = RankKey::Near(centre);
             let mut logit = centre + line;
             for _ in 0..steps.abs() {
                 logit = if steps > 0 { logit.next_up() } else { logit.next_down() };
