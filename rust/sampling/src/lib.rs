@@ -73,14 +73,14 @@
 mod batch;
 mod config;
 pub mod constraint;
-mod drawn;
 mod error;
 mod explain;
+mod last_draw;
 mod mask;
-mod pieces;
 mod row;
 mod sampler;
 mod stages;
+mod token_pieces;
 
 #[cfg(test)]
 mod reference;
@@ -90,12 +90,12 @@ pub use config::SamplerConfig;
 pub use error::{ConfigError, SampleError};
 pub use explain::{Explanation, StageReport, TokenShare};
 pub use mask::TokenMask;
-pub use pieces::TokenPieces;
 pub use row::log_sum::log_sum_exp;
 pub use sampler::Sampler;
-pub use stages::breakers::Breakers;
+pub use stages::dry_breakers::Breakers;
 pub use stages::parameters::Parameters;
 pub use stages::stage::{ParseStageError, Stage};
+pub use token_pieces::TokenPieces;
 
 /// A token's id, as in llama.cpp (`llama_token` in `include/llama.h`).
 pub type TokenId = i32;

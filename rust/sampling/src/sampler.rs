@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::SeedableRng;
 
-use crate::drawn::Drawn;
+use crate::last_draw::LastDraw;
 use crate::mask::MaskedRow;
 use crate::row::pool::Pool;
 use crate::row::weight::Scale;
@@ -42,7 +42,7 @@ pub struct Sampler {
     masked: MaskedRow,
     /// What `allowed` and a mask have in common.
     common: Option<TokenMask>,
-    pub(crate) drawn: Drawn,
+    pub(crate) drawn: LastDraw,
 }
 
 /// What makes the choice.
@@ -129,7 +129,7 @@ impl Sampler {
             pool: Pool::new(n_vocab),
             masked: MaskedRow::default(),
             common: None,
-            drawn: Drawn::default(),
+            drawn: LastDraw::default(),
         })
     }
 

@@ -6,12 +6,12 @@ use llguidance::api::TopLevelGrammar;
 
 use super::cache::Cache;
 use super::engine::{build_parser, build_parser_of, check_regex, with_stack};
+use super::forced_length;
 use super::gbnf;
 use super::language::{self, Barren, Cause};
 use super::lark;
 use super::limits::{MAX_CHOICES, MAX_SOURCE_BYTES};
 use super::schema::{Written, write};
-use super::stretch;
 use super::{Grammar, GrammarError, GrammarOptions, GrammarSource, TokenTable, TriggerStart};
 
 /// Compiles grammars for one vocabulary and keeps the last ones. Share it between threads.
@@ -102,12 +102,12 @@ impl GrammarCompiler {
             GrammarSource::JsonObject => return self.compile_schema(r#"{"type": "object"}"#, options),
             GrammarSource::Regex(regex) => {
                 check_regex(regex)?;
-                stretch::check_expression(regex)?;
+                forced_length::check_expression(regex)?;
                 // Two slashes would begin a comment.
                 TopLevelGrammar::from_regex(if regex.is_empty() { "(?:)" } else { regex })
             }
             GrammarSource::Choices(choices) => {
-                stretch::check_text(choices.iter().map(String::len).max().unwrap_or(0))?;
+                forced_length::check_text(choices.iter().map(String::len).max().unwrap_or(0))?;
                 TopLevelGrammar::from_lark(choices_to_lark(choices))
             }
             GrammarSource::Lark(lark) => {

@@ -9,8 +9,8 @@ use llguidance::TokenParser;
 use llguidance::toktrie::SimpleVob;
 
 use super::engine::{Fault, check_limits, guard, stopped};
-use super::segment::segment;
-use super::{Grammar, GrammarError, TokenTable, gaps};
+use super::spelling::longest_tokens;
+use super::{Grammar, GrammarError, TokenTable, unspellable};
 use crate::TokenId;
 
 /// The parser of one sequence.
@@ -46,7 +46,7 @@ enum Next {
     /// The next one of a run.
     Token(TokenId),
     /// Tokens that begin this text or go beyond it: it is certain to come, and no tokens spell exactly that.
-    Text(gaps::Text),
+    Text(unspellable::Text),
 }
 
 impl Construct {
@@ -103,7 +103,7 @@ impl Construct {
         let parser = &mut self.parser;
         guard(|| {
             let env = Arc::clone(&parser.token_env);
-            let tokens = segment(env.tok_trie(), bytes);
+            let tokens = longest_tokens(env.tok_trie(), bytes);
             if env.tok_trie().decode_raw(&tokens) != bytes {
                 return Ok::<_, Fault>(false);
             }
@@ -171,7 +171,7 @@ impl Construct {
         if !table.is_canonical() || self.parser.parser.grammar().lexer_spec().no_forcing {
             return Ok(Next::Any);
         }
-        if let Some(text) = gaps::unspelled(table, &mut self.parser)? {
+        if let Some(text) = unspellable::unspelled(table, &mut self.parser)? {
             check_limits(&self.parser)?;
             return Ok(Next::Text(text));
         }
@@ -196,7 +196,7 @@ impl Construct {
         let next = self.next(table)?.clone();
         let mut set = match next {
             Next::Token(token) => self.parser.token_env.tok_trie().singleton_token_set(token as u32),
-            Next::Text(text) => gaps::mask(table, &mut self.parser, &text)?,
+            Next::Text(text) => unspellable::mask(table, &mut self.parser, &text)?,
             Next::Any => {
                 let (parser, mut message) = (&mut self.parser, String::new());
                 let set = guard(|| {

@@ -1,9 +1,9 @@
 //! What a Lark grammar must keep to before the engine, which follows rules recursively, may see it.
 
 use super::GrammarError;
+use super::forced_length;
 use super::language::Barren;
 use super::limits::MAX_RULES;
-use super::stretch;
 
 /// Refuses grammars whose rules or references could nest deeper than the stack: counts them, since each can nest at most once.
 pub(crate) fn check(source: &str) -> Result<(), GrammarError> {
@@ -19,9 +19,9 @@ pub(crate) fn check(source: &str) -> Result<(), GrammarError> {
     }
     for (kind, text) in quoted(source) {
         if kind == '/' {
-            stretch::check_expression(text)?;
+            forced_length::check_expression(text)?;
         } else {
-            stretch::check_text(text.len())?;
+            forced_length::check_text(text.len())?;
         }
     }
     Ok(())

@@ -7,8 +7,8 @@ use llguidance::earley::BiasComputer;
 use llguidance::toktrie::{INVALID_TOKEN, InferenceCapabilities, TokEnv, TokRxInfo, TokTrie, TokenizerEnv};
 
 use super::engine::{Fault, guard};
-use super::segment::{can_spell, segment};
 use super::slicer::Slicer;
+use super::spelling::{can_spell, longest_tokens};
 use super::{GrammarError, limits};
 use crate::TokenId;
 
@@ -174,7 +174,7 @@ impl TokenTable {
     /// Whether tokens can write exactly `bytes`.
     pub(crate) fn spells(&self, bytes: &[u8]) -> bool {
         let trie = self.factory.tok_env().tok_trie();
-        trie.decode_raw(&segment(trie, bytes)) == bytes
+        trie.decode_raw(&longest_tokens(trie, bytes)) == bytes
     }
 
     /// Whether tokens can write `bytes`, or come to their end with some token's beginning.
@@ -298,10 +298,10 @@ impl TokenizerEnv for Env {
         let mut tokens = Vec::new();
         for chunk in bytes.utf8_chunks() {
             let valid = chunk.valid().as_bytes();
-            tokens.extend(self.written(valid).unwrap_or_else(|| segment(trie, valid)));
-            tokens.extend(segment(trie, chunk.invalid()));
+            tokens.extend(self.written(valid).unwrap_or_else(|| longest_tokens(trie, valid)));
+            tokens.extend(longest_tokens(trie, chunk.invalid()));
         }
-        if trie.decode_raw(&tokens) == bytes { tokens } else { segment(trie, bytes) }
+        if trie.decode_raw(&tokens) == bytes { tokens } else { longest_tokens(trie, bytes) }
     }
 
     fn tokenize_is_canonical(&self) -> bool {

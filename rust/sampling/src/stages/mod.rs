@@ -2,8 +2,8 @@
 //! candidates.
 
 pub(crate) mod adaptive_p;
-pub(crate) mod breakers;
 pub(crate) mod dry;
+pub(crate) mod dry_breakers;
 pub(crate) mod history;
 pub(crate) mod infill;
 pub(crate) mod mirostat;

@@ -11,7 +11,7 @@ use super::limits::MAX_FORCED_BYTES;
 /// Refuses an expression that leaves no choice for too long. One that cannot be parsed is left to the engine.
 pub(crate) fn check_expression(regex: &str) -> Result<(), GrammarError> {
     let parsed = regex_syntax::ParserBuilder::new().nest_limit(2_000).build().parse(regex);
-    parsed.map_or(Ok(()), |hir| check(Stretch::of(&hir).longest))
+    parsed.map_or(Ok(()), |hir| check(ForcedLength::of(&hir).longest))
 }
 
 /// Refuses a text that is too long to be certain.
@@ -30,7 +30,7 @@ fn check(bytes: u64) -> Result<(), GrammarError> {
 
 /// How many bytes of an expression leave no choice.
 #[derive(Clone, Copy)]
-struct Stretch {
+struct ForcedLength {
     /// Whether there is no choice at all.
     whole: bool,
     /// From its beginning on.
@@ -41,7 +41,7 @@ struct Stretch {
     longest: u64,
 }
 
-impl Stretch {
+impl ForcedLength {
     fn text(bytes: u64) -> Self {
         Self { whole: true, head: bytes, tail: bytes, longest: bytes }
     }
@@ -114,7 +114,7 @@ mod tests {
             ("é{3}", 6),
         ] {
             let hir = regex_syntax::parse(regex).unwrap();
-            assert_eq!(Stretch::of(&hir).longest, longest, "{regex}");
+            assert_eq!(ForcedLength::of(&hir).longest, longest, "{regex}");
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::{Sampler, TokenId};
 
 /// The last choice, and what is needed to tell the probabilities of the others.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Drawn {
+pub(crate) struct LastDraw {
     chosen: Option<(TokenId, f64)>,
     /// Whether the pool's list holds candidates with weights, other than the chosen one.
     others: bool,
@@ -17,7 +17,7 @@ pub(crate) struct Drawn {
     n_remembered: usize,
 }
 
-impl Drawn {
+impl LastDraw {
     pub(crate) fn set(&mut self, token: TokenId, probability: f64, others: bool) {
         (self.chosen, self.others, self.total) = (Some((token, probability)), others, 0.0);
     }

@@ -4,7 +4,7 @@ use llguidance::toktrie::{TokTrie, TokenId};
 
 /// Tokens that spell `bytes`: at each place the longest one, or where that way does not lead to the end, as few as can be. Where no tokens
 /// spell them all, the tokens of the longest beginning that can be spelled.
-pub(crate) fn segment(trie: &TokTrie, bytes: &[u8]) -> Vec<TokenId> {
+pub(crate) fn longest_tokens(trie: &TokTrie, bytes: &[u8]) -> Vec<TokenId> {
     let greedy = trie.greedy_tokenize(bytes);
     if trie.decode_raw(&greedy) == bytes {
         return greedy;
@@ -67,7 +67,7 @@ mod tests {
     }
 
     fn spelled(text: &str) -> Vec<&'static str> {
-        segment(&trie(), text.as_bytes()).into_iter().map(|token| WORDS[token as usize]).collect()
+        longest_tokens(&trie(), text.as_bytes()).into_iter().map(|token| WORDS[token as usize]).collect()
     }
 
     #[test]
