@@ -40,6 +40,7 @@ __all__ = [
     "gguf_parse_size",
     "gguf_quantize",
     "gguf_quantize_model",
+    "gguf_room",
     "gguf_swap_bytes",
     "gguf_types",
     "hardware_json",
@@ -140,6 +141,9 @@ def gguf_dequantize(data: NDArray[np.uint8], kind: str, out: NDArray[Any], dtype
     """Decodes contiguous stored bytes into `out`, on all cores or `threads`: `float32`, or the bits of `float16` or `bfloat16` as uint16.
 
     `is_new`: nothing of `out` was written to, as the fastest way depends on it."""
+
+def gguf_room(n_bytes: int) -> tuple[NDArray[np.uint8], bool] | None:
+    """Writable bytes for a large result, and whether nothing was written to them before; None where an array of numpy's does as well."""
 
 def gguf_swap_bytes(data: NDArray[np.uint8], kind: str) -> NDArray[np.uint8]:
     """A copy with every number in the other byte order."""

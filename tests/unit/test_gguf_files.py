@@ -355,6 +355,25 @@ def test_progress_counts_and_stops(tiny_path: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["tiny.gguf"]
 
 
+def test_large_results_are_alike_and_their_own_whatever_memory_they_get() -> None:
+    data = np.random.default_rng(5).integers(0, 60, 34 << 18, np.uint8)  # 32 MiB of weights
+    expected = np.concatenate([gguf.dequantize(piece, "Q8_0") for piece in np.split(data, 64)])
+    first = gguf.dequantize(data, "Q8_0")
+    kept = first[:10]
+    for dtype in (np.float32, np.float64, np.float32, np.float16):
+        found = gguf.dequantize(data, "Q8_0", dtype=dtype)
+        assert (found == expected.astype(dtype)).all()
+        assert found.flags.writeable
+        assert not np.shares_memory(found, first)
+        found[...] = 0
+        del found
+    del first
+    again = gguf.dequantize(data, "Q8_0", threads=1)
+    assert (again == expected).all()
+    again[...] = 0
+    assert (kept == expected[:10]).all()
+
+
 @pytest.mark.parametrize("parts", [False, True])
 def test_after_ctrl_c_nothing_of_the_file_is_left(tmp_path: Path, *, parts: bool) -> None:
     pause = threading.Event()

@@ -55,7 +55,7 @@ pub use lora::{
     merge_lora,
 };
 pub use metadata::Metadata;
-pub use mmap::SharedBytes;
+pub use mmap::{Room, SharedBytes};
 pub use model::{GgufModel, ModelTensor};
 pub use owned::{OwnedArray, OwnedValue};
 pub use progress::{Progress, no_progress};

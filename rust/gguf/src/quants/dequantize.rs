@@ -12,9 +12,10 @@ use crate::progress::{Progress, no_progress};
 
 /// Weights that one task of a parallel run decodes: 64 KiB of them, which stay in a core's cache.
 const TASK: usize = 16 * 1024;
-/// Weights that are decoded into a core's first cache before they go to memory: 16 KiB of them.
-const PIECE: usize = 4 * 1024;
-/// Weights from which on that pays: 16 MiB of them, more than a core's caches hold.
+/// Weights that are decoded into a core's first cache before they are written past the caches: 4 KiB of them. While one piece is on its way to
+/// memory the next is decoded; with larger ones, memory would wait.
+const PIECE: usize = 1024;
+/// Weights from which on that pays: 16 MiB of them, more than a core's second cache holds.
 const MANY: usize = 4 << 20;
 
 /// Decodes `bytes` of type `ty` into `out`, on this thread.
@@ -61,8 +62,7 @@ pub fn dequantize_with(
     out: &mut [f32],
     progress: Progress<'_>,
 ) -> Result<(), QuantError> {
-    // The system clears new memory as it is first written to, so that it is in a cache then.
-    to_memory(ty, bytes, out, progress, |from, to| to.copy_from_slice(from))
+    decode_all(ty, bytes, out, progress, false)
 }
 
 /// As [`dequantize_with`], faster where all of a large `out` has been written to before.
@@ -76,28 +76,29 @@ pub fn dequantize_over(
     out: &mut [f32],
     progress: Progress<'_>,
 ) -> Result<(), QuantError> {
-    to_memory(ty, bytes, out, progress, simd::stream)
+    decode_all(ty, bytes, out, progress, out.len() >= MANY)
 }
 
-/// Decodes into `out`, with `copy` where there is much of it: formats write a block in an order in which memory is slow.
-fn to_memory(
+/// Decodes into `out`, and where it `streams` past the caches, which then fetch nothing of what is overwritten. New memory is better written
+/// to directly: the system clears each page of it at the first write, so that the page is in a cache.
+fn decode_all(
     ty: GgmlType,
     bytes: &[u8],
     out: &mut [f32],
     progress: Progress<'_>,
-    copy: impl Fn(&[f32], &mut [f32]) + Sync,
+    streams: bool,
 ) -> Result<(), QuantError> {
     let scale = check_lengths(ty, bytes, out.len())?;
     let level = Level::best();
     let watch = Watch::new(bytes.len(), progress);
-    let is_much = out.len() >= MANY;
     let task = |weights: &mut [f32], bytes: &[u8]| {
-        if is_much {
+        if streams {
             let mut piece = [0.0; PIECE];
+            let mut stream = simd::Stream::new();
             for (weights, bytes) in weights.chunks_mut(PIECE).zip(bytes.chunks(stored(ty, PIECE))) {
                 let piece = &mut piece[..weights.len()];
                 simd::decode(level, ty, bytes, scale, piece);
-                copy(piece, weights);
+                stream.write(piece, weights);
             }
         } else {
             simd::decode(level, ty, bytes, scale, weights);

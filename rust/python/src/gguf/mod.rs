@@ -30,6 +30,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(lora::gguf_merge_lora, module)?)?;
     module.add_function(wrap_pyfunction!(quants::gguf_dequantize, module)?)?;
     module.add_function(wrap_pyfunction!(quants::gguf_quantize, module)?)?;
+    module.add_function(wrap_pyfunction!(quants::gguf_room, module)?)?;
     module.add_function(wrap_pyfunction!(quants::gguf_swap_bytes, module)?)?;
     module.add_function(wrap_pyfunction!(quantize::gguf_file_types, module)?)?;
     module.add_function(wrap_pyfunction!(quantize::gguf_quantize_model, module)?)?;

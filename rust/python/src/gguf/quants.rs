@@ -1,15 +1,29 @@
 //! Number formats of tensors: to floats and back.
 
 use super::tools::ggml_type;
-use super::view::{Borrowed, BorrowedMut};
+use super::view::{self, Borrowed, BorrowedMut};
 use crate::errors::value_error;
 use crate::job;
 use numpy::{Element, PyArray1, PyReadonlyArray1, PyReadwriteArray1};
+use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
-use tabagent_gguf::{GgmlType, Progress, QuantError, quants, with_threads};
+use tabagent_gguf::{GgmlType, Progress, QuantError, Room, quants, with_threads};
 
 /// Numbers that are worked on where the call is made, in well under a millisecond.
 const FEW: usize = 1 << 18;
+
+/// Writable bytes for a large result, and whether nothing was written to them before; None where an array of numpy's own does as well.
+#[pyfunction]
+pub(crate) fn gguf_room(py: Python<'_>, n_bytes: usize) -> PyResult<Option<(Bound<'_, PyArray1<u8>>, bool)>> {
+    if n_bytes < Room::LEAST {
+        return Ok(None);
+    }
+    let room = Room::of(n_bytes).map_err(|error| {
+        PyMemoryError::new_err(format!("no memory for `{n_bytes}` bytes of weights: {error}"))
+    })?;
+    let is_new = room.is_new();
+    Ok(Some((view::room(py, room)?, is_new)))
+}
 
 /// Decodes stored bytes into `out`: `float32`, or the bits of `float16` or `bfloat16` as `uint16`. `is_new`: `out` was not written to.
 #[pyfunction]

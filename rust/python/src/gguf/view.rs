@@ -7,7 +7,7 @@ use numpy::{Element, PyArray1, PyReadonlyArray1, PyReadwriteArray1};
 use pyo3::prelude::*;
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
-use tabagent_gguf::{Inputs, SharedBytes};
+use tabagent_gguf::{Inputs, Room, SharedBytes};
 
 /// Keeps a file open as long as an array looks into it.
 #[pyclass(frozen, module = "tabagent._native")]
@@ -45,6 +45,23 @@ pub(crate) fn view(py: Python<'_>, bytes: SharedBytes) -> PyResult<Bound<'_, PyA
     let array = unsafe { PyArray1::borrow_from_array(&view, keeper.clone().into_any()) };
     array.getattr("flags")?.setattr("writeable", false)?;
     Ok(array)
+}
+
+/// Keeps room as long as an array writes to it.
+#[pyclass(frozen, module = "tabagent._native")]
+struct RoomKeeper {
+    /// Never touched again but to be dropped.
+    _room: Room,
+}
+
+/// A writable array over `room`, whose bytes may be anything.
+pub(crate) fn room(py: Python<'_>, mut room: Room) -> PyResult<Bound<'_, PyArray1<u8>>> {
+    let (start, length) = (room.as_mut_ptr(), room.len());
+    let keeper = Bound::new(py, RoomKeeper { _room: room })?;
+    // SAFETY: `length` bytes lie at `start`, in a mapping that stays where it is when its `Room` moves into `keeper`.
+    let view = unsafe { ArrayView1::from_shape_ptr(length, start) };
+    // SAFETY: `keeper` becomes the array's base and lives as long as it. Nothing else refers to the bytes, so that they may be written.
+    Ok(unsafe { PyArray1::borrow_from_array(&view, keeper.into_any()) })
 }
 
 /// The items of a numpy array, for another thread. The array stays alive as long as this.

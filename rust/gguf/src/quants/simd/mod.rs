@@ -8,7 +8,7 @@
 mod avx2;
 mod stream;
 
-pub(super) use stream::stream;
+pub(super) use stream::Stream;
 
 use super::decode;
 use crate::GgmlType;

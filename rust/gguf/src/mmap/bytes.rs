@@ -1,5 +1,4 @@
-//! The bytes of a file, mapped or owned. The crate's only unsafe operation is here: mapping a file is what lets a model
-//! of tens of gigabytes be opened in milliseconds, and nothing safe offers it.
+//! The bytes of a file, mapped or owned.
 
 use std::fs::File;
 use std::io;
@@ -12,7 +11,7 @@ use memmap2::Mmap;
 use crate::input::FileId;
 
 /// Somebody else's bytes, shared.
-pub(crate) type Foreign = Arc<dyn AsRef<[u8]> + Send + Sync>;
+type Foreign = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
 /// The bytes of one GGUF file, or of its beginning.
 pub(crate) enum Bytes {
