@@ -20,7 +20,7 @@ PYTHON_CODE := python build_backend tests tools $(wildcard benches)
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test test-fast wheel bench fmt lint clean test-material every-module
+.PHONY: help demo dev test test-fast wheel bench fmt lint clean test-material test-env every-module
 .PHONY: check-rust-style check-rust check-python-style check-types check-python
 
 help: ## list the targets
@@ -71,6 +71,10 @@ TEST_ENV = TABAGENT_TEST_MODELS="$(CACHE)/models" TABAGENT_LLAMA_CPP_TREE="$$($(
 LIBRARY_ENV := TABAGENT_LIBRARY_PATH="$(CURDIR)/python/tabagent/lib"
 PYO3_ENV := PYO3_PYTHON="$(CURDIR)/$(BIN)/python"
 
+test-env: $(STAMPS)/venv ## print what tests read from the environment, to run some by hand: eval "`make -s test-env`"
+	@$(TEST_ENV) $(PYO3_ENV) $(LIBRARY_ENV) $(BIN)/python -c 'import os, shlex; print(*(f"export {name}={shlex.quote(os.environ[name])}" \
+		for name in ("TABAGENT_TEST_MODELS", "TABAGENT_LLAMA_CPP_TREE", "TABAGENT_LIBRARY_PATH", "PYO3_PYTHON")), sep="\n")'
+
 ifdef T
 test: dev test-material
 	@$(TEST_ENV) $(PYO3_ENV) $(LIBRARY_ENV) $(BIN)/python tests/named.py "$(T)"
@@ -83,7 +87,7 @@ endif
 test-fast: check-rust-style check-python-style dev ## run the tests that need no model: three minutes at most, once built
 	TABAGENT_LLAMA_CPP_TREE="$$($(BACKEND) source)" $(PYO3_ENV) $(LIBRARY_ENV) \
 		env -u CI -u TABAGENT_TEST_MODELS cargo test --workspace --locked --quiet --lib --tests
-	TABAGENT_LLAMA_CPP_TREE="$$($(BACKEND) source)" TABAGENT_TEST_MODELS=/nonexistent $(BIN)/python -m pytest -q tests/unit \
+	TABAGENT_LLAMA_CPP_TREE="$$($(BACKEND) source)" env -u CI -u TABAGENT_TEST_MODELS $(BIN)/python -m pytest -q tests/unit \
 		--deselect tests/unit/test_wheel.py::test_every_cpu_module_of_the_platform_is_there
 
 check-rust-style:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+import needs
+
 if TYPE_CHECKING:
     from tabagent import Model
 
@@ -23,29 +25,20 @@ GEMMA: Final = "gemma-3-270m-q4_k_m.gguf"
 THREADS: Final = 1
 
 
-def model_file(name: str) -> Path:
-    """A test model's file; the test is skipped if it is not there."""
-    folder = Path(os.environ.get("TABAGENT_TEST_MODELS") or Path.home() / ".cache" / "tabagent" / "models")
-    path = folder / name
-    if not path.is_file():
-        pytest.skip(f"`{path}` is missing; `make test-material` fetches it, `TABAGENT_TEST_MODELS` says where it is")
-    return path
-
-
 @pytest.fixture(scope="session")
 def minilm_path() -> Path:
     """The folder of MiniLM as its makers published it."""
-    return model_file("all-MiniLM-L6-v2/model.safetensors").parent
+    return needs.model("all-MiniLM-L6-v2/model.safetensors").parent
 
 
 @pytest.fixture(scope="session")
 def smollm2_path() -> Path:
-    return model_file(SMOLLM2)
+    return needs.model(SMOLLM2)
 
 
 @pytest.fixture(scope="session")
 def gemma_path() -> Path:
-    return model_file(GEMMA)
+    return needs.model(GEMMA)
 
 
 @pytest.fixture(scope="session")
@@ -80,3 +73,12 @@ def gemma_vocabulary(gemma_path: Path) -> Iterator[Model]:
 
     with Model.load(gemma_path, vocab_only=True) as model:
         yield model
+
+
+@pytest.fixture
+def one_core() -> Iterator[None]:
+    """Models that the test loads, here or in programs that it starts, compute with one thread, as `THREADS` says for those above."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    yield
+    os.sched_setaffinity(0, cores)

@@ -13,9 +13,10 @@ from typing import Any, Final
 
 import pytest
 
+import needs
+
 pytestmark = pytest.mark.model
 
-MODELS: Final = Path(os.environ.get("TABAGENT_TEST_MODELS") or Path.home() / ".cache" / "tabagent" / "models")
 SCRIPT: Final = Path(sys.executable).parent / "tabagent"
 PROMPT: Final = "1, 2, 3, 4, 5, 6,"
 COUNTED: Final = " 7, 8, 9,"
@@ -24,11 +25,8 @@ GREEDY: Final = ("-n", "9", "--temp", "0", "-t", "1")
 
 
 @pytest.fixture(scope="session")
-def model() -> Path:
-    path = MODELS / "smollm2-135m-instruct-q4_1.gguf"
-    if not path.is_file():
-        pytest.skip(f"needs the model `{path}`; run `make test-material` or set `TABAGENT_TEST_MODELS`")
-    return path
+def model(smollm2_path: Path) -> Path:
+    return smollm2_path
 
 
 def tabagent(*arguments: str | Path, **settings: Any) -> subprocess.CompletedProcess[bytes]:
@@ -180,8 +178,7 @@ def test_unusual_locales_are_no_reason_to_crash(model: Path, settings: dict[str,
 
 def test_full_disk_is_an_error_and_no_traceback(model: Path) -> None:
     full = Path("/dev/full")
-    if not full.exists():
-        pytest.skip("needs `/dev/full`")
+    needs.machine(full.exists(), "this system has no `/dev/full`")
     # Buffered, Python tries once more to write what it could not when it exits.
     for unbuffered in ("", "1"):
         environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}

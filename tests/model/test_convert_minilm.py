@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import needs
 from tabagent import gguf
 
 pytestmark = pytest.mark.model
@@ -93,22 +93,11 @@ def embed(ids: list[int], weights: dict[str, Floats], heads: int, layers: int) -
     return result
 
 
-def library_dir() -> Path:
-    """Where the llama.cpp lies that the tests use."""
-    import tabagent
-
-    named = os.environ.get("TABAGENT_LIBRARY_PATH")
-    path = Path(named) if named else Path(tabagent.__file__).parent / "lib"
-    if not (path / "libllama.so").is_file():
-        pytest.skip(f"`{path}` has no `libllama.so`, which this test calls")
-    return path
-
-
 @pytest.mark.parametrize("out_type", ["f32", "f16"])
 def test_embeddings_are_those_of_the_definition(out_type: str, minilm_path: Path, tmp_path: Path) -> None:
     done = gguf.convert(minilm_path, tmp_path / "minilm.gguf", out_type=out_type)
     assert (done.architecture, done.tensors) == ("bert", 101)
-    command = [sys.executable, str(CHILD), str(library_dir()), str(tmp_path / "minilm.gguf")]
+    command = [sys.executable, str(CHILD), str(needs.library()), str(tmp_path / "minilm.gguf")]
     child = subprocess.run(command, input=json.dumps(TEXTS), capture_output=True, text=True, check=False)
     assert child.returncode == 0, child.stderr[-2000:]
     vocabulary = {text: index for index, text in enumerate((minilm_path / "vocab.txt").read_text(encoding="utf-8").splitlines())}

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import needs
 import tabagent
 from tabagent import ClosedError, ContextFullError, Model, SamplerConfig
 
@@ -300,8 +301,7 @@ def test_embedded_nul_is_text(smollm2: Model) -> None:
 
 
 def test_no_gpu_warns_when_layers_were_asked_for(smollm2: Model, smollm2_path: Path) -> None:
-    if any(device.is_gpu for device in smollm2.info.devices):
-        pytest.skip("this machine has a GPU")
+    needs.machine(not any(device.is_gpu for device in smollm2.info.devices), "this machine has a GPU")
     with pytest.warns(RuntimeWarning, match="gpu_layers=5"):
         Model.load(smollm2_path, gpu_layers=5, context_size=64, threads=1).close()
 

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+import needs
 from support.tiny_models import tiny_llama
 from tabagent import Model, SamplerConfig, gguf
 from tabagent.errors import InvalidModelError
 
-peer = pytest.importorskip("gguf", reason="the package `gguf` is missing; `pip install -r requirements-dev.txt` has it")
+peer = needs.package("gguf")
 
 
 def answer(path: Path) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import random
 import struct
 from collections.abc import Iterator
@@ -453,9 +452,3 @@ def _header(path: Path) -> Header:
 @functools.lru_cache(maxsize=8)
 def _good(vocab: str) -> Image:
     return tiny_llama(vocab)
-
-
-def llama_cpp_tree() -> Path | None:
-    """The pinned source tree, where the environment names it."""
-    tree = os.environ.get("TABAGENT_LLAMA_CPP_TREE")
-    return Path(tree) if tree else None

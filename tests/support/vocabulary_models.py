@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-import pytest
 
+import needs
 from support.gguf_image import F32, I32, STRING, U32, array, number, text
 from support.tiny_models import BYTE, CONTROL, NORMAL, UNKNOWN, tiny_llama
 from tabagent import gguf
@@ -40,11 +39,8 @@ CONTEXT: Final = 512
 
 
 def vocabulary_folder() -> Path:
-    """Where the vocabularies are; the test is skipped if nothing says so."""
-    tree = os.environ.get("TABAGENT_LLAMA_CPP_TREE")
-    if tree is None:
-        pytest.skip("`TABAGENT_LLAMA_CPP_TREE` is not set; `make test` sets it")
-    return Path(tree) / "models"
+    """Where the vocabularies are."""
+    return needs.tree() / "models"
 
 
 def write_model(name: str, path: Path) -> None:

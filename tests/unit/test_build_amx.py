@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import needs
 from tabagent_build import toolchain
 from tabagent_build.build_tree import RECIPE_FOLDER
 from tabagent_build.errors import BuildError
@@ -35,13 +36,12 @@ def assembly(folder: Path, source: str) -> str:
     try:
         compiler = toolchain.find_toolchain().cxx_compiler
     except BuildError as error:
-        pytest.skip(str(error))
+        needs.missing(str(error), "see the message")
     path = folder / "tiles.cpp"
     path.write_text("#include <immintrin.h>\n" + source, encoding="utf-8")
     command = [*compiler, "-O3", "-mamx-tile", "-Wall", "-Wextra", "-include", str(RECIPE_FOLDER / "amx.h"), "-S", "-o", "-", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if "-mamx-tile" in done.stderr:
-        pytest.skip(f"`{compiler[0]}` knows no AMX on this platform")
+    needs.machine("-mamx-tile" not in done.stderr, f"`{compiler[0]}` knows no AMX on this platform")
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import sys
 import zipfile
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import needs
 from support.fake_llama_tree import SCORES, write_tree
 from tabagent_build import hooks, library, wheel_content
 from tabagent_build.errors import BuildError
@@ -43,8 +43,8 @@ class Machine:
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    if not sys.platform.startswith("linux") or shutil.which("cc") is None:
-        pytest.skip("no C compiler `cc` on the PATH of a Linux system")
+    needs.machine(sys.platform.startswith("linux"), f"llama.cpp is built for Linux only so far, and this is {sys.platform}")
+    needs.compiler()
     made = Machine(tmp_path / "cache", tmp_path / "compiled.txt", tmp_path / "broken")
     compiler = tmp_path / "cc"
     compiler.write_text(

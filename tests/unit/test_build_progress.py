@@ -11,6 +11,7 @@ from pathlib import Path
 import ninja
 import pytest
 
+import needs
 from tabagent_build.cache import locked
 from tabagent_build.errors import BuildError
 from tabagent_build.fetching import ROOT
@@ -207,8 +208,8 @@ except tabagent_build.errors.BuildError as error:
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="plays a Windows without `fcntl` elsewhere")
 def test_backend_needs_no_fcntl(tmp_path: Path) -> None:
+    needs.machine(sys.platform != "win32", "plays a Windows without `fcntl` elsewhere")
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "build_backend")}
     done = subprocess.run([sys.executable, "-c", WITHOUT_FCNTL], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

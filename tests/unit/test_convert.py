@@ -7,15 +7,16 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import needs
 from support.tiny_checkpoints import FAMILIES, SIZES, decoder_tensors, llama3, llama_block, packed_llama, smollm, write_safetensors
 from tabagent import gguf
+from waiting import until
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "convert"
 
@@ -87,16 +88,15 @@ def test_progress_can_stop_it_without_a_trace(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
 def test_ctrl_c_leaves_no_file(tmp_path: Path) -> None:
+    needs.machine(sys.platform != "win32", "Windows has no SIGINT for one process")
     folder = large_folder(tmp_path / "model")
     work = tmp_path / "work"
     work.mkdir()
     command = [sys.executable, "-m", "tabagent", "convert", str(folder), str(work / "out.gguf"), "--outtype", "q8_0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as child:
-        while not any(work.iterdir()):
-            assert child.poll() is None, "it ended before it wrote"
-            time.sleep(0.001)
+        until(lambda: any(work.iterdir()) or child.poll() is not None)
+        assert child.poll() is None, "it ended before it wrote"
         child.send_signal(signal.SIGINT)
         _, errors = child.communicate(timeout=60)
     assert child.returncode == 130, errors

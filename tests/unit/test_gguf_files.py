@@ -16,6 +16,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+import needs
 import tabagent
 from support import gguf_image as raw
 from support.tiny_models import tiny_llama
@@ -263,8 +264,8 @@ def test_a_big_endian_file_of_every_type_has_the_same_weights(tmp_path: Path) ->
 
 
 def test_blocks_are_swapped_as_the_gguf_package_swaps_them() -> None:
-    peer = pytest.importorskip("gguf")
-    script = pytest.importorskip("gguf.scripts.gguf_convert_endian")
+    peer = needs.package("gguf")
+    script = needs.package("gguf.scripts.gguf_convert_endian")
     assert len(script.byteswap_tensors) >= 4
     little = every_type()
     big = gguf.open(gguf.GgufWriter.of(little, byte_order="big").to_bytes())

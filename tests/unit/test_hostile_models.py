@@ -5,14 +5,14 @@ Hundreds of cases by name (`support.hostile`), run in child processes; a crash i
 
 from __future__ import annotations
 
-import os
 import random
 import re
 from pathlib import Path
 
 import pytest
 
-import tabagent
+import needs
+from conftest import SMOLLM2
 from support import hostile
 from support.fake_llama import ROOT
 from support.hostile_parent import Report, run_cases
@@ -22,22 +22,13 @@ from support.tiny_models import VOCABULARIES
 SHARE = 200
 
 
-def library_dir() -> Path:
-    """The built llama.cpp: the one that the environment names, else the package's own."""
-    named = os.environ.get("TABAGENT_LIBRARY_PATH")
-    folder = Path(named) if named else Path(tabagent.__file__).parent / "lib"
-    if not (folder / "libllama.so").is_file():
-        pytest.skip(f"no `libllama.so` in {folder}; run `make dev`")
-    return folder
-
-
 def some(names: list[str], count: int = SHARE) -> list[str]:
     """A share of the names, the same in every run."""
     return names if len(names) <= count else random.Random(1).sample(names, count)  # noqa: S311 (reproducible cases)
 
 
 def check(names: list[str], sources: dict[str, Path] | None = None) -> Report:
-    report = run_cases(names, library_dir(), sources or {})
+    report = run_cases(names, needs.library(), sources or {})
     assert not report.failures, "\n".join(f"{name}: {fault}" for name, fault in report.failures)
     assert len(report.outcomes) == len(names)
     return report
@@ -55,7 +46,7 @@ def test_the_good_models_load_and_generate() -> None:
 
 
 def test_a_crash_of_the_child_is_noticed() -> None:
-    report = run_cases(["tiny/spm/good", "nonsense/x", "tiny/bpe/good"], library_dir(), {})
+    report = run_cases(["tiny/spm/good", "nonsense/x", "tiny/bpe/good"], needs.library(), {})
     assert [name for name, _ in report.failures] == ["nonsense/x"]
     assert report.outcomes == {"tiny/spm/good": "ok", "tiny/bpe/good": "ok"}
 
@@ -78,18 +69,12 @@ def test_every_architecture_with_odd_hyperparameters_is_harmless() -> None:
 
 
 def test_spoiled_vocabulary_files_are_harmless() -> None:
-    tree = hostile.llama_cpp_tree()
-    if tree is None:
-        pytest.skip("`TABAGENT_LLAMA_CPP_TREE` is not set; `make test` sets it")
-    files = {path.stem: path for path in (tree / "models" / f"ggml-vocab-{name}.gguf" for name in ("bert-bge", "llama-spm", "gpt-2"))}
+    files = {path.stem: path for path in (needs.tree() / "models" / f"ggml-vocab-{name}.gguf" for name in ("bert-bge", "llama-spm", "gpt-2"))}
     for label, path in files.items():
         check(some(hostile.file_case_names(label, path), 20) + hostile.damage_case_names(label, 10), {label: path})
 
 
 @pytest.mark.model
 def test_spoiled_metadata_of_a_real_model_is_harmless() -> None:
-    folder = os.environ.get("TABAGENT_TEST_MODELS")
-    if folder is None:
-        pytest.skip("`TABAGENT_TEST_MODELS` is not set; `make test` sets it")
-    path = Path(folder) / "smollm2-135m-instruct-q4_1.gguf"
+    path = needs.model(SMOLLM2)
     check(some(hostile.file_case_names("smollm2", path), 16), {"smollm2": path})

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-import tabagent
-from support.fake_llama import SYMBOLS, compile_library, compiler, known_defaults, llama_source
+import needs
+from support.fake_llama import SYMBOLS, compile_library, known_defaults, llama_source
 
 CHILD = """
 import json, sys
@@ -62,23 +62,14 @@ def refusal_of(path: object, module: str | None = None) -> Refusal:
     return refusal
 
 
-def library_dir() -> Path:
-    """The package's own llama.cpp: other builds name their files otherwise."""
-    folder = Path(tabagent.__file__).parent / "lib"
-    if not (folder / "libllama.so").is_file():
-        pytest.skip(f"no `libllama.so` in {folder}; run `make dev`")
-    return folder
-
-
 @pytest.fixture
 def needs_compiler() -> None:
-    if compiler() is None:
-        pytest.skip("no C compiler on the PATH")
+    needs.compiler()
 
 
 def copy_library(target: Path) -> Path:
     """A second copy of the built library, with one CPU module."""
-    source = library_dir()
+    source = needs.package_library()
     target.mkdir(parents=True, exist_ok=True)
     for name in ("libllama.so", "libggml.so", "libggml-base.so", "libggml-cpu-x64.so"):
         shutil.copy(source / name, target / name)
@@ -108,7 +99,7 @@ def test_a_file_that_is_no_library_is_named_as_such(tmp_path: Path, content: byt
 
 
 def test_a_library_of_another_processor_names_both(tmp_path: Path) -> None:
-    image = bytearray((library_dir() / "libllama.so").read_bytes())
+    image = bytearray((needs.package_library() / "libllama.so").read_bytes())
     image[18:20] = (243).to_bytes(2, "little")  # e_machine := EM_RISCV
     (tmp_path / "libllama.so").write_bytes(image)
     refusal = refusal_of(tmp_path)
@@ -116,14 +107,14 @@ def test_a_library_of_another_processor_names_both(tmp_path: Path) -> None:
 
 
 def test_a_32_bit_library_is_named_as_such(tmp_path: Path) -> None:
-    image = bytearray((library_dir() / "libllama.so").read_bytes())
+    image = bytearray((needs.package_library() / "libllama.so").read_bytes())
     image[4] = 1  # EI_CLASS := ELFCLASS32
     (tmp_path / "libllama.so").write_bytes(image)
     assert "32-bit ELF file" in refusal_of(tmp_path).text
 
 
 def test_every_truncation_of_the_library_is_a_clear_error(tmp_path: Path) -> None:
-    image = (library_dir() / "libllama.so").read_bytes()
+    image = (needs.package_library() / "libllama.so").read_bytes()
     lengths = [1, 16, 63, 64, 65, 4096, *(len(image) * i // 34 for i in range(1, 34)), len(image) - 1]
     for length in lengths:
         folder = tmp_path / str(length)
@@ -386,8 +377,7 @@ def test_paths_with_spaces_and_other_scripts_work(tmp_path: Path) -> None:
 
 
 def test_a_library_that_may_not_be_read_says_so(tmp_path: Path) -> None:
-    if os.geteuid() == 0:
-        pytest.skip("the superuser may read everything")
+    needs.machine(os.geteuid() != 0, "the superuser may read everything")
     folder = copy_library(tmp_path)
     (folder / "libllama.so").chmod(0)
     assert "cannot read" in refusal_of(folder).text

@@ -8,13 +8,9 @@ from pathlib import Path
 
 import pytest
 
+import needs
 import tabagent
 from tabagent import variants
-
-
-def needs_library() -> None:
-    if not os.environ.get("TABAGENT_LIBRARY_PATH") and variants.bundled_library() is None:
-        pytest.skip("no llama.cpp library: `make dev` builds it, `TABAGENT_LIBRARY_PATH` says where one is")
 
 
 @pytest.fixture
@@ -44,7 +40,7 @@ def test_hardware_is_plausible() -> None:
 
 
 def test_every_variant_has_a_reason_and_the_best_comes_first() -> None:
-    needs_library()
+    needs.library()
     found = tabagent.list_available_variants()
     assert all(variant.reason for variant in found)
     assert [variant.usable for variant in found] == sorted((variant.usable for variant in found), reverse=True)
@@ -54,13 +50,13 @@ def test_every_variant_has_a_reason_and_the_best_comes_first() -> None:
 
 
 def test_module_can_be_asked_for_by_name() -> None:
-    needs_library()
+    needs.library()
     choice = variants.choose_variant("X64")
     assert (choice.variant.name, choice.variant.cpu_module) == ("x64", "x64")
 
 
 def test_unknown_name_lists_the_known_ones() -> None:
-    needs_library()
+    needs.library()
     with pytest.raises(tabagent.VariantError, match="unknown variant `hasvell`; known here, closest first: `haswell`"):
         variants.choose_variant("hasvell")
 
