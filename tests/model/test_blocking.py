@@ -10,15 +10,15 @@ from child import check, run
 
 AT_WORK = """
     import os, signal, sys, threading, time
-    sys.path.insert(0, "tests/support")
+    sys.path[:0] = ["tests", "tests/support"]
     from interrupt_child import ticks
+    from waiting import until
     from tabagent import Model
     WORDS = "The quick brown fox jumps over 12 lazy dogs. "
     def when_at_work(act):
         before = ticks()
         def watch():
-            while ticks() - before < 3:
-                time.sleep(0.001)
+            until(lambda: ticks() - before >= 3)
             act()
         threading.Thread(target=watch, daemon=True).start()
 """

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 
 import pytest
 
 from child import check, run
 from tabagent import Model, SamplerConfig
+from waiting import at_work, until
 
 GREEDY = SamplerConfig.greedy()
 PROMPT = "Once upon a time"
@@ -18,11 +18,7 @@ LONG = [5] * 500
 
 def wait_until_idle(model: Model, limit_s: float = 2.0) -> float:
     """The seconds until no request is active or queued."""
-    start = time.perf_counter()
-    while model.stats.active or model.stats.queued:
-        assert time.perf_counter() - start < limit_s, model.stats
-        time.sleep(0.001)
-    return time.perf_counter() - start
+    return until(lambda: not (model.stats.active or model.stats.queued), limit_s=limit_s)
 
 
 def test_cancel_frees_the_slot(smollm2: Model) -> None:
@@ -35,7 +31,8 @@ def test_cancel_frees_the_slot(smollm2: Model) -> None:
 
 def test_cancel_in_a_long_prompt_frees_the_slot(smollm2: Model) -> None:
     stream = smollm2.generate(LONG, sampling=GREEDY)
-    time.sleep(0.05)
+    until(at_work())
+    assert smollm2.stats.active == 1
     stream.cancel()
     wait_until_idle(smollm2, 0.5)
     result = stream.result()
@@ -88,26 +85,27 @@ async def test_tasks_share_the_model(smollm2: Model) -> None:
 
 INTERRUPT = """
     import os, signal, sys, threading, time
+    sys.path.insert(0, "tests")
     from tabagent import Model, SamplerConfig
+    from waiting import at_work, until
     model = Model.load(sys.argv[1], context_size=8192, threads=1)
     hit = 0.0
-    def strike():
+    has_text = threading.Event()
+    def strike(is_at_work):
         global hit
+        until(has_text.is_set if sys.argv[2] == "text" else is_at_work)
         hit = time.perf_counter()
         os.kill(os.getpid(), signal.SIGINT)
     prompt = [5] * 8000 if sys.argv[2] == "prompt" else "Once upon a time"
     stream = model.generate(prompt, sampling=SamplerConfig.greedy(), ignore_eos=True)
-    threading.Timer(0.4, strike).start()
+    threading.Thread(target=strike, args=[at_work(0.1)], daemon=True).start()
     try:
         for _ in stream:
-            pass
+            has_text.set()
         print("ended", stream.finish_reason)
     except KeyboardInterrupt:
         print("interrupted", time.perf_counter() - hit)
-        start = time.perf_counter()
-        while model.stats.active or model.stats.queued:
-            time.sleep(0.001)
-        print("free", time.perf_counter() - start)
+        print("free", until(lambda: not (model.stats.active or model.stats.queued)))
 """
 
 
@@ -203,7 +201,7 @@ def test_event_loop_stays_responsive_while_a_model_generates(smollm2_path: Path)
         async def tick(gaps):
             while True:
                 start = time.perf_counter()
-                await asyncio.sleep(0.001)
+                await asyncio.sleep(0.001)  # how late it ends is what is measured
                 gaps.append(time.perf_counter() - start - 0.001)
 
         async def main():
@@ -216,7 +214,7 @@ def test_event_loop_stays_responsive_while_a_model_generates(smollm2_path: Path)
                         async for _ in model.generate([5] * 600, max_tokens=60, sampling=SamplerConfig.greedy(), ignore_eos=True):
                             pass
                     else:
-                        await asyncio.sleep(1)
+                        await asyncio.sleep(1)  # the ticks of an idle loop
                     ticker.cancel()
                     gaps.sort()
                     result.append(gaps[int(len(gaps) * 0.98)])

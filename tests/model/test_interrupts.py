@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -66,7 +67,12 @@ SHORT: Final = {
 @pytest.mark.parametrize("case", CASES)
 def test_ctrl_c_is_heard_at_once(smollm2_path: Path, tmp_path: Path, case: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-W", "error", CHILD, case, smollm2_path, tmp_path], capture_output=True, text=True, timeout=180, check=False
+        [sys.executable, "-W", "error", CHILD, case, smollm2_path, tmp_path],
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(CHILD.parents[1])},
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     told = json.loads(done.stdout)

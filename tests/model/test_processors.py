@@ -224,12 +224,12 @@ def test_wrong_processors_are_named(smollm2: Model, value: Any, named: str) -> N
 def test_exit_with_a_processor_at_work_is_clean(smollm2_path: Any, ending: str) -> None:
     ended = run(
         f"""
-        import threading, time
+        import threading
         from tabagent import Model
         entered = threading.Event()
         def slow(tokens, logits):
             entered.set()
-            time.sleep(60)
+            threading.Event().wait()  # for ever
         model = Model.load({str(smollm2_path)!r}, context_size=64, threads=1)
         stream = model.generate("Once", logits_processors=[slow])
         waiting = model.generate("Once", logits_processors=[lambda *_: None])

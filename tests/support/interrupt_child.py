@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 
 from tabagent import Context, Model, SamplerConfig, gguf
+from waiting import until
 
 Call = Callable[[], object]
 """The long call, and a small one that must work after it."""
@@ -34,8 +35,7 @@ def main(case: str, model: Path, folder: Path) -> None:
     def strike() -> None:
         called.wait()
         before = ticks()
-        while ticks() - before < AT_WORK_TICKS:
-            time.sleep(0.001)
+        until(lambda: ticks() - before >= AT_WORK_TICKS)
         struck.append(time.perf_counter())
         os.kill(os.getpid(), signal.SIGINT)
 
@@ -132,8 +132,7 @@ def busy_context(act: Callable[[Context], object]) -> Callable[[Path, Path], Pai
         def call() -> None:
             other.start()
             before = ticks()
-            while ticks() == before:
-                time.sleep(0.001)
+            until(lambda: ticks() != before)
             act(context)
 
         def again() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import threading
 import weakref
+from collections.abc import Callable
 
 import pytest
 import trio
@@ -13,6 +14,8 @@ import trio.testing
 
 from fake_stream import FakeStream, stream_of
 from tabagent.errors import DecodeError
+from tabagent.stream import TokenStream
+from waiting import until_awaited
 
 
 def test_iterating_gives_the_texts_and_then_stops() -> None:
@@ -149,16 +152,23 @@ def test_threads_share_a_stream_without_loss() -> None:
     assert stream.result().text == "".join(wanted)
 
 
+async def when_awaited(stream: TokenStream, act: Callable[[str], object], text: str) -> None:
+    """Do something as soon as a task waits for the stream."""
+    await until_awaited(stream)
+    act(text)
+
+
 async def test_async_iterating_gives_texts_as_they_come() -> None:
     fake = FakeStream("a", reason=None)
     stream = stream_of(fake)
     assert await anext(stream) == "a"
-    loop = asyncio.get_running_loop()
     for text in ("b", "c"):
-        loop.call_later(0.01, fake.push, text)
+        feeding = asyncio.ensure_future(when_awaited(stream, fake.push, text))
         assert await anext(stream) == text
-    loop.call_later(0.01, fake.end, "stop")
+        await feeding
+    feeding = asyncio.ensure_future(when_awaited(stream, fake.end, "stop"))
     assert [text async for text in stream] == []
+    await feeding
     assert (await stream.aresult()).text == "abc"
 
 
@@ -182,7 +192,7 @@ async def test_cancelling_the_waiting_task_cancels_the_stream() -> None:
     fake = FakeStream(reason=None)
     stream = stream_of(fake)
     task = asyncio.ensure_future(anext(stream))
-    await asyncio.sleep(0.01)
+    await until_awaited(stream)
     assert fake.cancels == 0
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -195,7 +205,7 @@ async def test_second_waiting_task_is_refused() -> None:
     fake = FakeStream(reason=None)
     stream = stream_of(fake)
     task = asyncio.ensure_future(anext(stream))
-    await asyncio.sleep(0.01)
+    await until_awaited(stream)
     with pytest.raises(RuntimeError, match="another task"):
         await anext(stream)
     assert fake.cancels == 0, "the refused reader must not end the stream of the other"
@@ -217,11 +227,9 @@ async def test_task_waits_behind_a_thread_that_waits() -> None:
     rest: list[str] = []
     thread = threading.Thread(target=lambda: rest.extend(stream))
     thread.start()
-    while stream._lock.acquire(blocking=False):
-        stream._lock.release()
-        await asyncio.sleep(0.001)
+    assert await asyncio.to_thread(fake.waiting.wait, 30)
     task = asyncio.ensure_future(anext(stream, None))
-    await asyncio.sleep(0.05)
+    await until_awaited(stream)
     fake.push("a")
     fake.push("b")
     fake.end("stop")
@@ -251,8 +259,10 @@ def test_stream_may_change_its_event_loop() -> None:
     stream = stream_of(fake)
 
     async def one(text: str) -> str:
-        asyncio.get_running_loop().call_later(0.01, fake.push, text)
-        return await anext(stream)
+        feeding = asyncio.ensure_future(when_awaited(stream, fake.push, text))
+        got = await anext(stream)
+        await feeding
+        return got
 
     assert [asyncio.run(one(text)) for text in "abc"] == ["a", "b", "c"]
 
@@ -267,10 +277,13 @@ def test_loop_without_descriptors_waits_in_a_thread() -> None:
 
     async def read() -> list[str]:
         first = await anext(stream)
-        loop = asyncio.get_running_loop()
-        loop.call_later(0.01, fake.push, "b")
-        loop.call_later(0.02, fake.end, "stop")
-        return [first] + [text async for text in stream]
+        feeding = asyncio.ensure_future(when_awaited(stream, fake.push, "b"))
+        second = await anext(stream)
+        await feeding
+        feeding = asyncio.ensure_future(when_awaited(stream, fake.end, "stop"))
+        rest = [text async for text in stream]
+        await feeding
+        return [first, second, *rest]
 
     loop = Loop()
     try:
