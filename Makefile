@@ -16,7 +16,7 @@ WITH_TOOLS := PATH="$(CURDIR)/$(BIN):$$PATH"
 
 BACKEND_SOURCES := $(shell find build_backend -type f -not -name '*.pyc') llama_cpp.toml python/tabagent/_fetch.py
 RUST_SOURCES := Cargo.toml $(wildcard Cargo.lock) $(shell find rust -name target -prune -o -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.json' \) -print 2>/dev/null)
-PYTHON_CODE := python build_backend tests tools $(wildcard benches)
+PYTHON_CODE := python build_backend tests tools benches examples
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
