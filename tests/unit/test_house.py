@@ -37,7 +37,7 @@ ALLOWED = {
 ONLY_IN = {"pyo3": {"tabagent-python"}, "numpy": {"tabagent-python"}, "axum": {"tabagent-server"}, "libloading": {"tabagent-sys"}}
 UNSAFE_CRATES = ("rust/sys/", "rust/llama/")
 UNSAFE_MODULES = (
-    "rust/gguf/src/mmap.rs",
+    "rust/gguf/src/mmap/",
     "rust/gguf/src/quants/simd/",
     "rust/gguf/tests/ggml/",
     "rust/python/src/gguf/view.rs",
