@@ -46,6 +46,10 @@ UNENFORCED: Final = {
 BOUNDS: Final = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
 
 
+class UnreadableField(PydanticInvalidForJsonSchema):
+    """An error that names its field already."""
+
+
 class TypeSchema(GenerateJsonSchema):
     """Makes the schema of a type. What cannot be read from JSON is an error that names the field."""
 
@@ -200,14 +204,14 @@ class TypeSchema(GenerateJsonSchema):
             first = alias[0] if isinstance(alias, list) and alias else None
             if isinstance(alias, list) and (len(first) > 1 if isinstance(first, list) else len(alias) > 1):
                 message = f"{label} takes its value from inside of another one (`AliasPath`), which a schema cannot say; give it a name of its own"
-                raise PydanticInvalidForJsonSchema(message)
+                raise UnreadableField(message)
             try:
                 self.generate_inner(field)
+            except UnreadableField:
+                raise
             except PydanticInvalidForJsonSchema as error:
-                if error.message.startswith("field `"):
-                    raise
                 message = f"{label}: {error.message}"
-                raise PydanticInvalidForJsonSchema(message) from error
+                raise UnreadableField(message) from error
 
 
 def culprit(kind: Any) -> str | None:
