@@ -46,6 +46,7 @@ __all__ = [
     "hardware_json",
     "loaded_library",
     "open_library",
+    "sampler_facts",
     "sampling_distribution",
     "select_variant_json",
     "set_log_level",
@@ -60,6 +61,16 @@ KV_TYPES: Final[Sequence[str]]
 
 def check_sampling(config: Mapping[str, Any]) -> None:
     """Checks the fields of a `SamplerConfig` (its `to_dict()`); raises `ValueError` that names the field and its range."""
+
+def sampler_facts() -> tuple[
+    list[tuple[str, float, str, tuple[int, int] | None]],
+    list[tuple[str, list[str]]],
+    list[str],
+    list[str],
+    list[str],
+]:
+    """What the core knows of sampling: each setting (name, default, range in words, the least and the greatest of an integer), each stage with
+    the settings that it reads, the default order of stages, llama.cpp's, and the texts where repetitions end for DRY."""
 
 def sampling_distribution(
     config: Mapping[str, Any], logits: NDArray[np.float32], history: Sequence[int], *, explain: bool, model: Model | None

@@ -36,64 +36,15 @@ Stage: TypeAlias = (
 )
 """The name of one sampling stage."""
 
-DEFAULT_ORDER: Final[tuple[Stage, ...]] = (
-    "penalties",
-    "dry",
-    "temperature",
-    "top_n_sigma",
-    "top_k",
-    "top_p",
-    "min_p",
-    "typical_p",
-    "xtc",
-    "adaptive_p",
-    "mirostat",
-)
-LLAMA_CPP_ORDER: Final[tuple[Stage, ...]] = ("penalties", "dry", "top_n_sigma", "top_k", "typical_p", "top_p", "min_p", "xtc", "temperature")
-
-FIELDS_OF_STAGES: Final[dict[str, tuple[str, ...]]] = {
-    "penalties": ("repeat_penalty", "repeat_window", "frequency_penalty", "presence_penalty"),
-    "dry": ("dry_multiplier", "dry_base", "dry_allowed_length", "dry_window"),
-    "temperature": ("temperature", "dynatemp_range", "dynatemp_exponent"),
-    "top_n_sigma": ("top_n_sigma",),
-    "top_k": ("top_k",),
-    "top_p": ("top_p", "min_keep"),
-    "min_p": ("min_p", "min_keep"),
-    "typical_p": ("typical_p", "min_keep"),
-    "xtc": ("xtc_probability", "xtc_threshold", "min_keep"),
-    "infill": (),
-}
-"""What a stage of one's own may set."""
-
-FLOATS: Final = (
-    "temperature",
-    "dynatemp_range",
-    "dynatemp_exponent",
-    "top_n_sigma",
-    "top_p",
-    "min_p",
-    "typical_p",
-    "xtc_probability",
-    "xtc_threshold",
-    "repeat_penalty",
-    "frequency_penalty",
-    "presence_penalty",
-    "dry_multiplier",
-    "dry_base",
-    "adaptive_target",
-    "adaptive_decay",
-    "mirostat_tau",
-    "mirostat_eta",
-)
-# What the core can hold. Its own, narrower ranges are checked there.
-INTEGERS: Final = {
-    "top_k": (0, 2**32 - 1),
-    "min_keep": (1, 2**32 - 1),
-    "repeat_window": (-1, 2**31 - 1),
-    "dry_allowed_length": (0, 2**31 - 1),
-    "dry_window": (-1, 2**31 - 1),
-    "mirostat": (0, 2),
-}
+_SETTINGS, _STAGES, _DEFAULT_ORDER, _LLAMA_CPP_ORDER, _ = _native.sampler_facts()
+DEFAULT_ORDER: Final[tuple[Stage, ...]] = tuple(_DEFAULT_ORDER)  # type: ignore[arg-type] # a test compares the names with `Stage`
+LLAMA_CPP_ORDER: Final[tuple[Stage, ...]] = tuple(_LLAMA_CPP_ORDER)  # type: ignore[arg-type] # likewise
+STAGES: Final[tuple[Stage, ...]] = tuple(name for name, _ in _STAGES)  # type: ignore[misc] # likewise
+FIELDS_OF_STAGES: Final = {name: tuple(fields) for name, fields in _STAGES if name not in {"adaptive_p", "mirostat"}}
+"""What a stage of one's own may set; the two that make the choice run once and take theirs from the configuration."""
+NUMBERS: Final = tuple(name for name, *_ in _SETTINGS)
+INTEGERS: Final = {name: integers for name, _, _, integers in _SETTINGS if integers is not None}
+"""What the core can hold. Ranges are checked there."""
 SEED_RANGE: Final = (0, 2**64 - 1)
 TOKEN_RANGE: Final = (0, 2**31 - 1)
 
@@ -230,7 +181,7 @@ class SamplerConfig:
     not listed does not run. Kept as a tuple."""
 
     def __post_init__(self) -> None:
-        for name in (*FLOATS, *INTEGERS):
+        for name in NUMBERS:
             self._set(name, _number(name, getattr(self, name)))
         if self.seed is not None:
             self._set("seed", as_int(self.seed, "seed", *SEED_RANGE))
@@ -488,10 +439,10 @@ def stages_by_name(names: Iterable[str]) -> tuple[Stage, ...]:
 
 
 def _stage_by_name(name: str) -> Stage:
-    known: dict[str, Stage] = {stage.replace("_", ""): stage for stage in (*DEFAULT_ORDER, "infill")}
+    known: dict[str, Stage] = {stage.replace("_", ""): stage for stage in STAGES}
     known |= {"nucleus": "top_p", "temp": "temperature", "typ": "typical_p", "typp": "typical_p", "typical": "typical_p", "topnsigma": "top_n_sigma"}
     stage = known.get(name.lower().replace("_", "").replace("-", ""))
     if stage is None:
-        message = f"`{name}` is no sampling stage; use {', '.join(f'`{known}`' for known in (*DEFAULT_ORDER, 'infill'))}"
+        message = f"`{name}` is no sampling stage; use {', '.join(f'`{known}`' for known in STAGES)}"
         raise ValueError(message)
     return stage

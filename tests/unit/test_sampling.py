@@ -5,13 +5,57 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import re
+import typing
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from typer.models import OptionInfo
 
-from tabagent import SamplerConfig, SamplingError, Step
+from tabagent import SamplerConfig, SamplingError, Step, _native
+from tabagent.cli import options
+from tabagent.sampling import Stage
+
+
+def test_fields_and_defaults_are_the_cores() -> None:
+    settings, stages, order, llama_cpp, breakers = _native.sampler_facts()
+    fields = {field.name: field for field in dataclasses.fields(SamplerConfig)}
+    others = {"dry_breakers", "logit_bias", "banned_tokens", "allowed_tokens", "seed", "order"}
+    assert {name for name, *_ in settings} == fields.keys() - others
+    for name, default, _, integers in settings:
+        given = fields[name].default
+        assert (given, type(given)) == (default, float if integers is None else int), name
+    assert fields["dry_breakers"].default == tuple(breakers)
+    assert SamplerConfig().order == tuple(order)
+    assert SamplerConfig.llama_cpp().order == tuple(llama_cpp)
+    named = [typing.get_args(literal)[0] for literal in typing.get_args(Stage)]
+    assert sorted(named) == sorted(name for name, _ in stages)
+    assert {name for _, read in stages for name in read} <= fields.keys()
+
+
+def test_ranges_are_the_cores() -> None:
+    for name, _, words, integers in _native.sampler_facts()[0]:
+        outside: Any = math.nan if integers is None else integers[0] - 1
+        with pytest.raises(ValueError, match=f"`{name}` must be ") as caught:
+            SamplerConfig(**{name: outside})
+        if integers is None:
+            assert words in str(caught.value)
+
+
+def test_help_of_the_command_line_has_the_cores_defaults() -> None:
+    told: dict[Any, float] = {}
+    for option in vars(options).values():
+        for info in getattr(option, "__metadata__", ()):
+            if isinstance(info, OptionInfo) and (found := re.search(r"\(default (-?[0-9.]+)\)", info.help or "")):
+                # The first flag is where typer expects a default.
+                told |= dict.fromkeys((info.default, *(info.param_decls or ())), float(found[1]))
+    defaults = {name: default for name, default, *_ in _native.sampler_facts()[0]}
+    flags = {name: flag for name, flag in options.FLAGS.items() if name in defaults}
+    assert len(flags) > 20
+    for name, flag in flags.items():
+        assert told[flag] == defaults[name], flag
 
 
 def test_defaults_are_those_documented() -> None:

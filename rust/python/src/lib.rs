@@ -56,6 +56,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(log::drain_log, module)?)?;
     module.add_function(wrap_pyfunction!(log::set_log_level, module)?)?;
     module.add_function(wrap_pyfunction!(sampling::check_sampling, module)?)?;
+    module.add_function(wrap_pyfunction!(sampling::sampler_facts, module)?)?;
     module.add_function(wrap_pyfunction!(sampling::sampling_distribution, module)?)?;
     module.add_function(wrap_pyfunction!(variants::hardware_json, module)?)?;
     module.add_function(wrap_pyfunction!(variants::select_variant_json, module)?)?;

@@ -7,13 +7,50 @@ use crate::model::Model;
 use crate::value::value_of;
 use numpy::{PyArray1, PyReadonlyArray1};
 use pyo3::prelude::*;
-use tabagent_model::{SamplerSettings, distribution};
-use tabagent_sampling::StageReport;
+use tabagent_model::{Breaker, SamplerSettings, distribution};
+use tabagent_sampling::{SamplerConfig, Setting, SettingKind, Stage, StageReport};
 
 /// Checks the fields of a `SamplerConfig`, as its `to_dict()` has them.
 #[pyfunction]
 pub(crate) fn check_sampling(py: Python<'_>, config: &Bound<'_, PyAny>) -> PyResult<()> {
     settings(py, config)?.config.validate().map_err(value_error)
+}
+
+/// A setting: name, default, range in words, and for an integer the least and the greatest.
+type SettingFacts = (&'static str, f64, &'static str, Option<(i64, i64)>);
+
+/// What the core knows of sampling: its settings, its stages with the settings that each reads, the default order and llama.cpp's, and the
+/// texts where repetitions end for DRY.
+type SamplerFacts = (
+    Vec<SettingFacts>,
+    Vec<(&'static str, &'static [&'static str])>,
+    Vec<&'static str>,
+    Vec<&'static str>,
+    Vec<String>,
+);
+
+/// The facts that the package takes from the core rather than repeat them.
+#[pyfunction]
+pub(crate) fn sampler_facts() -> SamplerFacts {
+    let facts = |setting: Setting| {
+        let integers = match setting.kind {
+            SettingKind::Integer { least, most } => Some((least, most)),
+            SettingKind::Number { .. } => None,
+        };
+        (setting.name, setting.default(), setting.range, integers)
+    };
+    let text = |breaker| match breaker {
+        Breaker::Text(text) => Some(text),
+        Breaker::Tokens(_) => None,
+    };
+    let names = |order: Vec<Stage>| order.into_iter().map(Stage::name).collect();
+    (
+        Setting::ALL.into_iter().map(facts).collect(),
+        Stage::ALL.into_iter().map(|stage| (stage.name(), stage.parameters())).collect(),
+        names(SamplerConfig::default_order()),
+        names(SamplerConfig::llama_cpp_order()),
+        SamplerSettings::default().breakers.into_iter().filter_map(text).collect(),
+    )
 }
 
 fn settings(py: Python<'_>, config: &Bound<'_, PyAny>) -> PyResult<SamplerSettings> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::stages::parameters::{integer, number};
+use crate::setting::{check_integer, check_number};
 use crate::{Breakers, ConfigError, Parameters, Stage, TokenId, TokenPieces};
 
 /// How to choose tokens: plain values, checked by [`validate`](Self::validate) and by [`Sampler::new`](crate::Sampler::new).
@@ -192,12 +192,11 @@ impl SamplerConfig {
         for stage in Stage::ALL.into_iter().chain(self.order.iter().copied()) {
             self.parameters(stage).map_or(Ok(()), |parameters| parameters.validate())?;
         }
-        let at_least_zero = |x: f32| x >= 0.0;
-        number("adaptive_target", "finite and at most 1", self.adaptive_target, |x| x <= 1.0)?;
-        number("adaptive_decay", "in [0, 0.99]", self.adaptive_decay, |x| (0.0..=0.99).contains(&x))?;
-        integer("mirostat", "0, 1 or 2", i64::from(self.mirostat), self.mirostat <= 2)?;
-        number("mirostat_tau", "finite and at least 0", self.mirostat_tau, at_least_zero)?;
-        number("mirostat_eta", "finite and at least 0", self.mirostat_eta, at_least_zero)?;
+        check_number("adaptive_target", self.adaptive_target)?;
+        check_number("adaptive_decay", self.adaptive_decay)?;
+        check_integer("mirostat", i64::from(self.mirostat))?;
+        check_number("mirostat_tau", self.mirostat_tau)?;
+        check_number("mirostat_eta", self.mirostat_eta)?;
         for &(token, got) in &self.logit_bias {
             if got.is_nan() || got == f32::INFINITY {
                 return Err(ConfigError::Bias { token, got });

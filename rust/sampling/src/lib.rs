@@ -79,6 +79,7 @@ mod last_draw;
 mod mask;
 mod row;
 mod sampler;
+mod setting;
 mod stages;
 mod token_pieces;
 
@@ -92,6 +93,7 @@ pub use explain::{Explanation, StageReport, TokenShare};
 pub use mask::TokenMask;
 pub use row::log_sum::log_sum_exp;
 pub use sampler::Sampler;
+pub use setting::{Setting, SettingKind};
 pub use stages::dry_breakers::Breakers;
 pub use stages::parameters::Parameters;
 pub use stages::stage::{ParseStageError, Stage};

@@ -1,6 +1,7 @@
 //! What one stage works with: the configuration's fields that it reads, or values of its own.
 
 use crate::ConfigError;
+use crate::setting::{check_integer, check_number};
 
 /// The parameters of one stage, named as the fields of [`SamplerConfig`](crate::SamplerConfig).
 ///
@@ -131,42 +132,41 @@ impl Parameters {
     pub fn validate(&self) -> Result<(), ConfigError> {
         match *self {
             Self::Penalties { repeat_penalty, repeat_window, frequency_penalty, presence_penalty } => {
-                number("repeat_penalty", "finite and above 0", repeat_penalty, |x| x > 0.0)?;
-                integer("repeat_window", "at least -1", i64::from(repeat_window), repeat_window >= -1)?;
-                number("frequency_penalty", "finite", frequency_penalty, |_| true)?;
-                number("presence_penalty", "finite", presence_penalty, |_| true)
+                check_number("repeat_penalty", repeat_penalty)?;
+                check_integer("repeat_window", i64::from(repeat_window))?;
+                check_number("frequency_penalty", frequency_penalty)?;
+                check_number("presence_penalty", presence_penalty)
             }
             Self::Dry { dry_multiplier, dry_base, dry_allowed_length, dry_window } => {
-                number("dry_multiplier", "finite and at least 0", dry_multiplier, |x| x >= 0.0)?;
-                number("dry_base", "finite and at least 0", dry_base, |x| x >= 0.0)?;
-                let length = i64::from(dry_allowed_length);
-                integer("dry_allowed_length", "in [0, 2147483647]", length, length <= i64::from(i32::MAX))?;
-                integer("dry_window", "at least -1", i64::from(dry_window), dry_window >= -1)
+                check_number("dry_multiplier", dry_multiplier)?;
+                check_number("dry_base", dry_base)?;
+                check_integer("dry_allowed_length", i64::from(dry_allowed_length))?;
+                check_integer("dry_window", i64::from(dry_window))
             }
             Self::Temperature { temperature, dynatemp_range, dynatemp_exponent } => {
-                let range = "finite and at least 0";
-                number("temperature", range, temperature, |x| x >= 0.0)?;
-                number("dynatemp_range", range, dynatemp_range, |x| x >= 0.0)?;
-                number("dynatemp_exponent", range, dynatemp_exponent, |x| x >= 0.0)
+                check_number("temperature", temperature)?;
+                check_number("dynatemp_range", dynatemp_range)?;
+                check_number("dynatemp_exponent", dynatemp_exponent)
             }
-            Self::TopNSigma { top_n_sigma } => number("top_n_sigma", "finite", top_n_sigma, |_| true),
-            Self::TopK { .. } | Self::Infill => Ok(()),
+            Self::TopNSigma { top_n_sigma } => check_number("top_n_sigma", top_n_sigma),
+            Self::TopK { top_k } => check_integer("top_k", i64::from(top_k)),
+            Self::Infill => Ok(()),
             Self::TopP { top_p, min_keep } => {
-                number("top_p", "in (0, 1]", top_p, |x| x > 0.0 && x <= 1.0)?;
-                at_least_one(min_keep)
+                check_number("top_p", top_p)?;
+                check_integer("min_keep", as_integer(min_keep))
             }
             Self::MinP { min_p, min_keep } => {
-                number("min_p", "in [0, 1]", min_p, |x| (0.0..=1.0).contains(&x))?;
-                at_least_one(min_keep)
+                check_number("min_p", min_p)?;
+                check_integer("min_keep", as_integer(min_keep))
             }
             Self::Typical { typical_p, min_keep } => {
-                number("typical_p", "in (0, 1]", typical_p, |x| x > 0.0 && x <= 1.0)?;
-                at_least_one(min_keep)
+                check_number("typical_p", typical_p)?;
+                check_integer("min_keep", as_integer(min_keep))
             }
             Self::Xtc { xtc_probability, xtc_threshold, min_keep } => {
-                number("xtc_probability", "in [0, 1]", xtc_probability, |x| (0.0..=1.0).contains(&x))?;
-                number("xtc_threshold", "in [0, 1]", xtc_threshold, |x| (0.0..=1.0).contains(&x))?;
-                at_least_one(min_keep)
+                check_number("xtc_probability", xtc_probability)?;
+                check_number("xtc_threshold", xtc_threshold)?;
+                check_integer("min_keep", as_integer(min_keep))
             }
         }
     }
@@ -177,24 +177,6 @@ pub(crate) fn short(x: f32) -> f64 {
     x.to_string().parse().unwrap_or_else(|_| f64::from(x))
 }
 
-fn at_least_one(min_keep: usize) -> Result<(), ConfigError> {
-    integer("min_keep", "at least 1", i64::try_from(min_keep).unwrap_or(i64::MAX), min_keep >= 1)
-}
-
-pub(crate) fn number(
-    field: &'static str,
-    range: &'static str,
-    got: f32,
-    fits: impl Fn(f32) -> bool,
-) -> Result<(), ConfigError> {
-    if got.is_finite() && fits(got) { Ok(()) } else { Err(ConfigError::Number { field, range, got }) }
-}
-
-pub(crate) fn integer(
-    field: &'static str,
-    range: &'static str,
-    got: i64,
-    fits: bool,
-) -> Result<(), ConfigError> {
-    if fits { Ok(()) } else { Err(ConfigError::Integer { field, range, got }) }
+fn as_integer(n: usize) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
 }

@@ -84,6 +84,30 @@ impl Stage {
             Self::With(parameters) => parameters.name(),
         }
     }
+
+    /// The names of the settings that the stage reads and that [`With`](Self::With) can give it: none for those that make the choice.
+    pub const fn parameters(self) -> &'static [&'static str] {
+        match self {
+            Self::Penalties | Self::With(Parameters::Penalties { .. }) => {
+                &["repeat_penalty", "repeat_window", "frequency_penalty", "presence_penalty"]
+            }
+            Self::Dry | Self::With(Parameters::Dry { .. }) => {
+                &["dry_multiplier", "dry_base", "dry_allowed_length", "dry_window"]
+            }
+            Self::Temperature | Self::With(Parameters::Temperature { .. }) => {
+                &["temperature", "dynatemp_range", "dynatemp_exponent"]
+            }
+            Self::TopNSigma | Self::With(Parameters::TopNSigma { .. }) => &["top_n_sigma"],
+            Self::TopK | Self::With(Parameters::TopK { .. }) => &["top_k"],
+            Self::TopP | Self::With(Parameters::TopP { .. }) => &["top_p", "min_keep"],
+            Self::MinP | Self::With(Parameters::MinP { .. }) => &["min_p", "min_keep"],
+            Self::Typical | Self::With(Parameters::Typical { .. }) => &["typical_p", "min_keep"],
+            Self::Xtc | Self::With(Parameters::Xtc { .. }) => {
+                &["xtc_probability", "xtc_threshold", "min_keep"]
+            }
+            Self::Infill | Self::With(Parameters::Infill) | Self::AdaptiveP | Self::Mirostat => &[],
+        }
+    }
 }
 
 impl fmt::Display for Stage {
