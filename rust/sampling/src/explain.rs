@@ -46,8 +46,8 @@ impl Sampler {
     /// The distribution that the next [`sample`](Self::sample) with these logits draws from: one probability a token, 0 for tokens that
     /// are removed, and one 1 for a greedy step.
     ///
-    /// Nothing changes by it: the random generator, the history and the controllers of mirostat and adaptive-p stay as they are. XTC's
-    /// coin falls as it will in the next step.
+    /// It changes nothing: the random generator, the history and the controllers of mirostat and adaptive-p stay as they are. XTC's
+    /// coin falls as it will fall in the next step.
     ///
     /// # Errors
     ///

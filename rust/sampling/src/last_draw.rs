@@ -22,12 +22,13 @@ impl LastDraw {
         (self.chosen, self.others, self.total) = (Some((token, probability)), others, 0.0);
     }
 
-    /// There is no last choice any more.
+    /// Forgets the last choice.
     pub(crate) fn forget(&mut self) {
         self.chosen = None;
     }
 
-    /// Takes note of a choice from a whole row by its adapted logits; all of them are listed if any are to be told.
+    /// Records a choice that adaptive-p made from a whole row. If other candidates were asked for, the whole row is listed with its adapted
+    /// logits.
     pub(crate) fn remember_adapted(
         &mut self,
         pool: &mut Pool,
@@ -46,7 +47,7 @@ impl LastDraw {
         }
     }
 
-    /// Takes note of a choice from a whole row with the weights' sum `total`.
+    /// Records a choice from a whole row whose weights sum to `total`.
     pub(crate) fn remember(&mut self, pool: &mut Pool, logits: &[f32], token: TokenId, total: f64) {
         self.chosen = None;
         if self.n_remembered > 0 {

@@ -34,7 +34,7 @@ impl TokenMask {
         mask
     }
 
-    /// Takes over other words, by the rules of [`from_words`](Self::from_words), without allocating.
+    /// Replaces the words, by the rules of [`from_words`](Self::from_words), without allocating.
     pub fn copy_from_words(&mut self, words: &[u32]) {
         let shared = words.len().min(self.words.len());
         let (copied, missing) = self.words.split_at_mut(shared);
@@ -123,7 +123,7 @@ impl TokenMask {
 
 /// A copy of a row in which the tokens outside a mask are at negative infinity.
 ///
-/// What the last mask disallowed and this one does too is not written again, so a step with few allowed tokens writes little.
+/// Tokens that both the last mask and this one disallow are not written again, so a step with few allowed tokens writes little.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct MaskedRow {
     logits: Vec<f32>,

@@ -271,7 +271,7 @@ impl Sampler {
 
     /// Everything but the choice; `watch` is shown the candidates on the way if it is `watched`.
     ///
-    /// Unwatched, the last stage that cuts may leave the row a row that remembers where it ends, which only the choice understands.
+    /// If nobody watches, the last stage that cuts may leave a row that remembers its last token; only the choice can read that.
     pub(crate) fn narrow(
         &mut self,
         logits: &[f32],
@@ -308,8 +308,8 @@ impl Sampler {
         Ok(Outcome::Pool)
     }
 
-    /// Whether the configuration lets the token be chosen at all: it is neither banned, also by a bias, nor outside the allowed ones, nor
-    /// outside the vocabulary.
+    /// Whether the configuration lets the token be chosen at all: it is in the vocabulary, among the allowed tokens, and not banned, neither
+    /// by name nor by a bias of negative infinity.
     ///
     /// ```
     /// use tabagent_sampling::{Sampler, SamplerConfig};

@@ -17,9 +17,9 @@ use crate::TokenId;
 #[derive(Clone)]
 pub(crate) struct Construct {
     parser: Box<TokenParser>,
-    /// What the token that started it wrote of it.
+    /// The bytes of the construct that the token which started it already wrote.
     begun: Arc<[u8]>,
-    /// The tokens it went on by.
+    /// The tokens accepted since.
     tokens: Vec<TokenId>,
     runs: Vec<Run>,
     /// What may come now, and its mask, once they are known.
@@ -66,7 +66,7 @@ impl Construct {
         Ok(construct)
     }
 
-    /// A construct whose lexer is its own.
+    /// A copy with a lexer of its own, which other sequences do not extend.
     pub(crate) fn deep_clone(&self) -> Result<Self, GrammarError> {
         Ok(Self {
             parser: Box::new(guard(|| Ok::<_, String>(self.parser.deep_clone()))?),
@@ -80,12 +80,12 @@ impl Construct {
         })
     }
 
-    /// Takes over what is known of what may come from a construct at the same place.
+    /// Copies from a construct at the same place which tokens may come next.
     pub(crate) fn learn(&mut self, other: &Self) {
         (self.runs, self.next, self.mask) = (other.runs.clone(), other.next.clone(), other.mask.clone());
     }
 
-    /// Goes on by `bytes`, which begin it; `false` if they do not.
+    /// Parses `bytes` as the beginning of the construct; `false` if it cannot begin with them.
     pub(crate) fn begin(&mut self, bytes: &[u8], table: &TokenTable) -> Result<bool, GrammarError> {
         if bytes.is_empty() {
             return Ok(true);
@@ -131,7 +131,7 @@ impl Construct {
         Ok(())
     }
 
-    /// Whether an end of generation here would complete the text: of a lexeme that says so (`stop=""` in Lark).
+    /// Whether ending here completes the text because the current lexeme ends with the text (`stop=""` in Lark).
     fn lexeme_ends_with_text(&self, table: &TokenTable) -> Result<bool, GrammarError> {
         let spec = self.parser.parser.grammar().lexer_spec();
         if table.eos().is_empty() || !spec.has_stop || spec.eos_ending_lexemes().is_empty() {
@@ -232,7 +232,7 @@ impl Construct {
         }
     }
 
-    /// Goes on by a token that it [allows](Self::allows).
+    /// Parses a token that it [allows](Self::allows).
     pub(crate) fn accept(&mut self, token: TokenId, table: &TokenTable) -> Result<(), GrammarError> {
         let (parser, mut message) = (&mut self.parser, String::new());
         let step = guard(|| {
@@ -271,7 +271,8 @@ impl Construct {
         self.settle(grammar.table())
     }
 
-    /// Makes the parser anew, where the engine has no way back, or miscounts the bytes of tokens that came by their number.
+    /// Builds a new parser and feeds it the tokens again. Needed where the engine cannot roll back, and where it would miscount the bytes of
+    /// tokens that a grammar names by number.
     fn replay(&mut self, grammar: &Grammar) -> Result<(), GrammarError> {
         self.parser = grammar.construct()?.parser;
         let begun = Arc::clone(&self.begun);

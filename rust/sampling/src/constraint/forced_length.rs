@@ -1,7 +1,7 @@
 //! Texts that leave no choice for very long.
 //!
-//! The engine follows such a text to its end, a state for each byte, before it says which tokens may come: seconds for a hundred thousand
-//! bytes. How long the longest one is can be read off an expression.
+//! The engine parses such a text to its end, one state for each byte, before it says which tokens may come; that takes seconds for a hundred
+//! thousand bytes. The length of the longest one can be read off an expression.
 
 use regex_syntax::hir::{Hir, HirKind};
 
@@ -14,7 +14,7 @@ pub(crate) fn check_expression(regex: &str) -> Result<(), GrammarError> {
     parsed.map_or(Ok(()), |hir| check(ForcedLength::of(&hir).longest))
 }
 
-/// Refuses a text that is too long to be certain.
+/// Refuses a text that is longer than what may be forced.
 pub(crate) fn check_text(bytes: usize) -> Result<(), GrammarError> {
     check(bytes as u64)
 }

@@ -19,14 +19,14 @@ pub(crate) enum Cause {
     Endless,
     /// No text matches it.
     Empty,
-    /// It is a token that ends the generation, which never comes inside of a grammar.
+    /// It needs a token that ends the generation, and such a token never comes inside a grammar.
     End(TokenId),
 }
 
 /// A rule without a text.
 #[derive(Clone, Debug)]
 pub(crate) struct Barren {
-    /// The names of rules that lead from the start to what has no text, which is the last.
+    /// The names of the rules from the start to the one without a text, which is the last.
     pub(crate) path: Vec<String>,
     pub(crate) cause: Cause,
 }
@@ -79,7 +79,7 @@ pub(crate) fn barren(
     let fault = if !strict && fertile.contains(grammar.start()) {
         None
     } else {
-        // A path from the start shows how the fault is met, if the start itself has none.
+        // If the start itself has no text, the path from it shows how the fault is reached.
         reached.iter().copied().find(|symbol| !fertile.contains(*symbol))
     };
     Ok(fault.map(|from| {

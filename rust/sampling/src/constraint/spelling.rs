@@ -2,8 +2,8 @@
 
 use llguidance::toktrie::{TokTrie, TokenId};
 
-/// Tokens that spell `bytes`: at each place the longest one, or where that way does not lead to the end, as few as can be. Where no tokens
-/// spell them all, the tokens of the longest beginning that can be spelled.
+/// Tokens that spell `bytes`: the longest one at each place or, if that leads into a dead end, the fewest that reach the end. If no tokens
+/// spell all of them, the tokens of the longest beginning that can be spelled.
 pub(crate) fn longest_tokens(trie: &TokTrie, bytes: &[u8]) -> Vec<TokenId> {
     let greedy = trie.greedy_tokenize(bytes);
     if trie.decode_raw(&greedy) == bytes {
@@ -35,7 +35,7 @@ struct Step {
     token: Option<(TokenId, usize)>,
 }
 
-/// For each place of `bytes` and its end how to reach it, if tokens can.
+/// For each place in `bytes`, its end included, the last step of the shortest way there; `None` where no tokens lead.
 fn steps(trie: &TokTrie, bytes: &[u8]) -> Vec<Option<Step>> {
     let mut steps = vec![None; bytes.len() + 1];
     steps[0] = Some(Step { n_tokens: 0, token: None });

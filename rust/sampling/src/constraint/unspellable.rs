@@ -1,7 +1,7 @@
 //! Texts that must come, in vocabularies that cannot write all texts.
 //!
-//! Where only one text can come, the engine goes on by all of it and asks for its tokens. Without tokens that spell it to its end, the engine
-//! would mask what comes after it. Such places are found here, and their masks are made from the beginning of that text.
+//! Where only one text can come, the engine parses all of it ahead and asks for its tokens. If no tokens spell it to its end, the engine
+//! would mask what follows it. Such places are found here, and their masks are computed from the beginning of the text.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::TokenId;
 #[derive(Clone, Debug)]
 pub(crate) struct Text {
     bytes: Arc<[u8]>,
-    /// Whether a token by its number comes after it, so that no token may go beyond the text.
+    /// Whether a token that the grammar names by number follows, so that no token may go beyond the text.
     ends: bool,
 }
 

@@ -3,7 +3,7 @@
 /// How many logits one maximum stands for.
 pub(crate) const BLOCK: usize = 128;
 
-/// So many logits that lie together.
+/// [`BLOCK`] consecutive logits.
 pub(crate) type Block = [f32; BLOCK];
 
 /// Marks a block that is read from the row itself.

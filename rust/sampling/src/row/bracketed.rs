@@ -1,4 +1,4 @@
-//! What lies between two lines, block by block: what a pass over a row leaves to be looked at closely.
+//! The logits of a row that lie between two lines, packed side by side while a pass goes over the blocks.
 
 use crate::row::blocks::BLOCK;
 
@@ -8,14 +8,14 @@ const SLACK: usize = 16;
 /// Room for the logits of one block.
 pub(crate) type Room = [f32; BLOCK + SLACK];
 
-/// Logits, or what was made of them, in the order of their tokens. Which tokens they belong to is told by their places: the blocks' ends are known, and within a block
-/// they are those between the lines, first to last.
+/// Logits, or keys made of them, in the order of their tokens. Tokens are not stored: each block's end is known, and within a block the
+/// logits are those between the lines, first to last.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Bracketed {
-    /// The logits, and behind them what is left from before.
+    /// The first `len` are in use; the rest is left over from longer rows.
     buffer: Vec<f32>,
     len: usize,
-    /// For each block how many logits it and those before it have.
+    /// For each block, how many logits it and the blocks before it contributed.
     ends: Vec<u32>,
 }
 
@@ -25,7 +25,7 @@ impl Bracketed {
         self.ends.clear();
     }
 
-    /// The room behind the logits of the blocks before.
+    /// Where the logits of the next block are written.
     #[inline(always)]
     #[allow(
         clippy::inline_always,
@@ -45,7 +45,7 @@ impl Bracketed {
         self.buffer.resize((2 * self.buffer.len()).max(least), 0.0);
     }
 
-    /// Takes the first `n` logits of the room as those of the next block.
+    /// Ends a block that wrote `n` logits into the room.
     #[inline(always)]
     #[allow(
         clippy::inline_always,
@@ -65,7 +65,7 @@ impl Bracketed {
         self.buffer[..self.len].iter_mut().for_each(|number| *number = change(*number));
     }
 
-    /// How many logits the blocks before `block` have.
+    /// How many logits the blocks before `block` contributed.
     pub(crate) fn start(&self, block: usize) -> usize {
         block.checked_sub(1).and_then(|last| self.ends.get(last)).map_or(0, |&end| end as usize)
     }

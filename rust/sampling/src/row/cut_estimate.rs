@@ -14,11 +14,11 @@ const N_BUCKETS: usize = 64 * BUCKETS_PER_BIT;
 /// 2^(1/16) and 2^(1/8): by what factor the weights fall in half a bucket and in one.
 const HALF_STEP: f64 = 1.044_273_782_427_413_8;
 const STEP: f64 = 1.090_507_732_665_257_7;
-/// How many standard deviations of the sample's count the lines of a number are apart from it.
+/// How many standard deviations the lines for a top-k lie above and below the estimated place.
 const DEVIATIONS: f64 = 4.0;
-/// By what factor the odds of the tail may be off where the lines are drawn.
+/// The two lines are drawn where the odds of the tail are this many times as large and as small as wanted.
 const ODDS_MARGIN: f64 = 1.4;
-/// Up to so many expected tokens are listed.
+/// If no more tokens than this are expected above the low line, they are listed instead of searched in place.
 const LIST_LEN: f64 = 1024.0;
 
 /// Where the cut is expected.
@@ -27,11 +27,11 @@ pub(crate) struct CutEstimate {
     pub(crate) lines: Lines,
     /// The low line as a depth below the best key, in bits.
     pub(crate) depth: f32,
-    /// More tokens than one lists are expected above the low line. It is told only where the logit is the key.
+    /// Whether more than [`LIST_LEN`] tokens are expected above the low line. Only meaningful where the logit is the key.
     pub(crate) is_long: bool,
 }
 
-/// Guesses; scratch memory.
+/// Estimates cuts; holds the scratch memory for it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CutEstimator {
     sample: Vec<f32>,
@@ -40,7 +40,7 @@ pub(crate) struct CutEstimator {
 }
 
 impl CutEstimator {
-    /// Draws logits from all over the row into the sample, `pick(block, logit)` of each.
+    /// Fills the sample with logits from all over the row, each replaced by `pick(block, logit)`.
     fn draw(&mut self, blocks: Blocks<'_>, pick: impl Fn(usize, f32) -> f32) {
         self.sample.clear();
         let step = (blocks.len() * DRAW_LEN).div_ceil(SAMPLE_LEN).max(1);
@@ -66,12 +66,12 @@ impl CutEstimator {
 
     /// Estimates where the prefix with the share `p` of the weight ends.
     ///
-    /// The block maxima stand for themselves, some other logits for all others: maxima hold most of the weight of a peaked row, and the
-    /// sample describes a flat one.
+    /// Every block maximum is weighed; the other logits are represented by the sample. Maxima hold most of the weight of a peaked row, and
+    /// the sample describes a flat one.
     pub(crate) fn by_weight(&mut self, level: Level, row: RankedRow<'_>, p: f64) -> CutEstimate {
         let RankedRow { blocks, maxima, scale, key, .. } = row;
         let all_maxima = maxima.as_flattened();
-        // The maximum is counted apart.
+        // Maxima are added below, so they are left out of the sample.
         self.draw(blocks, |block, logit| if logit < all_maxima[block] { logit } else { f32::NEG_INFINITY });
         let n_drawn = self.sample.len();
         let factor = (blocks.len() * (BLOCK - 1)) as f32 / n_drawn as f32;

@@ -1,5 +1,5 @@
-//! A cut by a share of the probability through a whole row, without a sort: a guess from a sample says where the cut is near, one pass over
-//! the row makes sure. Top-p ranks the tokens by their logits, typical by how near their surprise is to the entropy.
+//! Cuts a whole row by a share of the probability without sorting it: an estimate from a sample says about where the cut lies, and one pass
+//! over the row finds it. Top-p ranks the tokens by their logits, typical by how near their surprise is to the entropy.
 
 use std::ops::Range;
 
@@ -12,9 +12,9 @@ use crate::row::prefix_end::PrefixEnd;
 use crate::row::ranked_row::RankedRow;
 use crate::row::simd::{self, Level, Lines};
 
-/// How often the lines are drawn anew if the cut is not between them.
+/// How many pairs of lines are tried before the search gives up.
 const MAX_TRIES: usize = 6;
-/// How many blocks have their kept weight added up at a time.
+/// How many blocks share one sum of kept weight.
 const SPAN: usize = 64;
 
 /// Scratch memory.
@@ -32,8 +32,8 @@ pub(crate) struct CutSearch {
 }
 
 impl CutSearch {
-    /// Finds the last token of the shortest prefix that meets the goal, which is made from the weight of all tokens, and writes the
-    /// weight of each block above the high line to `sums`.
+    /// Finds the last token of the shortest prefix that meets `goal(total)`, where `total` is the weight of all tokens. Writes to `sums` the
+    /// weight that each block has above the high line.
     ///
     /// # Errors
     ///
@@ -77,7 +77,8 @@ impl CutSearch {
         Err(total)
     }
 
-    /// Weighs what a cut keeps, after another cut or at another temperature, and writes the weight of each block above the cut to `sums`.
+    /// Weighs the tokens that an earlier cut keeps, because another cut was searched since or the temperature changed. Writes to `sums` the
+    /// weight that each block has above the cut.
     #[allow(clippy::float_cmp, reason = "ties are exact")]
     pub(crate) fn keep(&mut self, level: Level, row: RankedRow<'_>, cut: LastKept, sums: &mut [f64]) {
         let RankedRow { blocks, scale, .. } = row;
@@ -97,7 +98,8 @@ impl CutSearch {
         self.add_spans(level, sums);
     }
 
-    /// Takes the weight from what has the same key as the last kept token and is not among the first so many.
+    /// Ends the prefix at the key `line`. Of the tokens with exactly that key only those among the first `n` are kept; the weights of the
+    /// others become 0.
     #[allow(clippy::float_cmp, reason = "ties are exact")]
     fn end_at(&mut self, line: f32, n: usize) {
         self.line = line;
@@ -107,7 +109,7 @@ impl CutSearch {
         }
     }
 
-    /// The kept weight of the blocks in `range`, given their weight above the high line.
+    /// The kept weight of the blocks in `range`: what they have above the high line (`sums`) and what is kept between the lines.
     fn kept(&self, level: Level, sums: &[f64], range: Range<usize>) -> f64 {
         let places = self.between.start(range.start)..self.between.start(range.end);
         let (keys, weights) = (&self.between.numbers()[places.clone()], &self.weights[places]);

@@ -1,4 +1,4 @@
-//! Where a cut row ends.
+//! The token at which a cut row ends.
 
 use crate::row::rank_key::RankKey;
 
@@ -22,13 +22,13 @@ impl LastKept {
         (key > self.line) | ((key == self.line) & (token <= self.token as usize))
     }
 
-    /// Whether it keeps nothing that the other one, by the same key, does not.
+    /// Whether everything that it keeps is also kept by `other`, which has the same key.
     #[allow(clippy::float_cmp, reason = "ties are exact")]
     pub(crate) fn is_within(self, other: Self) -> bool {
         self.line > other.line || (self.line == other.line && self.token <= other.token)
     }
 
-    /// A logit that nothing kept is below.
+    /// A lower bound of the kept logits.
     pub(crate) fn lowest_logit(self) -> f32 {
         self.key.lowest_logit(self.line)
     }

@@ -12,9 +12,9 @@ use crate::row::simd::{self, Level, Moments};
 use crate::row::weight::Scale;
 
 const EMPTY: Block = [f32::NEG_INFINITY; BLOCK];
-/// A row with candidates in fewer blocks has its typical tokens picked from a list.
+/// If fewer blocks than this have candidates, typical sampling works on a list.
 const LEAST_BLOCKS: usize = 32;
-/// More tokens than these are not listed if the row can remember them: so many themselves, or in so many blocks.
+/// A cut that keeps more tokens than this, or tokens in more blocks than this, is remembered by the row instead of listed.
 pub(crate) const LONG: usize = 1024;
 const LONG_BLOCKS: usize = 256;
 /// Differences of logits up to this size are far from overflowing.
@@ -33,17 +33,17 @@ pub(crate) struct Row {
     copies: Vec<Block>,
     /// The blocks that `copies` stands for, in the same order.
     copied: Vec<u32>,
-    /// The weights' sum of each block after [`weigh`](Self::weigh); after a cut, of what is above the search's high line.
+    /// The weight of each block after [`weigh`](Self::weigh); after a cut, only the weight above the search's high line.
     sums: Vec<f64>,
     selection: Vec<f32>,
     search: CutSearch,
-    /// Where the row ends, if a cut left it a row.
+    /// The last kept token, if a cut is remembered rather than listed.
     cut: Option<LastKept>,
     /// The inverse temperature at which the search has weighed what is kept; 0 if it has not.
     weighed_at: f32,
 }
 
-/// Where the tokens are that a cut kept.
+/// Where a cut left the kept tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kept {
     /// In the row: what is not kept is passed over until the next row is loaded.
@@ -70,7 +70,7 @@ impl Row {
         }
     }
 
-    /// Takes up a new row: forgets the changes to the last one and finds the maxima.
+    /// Starts on a new row: drops the private copies of the last one and finds the maxima.
     pub(crate) fn load(&mut self, logits: &[f32]) {
         for block in self.copied.drain(..) {
             self.places[block as usize] = UNTOUCHED;
@@ -183,8 +183,9 @@ impl Row {
         list.top_k(k);
     }
 
-    /// Keeps the `k` tokens with the highest logits, the lowest ids on ties; the row remembers which, and an earlier cut by the logit goes on
-    /// to count. False, with nothing done, if the cut was not found, as where the row has no more finite logits than that.
+    /// Keeps the `k` tokens with the highest logits, the lowest ids on ties, by remembering the last of them. An earlier, narrower cut by the
+    /// logit stays in force. Returns false and changes nothing if no such token was found, for example because the row has no more than `k`
+    /// finite logits.
     pub(crate) fn cut_top_k(&mut self, logits: &[f32], inverse_temperature: f32, k: usize) -> bool {
         let scale = Scale::new(self.top, inverse_temperature);
         let level = self.level;
@@ -198,7 +199,7 @@ impl Row {
             self.cut = Some(cut);
             self.weighed_at = inverse_temperature;
         } else {
-            // The search knows the weights of the other cut.
+            // The search has just weighed the wider cut, not the one in force.
             self.weighed_at = 0.0;
         }
         true
@@ -209,8 +210,8 @@ impl Row {
         self.cut.is_some_and(|cut| cut.key != RankKey::Logit)
     }
 
-    /// Keeps the tokens with a finite logit of at least `threshold`: as a list if they are few, else the row remembers it. An earlier cut
-    /// by the logit goes on to count.
+    /// Keeps the tokens with a finite logit of at least `threshold`, as a list if they are few, else by remembering the threshold. An earlier,
+    /// narrower cut by the logit stays in force.
     pub(crate) fn cut_at(&mut self, logits: &[f32], threshold: f32, list: &mut Candidates) -> Kept {
         let n_blocks = self.maxima.as_flattened().iter().filter(|&&maximum| maximum >= threshold).count();
         if n_blocks <= LONG_BLOCKS {
@@ -265,7 +266,7 @@ impl Row {
         self.search.weight()
     }
 
-    /// Has the search work on the row and the blocks' sums.
+    /// Runs `work` with the search, the ranked row and the blocks' sums.
     fn with_search<T>(
         &mut self,
         logits: &[f32],
@@ -355,8 +356,8 @@ impl Row {
     /// Keeps the tokens whose surprise is nearest to the entropy until they hold more than the share `p` of the weight and are at least
     /// `min_keep`; the row remembers which.
     ///
-    /// False, with nothing done, if the candidates are so few that a list is as fast, or if the logits are so large that a difference could
-    /// overflow.
+    /// Returns false and changes nothing if the candidates are so few that a list is as fast, or if the logits are so large that a
+    /// difference could overflow.
     pub(crate) fn cut_typical(
         &mut self,
         logits: &[f32],

@@ -18,7 +18,7 @@ pub(crate) struct Pool {
     pub(crate) list: Candidates,
     pub(crate) listed: bool,
     pub(crate) temperature: f32,
-    /// Whether only stages that understand a cut row, and the choice, follow, so that a cut need not list what it keeps.
+    /// Whether all stages still to come can work on a cut row, so that a cut need not list what it keeps.
     pub(crate) may_end_in_row: bool,
     n_vocab: usize,
 }
@@ -80,7 +80,7 @@ impl Pool {
         }
     }
 
-    /// Lists the candidates if the best of them is no longer that of the row.
+    /// Lists the candidates if a cut has removed the row's highest logits.
     pub(crate) fn list_without_top(&mut self, logits: &[f32]) {
         if self.row.has_lost_top() {
             self.list_all(logits);

@@ -7,7 +7,8 @@ use crate::row::simd::{self, Level, Lines};
 const PART_LEN: usize = 64;
 /// How often a part is split.
 const MAX_SPLITS: usize = 24;
-/// How far beside the expected end a part is split, as a share of the part, so that the end comes to lie between two splits.
+/// How far from the expected end a part is split, as a share of the part: first on one side, then on the other, so that the end gets
+/// enclosed.
 const ASIDE: f64 = 1.0 / 16.0;
 /// A part this short is sorted rather than halved by selection.
 const SORTED_LEN: usize = 32;
@@ -36,8 +37,8 @@ impl PrefixEnd {
     /// The key and the place of the last item, by falling key and rising place, of the shortest prefix of the items between the lines
     /// that meets the goal together with what is `above` them; `None` if all of them do not.
     ///
-    /// Splits the part with the end by a line, near where it is expected, until few items are left: one pass over all items a split,
-    /// and no sort.
+    /// Splits the items by a line near the expected end and goes on with the half that holds it, until few are left. A split is one pass
+    /// over all items; nothing is sorted.
     pub(crate) fn end(
         &mut self,
         level: Level,
@@ -72,15 +73,15 @@ impl PrefixEnd {
             self.ranked.push((rank(place as u32, key), weights[place]));
         });
         let end = end_of(&mut self.ranked, outside, goal);
-        // The part was enough by a sum in another order; then its last item ends the prefix.
+        // The sums above were taken in another order and may differ in the last bit. If the part falls short by that, its last item is the end.
         let end = end.or_else(|| self.ranked.iter().map(|item| item.0).max())?;
         let (place, key) = unrank(end);
         Some((key, place as usize))
     }
 }
 
-/// Where to split a part, as a share of its height from above: beside the place where the goal is met if the weight is spread evenly, now
-/// below it and now above, and every third time in the middle, so that it ends also where it is not.
+/// Where to split a part, as a share of its height from above. If the weight were spread evenly, the goal would be met at `expected`; the
+/// split goes a little below it, then a little above it, and every third time into the middle, which ends the search for any weights.
 fn fraction(outside: Mass, inside: Mass, goal: Goal, split: usize) -> f64 {
     let by_weight = (goal.weight() - outside.weight) / (inside.weight - outside.weight);
     let by_number = goal.n().saturating_sub(outside.n) as f64 / (inside.n - outside.n) as f64;
@@ -117,7 +118,8 @@ fn end_of(items: &mut [(u64, f32)], above: Mass, goal: Goal) -> Option<u64> {
             return Some(rank);
         }
     }
-    // The lower half of the last split was enough, by a sum in another order; its last item ends the prefix.
+    // The half was chosen by a sum in another order, which may differ in the last bit. If the half falls short by that, its last item is
+    // the end.
     (high < items.len()).then(|| items[low..high].last().map(|item| item.0)).flatten()
 }
 

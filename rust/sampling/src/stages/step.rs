@@ -72,7 +72,7 @@ impl Step {
         }
     }
 
-    /// Takes tokens from the logits that the history speaks against; for other stages nothing.
+    /// Lowers the logits of tokens that the history counts against (penalties and DRY); other stages do nothing here.
     pub(crate) fn penalise(&mut self, pool: &mut Pool, logits: &[f32]) {
         let temperature = pool.temperature;
         match &mut self.memory {

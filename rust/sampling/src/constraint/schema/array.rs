@@ -3,7 +3,7 @@
 use super::parts::{Key, Parts};
 use super::repeats::Origin;
 
-/// What must be in a place of a list or an object, whether a schema that applies has evaluated it, and which schema it was first.
+/// What must be in a place of a list or an object, whether an applying schema has evaluated it, and which schema of the document that is.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Slot {
     pub(super) node: Key,
@@ -23,7 +23,7 @@ pub(super) struct Array {
     pub(super) contained: Vec<Key>,
     /// The number of the schema that demands that the items differ.
     pub(super) unique: Option<usize>,
-    /// Whether more counts as evaluated than is certain.
+    /// Whether something counts as evaluated although that is not certain.
     pub(super) loose: bool,
     pub(super) exact: bool,
     pub(super) origin: Origin,

@@ -28,7 +28,7 @@ impl<'a> Meaning<'a> {
         None
     }
 
-    /// `values` that fit what the schema itself says of them, whatever was combined before.
+    /// `values` restricted to what the schema itself says, however much was combined before.
     fn with_own(&mut self, values: Values, own: &Values, here: Here<'a>) -> Values {
         if let Ok(both) = values.and(own, &mut 0) {
             return both;
@@ -73,7 +73,7 @@ impl<'a> Meaning<'a> {
         }
         if map.get("uniqueItems") == Some(&Value::Bool(true)) && array.max.is_none_or(|most| most > 1) {
             array.unique = Some(here.place);
-            // Its complement, lists in which something repeats, cannot be said.
+            // Lists in which something repeats, the complement, cannot be written.
             exact = false;
         }
         array.exact = exact;
@@ -126,7 +126,7 @@ impl<'a> Meaning<'a> {
                     format!("what `{text}` matches may have any value"),
                 );
             }
-            // What the expression finds too much of must not be held to the schema.
+            // A name that the weakened expression finds by mistake must not be held to the schema.
             let node = if is_exact { self.child(schema, here) } else { Key::any() };
             exact &= is_exact;
             let mut split = Vec::new();

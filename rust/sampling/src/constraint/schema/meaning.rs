@@ -12,7 +12,7 @@ use super::values::{Object, Prop, TooMany, Values};
 use crate::constraint::limits::{MAX_SCHEMA_DEPTH, MAX_SCHEMA_STEPS};
 use crate::constraint::{GrammarError, Limitation};
 
-/// From how many shapes of objects on those are looked for that nothing fits.
+/// With more shapes than this, those that no object fits are looked for and dropped.
 const MANY_SHAPES: usize = 4;
 
 /// What is said of a schema that is left out.
@@ -98,7 +98,7 @@ pub(super) struct Meaning<'a> {
     excluded: HashMap<u32, (usize, &'static str)>,
 }
 
-/// A schema, and how it was come to.
+/// A schema, and the way that led to it.
 #[derive(Clone, Copy)]
 pub(super) struct Here<'a> {
     pub(super) map: &'a Map<String, Value>,
@@ -146,7 +146,7 @@ impl<'a> Meaning<'a> {
         }
     }
 
-    /// The keyword by which what `key` excludes is excluded, with its place.
+    /// The place and the keyword that exclude what `key` excludes.
     pub(super) fn excluder(&self, key: &Key) -> Option<(usize, &'static str)> {
         let mut not = key.literals().iter().filter(|literal| literal.not);
         not.find_map(|literal| self.excluded.get(&literal.part)).copied()
@@ -401,7 +401,7 @@ impl<'a> Meaning<'a> {
         let path = join(&self.document.place(here.place).path, key);
         let endless =
             || GrammarError::schema(&path, "the reference leads back to itself without anything between");
-        // References to references are followed here, so that a circle of them is told where it begins.
+        // References to references are followed here, so that an error names the first reference of a circle.
         let mut followed = HashSet::new();
         while let Some(map) = self.document.place(place).schema.as_object() {
             let lone = self.document.draft.lone_refs;

@@ -1,5 +1,4 @@
-//! Where the names of an object may repeat: a grammar has no memory of the names that were written, so that it keeps only those apart that
-//! it lists.
+//! Where the names of an object may repeat. A grammar cannot remember which names were written; only the names that it lists come once.
 
 use std::collections::HashSet;
 use std::rc::Rc;
@@ -63,7 +62,7 @@ pub(super) struct Repeats {
     ways: Vec<Vec<Symbol>>,
 }
 
-/// Names that may repeat if everything in a way leads to a text.
+/// A place where names may repeat, provided that all symbols of its way lead to a text.
 struct Repeat {
     way: usize,
     place: usize,
@@ -82,7 +81,7 @@ impl Repeats {
 }
 
 impl Values {
-    /// Notes which schema describes the lists and objects, if this one does.
+    /// Records `here` as the schema that describes the lists and objects, if it has a keyword for them.
     pub(super) fn described_by(&mut self, here: Here<'_>) {
         let speaks_of = |kind: &str, keywords: &[&str]| {
             let is_typed = match here.map.get("type") {
@@ -103,7 +102,7 @@ impl Values {
 }
 
 impl Writer<'_> {
-    /// The schema that describes a shape of what fits `key`. None where anything fits: what leads there was told already.
+    /// The schema that describes a shape of what fits `key`. `None` where anything fits: the schemas that lead there are recorded already.
     fn origin(&self, origin: Origin, key: &Key) -> Option<usize> {
         let excluder = || self.meaning.excluder(key).map(|(place, _)| place);
         origin.0.or_else(excluder).or_else(|| self.meaning.place(key))
@@ -122,7 +121,7 @@ impl Writer<'_> {
         }
         for prop in shape.props.iter().filter(|prop| prop.slot.node.is_any()) {
             let own = prop.slot.origin.0.map(|place| (place, "additionalProperties"));
-            // Where the object is open, what it does not declare was told with it.
+            // Where the object is open, its own entry covers what it does not declare.
             let around = (!is_open).then_some((place, "properties"));
             at.extend(own.or(around));
         }
@@ -141,7 +140,7 @@ impl Writer<'_> {
         self.repeats.add(way, &at);
     }
 
-    /// Makes limitations of what was noted and can be written.
+    /// Turns the records whose way can be written into limitations.
     pub(super) fn tell_repeats(&mut self, productive: &[bool]) {
         let is_productive = |symbol: &Symbol| match symbol {
             Symbol::Rule(rule) => productive[*rule as usize],
@@ -153,7 +152,7 @@ impl Writer<'_> {
         let in_objects = found.iter().filter(|repeat| repeat.keyword != "items");
         let in_objects: HashSet<usize> = in_objects.map(|repeat| repeat.place).collect();
         for repeat in &found {
-            // Where anything fits, the objects say it for the lists.
+            // Where anything fits, one limitation for the objects covers the lists.
             if repeat.keyword != "items" || !in_objects.contains(&repeat.place) {
                 self.meaning.limit(repeat.place, repeat.keyword, MESSAGE);
             }

@@ -13,7 +13,7 @@ use super::writer::{Writer, internal};
 use crate::constraint::GrammarError;
 use crate::constraint::limits::MAX_SCHEMA_RULES;
 
-/// The most values of which it is remembered which were written: each doubles the number of rules.
+/// The most values that the rules tell apart; each one doubles the number of rules.
 const MAX_REMEMBERED: usize = 8;
 
 /// One value, as schemas compare them.
@@ -60,7 +60,7 @@ impl Values {
 type Choices = Vec<(usize, Symbol)>;
 
 impl Writer<'_> {
-    /// The items of a list in which none comes twice; `None` if it cannot be said which were written.
+    /// The items of a list in which none comes twice; `None` if there are too many values for that.
     pub(super) fn unique_items(&mut self, shape: &Array) -> Result<Option<Symbol>, GrammarError> {
         let mut known: Vec<Single> = Vec::new();
         let mut places: Vec<Choices> = Vec::new();

@@ -16,7 +16,7 @@ use super::text::Text;
 const MAX_SHAPES: usize = 512;
 /// The most steps of one combination.
 const MAX_STEPS: usize = 100_000;
-/// Up to how many shapes those that are equal are looked for.
+/// Equal shapes are looked for only among so many.
 const MAX_COMPARED: usize = 64;
 /// The most kinds of names that one object tells apart.
 const MAX_CLASSES: usize = 64;
@@ -44,13 +44,13 @@ pub(super) struct Object {
     names: HashMap<Rc<str>, usize>,
     /// All other names, in classes that do not overlap.
     pub(super) classes: Vec<Class>,
-    /// Properties that must be there, by what their names are among.
+    /// Properties that must be there, each given by a set of names.
     pub(super) needs: Vec<Need>,
     pub(super) min: u64,
     pub(super) max: Option<u64>,
     /// The number of the schema that bounds the number of properties.
     pub(super) counted: Option<usize>,
-    /// Whether more counts as evaluated than is certain.
+    /// Whether something counts as evaluated although that is not certain.
     pub(super) loose: bool,
     pub(super) exact: bool,
     pub(super) origin: Origin,
@@ -78,7 +78,7 @@ pub(super) struct Need {
     pub(super) node: Key,
 }
 
-/// More shapes came out than are worth it.
+/// Combining would have produced too many shapes.
 #[derive(Debug)]
 pub(super) struct TooMany;
 
@@ -112,7 +112,7 @@ impl Object {
         self
     }
 
-    /// Objects that have the property, or have it not.
+    /// Objects with the property, or those without it.
     pub(super) fn with(name: &str, present: bool) -> Self {
         let node = if present { Key::any() } else { Key::never() };
         Self::with_prop(name, node, present)

@@ -1,7 +1,7 @@
 //! Lists as rules.
 //!
-//! What may go on for long is written with rules that repeat to the left, which the engine parses in constant space; what has few places, to
-//! the right, so that only the next ones are looked at.
+//! Long repetitions are left-recursive, which the engine parses in constant space; lists with few places are right-recursive, so that the
+//! engine looks only at the next place.
 
 use std::collections::HashMap;
 
@@ -13,10 +13,10 @@ use crate::constraint::GrammarError;
 
 /// The most states in which one list is counted.
 const MAX_STATES: u64 = 4_000;
-/// How many demands on the items of one list are counted.
+/// How many `contains` of one list are counted.
 const MAX_CONTAINS: usize = 3;
 
-/// How many items or properties were written, and how many of them each demand counts.
+/// How many items were written, and how many of them fit each `contains`.
 type State = (u64, Vec<u64>);
 
 impl Writer<'_> {

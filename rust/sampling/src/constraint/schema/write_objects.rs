@@ -1,4 +1,4 @@
-//! Objects as rules, written like lists.
+//! Objects as rules, with the same recursion as lists.
 
 use super::parts::Key;
 use super::rules::Symbol;
