@@ -4,8 +4,7 @@ use crate::threads::spread;
 use rayon::prelude::*;
 
 use super::error::QuantError;
-use super::half::{f32_to_bf16, f32_to_f16};
-use super::simd::{self, Level};
+use super::simd::{self, Instructions};
 use super::watch::Watch;
 use crate::GgmlType;
 use crate::progress::{Progress, no_progress};
@@ -38,7 +37,7 @@ const MANY: usize = 4 << 20;
 /// [`QuantError::PartialBlock`] and [`QuantError::WrongLength`] if `bytes` are not `out.len()` weights.
 pub fn dequantize(ty: GgmlType, bytes: &[u8], out: &mut [f32]) -> Result<(), QuantError> {
     let scale = check_lengths(ty, bytes, out.len())?;
-    simd::decode(Level::best(), ty, bytes, scale, out);
+    simd::decode(Instructions::best(), ty, bytes, scale, out);
     Ok(())
 }
 
@@ -89,7 +88,7 @@ fn decode_all(
     streams: bool,
 ) -> Result<(), QuantError> {
     let scale = check_lengths(ty, bytes, out.len())?;
-    let level = Level::best();
+    let level = Instructions::best();
     let watch = Watch::new(bytes.len(), progress);
     let task = |weights: &mut [f32], bytes: &[u8]| {
         if streams {
@@ -172,7 +171,7 @@ fn to_halves(
     progress: Progress<'_>,
 ) -> Result<(), QuantError> {
     let scale = check_lengths(ty, bytes, out.len())?;
-    let level = Level::best();
+    let level = Instructions::best();
     let watch = Watch::new(bytes.len(), progress);
     spread(|| {
         out.par_chunks_mut(TASK).zip(bytes.par_chunks(stored(ty, TASK))).try_for_each_init(
@@ -191,20 +190,6 @@ fn to_halves(
             },
         )
     })
-}
-
-/// Rounds numbers to one of the 16-bit formats.
-#[inline(always)]
-pub(super) fn round_to_halves(values: &[f32], halves: &mut [u16], ieee: bool) {
-    if ieee {
-        for (half, value) in halves.iter_mut().zip(values) {
-            *half = f32_to_f16(*value);
-        }
-    } else {
-        for (half, value) in halves.iter_mut().zip(values) {
-            *half = f32_to_bf16(*value);
-        }
-    }
 }
 
 /// Bytes of so many weights, which are whole blocks of every type.

@@ -84,6 +84,20 @@ pub(super) fn f32_to_ue4m3(value: f32) -> u8 {
     if rounded >= 0x78 { 0x7e } else { rounded as u8 }
 }
 
+/// Rounds numbers to one of the 16-bit formats.
+#[inline(always)]
+pub(super) fn round_to_halves(values: &[f32], halves: &mut [u16], ieee: bool) {
+    if ieee {
+        for (half, value) in halves.iter_mut().zip(values) {
+            *half = f32_to_f16(*value);
+        }
+    } else {
+        for (half, value) in halves.iter_mut().zip(values) {
+            *half = f32_to_bf16(*value);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

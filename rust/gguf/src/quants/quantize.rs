@@ -3,9 +3,8 @@
 use crate::threads::spread;
 use rayon::prelude::*;
 
-use super::encode;
 use super::error::QuantError;
-use super::simd::{self, Level};
+use super::simd::{self, Instructions};
 use super::watch::Watch;
 use crate::GgmlType;
 use crate::progress::{Progress, no_progress};
@@ -62,7 +61,7 @@ pub fn quantize(
     if let Some(index) = first_not_finite(ty, values) {
         return Err(QuantError::NotFinite { ty, index });
     }
-    simd::encode(Level::best(), ty, values, row_length, imatrix, out);
+    simd::encode(Instructions::best(), ty, values, row_length, imatrix, out);
     Ok(())
 }
 
@@ -106,7 +105,7 @@ pub fn quantize_with(
     }
     let rows = (TASK / row_length.max(1)).max(1);
     let row_bytes = row_length / ty.block_size() as usize * ty.block_bytes() as usize;
-    let level = Level::best();
+    let level = Instructions::best();
     spread(|| {
         out.par_chunks_mut((rows * row_bytes).max(1))
             .zip(values.par_chunks((rows * row_length).max(1)))
@@ -158,46 +157,8 @@ fn first_not_finite(ty: GgmlType, values: &[f32]) -> Option<usize> {
     if matches!(ty, GgmlType::F32 | GgmlType::F16 | GgmlType::BF16) {
         return None;
     }
-    if simd::largest_magnitude(Level::best(), values) < 0x7f80_0000 {
+    if simd::largest_magnitude(Instructions::best(), values) < 0x7f80_0000 {
         return None;
     }
     values.iter().position(|value| !value.is_finite())
-}
-
-/// The largest number as bits without the sign, which orders floats by size with infinity and NaN above all.
-#[inline(always)]
-pub(super) fn largest_magnitude(values: &[f32]) -> u32 {
-    values.iter().fold(0, |max, value| max.max(value.to_bits() & 0x7fff_ffff))
-}
-
-/// Encodes whole rows; the caller has checked all lengths.
-#[inline(always)]
-pub(super) fn encode_rows(
-    ty: GgmlType,
-    values: &[f32],
-    row_length: usize,
-    imatrix: Option<&[f32]>,
-    out: &mut [u8],
-) {
-    // Without importances rows do not matter, and short ones would only cost time.
-    let length = if imatrix.is_none() { values.len() } else { row_length };
-    each_row(ty, values, length, out, |row, out| encode::row(ty, row, imatrix, out));
-}
-
-/// Calls `encode` with each row of `length` weights and the place for its blocks.
-#[inline(always)]
-pub(super) fn each_row(
-    ty: GgmlType,
-    values: &[f32],
-    length: usize,
-    out: &mut [u8],
-    mut encode: impl FnMut(&[f32], &mut [u8]),
-) {
-    if length == 0 {
-        return;
-    }
-    let row_bytes = length / ty.block_size() as usize * ty.block_bytes() as usize;
-    for (row, out) in values.chunks_exact(length).zip(out.chunks_exact_mut(row_bytes)) {
-        encode(row, out);
-    }
 }

@@ -66,6 +66,44 @@ fn importance<const N: usize>(values: &[f32], importances: &[f32], typical_squar
     std::array::from_fn(|k| importances[k] * (typical_square + values[k] * values[k]).sqrt())
 }
 
+/// The largest number as bits without the sign, which orders floats by size with infinity and NaN above all.
+#[inline(always)]
+pub(super) fn largest_magnitude(values: &[f32]) -> u32 {
+    values.iter().fold(0, |max, value| max.max(value.to_bits() & 0x7fff_ffff))
+}
+
+/// Encodes whole rows; the caller has checked all lengths.
+#[inline(always)]
+pub(super) fn encode_rows(
+    ty: GgmlType,
+    values: &[f32],
+    row_length: usize,
+    imatrix: Option<&[f32]>,
+    out: &mut [u8],
+) {
+    // Without importances rows do not matter, and short ones would only cost time.
+    let length = if imatrix.is_none() { values.len() } else { row_length };
+    each_row(ty, values, length, out, |row, out| self::row(ty, row, imatrix, out));
+}
+
+/// Calls `encode` with each row of `length` weights and the place for its blocks.
+#[inline(always)]
+pub(super) fn each_row(
+    ty: GgmlType,
+    values: &[f32],
+    length: usize,
+    out: &mut [u8],
+    mut encode: impl FnMut(&[f32], &mut [u8]),
+) {
+    if length == 0 {
+        return;
+    }
+    let row_bytes = length / ty.block_size() as usize * ty.block_bytes() as usize;
+    for (row, out) in values.chunks_exact(length).zip(out.chunks_exact_mut(row_bytes)) {
+        encode(row, out);
+    }
+}
+
 #[inline(always)]
 fn each<const N: usize, const B: usize>(
     values: &[f32],

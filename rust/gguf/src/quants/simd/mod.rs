@@ -10,12 +10,12 @@ mod stream;
 
 pub(super) use stream::Stream;
 
-use super::decode;
+use super::{decode, encode, half};
 use crate::GgmlType;
 
 /// A set of vector instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Level {
+pub(super) enum Instructions {
     /// What every processor of the architecture has: SSE2 or NEON.
     Baseline,
     /// AVX2 and what came with it.
@@ -26,7 +26,7 @@ pub(super) enum Level {
     Avx512,
 }
 
-impl Level {
+impl Instructions {
     /// The widest set that this processor has.
     pub(super) fn best() -> Self {
         *Self::available().last().unwrap_or(&Self::Baseline)
@@ -55,7 +55,7 @@ impl Level {
 /// Makes a function that runs `$inner` at a given level.
 macro_rules! at_level {
     ($name:ident, $inner:path, ($($arg:ident: $type:ty),*) $(-> $result:ty)?) => {
-        pub(super) fn $name(level: Level, $($arg: $type),*) $(-> $result)? {
+        pub(super) fn $name(level: Instructions, $($arg: $type),*) $(-> $result)? {
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,f16c")]
             fn avx2($($arg: $type),*) $(-> $result)? {
@@ -67,17 +67,17 @@ macro_rules! at_level {
                 $inner($($arg),*)
             }
             match level {
-                Level::Baseline => $inner($($arg),*),
+                Instructions::Baseline => $inner($($arg),*),
                 #[cfg(target_arch = "x86_64")]
-                Level::Avx2 => {
-                    assert!(Level::available().contains(&level));
+                Instructions::Avx2 => {
+                    assert!(Instructions::available().contains(&level));
                     // SAFETY: the function is safe but for its instructions, and the line above has seen that the
                     // processor has them.
                     unsafe { avx2($($arg),*) }
                 }
                 #[cfg(target_arch = "x86_64")]
-                Level::Avx512 => {
-                    assert!(Level::available().contains(&level));
+                Instructions::Avx512 => {
+                    assert!(Instructions::available().contains(&level));
                     // SAFETY: the function is safe but for its instructions, and the line above has seen that the
                     // processor has them.
                     unsafe { avx512($($arg),*) }
@@ -88,19 +88,19 @@ macro_rules! at_level {
 }
 
 at_level!(decode_any, decode::decode, (ty: GgmlType, bytes: &[u8], tensor_scale: f32, out: &mut [f32]));
-at_level!(largest_magnitude, super::quantize::largest_magnitude, (values: &[f32]) -> u32);
-at_level!(to_halves, super::dequantize::round_to_halves, (values: &[f32], halves: &mut [u16], ieee: bool));
+at_level!(largest_magnitude, encode::largest_magnitude, (values: &[f32]) -> u32);
+at_level!(to_halves, half::round_to_halves, (values: &[f32], halves: &mut [u16], ieee: bool));
 at_level!(
     encode_any,
-    super::quantize::encode_rows,
+    encode::encode_rows,
     (ty: GgmlType, values: &[f32], row_length: usize, imatrix: Option<&[f32]>, out: &mut [u8])
 );
 
 /// Decodes blocks at a given level.
-pub(super) fn decode(level: Level, ty: GgmlType, bytes: &[u8], tensor_scale: f32, out: &mut [f32]) {
+pub(super) fn decode(level: Instructions, ty: GgmlType, bytes: &[u8], tensor_scale: f32, out: &mut [f32]) {
     #[cfg(target_arch = "x86_64")]
-    if level != Level::Baseline {
-        assert!(Level::available().contains(&level));
+    if level != Instructions::Baseline {
+        assert!(Instructions::available().contains(&level));
         let run: unsafe fn(&[u8], &mut [f32]) = match ty {
             GgmlType::Q8_0 => avx2::decode_q8_0,
             GgmlType::Q4_0 => avx2::decode_q4_0,
@@ -120,7 +120,7 @@ pub(super) fn decode(level: Level, ty: GgmlType, bytes: &[u8], tensor_scale: f32
 
 /// Encodes whole rows at a given level.
 pub(super) fn encode(
-    level: Level,
+    level: Instructions,
     ty: GgmlType,
     values: &[f32],
     row_length: usize,
@@ -128,14 +128,14 @@ pub(super) fn encode(
     out: &mut [u8],
 ) {
     #[cfg(target_arch = "x86_64")]
-    if level != Level::Baseline {
-        assert!(Level::available().contains(&level));
+    if level != Instructions::Baseline {
+        assert!(Instructions::available().contains(&level));
         if let (GgmlType::Q4_0 | GgmlType::Q5_0, Some(imatrix)) = (ty, imatrix) {
             let run: unsafe fn(&[f32], &[f32], &mut [u8]) = match ty {
                 GgmlType::Q4_0 => avx2::encode_q4_0_weighted,
                 _ => avx2::encode_q5_0_weighted,
             };
-            super::quantize::each_row(ty, values, row_length, out, |row, out| {
+            encode::each_row(ty, values, row_length, out, |row, out| {
                 // SAFETY: the functions are safe but for AVX2 and F16C, which every level above the baseline includes and the
                 // processor was seen to have.
                 unsafe { run(row, imatrix, out) };
@@ -183,8 +183,8 @@ mod tests {
                 // Which of two NaNs survives an operation is not specified.
                 out.iter().map(|value| if value.is_nan() { 0 } else { value.to_bits() }).collect::<Vec<_>>()
             };
-            let baseline = decoded(Level::Baseline);
-            for &level in Level::available() {
+            let baseline = decoded(Instructions::Baseline);
+            for &level in Instructions::available() {
                 assert!(decoded(level) == baseline, "{ty} at {level:?}");
             }
         }
@@ -212,8 +212,8 @@ mod tests {
                 if imatrix.is_none() && needs_imatrix(ty) {
                     continue;
                 }
-                let baseline = encoded(Level::Baseline, imatrix);
-                for &level in Level::available() {
+                let baseline = encoded(Instructions::Baseline, imatrix);
+                for &level in Instructions::available() {
                     assert!(encoded(level, imatrix) == baseline, "{ty} at {level:?}");
                 }
             }
@@ -230,8 +230,8 @@ mod tests {
                 to_halves(level, &values, &mut halves, ieee);
                 halves
             };
-            for &level in Level::available() {
-                assert_eq!(rounded(level), rounded(Level::Baseline));
+            for &level in Instructions::available() {
+                assert_eq!(rounded(level), rounded(Instructions::Baseline));
             }
         }
     }
