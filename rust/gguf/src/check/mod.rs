@@ -10,6 +10,7 @@ mod graph;
 mod hyperparameters;
 mod rules;
 mod tensors;
+mod tokenizer;
 mod tokens;
 mod vocabulary;
 

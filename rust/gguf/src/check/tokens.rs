@@ -8,7 +8,7 @@ use crate::text::shown;
 use crate::value::Value;
 
 use super::rules::Rules;
-use super::vocabulary::{Kind, TOKEN_TYPES, TOKENS};
+use super::tokenizer::{TOKEN_TYPES, TOKENS, Tokenizer};
 
 /// `LLAMA_TOKEN_TYPE_BYTE` in `include/llama.h`.
 const BYTE_TOKEN: Value<'_> = Value::I32(6);
@@ -16,7 +16,7 @@ const BYTE_TOKEN: Value<'_> = Value::I32(6);
 /// Checks `list` for tokenizer `kind`; `types` are the tokens' types, where the file has them.
 pub(crate) fn check(
     rules: &Rules<'_>,
-    kind: Kind,
+    kind: Tokenizer,
     list: Array<'_>,
     types: Option<Array<'_>>,
 ) -> Result<(), GgufError> {
@@ -30,10 +30,14 @@ pub(crate) fn check(
         check_byte_tokens(rules, kind, &tokens, types)?;
     }
     match kind {
-        Kind::SentencePiece => check_bytes_present(rules, &tokens, true),
-        Kind::Plamo2 => check_bytes_present(rules, &tokens, false),
-        Kind::Rwkv => check_rwkv(rules, &tokens),
-        Kind::Bpe | Kind::GemmaBpe | Kind::WordPiece | Kind::Unigram | Kind::Test => Ok(()),
+        Tokenizer::SentencePiece => check_bytes_present(rules, &tokens, true),
+        Tokenizer::Plamo2 => check_bytes_present(rules, &tokens, false),
+        Tokenizer::Rwkv => check_rwkv(rules, &tokens),
+        Tokenizer::Bpe
+        | Tokenizer::GemmaBpe
+        | Tokenizer::WordPiece
+        | Tokenizer::Unigram
+        | Tokenizer::Test => Ok(()),
     }
 }
 
@@ -95,18 +99,25 @@ fn check_unique(rules: &Rules<'_>, tokens: &[&[u8]]) -> Result<(), GgufError> {
 /// Byte tokens are written `<0x41>` (`token_to_byte`); a `WordPiece` vocabulary has none, or llama.cpp aborts.
 fn check_byte_tokens(
     rules: &Rules<'_>,
-    kind: Kind,
+    kind: Tokenizer,
     tokens: &[&[u8]],
     types: Array<'_>,
 ) -> Result<(), GgufError> {
-    if !matches!(kind, Kind::SentencePiece | Kind::Bpe | Kind::GemmaBpe | Kind::WordPiece | Kind::Unigram) {
+    if !matches!(
+        kind,
+        Tokenizer::SentencePiece
+            | Tokenizer::Bpe
+            | Tokenizer::GemmaBpe
+            | Tokenizer::WordPiece
+            | Tokenizer::Unigram
+    ) {
         return Ok(());
     }
     for (id, (token, token_type)) in tokens.iter().zip(types).enumerate() {
         if token_type != BYTE_TOKEN {
             continue;
         }
-        if kind == Kind::WordPiece {
+        if kind == Tokenizer::WordPiece {
             return Err(rules.unusable(
                 TOKEN_TYPES,
                 format!("marks token `{id}` as a byte, which a `bert` tokenizer has not"),

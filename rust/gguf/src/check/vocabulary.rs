@@ -6,76 +6,8 @@ use crate::value::ValueType;
 
 use super::charsmap;
 use super::rules::Rules;
+use super::tokenizer::{Added, CHARSMAP, MERGES, MODEL, PRE, SCORES, TOKEN_TYPES, TOKENS, Tokenizer};
 use super::tokens;
-
-pub(crate) const MODEL: &str = "tokenizer.ggml.model";
-pub(crate) const TOKENS: &str = "tokenizer.ggml.tokens";
-pub(crate) const TOKEN_TYPES: &str = "tokenizer.ggml.token_type";
-const PRE: &str = "tokenizer.ggml.pre";
-const SCORES: &str = "tokenizer.ggml.scores";
-const MERGES: &str = "tokenizer.ggml.merges";
-const CHARSMAP: &str = "tokenizer.ggml.precompiled_charsmap";
-
-/// The kinds of tokenizer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// SentencePiece with byte fallback.
-    SentencePiece,
-    /// Byte pairs.
-    Bpe,
-    /// Byte pairs over SentencePiece's spaces (Gemma 4).
-    GemmaBpe,
-    /// `WordPiece`, as in BERT.
-    WordPiece,
-    /// Unigram, as in T5.
-    Unigram,
-    /// A trie over bytes.
-    Rwkv,
-    /// `PLaMo` 2.
-    Plamo2,
-    /// llama.cpp's own for tests.
-    Test,
-}
-
-impl Kind {
-    fn of(model: &[u8]) -> Option<Self> {
-        Some(match model {
-            b"llama" => Self::SentencePiece,
-            b"gpt2" | b"hybriddna" | b"whitespace" => Self::Bpe,
-            b"gemma4" => Self::GemmaBpe,
-            b"bert" => Self::WordPiece,
-            b"t5" => Self::Unigram,
-            b"rwkv" => Self::Rwkv,
-            b"plamo2" => Self::Plamo2,
-            b"test" => Self::Test,
-            _ => return None,
-        })
-    }
-
-    /// Beginning, end and separator of text: the token where the file names none, and when the tokenizer adds it.
-    fn specials(self) -> [(Option<u32>, Added); 3] {
-        use Added::{Always, IfAsked, Never, Unless};
-        match self {
-            Self::SentencePiece => [(Some(1), Unless), (Some(2), IfAsked), (None, Never)],
-            Self::Bpe => [(Some(11), IfAsked), (Some(11), IfAsked), (None, Never)],
-            Self::GemmaBpe => [(None, Always), (None, IfAsked), (None, Never)],
-            Self::WordPiece => [(Some(101), Always), (None, Never), (Some(102), Always)],
-            Self::Unigram => [(None, IfAsked), (Some(1), Unless), (None, Never)],
-            Self::Rwkv | Self::Plamo2 | Self::Test => [(None, Never), (None, Never), (None, Never)],
-        }
-    }
-}
-
-/// When a tokenizer adds a special token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Added {
-    Always,
-    Never,
-    /// Unless `add_…_token` is false.
-    Unless,
-    /// If `add_…_token` is true.
-    IfAsked,
-}
 
 /// Checks the vocabulary; returns how many tokens it has, `None` if the model has no vocabulary of a known size.
 pub(crate) fn check(rules: &Rules<'_>) -> Result<Option<u64>, GgufError> {
@@ -85,7 +17,7 @@ pub(crate) fn check(rules: &Rules<'_>) -> Result<Option<u64>, GgufError> {
     if matches!(model, b"no_vocab" | b"none") {
         return Ok(rules.u32(&rules.own("vocab_size"))?.map(u64::from));
     }
-    let Some(kind) = Kind::of(model) else {
+    let Some(kind) = Tokenizer::of(model) else {
         let problem = format!("is `{}`, a tokenizer that llama.cpp does not know", crate::text::shown(model));
         return Err(rules.unusable(MODEL, problem));
     };
@@ -98,11 +30,11 @@ pub(crate) fn check(rules: &Rules<'_>) -> Result<Option<u64>, GgufError> {
     }
     check_length(rules, SCORES, &[ValueType::F32, ValueType::I32], list.len())?;
     let types = check_length(rules, TOKEN_TYPES, &[ValueType::I32], list.len())?;
-    if matches!(kind, Kind::Bpe | Kind::GemmaBpe) {
+    if matches!(kind, Tokenizer::Bpe | Tokenizer::GemmaBpe) {
         check_merges(rules)?;
         check_spaces(rules, model, pre)?;
     }
-    if kind == Kind::Unigram {
+    if kind == Tokenizer::Unigram {
         check_charsmap(rules)?;
     }
     tokens::check(rules, kind, list, types)?;
@@ -187,7 +119,7 @@ const ALWAYS_ADD_BOS: [&[u8]; 2] = [b"gemma4", b"granite-embed-multi-311m"];
 /// (`llama_vocab::impl::tokenize`).
 fn check_specials(
     rules: &Rules<'_>,
-    kind: Kind,
+    kind: Tokenizer,
     pre: Option<&[u8]>,
     n_tokens: usize,
 ) -> Result<(), GgufError> {
@@ -205,7 +137,7 @@ fn check_specials(
             name => rules.bool(&format!("tokenizer.ggml.add_{name}_token"))?,
         };
         let by_pre = |names: &[&[u8]]| {
-            kind == Kind::Bpe && *name == "bos" && pre.is_some_and(|pre| names.contains(&pre))
+            kind == Tokenizer::Bpe && *name == "bos" && pre.is_some_and(|pre| names.contains(&pre))
         };
         let added = match added {
             Added::IfAsked if by_pre(&ALWAYS_ADD_BOS) => true,
