@@ -259,7 +259,7 @@ fn metadata(first: &GgufModel, second: &GgufModel) -> Vec<Difference> {
 
 /// How the second value differs from the first; `None` if it does not. NaN equals NaN of the same bits.
 fn changed(first: &Value<'_>, second: &Value<'_>) -> Option<String> {
-    let (kind, other) = (full_type(first), full_type(second));
+    let (kind, other) = (first.spoken_type(), second.spoken_type());
     if kind != other {
         return Some(format!("has type `{kind}` in the first file and `{other}` in the second"));
     }
@@ -281,13 +281,6 @@ fn changed(first: &Value<'_>, second: &Value<'_>) -> Option<String> {
         (first, second) => {
             Some(format!("is {} in the first file and {} in the second", short(first), short(second)))
         }
-    }
-}
-
-fn full_type(value: &Value<'_>) -> String {
-    match value {
-        Value::Array(array) => format!("arr of {}", array.item_type()),
-        other => other.value_type().to_string(),
     }
 }
 

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use thiserror::Error;
+
 use crate::ggml_type::GgmlType;
 
 /// Builds the enum and its tables from one list, so that they cannot disagree.
@@ -18,7 +20,7 @@ macro_rules! file_types {
         /// assert_eq!((kind, kind.id()), (FileType::Q4_K_M, 15));
         /// assert_eq!(kind.default_type(), GgmlType::Q4_K);
         /// assert_eq!("15".parse::<FileType>()?, kind);
-        /// # Ok::<(), tabagent_gguf::QuantizeError>(())
+        /// # Ok::<(), tabagent_gguf::UnknownFileType>(())
         /// ```
         #[allow(non_camel_case_types, reason = "llama.cpp's own names")]
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -112,7 +114,7 @@ impl FileType {
     }
 
     /// The number that llama.cpp's loader guesses for a file of mostly `kind` that does not say what it is.
-    pub(super) fn guessed_id(kind: GgmlType) -> u32 {
+    pub(crate) fn guessed_id(kind: GgmlType) -> u32 {
         match kind {
             GgmlType::Q3_K => Self::Q3_K_M.id(),
             GgmlType::Q4_K => Self::Q4_K_M.id(),
@@ -124,6 +126,20 @@ impl FileType {
     }
 }
 
+/// A text that is no name or number of a [`FileType`].
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("`{text}` is no file type; choose one of {}, or COPY", names())]
+pub struct UnknownFileType {
+    /// What was given.
+    pub text: String,
+}
+
+/// All names, for people.
+fn names() -> String {
+    let names: Vec<&str> = FileType::ALL.iter().map(|kind| kind.name()).collect();
+    names.join(", ")
+}
+
 impl fmt::Display for FileType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -132,7 +148,7 @@ impl fmt::Display for FileType {
 
 /// Takes names in any case, their aliases, and numbers.
 impl FromStr for FileType {
-    type Err = super::QuantizeError;
+    type Err = UnknownFileType;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let by_alias = || Self::ALIASES.iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
@@ -142,7 +158,7 @@ impl FromStr for FileType {
             .find(|kind| kind.name().eq_ignore_ascii_case(text))
             .or_else(|| by_alias().map(|(_, kind)| *kind))
             .or_else(|| text.parse().ok().and_then(Self::from_id))
-            .ok_or_else(|| super::QuantizeError::UnknownFileType { text: text.to_owned() })
+            .ok_or_else(|| UnknownFileType { text: text.to_owned() })
     }
 }
 

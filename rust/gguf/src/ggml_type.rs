@@ -114,6 +114,20 @@ impl GgmlType {
         if matches!(self, Self::I2_S) { blocks.checked_add(I2_S_TRAILER_BYTES) } else { Some(blocks) }
     }
 
+    /// True for the types whose blocks name points of a lattice, which takes long to search.
+    pub const fn is_lattice(self) -> bool {
+        matches!(
+            self,
+            Self::IQ1_S
+                | Self::IQ1_M
+                | Self::IQ2_XXS
+                | Self::IQ2_XS
+                | Self::IQ2_S
+                | Self::IQ3_XXS
+                | Self::IQ3_S
+        )
+    }
+
     /// True for a plain floating-point type that llama.cpp's kernels take for norms and biases.
     pub const fn is_float(self) -> bool {
         matches!(self, Self::F32 | Self::F16 | Self::BF16)

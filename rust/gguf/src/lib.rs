@@ -17,6 +17,7 @@ mod diff;
 mod edit;
 mod error;
 mod file;
+mod file_type;
 mod ggml_type;
 mod hash;
 mod imatrix;
@@ -25,6 +26,7 @@ mod lora;
 mod metadata;
 mod mmap;
 mod model;
+mod out_type;
 mod owned;
 mod parser;
 mod progress;
@@ -46,30 +48,32 @@ pub use diff::{Deviation, Difference, diff_models, diff_models_with};
 pub use edit::{Edit, Edited, edit_metadata, edit_metadata_to, edited};
 pub use error::{GgufError, Subject};
 pub use file::{GgufFile, Header};
+pub use file_type::{FileType, UnknownFileType};
 pub use ggml_type::GgmlType;
 pub use hash::{Digest, Hashes, hash_model};
 pub use imatrix::Imatrix;
 pub use input::Inputs;
 pub use lora::{
-    ConvertedAdapter, LoraError, LoraOptions, MergeType, Merged, convert_adapter, is_adapter_folder,
-    merge_lora,
+    ADAPTER_TYPES, ConvertedAdapter, LoraError, LoraOptions, MergeType, Merged, convert_adapter,
+    is_adapter_folder, merge_lora,
 };
 pub use metadata::Metadata;
 pub use mmap::{Room, SharedBytes};
 pub use model::{GgufModel, ModelTensor};
+pub use out_type::UnknownOutType;
 pub use owned::{OwnedArray, OwnedValue};
 pub use progress::{Progress, no_progress};
 pub use quantize::{
-    CandidateTensor, Exemption, FileType, MeasuredTensor, Mix, Plan, PlannedTensor, QuantizeError,
-    QuantizeOptions, Quantized, Reason, Role, SizeTarget, Target, TargetSizeError, TensorRule, TypeCost,
-    candidate_types, choose_types, fit_options, measure_types, parse_size, plan, quantize_file,
-    quantize_file_to_size, quantize_model, tensor_type,
+    CandidateTensor, Exemption, MeasuredTensor, Mix, Plan, PlannedTensor, QuantizeError, QuantizeOptions,
+    Quantized, Reason, Role, SizeTarget, Target, TargetSizeError, TensorRule, TypeCost, candidate_types,
+    choose_types, fit_options, measure_types, parse_size, plan, quantize_file, quantize_file_to_size,
+    quantize_model, tensor_type,
 };
 pub use quants::QuantError;
 pub use reader::ByteOrder;
 pub use shared_array::SharedArray;
 pub use split::{Split, part_path, split_paths};
 pub use tensor::{Shape, TensorInfo};
-pub use threads::{spread, with_threads};
+pub use threads::{MAX_THREADS, spread, with_threads};
 pub use value::{GgufStr, Value, ValueType};
 pub use writer::{DataMaker, GgufWriter, SplitBy, TensorData};

@@ -6,6 +6,7 @@
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::cell::Cell;
+use std::num::NonZeroUsize;
 use std::sync::{Arc, PoisonError, RwLock, TryLockError};
 
 thread_local! {
@@ -16,8 +17,8 @@ thread_local! {
 /// The pool that all share, with the process that made it.
 static SHARED: RwLock<Option<(u32, Arc<ThreadPool>)>> = RwLock::new(None);
 
-/// The most threads of a pool. More than there are cores only take turns.
-const MAX_THREADS: usize = 1024;
+/// The most threads that can be asked for. More than there are cores only take turns.
+pub const MAX_THREADS: usize = 1024;
 /// How often a lock is tried that a fork may have left locked for ever.
 const TRIES: usize = 1000;
 
@@ -34,9 +35,9 @@ pub fn spread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
 }
 
 /// Runs `work`, whose parallel iterators use so many threads, or fewer where the system gives fewer; without a number as [`spread`] has it.
-pub fn with_threads<T: Send>(threads: Option<usize>, work: impl FnOnce() -> T + Send) -> T {
+pub fn with_threads<T: Send>(threads: Option<NonZeroUsize>, work: impl FnOnce() -> T + Send) -> T {
     match threads {
-        Some(threads) => Crew::new(threads).install(work),
+        Some(_) => Crew::new(threads).install(work),
         None => work(),
     }
 }
@@ -45,9 +46,9 @@ pub fn with_threads<T: Send>(threads: Option<usize>, work: impl FnOnce() -> T + 
 pub(crate) struct Crew(Option<ThreadPool>);
 
 impl Crew {
-    /// So many threads, or fewer where the system does not give as many.
-    pub(crate) fn new(threads: usize) -> Self {
-        Self(pool_of_at_most(threads))
+    /// So many threads, or one for each usable core; fewer where the system does not give as many.
+    pub(crate) fn new(threads: Option<NonZeroUsize>) -> Self {
+        Self(pool_of_at_most(threads.map_or_else(usable_cores, usize::from)))
     }
 
     /// How many there are.
@@ -62,6 +63,10 @@ impl Crew {
             None => alone(work),
         }
     }
+}
+
+fn usable_cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 fn pool_of_at_most(threads: usize) -> Option<ThreadPool> {
@@ -91,7 +96,7 @@ fn shared() -> Option<Arc<ThreadPool>> {
     if found.is_some() {
         return found;
     }
-    let made = Arc::new(pool_of_at_most(std::thread::available_parallelism().map_or(1, usize::from))?);
+    let made = Arc::new(pool_of_at_most(usable_cores())?);
     tried(|| {
         let mut known = match SHARED.try_write() {
             Ok(known) => known,
@@ -151,7 +156,7 @@ mod tests {
 
     #[test]
     fn a_crew_has_the_threads_it_was_asked_for() {
-        let crew = Crew::new(3);
+        let crew = Crew::new(NonZeroUsize::new(3));
         assert_eq!(crew.size(), 3);
         assert_eq!(crew.install(rayon::current_num_threads), 3);
         assert_eq!(Crew(None).size(), 1);

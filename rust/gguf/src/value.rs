@@ -187,6 +187,26 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// The type with that of all items, as it is given to be set: `u32`, `arr[arr[str]]`.
+    pub fn full_type(&self) -> String {
+        match self {
+            Self::Array(array) => {
+                let nested = array.iter().next().filter(|item| matches!(item, Value::Array(_)));
+                let item = nested.map_or_else(|| array.item_type().to_string(), |item| item.full_type());
+                format!("arr[{item}]")
+            }
+            other => other.value_type().to_string(),
+        }
+    }
+
+    /// The type as errors and differences say it: `u32`, `arr of str`.
+    pub(crate) fn spoken_type(&self) -> String {
+        match self {
+            Self::Array(array) => format!("arr of {}", array.item_type()),
+            other => other.value_type().to_string(),
+        }
+    }
+
     /// The value of any integer type that is not negative.
     pub fn as_u64(&self) -> Option<u64> {
         match *self {

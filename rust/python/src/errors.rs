@@ -123,7 +123,7 @@ impl IntoPyErr for LoraError {
             Self::Gguf(error) => error.into_py(py),
             Self::Read { ref path, ref source } => os_error(py, path, source, &self),
             Self::Adapter { .. } | Self::Model { .. } => classes::GgufError::new_err(self.to_string()),
-            Self::Options(_) => value_error(self),
+            Self::NoAdapter | Self::Scale { .. } | Self::OutType { .. } => value_error(self),
         }
     }
 }

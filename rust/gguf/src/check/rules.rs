@@ -69,10 +69,7 @@ impl<'a> Rules<'a> {
 
     /// An error about a key with the wrong type.
     pub(crate) fn wrong_type(&self, key: &str, found: &Value<'_>, expected: &str) -> GgufError {
-        let found = match found {
-            Value::Array(array) => format!("arr of {}", array.item_type()),
-            other => other.value_type().to_string(),
-        };
+        let found = found.spoken_type();
         self.unusable(key, format!("has type `{found}`, but llama.cpp reads it as `{expected}`"))
     }
 

@@ -9,6 +9,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use crate::file::GgufFile;
+use crate::file_type::FileType;
 use crate::ggml_type::GgmlType;
 use crate::mmap::SharedBytes;
 use crate::model::GgufModel;
@@ -30,9 +31,6 @@ const SCALED: [&str; 7] = ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gat
 
 /// 1 in half precision.
 const HALF_ONE: [u8; 2] = [0x00, 0x3c];
-
-/// llama.cpp's number for files of mostly `TQ2_0` (`LLAMA_FTYPE_MOSTLY_TQ2_0`).
-const FILE_TYPE: u32 = 37;
 
 /// Weights that the fork packs together, in [`GROUP_BYTES`].
 const GROUP: usize = 128;
@@ -70,7 +68,7 @@ pub(super) fn rewrite(
     let inputs = model.inputs();
     inputs.refuse(out)?;
     let mut writer = GgufWriter::new().with_inputs(&inputs).add_metadata_of(model.first());
-    writer = writer.without_split().set("general.file_type", OwnedValue::U32(FILE_TYPE));
+    writer = writer.without_split().set("general.file_type", OwnedValue::U32(FileType::TQ2_0.id()));
     let (mut n_tensors, mut n_params) = (0, 0);
     for part in model.parts() {
         for tensor in part.tensors() {

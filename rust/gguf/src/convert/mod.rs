@@ -31,7 +31,6 @@ use architecture::{Architecture, Family};
 use checkpoint::Checkpoint;
 use hyperparameters::{BLOCK_COUNT, Hyperparameters};
 use json::Object;
-use out_type::FileType;
 use rope::Rope;
 use tensor_plan::TensorPlan;
 use tokenizer::{Tokenizer, TokenizerFiles};
@@ -116,7 +115,7 @@ pub fn convert(
     refuse_wrong_graph(&config, architecture)?;
     let rope = Rope::of(&config)?;
     let checkpoint = Checkpoint::open(folder, progress)?;
-    let file_type = FileType::choose(options.out_type, &checkpoint);
+    let file_type = options.out_type.file_type(&checkpoint);
     let files = TokenizerFiles::read(folder)?;
     go_on(progress)?;
     let tokenizer = Tokenizer::read(files, &config, architecture.family, options.pre_tokenizer.as_deref())?;
@@ -134,7 +133,7 @@ pub fn convert(
     writer = general::add(writer, folder, &config, n_params)?;
     let hyperparameters = Hyperparameters { architecture, config: &config, rope: &rope, folder };
     writer = hyperparameters.add(writer)?;
-    writer = writer.set("general.file_type", file_type.id);
+    writer = writer.set("general.file_type", file_type.id());
     // `GGML_QNT_VERSION` in `ggml/include/ggml.h`.
     writer = writer.set("general.quantization_version", 2_u32);
     writer = tokenizer.add(writer, &config)?;
@@ -156,7 +155,7 @@ pub fn convert(
     writer.write_with(out, progress)?;
     Ok(Converted {
         architecture: architecture.name.to_owned(),
-        ggml_type: file_type.ggml_type,
+        ggml_type: file_type.default_type(),
         n_tensors,
         n_params,
     })

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::ggml_type::GgmlType;
+use crate::file_type::FileType;
+use crate::out_type::{UnknownOutType, name_of, named};
 
 use super::checkpoint::{Checkpoint, Kind};
 
@@ -39,58 +40,38 @@ impl OutType {
         ("tq1_0", Self::Tq1_0),
         ("tq2_0", Self::Tq2_0),
     ];
-}
 
-impl fmt::Display for OutType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(Self::NAMES.iter().find(|(_, kind)| kind == self).map_or("", |(name, _)| name))
-    }
-}
-
-impl FromStr for OutType {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let lower = text.to_ascii_lowercase();
-        Self::NAMES.iter().find(|(name, _)| *name == lower).map(|(_, kind)| *kind).ok_or_else(|| {
-            let names: Vec<String> = Self::NAMES.iter().map(|(name, _)| format!("`{name}`")).collect();
-            format!("`{text}` is no output type; choose one of {}", names.join(", "))
-        })
-    }
-}
-
-/// An [`OutType`] that is decided, with llama.cpp's number for such files (`enum llama_ftype` in `include/llama.h`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct FileType {
-    pub(super) ggml_type: GgmlType,
-    pub(super) id: u32,
-}
-
-impl FileType {
-    /// Decides `wanted` for `checkpoint`.
-    pub(super) fn choose(wanted: OutType, checkpoint: &Checkpoint) -> Self {
-        let (ggml_type, id) = match wanted {
-            OutType::F32 => (GgmlType::F32, 0),
-            OutType::F16 => (GgmlType::F16, 1),
-            OutType::Q8_0 => (GgmlType::Q8_0, 7),
-            OutType::Bf16 => (GgmlType::BF16, 32),
-            OutType::Tq1_0 => (GgmlType::TQ1_0, 36),
-            OutType::Tq2_0 => (GgmlType::TQ2_0, 37),
-            OutType::Auto => {
+    /// The type of file that `checkpoint` becomes; its default type is that of the matrices.
+    pub(super) fn file_type(self, checkpoint: &Checkpoint) -> FileType {
+        match self {
+            Self::F32 => FileType::F32,
+            Self::F16 => FileType::F16,
+            Self::Q8_0 => FileType::Q8_0,
+            Self::Bf16 => FileType::BF16,
+            Self::Tq1_0 => FileType::TQ1_0,
+            Self::Tq2_0 => FileType::TQ2_0,
+            Self::Auto => {
                 let half = checkpoint.tensors.iter().find_map(|(_, tensor)| {
                     (tensor.shape.len() > 1 && matches!(tensor.kind, Kind::F16 | Kind::Bf16))
                         .then_some(tensor.kind)
                 });
-                let kind = if half == Some(Kind::Bf16) { OutType::Bf16 } else { OutType::F16 };
-                return Self::choose(kind, checkpoint);
+                if half == Some(Kind::Bf16) { FileType::BF16 } else { FileType::F16 }
             }
-        };
-        Self { ggml_type, id }
+        }
     }
+}
 
-    /// True for the ternary types.
-    pub(super) fn is_ternary(self) -> bool {
-        matches!(self.ggml_type, GgmlType::TQ1_0 | GgmlType::TQ2_0)
+impl fmt::Display for OutType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(name_of(&Self::NAMES, self))
+    }
+}
+
+impl FromStr for OutType {
+    type Err = UnknownOutType;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        named(&Self::NAMES, text)
     }
 }
 
@@ -105,6 +86,6 @@ mod tests {
             assert_eq!(name.to_uppercase().parse(), Ok(kind));
             assert_eq!(kind.to_string(), name);
         }
-        assert!("q4_k".parse::<OutType>().unwrap_err().contains("`tq2_0`"));
+        assert!("q4_k".parse::<OutType>().unwrap_err().to_string().contains("`tq2_0`"));
     }
 }

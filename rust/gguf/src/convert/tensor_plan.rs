@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use half::f16;
 
+use crate::file_type::FileType;
 use crate::ggml_type::GgmlType;
 use crate::reader::ByteOrder;
 use crate::tensor::{MAX_DIMS, Shape};
@@ -13,7 +14,6 @@ use crate::writer::TensorData;
 use super::checkpoint::{Kind, SourceTensor};
 use super::encode::{narrow, widen};
 use super::error::ConvertError;
-use super::out_type::FileType;
 
 /// Numbers that are converted at a time, at least a row.
 const PIECE: usize = 1 << 18;
@@ -111,11 +111,14 @@ impl TensorPlan {
         if is_vector || is_table || !name.ends_with(".weight") {
             return GgmlType::F32;
         }
-        if file_type.is_ternary() && matches!(name, "token_embd.weight" | "output.weight") {
+        if matches!(file_type, FileType::TQ1_0 | FileType::TQ2_0)
+            && matches!(name, "token_embd.weight" | "output.weight")
+        {
             return GgmlType::F16;
         }
         let row = self.source.shape.last().copied().unwrap_or_default() as u64;
-        if row.is_multiple_of(file_type.ggml_type.block_size()) { file_type.ggml_type } else { GgmlType::F16 }
+        let wanted = file_type.default_type();
+        if row.is_multiple_of(wanted.block_size()) { wanted } else { GgmlType::F16 }
     }
 
     /// The data as the type, made when it is written; `None` only if [`TensorPlan::check`] was not asked.

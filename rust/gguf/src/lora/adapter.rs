@@ -1,24 +1,9 @@
-//! An open adapter, from either form.
+//! What an adapter adds to a model, whatever form it came in.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::error::GgufError;
-use crate::file::GgufFile;
-use crate::model::GgufModel;
-use crate::reader::ByteOrder;
-use crate::tensor::TensorInfo;
-use crate::text::shown;
-use crate::value::Value;
-
-use super::base::Names;
-use super::error::LoraError;
-use super::factor::Factor;
 use super::low_rank::LowRank;
-use super::peft;
-
-const A: &str = ".lora_a";
-const B: &str = ".lora_b";
 
 /// Tensors whose two matrices are stored the other way round, since rows of them are looked up and not multiplied
 /// (`build_inp_embd` in `src/llama-graph.cpp`).
@@ -36,27 +21,6 @@ pub(super) struct Adapter {
 }
 
 impl Adapter {
-    /// Opens the adapter at `path` and proves that it belongs to `model`.
-    pub(super) fn open(path: &Path, model: &GgufModel) -> Result<Self, LoraError> {
-        let is_peft = path.is_dir() || path.extension().is_some_and(|end| end == "safetensors");
-        let adapter =
-            if is_peft { peft::open(path, &Names::of_model(model)?)? } else { Self::of_gguf(path, model)? };
-        let model_name = model.first().file_name();
-        for (name, change) in &adapter.changes {
-            let Some(tensor) = model.tensor(name) else {
-                let problem = format!(
-                    "tensor `{}` changes `{name}`, which `{model_name}` does not have; it is for another model",
-                    shown(change.right.name.as_bytes())
-                );
-                return Err(LoraError::adapter(path, problem));
-            };
-            if let Some(problem) = change.mismatch(tensor.info, model_name) {
-                return Err(LoraError::adapter(path, problem));
-            }
-        }
-        Ok(adapter)
-    }
-
     /// An adapter without changes yet.
     pub(super) fn new(path: &Path) -> Self {
         let full = std::fs::canonicalize(path).ok();
@@ -65,97 +29,9 @@ impl Adapter {
             name.map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
         Self { name, changes: BTreeMap::new(), ignored: Vec::new() }
     }
-
-    /// Reads a GGUF adapter, with the rules of `llama_adapter_lora_init_impl` in `src/llama-adapter.cpp`.
-    fn of_gguf(path: &Path, model: &GgufModel) -> Result<Self, LoraError> {
-        let file = GgufFile::open(path).map_err(|error| match error {
-            GgufError::Open { path, source } => LoraError::Read { path, source },
-            error => error.into(),
-        })?;
-        let alpha = check_keys(path, &file, model)?;
-        let fail = |problem: String| LoraError::adapter(path, problem);
-        let mut adapter = Self::new(path);
-        let mut pairs: BTreeMap<&str, [Option<&TensorInfo>; 2]> = BTreeMap::new();
-        for tensor in file.tensors() {
-            if let Some(name) = tensor.name.strip_suffix(A) {
-                pairs.entry(name).or_default()[0] = Some(tensor);
-            } else if let Some(name) = tensor.name.strip_suffix(B) {
-                pairs.entry(name).or_default()[1] = Some(tensor);
-            } else if tensor.name.ends_with("_norm.weight") {
-                adapter.ignored.push(tensor.name.clone());
-            } else {
-                let name = shown(tensor.name.as_bytes());
-                return Err(fail(format!("tensor `{name}` ends neither in `{A}` nor in `{B}`")));
-            }
-        }
-        if pairs.is_empty() {
-            return Err(fail("it has no tensors that change any".to_owned()));
-        }
-        for (name, pair) in pairs {
-            let [Some(a), Some(b)] = pair else {
-                let missing = if pair[0].is_none() { A } else { B };
-                return Err(fail(format!("tensor `{}{missing}` is missing", shown(name.as_bytes()))));
-            };
-            let factor = |tensor: &TensorInfo| {
-                Factor::new(&tensor.name, tensor.ggml_type, tensor.shape.dims(), file.shared_data(tensor))
-                    .map_err(&fail)
-            };
-            let (a, b) = (factor(a)?, factor(b)?);
-            let (left, right) = if name.ends_with(LOOKED_UP) { (a, b.transposed()) } else { (b, a) };
-            // 0 and no alpha at all stand for one that equals the rank (`get_scale` in `src/llama-adapter.h`).
-            let strength = if alpha == 0.0 { 1.0 } else { alpha / left.columns() as f64 };
-            let change = LowRank { left, right, strength, permuted_heads: None };
-            if let Some(problem) = change.problem() {
-                return Err(fail(problem));
-            }
-            adapter.changes.insert(name.to_owned(), change);
-        }
-        Ok(adapter)
-    }
 }
 
 /// True if the matrices of the tensor called `name` are stored the other way round in GGUF.
 pub(super) fn is_looked_up(name: &str) -> bool {
     name.ends_with(LOOKED_UP)
-}
-
-/// Proves by its keys that `file` is an adapter for `model`; the answer is its alpha.
-fn check_keys(path: &Path, file: &GgufFile, model: &GgufModel) -> Result<f64, LoraError> {
-    let fail = |problem: String| Err(LoraError::adapter(path, problem));
-    for (key, expected) in [("general.type", "adapter"), ("adapter.type", "lora")] {
-        let value = file.metadata().get(key);
-        let found = value.as_ref().and_then(Value::as_str);
-        if found != Some(expected) {
-            let found =
-                found.map_or_else(|| "no text".to_owned(), |text| format!("`{}`", shown(text.as_bytes())));
-            return fail(format!("key `{key}` must be `{expected}`, but is {found}"));
-        }
-    }
-    if file.byte_order() != ByteOrder::Little {
-        return fail("it is big-endian; use the little-endian file".to_owned());
-    }
-    let (theirs, ours) =
-        (file.architecture().unwrap_or_default(), model.first().architecture().unwrap_or_default());
-    if theirs != ours {
-        let (theirs, ours, model) =
-            (shown(theirs.as_bytes()), shown(ours.as_bytes()), model.first().file_name());
-        return fail(format!("it is for architecture `{theirs}`, but `{model}` has architecture `{ours}`"));
-    }
-    if file
-        .metadata()
-        .get("adapter.alora.invocation_tokens")
-        .is_some_and(|tokens| tokens.as_array().is_none_or(|t| !t.is_empty()))
-    {
-        return fail(
-            "key `adapter.alora.invocation_tokens` makes it work only after some tokens, which a merged model cannot; load it beside the model"
-                .to_owned(),
-        );
-    }
-    match file.metadata().get("adapter.lora.alpha") {
-        None => Ok(0.0),
-        Some(value) => match value.as_f64().filter(|alpha| alpha.is_finite()) {
-            Some(alpha) => Ok(alpha),
-            None => fail("key `adapter.lora.alpha` must be a finite float".to_owned()),
-        },
-    }
 }

@@ -7,6 +7,9 @@ use thiserror::Error;
 
 use crate::convert::ConvertError;
 use crate::error::GgufError;
+use crate::ggml_type::GgmlType;
+
+use super::out_type::ADAPTER_TYPES;
 
 /// Everything that reading, merging and converting adapters can report.
 #[derive(Debug, Error)]
@@ -38,9 +41,25 @@ pub enum LoraError {
         problem: String,
     },
 
-    /// The options of the call do not go together.
-    #[error("{0}")]
-    Options(String),
+    /// Nothing was given to merge.
+    #[error("there is no adapter to merge; give at least one")]
+    NoAdapter,
+
+    /// An adapter cannot count that much.
+    #[error("adapter `{}` has scale `{scale}`, which is not finite", path.display())]
+    Scale {
+        /// The adapter's file.
+        path: PathBuf,
+        /// The number that was given for it.
+        scale: f64,
+    },
+
+    /// Adapters are not stored as that type.
+    #[error("adapters cannot be written as `{found}`; choose one of {}", ADAPTER_TYPES.map(|kind| format!("`{kind}`")).join(", "))]
+    OutType {
+        /// The type that was given.
+        found: GgmlType,
+    },
 
     /// A GGUF file breaks a rule, writing failed, or it was cancelled.
     #[error(transparent)]

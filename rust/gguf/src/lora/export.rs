@@ -12,6 +12,7 @@ use crate::writer::{GgufWriter, TensorData};
 use super::adapter::is_looked_up;
 use super::base::Names;
 use super::error::LoraError;
+use super::out_type::ADAPTER_TYPES;
 use super::peft;
 use super::peft_config::{CONFIG, PeftConfig};
 
@@ -50,10 +51,8 @@ pub fn convert_adapter(
     out_type: GgmlType,
     progress: Progress<'_>,
 ) -> Result<ConvertedAdapter, LoraError> {
-    if !matches!(out_type, GgmlType::F32 | GgmlType::F16 | GgmlType::BF16) {
-        return Err(LoraError::Options(format!(
-            "adapters cannot be written as `{out_type}`; choose `F32`, `F16` or `BF16`"
-        )));
+    if !ADAPTER_TYPES.contains(&out_type) {
+        return Err(LoraError::OutType { found: out_type });
     }
     let config = PeftConfig::read(folder)?;
     let base = base_folder(folder, base, &config)?;

@@ -1,6 +1,7 @@
 //! Merging adapters into a model.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
@@ -11,11 +12,12 @@ use crate::model::{GgufModel, ModelTensor};
 use crate::progress::{Progress, go_on};
 use crate::quants;
 use crate::reader::ByteOrder;
-use crate::threads::Crew;
+use crate::threads::with_threads;
 use crate::writer::{GgufWriter, TensorData};
 
 use super::adapter::Adapter;
 use super::error::LoraError;
+use super::opening;
 use super::out_type::MergeType;
 use super::peft_config::CONFIG;
 use super::tensor::{ChangedTensor, Failure};
@@ -33,7 +35,7 @@ pub struct LoraOptions {
     /// Importances for packing tensors again.
     pub imatrix: Option<Arc<Imatrix>>,
     /// How many threads compute; `None` for all of the current `rayon` pool.
-    pub n_threads: Option<usize>,
+    pub threads: Option<NonZeroUsize>,
 }
 
 impl LoraOptions {
@@ -53,8 +55,8 @@ impl LoraOptions {
 
     /// Sets how many threads compute.
     #[must_use]
-    pub fn with_threads(mut self, n_threads: Option<usize>) -> Self {
-        self.n_threads = n_threads;
+    pub fn with_threads(mut self, threads: Option<NonZeroUsize>) -> Self {
+        self.threads = threads;
         self
     }
 }
@@ -93,8 +95,8 @@ pub struct Merged {
 ///
 /// # Errors
 /// [`LoraError::Read`] where an adapter cannot be read, [`LoraError::Adapter`] for one that breaks a rule or belongs to another model,
-/// [`LoraError::Model`] where the result cannot be stored as asked, [`LoraError::Options`] for no adapters, a scale that is not finite or no
-/// threads, [`LoraError::Gguf`] where a file breaks a rule, writing fails, or `progress` says stop.
+/// [`LoraError::Model`] where the result cannot be stored as asked, [`LoraError::NoAdapter`], [`LoraError::Scale`],
+/// [`LoraError::Gguf`] where a file breaks a rule, writing fails, or `progress` says stop.
 pub fn merge_lora(
     base: &Path,
     adapters: &[(PathBuf, f64)],
@@ -102,12 +104,7 @@ pub fn merge_lora(
     options: &LoraOptions,
     progress: Progress<'_>,
 ) -> Result<Merged, LoraError> {
-    let run = || merge(base, adapters, out, options, progress);
-    match options.n_threads {
-        None => run(),
-        Some(0) => Err(LoraError::Options("no threads cannot merge; give at least one".to_owned())),
-        Some(n) => Crew::new(n).install(run),
-    }
+    with_threads(options.threads, || merge(base, adapters, out, options, progress))
 }
 
 fn merge(
@@ -118,13 +115,10 @@ fn merge(
     progress: Progress<'_>,
 ) -> Result<Merged, LoraError> {
     if adapters.is_empty() {
-        return Err(LoraError::Options("there is no adapter to merge; give at least one".to_owned()));
+        return Err(LoraError::NoAdapter);
     }
     if let Some((path, scale)) = adapters.iter().find(|(_, scale)| !(*scale as f32).is_finite()) {
-        return Err(LoraError::Options(format!(
-            "adapter `{}` has scale `{scale}`, which is not finite",
-            path.display()
-        )));
+        return Err(LoraError::Scale { path: path.clone(), scale: *scale });
     }
     let model = GgufModel::open(base)?;
     let mut inputs = model.inputs();
@@ -139,7 +133,7 @@ fn merge(
         .iter()
         .map(|(path, scale)| {
             go_on(progress)?;
-            Ok((Adapter::open(path, &model)?, *scale))
+            Ok((opening::open(path, &model)?, *scale))
         })
         .collect::<Result<_, LoraError>>()?;
     let failure = Failure::default();
@@ -256,7 +250,7 @@ fn noted(
     }
     let writer = writer.set(NAMES, names).set(SCALES, scales);
     match out_type.file_type() {
-        Some(file_type) => writer.set("general.file_type", file_type),
+        Some(kind) => writer.set("general.file_type", kind.id()),
         None => writer,
     }
 }

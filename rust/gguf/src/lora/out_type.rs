@@ -3,7 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::file_type::FileType;
 use crate::ggml_type::GgmlType;
+use crate::out_type::{UnknownOutType, name_of, named};
+
+/// The types that converted adapters can have.
+pub const ADAPTER_TYPES: [GgmlType; 3] = [GgmlType::F32, GgmlType::F16, GgmlType::BF16];
 
 /// The type of the tensors that an adapter changes; all others stay as they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -22,7 +27,8 @@ pub enum MergeType {
 }
 
 impl MergeType {
-    const NAMES: [(&'static str, Self); 5] = [
+    /// All, with the names that the command line takes.
+    pub const NAMES: [(&'static str, Self); 5] = [
         ("keep", Self::Keep),
         ("f32", Self::F32),
         ("f16", Self::F16),
@@ -42,33 +48,29 @@ impl MergeType {
         }
     }
 
-    /// llama.cpp's number for a file of mostly this type (`enum llama_ftype` in `include/llama.h`).
-    pub(super) fn file_type(self) -> Option<u32> {
+    /// The type of a file of mostly this type.
+    pub(super) fn file_type(self) -> Option<FileType> {
         match self {
             Self::Keep => None,
-            Self::F32 => Some(0),
-            Self::F16 => Some(1),
-            Self::Q8_0 => Some(7),
-            Self::Bf16 => Some(32),
+            Self::F32 => Some(FileType::F32),
+            Self::F16 => Some(FileType::F16),
+            Self::Q8_0 => Some(FileType::Q8_0),
+            Self::Bf16 => Some(FileType::BF16),
         }
     }
 }
 
 impl fmt::Display for MergeType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(Self::NAMES.iter().find(|(_, kind)| kind == self).map_or("", |(name, _)| name))
+        f.write_str(name_of(&Self::NAMES, self))
     }
 }
 
 impl FromStr for MergeType {
-    type Err = String;
+    type Err = UnknownOutType;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let lower = text.to_ascii_lowercase();
-        Self::NAMES.iter().find(|(name, _)| *name == lower).map(|(_, kind)| *kind).ok_or_else(|| {
-            let names: Vec<String> = Self::NAMES.iter().map(|(name, _)| format!("`{name}`")).collect();
-            format!("`{text}` is no output type; choose one of {}", names.join(", "))
-        })
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        named(&Self::NAMES, text)
     }
 }
 
@@ -82,7 +84,7 @@ mod tests {
             assert_eq!(name.to_uppercase().parse(), Ok(kind));
             assert_eq!(kind.to_string(), name);
         }
-        assert!("q4_k".parse::<MergeType>().unwrap_err().contains("`keep`"));
+        assert!("q4_k".parse::<MergeType>().unwrap_err().to_string().contains("`keep`"));
     }
 
     #[test]

@@ -5,21 +5,17 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use crate::error::GgufError;
+use crate::file_type::UnknownFileType;
 use crate::ggml_type::GgmlType;
 use crate::quants::QuantError;
-
-use super::FileType;
 
 /// Everything that [`plan`](super::plan) and [`quantize_model`](super::quantize_model) can report.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum QuantizeError {
     /// There is no such file type.
-    #[error("`{text}` is no file type; choose one of {}, or COPY", names())]
-    UnknownFileType {
-        /// What was given.
-        text: String,
-    },
+    #[error(transparent)]
+    UnknownFileType(#[from] UnknownFileType),
 
     /// There is no such tensor type, or nothing can be quantized to it.
     #[error("`{text}` is no type that tensors can be quantized to; choose one such as `q8_0` or `q4_k`")]
@@ -117,7 +113,7 @@ pub enum QuantizeError {
 
     /// No choice of types gives a file of the wanted size.
     #[error(transparent)]
-    TargetSize(super::TargetSizeError),
+    TargetSize(#[from] super::TargetSizeError),
 
     /// The size of several parts cannot be asked for.
     #[error("a size was given for a model whose parts are to be kept; leave one of the two out")]
@@ -153,10 +149,4 @@ pub enum QuantizeError {
     /// The model cannot be read, or the result not be written.
     #[error(transparent)]
     Gguf(#[from] GgufError),
-}
-
-/// All names, for people.
-fn names() -> String {
-    let names: Vec<&str> = FileType::ALL.iter().map(|kind| kind.name()).collect();
-    names.join(", ")
 }

@@ -10,14 +10,8 @@ pub(super) fn fitting(wanted: GgmlType, row_len: u64) -> Option<GgmlType> {
         return Some(wanted);
     }
     let smaller = match wanted {
-        GgmlType::IQ1_S
-        | GgmlType::IQ1_M
-        | GgmlType::IQ2_XXS
-        | GgmlType::IQ2_XS
-        | GgmlType::IQ2_S
-        | GgmlType::IQ3_XXS
-        | GgmlType::IQ3_S
-        | GgmlType::IQ4_XS => GgmlType::IQ4_NL,
+        _ if wanted.is_lattice() => GgmlType::IQ4_NL,
+        GgmlType::IQ4_XS => GgmlType::IQ4_NL,
         GgmlType::Q2_0 | GgmlType::Q2_K | GgmlType::Q3_K | GgmlType::TQ1_0 | GgmlType::TQ2_0 => {
             GgmlType::Q4_0
         }

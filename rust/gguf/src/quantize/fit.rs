@@ -1,17 +1,17 @@
 //! A type for every tensor, chosen so that the file has a given size.
 
+use crate::file_type::FileType;
 use crate::ggml_type::GgmlType;
 use crate::model::GgufModel;
 use crate::parser::DEFAULT_ALIGNMENT;
 use crate::progress::Progress;
+use crate::threads::Crew;
 use crate::writer::GgufWriter;
 
 use super::error::QuantizeError;
-use super::file_type::FileType;
-use super::metadata;
 use super::options::{QuantizeOptions, Target};
 use super::plan::{Plan, PlannedTensor, Reason, plan};
-use super::run::{add_tensor, crew};
+use super::records::{self, add_tensor};
 use super::target_size::{CandidateTensor, Mix, SizeTarget, candidate_types, choose_types, measure_types};
 
 /// The options with a type for each tensor of `model`, such that the file is no larger than `size` and its tensors suffer least.
@@ -54,7 +54,7 @@ pub fn fit_options(
     let candidates: Result<Vec<_>, _> =
         fixed.tensors.iter().map(|tensor| candidate(model, tensor, &options)).collect();
     let candidates = candidates?;
-    let measured = crew(&options).install(|| measure_types(&candidates, progress))?;
+    let measured = Crew::new(options.threads).install(|| measure_types(&candidates, progress))?;
     let writer = heads(model, &fixed, &options)?;
     let alignment = model.first().metadata().get("general.alignment").and_then(|value| value.as_u64());
     let mix =
@@ -69,7 +69,7 @@ fn candidate<'a>(
     planned: &PlannedTensor,
     options: &'a QuantizeOptions,
 ) -> Result<CandidateTensor<'a>, QuantizeError> {
-    let tensor = model.tensor(&planned.source_name).ok_or_else(|| metadata::lost(&planned.source_name))?;
+    let tensor = model.tensor(&planned.source_name).ok_or_else(|| records::lost(&planned.source_name))?;
     let importances = match &options.imatrix {
         Some(imatrix) => imatrix.importances_for(tensor.info)?,
         None => None,
@@ -90,12 +90,6 @@ fn candidate<'a>(
 
 /// A writer whose records are as long as those of the result.
 fn heads(model: &GgufModel, plan: &Plan, options: &QuantizeOptions) -> Result<GgufWriter, QuantizeError> {
-    let writer = metadata::writer(model.first(), plan, options)?;
+    let writer = records::writer(model.first(), plan, options)?;
     Ok(plan.tensors.iter().fold(writer, |writer, tensor| add_tensor(writer, tensor, |out| out.flush())))
-}
-
-impl From<super::TargetSizeError> for QuantizeError {
-    fn from(error: super::TargetSizeError) -> Self {
-        Self::TargetSize(error)
-    }
 }

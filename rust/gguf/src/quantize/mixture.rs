@@ -1,11 +1,11 @@
 //! Which tensors of a file get more or fewer bits than its default (`llama_tensor_get_type_impl` in `src/llama-quant.cpp`).
 
+use crate::file_type::FileType as F;
 use crate::ggml_type::GgmlType;
 use crate::tensor::Shape;
 
 use super::error::QuantizeError;
 use super::facts::Facts;
-use super::file_type::FileType as F;
 use super::order::layer_number;
 use super::role::Role;
 

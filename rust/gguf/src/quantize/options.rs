@@ -3,11 +3,11 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use crate::file_type::FileType;
 use crate::ggml_type::GgmlType;
 use crate::imatrix::Imatrix;
 use crate::owned::OwnedValue;
 
-use super::file_type::FileType;
 use super::tensor_rule::TensorRule;
 
 /// What a model becomes.
@@ -28,7 +28,7 @@ impl std::str::FromStr for Target {
     type Err = super::QuantizeError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.eq_ignore_ascii_case("copy") { Ok(Self::Copy) } else { text.parse().map(Self::FileType) }
+        if text.eq_ignore_ascii_case("copy") { Ok(Self::Copy) } else { Ok(Self::FileType(text.parse()?)) }
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use crate::check::{Rules, check_model_with, check_parts};
+use crate::file_type::FileType;
 use crate::ggml_type::GgmlType;
 use crate::model::{GgufModel, ModelTensor};
 use crate::quants;
@@ -13,9 +14,8 @@ use super::error::QuantizeError;
 use super::exempt::{Exemption, exemption};
 use super::facts::{Facts, PROJECTOR};
 use super::fallback::fitting;
-use super::file_type::FileType;
-use super::metadata;
 use super::mixture::{Mixture, Seen};
+use super::new_value::stored;
 use super::options::{QuantizeOptions, Target};
 use super::order::{Renumbering, by_layer};
 use super::role::Role;
@@ -183,7 +183,7 @@ impl PlannedTensor {
 /// [`QuantizeError::Rule`] and [`QuantizeError::ChosenTypes`] where there is no way to do what is asked.
 pub fn plan(model: &GgufModel, options: &QuantizeOptions) -> Result<Plan, QuantizeError> {
     for (key, value) in &options.overrides {
-        metadata::stored(key, value)?;
+        stored(key, value)?;
     }
     let first = model.first();
     let rules = Rules::with_overrides(first, &options.overrides);

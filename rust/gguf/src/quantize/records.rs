@@ -1,16 +1,18 @@
-//! The metadata of a quantized file.
+//! The records of a quantized file: metadata and tensors.
 
-use crate::edit::known::{self, Kind};
+use std::io::{self, Write};
+
 use crate::error::{GgufError, Subject};
 use crate::file::GgufFile;
 use crate::imatrix::Imatrix;
 use crate::owned::OwnedValue;
-use crate::value::ValueType;
-use crate::writer::{GgufWriter, is_split_key};
+use crate::writer::{GgufWriter, TensorData};
 
 use super::error::QuantizeError;
+use super::exempt::n_dims;
+use super::new_value::stored;
 use super::options::QuantizeOptions;
-use super::plan::Plan;
+use super::plan::{Plan, PlannedTensor};
 
 /// The version of ggml's block formats (`GGML_QNT_VERSION` in `ggml/include/ggml.h`).
 const QUANTIZATION_VERSION: u32 = 2;
@@ -51,31 +53,6 @@ fn moved_to_end(writer: GgufWriter, key: &str, value: impl Into<OwnedValue>) -> 
     writer.remove(key).add(key, value)
 }
 
-/// The value as it is stored: integers as `u32` without their sign, floats as `f32`. What would break the file is refused.
-pub(super) fn stored(key: &str, value: &OwnedValue) -> Result<OwnedValue, QuantizeError> {
-    let wrong = |problem: &str| QuantizeError::Override { key: key.to_owned(), problem: problem.to_owned() };
-    if is_split_key(key) {
-        return Err(wrong(
-            "it says which files are one model; `--keep-split` (`keep_split=True`) keeps the parts",
-        ));
-    }
-    let stored = match value {
-        OwnedValue::I64(int) => u32::try_from(int.unsigned_abs())
-            .map(OwnedValue::U32)
-            .map_err(|_| wrong("the number does not fit 32 bits; give a smaller one")),
-        OwnedValue::F64(float) => Ok(OwnedValue::F32(*float as f32)),
-        OwnedValue::Bool(_) | OwnedValue::String(_) => Ok(value.clone()),
-        _ => Err(wrong("only integers, floats, booleans and strings can be given")),
-    }?;
-    // Whole numbers are stored as `u32` whatever the key, as llama.cpp's quantizer does.
-    let is_whole = |kind: Kind| matches!(kind, Kind::Plain(ValueType::U16 | ValueType::U32 | ValueType::I32));
-    let fits = |kinds: &[Kind]| is_whole(Kind::of_owned(&stored)) && kinds.iter().copied().any(is_whole);
-    match known::problem(key, &stored) {
-        Some(problem) if !known::kinds(key).is_some_and(fits) => Err(wrong(&format!("the value {problem}"))),
-        _ => Ok(stored),
-    }
-}
-
 /// Says which importances were used.
 fn with_origin(writer: GgufWriter, imatrix: &Imatrix, file: &str) -> GgufWriter {
     let text = |text: &str| {
@@ -100,4 +77,14 @@ pub(super) fn lost(name: &str) -> QuantizeError {
         subject: Subject::Tensor(name.to_owned()),
         problem: "is not in the model; plan it again".to_owned(),
     })
+}
+
+/// Adds a tensor as it was planned, without dimensions of 1 at the end, as llama.cpp writes them.
+pub(super) fn add_tensor(
+    writer: GgufWriter,
+    tensor: &PlannedTensor,
+    make: impl Fn(&mut dyn Write) -> io::Result<()> + Send + Sync + 'static,
+) -> GgufWriter {
+    let dims = &[0, 1, 2, 3].map(|index| tensor.shape.dim(index))[..n_dims(&tensor.shape)];
+    writer.add_tensor(&tensor.name, tensor.to, dims, TensorData::made(tensor.bytes_after, make))
 }

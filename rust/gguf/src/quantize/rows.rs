@@ -133,17 +133,7 @@ impl Rows {
 
 /// Tasks of each thread between two writes, at which the work can be stopped: few where a task takes tens of milliseconds.
 fn tasks_a_thread(to: GgmlType) -> usize {
-    let searches_a_lattice = matches!(
-        to,
-        GgmlType::IQ1_S
-            | GgmlType::IQ1_M
-            | GgmlType::IQ2_XXS
-            | GgmlType::IQ2_XS
-            | GgmlType::IQ2_S
-            | GgmlType::IQ3_XXS
-            | GgmlType::IQ3_S
-    );
-    if searches_a_lattice { 2 } else { 32 }
+    if to.is_lattice() { 2 } else { 32 }
 }
 
 fn row_bytes(kind: GgmlType, row_len: usize) -> usize {

@@ -1,6 +1,5 @@
 //! Writing what was planned.
 
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,14 +10,13 @@ use crate::model::GgufModel;
 use crate::progress::Progress;
 use crate::split::part_path;
 use crate::threads::Crew;
-use crate::writer::{GgufWriter, TensorData};
+use crate::writer::GgufWriter;
 
 use super::error::QuantizeError;
-use super::exempt::n_dims;
 use super::fit::fit_options;
-use super::metadata;
 use super::options::QuantizeOptions;
 use super::plan::{Plan, PlannedTensor, plan};
+use super::records::{self, add_tensor};
 use super::rows::{Rows, Workshop};
 use super::target_size::SizeTarget;
 
@@ -117,7 +115,7 @@ pub fn quantize_model(
     let plan = plan(model, options)?;
     plan.check(options)?;
     let workshop = workshop(options);
-    let mut writer = metadata::writer(model.first(), &plan, options)?.with_inputs(&inputs);
+    let mut writer = records::writer(model.first(), &plan, options)?.with_inputs(&inputs);
     for tensor in &plan.tensors {
         let rows = rows(model, tensor, options)?;
         let for_rows = workshop.clone();
@@ -162,28 +160,12 @@ fn result_paths(model: &GgufModel, out: &Path, options: &QuantizeOptions) -> Vec
 
 fn workshop(options: &QuantizeOptions) -> Workshop {
     let buffer_bytes = usize::try_from(options.buffer_bytes).unwrap_or(usize::MAX);
-    Workshop { crew: Arc::new(crew(options)), failure: Arc::new(Mutex::new(None)), buffer_bytes }
-}
-
-/// The threads that work.
-pub(super) fn crew(options: &QuantizeOptions) -> Crew {
-    let available = || std::thread::available_parallelism().map_or(1, usize::from);
-    Crew::new(options.threads.map_or_else(available, usize::from))
-}
-
-/// Adds a tensor as it was planned, without dimensions of 1 at the end, as llama.cpp writes them.
-pub(super) fn add_tensor(
-    writer: GgufWriter,
-    tensor: &PlannedTensor,
-    make: impl Fn(&mut dyn Write) -> io::Result<()> + Send + Sync + 'static,
-) -> GgufWriter {
-    let dims = &[0, 1, 2, 3].map(|index| tensor.shape.dim(index))[..n_dims(&tensor.shape)];
-    writer.add_tensor(&tensor.name, tensor.to, dims, TensorData::made(tensor.bytes_after, make))
+    Workshop { crew: Arc::new(Crew::new(options.threads)), failure: Arc::new(Mutex::new(None)), buffer_bytes }
 }
 
 /// The work on one tensor.
 fn rows(model: &GgufModel, tensor: &PlannedTensor, options: &QuantizeOptions) -> Result<Rows, QuantizeError> {
-    let found = model.tensor(&tensor.source_name).ok_or_else(|| metadata::lost(&tensor.source_name))?;
+    let found = model.tensor(&tensor.source_name).ok_or_else(|| records::lost(&tensor.source_name))?;
     let mut importances = None;
     if let (Some(imatrix), true) = (&options.imatrix, tensor.is_quantized())
         && imatrix.importances_for(found.info)?.is_some()

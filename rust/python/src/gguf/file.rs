@@ -13,7 +13,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tabagent_gguf::{
-    ByteOrder, GgufError, GgufModel, Header, ModelTensor, Value, check_data, check_model, check_parts,
+    ByteOrder, GgufError, GgufModel, Header, ModelTensor, check_data, check_model, check_parts,
     diff_models_with, hash_model,
 };
 
@@ -148,7 +148,7 @@ impl GgufFile {
     /// The type of a value, written `u32` or `arr[str]`.
     fn value_type(&self, key: &str) -> PyResult<String> {
         let value = self.model.metadata().get(key).ok_or_else(|| PyKeyError::new_err(key.to_owned()))?;
-        Ok(full_type(&value))
+        Ok(value.full_type())
     }
 
     fn value<'py>(&self, py: Python<'py>, key: &str) -> PyResult<Bound<'py, PyAny>> {
@@ -230,16 +230,5 @@ impl GgufFile {
             let found = diff_models_with(&first, &second, progress)?;
             Ok::<_, GgufError>(found.iter().map(ToString::to_string).collect())
         })
-    }
-}
-
-/// The type of a value with that of its items: `arr[arr[str]]`.
-fn full_type(value: &Value<'_>) -> String {
-    match value {
-        Value::Array(array) => {
-            let item = array.iter().next().filter(|item| matches!(item, Value::Array(_)));
-            format!("arr[{}]", item.map_or_else(|| array.item_type().to_string(), |item| full_type(&item)))
-        }
-        other => other.value_type().to_string(),
     }
 }

@@ -5,6 +5,7 @@ use super::tools::ggml_type;
 use super::watch;
 use crate::errors::value_error;
 use pyo3::prelude::*;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use tabagent_gguf::{LoraOptions, MergeType, convert_adapter, merge_lora};
 
@@ -18,7 +19,7 @@ pub(crate) fn gguf_merge_lora(
     output: PathBuf,
     out_type: &str,
     imatrix: Option<&GgufImatrix>,
-    threads: Option<usize>,
+    threads: Option<NonZeroUsize>,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<(usize, usize, Vec<String>)> {
     let out_type: MergeType = out_type.parse().map_err(value_error)?;

@@ -29,7 +29,7 @@ pub(crate) struct Arguments<'py> {
     keep_split: bool,
     metadata_overrides: Bound<'py, PyDict>,
     prune_layers: Vec<u32>,
-    threads: Option<usize>,
+    threads: Option<NonZeroUsize>,
     max_buffer_bytes: Option<u64>,
     target_size: Option<String>,
     target_bits: Option<f64>,
@@ -116,7 +116,7 @@ fn options(target: Target, arguments: Arguments<'_>) -> PyResult<QuantizeOptions
         .with_pure(arguments.pure)
         .with_rules(rules.map_err(value_error)?)
         .with_requantizing(arguments.allow_requantize)
-        .with_threads(arguments.threads.and_then(NonZeroUsize::new));
+        .with_threads(arguments.threads);
     options.leaves_output = arguments.leave_output_tensor;
     options.output_type = kind(arguments.output_tensor_type)?;
     options.embedding_type = kind(arguments.token_embedding_type)?;

@@ -7,6 +7,7 @@ use crate::job;
 use numpy::{Element, PyArray1, PyReadonlyArray1, PyReadwriteArray1};
 use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
+use std::num::NonZeroUsize;
 use tabagent_gguf::{GgmlType, Progress, QuantError, Room, quants, with_threads};
 
 /// Numbers that are worked on where the call is made, in well under a millisecond.
@@ -33,7 +34,7 @@ pub(crate) fn gguf_dequantize(
     kind: &str,
     out: &Bound<'_, PyAny>,
     dtype: &str,
-    threads: Option<usize>,
+    threads: Option<NonZeroUsize>,
     is_new: bool,
 ) -> PyResult<()> {
     let kind = ggml_type(kind)?;
@@ -56,7 +57,7 @@ fn decode<T: Element + Send + 'static>(
     kind: GgmlType,
     bytes: Borrowed<u8>,
     out: &Bound<'_, PyAny>,
-    threads: Option<usize>,
+    threads: Option<NonZeroUsize>,
     decode: Decode<T>,
 ) -> PyResult<()> {
     let mut out = BorrowedMut::new(&mut out.extract::<PyReadwriteArray1<'_, T>>()?)?;
@@ -93,7 +94,7 @@ pub(crate) fn gguf_quantize<'py>(
     row_length: usize,
     kind: &str,
     importance: Option<PyReadonlyArray1<'py, f32>>,
-    threads: Option<usize>,
+    threads: Option<NonZeroUsize>,
 ) -> PyResult<Bound<'py, PyArray1<u8>>> {
     let kind = ggml_type(kind)?;
     let values = Borrowed::new(&values)?;
