@@ -1,0 +1,133 @@
+"""Every Python example of the documentation and of docstrings, and every `tabagent` command of its shell blocks, does what it says: it runs."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import contextlib
+import inspect
+import os
+import shutil
+import subprocess
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pytest
+
+from conftest import THREADS
+from support.documented import Block, commands, fenced, in_docstrings
+from support.tiny_adapters import write_peft
+from support.tiny_checkpoints import smollm
+from tabagent import Model, SamplerConfig, gguf
+
+pytestmark = [pytest.mark.model, pytest.mark.usefixtures("one_core")]
+
+#: Blocks that cannot run here, by page and first line, and why.
+CANNOT_RUN: Final[dict[tuple[str, str], str]] = {}
+#: Examples that read or write models for all of whose tensors there is something else in the folder, such as an adapter.
+OF_TINY_FILES: Final = "python/tabagent/gguf/"
+
+PYTHON: Final = [*fenced("python"), *in_docstrings()]
+SHELL: Final = [(block, command) for block in fenced("sh", "console") for command in commands(block) if "tabagent " in command.split("pip ")[0]]
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory, smollm2_path: Path) -> Path:
+    """The files that examples name, where they name them."""
+    folder = tmp_path_factory.mktemp("docs")
+    shutil.copy(smollm2_path, folder / "model.gguf")
+    (folder / "person.json").write_text('{"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}', encoding="utf-8")
+    fill(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same names, with models of some kilobytes."""
+    folder = tmp_path_factory.mktemp("tiny")
+    fill(folder)
+    shutil.copy(folder / "model-f16.gguf", folder / "model.gguf")
+    facts = write_peft(folder / "peft" / "facts", smollm())
+    gguf.convert_lora(facts, folder / "style.gguf", base=folder / "SmolLM2-135M-Instruct")
+    return folder
+
+
+def fill(folder: Path) -> None:
+    """The files that have nothing to do with `model.gguf`."""
+    smollm().write(folder / "SmolLM2-135M-Instruct")
+    gguf.convert(folder / "SmolLM2-135M-Instruct", folder / "model-f16.gguf", out_type="f16")
+    imatrix = gguf.GgufWriter()
+    imatrix.update({"general.type": "imatrix", "imatrix.datasets": ["wiki.txt"], "imatrix.chunk_count": 1, "imatrix.chunk_size": 512})
+    imatrix.add_tensor("blk.0.attn_q.weight.in_sum2", np.ones((1, 256), np.float32))
+    imatrix.add_tensor("blk.0.attn_q.weight.counts", np.ones((1, 1), np.float32))
+    imatrix.write(folder / "imatrix.gguf")
+
+
+@contextlib.contextmanager
+def names(block: Block, model: Model) -> Iterator[dict[str, Any]]:
+    """What an example of a docstring does not say again: its own module's names, and objects of the kind that it is about."""
+    if not block.owner and block.page.endswith(".md"):
+        yield {}
+        return
+    module = sys.modules[block.page.removeprefix("python/").removesuffix(".py").removesuffix("/__init__").replace("/", ".")]
+    with model.create_context(context_size=256, threads=THREADS) as context:
+        context.decode(model.tokenize("A number: "))
+        grammar = model.compile_grammar(regex="[0-9]{3}")
+        yield {
+            **vars(module),
+            "Model": Model,
+            "model": model,
+            "context": context,
+            "grammar": grammar,
+            "config": SamplerConfig(),
+            "weights": np.ones((4, 256), np.float32),
+            "np": np,
+        }
+
+
+@pytest.fixture
+def no_downloads(monkeypatch: pytest.MonkeyPatch, smollm2_path: Path) -> None:
+    """The hub has every model, and the demo model is here. What happens otherwise, other tests are about."""
+    monkeypatch.setattr("tabagent.hub.fetch_model", lambda repo_id, filename, **_: str(smollm2_path))
+    monkeypatch.setattr("tabagent._demo.find_demo_model", lambda *_: smollm2_path)
+
+
+@pytest.mark.parametrize("block", PYTHON, ids=map(str, PYTHON))
+@pytest.mark.usefixtures("no_downloads")
+def test_python_examples_run(block: Block, folder: Path, tiny_folder: Path, smollm2: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    if (block.page, block.source.splitlines()[0]) in CANNOT_RUN:
+        return
+    monkeypatch.chdir(tiny_folder if block.page.startswith(OF_TINY_FILES) else folder)
+    code = compile(block.source, str(block), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    with names(block, smollm2) as namespace:
+        main = types.FunctionType(code, {"__name__": "__main__", **namespace})
+        if code.co_flags & inspect.CO_COROUTINE:
+            asyncio.run(main())
+        else:
+            main()
+
+
+def test_what_cannot_run_is_there() -> None:
+    assert CANNOT_RUN.keys() <= {(block.page, block.source.splitlines()[0]) for block in PYTHON}
+    assert len(CANNOT_RUN) <= 2, "give the example what it needs instead"
+
+
+@pytest.mark.parametrize(("block", "command"), SHELL, ids=[f"{block}:{command}" for block, command in SHELL])
+def test_commands_run(block: Block, command: str, folder: Path) -> None:
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        ["/bin/sh", "-ec", command],
+        cwd=folder,
+        env={**os.environ, "PATH": path},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
