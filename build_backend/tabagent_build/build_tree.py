@@ -38,10 +38,10 @@ OPTIONS: Final = {
 }
 
 LINK_FLAGS: Final = "-static-libstdc++ -Wl,--exclude-libs,libstdc++.a -Wl,--gc-sections -Wl,-z,noexecstack -s"
-"""The used part of the C++ runtime goes in and stays private; symbols that only a debugger reads stay out."""
+"""The used part of the C++ runtime is linked in and kept private; symbols that only a debugger reads are stripped."""
 
 CPU_PREFIX: Final = "ggml-cpu-"
-"""What the names of the modules begin with of which a processor needs one."""
+"""How the names of the CPU modules begin; a processor needs one of them."""
 
 RECIPE_FOLDER: Final = Path(__file__).parent / "cmake"
 

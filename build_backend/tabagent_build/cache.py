@@ -20,7 +20,7 @@ WORK_PREFIX = ".unfinished-"
 def locked(folder: Path, waiting: Callable[[], None] | None = None) -> Iterator[None]:
     """Hold the lock of `folder` (a file beside it) for the block.
 
-    Another process's lock is waited for, after one call of `waiting`; the system releases it when that process ends, however it ends.
+    If another process holds it, calls `waiting` once and waits; the system releases the lock when that process ends, however it ends.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder.parent / f".{folder.name}.lock", os.O_RDWR | os.O_CREAT, 0o644)

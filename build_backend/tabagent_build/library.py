@@ -136,7 +136,7 @@ def _complete(folder: Path, info: Mapping[str, Any] | None, tree: BuildTree, key
     _publish(built, folder, tree, key)
     say(f"built {len({path.name for path in built} - there)} libraries in {time.monotonic() - start:.0f} s")
     if _is_complete(read_info(folder)):
-        # Nothing is left that it could save time for.
+        # Everything is built, so the tree cannot save time any more.
         shutil.rmtree(tree.folder, ignore_errors=True)
 
 

@@ -12,7 +12,7 @@ from typing import Final, TextIO
 __all__ = ["BuildProgress", "say"]
 
 SECONDS_BETWEEN_LINES: Final = 30.0
-"""Where nobody looks at once, a line appears after so long, or after each tenth of the steps."""
+"""Where the output is no terminal, a line appears after so many seconds, or after each tenth of the steps."""
 
 
 class BuildProgress:

@@ -128,7 +128,7 @@ class Context:
         return None
 
     def load_state(self, state: bytes | bytearray | memoryview | str | os.PathLike[str]) -> None:
-        """Put back what `save_state` gave: bytes, or the path of a file. What the context holds now is lost; on an error it is not.
+        """Put back what `save_state` gave: bytes, or the path of a file. What the context holds now is lost, unless this fails.
 
         Raises:
             StateError: it is damaged, or of another model, build or settings.
@@ -197,7 +197,7 @@ class Context:
 
 
 def _outputs(logits: object, count: int) -> list[bool] | None:
-    """For which tokens logits are wanted, as the core takes it: None is the last one alone."""
+    """For which tokens logits are wanted, in the form that the core takes; None means the last token alone."""
     if isinstance(logits, str):
         if logits == "last":
             return None

@@ -40,7 +40,7 @@ def running_loop() -> EventLoop:
     trio = sys.modules.get("trio")
     if trio is not None:
         try:
-            # In trio's guest mode asyncio has a running loop as well, which is not the task's.
+            # In trio's guest mode asyncio has a running loop, too, but it is not the task's.
             trio.lowlevel.current_task()
         except RuntimeError:
             pass
@@ -87,7 +87,7 @@ class _Trio:
         await self._trio.lowlevel.wait_readable(fd)
 
     async def in_thread(self, call: Callable[[], T]) -> T:
-        # As asyncio, it does not wait for the thread if the task is cancelled: the stream is then, which ends the call.
+        # Like asyncio, trio does not wait for the thread when the task is cancelled. The stream is cancelled then, which ends the call in the thread.
         result: T = await self._trio.to_thread.run_sync(call, abandon_on_cancel=True)
         return result
 

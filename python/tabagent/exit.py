@@ -16,7 +16,7 @@ __all__ = ["close_all", "watch_model", "watch_stream", "watch_thread"]
 PATIENCE_S: Final = 2.0
 """How long the threads of all streams together may take to end at exit."""
 JOB_PATIENCE_S: Final = 0.5
-"""How long calls that were left or are still waited for may take to end at exit. One that cannot be stopped is ended with the process."""
+"""How long interrupted calls, and calls that other threads wait for, may take to end at exit. A call that cannot be stopped ends with the process."""
 
 
 class _Cancellable(Protocol):
@@ -29,17 +29,17 @@ class _Closable(Protocol):
 
 _streams: Final[weakref.WeakValueDictionary[int, _Cancellable]] = weakref.WeakValueDictionary()
 _of_daemons: Final[weakref.WeakSet[_Cancellable]] = weakref.WeakSet()
-"""Streams that daemon threads have asked for."""
+"""Streams that daemon threads have started."""
 _models: Final[weakref.WeakValueDictionary[int, _Closable]] = weakref.WeakValueDictionary()
 _threads: Final[weakref.WeakSet[threading.Thread]] = weakref.WeakSet()
 _home: Final = os.getpid()
 
 
 def watch_stream(stream: _Cancellable) -> None:
-    """Have the stream cancelled at exit if it is alive then.
+    """Cancel the stream at exit if it is still alive.
 
-    Daemon threads go on while the handlers of `atexit` run, and requests are served in turn: so that a handler may use a model, theirs are
-    cancelled as soon as nobody else is left.
+    Daemon threads keep running while `atexit` handlers do, and requests are served in turn. The streams of daemon threads are cancelled as soon as no
+    other thread is left, so that a handler can still use a model.
     """
     _streams[id(stream)] = stream
     if threading.current_thread().daemon:
@@ -54,12 +54,12 @@ def _only_daemons_are_left() -> bool:
 
 
 def watch_model(model: _Closable) -> None:
-    """Have the model closed at exit if it is alive then."""
+    """Close the model at exit if it is still alive."""
     _models[id(model)] = model
 
 
 def watch_thread(thread: threading.Thread) -> None:
-    """Have the thread, which ends with its stream, waited for at exit if it is alive then."""
+    """Wait for the thread at exit if it is still alive. It ends with its stream."""
     _threads.add(thread)
 
 
@@ -67,16 +67,16 @@ def close_all() -> None:
     """Cancel all streams, then close all models. Does nothing in a forked child: the threads are not there."""
     if os.getpid() != _home:
         return
-    # Calls that other threads wait for, and those that Ctrl-C has left behind.
+    # Stops the calls that other threads wait for, and those that Ctrl-C has left behind.
     _native.stop_jobs(0)
-    # Cancelled before the models close, a stream that a daemon thread still reads just ends, without an error.
+    # Streams are cancelled before the models close, so that one that a daemon thread still reads ends without an error.
     for stream in (reference() for reference in _streams.valuerefs()):
         if stream is not None:
             stream.cancel()
     for model in (reference() for reference in _models.valuerefs()):
         if model is not None:
             model.close()
-    # A thread must not be inside the core when the interpreter stops it. One that does not come back is in a processor of the user's.
+    # A thread must not be inside the core when the interpreter stops it. A thread that does not end in time is inside a processor of the user's.
     deadline = time.monotonic() + PATIENCE_S
     for thread in tuple(_threads):
         thread.join(max(0.0, deadline - time.monotonic()))

@@ -31,7 +31,7 @@ class Hooks:
     __slots__ = ("_failure",)
 
     def __init__(self, native: _native.Stream, processors: Sequence[LogitsProcessor]) -> None:
-        """Start the thread. It ends with the stream, and keeps nothing of it alive."""
+        """Start the thread. It ends with the stream and does not keep the stream alive."""
         self._failure: list[tuple[str, BaseException]] = []
         worker = native.take_hook()
         if worker is None:
@@ -76,8 +76,8 @@ def _serve(worker: _native.HookWorker, processors: Sequence[LogitsProcessor], fa
         try:
             for index, processor in enumerate(processors):
                 at = f"logits_processors[{index}]"
-                # An array of its own over the same memory for each, which is not the base of it: what becomes of its shape, type and flags does
-                # not matter, and one that is kept stays valid.
+                # Each processor gets an array of its own over the same memory. It may change that array's shape, type and flags, and may keep it: the
+                # row is given back through `logits`.
                 returned: object = processor(tokens, np.frombuffer(logits.data, dtype=logits.dtype))
                 if returned is not None:
                     _refuse(returned)
@@ -87,7 +87,7 @@ def _serve(worker: _native.HookWorker, processors: Sequence[LogitsProcessor], fa
             failure.append((text, error))
             worker.fail(text)
             return
-        # Whoever waits for the next row does not keep the last one.
+        # Let go of this row before waiting for the next one.
         del row, tokens, logits
 
 

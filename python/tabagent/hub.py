@@ -21,7 +21,8 @@ __all__ = ["fetch_model"]
 SHARD: Final = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE | re.DOTALL)
 SHOWN: Final = 12
 NO_MODELS: Final = ("mmproj", "imatrix")
-"""In names of files that lie beside models: projectors for images and sound, and importance matrices. A pattern that has the word means them."""
+"""Words in the names of files that lie beside models: projectors for images and sound, and importance matrices. A pattern with such a word asks for
+them."""
 
 
 def fetch_model(
@@ -36,8 +37,8 @@ def fetch_model(
     """The local path of one model of a repository, downloading what is not in the cache; of a split model the first part's path.
 
     `filename` is a file or a shell pattern, matched against file names and paths in the repository, without regard to case if nothing fits
-    otherwise. Projectors (`mmproj`) and importance matrices (`imatrix`) are left out unless it has that word. It must lead to one model; the
-    parts of a split model are one. Cache, tokens, progress bars, mirrors and offline mode are huggingface_hub's own (`HF_HOME`, `HF_TOKEN`,
+    otherwise. Projectors (`mmproj`) and importance matrices (`imatrix`) are left out unless it has that word. Exactly one model must match; the parts
+    of a split model count as one. Cache, tokens, progress bars, mirrors and offline mode are huggingface_hub's own (`HF_HOME`, `HF_TOKEN`,
     `HF_ENDPOINT`, `HF_HUB_OFFLINE`, `HF_HUB_DISABLE_PROGRESS_BARS`). Without a connection the cache is used.
 
     Raises:
@@ -103,7 +104,7 @@ class _Repository:
         from huggingface_hub import snapshot_download  # noqa: PLC0415 (optional, and slow to import)
 
         try:
-            # A pattern that no file has: the folder is wanted as it is.
+            # No file matches this pattern: nothing is to be downloaded, only the folder to be found.
             folder = Path(
                 snapshot_download(
                     self.repo_id, revision=self.revision, cache_dir=self.cache_dir, local_files_only=True, allow_patterns=["/"], token=self.token

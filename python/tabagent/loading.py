@@ -27,7 +27,7 @@ class LoadedLibrary:
     directory: str
     """Its directory."""
     module: str | None
-    """The CPU module that it was opened with, as the core wants it again."""
+    """The CPU module that it was opened with; the core is told it again when a model is loaded."""
     devices: tuple[DeviceInfo, ...]
     """What it can compute with."""
     variant: VariantInfo

@@ -200,7 +200,7 @@ class Model(Scorer):
     ) -> TokenStream:
         r"""Continue a text or a list of tokens. Returns at once; the text comes through the stream, which is also where it can be cancelled.
 
-        Only a schema or grammar that was not used before is compiled first, which blocks for some milliseconds, and longer for a model's first.
+        A schema or grammar that was not used before is compiled first, which blocks for some milliseconds, and longer for the first one of a model.
 
         Args:
             prompt: the text, or its token ids (a list, or a numpy integer array).
@@ -227,8 +227,9 @@ class Model(Scorer):
             logits_processors: functions `f(tokens, logits)` that change the logits in place before each token is chosen: `tokens` are all so
                 far (int32, read-only), `logits` one float32 for each token of the vocabulary. They run in a thread of their own, one after
                 another, before sampling and grammar, while the model serves other requests. What one raises ends this stream alone.
-            add_special: put what the model wants at the ends of a text there, such as its beginning-of-text token. A prompt that begins with it
-                already, by its marker or as tokens, keeps the one, with a warning. False takes the prompt as it is.
+            add_special: add the tokens that the model wants at the beginning and the end of a text, such as its beginning-of-text token. A
+                prompt that has such a token there already, by its marker or as a token, does not get a second one, and a warning says so. False
+                takes the prompt as it is.
             parse_special: read markers like `<|im_start|>` in a text as the tokens they name. It is on, other than in `tokenize`, because a
                 prompt is mostly written for its model; turn it off for text from outside, which could otherwise forge such markers.
             cache_prompt: reuse what earlier requests with this option left in memory, and leave this one's tokens there. Faster for
@@ -304,7 +305,8 @@ class Model(Scorer):
     ) -> Grammar:
         """Compile what a text must look like, for `generate(grammar=...)` or for decoding by hand. The arguments are those of `generate`.
 
-        The last grammars are kept, so `generate` compiles nothing twice either way. The first one takes longer: all tokens are laid out first.
+        The grammars used last are kept, so that neither this nor `generate` compiles one twice. A model's first one takes longer, because the
+        vocabulary is prepared for it.
 
         Raises:
             TypeError, ValueError: an argument is wrong, or not exactly one grammar is given.
@@ -439,7 +441,7 @@ class Model(Scorer):
 
 
 def _info(facts: Mapping[str, object], path: str, library: LoadedLibrary) -> ModelInfo:
-    """Facts about the model and its library in one."""
+    """The facts about the model and those about its library, together."""
     ours = {"path": path, "devices": library.devices, "variant": library.variant}
     known = {name: facts[name] for name in ModelInfo.__dataclass_fields__ if name not in ours}
     return ModelInfo(**known, **ours)  # type: ignore[arg-type] # the contract of the core gives each its type

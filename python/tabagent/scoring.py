@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["ChoiceScore", "Perplexity", "Scorer"]
 
 DEFAULT_WINDOW: Final = 512
-"""Tokens of a window of perplexity, as llama.cpp's own tool has it, unless the context is smaller."""
+"""Tokens in a window of `perplexity`, as in llama.cpp's own tool; fewer if the context is smaller."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class ChoiceScore:
     logprob: float
     """Their sum: the logarithm of the choice's probability."""
     mean_logprob: float
-    """Their mean, which does not favour short choices."""
+    """Their mean, which is fair to longer choices."""
     probability: float
     """The choice's share of the probability of all choices given: `exp(logprob)` divided by the sum of all of them."""
 

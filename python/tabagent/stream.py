@@ -35,7 +35,7 @@ class TokenStream:
     Generation runs whether or not anybody reads (256 events ahead at the most). Dropping the stream, leaving its `with` block, `close` and
     `cancel` end it, and so do Ctrl-C while waiting for it and the cancellation of a task that awaits it.
 
-    There is one place in the stream, shared by all its readers: each piece goes to one of them. Threads may share it; of tasks only one may
+    All readers of a stream share one position in it: each piece goes to one of them. Threads may share it; of tasks only one may
     wait at a time. `result` is the exception: it is always the whole text from the first token on. An error that ended the stream is raised by
     every reader that reaches the end. Async reading works in asyncio and trio, and adds no thread.
     """
@@ -130,7 +130,7 @@ class TokenStream:
         """End the generation and the reading, and wait until the model is free again, which takes one micro-batch at the most."""
         self._closed = True
         self._native.cancel()
-        # What ended the stream was for its readers; there are none now.
+        # An error that ended the stream is for its readers, and nobody reads any more.
         with contextlib.suppress(Exception):
             while self._wait_event() is not None:
                 pass
@@ -207,7 +207,7 @@ class TokenStream:
             explained = self._explained(error)
             raise explained from explained.__cause__
         except BaseException:
-            # An error has ended the stream already. Ctrl-C has not, and whoever pressed it wants the model back.
+            # An error has ended the stream already, but Ctrl-C has not: cancelling frees the model.
             self._native.cancel()
             log.forward()
             raise
@@ -239,7 +239,7 @@ class TokenStream:
             self._ready = 0
             await loop.pause()
         if not self._lock.acquire(blocking=False):
-            # Behind a thread that waits already.
+            # A thread waits for the next event already; wait behind it.
             return await loop.in_thread(self._wait_event)
         self._lock.release()
         if (event := self._poll()) is not None or self._native.finished:
@@ -257,7 +257,7 @@ class TokenStream:
             return await loop.in_thread(self._wait_event)
 
     def _poll(self) -> TokenEvent | None:
-        """The next event if there is one now, and keep it. `finished` tells nothing yet from the end."""
+        """Take the next event, if there is one now, and keep it; otherwise None, and `finished` says whether the stream has ended."""
         with self._lock:
             try:
                 event = self._native.poll_event()
@@ -269,7 +269,7 @@ class TokenStream:
         return event
 
     def _explained(self, error: SamplingError) -> SamplingError:
-        """What ended the stream; if a logits processor did, with its own exception as the cause."""
+        """The error that ended the stream. If a logits processor raised, its own exception is the cause."""
         return error if self._hooks is None else self._hooks.explain(error)
 
     def _descriptor(self) -> int:

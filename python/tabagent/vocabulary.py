@@ -14,8 +14,8 @@ __all__ = ["Vocabulary"]
 class Vocabulary:
     """The part of `Model` that knows tokens. Works with `vocab_only` models too, from any thread, and does not hold the GIL.
 
-    Ctrl-C ends a call at once. llama.cpp cannot be stopped while it tokenizes one text, so that it goes on in a thread of its own until it is
-    done, also after `close`; at exit it is not waited for. Where the system gives no thread for that, Ctrl-C is heard when the text is done.
+    Ctrl-C ends a call at once. llama.cpp cannot be stopped while it tokenizes a text, so it goes on in a thread of its own until the text is done,
+    also after `close`; exit does not wait for it. Where the system gives no thread for that, Ctrl-C is heard when the text is done.
     """
 
     __slots__ = ("_facts", "_native", "_special")
@@ -29,8 +29,9 @@ class Vocabulary:
     def tokenize(self, text: str, *, add_special: bool = True, parse_special: bool = False) -> list[int]:
         """The text's tokens.
 
-        `add_special` adds what the model wants at the ends, such as the beginning-of-text token, whatever the text begins with: two of them are
-        there if it begins with that token's marker and `parse_special` reads it (`generate` and `score` see to it that there is one).
+        `add_special` adds the tokens that the model wants at the ends, such as the beginning-of-text token, whatever the text begins with. If the
+        text begins with that token's marker and `parse_special` reads it, the result has the token twice; `generate` and `score` take care that it is
+        there once.
         `parse_special` reads markers like `<|im_end|>` as the tokens they name; leave it off for text from outside, which could otherwise forge
         them.
 

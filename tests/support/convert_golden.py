@@ -42,7 +42,7 @@ convert_hf_to_gguf.main()
 
 
 def kept(value: Any) -> Any:
-    """A value as it is kept: long lists by their hash."""
+    """A value as the golden file holds it: a long list as its hash."""
     if isinstance(value, list) and len(value) > 8:
         return {"items": len(value), "sha256": hashlib.sha256(json.dumps(value).encode()).hexdigest()}
     return value

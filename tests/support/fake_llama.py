@@ -47,7 +47,7 @@ def llama_source(
     model_defaults: bytes | None = None,
     context_defaults: bytes | None = None,
 ) -> str:
-    """C of a libllama in which every function aborts, but `llama_version` and the defaults that are given.
+    """C source of a libllama in which every function aborts except `llama_version` and the default-params functions.
 
     With `marker`, loading it writes that file.
     """

@@ -50,7 +50,7 @@ def main(case: str, model: Path, folder: Path) -> None:
     if is_interrupted:
         again()
     sys.stdout.write(json.dumps({"interrupted": is_interrupted, "late_s": late}) + "\n")
-    # Too short a call: what still comes is no part of it.
+    # If the call was too short, the signal may still come; it must not end this program.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 

@@ -31,7 +31,7 @@ DEPTH: Final = 3
 
 
 class SchemaMaker:
-    """Makes one schema after another from a source of chance."""
+    """Makes one schema after another from a random source."""
 
     def __init__(self, chance: random.Random) -> None:
         self.chance = chance

@@ -30,7 +30,7 @@ METASCHEMAS: Final[Any] = jsonschema_specifications.REGISTRY
 # Three special tokens, then the bytes in their order.
 FIRST_BYTE: Final = 3
 EOS: Final = 2
-# As many as a quotient of the largest double by the smallest has.
+# The digits of the largest double divided by the smallest one.
 DIGITS: Final = 700
 MOST_SPELLINGS: Final = 2_000
 OUTSIDE: Final = "is outside the grammar here"
@@ -152,7 +152,7 @@ def _speaks_of(limitation: Limitation, place: Place) -> bool:
     if limitation.path == place.path:
         return limitation.keyword == place.keyword or any({limitation.keyword, place.keyword} <= family for family in FAMILIES)
     inside = f"{place.path.rstrip('/')}/{place.keyword}"
-    # What is inside these does not fail by itself when they do.
+    # When one of these keywords fails, nothing inside it need have failed.
     return place.keyword in {"not", "if", "oneOf"} and f"{limitation.path}/".startswith(f"{inside}/")
 
 

@@ -17,7 +17,7 @@ CLOSING: Final = np.isin(np.arange(-FIRST_BYTE, 256), list(b'"}]'))
 
 
 def walk(grammar: Grammar, chance: random.Random, text: bytearray) -> bool:
-    """Adds to `text` where the masks lead; whether it came to an end."""
+    """Adds to `text` the bytes that the masks lead to; True if the text came to an end."""
     constraint = grammar.start()
     for step in range(LONGEST):
         mask = constraint.mask()

@@ -54,4 +54,4 @@ ADAPTERS: Final = {
     "gemma-2-2b-it": (gemma2, False, "bf16"),
     "phi-3-mini-128k": (phi3, False, "f32"),
 }
-"""Families with whether the adapter is for the embeddings, too, and the type that it is converted to."""
+"""For each family its checkpoint, whether the adapter changes the embeddings too, and the type that it is converted to."""

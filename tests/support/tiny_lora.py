@@ -27,7 +27,7 @@ CASES: Final[dict[str, tuple[tuple[str, float], ...]]] = {
 
 
 def untied_llama() -> Image:
-    """`tiny_llama` with an output of its own: adapters of embeddings are for those that are looked up only."""
+    """`tiny_llama` with an output matrix of its own, so that an adapter of the embeddings changes only the table in which tokens are looked up."""
     image = tiny_llama()
     embeddings = next(tensor for tensor in image.tensors if tensor.name == EMBEDDINGS)
     source = random.Random(3)  # noqa: S311 (weights, not secrets)

@@ -43,7 +43,7 @@ def _finish(code: int) -> int:
         with contextlib.suppress(ValueError):  # not the main thread
             signal.signal(signal.SIGINT, signal.SIG_DFL)
     flushed = _flush(sys.stdout, 1)
-    # What stderr did not take was said for nothing, but the command did its work.
+    # A message that stderr did not take is lost, but the command did its work.
     _flush(sys.stderr, 2)
     return code or flushed
 

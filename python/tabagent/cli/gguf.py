@@ -252,7 +252,7 @@ def verify(
 
 
 def _mismatches(expected: Mapping[tuple[str, str], str], found: Any) -> list[str]:
-    """What a manifest says that is not so. Names of files do not count: a copy may be called as it likes."""
+    """The lines of a manifest that do not hold. Names of files do not count, because a copy may have another one."""
     known = {("tensor", name): digest for name, digest in found.tensors.items()} | {("weights", ""): found.weights}
     digests = set(found.files.values())
     problems = []

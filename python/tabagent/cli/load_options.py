@@ -22,7 +22,7 @@ __all__ = ["LoadOptions"]
 LENGTH: Final = "Length"
 HARDWARE: Final = "Model and machine"
 KV_TYPES: Final = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
-"""As the core has them, which is too slow to import for the help; a test compares."""
+"""The types that the core knows. Importing the core for them would slow the help down; a test compares the two lists."""
 
 
 def _kv_types(incomplete: str) -> list[str]:

@@ -17,7 +17,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 TEXTS: Final = {"TEXT", "REGEX", "NAMES", "PATTERN", "OWNER/REPO"}
-"""What stands for a text, as opposed to a file, a number or a word of ours."""
+"""The placeholder of an option that takes any text, not a file, a number or one of some words."""
 
 OUTPUT: Final = "Output"
 Verbose = Annotated[
@@ -66,7 +66,7 @@ def _parameters(group: Any) -> list[inspect.Parameter]:
 
 
 def naming_options(text: str, *groups: type) -> str:
-    """An error's text with the package's parameters, which the fields are called like, named as the options that set them."""
+    """An error's text in which the package's parameters, whose names the fields have, are called by the options that set them."""
     flags = {name: flag for group in groups for name, flag in _flags(group).items()}
 
     def named(found: re.Match[str]) -> str:

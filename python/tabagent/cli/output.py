@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 PIPE_WIDTH: Final = 400
-"""Columns where nobody looks: tables are as wide as what they hold, and never cut."""
+"""Columns where the output is no terminal: tables are as wide as their content and never cut."""
 
 CONTROLS: Final = {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n"}
 
@@ -99,10 +99,10 @@ def write_tables(*tables: RenderableType) -> None:
 
 
 class Verbosity:
-    """While it is entered, what the package logs and warns of goes to stderr: warnings, and with `verbose` everything.
+    """Inside its `with` block, warnings of the package go to stderr, and with `verbose` all of its log.
 
-    llama.cpp's own log is for `-v` alone: what matters of it is part of our errors. It is left at its informative lines; at its debug
-    level it has thousands for each load.
+    llama.cpp's own log is shown with `-v` only, because errors carry those of its lines that matter. Its debug level is left out: it has thousands of
+    lines for each load.
     """
 
     def __init__(self, *, verbose: bool) -> None:

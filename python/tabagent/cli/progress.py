@@ -16,7 +16,7 @@ PATIENCE_S: Final = 1.0
 
 
 class ProgressBar:
-    """Shows how far something is, from the second on in which it is still not done; removes itself at the end.
+    """Shows how far something is once it has taken a second, and removes itself at the end.
 
     Without a terminal on stderr it shows nothing.
     """

@@ -23,7 +23,7 @@ __all__ = ["RemoteFile", "is_remote", "read_header"]
 
 LOG: Final = logging.getLogger("tabagent.cli")
 FIRST_BYTES: Final = 256 * 1024
-"""Fetched at once. Metadata without its vocabulary fits nearly always."""
+"""Bytes of the first request. Metadata without a vocabulary nearly always fits."""
 
 MAX_BYTES: Final = 512 * 1024 * 1024
 """No header is larger; a file that claims more is damaged."""

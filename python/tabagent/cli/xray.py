@@ -15,7 +15,7 @@ __all__ = ["Xray"]
 
 
 class Xray(Answer):
-    """Takes every sampling step apart before it is made, and shows it when its token comes; the text goes on to another answer."""
+    """Records what each stage would do before each token is chosen, and shows it when the token comes; passes the text on to another answer."""
 
     def __init__(self, model: "Model", sampling: "SamplerConfig", answer: Answer, grammar: "Grammar | None" = None) -> None:
         super().__init__(lambda _: None)
@@ -55,5 +55,5 @@ class Xray(Answer):
 
 
 def token_text(model: "Model") -> Callable[[int], str]:
-    """What tells the text of a token."""
+    """A function that gives the text of a token."""
     return lambda token: model.token_to_bytes(token).decode(errors="replace")
