@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -98,7 +99,8 @@ def test_embeddings_are_those_of_the_definition(out_type: str, minilm_path: Path
     done = gguf.convert(minilm_path, tmp_path / "minilm.gguf", out_type=out_type)
     assert (done.architecture, done.tensors) == ("bert", 101)
     command = [sys.executable, str(CHILD), str(needs.library()), str(tmp_path / "minilm.gguf")]
-    child = subprocess.run(command, input=json.dumps(TEXTS), capture_output=True, text=True, check=False)
+    environment = {**os.environ, "PYTHONPATH": str(CHILD.parents[1])}
+    child = subprocess.run(command, input=json.dumps(TEXTS), capture_output=True, text=True, check=False, env=environment)
     assert child.returncode == 0, child.stderr[-2000:]
     vocabulary = {text: index for index, text in enumerate((minilm_path / "vocab.txt").read_text(encoding="utf-8").splitlines())}
     weights = read_safetensors(minilm_path / "model.safetensors")

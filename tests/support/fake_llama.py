@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import shutil
+import struct
 import subprocess
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -14,9 +16,6 @@ LAYOUTS: Final = ROOT / "rust" / "sys" / "src" / "layouts"
 SYMBOLS: Final = tuple((LAYOUTS / "llama_0_5_0.symbols").read_text(encoding="ascii").split())
 #: `llama_version()` of the pinned build.
 PINNED_VERSION: Final = "0.5.0-dev"
-#: `sizeof` of the parameter structs of the pinned build (`rust/sys/src/layouts/llama_0_5_0.rs`).
-MODEL_PARAMS_SIZE: Final = 80
-CONTEXT_PARAMS_SIZE: Final = 160
 
 #: Functions of ggml that the project calls; libllama's own dependencies give them in a real build.
 GGML_SYMBOLS: Final = tuple(sorted(set(re.findall(r"^\s+(ggml_\w+): fn", (ROOT / "rust/sys/src/api.rs").read_text(encoding="utf-8"), re.MULTILINE))))
@@ -72,23 +71,32 @@ def llama_source(
     return "\n".join(lines)
 
 
-def known_defaults() -> tuple[bytes, bytes]:
-    """The default parameters of the pinned build, read out of the layout table."""
+@dataclass(frozen=True)
+class ParamStruct:
+    """A parameter struct of the pinned build, as the layout table has it."""
+
+    size: int
+    offsets: dict[str, int]
+    defaults: bytes
+
+
+def param_struct(name: str) -> ParamStruct:
+    """`llama_model_params` or `llama_context_params`."""
     table = (LAYOUTS / "llama_0_5_0.rs").read_text(encoding="utf-8")
-    model, context = table.split("context_params: StructLayout")
-    return _defaults(model, MODEL_PARAMS_SIZE), _defaults(context, CONTEXT_PARAMS_SIZE)
-
-
-def _defaults(table: str, size: int) -> bytes:
-    import struct
-
-    block = bytearray(size)
-    for kind, offset, default in re.findall(r'(int|float|word|boolean)\("\w+", (\d+)(?:, (-?[\w.]+))?\)', table):
-        at = int(offset)
+    found = re.search(rf'name: "{name}",\s+size: (\d+),\s+fields: &\[(.*?)\],', table, re.DOTALL)
+    assert found is not None
+    offsets, block = {}, bytearray(int(found[1]))
+    for kind, field, offset, default in re.findall(r'(int|float|word|boolean)\("(\w+)", (\d+)(?:, (-?[\w.]+))?\)', found[2]):
+        at = offsets[field] = int(offset)
         if kind == "int":
             struct.pack_into("<i", block, at, int(default))
         elif kind == "float":
             struct.pack_into("<f", block, at, float(default))
         elif kind == "boolean":
             block[at] = default == "true"
-    return bytes(block)
+    return ParamStruct(len(block), offsets, bytes(block))
+
+
+def known_defaults() -> tuple[bytes, bytes]:
+    """The default parameters of models and contexts of the pinned build."""
+    return param_struct("llama_model_params").defaults, param_struct("llama_context_params").defaults
