@@ -4,7 +4,7 @@
 //! too large does not fail: the system kills the process.
 
 use crate::context_config::{ContextConfig, FlashAttention, Resolved};
-use crate::context_error::ConfigError;
+use crate::context_error::ContextConfigError;
 use crate::model_facts::ModelFacts;
 use std::collections::BTreeMap;
 
@@ -74,11 +74,11 @@ pub(crate) fn check_kv_type(
     facts: &ModelFacts,
     metadata: &BTreeMap<String, String>,
     config: &ContextConfig,
-) -> Result<(), ConfigError> {
+) -> Result<(), ContextConfigError> {
     let Some(block) = config.kv_type.block().filter(|_| facts.heads > 0) else { return Ok(()) };
     let kv_type = config.kv_type.name();
     if config.flash_attention == FlashAttention::Off {
-        return Err(ConfigError::KvTypeNeedsFlashAttention { kv_type });
+        return Err(ContextConfigError::KvTypeNeedsFlashAttention { kv_type });
     }
     for (key, default) in [
         ("key_length", Some(facts.embedding_dim / facts.heads)),
@@ -89,7 +89,7 @@ pub(crate) fn check_kv_type(
         let stated = metadata.get(&format!("{}.attention.{key}", facts.architecture));
         let size = stated.and_then(|text| text.parse::<u32>().ok()).or(default);
         if let Some(size) = size.filter(|size| !size.is_multiple_of(block)) {
-            return Err(ConfigError::KvTypeBlocks { kv_type, block, size });
+            return Err(ContextConfigError::KvTypeBlocks { kv_type, block, size });
         }
     }
     Ok(())

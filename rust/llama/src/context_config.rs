@@ -1,6 +1,6 @@
 //! How to make a context.
 
-use crate::context_error::ConfigError;
+use crate::context_error::ContextConfigError;
 use tabagent_sys::{ggml_type, llama_flash_attn_type};
 
 /// The number format of a KV cache. Other ggml types crash llama.cpp and cannot be named.
@@ -86,13 +86,15 @@ impl KvType {
 }
 
 impl std::str::FromStr for KvType {
-    type Err = ConfigError;
+    type Err = ContextConfigError;
 
-    fn from_str(name: &str) -> Result<Self, ConfigError> {
-        Self::ALL.iter().find(|(n, _)| *n == name).map(|(_, t)| *t).ok_or_else(|| ConfigError::UnknownName {
-            option: "kv_type",
-            got: name.to_owned(),
-            known: Self::names().join(", "),
+    fn from_str(name: &str) -> Result<Self, ContextConfigError> {
+        Self::ALL.iter().find(|(n, _)| *n == name).map(|(_, t)| *t).ok_or_else(|| {
+            ContextConfigError::UnknownName {
+                option: "kv_type",
+                got: name.to_owned(),
+                known: Self::names().join(", "),
+            }
         })
     }
 }
@@ -226,7 +228,7 @@ impl ContextConfig {
         self
     }
 
-    pub(crate) fn resolve(&self, context_train_size: u32) -> Result<Resolved, ConfigError> {
+    pub(crate) fn resolve(&self, context_train_size: u32) -> Result<Resolved, ContextConfigError> {
         let n_ctx = match self.context_size {
             Some(tokens) => in_range("context_size", tokens, 1, MAX_CONTEXT)?,
             None if context_train_size == 0 => DEFAULT_CONTEXT,
@@ -246,7 +248,7 @@ impl ContextConfig {
         let n_seq_max = if self.fits_sequences { n_seq_max.min(most) } else { n_seq_max };
         let n_ubatch = n_ubatch.max(n_seq_max.min(n_batch));
         if n_seq_max > n_ubatch {
-            return Err(ConfigError::OutOfRange {
+            return Err(ContextConfigError::OutOfRange {
                 option: "max_sequences",
                 minimum: 1,
                 maximum: n_ubatch,
@@ -277,11 +279,11 @@ fn usable_cores() -> u32 {
     std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(MAX_THREADS))
 }
 
-fn in_range(option: &'static str, value: u32, minimum: u32, maximum: u32) -> Result<u32, ConfigError> {
+fn in_range(option: &'static str, value: u32, minimum: u32, maximum: u32) -> Result<u32, ContextConfigError> {
     if (minimum..=maximum).contains(&value) {
         Ok(value)
     } else {
-        Err(ConfigError::OutOfRange { option, minimum, maximum, got: u64::from(value) })
+        Err(ContextConfigError::OutOfRange { option, minimum, maximum, got: u64::from(value) })
     }
 }
 

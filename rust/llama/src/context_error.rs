@@ -5,7 +5,7 @@ use tabagent_sys::UnsupportedSetting;
 
 /// An option of a context is unusable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ConfigError {
+pub enum ContextConfigError {
     /// A number out of its range.
     #[error("`{option}` must be between {minimum} and {maximum}, got `{got}`")]
     OutOfRange {
@@ -55,7 +55,7 @@ pub enum ConfigError {
 pub enum ContextError {
     /// An option is unusable.
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    Config(#[from] ContextConfigError),
     /// The model holds no weights.
     #[error("the model was loaded with `vocab_only`; load it with its weights to decode")]
     VocabOnly,

@@ -61,7 +61,7 @@ pub use additions::Additions;
 pub use batch::{Batch, SeqId, TokenId};
 pub use context::Context;
 pub use context_config::{ContextConfig, FlashAttention, KvType};
-pub use context_error::{ConfigError, ContextError};
+pub use context_error::{ContextConfigError, ContextError};
 pub use cpu_module::ModuleChoice;
 pub use detokenize::DetokenizeOptions;
 pub use device::{Device, DeviceKind};

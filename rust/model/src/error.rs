@@ -1,6 +1,6 @@
 //! What can go wrong with a loaded model, or on the way to one.
 
-use tabagent_llama::{ConfigError as ContextConfigError, ContextError, LibraryError, ModelError, VocabError};
+use tabagent_llama::{ContextConfigError, ContextError, LibraryError, ModelError, VocabError};
 use tabagent_runtime::{EngineError, RequestError, SubmitError};
 use tabagent_sampling::constraint::GrammarError;
 use tabagent_sampling::{ConfigError, SampleError};

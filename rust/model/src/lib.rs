@@ -35,9 +35,9 @@ pub use value::{OptionError, Value};
 pub use vocabulary_facts::Breaker;
 
 pub use tabagent_llama::{
-    AtWork, Batch, ConfigError as ContextConfigError, Context, ContextError, DetokenizeOptions, KvType,
-    Library, LibraryError, LogLevel, LogRecord, MetadataOverride, Model as LlamaModel, ModelError, Prompt,
-    StateError, TokenAttributes, TokenId, Vocab, VocabError, VocabKind, drain_log, note, set_log_level,
+    AtWork, Batch, Context, ContextConfigError, ContextError, DetokenizeOptions, KvType, Library,
+    LibraryError, LogLevel, LogRecord, MetadataOverride, Model as LlamaModel, ModelError, Prompt, StateError,
+    TokenAttributes, TokenId, Vocab, VocabError, VocabKind, drain_log, note, set_log_level,
 };
 pub use tabagent_runtime::{
     AbortFlag, EngineError, EngineStats, Finish, FinishReason, HookPoll, HookWorker, HookedRow, LogprobsMode,
