@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from typer.models import OptionInfo
 
+import tabagent
 from tabagent import SamplerConfig, SamplingError, Step, _native
-from tabagent.cli import options
+from tabagent.cli.sampler_options import SamplerOptions
 from tabagent.sampling import Stage
 
 
@@ -45,17 +46,15 @@ def test_ranges_are_the_cores() -> None:
 
 
 def test_help_of_the_command_line_has_the_cores_defaults() -> None:
-    told: dict[Any, float] = {}
-    for option in vars(options).values():
-        for info in getattr(option, "__metadata__", ()):
-            if isinstance(info, OptionInfo) and (found := re.search(r"\(default (-?[0-9.]+)\)", info.help or "")):
-                # The first flag is where typer expects a default.
-                told |= dict.fromkeys((info.default, *(info.param_decls or ())), float(found[1]))
     defaults = {name: default for name, default, *_ in _native.sampler_facts()[0]}
-    flags = {name: flag for name, flag in options.FLAGS.items() if name in defaults}
-    assert len(flags) > 20
-    for name, flag in flags.items():
-        assert told[flag] == defaults[name], flag
+    told = {}
+    for name, annotation in typing.get_type_hints(SamplerOptions, vars(tabagent) | vars(tabagent.sampling), include_extras=True).items():
+        texts = [info.help or "" for info in getattr(annotation, "__metadata__", ()) if isinstance(info, OptionInfo)]
+        found = re.search(r"\(default (-?[0-9.]+)\)", "".join(texts))
+        if name in defaults and found is not None:
+            told[name] = float(found[1])
+    assert len(told) > 20
+    assert told == {name: defaults[name] for name in told}
 
 
 def test_defaults_are_those_documented() -> None:
