@@ -34,9 +34,11 @@ __all__ = [
     "gguf_convert_lora",
     "gguf_dequantize",
     "gguf_edit",
+    "gguf_file_type_name",
     "gguf_file_types",
     "gguf_info_json",
     "gguf_merge_lora",
+    "gguf_out_types",
     "gguf_parse_size",
     "gguf_quantize",
     "gguf_quantize_model",
@@ -113,6 +115,12 @@ def gguf_info_json(path: str, array_items: int) -> str:
     the part's start), bytes}), problem (null, or why llama.cpp could not load it).
     """
 
+GGUF_MAX_THREADS: Final[int]
+"""The most threads that a call of `tabagent.gguf` can be told to use."""
+
+def gguf_out_types() -> tuple[list[str], list[str], list[str]]:
+    """Names of the types that results can have: of a converted model, of a merged one, and of a converted adapter."""
+
 def gguf_parse_size(text: str) -> int:
     """Bytes from a size as people write it, such as `90MB`, `2G` or `1.5GiB`; raises `ValueError`."""
 
@@ -164,6 +172,9 @@ def gguf_quantize(
 ) -> NDArray[np.uint8]:
     """The stored bytes of rows of `row_length` weights, on all cores or `threads`. `importance`: a weight for each element of a row."""
 
+def gguf_file_type_name(number: int) -> str | None:
+    """The name of the file type with llama.cpp's number `number`, as in `general.file_type`."""
+
 def gguf_file_types() -> list[tuple[str, int | None, float, str]]:
     """Every file type that models can be quantized to: name, llama.cpp's number, bits of a weight of its default type, what it is."""
 
@@ -173,12 +184,12 @@ def gguf_quantize_model(
     kind: str | None,
     arguments: Mapping[str, Any],
     progress: Callable[[int, int], object] | None,
-) -> tuple[list[str | PathLike[str]], int, list[tuple[str, list[int], str, str, str, int, int]], str | None]:
+) -> tuple[list[str | PathLike[str]], int, list[tuple[str, list[int], str, str, str, bool, int, int]], str | None]:
     """Quantizes a model, or without `destination` says what would become of it.
 
     `arguments` has the keyword arguments of `tabagent.gguf.quantize_model`, all of them. Answers the paths written, the number of the file
-    type, for each tensor (name, shape in GGUF's order, types before and after, reason, bytes before and after), and of a dry run why it
-    would be refused.
+    type, for each tensor (name, shape in GGUF's order, types before and after, reason, whether its rows do not fit the blocks of another
+    type, bytes before and after), and of a dry run why it would be refused.
     """
 
 @final

@@ -297,6 +297,14 @@ def test_command_quantizes_beside_the_source(wide: Path, tmp_path: Path, capsys:
     assert "is the file to be quantized" in capsys.readouterr().err
 
 
+def test_a_tensor_tells_that_its_rows_do_not_fit(tmp_path: Path) -> None:
+    source = tmp_path / "odd.gguf"
+    writer = gguf.GgufWriter().set("general.architecture", "clip")
+    writer.add_tensor("a.weight", np.zeros((4, 96), np.float32)).add_tensor("b.weight", np.zeros((4, 256), np.float32)).write(source)
+    done = gguf.quantize_model(source, None, "Q4_K_M", dry_run=True)
+    assert [(tensor.name, tensor.type, tensor.is_misfit) for tensor in done.tensors] == [("a.weight", "Q5_0", True), ("b.weight", "Q4_K", False)]
+
+
 def test_dry_run_shows_a_table_or_json(wide: Path, tmp_path: Path, capsys: Out) -> None:
     assert main(["quantize", "--dry-run", str(wide), "IQ2_XS"]) == 0
     shown = capsys.readouterr()

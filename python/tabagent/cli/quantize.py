@@ -271,8 +271,10 @@ def _list_types(*, as_json: bool) -> int:
 def _report(job: Job, done: "QuantizedModel", *, as_json: bool, dry_run: bool) -> None:
     if as_json:
         facts = {"source": job.source, "paths": [str(path) for path in done.paths], "dry_run": dry_run, "problem": done.problem}
+        # That rows do not fit is in `reason`, for people.
+        tensors = [{name: value for name, value in asdict(tensor).items() if name != "is_misfit"} for tensor in done.tensors]
         sizes = {"bytes_before": done.bytes_before, "bytes": done.bytes, "weights": done.weights, "bits_per_weight": done.bits_per_weight}
-        write_json({**facts, "file_type": done.file_type, **sizes, "tensors": [asdict(tensor) for tensor in done.tensors]})
+        write_json({**facts, "file_type": done.file_type, **sizes, "tensors": tensors})
         return
     before = f"{bytes_text(done.bytes_before)} ({done.bits_per_weight_before:.2f} bits per weight)"
     sizes_text = f"{before} -> {bytes_text(done.bytes)} ({done.bits_per_weight:.2f})"
@@ -280,7 +282,7 @@ def _report(job: Job, done: "QuantizedModel", *, as_json: bool, dry_run: bool) -
         write_tables(_tensors_table(done))
         if done.problem is not None:
             write_error(f"this would be refused: {done.problem}")
-    misfits = sum(tensor.reason.startswith("rows do not fit") for tensor in done.tensors)
+    misfits = sum(tensor.is_misfit for tensor in done.tensors)
     if misfits:
         write_note(f"{counted(misfits, 'tensor')} of {len(done.tensors)} with rows that do not fit their type's blocks: another type is taken")
     where = "would write" if dry_run else "wrote " + ", ".join(f"`{path}`" for path in done.paths)

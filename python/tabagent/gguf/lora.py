@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from tabagent import _native
-from tabagent._arguments import as_callback, as_float, as_int, as_path, as_text, is_iterable, type_name
+from tabagent._arguments import as_callback, as_float, as_path, as_text, is_iterable, type_name
 from tabagent.gguf.imatrix import Imatrix
-from tabagent.gguf.quants import MAX_THREADS
+from tabagent.gguf.numbers import as_threads
 
 if TYPE_CHECKING:
     from tabagent.gguf.file import Progress
@@ -19,7 +19,7 @@ __all__ = ["MERGE_TYPES", "ConvertedLora", "MergedLora", "convert_lora", "merge_
 
 PathLike = str | os.PathLike[str]
 
-MERGE_TYPES: Final = ("keep", "f32", "f16", "bf16", "q8_0")
+MERGE_TYPES: Final = tuple(_native.gguf_out_types()[1])
 """Types that the changed tensors of a merged model can have."""
 
 
@@ -79,8 +79,7 @@ def merge_lora(
         OSError: the system refuses.
         GgufCancelledError: `progress` returned False.
     """
-    if threads is not None:
-        threads = as_int(threads, "threads", 1, MAX_THREADS)
+    threads = as_threads(threads)
     model, output = as_path(base, "base"), as_path(destination, "destination")
     scaled, kind = _scaled(adapters, scales), as_text(out_type, "out_type")
     as_callback(progress, "progress")

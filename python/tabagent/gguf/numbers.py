@@ -4,12 +4,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from tabagent._arguments import type_name
+from tabagent import _native
+from tabagent._arguments import as_int, type_name
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["as_array", "as_floats"]
+__all__ = ["as_array", "as_floats", "as_threads"]
 
 REAL: Final = "fiub"
 """numpy's kinds of floats, integers and bools."""
@@ -40,6 +41,15 @@ def as_array(values: "ArrayLike", what: str) -> "np.ndarray[Any, Any]":
 def as_floats(values: "ArrayLike", what: str) -> "NDArray[np.float32]":
     """`values` as `float32`, items side by side; raises as `as_array`."""
     return np.ascontiguousarray(as_array(values, what), dtype=np.float32)
+
+
+def as_threads(threads: int | None) -> int | None:
+    """A number of threads; None for all cores.
+
+    Raises:
+        TypeError, ValueError: it is no int, or out of range.
+    """
+    return None if threads is None else as_int(threads, "threads", 1, _native.GGUF_MAX_THREADS)
 
 
 def _is_float(dtype: "np.dtype[Any]") -> bool:

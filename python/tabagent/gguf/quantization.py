@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tabagent import _native
 from tabagent._arguments import as_bool, as_callback, as_float, as_int, as_overrides, as_path, as_text, as_texts, is_iterable, type_name
+from tabagent.gguf.numbers import as_threads
 
 if TYPE_CHECKING:
     from tabagent.gguf.file import Progress
 
 __all__ = ["FILE_TYPES", "FileType", "QuantizedModel", "QuantizedTensor", "quantize_model"]
-
-MAX_THREADS: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +50,8 @@ class QuantizedTensor:
     """Why that type: `default`, `mixture: attn_v`, `kept: one dimension`, …"""
     bytes_before: int
     bytes: int
+    is_misfit: bool = False
+    """Whether the type takes the place of another whose blocks the rows cannot be cut into."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -177,9 +178,9 @@ def quantize_model(
         "keep_split": as_bool(keep_split, "keep_split"),
         "metadata_overrides": as_overrides(metadata_overrides),
         "prune_layers": _layers(prune_layers),
-        "threads": None if threads is None else as_int(threads, "threads", 1, MAX_THREADS),
+        "threads": as_threads(threads),
         "target_size": None if target_size is None else _size(target_size),
-        "target_bits": None if target_bits_per_weight is None else as_float(target_bits_per_weight, "target_bits_per_weight"),
+        "target_bits_per_weight": None if target_bits_per_weight is None else as_float(target_bits_per_weight, "target_bits_per_weight"),
         "max_buffer_bytes": None if max_buffer_bytes is None else as_int(max_buffer_bytes, "max_buffer_bytes", 1, 2**63 - 1),
     }
     found = _native.gguf_quantize_model(
@@ -187,8 +188,8 @@ def quantize_model(
     )
     paths, file_type, rows, problem = found
     tensors = (
-        QuantizedTensor(name, tuple(reversed(shape)), before, after, reason, bytes_before, bytes_after)
-        for name, shape, before, after, reason, bytes_before, bytes_after in rows
+        QuantizedTensor(name, tuple(reversed(shape)), before, after, reason, bytes_before, size, is_misfit)
+        for name, shape, before, after, reason, is_misfit, bytes_before, size in rows
     )
     return QuantizedModel(paths=tuple(Path(path) for path in paths), file_type=file_type, tensors=tuple(tensors), problem=problem)
 

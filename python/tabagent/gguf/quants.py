@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 
 from tabagent import _native
-from tabagent._arguments import as_choice, as_int, as_sizes, type_name
-from tabagent.gguf.numbers import as_array, as_floats
+from tabagent._arguments import as_choice, as_sizes, type_name
+from tabagent.gguf.numbers import as_array, as_floats, as_threads
 from tabagent.gguf.types import tensor_type
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ __all__ = ["decoded", "dequantize", "quantize"]
 
 FLOATS: Final = ("float32", "float16", "float64")
 BFLOAT16: Final = "bfloat16"
-MAX_THREADS: Final = 1024
 
 
 def dequantize(
@@ -84,7 +83,7 @@ def quantize(
     # `ascontiguousarray` makes one dimension of none.
     values = as_floats(array, "`array`")
     weights = None if importance is None else as_floats(importance, "`importance`").reshape(-1)
-    return _native.gguf_quantize(values.reshape(-1), values.shape[-1], type, weights, _threads(threads))
+    return _native.gguf_quantize(values.reshape(-1), values.shape[-1], type, weights, as_threads(threads))
 
 
 def decoded(
@@ -103,7 +102,7 @@ def decoded(
         if out is None:
             return decoded(data, kind, shape, wanted.newbyteorder("="), byte_order, threads=threads).astype(wanted)
         wanted = wanted.newbyteorder("=")
-    count, threads = _count(shape), _threads(threads)
+    count, threads = _count(shape), as_threads(threads)
     _check_size(kind, count, data.size)
     is_new = False
     if out is None:
@@ -192,10 +191,6 @@ def _check_out(out: np.ndarray[Any, Any], shape: tuple[int, ...], dtype: np.dtyp
     if problem is not None:
         message = f"`out` {problem}"
         raise ValueError(message)
-
-
-def _threads(threads: int | None) -> int | None:
-    return None if threads is None else as_int(threads, "threads", 1, MAX_THREADS)
 
 
 def _bfloat16() -> np.dtype[Any]:

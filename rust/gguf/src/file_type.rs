@@ -97,6 +97,9 @@ file_types! {
     Q2_0 = 41, Q2_0, "two bits with a scale for 64 weights";
 }
 
+/// `LLAMA_FTYPE_MOSTLY_NVFP4`, which the quantizer does not make.
+const NVFP4: u32 = 39;
+
 impl FileType {
     /// Other names that llama.cpp's quantizer takes.
     pub const ALIASES: [(&str, Self); 3] =
@@ -105,6 +108,11 @@ impl FileType {
     /// The type with llama.cpp's number `id`.
     pub fn from_id(id: u32) -> Option<Self> {
         Self::ALL.iter().copied().find(|kind| kind.id() == id)
+    }
+
+    /// The name of the type with llama.cpp's number `id`, also where the quantizer does not make it.
+    pub fn name_of(id: u32) -> Option<&'static str> {
+        if id == NVFP4 { Some(GgmlType::NVFP4.name()) } else { Self::from_id(id).map(Self::name) }
     }
 
     /// Bits that a weight of [`FileType::default_type`] takes; the file as a whole takes some more.
@@ -119,8 +127,7 @@ impl FileType {
             GgmlType::Q3_K => Self::Q3_K_M.id(),
             GgmlType::Q4_K => Self::Q4_K_M.id(),
             GgmlType::Q5_K => Self::Q5_K_M.id(),
-            // `LLAMA_FTYPE_MOSTLY_NVFP4`, which the quantizer does not make.
-            GgmlType::NVFP4 => 39,
+            GgmlType::NVFP4 => NVFP4,
             _ => Self::ALL.iter().find(|known| known.name() == kind.name()).map_or(0, |known| known.id()),
         }
     }
@@ -174,6 +181,7 @@ mod tests {
             assert_eq!(kind.id().to_string().parse::<FileType>().unwrap(), kind);
         }
         assert_eq!("q5_k".parse::<FileType>().unwrap(), FileType::Q5_K_M);
+        assert_eq!([15, 39, 33].map(FileType::name_of), [Some("Q4_K_M"), Some("NVFP4"), None]);
         for wrong in ["", "Q4", "39", "4", "Q4_K_M ", "-1", "1024"] {
             let text = wrong.parse::<FileType>().unwrap_err().to_string();
             assert!(text.contains("no file type") && text.contains("Q4_K_M"), "{text}");

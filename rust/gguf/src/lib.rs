@@ -24,6 +24,7 @@ mod imatrix;
 mod input;
 mod lora;
 mod metadata;
+mod metadata_override;
 mod mmap;
 mod model;
 mod out_type;
@@ -58,6 +59,7 @@ pub use lora::{
     is_adapter_folder, merge_lora,
 };
 pub use metadata::Metadata;
+pub use metadata_override::MetadataOverride;
 pub use mmap::{Room, SharedBytes};
 pub use model::{GgufModel, ModelTensor};
 pub use out_type::UnknownOutType;

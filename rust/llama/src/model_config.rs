@@ -2,8 +2,8 @@
 
 use crate::context_config::ContextConfig;
 use crate::model_error::ModelError;
-use crate::overrides::MetadataOverride;
 use std::path::{Path, PathBuf};
+use tabagent_gguf::MetadataOverride;
 
 /// How many layers go to GPUs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

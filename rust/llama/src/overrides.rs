@@ -1,21 +1,8 @@
 //! Replaced metadata values (`struct llama_model_kv_override`).
 
 use crate::model_error::ModelError;
-use tabagent_gguf::{GgufFile, ValueType};
+use tabagent_gguf::{GgufFile, MetadataOverride, ValueType};
 use tabagent_sys::{KvOverrideValue, llama_model_kv_override, llama_model_kv_override_type};
-
-/// A value put in place of the file's own.
-#[derive(Clone, Debug, PartialEq)]
-pub enum MetadataOverride {
-    /// For keys of integer type.
-    Int(i64),
-    /// For keys of float type; finite.
-    Float(f64),
-    /// For keys of type bool.
-    Bool(bool),
-    /// For keys of type string, at most 127 bytes without NUL.
-    Str(String),
-}
 
 /// The values as llama.cpp takes them: it passes over one whose type is not that of the key (`validate_override` in
 /// `src/llama-model-loader.cpp`). An integer in the place of a float becomes one.

@@ -1,9 +1,9 @@
 //! What is checked of a model file before llama.cpp sees it.
 
 use crate::model_error::ModelError;
-use crate::overrides::{self, MetadataOverride};
+use crate::overrides;
 use std::path::{Path, PathBuf};
-use tabagent_gguf::{GgufFile, OwnedValue, check_model_with, check_parts, split_paths};
+use tabagent_gguf::{GgufFile, MetadataOverride, OwnedValue, check_model_with, check_parts, split_paths};
 
 /// A model that was found fit to be loaded.
 pub(crate) struct Checked {
@@ -33,18 +33,8 @@ fn check_one(
     overrides: &[(String, MetadataOverride)],
 ) -> Result<Checked, ModelError> {
     let overrides = overrides::fitted(file, overrides)?;
-    let values: Vec<_> = overrides.iter().map(|(key, value)| (key.clone(), value.to_owned_value())).collect();
+    let values: Vec<_> =
+        overrides.iter().map(|(key, value)| (key.clone(), OwnedValue::from(value.clone()))).collect();
     check_model_with(file, &values)?;
     Ok(Checked { paths, overrides })
-}
-
-impl MetadataOverride {
-    fn to_owned_value(&self) -> OwnedValue {
-        match self {
-            Self::Int(int) => OwnedValue::I64(*int),
-            Self::Float(float) => OwnedValue::F64(*float),
-            Self::Bool(flag) => OwnedValue::Bool(*flag),
-            Self::Str(text) => OwnedValue::from(text.as_str()),
-        }
-    }
 }

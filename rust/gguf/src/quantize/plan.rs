@@ -120,11 +120,6 @@ impl Plan {
         self.tensors.iter().map(|tensor| tensor.shape.n_elements()).sum()
     }
 
-    /// Tensors whose rows do not fit the type that they should get.
-    pub fn n_fallbacks(&self) -> usize {
-        self.tensors.iter().filter(|tensor| matches!(tensor.reason, Reason::Fallback(_))).count()
-    }
-
     /// Refuses what `options` give no permission or no importances for; llama.cpp's quantizer does so when it comes to the tensor.
     ///
     /// # Errors

@@ -32,9 +32,12 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(quants::gguf_quantize, module)?)?;
     module.add_function(wrap_pyfunction!(quants::gguf_room, module)?)?;
     module.add_function(wrap_pyfunction!(quants::gguf_swap_bytes, module)?)?;
+    module.add_function(wrap_pyfunction!(quantize::gguf_file_type_name, module)?)?;
     module.add_function(wrap_pyfunction!(quantize::gguf_file_types, module)?)?;
     module.add_function(wrap_pyfunction!(quantize::gguf_quantize_model, module)?)?;
     module.add_function(wrap_pyfunction!(tools::gguf_edit, module)?)?;
+    module.add("GGUF_MAX_THREADS", tabagent_gguf::MAX_THREADS)?;
+    module.add_function(wrap_pyfunction!(tools::gguf_out_types, module)?)?;
     module.add_function(wrap_pyfunction!(tools::gguf_parse_size, module)?)?;
     module.add_function(wrap_pyfunction!(tools::gguf_types, module)?)?;
     Ok(())

@@ -3,40 +3,17 @@
 use super::watch;
 use crate::arguments::overrides;
 use crate::errors::value_error;
+use pyo3::conversion::FromPyObjectOwned;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use tabagent_gguf::{
-    FileType, GgufModel, Imatrix, OwnedValue, Plan, Progress, QuantizeError, QuantizeOptions, SizeTarget,
-    Target, TensorRule, fit_options, plan, quantize_file, quantize_file_to_size, tensor_type,
+    FileType, GgufModel, Imatrix, Plan, Progress, QuantizeError, QuantizeOptions, Reason, SizeTarget, Target,
+    TensorRule, fit_options, plan, quantize_file, quantize_file_to_size, tensor_type,
 };
-use tabagent_model::MetadataOverride;
 
-/// What Python's `quantize_model` was told, by the names of its arguments.
-#[derive(FromPyObject)]
-#[pyo3(from_item_all)]
-pub(crate) struct Arguments<'py> {
-    imatrix: Option<PathBuf>,
-    include_weights: Vec<String>,
-    exclude_weights: Vec<String>,
-    pure: bool,
-    leave_output_tensor: bool,
-    output_tensor_type: Option<String>,
-    token_embedding_type: Option<String>,
-    tensor_types: Vec<(String, String)>,
-    allow_requantize: bool,
-    keep_split: bool,
-    metadata_overrides: Bound<'py, PyDict>,
-    prune_layers: Vec<u32>,
-    threads: Option<NonZeroUsize>,
-    max_buffer_bytes: Option<u64>,
-    target_size: Option<String>,
-    target_bits: Option<f64>,
-}
-
-/// A tensor: name, shape in GGUF's order, types before and after, why, bytes before and after.
-type Row = (String, Vec<u64>, &'static str, &'static str, String, u64, u64);
+/// A tensor: name, shape in GGUF's order, types before and after, why, whether its rows do not fit the type's blocks, bytes before and after.
+type Row = (String, Vec<u64>, &'static str, &'static str, String, bool, u64, u64);
 
 /// Paths written, the number of the file type, the tensors, and of a dry run why it would be refused.
 type Answer = (Vec<PathBuf>, u32, Vec<Row>, Option<String>);
@@ -48,22 +25,16 @@ pub(crate) fn gguf_quantize_model(
     source: PathBuf,
     destination: Option<PathBuf>,
     kind: Option<&str>,
-    arguments: Arguments<'_>,
+    arguments: &Bound<'_, PyDict>,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<Answer> {
     // With a size the type does not count.
     let target: Target = kind.unwrap_or("Q8_0").parse().map_err(value_error)?;
-    let size = match (&arguments.target_size, arguments.target_bits) {
-        (Some(text), _) => Some(text.parse::<SizeTarget>().map_err(value_error)?),
-        (None, Some(bits)) => Some(SizeTarget::BitsPerWeight(bits)),
-        (None, None) => None,
-    };
-    let imatrix = arguments.imatrix.clone();
-    let (include, exclude) = (arguments.include_weights.clone(), arguments.exclude_weights.clone());
-    let options = options(target, arguments)?;
+    let (options, size, importances) =
+        (options(target, arguments)?, size(arguments)?, Importances::of(arguments)?);
     watch::write(py, progress.as_ref(), move |progress| {
-        let options = match &imatrix {
-            Some(path) => with_imatrix(options, path, &include, &exclude)?,
+        let options = match importances {
+            Some(importances) => importances.read(options)?,
             None => options,
         };
         let Some(path) = destination else { return planned(&source, options, size, progress) };
@@ -92,6 +63,12 @@ fn planned(
     Ok(answer(Vec::new(), &plan, refusal))
 }
 
+/// The name of the file type with llama.cpp's number `number`.
+#[pyfunction]
+pub(crate) fn gguf_file_type_name(number: u32) -> Option<&'static str> {
+    FileType::name_of(number)
+}
+
 /// Every file type: name, number, bits of a weight of its default, and what it is; other names have that of the type they stand for.
 #[pyfunction]
 pub(crate) fn gguf_file_types() -> Vec<(&'static str, Option<u32>, f64, String)> {
@@ -105,51 +82,69 @@ pub(crate) fn gguf_file_types() -> Vec<(&'static str, Option<u32>, f64, String)>
     plain.chain(aliases).chain([copy]).collect()
 }
 
-fn options(target: Target, arguments: Arguments<'_>) -> PyResult<QuantizeOptions> {
-    let kind = |name: Option<String>| name.map(|name| tensor_type(&name)).transpose().map_err(value_error);
-    let rules: Result<Vec<_>, QuantizeError> = arguments
-        .tensor_types
-        .iter()
-        .map(|(pattern, kind)| TensorRule::new(pattern, tensor_type(kind)?))
-        .collect();
-    let mut options = QuantizeOptions::new(target)
-        .with_pure(arguments.pure)
-        .with_rules(rules.map_err(value_error)?)
-        .with_requantizing(arguments.allow_requantize)
-        .with_threads(arguments.threads);
-    options.leaves_output = arguments.leave_output_tensor;
-    options.output_type = kind(arguments.output_tensor_type)?;
-    options.embedding_type = kind(arguments.token_embedding_type)?;
-    options.keeps_split = arguments.keep_split;
-    options.overrides = overrides(&arguments.metadata_overrides)?
-        .into_iter()
-        .map(|(key, value)| {
-            let value = match value {
-                MetadataOverride::Int(value) => OwnedValue::I64(value),
-                MetadataOverride::Float(value) => OwnedValue::F64(value),
-                MetadataOverride::Bool(value) => OwnedValue::Bool(value),
-                MetadataOverride::Str(text) => OwnedValue::String(text.into_bytes()),
-            };
-            (key, value)
-        })
-        .collect();
-    options.pruned_layers = arguments.prune_layers;
-    if let Some(bytes) = arguments.max_buffer_bytes {
+/// An argument of Python's `quantize_model` by its name.
+fn argument<'py, T: FromPyObjectOwned<'py>>(arguments: &Bound<'py, PyDict>, name: &str) -> PyResult<T> {
+    arguments.as_any().get_item(name)?.extract().map_err(Into::into)
+}
+
+/// The options of the quantizer.
+fn options(target: Target, arguments: &Bound<'_, PyDict>) -> PyResult<QuantizeOptions> {
+    let kind = |name| -> PyResult<_> {
+        let text: Option<String> = argument(arguments, name)?;
+        text.map(|text| tensor_type(&text)).transpose().map_err(value_error)
+    };
+    let mut options = QuantizeOptions::new(target);
+    options.is_pure = argument(arguments, "pure")?;
+    options.leaves_output = argument(arguments, "leave_output_tensor")?;
+    options.output_type = kind("output_tensor_type")?;
+    options.embedding_type = kind("token_embedding_type")?;
+    for (pattern, kind) in argument::<Vec<(String, String)>>(arguments, "tensor_types")? {
+        let rule = tensor_type(&kind).and_then(|kind| TensorRule::new(&pattern, kind));
+        options.rules.push(rule.map_err(value_error)?);
+    }
+    options.allows_requantizing = argument(arguments, "allow_requantize")?;
+    options.keeps_split = argument(arguments, "keep_split")?;
+    let values: Bound<'_, PyDict> = argument(arguments, "metadata_overrides")?;
+    options.overrides = overrides(&values)?.into_iter().map(|(key, value)| (key, value.into())).collect();
+    options.pruned_layers = argument(arguments, "prune_layers")?;
+    options.threads = argument(arguments, "threads")?;
+    if let Some(bytes) = argument::<Option<u64>>(arguments, "max_buffer_bytes")? {
         options.buffer_bytes = options.buffer_bytes.min(bytes);
     }
     Ok(options)
 }
 
-fn with_imatrix(
-    options: QuantizeOptions,
-    path: &Path,
-    include: &[String],
-    exclude: &[String],
-) -> Result<QuantizeOptions, QuantizeError> {
-    let mut imatrix = Imatrix::open(path)?;
-    let has_any = |name: &str, parts: &[String]| parts.iter().any(|part| name.contains(part));
-    imatrix.retain(|name| (include.is_empty() || has_any(name, include)) && !has_any(name, exclude));
-    Ok(options.with_imatrix(imatrix, &path.to_string_lossy()))
+/// The size that the file shall have, in place of a type.
+fn size(arguments: &Bound<'_, PyDict>) -> PyResult<Option<SizeTarget>> {
+    if let Some(text) = argument::<Option<String>>(arguments, "target_size")? {
+        return text.parse().map(Some).map_err(value_error);
+    }
+    Ok(argument::<Option<f64>>(arguments, "target_bits_per_weight")?.map(SizeTarget::BitsPerWeight))
+}
+
+/// An importance matrix that is still to be read, and for which tensors it counts.
+struct Importances {
+    path: PathBuf,
+    include: Vec<String>,
+    exclude: Vec<String>,
+}
+
+impl Importances {
+    fn of(arguments: &Bound<'_, PyDict>) -> PyResult<Option<Self>> {
+        let Some(path) = argument(arguments, "imatrix")? else { return Ok(None) };
+        let include = argument(arguments, "include_weights")?;
+        let exclude = argument(arguments, "exclude_weights")?;
+        Ok(Some(Self { path, include, exclude }))
+    }
+
+    fn read(&self, options: QuantizeOptions) -> Result<QuantizeOptions, QuantizeError> {
+        let mut imatrix = Imatrix::open(&self.path)?;
+        let has_any = |name: &str, parts: &[String]| parts.iter().any(|part| name.contains(part));
+        imatrix.retain(|name| {
+            (self.include.is_empty() || has_any(name, &self.include)) && !has_any(name, &self.exclude)
+        });
+        Ok(options.with_imatrix(imatrix, &self.path.to_string_lossy()))
+    }
 }
 
 fn answer(paths: Vec<PathBuf>, plan: &Plan, refusal: Option<String>) -> Answer {
@@ -165,6 +160,7 @@ fn answer(paths: Vec<PathBuf>, plan: &Plan, refusal: Option<String>) -> Answer {
                 from,
                 to,
                 tensor.reason.to_string(),
+                matches!(tensor.reason, Reason::Fallback(_)),
                 tensor.bytes_before,
                 tensor.bytes_after,
             )

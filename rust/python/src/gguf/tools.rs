@@ -4,7 +4,9 @@ use super::{value, watch};
 use crate::errors::value_error;
 use pyo3::prelude::*;
 use std::path::PathBuf;
-use tabagent_gguf::{Edit, Edited, GgmlType, edit_metadata, edit_metadata_to, parse_size};
+use tabagent_gguf::{
+    ADAPTER_TYPES, Edit, Edited, GgmlType, MergeType, OutType, edit_metadata, edit_metadata_to, parse_size,
+};
 
 /// One change of metadata: the key, and the type and value to set; None removes it.
 type Change<'py> = (String, Option<(String, Bound<'py, PyAny>)>);
@@ -48,6 +50,16 @@ pub(crate) fn gguf_parse_size(text: &str) -> PyResult<u64> {
 #[pyfunction]
 pub(crate) fn gguf_types() -> Vec<(&'static str, u32, u64, u64)> {
     GgmlType::ALL.iter().map(|t| (t.name(), t.id(), t.block_size(), t.block_bytes())).collect()
+}
+
+/// Names of the types that results can have: of a converted model, of a merged one, and of a converted adapter.
+#[pyfunction]
+pub(crate) fn gguf_out_types() -> (Vec<&'static str>, Vec<&'static str>, Vec<&'static str>) {
+    (
+        OutType::NAMES.iter().map(|(name, _)| *name).collect(),
+        MergeType::NAMES.iter().map(|(name, _)| *name).collect(),
+        ADAPTER_TYPES.iter().map(|kind| kind.name()).collect(),
+    )
 }
 
 /// The tensor type called `name`.
