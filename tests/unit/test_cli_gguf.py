@@ -306,3 +306,17 @@ def test_counts_of_one_are_singular_and_temporary_files_are_not_named(tiny: Path
     assert main(["gguf", "merge", str(tiny), str(tmp_path / "missing" / "whole.gguf")]) == 1
     missing = tmp_path / "missing"
     assert capsys.readouterr().err == f"tabagent: error: `{missing / 'whole.gguf'}`: there is no directory `{missing}`; make it first\n"
+
+
+@pytest.mark.parametrize(("number", "name"), [(15, "Q4_K_M"), (15 + 1024, "Q4_K_M"), (39, "NVFP4"), (33, "type 33")])
+def test_info_names_the_file_type(number: int, name: str, tiny: Path, capsys: Out) -> None:
+    gguf.edit_metadata(tiny, {"general.file_type": number})
+    assert main(["info", str(tiny), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["file_type"] == name
+
+
+def test_help_and_documents_list_the_types_of_the_core(capsys: Out) -> None:
+    for command, types in ((["convert"], gguf.OUT_TYPES), (["gguf", "merge-lora"], gguf.MERGE_TYPES)):
+        assert main([*command, "--help"]) == 0
+        shown = capsys.readouterr().out.replace("\n", " ")
+        assert all(name in shown for name in types)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from tabagent import _native
 from tabagent.cli.arguments import text_argument
 from tabagent.cli.failure import UsageError, explained
 from tabagent.cli.options import Verbose
@@ -14,8 +15,8 @@ from tabagent.cli.units import bytes_text, count_text, counted
 
 __all__ = ["convert"]
 
-TYPES = ("auto", "f32", "f16", "bf16", "q8_0", "tq1_0", "tq2_0")
-ADAPTER_TYPES = {"auto": "F32", "f32": "F32", "f16": "F16", "bf16": "BF16"}
+TYPES, _, _ADAPTERS = _native.gguf_out_types()
+ADAPTER_TYPES = {"auto": _ADAPTERS[0]} | {name.lower(): name for name in _ADAPTERS}
 
 
 @explained

@@ -5,50 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-__all__ = ["FILE_TYPES", "GgufSummary", "TypeShare", "describe", "element_count", "summarize"]
+__all__ = ["GgufSummary", "TypeShare", "describe", "element_count", "summarize"]
 
 # Arrays with one number for each layer are read whole; the largest models have some hundred layers.
 SUMMARY_ITEMS: Final = 512
-
-FILE_TYPES: Final = {
-    0: "F32",
-    1: "F16",
-    2: "Q4_0",
-    3: "Q4_1",
-    7: "Q8_0",
-    8: "Q5_0",
-    9: "Q5_1",
-    10: "Q2_K",
-    11: "Q3_K_S",
-    12: "Q3_K_M",
-    13: "Q3_K_L",
-    14: "Q4_K_S",
-    15: "Q4_K_M",
-    16: "Q5_K_S",
-    17: "Q5_K_M",
-    18: "Q6_K",
-    19: "IQ2_XXS",
-    20: "IQ2_XS",
-    21: "Q2_K_S",
-    22: "IQ3_XS",
-    23: "IQ3_XXS",
-    24: "IQ1_S",
-    25: "IQ4_NL",
-    26: "IQ3_S",
-    27: "IQ3_M",
-    28: "IQ2_S",
-    29: "IQ2_M",
-    30: "IQ4_XS",
-    31: "IQ1_M",
-    32: "BF16",
-    36: "TQ1_0",
-    37: "TQ2_0",
-    38: "MXFP4_MOE",
-    39: "NVFP4",
-    40: "Q1_0",
-    41: "Q2_0",
-}
-"""Names of `general.file_type`: `enum llama_ftype` in `include/llama.h` of the pinned llama.cpp."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,4 +162,7 @@ def _file_type(number: int | None) -> str | None:
     if number is None:
         return None
     # Bit 10 says that the number was guessed from the tensors (`LLAMA_FTYPE_GUESSED`).
-    return FILE_TYPES.get(number & ~1024, f"type {number & ~1024}")
+    from tabagent import _native  # noqa: PLC0415 (not needed for `--help`)
+
+    kind = number & ~1024
+    return (_native.gguf_file_type_name(kind) if 0 <= kind < 2**32 else None) or f"type {kind}"

@@ -1,10 +1,11 @@
 """`tabagent gguf merge-lora`: adapters into models. No engine is loaded."""
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
+from tabagent import _native
 from tabagent.cli.failure import UsageError, explained
 from tabagent.cli.options import Verbose
 from tabagent.cli.output import write_note
@@ -13,7 +14,7 @@ from tabagent.cli.units import bytes_text, counted
 
 __all__ = ["merge_lora", "parse_adapter"]
 
-TYPES: Final = ("keep", "f32", "f16", "bf16", "q8_0")
+_, TYPES, _ = _native.gguf_out_types()
 
 
 @explained

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OUT_TYPES", "Converted", "convert"]
 
-OUT_TYPES: Final = ("auto", "f32", "f16", "bf16", "q8_0", "tq1_0", "tq2_0")
+OUT_TYPES: Final = tuple(_native.gguf_out_types()[0])
 """Types that the matrices of a converted model can have."""
 
 
