@@ -103,12 +103,12 @@ pub fn discover(
 /// turned into the versioned file it points to. A path that does not exist is only made absolute.
 pub(crate) fn absolute(path: &Path) -> PathBuf {
     if path.is_dir() {
-        if let Ok(real) = fs::canonicalize(path) {
+        if let Ok(real) = dunce::canonicalize(path) {
             return real;
         }
     } else if let (Some(parent), Some(name)) = (path.parent(), path.file_name()) {
         let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-        if let Ok(real) = fs::canonicalize(parent) {
+        if let Ok(real) = dunce::canonicalize(parent) {
             return real.join(name);
         }
     }
@@ -231,17 +231,35 @@ fn library_system(name: &str) -> Option<System> {
     System::ALL.into_iter().find(|system| name == system.library_file())
 }
 
-/// The system's words without the error number at the end, in small letters.
+/// Why a place cannot be read: in the same words on every system where the reason is a common one, else in the system's words without
+/// the error number, in small letters and without a full stop.
 fn plain_message(error: &io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    let mut letters = text.chars();
-    letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
+    match error.kind() {
+        io::ErrorKind::NotFound => "no such file or directory".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        _ => {
+            let text = error.to_string();
+            let text = text.split(" (os error").next().unwrap_or_default().trim_end_matches('.');
+            let mut letters = text.chars();
+            letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reasons_are_plain_words() {
+        for (error, words) in [
+            (io::Error::from(io::ErrorKind::NotFound), "no such file or directory"),
+            (io::Error::from(io::ErrorKind::PermissionDenied), "permission denied"),
+            (io::Error::other("Something Else. (os error 5)"), "something Else"),
+        ] {
+            assert_eq!(plain_message(&error), words);
+        }
+    }
 
     #[test]
     fn library_names_tell_the_system() {

@@ -27,7 +27,7 @@ pub struct Hardware {
     pub cpu: CpuFacts,
     /// How much of the processor may be used.
     pub budget: CpuBudget,
-    /// Main memory, or `None` where it cannot be read (outside of Linux).
+    /// Main memory, or `None` where the system does not tell.
     pub memory: Option<MemoryFacts>,
 }
 
@@ -36,7 +36,9 @@ impl Hardware {
     /// millisecond and never fails; what cannot be found out is left unknown.
     pub fn probe() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Self::assemble(Path::new("/"), threads, own_cpu())
+        let mut hardware = Self::assemble(Path::new("/"), threads, own_cpu());
+        hardware.memory = hardware.memory.or_else(MemoryFacts::of_system);
+        hardware
     }
 
     /// Reads the same files below another directory, and nothing of this machine but its operating system (and its

@@ -33,6 +33,28 @@ impl MemoryFacts {
     }
 }
 
+impl MemoryFacts {
+    /// What a system without `/proc` tells; `None` elsewhere.
+    #[cfg(any(windows, target_os = "macos"))]
+    pub(crate) fn of_system() -> Option<Self> {
+        let mut system = sysinfo::System::new();
+        system.refresh_memory();
+        let (total_bytes, available) = (system.total_memory(), system.available_memory());
+        let limit_bytes = None;
+        (total_bytes > 0).then(|| Self {
+            total_bytes,
+            available_bytes: available.min(total_bytes),
+            limit_bytes,
+        })
+    }
+
+    /// What a system without `/proc` tells; `None` elsewhere.
+    #[cfg(not(any(windows, target_os = "macos")))]
+    pub(crate) fn of_system() -> Option<Self> {
+        None
+    }
+}
+
 /// Reads `/proc/meminfo`, without any control group limit; `None` if `MemTotal` is missing.
 ///
 /// Kernels before 3.14 have no `MemAvailable`; there `MemFree` plus `Cached` stands for it.

@@ -194,6 +194,14 @@ fn unknown_machine_has_one_thread_and_no_features() {
     assert!(hardware.cpu.features.is_empty() && hardware.memory.is_none());
 }
 
+#[cfg(any(target_os = "linux", target_os = "macos", windows))]
+#[test]
+fn own_memory_is_known() {
+    let memory = Hardware::probe().memory.unwrap();
+    assert!(memory.total_bytes > 64 * MIB, "{memory:?}");
+    assert!((1..=memory.total_bytes).contains(&memory.available_bytes), "{memory:?}");
+}
+
 #[test]
 fn own_budget_agrees_with_the_standard_library() {
     // The standard library reads affinity and quota by itself and rounds a quota down where we round up.
