@@ -252,7 +252,7 @@ CASES: Final[dict[str, Callable[[Path, Path], Pair]]] = {
     "Model.load": load,
     "Model.tokenize": with_vocabulary(lambda model, _: lambda: model.tokenize(WORDS * 200_000)),
     "Model.tokenize_batch": with_vocabulary(lambda model, _: lambda: model.tokenize_batch([WORDS * 1000] * 300)),
-    "Model.detokenize": with_vocabulary(lambda model, few: lambda: model.detokenize(few * 2_000_000)),
+    "Model.detokenize": with_vocabulary(lambda model, few: lambda: model.detokenize(few * 8_000_000)),
     "Model.detokenize_batch": with_vocabulary(lambda model, few: lambda: model.detokenize_batch([few * 10_000] * 1000)),
     "Model.generate": with_model(lambda model: lambda: model.generate(WORDS * 200_000)),
     "Model.score": with_model(lambda model: lambda: model.score(WORDS * 300, [" and", " or"])),

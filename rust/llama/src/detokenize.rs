@@ -7,6 +7,9 @@ use crate::{Vocab, VocabError, VocabKind};
 use rayon::prelude::*;
 use std::ffi::c_char;
 
+/// Tokens, of some 100 ns each, between two looks at whether to stop.
+const TOKENS_BETWEEN_LOOKS: usize = 4096;
+
 /// How tokens are written as text.
 ///
 /// ```
@@ -66,6 +69,15 @@ impl Vocab {
         tokens: &[TokenId],
         options: DetokenizeOptions,
     ) -> Result<Vec<u8>, VocabError> {
+        self.bytes_unless(tokens, options, NEVER)
+    }
+
+    fn bytes_unless(
+        &self,
+        tokens: &[TokenId],
+        options: DetokenizeOptions,
+        stop: Stop<'_>,
+    ) -> Result<Vec<u8>, VocabError> {
         self.require_tokenizer()?;
         self.check_tokens(tokens)?;
         let tokens = if options.remove_special { self.without_special(tokens)? } else { tokens };
@@ -74,7 +86,7 @@ impl Vocab {
         if options.clean_up_tokenization_spaces && may_clean {
             self.cleaned_up(tokens, options)
         } else {
-            self.exactly(tokens, options)
+            self.exactly(tokens, options, stop)
         }
     }
 
@@ -101,7 +113,21 @@ impl Vocab {
         tokens: &[TokenId],
         options: DetokenizeOptions,
     ) -> Result<String, VocabError> {
-        let bytes = self.detokenize_bytes_with(tokens, options)?;
+        self.detokenize_unless(tokens, options, NEVER)
+    }
+
+    /// [`Vocab::detokenize_with`] that ends soon once `stop` is raised, unless llama.cpp itself is at work, which it is where the text is cleaned up.
+    ///
+    /// # Errors
+    /// As for [`Vocab::detokenize_bytes`]; [`VocabError::Stopped`].
+    pub fn detokenize_unless(
+        &self,
+        tokens: &[TokenId],
+        options: DetokenizeOptions,
+        stop: Stop<'_>,
+    ) -> Result<String, VocabError> {
+        let bytes = self.bytes_unless(tokens, options, stop)?;
+        unless(stop)?;
         Ok(String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
     }
 
@@ -131,10 +157,10 @@ impl Vocab {
         self.detokenize_batch_unless(lists, options, NEVER)
     }
 
-    /// [`Vocab::detokenize_batch_with`] that begins no further list once `stop` is raised.
+    /// [`Vocab::detokenize_batch_with`] that ends soon once `stop` is raised.
     ///
     /// # Errors
-    /// The error of the first list that has one, [`VocabError::Stopped`] for those that were not begun.
+    /// The error of the first list that has one, [`VocabError::Stopped`] for those that were not done.
     pub fn detokenize_batch_unless<T: AsRef<[TokenId]> + Sync>(
         &self,
         lists: &[T],
@@ -143,7 +169,7 @@ impl Vocab {
     ) -> Result<Vec<String>, VocabError> {
         let text = |tokens: &T| {
             unless(stop)?;
-            self.detokenize_with(tokens.as_ref(), options)
+            self.detokenize_unless(tokens.as_ref(), options, stop)
         };
         tabagent_gguf::spread(|| lists.par_iter().map(text).collect())
     }
@@ -156,11 +182,19 @@ impl Vocab {
     }
 
     /// The bytes of all tokens, without the spaces that the tokenizer added.
-    fn exactly(&self, tokens: &[TokenId], options: DetokenizeOptions) -> Result<Vec<u8>, VocabError> {
+    fn exactly(
+        &self,
+        tokens: &[TokenId],
+        options: DetokenizeOptions,
+        stop: Stop<'_>,
+    ) -> Result<Vec<u8>, VocabError> {
         let mut bytes = Vec::with_capacity(tokens.len() * 6);
         let spaces = self.added_spaces(tokens, options)?;
         let mut start = 0;
-        for token in tokens {
+        for (index, token) in tokens.iter().enumerate() {
+            if index % TOKENS_BETWEEN_LOOKS == 0 {
+                unless(stop)?;
+            }
             let divides = spaces.any() && self.token_attributes(*token)?.is_special();
             if divides {
                 spaces.trim(&mut bytes, start);

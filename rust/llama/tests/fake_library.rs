@@ -3,6 +3,8 @@
 
 mod fake;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use fake::{Fake, SeenBatch, VOCAB_SIZE, int_field, layout, word_field};
 use tabagent_llama::{Batch, ContextConfig, ContextError, DetokenizeOptions, Model, ModelError, VocabError};
 
@@ -204,4 +206,18 @@ fn answers_that_make_no_sense_are_errors_and_end() {
             );
         }
     }
+}
+
+#[test]
+fn writing_many_tokens_as_text_ends_soon_after_it_is_asked_to() {
+    let fake = Fake::begin();
+    let model = fake.load().unwrap();
+    fake.with(|state| state.text_answers = vec![1]);
+    let options = DetokenizeOptions { continuation: true, ..DetokenizeOptions::default() };
+    let looks = AtomicUsize::new(0);
+    let stop = || looks.fetch_add(1, Ordering::Relaxed) == 2;
+    let error = model.vocab().detokenize_unless(&vec![3; 1_000_000], options, &stop).unwrap_err();
+    assert_eq!(error, VocabError::Stopped);
+    assert!(fake.with(|state| state.rooms.len()) < 20_000);
+    assert_eq!(model.vocab().detokenize_unless(&[3; 2], options, &|| false).as_deref(), Ok("yy"));
 }

@@ -237,6 +237,20 @@ impl Model {
         Ok(self.open()?.model.vocab().detokenize_with(tokens, options)?)
     }
 
+    /// [`detokenize`](Self::detokenize) that ends soon once `stop` is raised.
+    ///
+    /// # Errors
+    /// As [`tokenize`](Self::tokenize).
+    pub fn detokenize_unless(
+        &self,
+        tokens: &[TokenId],
+        options: DetokenizeOptions,
+        stop: &AbortFlag,
+    ) -> Result<String, Error> {
+        let open = self.open()?;
+        Ok(open.model.vocab().detokenize_unless(tokens, options, &|| stop.is_raised())?)
+    }
+
     /// The texts of many lists of tokens, on several threads, until `stop` is raised.
     ///
     /// # Errors

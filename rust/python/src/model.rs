@@ -229,7 +229,7 @@ impl Model {
         let options =
             DetokenizeOptions { remove_special, unparse_special, clean_up_tokenization_spaces, continuation };
         let long = is_long(tokens.len(), 1);
-        self.run(py, long, move |model, _| model.detokenize(&tokens, options))
+        self.run(py, long, move |model, stop| model.detokenize_unless(&tokens, options, stop))
     }
 
     #[pyo3(signature = (lists, remove_special, unparse_special, clean_up_tokenization_spaces=false, continuation=false))]
