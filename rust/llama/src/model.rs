@@ -11,6 +11,7 @@ use crate::model_facts::ModelFacts;
 use crate::preflight;
 use crate::progress::{LoadProgress, on_progress};
 use crate::strings;
+use crate::threadpool::startable;
 use crate::vocab::Vocab;
 use std::collections::BTreeMap;
 use std::ffi::{CString, c_void};
@@ -98,6 +99,9 @@ impl Model {
             let path = config.path;
             return Err(if stopped {
                 ModelError::Cancelled(path)
+            } else if startable(1) == 0 {
+                // ggml's CPU modules pack weights on threads of their own, which then were not to be had.
+                ModelError::NoThreads { path, log }
             } else {
                 ModelError::Refused { path, log }
             });

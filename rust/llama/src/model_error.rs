@@ -48,6 +48,17 @@ pub enum ModelError {
         /// The errors it logged.
         log: Vec<String>,
     },
+    /// llama.cpp failed, in a process that can start no thread.
+    #[error(
+        "llama.cpp cannot load `{}`: {}; no thread can be started, and loading needs some: raise the limit of processes and threads (`ulimit -u`, or `pids.max` of the control group)",
+        path.display(), reason(log)
+    )]
+    NoThreads {
+        /// The file.
+        path: PathBuf,
+        /// The errors it logged.
+        log: Vec<String>,
+    },
     /// No library was named and none is loaded.
     #[error("no llama.cpp library is loaded; set `TABAGENT_LIBRARY_PATH` to the directory of one")]
     NoLibrary,

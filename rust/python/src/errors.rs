@@ -225,7 +225,7 @@ impl IntoPyErr for ModelError {
             Self::Gguf(error) => with_facts(py, classes::InvalidModelError::new_err(text), &error),
             Self::Cancelled(_) => classes::ModelLoadCancelledError::new_err(text),
             Self::Unsupported(_) => classes::IncompatibleLibraryError::new_err(text),
-            Self::IsDirectory(_) | Self::Refused { .. } | Self::NoLibrary => {
+            Self::IsDirectory(_) | Self::Refused { .. } | Self::NoThreads { .. } | Self::NoLibrary => {
                 classes::ModelLoadError::new_err(text)
             }
         }
