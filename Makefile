@@ -108,6 +108,11 @@ check-types: dev
 check-python: dev every-module test-material
 	$(TEST_ENV) $(BIN)/python -m pytest
 
+# Needs Debian's cross compilers, Wine and QEMU, and says which are missing. Not part of `test`: it takes five minutes, and ten the first time.
+check-targets: $(STAMPS)/venv ## compile all crates for Windows and AArch64, and run unit tests there
+	@$(NEED_CARGO)
+	$(BIN)/python tools/check_targets.py
+
 wheel: $(STAMPS)/venv ## build the wheel into dist/
 	@$(NEED_CARGO)
 	@mkdir -p dist && rm -f dist/tabagent-*.whl
