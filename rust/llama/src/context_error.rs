@@ -94,6 +94,15 @@ pub enum ContextError {
         /// The errors it logged.
         log: Vec<String>,
     },
+    /// llama.cpp did not give or take a state.
+    #[error("llama.cpp could not {task}")]
+    StateFailed {
+        /// What it was asked to do.
+        task: &'static str,
+    },
+    /// A snapshot of another context.
+    #[error("the snapshot is of another context; restore it in the context that it was taken of")]
+    OtherContext,
     /// No tokens to decode.
     #[error("the batch is empty; add at least one token")]
     EmptyBatch,

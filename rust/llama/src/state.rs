@@ -183,7 +183,7 @@ impl Context {
         let read = unsafe { (self.api().llama_state_set_data)(copy.ptr(), bytes.as_ptr(), written) };
         copy.forget_outputs();
         if written == 0 || read != written {
-            return Err(ContextError::Refused { log: vec!["the state could not be copied".to_owned()] });
+            return Err(ContextError::StateFailed { task: "copy the state" });
         }
         Ok(copy)
     }
@@ -191,7 +191,7 @@ impl Context {
     /// One sequence, as plain bytes for this very context; see [`Context::restore_sequence`].
     ///
     /// # Errors
-    /// [`ContextError::SequenceOutOfRange`], or [`ContextError::Refused`] when llama.cpp fails.
+    /// [`ContextError::SequenceOutOfRange`], or [`ContextError::StateFailed`] when llama.cpp fails.
     pub fn snapshot_sequence(&self, sequence: SeqId) -> Result<SequenceSnapshot, ContextError> {
         let slot = self.check_sequence(i64::from(sequence))?.cast_signed();
         // SAFETY: the context is live and the sequence exists.
@@ -201,7 +201,7 @@ impl Context {
         let written =
             unsafe { (self.api().llama_state_seq_get_data)(self.ptr(), bytes.as_mut_ptr(), size, slot) };
         if written == 0 || written > size {
-            return Err(ContextError::Refused { log: vec!["the sequence could not be saved".to_owned()] });
+            return Err(ContextError::StateFailed { task: "save the sequence" });
         }
         bytes.truncate(written);
         Ok(SequenceSnapshot { bytes, context: self.id })
@@ -210,7 +210,7 @@ impl Context {
     /// Puts a snapshot of this context into a sequence, in place of what that holds. It computes on as if it had never been away.
     ///
     /// # Errors
-    /// [`ContextError::SequenceOutOfRange`]; [`ContextError::Full`] when there are no cells for it; [`ContextError::Refused`] for the snapshot of another context.
+    /// [`ContextError::SequenceOutOfRange`]; [`ContextError::Full`] when there are no cells for it; [`ContextError::OtherContext`].
     pub fn restore_sequence(
         &mut self,
         sequence: SeqId,
@@ -218,7 +218,7 @@ impl Context {
     ) -> Result<(), ContextError> {
         let slot = self.check_sequence(i64::from(sequence))?;
         if snapshot.context != self.id {
-            return Err(ContextError::Refused { log: vec!["the snapshot is of another context".to_owned()] });
+            return Err(ContextError::OtherContext);
         }
         self.remove_sequence(slot)?;
         self.forget_outputs();

@@ -265,9 +265,12 @@ impl IntoPyErr for ContextError {
             Self::OutOfMemory { .. } | Self::NoMemory { .. } => classes::OutOfMemoryError::new_err(text),
             Self::Full { .. } => classes::ContextFullError::new_err(text),
             Self::Unsupported(_) => classes::IncompatibleLibraryError::new_err(text),
-            Self::Refused { .. } | Self::Aborted | Self::Failed { .. } | Self::CannotRemove { .. } => {
-                classes::DecodeError::new_err(text)
-            }
+            Self::Refused { .. }
+            | Self::StateFailed { .. }
+            | Self::OtherContext
+            | Self::Aborted
+            | Self::Failed { .. }
+            | Self::CannotRemove { .. } => classes::DecodeError::new_err(text),
         }
     }
 }
