@@ -30,6 +30,7 @@ __all__ = [
     "__version__",
     "check_sampling",
     "drain_log",
+    "error_kinds",
     "gguf_convert",
     "gguf_convert_lora",
     "gguf_dequantize",
@@ -60,6 +61,9 @@ __version__: str
 
 KV_TYPES: Final[Sequence[str]]
 """The types that a context's memory may have."""
+
+def error_kinds() -> dict[str, type[Exception]]:
+    """The class that each kind of error of the core is raised as, by the kind's name, such as `context_full`."""
 
 def check_sampling(config: Mapping[str, Any]) -> None:
     """Checks the fields of a `SamplerConfig` (its `to_dict()`); raises `ValueError` that names the field and its range."""

@@ -80,3 +80,6 @@ pub use token_attributes::TokenAttributes;
 pub use vocab::Vocab;
 pub use vocab_error::VocabError;
 pub use vocab_kind::VocabKind;
+
+/// What errors of this crate say of a library, in types of `tabagent-sys`.
+pub use tabagent_sys::{AbiMismatch, BinaryFormat, LoadFailure, MissingSymbols, UnsupportedSetting};

@@ -60,7 +60,7 @@ pub enum LibraryError {
         requested: String,
     },
     /// The forced CPU module is not there.
-    #[error("no CPU module `{name}` in `{}`; it has {}", directory.display(), available.join(", "))]
+    #[error("no CPU module `{name}` in `{}`; it has {}", directory.display(), listed(available))]
     NoSuchModule {
         /// The module asked for.
         name: String,
@@ -84,4 +84,12 @@ pub enum LibraryError {
 
 fn details(log: &[String]) -> String {
     if log.is_empty() { String::new() } else { format!(": {}", log.join("; ")) }
+}
+
+/// Names in backticks, with commas between.
+fn listed(names: &[String]) -> String {
+    if names.is_empty() {
+        return "none".to_owned();
+    }
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }

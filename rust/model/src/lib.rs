@@ -10,6 +10,8 @@
 mod context_options;
 mod decoder;
 mod error;
+mod error_kind;
+mod failure;
 mod generate;
 mod grammar;
 mod library;
@@ -23,6 +25,8 @@ mod vocabulary_facts;
 
 pub use decoder::LlamaDecoder;
 pub use error::Error;
+pub use error_kind::ErrorKind;
+pub use failure::Failure;
 pub use generate::GenerateOptions;
 pub use grammar::GrammarRequest;
 pub use library::{LibraryPlaces, VariantError, open_library};

@@ -50,6 +50,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<hook::HookWorker>()?;
     module.add_class::<model::Model>()?;
     module.add_class::<stream::Stream>()?;
+    module.add_function(wrap_pyfunction!(errors::error_kinds, module)?)?;
     module.add_function(wrap_pyfunction!(job::stop_jobs, module)?)?;
     module.add_function(wrap_pyfunction!(library::loaded_library, module)?)?;
     module.add_function(wrap_pyfunction!(library::open_library, module)?)?;

@@ -1,6 +1,6 @@
 //! The machine and the variants that it can run.
 
-use crate::errors::{IntoPyErr, classes, value_error};
+use crate::errors::{IntoPyErr, value_error};
 use crate::job;
 use pyo3::prelude::*;
 use std::path::PathBuf;
@@ -42,8 +42,7 @@ pub(crate) fn select_variant_json(
     companions: Vec<(String, PathBuf)>,
     bundled: Option<PathBuf>,
 ) -> PyResult<String> {
-    let request: VariantRequest =
-        request.parse().map_err(|e: SelectError| classes::VariantError::new_err(e.to_string()))?;
+    let request: VariantRequest = request.parse().map_err(|e: SelectError| e.into_py(py))?;
     let places = LibraryPlaces { environment, companions, bundled };
     let (choice, problems) = job::run(py, move |_| places.select(&request))?.map_err(|e| e.into_py(py))?;
     let mut value = serde_json::to_value(&choice).map_err(value_error)?;

@@ -216,7 +216,7 @@ fn open_all(path: &Path) -> Result<BTreeMap<String, Option<SourceTensor>>, Conve
             }
             other => {
                 let problem = format!(
-                    "tensor `{}` has type `{other:?}`; convert it to `BF16` first",
+                    "tensor `{}` has type `{other}`; convert it to `BF16` first",
                     shown(name.as_bytes())
                 );
                 return Err(ConvertError::source(path, problem));

@@ -11,7 +11,6 @@ use crate::quants::QuantError;
 
 /// Everything that [`plan`](super::plan) and [`quantize_model`](super::quantize_model) can report.
 #[derive(Debug, Error)]
-#[non_exhaustive]
 pub enum QuantizeError {
     /// There is no such file type.
     #[error(transparent)]

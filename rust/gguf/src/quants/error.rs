@@ -6,7 +6,6 @@ use crate::GgmlType;
 
 /// Why a block format could not be read or written.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[non_exhaustive]
 pub enum QuantError {
     /// The caller's progress function asked to stop.
     #[error("cancelled")]

@@ -1,7 +1,7 @@
 //! Hugging Face folders and BitNet files to GGUF.
 
 use super::watch;
-use crate::errors::value_error;
+use crate::errors::IntoPyErr;
 use pyo3::prelude::*;
 use std::path::PathBuf;
 use tabagent_gguf::{ConvertOptions, OutType, convert};
@@ -16,7 +16,8 @@ pub(crate) fn gguf_convert(
     pre_tokenizer: Option<String>,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<(String, &'static str, usize, u64)> {
-    let out_type: OutType = out_type.parse().map_err(value_error)?;
+    let out_type: OutType =
+        out_type.parse().map_err(|error: tabagent_gguf::UnknownOutType| error.into_py(py))?;
     let options = ConvertOptions::default().with_out_type(out_type).with_pre_tokenizer(pre_tokenizer);
     let done =
         watch::write(py, progress.as_ref(), move |progress| convert(&source, &output, &options, progress))?;

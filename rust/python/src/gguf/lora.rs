@@ -3,7 +3,7 @@
 use super::imatrix::GgufImatrix;
 use super::tools::ggml_type;
 use super::watch;
-use crate::errors::value_error;
+use crate::errors::IntoPyErr;
 use pyo3::prelude::*;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -22,7 +22,8 @@ pub(crate) fn gguf_merge_lora(
     threads: Option<NonZeroUsize>,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<(usize, usize, Vec<String>)> {
-    let out_type: MergeType = out_type.parse().map_err(value_error)?;
+    let out_type: MergeType =
+        out_type.parse().map_err(|error: tabagent_gguf::UnknownOutType| error.into_py(py))?;
     let options = LoraOptions::default()
         .with_out_type(out_type)
         .with_imatrix(imatrix.map(GgufImatrix::shared))

@@ -2,7 +2,7 @@
 
 use super::tools::ggml_type;
 use super::view::{self, Borrowed, BorrowedMut};
-use crate::errors::value_error;
+use crate::errors::{IntoPyErr, value_error};
 use crate::job;
 use numpy::{Element, PyArray1, PyReadonlyArray1, PyReadwriteArray1};
 use pyo3::exceptions::PyMemoryError;
@@ -67,7 +67,7 @@ fn decode<T: Element + Send + 'static>(
         let threads = threads.filter(|_| out.len() > FEW);
         with_threads(threads, || decode(kind, &bytes, &mut out, &goes_on))
     })?;
-    done.map_err(value_error)
+    done.map_err(|error| error.into_py(py))
 }
 
 /// A copy of stored bytes with every number turned to the other byte order.
@@ -83,7 +83,7 @@ pub(crate) fn gguf_swap_bytes<'py>(
         let mut bytes = bytes.to_vec();
         quants::swap_bytes_with(kind, &mut bytes, &|_, _| !stop.is_raised()).map(|()| bytes)
     })?;
-    Ok(PyArray1::from_vec(py, swapped.map_err(value_error)?))
+    Ok(PyArray1::from_vec(py, swapped.map_err(|error| error.into_py(py))?))
 }
 
 /// The stored bytes of rows of `row_length` weights.
@@ -115,5 +115,5 @@ pub(crate) fn gguf_quantize<'py>(
         })
         .map(|()| out)
     })?;
-    Ok(PyArray1::from_vec(py, done.map_err(value_error)?))
+    Ok(PyArray1::from_vec(py, done.map_err(|error| error.into_py(py))?))
 }

@@ -1,0 +1,192 @@
+//! The kinds of errors of GGUF files and of the work on them.
+
+use std::io;
+use std::path::Path;
+
+use tabagent_gguf::{
+    ConvertError, GgufError, LoraError, QuantError, QuantizeError, TargetSizeError, UnknownFileType,
+    UnknownOutType,
+};
+
+use super::Failure;
+use crate::error_kind::ErrorKind;
+
+impl Failure for GgufError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Open { .. } | Self::Write { .. } => ErrorKind::Io,
+            Self::Cancelled => ErrorKind::GgufCancelled,
+            Self::SameFile { .. } => ErrorKind::Value,
+            Self::Invalid { .. }
+            | Self::Unusable { .. }
+            | Self::Data { .. }
+            | Self::Parts { .. }
+            | Self::MissingParts { .. }
+            | Self::Unwritable { .. } => ErrorKind::Gguf,
+        }
+    }
+
+    fn io(&self) -> Option<(&Path, &io::Error)> {
+        match self {
+            Self::Open { path, source } | Self::Write { path, source } => Some((path, source)),
+            Self::Cancelled
+            | Self::SameFile { .. }
+            | Self::Invalid { .. }
+            | Self::Unusable { .. }
+            | Self::Data { .. }
+            | Self::Parts { .. }
+            | Self::MissingParts { .. }
+            | Self::Unwritable { .. } => None,
+        }
+    }
+
+    fn gguf(&self) -> Option<&GgufError> {
+        Some(self)
+    }
+}
+
+impl Failure for ConvertError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Gguf(error) => error.kind(),
+            Self::Read { .. } => ErrorKind::Io,
+            Self::Source { .. } | Self::Architecture { .. } => ErrorKind::Gguf,
+        }
+    }
+
+    fn io(&self) -> Option<(&Path, &io::Error)> {
+        match self {
+            Self::Gguf(error) => error.io(),
+            Self::Read { path, source } => Some((path, source)),
+            Self::Source { .. } | Self::Architecture { .. } => None,
+        }
+    }
+
+    fn gguf(&self) -> Option<&GgufError> {
+        match self {
+            Self::Gguf(error) => Some(error),
+            Self::Read { .. } | Self::Source { .. } | Self::Architecture { .. } => None,
+        }
+    }
+}
+
+impl Failure for LoraError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Gguf(error) => error.kind(),
+            Self::Read { .. } => ErrorKind::Io,
+            Self::Adapter { .. } | Self::Model { .. } => ErrorKind::Gguf,
+            Self::NoAdapter | Self::Scale { .. } | Self::OutType { .. } => ErrorKind::Value,
+        }
+    }
+
+    fn io(&self) -> Option<(&Path, &io::Error)> {
+        match self {
+            Self::Gguf(error) => error.io(),
+            Self::Read { path, source } => Some((path, source)),
+            Self::Adapter { .. }
+            | Self::Model { .. }
+            | Self::NoAdapter
+            | Self::Scale { .. }
+            | Self::OutType { .. } => None,
+        }
+    }
+
+    fn gguf(&self) -> Option<&GgufError> {
+        match self {
+            Self::Gguf(error) => Some(error),
+            Self::Read { .. }
+            | Self::Adapter { .. }
+            | Self::Model { .. }
+            | Self::NoAdapter
+            | Self::Scale { .. }
+            | Self::OutType { .. } => None,
+        }
+    }
+}
+
+impl Failure for QuantizeError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Gguf(error) => error.kind(),
+            Self::TargetSize(error) => error.kind(),
+            Self::UnknownFileType(error) => error.kind(),
+            Self::UnknownTensorType { .. }
+            | Self::Rule { .. }
+            | Self::Prune { .. }
+            | Self::ChosenTypes { .. }
+            | Self::SplitSize
+            | Self::SameFile { .. }
+            | Self::Override { .. } => ErrorKind::Value,
+            Self::Requantized { .. }
+            | Self::ImatrixMissing { .. }
+            | Self::NotWeights { .. }
+            | Self::PartialBlock { .. }
+            | Self::NoLayer { .. }
+            | Self::Data { .. } => ErrorKind::Gguf,
+        }
+    }
+
+    fn io(&self) -> Option<(&Path, &io::Error)> {
+        self.gguf().and_then(Failure::io)
+    }
+
+    fn gguf(&self) -> Option<&GgufError> {
+        match self {
+            Self::Gguf(error) => Some(error),
+            Self::TargetSize(_)
+            | Self::UnknownFileType(_)
+            | Self::UnknownTensorType { .. }
+            | Self::Rule { .. }
+            | Self::Prune { .. }
+            | Self::ChosenTypes { .. }
+            | Self::SplitSize
+            | Self::SameFile { .. }
+            | Self::Override { .. }
+            | Self::Requantized { .. }
+            | Self::ImatrixMissing { .. }
+            | Self::NotWeights { .. }
+            | Self::PartialBlock { .. }
+            | Self::NoLayer { .. }
+            | Self::Data { .. } => None,
+        }
+    }
+}
+
+impl Failure for UnknownFileType {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Value
+    }
+}
+
+impl Failure for UnknownOutType {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Value
+    }
+}
+
+impl Failure for TargetSizeError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoSize { .. } | Self::NoBits { .. } | Self::TooSmall { .. } => ErrorKind::Value,
+        }
+    }
+}
+
+/// Numbers that are passed in and out as arrays are arguments; those of a file are [`QuantizeError::Data`].
+impl Failure for QuantError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Cancelled => ErrorKind::GgufCancelled,
+            Self::PartialBlock { .. }
+            | Self::PartialRow { .. }
+            | Self::WrongLength { .. }
+            | Self::NotAQuantizer { .. }
+            | Self::ImatrixMissing { .. }
+            | Self::ImatrixLength { .. }
+            | Self::ImatrixValue { .. }
+            | Self::NotFinite { .. }
+            | Self::BadBlock { .. } => ErrorKind::Value,
+        }
+    }
+}

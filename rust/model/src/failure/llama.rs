@@ -1,0 +1,175 @@
+//! The kinds of errors of libraries, models and contexts.
+
+use std::io;
+use std::path::Path;
+
+use tabagent_gguf::GgufError;
+use tabagent_llama::{
+    AbiMismatch, ContextError, LibraryError, LoadFailure, MissingSymbols, ModelError, StateError,
+    UnsupportedSetting, VocabError,
+};
+
+use super::Failure;
+use crate::ContextConfigError;
+use crate::error_kind::ErrorKind;
+
+impl Failure for LibraryError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Load(error) => error.kind(),
+            Self::MissingSymbols { source, .. } => source.kind(),
+            Self::Incompatible { source, .. } => source.kind(),
+            Self::ForeignGgml { .. } => ErrorKind::IncompatibleLibrary,
+            Self::AlreadyLoaded { .. } | Self::ModuleAlreadyLoaded { .. } => ErrorKind::LibraryAlreadyLoaded,
+            Self::NoSuchModule { .. } => ErrorKind::Variant,
+            Self::NoCpuBackend { .. } | Self::BadPath(_) => ErrorKind::LibraryLoad,
+        }
+    }
+}
+
+impl Failure for LoadFailure {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotFound { .. }
+            | Self::Unreadable { .. }
+            | Self::NotALibrary { .. }
+            | Self::WrongFormat { .. }
+            | Self::WrongArchitecture { .. }
+            | Self::GlibcTooOld { .. }
+            | Self::NameTaken { .. }
+            | Self::MissingDependency { .. }
+            | Self::Loader { .. } => ErrorKind::LibraryLoad,
+        }
+    }
+}
+
+impl Failure for MissingSymbols {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::IncompatibleLibrary
+    }
+}
+
+impl Failure for AbiMismatch {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::IncompatibleLibrary
+    }
+}
+
+impl Failure for UnsupportedSetting {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::IncompatibleLibrary
+    }
+}
+
+impl Failure for ModelError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotFound(_) => ErrorKind::ModelNotFound,
+            Self::BadPath(_) | Self::BadOverride { .. } | Self::BadOption { .. } => ErrorKind::Value,
+            // Whatever is wrong with the file: it is one that was to be loaded.
+            Self::Gguf(_) => ErrorKind::InvalidModel,
+            Self::Cancelled(_) => ErrorKind::ModelLoadCancelled,
+            Self::IsDirectory(_) | Self::Refused { .. } | Self::NoThreads { .. } | Self::NoLibrary => {
+                ErrorKind::ModelLoad
+            }
+            Self::Library(error) => error.kind(),
+            Self::Unsupported(error) => error.kind(),
+        }
+    }
+
+    fn gguf(&self) -> Option<&GgufError> {
+        match self {
+            Self::Gguf(error) => Some(error),
+            Self::NotFound(_)
+            | Self::IsDirectory(_)
+            | Self::BadPath(_)
+            | Self::BadOverride { .. }
+            | Self::BadOption { .. }
+            | Self::Cancelled(_)
+            | Self::Refused { .. }
+            | Self::NoThreads { .. }
+            | Self::NoLibrary
+            | Self::Library(_)
+            | Self::Unsupported(_) => None,
+        }
+    }
+}
+
+impl Failure for ContextConfigError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::OutOfRange { .. }
+            | Self::KvTypeBlocks { .. }
+            | Self::KvTypeNeedsFlashAttention { .. }
+            | Self::UnknownName { .. } => ErrorKind::Value,
+        }
+    }
+}
+
+impl Failure for ContextError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Config(error) => error.kind(),
+            Self::Vocab(error) => error.kind(),
+            Self::Unsupported(error) => error.kind(),
+            Self::VocabOnly | Self::NotGenerative { .. } => ErrorKind::UnsupportedModel,
+            Self::OutOfMemory { .. } | Self::NoMemory { .. } => ErrorKind::OutOfMemory,
+            Self::Full { .. } => ErrorKind::ContextFull,
+            Self::Refused { .. }
+            | Self::StateFailed { .. }
+            | Self::OtherContext
+            | Self::Aborted
+            | Self::Failed { .. }
+            | Self::CannotRemove { .. } => ErrorKind::Decode,
+            Self::EmptyBatch
+            | Self::BatchTooLarge { .. }
+            | Self::TooManyOutputs { .. }
+            | Self::TokenOutOfRange { .. }
+            | Self::SequenceOutOfRange { .. }
+            | Self::BadSequences { .. }
+            | Self::WrongPosition { .. }
+            | Self::BadRange { .. }
+            | Self::NoLogits { .. }
+            | Self::SequenceInUse { .. } => ErrorKind::Value,
+        }
+    }
+}
+
+impl Failure for VocabError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoTokenizer => ErrorKind::UnsupportedModel,
+            Self::NoStack { .. } => ErrorKind::OutOfMemory,
+            Self::Failed { .. } | Self::Stopped => ErrorKind::Decode,
+            Self::TextTooLong { .. } | Self::TooSlow { .. } | Self::TokenOutOfRange { .. } => {
+                ErrorKind::Value
+            }
+        }
+    }
+}
+
+impl Failure for StateError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotAState { .. }
+            | Self::Damaged
+            | Self::OtherModel
+            | Self::OtherBuild { .. }
+            | Self::OtherSettings { .. }
+            | Self::Failed { .. } => ErrorKind::State,
+            Self::Io { .. } => ErrorKind::Io,
+        }
+    }
+
+    fn io(&self) -> Option<(&Path, &io::Error)> {
+        match self {
+            Self::Io { path, source } => Some((path.as_ref(), source)),
+            Self::NotAState { .. }
+            | Self::Damaged
+            | Self::OtherModel
+            | Self::OtherBuild { .. }
+            | Self::OtherSettings { .. }
+            | Self::Failed { .. } => None,
+        }
+    }
+}

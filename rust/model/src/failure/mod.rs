@@ -1,0 +1,78 @@
+//! Errors that know their kind.
+
+mod gguf;
+mod llama;
+mod runtime;
+mod sampling;
+mod variants;
+
+use std::io;
+use std::path::Path;
+
+use tabagent_gguf::GgufError;
+
+use crate::error::Error;
+use crate::error_kind::ErrorKind;
+use crate::value::OptionError;
+
+/// An error of one of the crates, as a face sees it: its text, its kind, and what it wraps that a face may pass on as facts.
+pub trait Failure: std::error::Error {
+    /// What kind of failure it is.
+    fn kind(&self) -> ErrorKind;
+
+    /// The file, and what the operating system said of it; there for errors of the kind [`ErrorKind::Io`] and for no others.
+    fn io(&self) -> Option<(&Path, &io::Error)> {
+        None
+    }
+
+    /// The error of a GGUF file that it wraps or is.
+    fn gguf(&self) -> Option<&GgufError> {
+        None
+    }
+}
+
+impl Failure for Error {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Option(error) => error.kind(),
+            Self::Library(error) => error.kind(),
+            Self::Load(error) => error.kind(),
+            Self::Context(error) => error.kind(),
+            Self::Vocab(error) => error.kind(),
+            Self::Sampler(error) => error.kind(),
+            Self::Sample(error) => error.kind(),
+            Self::Grammar(error) => error.kind(),
+            Self::Request(error) => error.kind(),
+            Self::Engine(error) => error.kind(),
+            Self::PromptTooLong { .. } => ErrorKind::ContextFull,
+            Self::ForeignGrammar | Self::BreakersWithoutModel => ErrorKind::Value,
+        }
+    }
+
+    fn gguf(&self) -> Option<&GgufError> {
+        match self {
+            Self::Load(error) => error.gguf(),
+            Self::Option(_)
+            | Self::Library(_)
+            | Self::Context(_)
+            | Self::Vocab(_)
+            | Self::Sampler(_)
+            | Self::Sample(_)
+            | Self::Grammar(_)
+            | Self::Request(_)
+            | Self::Engine(_)
+            | Self::PromptTooLong { .. }
+            | Self::ForeignGrammar
+            | Self::BreakersWithoutModel => None,
+        }
+    }
+}
+
+impl Failure for OptionError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::WrongType { .. } | Self::Missing { .. } | Self::Unknown { .. } => ErrorKind::Type,
+            Self::OutOfRange { .. } => ErrorKind::Value,
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Errors of a loaded model, its decode thread, its samplers and its grammars, and of the choice of a variant.
+
+use tabagent_model::{
+    EngineError, Error, ErrorKind, ModelError, OptionError, RequestError, VariantError, VocabError,
+};
+use tabagent_sampling::constraint::GrammarError;
+use tabagent_sampling::{ConfigError, SampleError};
+use tabagent_variants::SelectError;
+
+use crate::sample::{Sample, sample, samples};
+
+pub(crate) fn samples() -> Vec<Sample> {
+    [errors(), options(), variants(), engines(), requests(), sampler_configs(), rows(), grammars()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn errors() -> Vec<Sample> {
+    samples!(Error {
+        Option(OptionError::Missing { name: "prompt" }) => Type, "`prompt` is missing";
+        Library(tabagent_model::LibraryError::BadPath("/a\0b".into())) => LibraryLoad, "NUL byte";
+        Load(ModelError::NoLibrary) => ModelLoad, "set `TABAGENT_LIBRARY_PATH`";
+        Context(tabagent_model::ContextError::VocabOnly) => UnsupportedModel, "load it with its weights";
+        Vocab(VocabError::NoTokenizer) => UnsupportedModel, "pass token ids instead of text";
+        Sampler(ConfigError::NothingAllowed) => Value, "leave it out to allow all";
+        Sample(SampleError::WrongLength { expected: 8, got: 7 }) => Sampling, "got `7`";
+        Grammar(GrammarError::Dead) => Grammar, "loosen the grammar";
+        Request(RequestError::EmptyPrompt) => Value, "give at least one";
+        Engine(EngineError::Closed) => Closed, "load it again";
+        PromptTooLong { fewest: 9_120, n_ctx: 8_192 } => ContextFull, "raise `context_size` or shorten the prompt";
+        ForeignGrammar => Value, "compile it with this model's `compile_grammar`";
+        BreakersWithoutModel => Value, "give `model`, or sequences of token ids";
+    })
+}
+
+fn options() -> Vec<Sample> {
+    samples!(OptionError {
+        WrongType { name: "stop".to_owned(), wanted: "a text", found: "int".to_owned() } => Type, "`stop` must be a text, got `int`";
+        OutOfRange { name: "top_p".to_owned(), range: "in (0, 1]".to_owned(), got: "2".to_owned() } => Value, "in (0, 1], got `2`";
+        Unknown { name: "topp".to_owned(), known: "`top_k`, `top_p`".to_owned() } => Type, "known are `top_k`, `top_p`";
+        Missing { name: "prompt" } => Type, "`prompt` is missing";
+    })
+}
+
+fn variants() -> Vec<Sample> {
+    let mut all = samples!(SelectError {
+        EmptyRequest => Variant, "ask for `auto`, a name such as `haswell`, or a path";
+        NoLibrary => Variant, "set `TABAGENT_LIBRARY_PATH` to a directory that holds one";
+        NoneUsable { found: 2, name: "zen5".to_owned(), reason: "needs AVX-512".to_owned() } => Variant, "the closest one, `zen5`, needs AVX-512";
+        UnknownVariant { name: "zen9".to_owned(), known: vec!["zen4".to_owned()] } => Variant, "known here, closest first: `zen4`";
+        UnknownPath { path: "/x".into(), known: vec![] } => Variant, "at `/x`; known here: nothing";
+        Unusable { name: "zen5".to_owned(), reason: "it needs AVX-512".to_owned(), missing: vec![] } => Variant, "ask for `auto` or another variant";
+    });
+    let problem = Some("`/x` holds no `libllama.so`".to_owned());
+    let error = VariantError { source: SelectError::NoLibrary, problem };
+    all.push(sample("VariantError", error, ErrorKind::Variant, "(`/x` holds no `libllama.so`)"));
+    let error = VariantError { source: SelectError::EmptyRequest, problem: None };
+    all.push(sample("VariantError", error, ErrorKind::Variant, "ask for `auto`"));
+    all
+}
+
+fn engines() -> Vec<Sample> {
+    samples!(EngineError {
+        Closed => Closed, "load it again to generate more";
+        Forked => Forked, "load it again in the child process, or use the spawn start method";
+        Panicked { message: "index out of bounds".to_owned() } => Decode, "close the model and load it again";
+        Decode { message: "the graph failed".to_owned() } => Decode, "the graph failed";
+        NoSpace { n_tokens: 9 } => ContextFull, "raise `context_size` or shorten the prompt";
+        Sampler { message: "no logit".to_owned() } => Sampling, "no logit";
+        Constraint { message: "no token fits".to_owned() } => Grammar, "no token fits";
+        Hook { message: "it raised".to_owned() } => Sampling, "it raised";
+        Spawn { message: "no more threads".to_owned() } => Decode, "no more threads";
+    })
+}
+
+fn requests() -> Vec<Sample> {
+    samples!(RequestError {
+        EmptyPrompt => Value, "give at least one, such as the beginning-of-text token";
+        PromptTooLong { n_prompt: 9_120, n_ctx: 8_192 } => ContextFull, "raise `context_size` or shorten the prompt";
+        TokenOutOfRange { list: "stop_tokens", index: 1, token: -3, n_vocab: 8 } => Value, "`stop_tokens[1]` is token -3 but the vocabulary has tokens 0 to 7";
+        NoContinuations => Value, "give at least one";
+        EmptyContinuation { index: 1 } => Value, "give it text";
+        ContinuationTooLong { index: 1, n_tokens: 20, n_ctx: 8 } => ContextFull, "raise `context_size` or shorten them";
+        EmptyStop { index: 1 } => Value, "remove it or give it text";
+    })
+}
+
+fn sampler_configs() -> Vec<Sample> {
+    samples!(ConfigError {
+        Number { field: "top_p", range: "in (0, 1]", got: f32::NAN } => Value, "in (0, 1], got `NaN`";
+        Integer { field: "mirostat", range: "0, 1 or 2", got: 3 } => Value, "0, 1 or 2, got `3`";
+        Bias { token: 4, got: f32::INFINITY } => Value, "must be finite, or `-inf` to ban the token";
+        UnknownToken { field: "logit_bias", token: 9, n_vocab: 8 } => Value, "the vocabulary has tokens `0` to `7`";
+        NothingAllowed => Value, "leave it out to allow all";
+        NeedsPieces => Value, "give `pieces`, or a model";
+        WrongPieces { got: 7, n_vocab: 8 } => Value, "take those of the same model";
+        Vocabulary { n_vocab: 0 } => Value, "in [1, 2147483647], got `0`";
+        Seed { source: getrandom::Error::UNSUPPORTED } => Value, "set `seed`";
+    })
+}
+
+fn rows() -> Vec<Sample> {
+    samples!(SampleError {
+        WrongLength { expected: 8, got: 7 } => Sampling, "expected `8` logits, one a token of the vocabulary, got `7`";
+        WrongMask { expected: 8, got: 7 } => Sampling, "make it for the vocabulary of the sampler";
+        EmptyMask { n_vocab: 8 } => Sampling, "allow one, or end the text where nothing may follow";
+        NoFiniteLogit { n_vocab: 8, n_nan: 1 } => Sampling, "check that bans, bias, grammar and hooks together leave a token";
+    })
+}
+
+fn grammars() -> Vec<Sample> {
+    samples!(GrammarError {
+        Schema { path: "/properties/a".to_owned(), message: "`minimum` must be a number".to_owned() } => Grammar, "at `/properties/a`: `minimum` must be a number";
+        Syntax { line: 2, column: 5, message: "unbalanced `)`".to_owned() } => Grammar, "in line `2`, column `5`: unbalanced `)`";
+        Token { token: 7, text: "x".to_owned() } => Grammar, "take a token that the mask allows";
+        TooLarge { message: "it has 20 rules; at most 10 are taken".to_owned() } => Grammar, "it has 20 rules";
+        Dead => Grammar, "loosen the grammar";
+        Unwritable { text: "x".to_owned() } => Grammar, "loosen the grammar";
+        Argument { message: "`n_vocab` must be at least `1`".to_owned() } => Grammar, "must be at least `1`";
+        Internal { message: "no state".to_owned() } => Grammar, "report this with the grammar";
+    })
+}
