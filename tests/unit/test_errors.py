@@ -94,7 +94,7 @@ def test_what_a_function_that_makes_data_raises_arrives(tmp_path: Path) -> None:
         raise error_of_mine
 
     writer = gguf.GgufWriter()
-    writer.add_tensor("x", data, type="f32", shape=(4,))
+    writer.add_tensor("x", data, type="F32", shape=(4,))
     error = refused(lambda: writer.write(tmp_path / "x.gguf"))
     assert error is error_of_mine
 
@@ -102,8 +102,8 @@ def test_what_a_function_that_makes_data_raises_arrives(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("call", "kind", "part"),
     [
-        (lambda: gguf.quantize(np.ones((1, 100), np.float32), "q4_k"), ValueError, "choose another type"),
-        (lambda: gguf.quantize(np.full((1, 256), np.nan, np.float32), "q4_k"), ValueError, "weight `0` is not finite"),
+        (lambda: gguf.quantize(np.ones((1, 100), np.float32), "Q4_K"), ValueError, "choose another type"),
+        (lambda: gguf.quantize(np.full((1, 256), np.nan, np.float32), "Q4_K"), ValueError, "weight `0` is not finite"),
         (lambda: tabagent.SamplerConfig(top_p=2.0), ValueError, "got `2`"),
         (lambda: choose_variant("zen99"), errors.VariantError, "unknown variant `zen99`"),
         (lambda: choose_variant(""), errors.VariantError, "ask for `auto`"),
