@@ -6,6 +6,7 @@ That its Python examples run is tested in `model/test_docs.py`, for they need a 
 from __future__ import annotations
 
 import functools
+import json
 import re
 import shlex
 import textwrap
@@ -18,7 +19,7 @@ from support.documented import PAGES, ROOT, Block, commands, fenced, inline
 from tabagent.cli.app import app
 from tabagent.cli.examples import EXAMPLES
 
-LANGUAGES: Final = {"python", "sh", "console", "text", "mermaid"}
+LANGUAGES: Final = {"python", "sh", "console", "json", "text", "mermaid"}
 TYPED: Final = [(block, command) for block in fenced("sh", "console") for command in commands(block)]
 MENTIONED: Final = [(block, block.source) for block in inline() if re.match(r"(make|cargo|tabagent|pytest) [a-z-]", block.source)]
 #: What may be typed besides; nothing of it is the project's own.
@@ -58,6 +59,11 @@ def test_wrong_command_lines_are_noticed(line: str) -> None:
 
 def test_every_block_says_its_language() -> None:
     assert [str(block) for block in fenced() if block.language not in LANGUAGES] == []
+
+
+def test_json_is_json() -> None:
+    for block in fenced("json"):
+        json.loads(block.source)
 
 
 @pytest.mark.parametrize(("block", "command"), TYPED, ids=[f"{block}:{command}" for block, command in TYPED])
