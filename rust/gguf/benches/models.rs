@@ -9,7 +9,6 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap ends the bench")]
 
 use std::hint::black_box;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -20,7 +19,7 @@ use tabagent_gguf::{GgufModel, quants};
 const TASK: usize = 16 * 1024;
 
 fn models(criterion: &mut Criterion) {
-    let Some(dir) = std::env::var_os("TABAGENT_TEST_MODELS").map(PathBuf::from) else { return };
+    let Some(dir) = tabagent_material::models() else { return };
     for name in ["smollm2-135m-instruct-q4_1.gguf", "gemma-3-270m-q4_k_m.gguf"] {
         let model = GgufModel::open(&dir.join(name)).unwrap();
         let sizes: Vec<usize> =

@@ -9,7 +9,6 @@
 mod theirs;
 
 use std::hint::black_box;
-use std::path::PathBuf;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use tabagent_llama::{Library, Model, ModelConfig};
@@ -110,7 +109,7 @@ fn normal(n: usize) -> Vec<f32> {
 
 /// The logits after a prompt.
 fn real(library: &Library, file: &str) -> Option<Vec<f32>> {
-    let path = PathBuf::from(std::env::var_os("TABAGENT_TEST_MODELS")?).join(file);
+    let path = tabagent_material::model(file)?;
     let model = Model::load(library, ModelConfig::new(path).ok()?.with_gpu_layers(0)).ok()?;
     let mut context = model.create_context().ok()?;
     let prompt = context.tokenize("Once upon a time there was a", true, false).ok()?;
@@ -125,7 +124,7 @@ fn real(library: &Library, file: &str) -> Option<Vec<f32>> {
 }
 
 fn steps(criterion: &mut Criterion) {
-    let library = std::env::var_os("TABAGENT_LIBRARY_PATH").and_then(|path| Library::open(path).ok());
+    let library = tabagent_material::library().and_then(|path| Library::open(path).ok());
     let peer = library.as_ref().map(|library| Theirs::open(&library.info().directory));
     let mut rows = vec![("normal", normal(49_152)), ("normal", normal(262_144))];
     if let Some(library) = &library {
