@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "GGUF_MAX_THREADS",
     "KV_TYPES",
     "Constraint",
     "Context",

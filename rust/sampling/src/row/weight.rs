@@ -47,7 +47,7 @@ impl Scale {
         reason = "it is part of loops that are compiled for several instruction sets"
     )]
     pub(crate) fn weight(self, logit: f32) -> f32 {
-        self.weight_by(logit, f32::mul_add)
+        self.weight_by(logit, fused)
     }
 
     /// Whether [`far_weight`](Self::far_weight) is for this logit.
@@ -99,6 +99,18 @@ impl Scale {
             sum = fused(sum, r, coefficient);
         }
         sum * f32::from_bits(shifted.to_bits() << 23)
+    }
+}
+
+/// `a * b + c`, rounded once. Where the processor's own operation cannot be taken for granted, Rust calls the system's `fmaf`, and that of
+/// mingw-w64 is not exact.
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "it is part of loops that are compiled for several instruction sets")]
+fn fused(a: f32, b: f32, c: f32) -> f32 {
+    if cfg!(all(windows, target_env = "gnu", not(target_feature = "fma"))) {
+        libm::fmaf(a, b, c)
+    } else {
+        a.mul_add(b, c)
     }
 }
 
