@@ -66,7 +66,7 @@ impl Context {
         if self.process == std::process::id() {
             return Ok(());
         }
-        let text = "this context was made before fork(); make it again in the child process, or use the spawn start method";
+        let text = "this context was made before `fork`; make it again in the child process, or use the spawn start method";
         Err(classes::ForkedError::new_err(text))
     }
 

@@ -10,7 +10,7 @@ pub enum EngineError {
     Closed,
     /// The engine is used in a child of the process that it was made in.
     #[error(
-        "this model was loaded before fork(); load it again in the child process, or use the spawn start method"
+        "this model was loaded before `fork`; load it again in the child process, or use the spawn start method"
     )]
     Forked,
     /// The engine panicked; all its streams ended.

@@ -10,7 +10,7 @@ use std::ffi::{c_char, c_void};
 
 /// Required functions that a library does not export.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{} required symbols are missing: {}", .0.len(), .0.iter().map(|s| format!("`{s}`")).collect::<Vec<_>>().join(", "))]
+#[error("it does not export {}", .0.iter().map(|s| format!("`{s}`")).collect::<Vec<_>>().join(", "))]
 pub struct MissingSymbols(pub Vec<&'static str>);
 
 macro_rules! function_table {

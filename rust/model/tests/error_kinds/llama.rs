@@ -39,7 +39,7 @@ fn not_found() -> LoadFailure {
 fn libraries() -> Vec<Sample> {
     samples!(LibraryError {
         Load(not_found()) => LibraryLoad, "give the directory of `libllama.so`";
-        MissingSymbols { path: "/x/libllama.so".into(), source: missing() } => IncompatibleLibrary, "symbols are missing: `llama_decode`";
+        MissingSymbols { path: "/x/libllama.so".into(), source: missing() } => IncompatibleLibrary, "it does not export `llama_decode`";
         Incompatible { path: "/x/libllama.so".into(), source: mismatch() } => IncompatibleLibrary, "expected `b6000`; found version `b1`";
         ForeignGgml { path: "/x/libllama.so".into(), symbol: "ggml_init", found: "/y/libggml.so".into() } => IncompatibleLibrary, "import tabagent before it, or use separate processes";
         AlreadyLoaded { loaded: "/x".into(), requested: "/y".into() } => LibraryAlreadyLoaded, "use another process";
@@ -67,7 +67,7 @@ fn files() -> Vec<Sample> {
 fn parts() -> Vec<Sample> {
     let kind = ErrorKind::IncompatibleLibrary;
     vec![
-        sample("MissingSymbols", missing(), kind, "1 required symbols are missing: `llama_decode`"),
+        sample("MissingSymbols", missing(), kind, "it does not export `llama_decode`"),
         sample("AbiMismatch", mismatch(), kind, "evidence: `llama_version()` is `b1`"),
         sample("UnsupportedSetting", unsupported(), kind, "leave `gpu_layers` at its default"),
     ]
