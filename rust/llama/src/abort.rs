@@ -3,21 +3,21 @@
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-/// Says whether nobody wants the result of some work any more. It is asked between the operations of a compute graph, on the thread that works
-/// and on those that help it, so it should cost no more than a few atomic loads.
+/// Returns true when the result of the running work is no longer wanted. It is called between the operations of a compute graph, on the working
+/// thread and on those that help it, so it should cost no more than a few atomic loads.
 pub type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
 
 /// Never stops anything.
 pub(crate) const NEVER: Stop<'static> = &|| false;
 
-/// What the abort callback of one context asks: the [`Stop`] of the decode that runs, if one runs.
+/// What the abort callback of one context asks: the [`Stop`] of the running decode, if there is one.
 #[derive(Debug, Default)]
 pub(crate) struct AbortSource {
     current: AtomicPtr<Stop<'static>>,
 }
 
 impl AbortSource {
-    /// What C gets as user data; `self` must stay where it is as long as the context lives.
+    /// The user data for C; `self` must stay where it is as long as the context lives.
     pub(crate) fn address(&self) -> *mut c_void {
         std::ptr::from_ref(self).cast_mut().cast()
     }
@@ -45,7 +45,7 @@ pub(crate) unsafe extern "C-unwind" fn should_abort(source: *mut c_void) -> bool
     // SAFETY: the caller's contract.
     let source = unsafe { &*source.cast::<AbortSource>() };
     let stop = source.current.load(Ordering::Acquire);
-    // SAFETY: null, or the `stop` of `watch`, which lives until the decode, and with it every call of this function, is over.
+    // SAFETY: null, or the `stop` of `watch`, which outlives the decode and with it every call of this function.
     unsafe { stop.as_ref() }.is_some_and(|stop| stop())
 }
 

@@ -1,19 +1,19 @@
-//! What a tokenizer adds to a text of its own accord.
+//! What a tokenizer adds to a text by itself.
 
 use crate::batch::TokenId;
 use crate::{Vocab, VocabError, VocabKind};
 
-/// What a tokenizer adds to every text, found by tokenizing one letter: llama.cpp tells of it only in part (`add_bos`, not
-/// `add_space_prefix`), and not in the same way for all kinds (`WordPiece` ends a text with SEP, whatever `add_eos` says).
+/// What a tokenizer adds to every text, found by tokenizing one letter: llama.cpp reports only part of it (`add_bos`, not `add_space_prefix`),
+/// and not in the same way for all kinds (`WordPiece` ends a text with SEP, whatever `add_eos` says).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Additions {
     /// Special tokens in front of a text.
     pub front: Vec<TokenId>,
     /// Special tokens behind a text.
     pub back: Vec<TokenId>,
-    /// Whether a space comes in front of a text, and of each text after a special token.
+    /// Whether it puts a space in front of a text, and in front of each piece of text after a special token.
     pub space_in_front: bool,
-    /// Whether a space comes behind a text, and each text before a special token.
+    /// Whether it puts a space behind a text, and behind each piece of text before a special token.
     pub space_behind: bool,
 }
 
@@ -47,7 +47,7 @@ impl Vocab {
             self.push_token_bytes(*token, true, &mut text)?;
         }
         let is_more = text.len() > 1;
-        // Every word has one (`llm_tokenizer_wpm_session::tokenize`), even where the letter is no word of the vocabulary.
+        // Every word gets a space (`llm_tokenizer_wpm_session::tokenize`), even if the vocabulary does not have the letter.
         let is_word_piece = self.kind() == VocabKind::WordPiece;
         Ok(Additions {
             front: front.to_vec(),

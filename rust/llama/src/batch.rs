@@ -9,7 +9,7 @@ pub type SeqId = u32;
 
 /// Tokens with their positions, sequences and whether their logits are wanted.
 ///
-/// It owns its arrays, so nothing in it can be null or of another length; ids and positions are checked when it is decoded.
+/// It owns its arrays, so none can be null or differ in length; ids and positions are checked when it is decoded.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     pub(crate) tokens: Vec<TokenId>,

@@ -59,7 +59,7 @@ fn kv_bytes(
     (values / 32).saturating_mul(config.kv_type.bytes_of_32())
 }
 
-/// Heads of keys, and of values, of all layers together. Files whose layers differ have a list of them.
+/// The key-value heads of all layers together. Files whose layers differ have a list of them.
 fn heads_of_layers(facts: &ModelFacts, metadata: &BTreeMap<String, String>) -> u64 {
     let stated = metadata.get(&format!("{}.attention.head_count_kv", facts.architecture));
     let list = stated.and_then(|text| text.strip_prefix('[')?.strip_suffix(']'));
@@ -68,7 +68,7 @@ fn heads_of_layers(facts: &ModelFacts, metadata: &BTreeMap<String, String>) -> u
     sum.unwrap_or(u64::from(facts.layers).saturating_mul(u64::from(facts.kv_heads)))
 }
 
-/// Refuses a number format of the KV cache that llama.cpp cannot store this model's heads in, or not without fused attention
+/// Refuses a number format of the KV cache in which llama.cpp cannot store this model's heads, or not without fused attention
 /// (`llama_init_from_model` in `src/llama-context.cpp`).
 pub(crate) fn check_kv_type(
     facts: &ModelFacts,
@@ -95,8 +95,8 @@ pub(crate) fn check_kv_type(
     Ok(())
 }
 
-/// Bytes of the attention mask, which has a number for each cell and token of a micro-batch (`build_attn_inp_kq_mask` in
-/// `src/llama-graph.cpp`), and without fused attention of the scores of one layer, which have one more for each head.
+/// Bytes of the attention mask, which has a number for each cell and token of a micro-batch (`build_attn_inp_kq_mask` in `src/llama-graph.cpp`).
+/// Without fused attention also of the scores of one layer, which have such a number for each head.
 ///
 /// `llama_context::graph_reserve` allocates them for the whole context at once; they are touched as it fills.
 fn mask_bytes(facts: &ModelFacts, resolved: &Resolved, flash_attention: FlashAttention) -> u64 {

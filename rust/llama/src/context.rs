@@ -24,7 +24,7 @@ pub struct Context {
     pub(crate) model: Model,
     pub(crate) config: ContextConfig,
     pub(crate) resolved: Resolved,
-    /// Unlike an address, never used twice.
+    /// Identifies this context: unlike an address, it is never used twice.
     pub(crate) id: u64,
     abort: Box<AbortSource>,
     arrays: CBatch,
@@ -121,7 +121,7 @@ impl Context {
 
     /// Decodes a batch: computes its tokens into the KV cache and keeps the logits that it asks for until the next call.
     ///
-    /// Takes as long as the model takes. After an error, sequences hold what [`Context::next_position`] says.
+    /// Blocks until the model has computed it. After an error, [`Context::next_position`] says what each sequence holds.
     ///
     /// # Errors
     /// See [`ContextError`]. Nothing is computed when the batch is refused.
@@ -239,12 +239,12 @@ impl Context {
         self.resolved.n_ctx
     }
 
-    /// Most tokens of one decode.
+    /// Maximum number of tokens per decode.
     pub fn batch_size(&self) -> u32 {
         self.resolved.n_batch
     }
 
-    /// Most tokens of one decode whose logits can be wanted.
+    /// Maximum number of tokens per decode whose logits can be wanted.
     pub fn max_outputs(&self) -> u32 {
         self.resolved.n_outputs_max.min(self.resolved.n_batch)
     }
@@ -272,7 +272,7 @@ impl Context {
         unsafe { (self.api().llama_get_memory)(self.ptr()) }
     }
 
-    /// Forgets which logits there are, after something that overwrote them.
+    /// Marks all logits as gone, after something has overwritten them.
     pub(crate) fn forget_outputs(&mut self) {
         self.outputs.clear();
     }
@@ -402,7 +402,7 @@ fn init(
     // SAFETY: the model is live and has weights; `params` holds the library's own defaults with fields set through its layout.
     let (ptr, log) = log::capture(|| unsafe { (api.llama_init_from_model)(model.ptr(), params) });
     NonNull::new(ptr).ok_or_else(|| {
-        // `ggml_backend_buft_alloc_buffer`, the CPU buffer type's, and `std::bad_alloc`.
+        // The messages of `ggml_backend_buft_alloc_buffer`, of the CPU buffer type, and of `std::bad_alloc`.
         let is_memory = |line: &String| ["allocate", "bad_alloc"].iter().any(|sign| line.contains(sign));
         if log.iter().any(is_memory) {
             ContextError::NoMemory { context_size: resolved.n_ctx }

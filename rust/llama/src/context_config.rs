@@ -63,7 +63,7 @@ impl KvType {
         Self::ALL.iter().find(|(_, kind)| *kind == self).map_or("f16", |(name, _)| *name)
     }
 
-    /// Values of a block; `None` where each stands alone.
+    /// How many values a block has; `None` for formats without blocks.
     pub(crate) fn block(self) -> Option<u32> {
         match self {
             Self::F32 | Self::F16 | Self::Bf16 => None,
@@ -102,7 +102,7 @@ impl std::str::FromStr for KvType {
 /// When attention runs in one fused operation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum FlashAttention {
-    /// Where the device can.
+    /// Where the device supports it.
     #[default]
     Auto,
     /// Never.
@@ -126,17 +126,17 @@ impl FlashAttention {
 pub struct ContextConfig {
     /// Context size in tokens, shared by all sequences; `None` takes the model's training context, at most 4,096.
     pub context_size: Option<u32>,
-    /// Most tokens of one decode call; `None` takes 2,048, at most the context.
+    /// Maximum number of tokens per decode; `None` takes 2,048, at most the context.
     pub batch_size: Option<u32>,
-    /// Most tokens computed at once; `None` takes 512, at most the batch.
+    /// Maximum number of tokens computed at once; `None` takes 512, at most the batch.
     pub micro_batch_size: Option<u32>,
     /// Sequences that can exist at once, 1 to 256.
     pub max_sequences: u32,
-    /// Take fewer sequences where a micro-batch has not as many tokens, instead of failing.
+    /// If a micro-batch has fewer tokens than sequences are asked for, take fewer sequences instead of failing.
     pub fits_sequences: bool,
-    /// Most tokens of one decode whose logits are wanted; `None` takes the batch size. Fewer save memory.
+    /// Maximum number of tokens per decode whose logits are wanted; `None` takes the batch size. Fewer save memory.
     pub max_outputs: Option<u32>,
-    /// Threads that generate, at most eight a usable core; `None` takes the usable cores.
+    /// Threads that generate, at most eight per usable core; `None` takes one per usable core.
     pub threads: Option<u32>,
     /// Threads that read prompts; `None` takes `threads`.
     pub prompt_threads: Option<u32>,
@@ -178,20 +178,21 @@ pub(crate) struct Resolved {
     pub(crate) n_threads_batch: u32,
 }
 
-/// Context size that is taken when none is asked for, if the model was trained with at least as much.
+/// Default context size, for models that were trained with at least as much.
 const DEFAULT_CONTEXT: u32 = 4096;
-/// Largest context size. llama.cpp makes a context in time linear in its cells, and nothing can stop it meanwhile: it writes 52 bytes
-/// about each (`llama_kv_cells::resize` in `src/llama-kv-cells.h`), clears the cache (`llama_kv_cache::llama_kv_cache` in
-/// `src/llama-kv-cache.cpp`), and only then asks for the masks (`llama_context::graph_reserve` in `src/llama-context.cpp`). With 2^24 cells on
-/// a model of one layer that is 3 s; with 2^27 it is half a minute, after which the masks of 128 GiB are refused and all is freed again.
-/// Below this limit the memory that is asked for is checked before.
+/// Largest context size. llama.cpp makes a context in time linear in its cells, and nothing can stop it meanwhile: it writes 52 bytes for each
+/// cell (`llama_kv_cells::resize` in `src/llama-kv-cells.h`), clears the cache (`llama_kv_cache::llama_kv_cache` in `src/llama-kv-cache.cpp`),
+/// and only then allocates the masks (`llama_context::graph_reserve` in `src/llama-context.cpp`). With 2^24 cells and a model of one layer that
+/// takes 3 s; with 2^27 it takes half a minute, until the allocation of 128 GiB of masks fails and everything is freed again. Up to this limit,
+/// the memory is checked before llama.cpp asks for it.
 const MAX_CONTEXT: u32 = 1 << 24;
 /// `LLAMA_MAX_SEQ` (src/llama-cparams.h).
 const MAX_SEQUENCES: u32 = 256;
 /// `GGML_MAX_N_THREADS` (ggml/include/ggml.h).
 const MAX_THREADS: u32 = 512;
-/// Most threads a core. Threads wait for each other by spinning after every operation (`ggml_barrier` in `ggml/src/ggml-cpu/ggml-cpu.c`), each for its turn on a
-/// core: on 2 cores, a token of a model of two layers takes 3 ms with 2 threads, 4 s with 16 and 9 s with 32.
+/// Maximum number of threads per core. After every operation, threads wait for each other by spinning (`ggml_barrier` in
+/// `ggml/src/ggml-cpu/ggml-cpu.c`); with more threads than cores, each first waits for its turn on a core. On 2 cores, a token of a model of two
+/// layers takes 3 ms with 2 threads, 4 s with 16 and 9 s with 32.
 const THREADS_PER_CORE: u32 = 8;
 
 impl ContextConfig {
@@ -243,7 +244,8 @@ impl ContextConfig {
             None => 512.min(n_batch),
         };
         let n_seq_max = in_range("max_sequences", self.max_sequences, 1, MAX_SEQUENCES)?;
-        // A micro-batch has at least a token for each sequence; one that was asked for stays as it is if the number of sequences was not.
+        // A micro-batch has at least a token for each sequence, so it grows to the number of sequences. With `fits_sequences`, a micro-batch
+        // size that was asked for limits the sequences instead.
         let most = if self.micro_batch_size.is_some() { n_ubatch } else { n_batch };
         let n_seq_max = if self.fits_sequences { n_seq_max.min(most) } else { n_seq_max };
         let n_ubatch = n_ubatch.max(n_seq_max.min(n_batch));

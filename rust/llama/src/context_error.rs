@@ -80,7 +80,7 @@ pub enum ContextError {
         /// Bytes available.
         available: u64,
     },
-    /// llama.cpp got no memory.
+    /// llama.cpp could not allocate memory.
     #[error(
         "no memory for a context of {context_size} tokens; lower `context_size`, or raise the limits of the process"
     )]
@@ -94,7 +94,7 @@ pub enum ContextError {
         /// The errors it logged.
         log: Vec<String>,
     },
-    /// llama.cpp did not give or take a state.
+    /// llama.cpp failed to save or load a state.
     #[error("llama.cpp could not {task}")]
     StateFailed {
         /// What it was asked to do.
@@ -162,7 +162,7 @@ pub enum ContextError {
         /// The position that comes next.
         expected: i32,
     },
-    /// A range of positions that is none.
+    /// An invalid range of positions.
     #[error("positions {start}..{end} are no range")]
     BadRange {
         /// First position.
@@ -199,7 +199,7 @@ pub enum ContextError {
         /// Where there are some, in words.
         available: String,
     },
-    /// Memory that cannot forget a part.
+    /// Memory from which a part cannot be removed.
     #[error("this model's memory cannot remove positions {start}..{end} alone; remove the whole sequence")]
     CannotRemove {
         /// First position.
@@ -213,7 +213,7 @@ pub enum ContextError {
         /// The target.
         sequence: u32,
     },
-    /// The build of llama.cpp cannot be told a setting.
+    /// The build of llama.cpp does not support a setting.
     #[error(transparent)]
     Unsupported(#[from] UnsupportedSetting),
     /// Tokenizing failed.

@@ -40,7 +40,7 @@ pub(crate) fn cpu_backend(api: &Api) -> *mut ggml_backend_reg {
     unsafe { (api.ggml_backend_reg_by_name)(c"CPU".as_ptr()) }
 }
 
-/// Loads every backend of `directory`, and of its CPU modules the wanted one.
+/// Loads every backend in `directory`, but of its CPU modules only the wanted one.
 pub(crate) fn load(api: &Api, directory: &Path, wanted: &ModuleChoice) -> Result<(), LibraryError> {
     let ((), log) = match wanted {
         ModuleChoice::Auto => {

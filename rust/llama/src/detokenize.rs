@@ -7,7 +7,7 @@ use crate::{Vocab, VocabError, VocabKind};
 use rayon::prelude::*;
 use std::ffi::c_char;
 
-/// Tokens, of some 100 ns each, between two looks at whether to stop.
+/// How many tokens, of some 100 ns each, are done between two checks of whether to stop.
 const TOKENS_BETWEEN_LOOKS: usize = 4096;
 
 /// How tokens are written as text.
@@ -24,10 +24,10 @@ pub struct DetokenizeOptions {
     pub remove_special: bool,
     /// Write control and unknown tokens as their markers; else they have no text.
     pub unparse_special: bool,
-    /// Leave out spaces before punctuation and contractions as llama.cpp does for some vocabularies (`clean_spaces` in
-    /// `src/llama-vocab.cpp`): a text does not come back as it was.
+    /// Leave out spaces before punctuation and contractions as llama.cpp does for some vocabularies (`clean_spaces` in `src/llama-vocab.cpp`); a
+    /// tokenized text then does not come back unchanged.
     pub clean_up_tokenization_spaces: bool,
-    /// The tokens go on with a text, as a model's own do, so no space at their beginning or after a special token is the tokenizer's: every
+    /// The tokens continue a text, as generated ones do. The tokenizer then put no space at their beginning or after a special token, so every
     /// byte of every token is written.
     pub continuation: bool,
 }
@@ -81,7 +81,7 @@ impl Vocab {
         self.require_tokenizer()?;
         self.check_tokens(tokens)?;
         let tokens = if options.remove_special { self.without_special(tokens)? } else { tokens };
-        // llama.cpp cleans up the texts of these kinds alone, and they have no spaces of the tokenizer's.
+        // llama.cpp cleans up only texts of these kinds.
         let may_clean = matches!(self.kind(), VocabKind::Bpe | VocabKind::WordPiece);
         if options.clean_up_tokenization_spaces && may_clean {
             self.cleaned_up(tokens, options)
@@ -116,7 +116,7 @@ impl Vocab {
         self.detokenize_unless(tokens, options, NEVER)
     }
 
-    /// [`Vocab::detokenize_with`] that ends soon once `stop` is raised, unless llama.cpp itself is at work, which it is where the text is cleaned up.
+    /// [`Vocab::detokenize_with`] that ends soon once `stop` is raised, except while llama.cpp itself cleans up the text.
     ///
     /// # Errors
     /// As for [`Vocab::detokenize_bytes`]; [`VocabError::Stopped`].
@@ -201,7 +201,7 @@ impl Vocab {
             }
             self.push_token_bytes(*token, options.unparse_special, &mut bytes)?;
             if divides {
-                // A `WordPiece` vocabulary begins every word with a space, so one after a special token may well be the text's.
+                // A `WordPiece` vocabulary begins every word with a space, so a space after a special token may belong to the text.
                 start = if self.kind() == VocabKind::WordPiece { usize::MAX } else { bytes.len() };
             }
         }
@@ -218,7 +218,7 @@ impl Vocab {
         Ok(Spaces { in_front: added.space_in_front, behind: added.space_behind, is_unigram })
     }
 
-    /// The text as llama.cpp writes it, but for a space that the tokenizer puts in front.
+    /// The text as llama.cpp writes it, without a space that the tokenizer puts in front.
     fn cleaned_up(&self, tokens: &[TokenId], options: DetokenizeOptions) -> Result<Vec<u8>, VocabError> {
         let spaces = self.added_spaces(tokens, options)?;
         let mut bytes = self.as_llama_cpp(tokens, options.unparse_special)?;
@@ -273,13 +273,13 @@ impl Spaces {
         self.in_front || self.behind
     }
 
-    /// Takes the spaces from the piece that begins at `start` and goes to the end; `start` may be beyond it.
+    /// Removes these spaces from the piece between `start` and the end; `start` may lie beyond the end.
     fn trim(self, bytes: &mut Vec<u8>, start: usize) {
         if self.behind && bytes.len() > start && bytes.ends_with(b" ") {
             bytes.pop();
         }
         let Some(piece) = bytes.get(start..) else { return };
-        // Unigram puts its space in front of the first character that is none (`normalize` in src/llama-vocab.cpp), others always.
+        // Unigram puts its space in front of the first character that is not a space (`normalize` in src/llama-vocab.cpp), others always.
         let has_front = !self.is_unigram || piece.iter().any(|byte| *byte != b' ');
         if self.in_front && has_front && piece.starts_with(b" ") {
             bytes.remove(start);

@@ -3,7 +3,7 @@
 use crate::library::Library;
 use tabagent_sys::{ggml_backend_dev_type, ggml_backend_device};
 
-/// What kind of device it is, as ggml sorts them.
+/// The kind of a device, as ggml classifies it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DeviceKind {
     /// The CPU and its memory.

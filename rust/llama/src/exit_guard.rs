@@ -1,7 +1,7 @@
-//! An end of the process while llama.cpp is still at work.
+//! Ends the process safely while llama.cpp is still at work.
 //!
-//! `exit` runs the destructors of llama.cpp's static objects while other threads go on. One that tokenizes meanwhile reads tables that
-//! are being freed. Nothing can stop it, so the process ends without those destructors when somebody is still at work.
+//! `exit` runs the destructors of llama.cpp's static objects while other threads continue. A thread that tokenizes meanwhile reads tables that
+//! are being freed, and nothing can stop it. So if a thread is still at work, the process ends without those destructors.
 
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -11,12 +11,12 @@ static PROCESS: AtomicU32 = AtomicU32::new(0);
 static AT_WORK: AtomicUsize = AtomicUsize::new(0);
 static INSTALL: Once = Once::new();
 
-/// Says that this thread may be in llama.cpp, until it is dropped.
+/// Marks this thread as possibly inside llama.cpp, until it is dropped.
 #[derive(Debug)]
 pub struct AtWork(u32);
 
 impl AtWork {
-    /// Says it from now on.
+    /// Marks this thread from now on.
     pub fn begin() -> Self {
         let process = std::process::id();
         if PROCESS.swap(process, Ordering::AcqRel) != process {
@@ -35,8 +35,8 @@ impl Drop for AtWork {
     }
 }
 
-/// Has the process end at once, with the code that it was going to end with and all of C's files written, if `exit` is called while there is an
-/// [`AtWork`] in another thread. Call it when the library is loaded: what is registered last runs first.
+/// Registers a handler for `exit`: while another thread has an [`AtWork`], it ends the process at once, with the same exit code and all of C's
+/// files written. Call it when the library is loaded: what is registered last runs first.
 pub fn guard_exit() {
     INSTALL.call_once(|| {
         // SAFETY: the function has the type that C expects, is never unloaded, and ignores its second argument.

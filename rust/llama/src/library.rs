@@ -27,7 +27,7 @@ pub struct LibraryInfo {
     pub directory: PathBuf,
     /// The recognised build, such as `llama.cpp 0.5.0`.
     pub build: String,
-    /// The version of ggml, if the build tells.
+    /// The version of ggml, if the build reports it.
     pub ggml_version: Option<String>,
     /// The file that the CPU backend runs from.
     pub cpu_module_file: Option<PathBuf>,
@@ -91,8 +91,7 @@ impl Library {
         unsafe { (self.api().llama_supports_mlock)() }
     }
 
-    /// A library made of a fake function table that takes structs of `layout`, for tests of what lies above. It is not registered as the
-    /// process's own.
+    /// A library made of a fake function table that takes structs of `layout`, for tests of the layers above. It is not registered as the process's own.
     ///
     /// # Safety
     /// As for [`Api::resolve_with`]: every function must have the signature of its name.
@@ -185,8 +184,8 @@ fn evidence_of_file(located: &LocatedLibrary) -> Evidence {
     }
 }
 
-/// A library without most of llama.cpp's functions is no llama.cpp: say which are missing of those that the most similar build needs, instead
-/// of comparing builds.
+/// Refuses a library that lacks most of llama.cpp's functions: it is not llama.cpp, so the error lists what the most similar build has and the
+/// library lacks, instead of comparing builds.
 fn refuse_other_libraries(located: &LocatedLibrary) -> Result<(), LibraryError> {
     let missing_of = |layout: &AbiLayout| {
         let functions = layout.required_symbols().filter(|name| name.starts_with("llama_"));
@@ -194,7 +193,7 @@ fn refuse_other_libraries(located: &LocatedLibrary) -> Result<(), LibraryError> 
             functions.partition(|name| located.facts.exported.contains(*name));
         (missing.len() > present.len()).then_some(missing)
     };
-    // A build of which most functions are there is one to compare with.
+    // `None` if the library has most functions of some build: then it is a llama.cpp, to be compared with the known builds.
     let missing: Option<Vec<_>> = KNOWN_LAYOUTS.iter().map(missing_of).collect();
     match missing.and_then(|missing| missing.into_iter().min_by_key(Vec::len)) {
         Some(names) => {
@@ -205,7 +204,8 @@ fn refuse_other_libraries(located: &LocatedLibrary) -> Result<(), LibraryError> 
     }
 }
 
-/// Two directories with the same sonames bind to the first one's copies; ggml's state would then be another package's.
+/// Refuses a libllama that is bound to another directory's ggml: libraries with the same sonames bind to the copies that were loaded first, and
+/// ggml's state would then be another package's.
 fn refuse_foreign_ggml(opened: &OpenedLibrary, directory: &Path) -> Result<(), LibraryError> {
     for symbol in ["llama_backend_init", "ggml_backend_load_all_from_path", "ggml_log_set"] {
         let Some(found) = file_of_address(opened.address(symbol)) else { continue };

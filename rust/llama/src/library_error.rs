@@ -25,7 +25,7 @@ pub enum LibraryError {
         /// Expected, found and why.
         source: AbiMismatch,
     },
-    /// Its ggml is another copy than the one beside it.
+    /// It is bound to another copy of ggml than the one beside it.
     #[error(
         "`{}` resolved `{symbol}` to `{}`: another package has already loaded its own ggml into this process; \
          import tabagent before it, or use separate processes",
@@ -39,7 +39,7 @@ pub enum LibraryError {
         /// Where that function is from.
         found: PathBuf,
     },
-    /// One llama.cpp a process.
+    /// The process already runs another llama.cpp.
     #[error(
         "cannot load `{}`: this process already uses `{}`, and two llama.cpp builds in one process mix their symbols; \
          use another process",
@@ -51,7 +51,7 @@ pub enum LibraryError {
         /// The directory asked for.
         requested: PathBuf,
     },
-    /// One CPU module a process.
+    /// The process already runs another CPU module.
     #[error("cannot use CPU module `{requested}`: this process already runs `{loaded}`; use another process")]
     ModuleAlreadyLoaded {
         /// The module in use.

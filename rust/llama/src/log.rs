@@ -1,7 +1,7 @@
 //! llama.cpp's log: never on stderr, kept for whoever asks, and part of the errors it explains.
 //!
-//! llama.cpp explains failures only in its log. The callback runs on whatever thread of llama.cpp has something to say, so
-//! it only copies the line; Python's `logging` gets the lines later, from a thread that Python owns.
+//! llama.cpp explains failures only in its log. The callback may run on any thread of llama.cpp, so it only copies the line; Python's `logging`
+//! gets the lines later, from a thread that Python owns.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -17,7 +17,7 @@ pub enum LogLevel {
     Debug = 1,
     /// What it does.
     Info = 2,
-    /// It goes on, but somebody should know.
+    /// It continues, but somebody should know.
     Warn = 3,
     /// It failed.
     Error = 4,
@@ -61,15 +61,14 @@ pub fn set_log_level(level: LogLevel) {
     MINIMUM.store(level as i32, Ordering::Relaxed);
 }
 
-/// Adds a line of the caller's own. It is lost where another line is just being added, so that a panic hook may call this.
+/// Adds a line of the caller's own. The line is lost if another one is being added at that moment, so that a panic hook may call this.
 pub fn note(level: LogLevel, text: &str) {
     if let Ok(mut state) = STATE.try_lock() {
         finish(&mut state, LogRecord { level, text: text.to_owned() });
     }
 }
 
-/// Runs `work` and returns with its result the errors that llama.cpp logged on this
-/// thread meanwhile.
+/// Runs `work`; returns its result and the errors that llama.cpp logged on this thread meanwhile.
 pub(crate) fn capture<T>(work: impl FnOnce() -> T) -> (T, Vec<String>) {
     let outer = CAPTURED.with(|c| c.borrow_mut().replace(Vec::new()));
     let result = work();
@@ -77,7 +76,7 @@ pub(crate) fn capture<T>(work: impl FnOnce() -> T) -> (T, Vec<String>) {
     (result, lines)
 }
 
-/// Takes lines back that were captured but are no errors after all, such as those about a decode that was asked to stop.
+/// Removes captured lines from the log that are not errors after all, such as those about a decode that was asked to stop.
 pub(crate) fn retract(lines: &[String]) {
     let mut state = STATE.lock().unwrap_or_else(PoisonError::into_inner);
     for line in lines {
@@ -88,7 +87,7 @@ pub(crate) fn retract(lines: &[String]) {
     }
 }
 
-/// Sends the log of both libraries here.
+/// Directs the logs of llama.cpp and ggml here.
 pub(crate) fn install(api: &Api) {
     // SAFETY: `on_log` has the type the C side expects, is a static function, and needs no user data.
     unsafe { (api.ggml_log_set)(Some(on_log), std::ptr::null_mut()) };

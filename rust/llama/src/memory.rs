@@ -40,8 +40,8 @@ impl Context {
         Ok(())
     }
 
-    /// Forgets the positions `start` and later of a sequence. False, with nothing changed, when its memory cannot: a recurrent state, or a
-    /// sliding window that has already dropped what `start` would need.
+    /// Forgets the positions of a sequence from `start` on. Returns false and changes nothing when the memory cannot do that: a recurrent state,
+    /// or a sliding window that has already dropped what `start` would need.
     ///
     /// # Errors
     /// [`ContextError::SequenceOutOfRange`].
@@ -95,7 +95,7 @@ impl Context {
         }
         let facts = self.model().facts();
         let removed = !(facts.sliding_window > 0 || facts.recurrent || facts.hybrid)
-            // SAFETY: the memory is live, the sequence exists, and the range is one.
+            // SAFETY: the memory is live, the sequence exists, and `from` is below `to`.
             && unsafe { (self.api().llama_memory_seq_rm)(self.memory(), slot.cast_signed(), from, to) };
         if removed { Ok(()) } else { Err(ContextError::CannotRemove { start, end }) }
     }

@@ -100,7 +100,7 @@ impl Model {
             return Err(if stopped {
                 ModelError::Cancelled(path)
             } else if startable(1) == 0 {
-                // ggml's CPU modules pack weights on threads of their own, which then were not to be had.
+                // ggml's CPU modules pack weights on threads of their own, which the system could not start.
                 ModelError::NoThreads { path, log }
             } else {
                 ModelError::Refused { path, log }
@@ -143,7 +143,7 @@ impl Model {
         Self::load(&library, config)
     }
 
-    /// What it is.
+    /// Facts about the model.
     pub fn facts(&self) -> &ModelFacts {
         &self.0.facts
     }

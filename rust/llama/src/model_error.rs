@@ -65,7 +65,7 @@ pub enum ModelError {
     /// The library could not be loaded.
     #[error(transparent)]
     Library(#[from] crate::library_error::LibraryError),
-    /// The build of llama.cpp cannot be told a setting.
+    /// The build of llama.cpp does not support a setting.
     #[error(transparent)]
     Unsupported(#[from] UnsupportedSetting),
 }

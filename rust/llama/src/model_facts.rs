@@ -42,7 +42,7 @@ pub struct ModelFacts {
 }
 
 impl ModelFacts {
-    /// Takes what llama.cpp does not read of a vocabulary-only model from the metadata of the file.
+    /// Fills in, from the file's metadata, the facts that llama.cpp does not read for a vocabulary-only model.
     pub(crate) fn complete(&mut self, metadata: &BTreeMap<String, String>) {
         let fields = [
             ("context_length", &mut self.context_train_size),

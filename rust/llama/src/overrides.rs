@@ -4,7 +4,7 @@ use crate::model_error::ModelError;
 use tabagent_gguf::{GgufFile, MetadataOverride, ValueType};
 use tabagent_sys::{KvOverrideValue, llama_model_kv_override, llama_model_kv_override_type};
 
-/// The values as llama.cpp takes them: it passes over one whose type is not that of the key (`validate_override` in
+/// The values with the types that llama.cpp expects: it ignores a value whose type differs from the key's (`validate_override` in
 /// `src/llama-model-loader.cpp`). An integer in the place of a float becomes one.
 pub(crate) fn fitted(
     file: &GgufFile,

@@ -1,19 +1,19 @@
-//! What is checked of a model file before llama.cpp sees it.
+//! Checks of a model file before llama.cpp sees it.
 
 use crate::model_error::ModelError;
 use crate::overrides;
 use std::path::{Path, PathBuf};
 use tabagent_gguf::{GgufFile, MetadataOverride, OwnedValue, check_model_with, check_parts, split_paths};
 
-/// A model that was found fit to be loaded.
+/// A model that passed the checks.
 pub(crate) struct Checked {
     /// All its parts in order.
     pub(crate) paths: Vec<PathBuf>,
-    /// What replaces values of its own, each of the type that it replaces.
+    /// The values that replace those of the file, each of the type that it replaces.
     pub(crate) overrides: Vec<(String, MetadataOverride)>,
 }
 
-/// Checks that the model at `path`, any part of it, cannot make llama.cpp abort, with the values that `overrides` put in place of its own.
+/// Checks that the model at `path` (any part of it), with `overrides` in place of its own values, cannot make llama.cpp abort.
 pub(crate) fn check(path: &Path, overrides: &[(String, MetadataOverride)]) -> Result<Checked, ModelError> {
     let file = GgufFile::open(path)?;
     let is_split = file.split().is_some_and(|s| s.count > 1);

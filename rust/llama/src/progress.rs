@@ -4,7 +4,7 @@ use crate::model_config::ProgressFn;
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// A callback with the memory of what it said. Its address is given to C, so it must not move while a load runs.
+/// A progress callback and how it ended. Its address is given to C, so it must not move while a load runs.
 pub(crate) struct LoadProgress {
     callback: ProgressFn,
     /// Whether the callback asked to stop, or panicked.

@@ -1,4 +1,4 @@
-//! Prompts that begin and end with what the model wants there, once.
+//! Prompts with the special tokens that the model wants at their ends, each once.
 
 use crate::batch::TokenId;
 use crate::{Vocab, VocabError};
@@ -8,15 +8,15 @@ use crate::{Vocab, VocabError};
 pub struct Prompt {
     /// The tokens.
     pub tokens: Vec<TokenId>,
-    /// The special token that would have begun the prompt twice: it was there already. It begins it once.
+    /// The special token at the front that the prompt already had, so that it would have been there twice; it is there once.
     pub doubled_front: Option<TokenId>,
-    /// The special token that would have ended the prompt twice. It ends it once.
+    /// The special token at the end that the prompt already had; it is there once.
     pub doubled_back: Option<TokenId>,
 }
 
 impl Vocab {
-    /// The tokens of a prompt's text with what the model wants around it (BOS, EOS), and that once: where the text begins or ends with the
-    /// markers of those tokens, the result says so. Without `parse_special` a marker is plain text.
+    /// Tokenizes a prompt and adds the special tokens that the model wants around it (BOS, EOS), each once: where the text already begins or
+    /// ends with the markers of those tokens, the result says so. Without `parse_special` a marker is plain text.
     ///
     /// # Errors
     /// As for [`Vocab::tokenize`].
@@ -34,14 +34,14 @@ impl Vocab {
         }
     }
 
-    /// A prompt of tokens, without repetitions of what the model wants at its ends.
+    /// Makes a prompt of tokens; removes repetitions of the special tokens that the model wants at its ends.
     ///
     /// # Errors
     /// As for [`Vocab::tokenize`].
     pub fn with_special_once(&self, mut tokens: Vec<TokenId>) -> Result<Prompt, VocabError> {
         let added = self.additions()?;
         let mut prompt = Prompt::default();
-        // One token may be both; a prompt of nothing else then begins and ends with it.
+        // The same token may serve at both ends; a prompt of only that token then keeps two of it.
         let both = usize::from(added.front == added.back) * added.back.len();
         let mut doubled = 0;
         while repeats(&tokens[doubled..], &added.front, both) {

@@ -1,4 +1,4 @@
-//! Texts for which llama.cpp's tokenizers take time that grows with the square of what is in them.
+//! Texts for which llama.cpp's tokenizers take quadratic time.
 //!
 //! Such a text would keep a core busy for minutes or hours, and nothing can stop it. Texts with many special tokens are cut into pieces that
 //! give the same tokens; others are refused. Figures are of the pinned build on one core.
@@ -10,20 +10,20 @@ use crate::vocab_kind::VocabKind;
 use std::collections::HashSet;
 use std::sync::OnceLock;
 
-/// Texts up to this length are done soon, whatever they hold.
+/// Texts up to this length are tokenized quickly, whatever they hold.
 const SHORT: usize = 4 * 1024;
 
 /// What makes the tokenizer of one model slow.
 #[derive(Debug, Default)]
 pub(crate) struct SlowText {
     runs: Option<Runs>,
-    /// Characters that some token has, of a `SentencePiece` vocabulary.
+    /// Characters that occur in the tokens of a `SentencePiece` vocabulary.
     known: OnceLock<HashSet<char>>,
     /// Finds special tokens, without and with those that are only parsed when that is asked for.
     special: [OnceLock<Option<SpecialText>>; 2],
 }
 
-/// Characters of a kind in a row that a regular expression looks at again from each of them (`llm_tokenizer_bpe` in `src/llama-vocab.cpp`).
+/// A run of characters of one kind, which a regular expression scans again from each of them (`llm_tokenizer_bpe` in `src/llama-vocab.cpp`).
 #[derive(Clone, Copy, Debug)]
 struct Runs {
     what: &'static str,
@@ -31,11 +31,11 @@ struct Runs {
     limit: usize,
 }
 
-/// `llm_tokenizer_spm_session::resegment` makes room for each such character exactly, which copies all tokens so far: 80,000 take 14 s.
+/// Limit of unknown characters: `llm_tokenizer_spm_session::resegment` reserves room for each exactly, which copies all tokens so far: 80,000 take 14 s.
 const UNKNOWN_CHARACTERS: usize = 100_000;
 /// `tokenizer_st_partition` walks its list of fragments from the beginning for each special token: 40,000 take 27 s.
 const SPECIAL_TOKENS: usize = 30_000;
-/// Special tokens of one piece of a text: more are cut, where that is possible.
+/// Special tokens per piece of a text; a text with more is cut, where that is possible.
 const SPECIAL_TOKENS_OF_A_PIECE: usize = 1_000;
 
 impl SlowText {
@@ -54,7 +54,7 @@ impl SlowText {
         Self { runs, ..Self::default() }
     }
 
-    /// The pieces of `text` that are tokenized one by one, each soon enough, with the same tokens as the whole.
+    /// Cuts `text` into pieces that are each tokenized quickly enough and together give the same tokens as the whole.
     ///
     /// # Errors
     /// [`VocabError::TooSlow`] if there are no such pieces.

@@ -5,12 +5,12 @@ use aho_corasick::AhoCorasick;
 /// Finds the texts of special tokens, which are cut out of a text before all else, the longest first (`tokenizer_st_partition` in
 /// `src/llama-vocab.cpp`).
 ///
-/// What is between them is tokenized by itself, as if it came first. So a text may be cut behind every special token that is sure to be one:
-/// the tokens of the pieces, one after another, are those of the whole.
+/// The text between two of them is tokenized by itself, as if it came first. So a text may be cut behind every special token that the tokenizer
+/// is sure to take: the tokens of the pieces, one after another, are those of the whole.
 #[derive(Debug)]
 pub(crate) struct SpecialText {
     finder: AhoCorasick,
-    /// Whether no special token swallows white space beside it, in which another one may begin.
+    /// True if no special token swallows white space beside it, in which another one may begin.
     may_cut: bool,
 }
 
@@ -18,7 +18,7 @@ pub(crate) struct SpecialText {
 struct Cluster {
     start: usize,
     end: usize,
-    /// Bytes of the longest of them. If that is all, it is the one that the tokenizer takes.
+    /// Bytes of the longest of them. If it covers the whole cluster, the tokenizer takes that one.
     longest: usize,
 }
 
@@ -32,11 +32,11 @@ impl SpecialText {
         Some(Self { finder: AhoCorasick::new(texts).ok()?, may_cut })
     }
 
-    /// `text` in pieces of some more than `most` special tokens, and how many the fullest of them has.
+    /// Cuts `text` into pieces of little more than `most` special tokens, and returns with them the largest number that a piece has.
     pub(crate) fn cut<'t>(&self, text: &'t str, most: usize) -> (Vec<&'t str>, usize) {
         let (mut pieces, mut from, mut count, mut fullest) = (Vec::new(), 0, 0, 0);
         for cluster in self.clusters(text) {
-            // A cluster holds no more tokens than bytes.
+            // A cluster has at most one token per byte.
             count += if cluster.is_one() { 1 } else { cluster.end - cluster.start };
             if self.may_cut && count >= most && cluster.is_one() && cluster.end < text.len() {
                 pieces.push(&text[from..cluster.end]);
@@ -50,7 +50,7 @@ impl SpecialText {
 
     fn clusters(&self, text: &str) -> Vec<Cluster> {
         let mut clusters: Vec<Cluster> = Vec::new();
-        // They come by where they end, so that one may join what seemed to be apart.
+        // Matches come in the order of their ends, so a later one may join clusters that seemed apart.
         for found in self.finder.find_overlapping_iter(text) {
             let (mut start, end, mut longest) = (found.start(), found.end(), found.len());
             while let Some(last) = clusters.pop_if(|last| last.end > start) {
@@ -82,7 +82,7 @@ mod tests {
         let newlines = special(&["\n\n", "\n\n\n", "<a>"]);
         assert_eq!(newlines.cut("x\n\ny\n\n\nz<a>", 1), (vec!["x\n\n", "y\n\n\n", "z<a>"], 1));
         assert_eq!(newlines.cut("x\n\ny\n\n\nz<a>w", 2), (vec!["x\n\ny\n\n\n", "z<a>w"], 2));
-        // Five may be three and two or otherwise.
+        // Five newlines may be split into three and two or otherwise.
         assert_eq!(newlines.cut("x\n\n\n\n\ny<a>z", 1), (vec!["x\n\n\n\n\ny<a>", "z"], 6));
         assert_eq!(newlines.cut("nothing", 1), (vec!["nothing"], 0));
     }

@@ -3,8 +3,8 @@
 use crate::batch::TokenId;
 use crate::{Vocab, VocabError, VocabKind};
 
-/// A character for private use: hardly a vocabulary has it, and if one does, then alone. What follows it in a text becomes tokens of its
-/// own.
+/// A character for private use. Hardly any vocabulary has it, and one that has it has it only as a token of its own, so the text behind it is
+/// tokenized apart from it.
 const FOREIGN: char = '\u{E000}';
 
 impl Vocab {
@@ -22,8 +22,8 @@ impl Vocab {
         Ok(self.where_spelled(&longer, text).map(|from| longer.split_off(from)))
     }
 
-    /// The tokens of `text` where it goes on with a text whose last token is `last`: without the space that some vocabularies put in front
-    /// of texts, unless that is a special token, after which they put one, too. `parse_special` as for [`Vocab::tokenize`].
+    /// The tokens of `text` where it continues a text whose last token is `last`: without the space that some vocabularies put in front of
+    /// texts, unless `last` is a special token, after which they put one, too. `parse_special` as for [`Vocab::tokenize`].
     ///
     /// # Errors
     /// As for [`Vocab::tokenize`].
@@ -42,13 +42,14 @@ impl Vocab {
         }
         let foreign = self.tokenize(&FOREIGN.to_string(), false, false)?;
         let mut longer = self.tokenize(&format!("{FOREIGN}{text}"), false, parse_special)?;
-        // Unigram makes one token of unknown characters beside each other, so nothing may be left of an unknown beginning.
+        // Unigram merges unknown characters beside each other into one token, so an unknown character at the beginning of `text` may have no
+        // token of its own left.
         let is_apart = longer.starts_with(&foreign)
             && (self.kind() != VocabKind::Unigram || longer.len() + 1 >= foreign.len() + alone.len());
         Ok(if is_apart { longer.split_off(foreign.len()) } else { alone })
     }
 
-    /// From which token on `tokens` are exactly `text`.
+    /// The index from which on `tokens` spell exactly `text`.
     fn where_spelled(&self, tokens: &[TokenId], text: &str) -> Option<usize> {
         let (mut rest, mut piece) = (text.as_bytes(), Vec::new());
         for (index, token) in tokens.iter().enumerate().rev() {

@@ -1,7 +1,7 @@
 //! Saving and loading what a context holds.
 //!
-//! llama.cpp takes half of a damaged state and goes on with wrong numbers, so every state of ours has a header: what wrote it, which
-//! model and settings it belongs to, and a digest of its contents.
+//! llama.cpp loads half of a damaged state and continues with wrong numbers, so each of our states has a header: the build that wrote it, the
+//! model and settings that it belongs to, and a digest of its contents.
 
 use crate::batch::SeqId;
 use crate::context::Context;
@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use std::io::{Read as _, Write as _};
 use std::path::Path;
 
-/// A saved state cannot be taken, or not be written.
+/// Why a state could not be saved or loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// It is something else, or cut off.
@@ -47,7 +47,7 @@ pub enum StateError {
         /// The state's.
         found: String,
     },
-    /// llama.cpp did not take or give it.
+    /// llama.cpp failed to save or load it.
     #[error("llama.cpp could not {task} the state")]
     Failed {
         /// `save` or `load`.
@@ -96,8 +96,8 @@ impl Context {
         Ok(bytes)
     }
 
-    /// Replaces everything the context holds by a state that [`Context::save_state`] gave. After an error it holds what it held, or, if
-    /// llama.cpp itself failed, nothing.
+    /// Replaces everything the context holds by a state that [`Context::save_state`] returned. After an error the context is as before, or empty
+    /// if llama.cpp itself failed.
     ///
     /// # Errors
     /// See [`StateError`].
@@ -121,7 +121,7 @@ impl Context {
     /// See [`StateError`].
     pub fn save_state_file(&self, path: &Path) -> Result<(), StateError> {
         let failed = |source| StateError::Io { path: path.display().to_string(), source };
-        // A rename would put a file in the place of `/dev/null`.
+        // Renaming a file onto `/dev/null` would replace the device.
         if std::fs::metadata(path).is_ok_and(|old| !old.is_file() && !old.is_dir()) {
             let problem = "it is a device or a pipe; give the path of a file";
             return Err(failed(std::io::Error::new(std::io::ErrorKind::InvalidInput, problem)));
@@ -154,21 +154,21 @@ impl Context {
     /// See [`StateError`].
     pub fn load_state_file(&mut self, path: &Path) -> Result<(), StateError> {
         let failed = |source| StateError::Io { path: path.display().to_string(), source };
-        // Opening a pipe waits for its other end, and devices never end.
+        // Opening a pipe blocks until its other end is open, and devices never end.
         if !std::fs::metadata(path).map_err(failed)?.is_file() {
             return Err(StateError::NotAState { reason: "it is no regular file" });
         }
         let file = std::fs::File::open(path).map_err(failed)?;
         let mut bytes = Vec::new();
         (&file).take(MAGIC.len() as u64).read_to_end(&mut bytes).map_err(failed)?;
-        // What is no state is not read to its end, however long it is.
+        // Only a file that begins as a state is read to its end, however long it is.
         if bytes == MAGIC {
             (&file).read_to_end(&mut bytes).map_err(failed)?;
         }
         self.load_state(&bytes)
     }
 
-    /// A context of the same model and settings that holds the same.
+    /// A second context of the same model and settings, with the same contents.
     ///
     /// # Errors
     /// [`ContextError`] when the second context does not fit, or llama.cpp fails to copy.
@@ -207,7 +207,7 @@ impl Context {
         Ok(SequenceSnapshot { bytes, context: self.id })
     }
 
-    /// Puts a snapshot of this context into a sequence, in place of what that holds. It computes on as if it had never been away.
+    /// Puts a snapshot of this context into a sequence and replaces what that holds. Decoding continues as if the snapshot had never been taken out.
     ///
     /// # Errors
     /// [`ContextError::SequenceOutOfRange`]; [`ContextError::Full`] when there are no cells for it; [`ContextError::OtherContext`].

@@ -1,7 +1,7 @@
 //! ggml's CPU thread pool.
 //!
-//! Without one, ggml's CPU backend starts and joins its threads for every graph it computes (ggml/src/ggml-cpu/ggml-cpu.c,
-//! `ggml_graph_compute` with a null `threadpool`), which costs more than many a token.
+//! Without one, ggml's CPU backend starts and joins its threads for every graph it computes (ggml/src/ggml-cpu/ggml-cpu.c, `ggml_graph_compute`
+//! with a null `threadpool`), which costs more than computing many a token.
 
 use crate::cpu_module::cpu_backend;
 use crate::library::Library;
@@ -15,9 +15,9 @@ use tabagent_sys::{
 /// Polling level of a waiting thread: ggml's default (`ggml_threadpool_params_init`).
 const POLL: u32 = 50;
 
-/// How many threads can be started, `wanted` at the most.
+/// How many threads can be started, up to `wanted`.
 ///
-/// ggml aborts where one of its threads cannot be started (`ggml_threadpool_new_impl`), so as many are tried first.
+/// ggml aborts where one of its threads cannot be started (`ggml_threadpool_new_impl`), so this starts the same number of threads first.
 pub(crate) fn startable(wanted: u32) -> u32 {
     let gate = Mutex::new(());
     let closed = gate.lock().unwrap_or_else(PoisonError::into_inner);
@@ -25,7 +25,7 @@ pub(crate) fn startable(wanted: u32) -> u32 {
         let start = || {
             let thread =
                 std::thread::Builder::new().name("tabagent-probe".to_owned()).stack_size(PROBE_STACK);
-            // All are there at the same time, until the gate opens.
+            // The gate keeps all of them alive at the same time.
             thread.spawn_scoped(scope, || drop(gate.lock())).is_ok()
         };
         let started = (0..wanted).take_while(|_| start()).count();

@@ -1,4 +1,4 @@
-//! A model's vocabulary: tokenizing, and what each token is. `detokenize.rs` has the way back.
+//! A model's vocabulary: tokenizing, and what each token is. Detokenizing is in `detokenize.rs`.
 
 use crate::abort::{NEVER, Stop};
 use crate::additions::Additions;
@@ -89,7 +89,7 @@ impl Vocab {
         self.tokenize_piece(text, add_special, parse_special)
     }
 
-    /// The tokens of texts that are pieces of one.
+    /// Tokenizes the pieces of one text.
     fn tokenize_pieces(
         &self,
         pieces: &[&str],
@@ -115,11 +115,11 @@ impl Vocab {
             .unwrap_or(Err(VocabError::NoStack { bytes: text.len() }))
     }
 
-    /// A number of tokens that `text` surely has, found without tokenizing; 0 for vocabularies whose tokenizers may leave text out.
+    /// A lower bound of the number of tokens of `text`, found without tokenizing; 0 for vocabularies whose tokenizers may leave text out.
     ///
-    /// Each token stands for no more text than the vocabulary's longest one, white space apart, which some special tokens swallow. Reads
-    /// the whole vocabulary. For a `SentencePiece` vocabulary, the time that llama.cpp takes grows with the square of the number of
-    /// characters that it does not have (`llm_tokenizer_spm_session::resegment` in `src/llama-vocab.cpp` makes room for each exactly).
+    /// No token stands for more text than the vocabulary's longest one, apart from white space, which some special tokens swallow. Reads the whole
+    /// vocabulary. For a `SentencePiece` vocabulary, the time that llama.cpp takes to tokenize grows with the square of the number of characters that the
+    /// vocabulary does not have (`llm_tokenizer_spm_session::resegment` in `src/llama-vocab.cpp` makes room for each exactly).
     pub fn fewest_tokens(&self, text: &str) -> usize {
         if self.kind != VocabKind::SentencePiece {
             return 0;
@@ -297,7 +297,7 @@ impl Vocab {
         parse_special: bool,
     ) -> Result<Vec<TokenId>, VocabError> {
         let length = text.len() as i32;
-        // A byte is a token at the most, and pages that are not written take no memory.
+        // A byte becomes at most one token, and pages that are not written take no memory.
         let mut tokens: Vec<TokenId> = vec![0; text.len().min(MAX_TEXT_BYTES) + 16];
         loop {
             let room = tokens.len() as i32;

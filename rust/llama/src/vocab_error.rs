@@ -16,12 +16,12 @@ pub enum VocabError {
         /// The most there may be.
         limit: usize,
     },
-    /// A text that the tokenizer would be busy with for very long.
+    /// A text that would keep the tokenizer busy for very long.
     #[error(
         "text has {count} {what}, for which this model's tokenizer takes time that grows with the square of their number; at most {limit} are taken; split the text"
     )]
     TooSlow {
-        /// What there are so many of.
+        /// What the text has too many of.
         what: &'static str,
         /// How many there are.
         count: usize,

@@ -54,7 +54,7 @@ fn present(path: PathBuf, variable: &str) -> PathBuf {
 fn skip(variable: &str) {
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("a test");
-    // Not with `eprintln!`, whose text the test harness keeps to itself when the test succeeds. The harness writes to stdout meanwhile.
+    // Not with `eprintln!`: the test harness hides its text when the test succeeds. The harness writes to stdout meanwhile.
     let line = format!("\nskipped: {test}: `{variable}` is not set; `make test` sets it\n");
     let _ = std::io::stderr().write_all(line.as_bytes());
 }

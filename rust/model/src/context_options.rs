@@ -1,11 +1,11 @@
-//! Options of contexts besides the decode thread's.
+//! Options of contexts that are made beside the decode thread's.
 
 use tabagent_llama::{ContextConfig, FlashAttention};
 
 use crate::error::Error;
 use crate::value::{COUNT, Fields, Value};
 
-/// Reads the options of a context by their names; `threads` is what it has without an own number of them.
+/// Reads the options of a context by their names; `threads` is the number of threads where the options have none.
 ///
 /// # Errors
 /// [`OptionError`] names the option that is unknown or has a wrong type; [`Error::Context`] for an unknown `kv_type`.

@@ -91,7 +91,7 @@ impl Decoder for LlamaDecoder {
     }
 }
 
-/// The vocabulary of a model of llama.cpp's.
+/// The vocabulary of a llama.cpp model.
 struct LlamaVocabulary(Model);
 
 impl Vocabulary for LlamaVocabulary {

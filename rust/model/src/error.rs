@@ -22,7 +22,7 @@ pub enum Error {
     /// The context could not be made, or the model cannot generate.
     #[error(transparent)]
     Context(#[from] ContextError),
-    /// A text could not be made tokens, or tokens text.
+    /// A text could not be tokenized, or tokens could not be turned into text.
     #[error(transparent)]
     Vocab(#[from] VocabError),
     /// The sampler's settings are wrong.

@@ -33,19 +33,19 @@ macro_rules! kinds {
 kinds! {
     /// An argument has a value that it does not take.
     Value = "value",
-    /// An argument has another type than it takes, is missing, or there is none of its name.
+    /// An argument has the wrong type, is missing, or does not exist.
     Type = "type",
     /// The operating system refused to read or write a file; [`Failure::io`](crate::Failure::io) has its reason.
     Io = "io",
     /// The library of llama.cpp could not be loaded.
     LibraryLoad = "library_load",
-    /// The library is a build of llama.cpp whose ABI is not known, or one that cannot be told a setting.
+    /// The library is a build of llama.cpp whose ABI is not known, or one that does not support a setting.
     IncompatibleLibrary = "incompatible_library",
     /// The process already uses another library or CPU module.
     LibraryAlreadyLoaded = "library_already_loaded",
     /// The variant that was asked for does not exist, or does not run on this machine.
     Variant = "variant",
-    /// A file is no intact GGUF file, or none that can be made into one.
+    /// A file is not an intact GGUF file, or cannot be made into one.
     Gguf = "gguf",
     /// A progress function stopped the work on a file.
     GgufCancelled = "gguf_cancelled",
@@ -65,7 +65,7 @@ kinds! {
     Decode = "decode",
     /// No token could be chosen.
     Sampling = "sampling",
-    /// A schema or grammar cannot be compiled, a token is none that it allows, or it cannot go on.
+    /// A schema or grammar cannot be compiled, does not allow a token, or cannot go on.
     Grammar = "grammar",
     /// A saved state is damaged, or belongs to another model, build or setting.
     State = "state",

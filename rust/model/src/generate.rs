@@ -8,26 +8,26 @@ use crate::value::{Fields, OptionError, Value};
 /// How to continue a prompt.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GenerateOptions {
-    /// Most tokens; `None` until the model ends the text or the context is full.
+    /// Maximum number of tokens; `None` generates until the model ends the text or the context is full.
     pub max_tokens: Option<usize>,
     /// How tokens are chosen.
     pub sampling: SamplerSettings,
-    /// Texts that end the text and are no part of it.
+    /// Texts that end the generation; they are not part of its text.
     pub stop: Vec<String>,
-    /// Tokens that end the text, besides the model's own.
+    /// Tokens that end the generation, besides the model's own.
     pub stop_tokens: Vec<i32>,
     /// Never choose a token that ends the text.
     pub ignore_eos: bool,
-    /// Log-probabilities of each token and of so many most probable ones.
+    /// Give the log-probability of each token and of this many most probable ones.
     pub logprobs: Option<usize>,
-    /// Which distribution they are of.
+    /// The distribution that the log-probabilities are taken from.
     pub logprobs_mode: LogprobsMode,
     /// Reuse what earlier requests with this option left in memory.
     pub cache_prompt: bool,
 }
 
 impl GenerateOptions {
-    /// Reads options by their names; those that are not there have their defaults. `sampling` is a map of a sampler's settings.
+    /// Reads options by their names; missing ones have their defaults. `sampling` is a map of a sampler's settings.
     ///
     /// # Errors
     /// [`OptionError`] names the option that is unknown or has a wrong type.

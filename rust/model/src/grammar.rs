@@ -11,7 +11,7 @@ use tabagent_sampling::constraint::{
 use crate::token_table::token_table;
 use crate::value::{Fields, OptionError, Value, integer};
 
-/// A grammar that somebody wants: its source, and how and when it applies.
+/// A grammar that a user asks for: its source, and how and when it applies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GrammarRequest {
     /// As its author wrote it.
@@ -68,7 +68,7 @@ fn start(value: Value) -> Result<TriggerStart, OptionError> {
 #[derive(Default)]
 pub(crate) struct Compiler {
     made: OnceLock<Result<GrammarCompiler, GrammarError>>,
-    /// What the tokenizer of forced tokens asks; taken away when the model closes, so that grammars do not keep the weights.
+    /// The model whose tokenizer writes forced texts; taken away when the model closes, so that grammars do not keep the weights.
     model: Arc<RwLock<Option<LlamaModel>>>,
 }
 
@@ -96,7 +96,7 @@ impl Compiler {
         made.as_ref().map_err(Clone::clone)
     }
 
-    /// Lets go of the model.
+    /// Drops the model.
     pub(crate) fn close(&self) {
         self.model.write().unwrap_or_else(PoisonError::into_inner).take();
     }

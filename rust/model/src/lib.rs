@@ -1,4 +1,4 @@
-//! A loaded model as an application uses it, whatever its face.
+//! A loaded model as an application uses it, behind whichever face (Python, HTTP).
 //!
 //! [`LibraryPlaces`] chooses the llama.cpp library, [`Model::load`] loads a model with it and starts its decode thread, and a [`Model`] tokenizes,
 //! generates, scores and compiles grammars. Options come as plain structs ([`LoadOptions`], [`GenerateOptions`], [`SamplerSettings`],

@@ -54,7 +54,7 @@ impl LibraryPlaces {
     }
 }
 
-/// No variant is what was asked for.
+/// No variant matches the request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{source}{}", problem.as_ref().map(|problem| format!(" ({problem})")).unwrap_or_default())]
 pub struct VariantError {
@@ -64,11 +64,11 @@ pub struct VariantError {
     pub problem: Option<String>,
 }
 
-/// Opens the library in a directory, with the CPU module called `module` or the best one, or takes it if this process has it already. From then
-/// on the process ends in good order while the library works.
+/// Opens the library in a directory, with the CPU module called `module` or the best one; if this process has it already, returns that one. From
+/// then on the process ends in good order even while the library works.
 ///
 /// # Errors
-/// [`LibraryError`], among them one for another library than the one that this process has.
+/// [`LibraryError`], also when this process has already loaded another library.
 pub fn open_library(directory: &Path, module: Option<String>) -> Result<Library, LibraryError> {
     let library = Library::open_with(directory, &module.map_or(ModuleChoice::Auto, ModuleChoice::Named))?;
     guard_exit();

@@ -11,18 +11,18 @@ use crate::library::open_library;
 use crate::model::{Model, Open};
 use crate::value::{COUNT, Fields, OptionError, Value};
 
-/// How to load a model. What is `None` is fitted to the model and the machine.
+/// How to load a model. A field that is `None` is fitted to the model and the machine.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoadOptions {
     /// Layers on GPUs; all where there is a GPU.
     pub gpu_layers: Option<u32>,
     /// Tokens of context, shared by all requests; what the model was trained with, at most 4,096.
     pub context_size: Option<u32>,
-    /// Requests in memory at a time; 8, or as many as fit.
+    /// Requests in memory at a time; by default 8, or as many as fit.
     pub max_sequences: Option<u32>,
     /// Threads that compute; one for each usable core.
     pub threads: Option<u32>,
-    /// Most tokens decoded at once; 2,048, at most the context.
+    /// Maximum number of tokens decoded at once; 2,048, at most the context.
     pub batch_size: Option<u32>,
     /// The number format of the context's memory, such as `f16`.
     pub kv_type: String,
@@ -56,14 +56,14 @@ impl Default for LoadOptions {
     }
 }
 
-/// Most tokens whose logits one decode of the decode thread gives: scoring takes longer with fewer, and each is a row of 4 bytes a token of the
-/// vocabulary.
+/// Maximum number of tokens per decode whose logits the decode thread's context gives. With fewer, scoring takes longer; each takes a row of 4
+/// bytes per token of the vocabulary.
 const MAX_OUTPUTS: u32 = 32;
 /// Sequences of the decode thread's context unless told otherwise, if they fit.
 const SEQUENCES: u32 = 8;
 
 impl LoadOptions {
-    /// Reads options by their names; those that are not there have their defaults.
+    /// Reads options by their names; missing ones have their defaults.
     ///
     /// # Errors
     /// [`OptionError`] names the option that is unknown or has a wrong type.

@@ -52,7 +52,7 @@ pub(crate) struct Open {
 pub struct ContextSizes {
     /// Tokens of context.
     pub context_size: u32,
-    /// Most tokens of one decode.
+    /// Maximum number of tokens per decode.
     pub batch_size: u32,
     /// Requests in memory at a time.
     pub max_sequences: u32,
@@ -106,7 +106,7 @@ impl Open {
         Ok(config)
     }
 
-    /// What `grammar` says for one stream.
+    /// The constraint that `grammar` puts on one stream.
     fn constraint(&self, grammar: &Arc<Grammar>) -> Result<Box<dyn TokenConstraint>, Error> {
         let ours = self.compiler.get(&self.model, self.end_tokens())?.table();
         if !Arc::ptr_eq(ours, grammar.table()) {
@@ -124,7 +124,7 @@ impl From<Open> for Model {
 }
 
 impl Model {
-    /// A model that was closed already: what is left in the place of one that was taken away.
+    /// A closed model, to be left in the place of one that was taken away.
     pub fn closed() -> Self {
         let inner = Inner { open: RwLock::default(), process: std::process::id() };
         Self { inner: Arc::new(inner) }
@@ -138,7 +138,7 @@ impl Model {
         Ok(open.clone().ok_or(EngineError::Closed)?)
     }
 
-    /// The model of the library below: its vocabulary, facts and metadata.
+    /// The underlying llama.cpp model: its vocabulary, facts and metadata.
     ///
     /// # Errors
     /// [`Error::Engine`].
@@ -162,8 +162,8 @@ impl Model {
         Ok(self.open()?.engine.as_ref().map(Engine::stats).unwrap_or_default())
     }
 
-    /// A prompt's tokens: those of a text, or as they are. With `add_special` the special tokens that the model wants at its ends are there once;
-    /// [`prompt_remarks`](Self::prompt_remarks) tells of those that the prompt had already.
+    /// A prompt's tokens: a text is tokenized, tokens stay as they are. With `add_special`, the special tokens that the model wants at its ends
+    /// are there once; [`prompt_remarks`](Self::prompt_remarks) tells of those that the prompt already had.
     ///
     /// # Errors
     /// [`Error::PromptTooLong`] for a text that surely does not fit, [`Error::Vocab`], [`Error::Engine`].
@@ -178,8 +178,8 @@ impl Model {
         prompt::tokens_of(open.model.vocab(), prompt, n_ctx, add_special, parse_special)
     }
 
-    /// What to tell a user whose prompt, called `name`, had special tokens that would have been there twice: a sentence for each, which goes on
-    /// with `or_not` where there is a way to keep both.
+    /// What to tell a user whose prompt, called `name`, already had special tokens that the model adds: a sentence for each, ended by `or_not`,
+    /// which says how to keep both where there is a way.
     ///
     /// # Errors
     /// [`Error::Vocab`], [`Error::Engine`].
@@ -200,7 +200,7 @@ impl Model {
         Ok(self.open()?.model.vocab().tokenize(text, add_special, parse_special)?)
     }
 
-    /// A text's tokens where it goes on with one that ends in the token `last`.
+    /// A text's tokens where it continues a text that ends in the token `last`.
     ///
     /// # Errors
     /// As [`tokenize`](Self::tokenize).
@@ -265,8 +265,8 @@ impl Model {
         Ok(open.model.vocab().detokenize_batch_unless(lists, options, &|| stop.is_raised())?)
     }
 
-    /// Compiles a grammar for this model's vocabulary. The model's first takes a fraction of a second more; one that was compiled before is there at
-    /// once.
+    /// Compiles a grammar for this model's vocabulary. The first one of a model takes a fraction of a second longer; one that was compiled
+    /// before is returned at once.
     ///
     /// # Errors
     /// [`Error::Grammar`], [`Error::Engine`].
@@ -276,8 +276,8 @@ impl Model {
         Ok(compiler.compile(&request.source, &request.options)?)
     }
 
-    /// Continues the tokens of a prompt, and with `hooked` has the [`HookWorker`] change each row of logits first. Returns when the request is in
-    /// the queue.
+    /// Continues the tokens of a prompt. With `hooked`, the returned [`HookWorker`] changes each row of logits before a token is chosen. Returns
+    /// when the request is in the queue.
     ///
     /// # Errors
     /// [`Error::Sampler`], [`Error::Grammar`], [`Error::ForeignGrammar`], [`Error::Request`], [`Error::Engine`], [`Error::Vocab`],
@@ -334,7 +334,7 @@ impl Model {
         Ok(open.model.create_context_with(&config)?)
     }
 
-    /// Ends all streams and the decode thread, and lets go of the weights; what still uses them meanwhile ends first. May be called again.
+    /// Ends all streams and the decode thread, and lets go of the weights, which are freed when nothing uses them any more. May be called again.
     pub fn close(&self) {
         let open = self.inner.open.write().unwrap_or_else(PoisonError::into_inner).take();
         let Some(open) = open else { return };
@@ -354,7 +354,7 @@ impl Model {
     }
 }
 
-/// In a forked child the threads and locks of the parent are not there; the memory goes with the process.
+/// A forked child has no threads of its parent and must not touch its locks, so nothing is dropped; the memory goes with the process.
 fn forget(open: Arc<Open>) {
     std::mem::forget(open);
 }

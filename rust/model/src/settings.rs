@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::value::{Fields, OptionError, Value, integer, list, number, text, tokens};
 use crate::vocabulary_facts::Breaker;
 
-/// A sampler's configuration, in which what needs a vocabulary is not looked up yet.
+/// A sampler's configuration before anything is looked up in a vocabulary.
 ///
 /// ```
 /// use tabagent_model::SamplerSettings;
@@ -41,7 +41,7 @@ impl Default for SamplerSettings {
 }
 
 impl SamplerSettings {
-    /// Reads settings by their names; those that are not there have their defaults. Ranges are checked by whoever makes a sampler of it.
+    /// Reads settings by their names; missing ones have their defaults. Ranges are checked when a sampler is made of it.
     ///
     /// # Errors
     /// [`OptionError`] names the setting that is unknown, or has a wrong type.
@@ -104,7 +104,7 @@ fn set<T>(field: &mut T, value: Option<T>) {
     }
 }
 
-/// Takes over what stages read, as far as `given` has it: all of a configuration, or some for one stage of `order`.
+/// Copies the parameters of stages that `given` has: those of a whole configuration, or those of one stage of `order`.
 fn read_parameters(config: &mut SamplerConfig, given: &mut Fields) -> Result<(), OptionError> {
     const KEEP: &str = "an integer of at least 1";
     const COUNT: &str = "an integer of at least 0";

@@ -25,7 +25,7 @@ pub fn token_table(
     }
     let tokens = (0..vocab.len() as TokenId).map(|token| {
         let mut bytes = Vec::new();
-        // The only error is a token that does not exist; no text is never allowed.
+        // The only error is a token that does not exist; a token without text is never allowed.
         let _ = vocab.push_token_bytes(token, false, &mut bytes);
         let hidden = bytes.is_empty();
         if hidden {

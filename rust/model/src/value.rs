@@ -86,7 +86,7 @@ pub enum OptionError {
     Unknown {
         /// The option.
         name: String,
-        /// Those that there are, with commas between.
+        /// The known options, separated by commas.
         known: String,
     },
     /// It is needed and was not given.
@@ -111,17 +111,17 @@ impl OptionError {
     }
 }
 
-/// What 32 bits hold, in words.
+/// The range of a `u32`, in words.
 pub(crate) const COUNT: &str = "an integer between 0 and 4294967295";
 
-/// Named options that are read one by one, each with the type that it must have. One that is null is as one that is not there.
+/// Named options that are read one by one, each with the type that it must have. An option that is null counts as missing.
 pub(crate) struct Fields {
     left: BTreeMap<String, Value>,
     read: Vec<&'static str>,
 }
 
 impl Fields {
-    /// The options in `value`, which is called `what` where it has none.
+    /// The options in `value`. If it is not a map, the error calls it `what`.
     pub(crate) fn new(value: Value, what: &'static str) -> Result<Self, OptionError> {
         match value {
             Value::Map(fields) => {
@@ -208,7 +208,7 @@ impl Fields {
         })
     }
 
-    /// Refuses what nobody has read.
+    /// Refuses options that were not read.
     pub(crate) fn finish(self) -> Result<(), OptionError> {
         let Some(name) = self.left.into_keys().next() else { return Ok(()) };
         let known: Vec<String> = self.read.iter().map(|name| format!("`{name}`")).collect();

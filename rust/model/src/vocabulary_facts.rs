@@ -1,4 +1,4 @@
-//! What the sampler asks of a vocabulary, looked up once a model.
+//! What the sampler asks of a vocabulary, looked up once per model.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 

@@ -1,4 +1,4 @@
-//! A context of one's own.
+//! A context that the user makes, beside the decode thread's.
 
 use crate::errors::{IntoPyErr, classes, value_error};
 use crate::job;
@@ -70,7 +70,7 @@ impl Context {
         Err(classes::ForkedError::new_err(text))
     }
 
-    /// Whether a batch can be so large at all, before one is built that holds the product of both counts.
+    /// Checks both counts against the context's limits before a batch is built, which takes memory for their product.
     fn check_counts(&self, tokens: usize, sequences: usize) -> Result<(), ContextError> {
         let [_, n_batch, n_seq_max, _] = self.shared.limits;
         if tokens > n_batch as usize {
@@ -82,7 +82,7 @@ impl Context {
         }
     }
 
-    /// Calls `act` with the locked state, without the GIL: here, if that is done at once, else on a worker that also waits for the lock.
+    /// Calls `act` with the locked state, without the GIL: on this thread if that is done at once, else on a worker that also waits for the lock.
     fn enter<T: Send + 'static>(
         &self,
         py: Python<'_>,
@@ -105,7 +105,7 @@ impl Context {
         let outcome = job::run_with(py, stop, move |stop| {
             let mut state = shared.lock();
             match act {
-                // Whoever asked may have gone while the context was in use.
+                // The caller may have given up while the context was in use.
                 Some(act) if !stop.is_raised() => act(&shared, &mut state),
                 _ => Err(Refusal::Stopped),
             }
@@ -153,7 +153,7 @@ enum Takes {
 impl Drop for Context {
     fn drop(&mut self) {
         if self.process != std::process::id() {
-            // The context's threads are the parent's; its memory goes with this process.
+            // The context's threads exist only in the parent; its memory goes with this process.
             std::mem::forget(Arc::clone(&self.shared));
             return;
         }
@@ -260,7 +260,7 @@ impl Context {
 
     fn logits<'py>(&self, py: Python<'py>, index: i64, copy: bool) -> PyResult<Bound<'py, PyArray1<f32>>> {
         self.check_process()?;
-        // Held only while nobody decodes: a decode in another thread keeps it without the GIL, so it is waited for without it, too.
+        // A decode in another thread holds the lock without the GIL, so this waits for the lock without the GIL, too.
         let state = loop {
             match self.shared.try_lock() {
                 Some(state) => break state,

@@ -92,7 +92,7 @@ pub(crate) fn error_kinds(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     Ok(kinds)
 }
 
-/// What Python raised while a file object was written, if that is why writing failed.
+/// The exception that Python raised while a file object was written, if that is why writing failed.
 fn raised(source: &io::Error, py: Python<'_>) -> Option<PyErr> {
     source.get_ref()?.downcast_ref::<PyErr>().map(|error| error.clone_ref(py))
 }
@@ -113,7 +113,7 @@ fn os_error(py: Python<'_>, path: &Path, source: &io::Error, error: &dyn Display
     PyOSError::new_err((code, reason, path))
 }
 
-/// The number that stands for a refusal of ours, such as to write over a device.
+/// The error number for a refusal of our own, such as to write over a device.
 fn errno_named(kind: io::ErrorKind) -> Option<&'static str> {
     use io::ErrorKind;
     Some(match kind {

@@ -5,7 +5,7 @@ use pyo3::types::{PyBytes, PyString, PyType};
 use std::hash::{Hash, Hasher};
 use tabagent_model as core;
 
-/// A class and what an object of it is made from again: how Python pickles and copies.
+/// A class and the arguments to make an object of it again, for pickling and copying.
 type Made<'py, Arguments> = (Bound<'py, PyType>, Arguments);
 
 /// One of the most probable tokens at some place.
@@ -145,7 +145,7 @@ impl TokenEvent {
     }
 }
 
-/// The bits of a number, alike for numbers that are equal.
+/// The bits of a number, the same for equal numbers.
 fn hashed(number: f32) -> u32 {
     (number + 0.0).to_bits()
 }

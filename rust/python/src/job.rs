@@ -1,12 +1,11 @@
 //! Work that may take long, on a thread that is not Python's, while Python's thread listens for signals.
 //!
 //! A call that would block for long hands its work to a worker with [`run`] and waits for it without the GIL. Every 25 ms it runs Python's
-//! signal handlers. When one of them raises, the work's flag is raised, and the call returns at once (or, of work that writes a file, when nothing of
-//! it is left): work that looks at its flag ends soon,
-//! other work (llama.cpp cannot be stopped while it tokenizes) goes on by itself. It owns or shares all that it uses, so nothing is freed
-//! under it, and its result is dropped on its own thread.
+//! signal handlers. When one of them raises, the work's flag is raised and the call returns at once (for work that writes a file, once nothing
+//! of the file is left). Work that looks at its flag ends soon; other work (llama.cpp cannot be stopped while it tokenizes) goes on by itself.
+//! It owns or shares all that it uses, so nothing is freed under it, and its result is dropped on its own thread.
 //!
-//! Where the system gives no thread, the work runs on the calling thread, and signals are heard when it is done.
+//! Where the system gives no thread, the work runs on the calling thread, and signals are handled when it is done.
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -18,14 +17,14 @@ use std::time::{Duration, Instant};
 use tabagent_model::AbortFlag;
 use tabagent_model::AtWork;
 
-/// How often the waiting thread listens.
+/// How often the waiting thread runs signal handlers.
 const SLICE: Duration = Duration::from_millis(25);
 /// How long an interrupted call waits for work that looks at its flag, so that its memory is mostly free again when the call returns.
 const GRACE: Duration = Duration::from_millis(100);
 /// Workers that are kept for the next work, and for how long.
 const KEPT: usize = 8;
 const KEPT_FOR: Duration = Duration::from_secs(30);
-/// Stack of a worker: that of a main thread.
+/// Stack of a worker: as large as a main thread's.
 const STACK: usize = 8 << 20;
 
 type Task = Box<dyn FnOnce() + Send>;
@@ -69,8 +68,8 @@ pub(crate) fn run_with<T: Send + 'static>(
     run_listening(py, stop, SLICE, work, |_| Ok(()))
 }
 
-/// [`run`] with a flag of the caller's. Every `slice`, `listen` runs with the GIL; what it raises stops the work, too, and is raised when that
-/// has ended.
+/// [`run`] with a flag of the caller's. Every `slice`, `listen` runs with the GIL; an exception from it stops the work, too, and is raised when
+/// the work has ended.
 pub(crate) fn run_listening<T: Send + 'static>(
     py: Python<'_>,
     stop: &AbortFlag,
@@ -81,8 +80,8 @@ pub(crate) fn run_listening<T: Send + 'static>(
     attend(py, stop, slice, Some(GRACE), work, listen)
 }
 
-/// [`run_listening`] for work that writes a file: also after a signal the call returns when the work has ended and half a file is gone
-/// again, unless another signal comes.
+/// [`run_listening`] for work that writes a file: after a signal, too, the call returns only when the work has ended and the half-written file
+/// is gone, unless another signal comes.
 pub(crate) fn run_writing<T: Send + 'static>(
     py: Python<'_>,
     stop: &AbortFlag,
@@ -107,7 +106,7 @@ fn attend<T: Send + 'static>(
     let task = Box::new(move || {
         let registered = Registered::new(&flag);
         for_worker.put(catch_unwind(AssertUnwindSafe(|| work(&flag))));
-        // The last holder of the slot drops what nobody took; that too may be in llama.cpp.
+        // The last holder of the slot drops a result that nobody took; that too may be in llama.cpp.
         drop(for_worker);
         drop(registered);
     });
@@ -130,7 +129,7 @@ fn attend<T: Send + 'static>(
             py.detach(|| drop((slot.take(grace), slot)));
             return Err(error);
         }
-        // What the work leaves behind, such as half a file, is gone when the call returns.
+        // Waits until the work has removed what it leaves behind, such as half a file.
         while py.detach(|| slot.take(slice)).is_none() {
             py.check_signals()?;
         }
@@ -268,7 +267,7 @@ struct Worker {
     given: Condvar,
 }
 
-/// Gives a worker something to do; back comes what no worker takes.
+/// Gives a worker something to do; returns the task if no worker takes it.
 fn start(task: Task) -> Result<(), Task> {
     if let Some(worker) = lock().and_then(|mut workers| workers.idle.pop()) {
         *worker.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
@@ -298,7 +297,7 @@ fn serve(worker: &Arc<Worker>) {
                     workers.idle.swap_remove(index);
                     return;
                 }
-                // It was just taken from the list: its work is on the way.
+                // It was just taken from the list, so its work is on the way.
                 None => continue,
             }
         };

@@ -1,7 +1,6 @@
 //! `tabagent._native`: the Python module over the Rust crates. The contract is `python/tabagent/_native.pyi`.
 //!
-//! A function here converts its arguments, leaves the GIL, calls, and converts the result; what more there is to do belongs in one of
-//! the crates below.
+//! A function here converts its arguments, releases the GIL, calls, and converts the result; everything else belongs in one of the crates below.
 // PyO3 takes arguments by value, and its macros expand to items that cannot carry docs.
 #![allow(
     clippy::needless_pass_by_value,

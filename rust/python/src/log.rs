@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 use tabagent_model::LogLevel;
 
-/// `logging.DEBUG` and its sisters.
+/// The number of a level in Python's `logging`.
 fn to_logging(level: LogLevel) -> u8 {
     match level {
         LogLevel::Debug => 10,

@@ -1,4 +1,4 @@
-//! Logits as numpy arrays that look into a context's own memory.
+//! Logits as numpy arrays that share a context's own memory.
 //!
 //! One of the few places of this crate with `unsafe`: numpy must be told an address and who keeps it valid.
 
@@ -21,8 +21,8 @@ impl Views {
         self.living.load(Ordering::Acquire) > 0
     }
 
-    /// A read-only array over `logits`, which belong to `owner`. The caller holds the lock without which `owner` neither moves nor overwrites
-    /// them, and holds it, too, when it asks [`any`](Self::any) before it does so.
+    /// A read-only array over `logits`, which belong to `owner`. The caller holds the lock under which alone `owner` moves or overwrites them,
+    /// and asks [`any`](Self::any) under that lock before it does so.
     pub(crate) fn view<'py>(
         &self,
         py: Python<'py>,

@@ -24,7 +24,7 @@ pub(crate) struct Model {
     core: core::Model,
 }
 
-/// How often Python hears of the progress of a load, and can be interrupted.
+/// How often Python hears of the progress of a load and runs signal handlers.
 const SLICE: Duration = Duration::from_millis(10);
 
 impl Model {
@@ -33,7 +33,7 @@ impl Model {
         self.core.clone()
     }
 
-    /// Asks the vocabulary what it answers at once.
+    /// Asks the vocabulary something that it answers at once.
     fn vocab<T: Send>(
         &self,
         py: Python<'_>,
@@ -302,7 +302,7 @@ impl Model {
 }
 
 impl Model {
-    /// Tells the caller of the Python function that called us of special tokens that would have been there twice.
+    /// Warns the caller of the Python function that called us of special tokens that would have been there twice.
     fn warn_of_doubled(&self, py: Python<'_>, prompt: &core::Prompt, name: &str) -> PyResult<()> {
         // The `text` of `perplexity` has no such option.
         let or_not =
@@ -326,8 +326,8 @@ fn prompt_input(prompt: &Bound<'_, PyAny>) -> PyResult<(PromptInput<PyBackedStr>
     Ok((PromptInput::Tokens(prompt.extract()?), false))
 }
 
-/// Whether so many bytes or tokens, in so many pieces, take more time than waking a worker is worth. A tokenizer that is slow for a text still is
-/// done with so little of it in some milliseconds.
+/// Whether `size` bytes or tokens in so many pieces take long enough that waking a worker is worth it. Even a tokenizer that is slow for a text
+/// is done with less than that in some milliseconds.
 fn is_long(size: usize, pieces: usize) -> bool {
     size > 4096 || pieces > 64
 }

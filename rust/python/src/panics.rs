@@ -3,7 +3,7 @@
 use std::panic::set_hook;
 use tabagent_model::LogLevel;
 
-/// Has panics put a line in the log instead of one on stderr; whoever catches one turns it into an exception.
+/// Makes panics write a line to the log instead of one to stderr; whoever catches a panic turns it into an exception.
 ///
 /// The hook belongs to the copy of Rust's standard library inside this extension, so that the panics of other extensions, and of a program
 /// that embeds Python, go where they went before.

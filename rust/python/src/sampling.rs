@@ -63,7 +63,7 @@ type Report = (&'static str, Vec<(&'static str, f64)>, usize, f64, Vec<(i32, f64
 /// Probabilities, and what each stage did if that was asked for.
 type Distribution<'py> = (Bound<'py, PyArray1<f32>>, Option<Vec<Report>>);
 
-/// Logits and tokens that are worked on where the call is made, in some milliseconds.
+/// Up to this many logits and tokens, the work is done on the calling thread, in some milliseconds.
 const MANY: usize = 1 << 18;
 
 /// The distribution that a `SamplerConfig` draws from, and if wanted what each stage does.

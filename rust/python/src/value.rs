@@ -7,7 +7,7 @@ use tabagent_model::Value;
 /// The value of an object: numbers of every kind that Python takes for one, texts, lists and tuples, dicts with texts as keys.
 ///
 /// # Errors
-/// What a key or a number of a class of its own raises; a text with lone surrogates.
+/// What a key, or a number of a class of its own, raises; an error for a text with lone surrogates.
 pub(crate) fn value_of(object: &Bound<'_, PyAny>) -> PyResult<Value> {
     if object.is_none() {
         return Ok(Value::Null);

@@ -3,10 +3,10 @@
 use pyo3::prelude::*;
 use std::time::Duration;
 
-/// How long a wait stays away from Python at most: Ctrl-C is heard within this time.
+/// The longest time between two runs of Python's signal handlers: Ctrl-C is handled within it.
 const SLICE: Duration = Duration::from_millis(50);
 
-/// Calls `wait` without the GIL, with a bound on its time, until it returns something; runs Python's signal handlers between.
+/// Calls `wait` again and again without the GIL, for a bounded time each, until it returns something; runs Python's signal handlers in between.
 ///
 /// # Errors
 /// What a signal handler raises, such as `KeyboardInterrupt`.

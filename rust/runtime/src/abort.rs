@@ -1,9 +1,9 @@
-//! Telling work that nobody wants its result any more.
+//! Tells running work that its result is no longer wanted.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Says to a running decode, or to other work, that nobody wants its result any more.
+/// Tells a running decode, or other work, that its result is no longer wanted.
 ///
 /// Clones share the flag. It is raised once and never lowered. Polling it costs at most two atomic loads, so an engine can poll it between
 /// the operations of its compute graph.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::doorbell::Doorbell;
 use crate::{AbortFlag, EngineError, Finish, Poll, TokenEvent};
 
-/// How many events a stream holds before its request is paused. It goes on when the consumer has taken half of them.
+/// How many events a stream holds before its request is paused. The request resumes when the consumer has taken half of them.
 pub const CHANNEL_CAPACITY: usize = 256;
 
 type Waker = dyn Fn() + Send + Sync;
@@ -75,7 +75,7 @@ impl Channel {
         }
     }
 
-    /// Drops what nobody will take.
+    /// Drops the events that nobody will take.
     pub(crate) fn discard(&self) {
         let mut state = self.lock();
         let dropped = (std::mem::take(&mut state.events), state.waker.take());
@@ -94,7 +94,7 @@ impl Channel {
         Poll::Event(event)
     }
 
-    /// Changes the state and wakes the consumer: one asleep always, one with a waker when the channel had nothing before.
+    /// Changes the state and wakes the consumer: always if it sleeps, through its waker if the channel was empty before or the stream has ended.
     fn publish(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.lock();
         let was_empty = state.events.is_empty();

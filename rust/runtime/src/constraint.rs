@@ -18,16 +18,16 @@ pub trait TokenConstraint: Send {
     /// When no token may come next, or the constraint cannot go on. This ends the stream with an error.
     fn mask(&mut self) -> Result<Option<&[u32]>, ConstraintError>;
 
-    /// Takes note of the token that comes next.
+    /// Advances the constraint by the token that comes next.
     ///
     /// # Errors
     ///
-    /// When it is none of those that may.
+    /// When the token is not allowed.
     fn accept(&mut self, token: TokenId) -> Result<(), ConstraintError>;
 
     /// The tokens that must come next, as the model's tokenizer would write their text; none where there is a choice.
     ///
-    /// They are not taken note of: [`accept`](Self::accept) is called for each that is used.
+    /// This does not accept them: [`accept`](Self::accept) is called for each one that is used.
     fn forced(&mut self) -> Vec<TokenId>;
 
     /// Whether the text may end here.

@@ -6,7 +6,7 @@ use crate::TokenId;
 pub(crate) struct Decoded<'a> {
     /// The request's tokens, decoded or not.
     pub(crate) tokens: &'a [TokenId],
-    /// The places of the tokens whose logits there are.
+    /// The indexes of the tokens whose logits were computed.
     pub(crate) rows: std::ops::Range<usize>,
     /// The logits of one of them, counted from the first.
     pub(crate) logits: &'a dyn Fn(usize) -> &'a [f32],

@@ -15,16 +15,16 @@ pub trait Decoder: Send + 'static {
     /// Cells in the memory, shared by all sequences; also the most tokens of one sequence.
     fn n_ctx(&self) -> usize;
 
-    /// Most tokens of one [`decode`](Self::decode) call.
+    /// Maximum number of tokens per [`decode`](Self::decode) call.
     fn n_batch(&self) -> usize;
 
-    /// Most rows of logits of one [`decode`](Self::decode) call; at least 1.
+    /// Maximum number of rows of logits per [`decode`](Self::decode) call; at least 1.
     fn n_outputs_max(&self) -> usize;
 
     /// How many sequences the memory can tell apart; they are numbered from 0.
     fn n_seq_max(&self) -> usize;
 
-    /// The tokens that it decodes.
+    /// The vocabulary of the tokens that it decodes.
     fn vocabulary(&self) -> Arc<dyn Vocabulary>;
 
     /// Appends `tokens` to sequence `seq`, whose next free position is `pos`.
@@ -46,8 +46,8 @@ pub trait Decoder: Send + 'static {
         abort: &AbortFlag,
     ) -> Result<(), DecoderError>;
 
-    /// A row of logits of the last decode, a value for each token of the vocabulary: row 0 is that of the first token whose logits were asked for. Empty when there
-    /// is no such row.
+    /// A row of logits of the last decode, a value for each token of the vocabulary: row 0 is that of the first token whose logits were asked
+    /// for. Empty when there is no such row.
     fn logits(&self, row: usize) -> &[f32];
 
     /// Forgets the positions of `seq` from `from_pos` on.

@@ -6,8 +6,8 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use crate::AbortFlag;
 use crate::process::ProcessMark;
 
-/// What whoever has something for the decode thread rings. The thread looks at everything again when it was rung, and sleeps on it when there is
-/// nothing to do.
+/// Wakes the decode thread. Whoever has something for the thread rings; the thread then looks at everything again. When there is nothing to do,
+/// it sleeps until the next ring.
 pub(crate) struct Doorbell {
     pub(crate) home: ProcessMark,
     /// Raised once, when the engine closes; the parent of every request's flag.
@@ -29,7 +29,7 @@ impl Doorbell {
         }
     }
 
-    /// Makes the thread look at everything again. What it should find there must be there already.
+    /// Makes the thread look at everything again. Store what it should find before this call.
     pub(crate) fn ring(&self) {
         let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         self.rung.store(true, Ordering::Release);

@@ -21,7 +21,7 @@ pub(crate) struct Driver<D: Decoder> {
     n_submitted: JobId,
 }
 
-/// A request that was taken in.
+/// A request that the thread serves.
 struct Run<S> {
     task: Task,
     out: Producer,
@@ -57,7 +57,7 @@ impl<D: Decoder> Driver<D> {
         }
     }
 
-    /// Ends all streams with `error`, or as cancelled where that was asked for before, and refuses further requests with `error`.
+    /// Ends all streams with `error` (those that were already cancelled as cancelled), and refuses further requests with `error`.
     pub(crate) fn end_all(&mut self, error: &EngineError) {
         let end_of = |out: &Producer| {
             if out.is_cancelled() { End::new(FinishReason::Cancelled) } else { End::error(error.clone()) }
@@ -74,7 +74,8 @@ impl<D: Decoder> Driver<D> {
         }
     }
 
-    /// Takes in new requests, ends cancelled ones, lets those go on that were drained or whose hook is done. Next to free when nothing changed.
+    /// Takes in new requests, ends cancelled ones, and resumes those whose channel was drained or whose hook is done. Costs next to nothing when
+    /// nothing changed.
     fn look_around(&mut self) {
         let Some(submissions) = self.inbox.collect() else { return };
         let known: Vec<JobId> = self.runs.keys().copied().collect();
@@ -215,7 +216,7 @@ impl<D: Decoder> Driver<D> {
         }
     }
 
-    /// Does what the logits of a request led to.
+    /// Acts on what the logits of a request led to.
     fn go_on(&mut self, job: JobId, progress: Progress) {
         match progress {
             Progress::Ended(end) => return self.end(job, end),
@@ -248,7 +249,7 @@ impl<D: Decoder> Driver<D> {
         while let Some(event) = run.task.take_event() {
             has_room = run.out.push(event);
         }
-        // The consumer may have drained the channel since the push; its poke then has this looked at again.
+        // The consumer may have drained the channel since the push; it then rings the bell, and this is checked again.
         self.scheduler.set_paused(job, !has_room || run.task.is_waiting());
     }
 

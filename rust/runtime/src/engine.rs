@@ -165,7 +165,7 @@ impl Engine {
         self.enqueue(tokens, cache_prompt, Task::Score(Box::new(scoring)))
     }
 
-    /// The inside, unless this is a forked child.
+    /// What the handles share, or an error in a forked child.
     fn here(&self) -> Result<&Inner, EngineError> {
         if self.inner.inbox.bell.home.is_here() { Ok(&self.inner) } else { Err(EngineError::Forked) }
     }
@@ -185,8 +185,8 @@ impl Engine {
 
     /// Ends all streams with [`EngineError::Closed`], stops the thread and drops the decoder.
     ///
-    /// Returns when the decoder is gone, so the model may be freed then; the running decode is aborted. May be called again, and
-    /// from several threads. Only called on the decode thread itself (in a waker or a sampler), or in a forked child, it cannot wait.
+    /// Aborts the running decode and returns when the decoder is gone, so the model may be freed then. May be called again, and from several
+    /// threads. It cannot wait when called on the decode thread itself (in a waker or a sampler) or in a forked child.
     pub fn close(&self) {
         self.inner.close();
     }
@@ -252,7 +252,7 @@ fn serve<D: Decoder>(decoder: D, capacity: Capacity, inbox: Arc<Inbox>) {
         Ok(()) => EngineError::Closed,
         Err(panic) => EngineError::Panicked { message: panic_message(&*panic) },
     };
-    // A waker, a sampler's or the decoder's drop may panic here; whatever stream is left then ends when its producer is dropped.
+    // A waker, or the drop of a sampler or the decoder, may panic here; the streams that are left then end when their producers are dropped.
     let ended = catch_unwind(AssertUnwindSafe(|| driver.end_all(&error)));
     let dropped = catch_unwind(AssertUnwindSafe(|| drop(driver)));
     // Nobody is left to tell.

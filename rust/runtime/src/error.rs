@@ -25,7 +25,7 @@ pub enum EngineError {
         /// What the engine said.
         message: String,
     },
-    /// The memory has no room for the request though it is alone in it.
+    /// The memory has no room for the request, although no other request is in it.
     #[error(
         "the context memory has no room for {n_tokens} tokens; raise `context_size` or shorten the prompt"
     )]

@@ -77,7 +77,7 @@ pub struct Usage {
     pub cached_tokens: usize,
     /// Tokens in the stream's events. A stop token or end-of-generation token is not among them.
     pub completion_tokens: usize,
-    /// Tokens of the completion that a constraint left no choice about, and that were not sampled.
+    /// Tokens of the completion that were not sampled, because a constraint left no choice.
     pub forced_tokens: usize,
 }
 
@@ -105,8 +105,8 @@ pub struct Finish {
     pub usage: Usage,
     /// Where the time went.
     pub timings: Timings,
-    /// Whether the text is a complete one by the request's constraint; `None` without a constraint. False as well where a stop string cut
-    /// the text, whatever was before it.
+    /// Whether the request's constraint accepts the text as complete; `None` without a constraint. Also false where a stop string cut the text,
+    /// whatever came before it.
     pub constraint_complete: Option<bool>,
 }
 

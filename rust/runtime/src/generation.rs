@@ -31,15 +31,15 @@ pub(crate) struct Generation {
     vocabulary: Arc<dyn Vocabulary>,
     bytes: Utf8Decoder,
     stops: StopMatcher,
-    /// Text between the two, kept for its memory.
+    /// Text on its way from the UTF-8 decoder to the stop matcher, kept to reuse its memory.
     chars: String,
-    /// Bytes of one token, kept for its memory.
+    /// Bytes of one token, kept to reuse their memory.
     piece: Vec<u8>,
-    /// The logits before the hook changed them, where log-probabilities of them are wanted.
+    /// The logits before the hook changed them, if their log-probabilities are wanted.
     raw: Vec<f32>,
-    /// What the constraint allows, kept for its memory.
+    /// What the constraint allows, kept to reuse its memory.
     mask: TokenMask,
-    /// What the last token was drawn from, kept for its memory.
+    /// What the last token was drawn from, kept to reuse its memory.
     kept: Vec<(TokenId, f32)>,
     /// The tokens that the last step led to.
     next: Vec<TokenId>,
@@ -159,7 +159,7 @@ impl Generation {
     fn draw(&mut self, logits: &[f32], submitted: Instant) -> Option<End> {
         let token = match self.choose(logits) {
             Ok(token) => token,
-            // What the sampler is not to choose, the end, may be all that the constraint allows.
+            // The end, which the sampler is not to choose, may be all that the constraint allows.
             Err(EngineError::Sampler { .. }) if self.ignore_eos && self.can_end() => {
                 return Some(End::stop(StopMatch::Constraint));
             }
@@ -179,8 +179,8 @@ impl Generation {
         self.append(token)
     }
 
-    /// Takes the tokens that the constraint leaves no choice about. Their logits are never looked at, so with log-probabilities and with a hook
-    /// each is chosen as all others are, and so is one that the sampler must not choose.
+    /// Takes the tokens that the constraint forces, without looking at their logits. Log-probabilities and a hook need the logits, so with them
+    /// these tokens are chosen one by one as all others are; so is a token that the sampler must not choose.
     fn jump(&mut self, submitted: Instant) -> Option<End> {
         if self.constraint.is_none() || self.logprobs.is_some() || self.hook.is_some() {
             return None;
@@ -210,7 +210,7 @@ impl Generation {
         None
     }
 
-    /// The end that `token` is, if it is one.
+    /// The end of the generation that `token` causes, if any.
     fn ending_token(&self, token: TokenId) -> Option<End> {
         if self.stop_tokens.contains(&token) {
             return Some(End::stop(StopMatch::Token(token)));
@@ -258,8 +258,8 @@ impl Generation {
         (!self.pending.text.is_empty()).then(|| std::mem::take(&mut self.pending))
     }
 
-    /// Lets go of what was held back. Returns the last event, if there is one, and how it all ended; a stop string in the held text still
-    /// counts.
+    /// Releases the text that was held back. Returns the last event, if there is one, and how the stream ended; a stop string in the held text
+    /// still counts.
     pub(crate) fn end(mut self, mut end: End) -> (Vec<TokenEvent>, Finish) {
         let matched_string = matches!(end.stop_match, Some(StopMatch::String(_)));
         if !matched_string {
@@ -286,7 +286,7 @@ impl Generation {
         (last, finish)
     }
 
-    /// Whether the text is a complete one by the constraint, if there is one.
+    /// Whether the constraint, if there is one, accepts the text as complete.
     fn is_complete(&mut self, end: &End) -> Option<bool> {
         self.constraint.as_ref()?;
         let cut = matches!(end.reason, FinishReason::Error(_))
@@ -303,7 +303,7 @@ impl Generation {
         StopMatch::String(self.stop.get(index).cloned().unwrap_or_default())
     }
 
-    /// Asks the constraint and the sampler, whose panics and wrong tokens are errors of this request alone.
+    /// Asks the constraint and the sampler; their panics and wrong tokens become errors of this request alone.
     fn choose(&mut self, logits: &[f32]) -> Result<TokenId, EngineError> {
         let words = match &mut self.constraint {
             Some(constraint) => catch_unwind(AssertUnwindSafe(move || {
@@ -336,7 +336,7 @@ impl Generation {
         }
     }
 
-    /// Tells the sampler of a token that it did not choose; false, and nothing told, if it must not be chosen.
+    /// Tells the sampler of a token that it did not choose. Returns false and tells it nothing if the sampler must not choose that token.
     fn note_forced(&mut self, token: TokenId) -> Result<bool, EngineError> {
         if !usize::try_from(token).is_ok_and(|token| token < self.n_vocab) {
             let message = format!("it forced token {token} but the vocabulary has {} tokens", self.n_vocab);
@@ -352,7 +352,7 @@ impl Generation {
         })))
     }
 
-    /// Asks the constraint, if there is one; its panics are errors of this request alone.
+    /// Asks the constraint, if there is one; its panics become errors of this request alone.
     fn guarded<T>(
         &mut self,
         ask: impl FnOnce(&mut dyn TokenConstraint) -> Result<T, ConstraintError>,
@@ -365,7 +365,7 @@ impl Generation {
     }
 }
 
-/// What a sampler did, its panics being errors.
+/// The result of a sampler, with a panic turned into an error.
 fn sampled<T>(outcome: std::thread::Result<Result<T, crate::SamplerError>>) -> Result<T, EngineError> {
     let result = outcome.map_err(|panic| panic_message(&*panic));
     let result = result.and_then(|result| result.map_err(|error| error.to_string()));

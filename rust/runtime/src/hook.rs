@@ -1,7 +1,7 @@
-//! Logits that somebody outside changes before a token is chosen from them.
+//! Lets code outside the decode thread change logits before a token is chosen from them.
 //!
-//! The decode thread must not run foreign code, which may be slow. So a request with a hook pauses after each decode: its row of logits
-//! is copied and goes to the hook's own thread, the decode thread serves other requests, and goes on with this one when the row is back.
+//! The decode thread must not run foreign code, which may be slow. So a request with a hook pauses after each decode: its row of logits is
+//! copied and sent to the hook's own thread, and the decode thread serves other requests until the row is back.
 
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -30,14 +30,15 @@ pub enum HookPoll {
     Pending,
 }
 
-/// The request's end of a logits hook; see [`Request::hook`](crate::Request::hook).
+/// The request's side of a logits hook; see [`Request::hook`](crate::Request::hook).
 pub struct LogitsHook {
     exchange: Arc<Exchange>,
-    /// A row that came back, kept for its memory.
+    /// A row that came back, kept to reuse its memory.
     spare: Vec<f32>,
 }
 
-/// The end of the thread that changes rows. Dropping it ends the request with an error when it has another row to change.
+/// The worker's side of a logits hook, for the thread that changes rows. Dropping it ends the request with an error as soon as the request has
+/// another row to change.
 pub struct HookWorker {
     exchange: Arc<Exchange>,
 }
@@ -60,7 +61,7 @@ struct State {
     worker_gone: bool,
 }
 
-/// The two ends of a new hook.
+/// Makes both sides of a new hook.
 ///
 /// ```
 /// let (hook, worker) = tabagent_runtime::logits_hook();
@@ -77,7 +78,7 @@ impl LogitsHook {
         self.exchange.lock().bell = Some(Arc::clone(bell));
     }
 
-    /// Sends a row on its way.
+    /// Sends a row to the worker.
     pub(crate) fn send(&mut self, tokens: &[TokenId], logits: &[f32]) {
         let mut copy = std::mem::take(&mut self.spare);
         copy.clear();
@@ -96,14 +97,14 @@ impl LogitsHook {
         self.exchange.lock().answer.take()
     }
 
-    /// Takes a row's memory back.
+    /// Keeps a row's memory for the next one.
     pub(crate) fn recycle(&mut self, row: Vec<f32>) {
         self.spare = row;
     }
 }
 
 impl HookWorker {
-    /// The next row, waited for up to `timeout`. Each must be given back before the next one comes.
+    /// Waits up to `timeout` for the next row. Each row must be given back before the next one comes.
     pub fn next_timeout(&self, timeout: Duration) -> HookPoll {
         let nothing = |state: &mut State| state.row.is_none() && !state.request_gone;
         let state = self.exchange.lock();
@@ -121,8 +122,8 @@ impl HookWorker {
         }
     }
 
-    /// Gives the changed row back, or says why there is none, which ends the request with
-    /// [`EngineError::Hook`](crate::EngineError::Hook). Without effect when no row was taken or the request is over.
+    /// Gives the changed row back, or says why there is none, which ends the request with [`EngineError::Hook`](crate::EngineError::Hook). Does
+    /// nothing when no row was taken or the request is over.
     pub fn give_back(&self, row: Result<Vec<f32>, String>) {
         let mut state = self.exchange.lock();
         if std::mem::take(&mut state.taken) && !state.request_gone {

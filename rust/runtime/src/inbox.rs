@@ -55,7 +55,7 @@ impl Inbox {
 
     /// What was submitted, if anything changed since the last call. Costs one atomic operation if not.
     pub(crate) fn collect(&self) -> Option<Vec<Submission>> {
-        // What is submitted from here on rings again.
+        // A submission from here on rings again.
         self.bell.answer().then(|| std::mem::take(&mut self.lock().submissions))
     }
 
@@ -77,7 +77,7 @@ impl Inbox {
         self.census[3].store(cells, Ordering::Relaxed);
     }
 
-    /// The census that was published last, with what was submitted since.
+    /// The census that was published last, plus what was submitted since.
     pub(crate) fn census(&self) -> Census {
         let waiting = self.lock().submissions.len();
         let [active, queued, parked, cells] = self.census.each_ref().map(|cell| cell.load(Ordering::Relaxed));

@@ -1,13 +1,13 @@
 //! The decode thread: one thread owns an engine context and serves every request of a model.
 //!
-//! A [`Request`] goes in by [`Engine::submit`], a [`TokenStream`] comes back. The thread gives the oldest request that can run one
-//! micro-batch at a time, turns its tokens into text (never cutting a character, never leaking a stop string) and pushes events into the
-//! stream's bounded channel. The engine itself is behind the [`Decoder`] trait and its tokens behind [`Vocabulary`], the choice of tokens behind
-//! [`TokenSampler`] (which `tabagent_sampling::Sampler` implements), so this crate knows no engine.
+//! A [`Request`] goes in by [`Engine::submit`], a [`TokenStream`] comes back. The thread gives the oldest request that can run one micro-batch
+//! at a time, turns its tokens into text (never cutting a character, never leaking a stop string) and pushes events into the stream's bounded
+//! channel. This crate knows no engine: the engine is behind the [`Decoder`] trait, its tokens behind [`Vocabulary`], and the choice of tokens
+//! behind [`TokenSampler`] (which `tabagent_sampling::Sampler` implements).
 //!
-//! A request may carry a [`TokenConstraint`] (as `tabagent_sampling::constraint::Constraint` is), which says what tokens may come and decodes those
-//! that must come together, and a [`LogitsHook`], which takes each row of logits to another thread and back. A [`ScoreRequest`] asks for the probability
-//! of given texts instead.
+//! A request may carry a [`TokenConstraint`] (such as `tabagent_sampling::constraint::Constraint`), which says which tokens may come next;
+//! tokens that it forces are decoded together. It may also carry a [`LogitsHook`], which takes each row of logits to another thread and back. A
+//! [`ScoreRequest`] asks for the probability of given texts instead.
 
 mod abort;
 mod channel;

@@ -5,7 +5,7 @@ use tabagent_sampling::log_sum_exp;
 
 use crate::{TokenId, TokenLogprob, TopLogprob};
 
-/// Which distribution log-probabilities are of.
+/// The distribution that log-probabilities are taken from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum LogprobsMode {
     /// The model's own: the softmax of its logits, before a logits hook, a mask, and any sampling rule.
@@ -18,7 +18,7 @@ pub enum LogprobsMode {
 /// The log-softmax of one row of logits, with the same bits on every platform. NaN logits count as minus infinity.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LogSoftmax {
-    /// What to take from a logit.
+    /// What is subtracted from a logit to get its log-probability.
     normalizer: f64,
 }
 

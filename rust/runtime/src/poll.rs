@@ -1,8 +1,8 @@
-//! Looking for what a stream has.
+//! The result of polling a stream.
 
 use crate::TokenEvent;
 
-/// What a look at a [`TokenStream`](crate::TokenStream) found.
+/// The result of polling a [`TokenStream`](crate::TokenStream).
 #[derive(Clone, Debug, PartialEq)]
 pub enum Poll {
     /// The next event.

@@ -15,7 +15,7 @@ impl ProcessMark {
         Self(AtomicU32::new(std::process::id()))
     }
 
-    /// Whether the caller is in the process of the mark.
+    /// Whether the caller is in the process that made the mark.
     pub(crate) fn is_here(&self) -> bool {
         self.0.load(Ordering::Relaxed) == std::process::id()
     }

@@ -1,4 +1,4 @@
-//! Where a request is after a decode.
+//! What a request does after a decode.
 
 use crate::{EngineError, FinishReason, StopMatch, TokenId};
 
@@ -28,7 +28,7 @@ pub(crate) enum Progress {
     Tokens,
     /// The logits are with the request's hook.
     Waiting,
-    /// Forget all tokens from place `keep` on, and go on with `tail` instead.
+    /// Forget all tokens from index `keep` on, and go on with `tail` instead.
     Rewind { keep: usize, tail: Vec<TokenId> },
     /// It is over.
     Ended(End),

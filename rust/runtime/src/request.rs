@@ -10,25 +10,23 @@ use crate::{LogitsHook, LogprobsMode, RequestError, TokenConstraint, TokenId, To
 pub struct Request {
     /// The tokens to continue; at least one.
     pub prompt: Vec<TokenId>,
-    /// Most tokens to generate; `None` for as many as the context holds. With 0 nothing is generated and the reason is
-    /// [`FinishReason::Length`](crate::FinishReason::Length); together with `cache_prompt` the prompt is still decoded, to be there for the
-    /// next request.
+    /// Maximum number of tokens to generate; `None` for as many as the context holds. With 0 nothing is generated and the reason is
+    /// [`FinishReason::Length`](crate::FinishReason::Length); together with `cache_prompt` the prompt is still decoded, to be there for the next request.
     pub max_tokens: Option<usize>,
     /// Strings that end the generation; none is ever part of the text.
     pub stop: Vec<String>,
     /// Tokens that end the generation, besides the model's own end-of-generation tokens.
     pub stop_tokens: Vec<TokenId>,
-    /// Go on after an end-of-generation token. To never choose one is the sampler's business.
+    /// Go on after an end-of-generation token. Keeping such a token from being chosen is the sampler's job.
     pub ignore_eos: bool,
     /// Give the log-probability of each token and of this many most probable ones (0 for the chosen one alone).
     pub logprobs: Option<usize>,
-    /// Which distribution the log-probabilities are of.
+    /// The distribution that the log-probabilities are taken from.
     pub logprobs_mode: LogprobsMode,
     /// Chooses the tokens.
     pub sampler: Box<dyn TokenSampler>,
-    /// What the text must look like. The generation ends where nothing may follow, `ignore_eos` or not. Tokens that it leaves no
-    /// choice about are taken without asking the model, and decoded together; not so with `logprobs` and with a `hook`, which need
-    /// the logits at every place.
+    /// What the text must look like. The generation ends where nothing may follow, `ignore_eos` or not. Forced tokens are taken without asking
+    /// the model and decoded together, except with `logprobs` and with a `hook`, which need the logits at every place.
     pub constraint: Option<Box<dyn TokenConstraint>>,
     /// Changes the logits before a token is chosen; see [`logits_hook`](crate::logits_hook).
     pub hook: Option<LogitsHook>,

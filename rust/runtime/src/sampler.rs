@@ -7,8 +7,8 @@ pub type SamplerError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Chooses tokens for one request.
 ///
-/// It is called on the decode thread, so it should not block. What it must know of the prompt (for penalties, say) it is told before
-/// the request is submitted. A panic in it ends its own stream only.
+/// It is called on the decode thread, so it should not block. Tell it what it must know of the prompt (for penalties, say) before the request is
+/// submitted. A panic in it ends its own stream only.
 pub trait TokenSampler: Send {
     /// Chooses a token from the logits of the whole vocabulary, out of those that `mask` allows; `None` is all.
     ///
@@ -17,13 +17,13 @@ pub trait TokenSampler: Send {
     /// When no token can be chosen, for example because no logit is above negative infinity. This ends the stream with an error.
     fn sample(&mut self, logits: &[f32], mask: Option<&TokenMask>) -> Result<TokenId, SamplerError>;
 
-    /// Whether the token may be chosen at all, whatever its logit; what a constraint forces is taken only if it may.
+    /// Whether the token may be chosen at all, whatever its logit; a token that a constraint forces is taken only if it may.
     fn allows(&self, token: TokenId) -> bool {
         let _ = token;
         true
     }
 
-    /// Has [`kept`](Self::kept) know at least the `n` best candidates of every step. Called at most once, before the first step.
+    /// Makes [`kept`](Self::kept) know at least the `n` best candidates of every step. Called at most once, before the first step.
     fn remember(&mut self, n: usize) {
         let _ = n;
     }

@@ -1,4 +1,4 @@
-//! `tabagent-sampling`'s sampler and constraint as what the decode thread calls.
+//! Implements the decode thread's traits for the sampler and the constraint of `tabagent-sampling`.
 
 use crate::{ConstraintError, SamplerError, TokenConstraint, TokenId, TokenMask, TokenSampler};
 use tabagent_sampling::Sampler;

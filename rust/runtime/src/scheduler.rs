@@ -1,9 +1,8 @@
 //! Who runs next: a pure function from the state of all requests to the next step.
 //!
-//! The oldest request that is not paused gets every micro-batch until it is done. What it needs and does not have, a sequence or cells, is
-//! taken first from cached prefixes (they cost nobody anything), then from other requests, which are parked: their state moves to
-//! host memory until their turn comes. A request never has more tokens than the context has cells, so alone in memory it always
-//! fits, and [`Scheduler::plan`] always finds a step while any request can run.
+//! The oldest request that is not paused gets every micro-batch until it is done. If it lacks a sequence or cells, they are taken first from cached
+//! prefixes (no request needs them), then from other requests, which are parked: their state moves to host memory until their turn comes. A request never
+//! has more tokens than the context has cells, so alone in memory it always fits, and [`Scheduler::plan`] always finds a step while any request can run.
 
 use std::collections::VecDeque;
 
@@ -22,7 +21,7 @@ pub(crate) struct Capacity {
     pub(crate) n_outputs: usize,
 }
 
-/// What is to be done next. Whoever does it tells the scheduler with the method named at each.
+/// What to do next. Whoever does it reports it to the scheduler with the method named at each step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// No request can run.
@@ -33,19 +32,19 @@ pub(crate) enum Step {
     Park { job: JobId, seq: u32 },
     /// Give `job` the empty `seq`; then [`Scheduler::placed`].
     Place { job: JobId, seq: u32 },
-    /// Give `job` the cached prefix in `seq`, less all from position `keep` on; then [`Scheduler::placed`].
-    /// `whole`: there is nothing from there on.
+    /// Give `job` the cached prefix in `seq`, less all from position `keep` on; then [`Scheduler::placed`]. `whole`: the prefix ends at `keep`,
+    /// so there is nothing to cut.
     Reuse { job: JobId, seq: u32, keep: usize, whole: bool },
     /// Put the state of `job` into the empty `seq`; then [`Scheduler::restored`] or [`Scheduler::lost`].
     Restore { job: JobId, seq: u32 },
     /// Decode the next `len` tokens of `job` from position `pos` on; then [`Scheduler::decoded`]. The logits of the last `rows` of them are
-    /// wanted. `last`: it then has no more.
+    /// wanted. `last`: these are the last tokens of `job`.
     Decode { job: JobId, seq: u32, pos: usize, len: usize, rows: usize, last: bool },
     /// There is no room for `job` though nothing else is in memory; end it.
     Stuck { job: JobId },
 }
 
-/// How many requests are where.
+/// How many requests are queued, parked and so on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Census {
     pub(crate) active: usize,
@@ -58,10 +57,10 @@ pub(crate) struct Census {
 #[derive(Debug)]
 pub(crate) struct Scheduler {
     capacity: Capacity,
-    /// By age, which is by number.
+    /// Oldest first, which is by ascending number.
     jobs: VecDeque<Job>,
     slots: Vec<Slot>,
-    /// Counts the steps that served somebody.
+    /// Counts the steps that served a request.
     clock: u64,
 }
 
@@ -106,7 +105,7 @@ impl Job {
         }
     }
 
-    /// Of how many of the next `len` tokens the logits are wanted.
+    /// For how many of the next `len` tokens the logits are wanted.
     fn rows(&self, len: usize, last: bool) -> usize {
         match self.logits_from {
             Some(from) => (self.n_past + len).saturating_sub(from.max(self.n_past)),
@@ -127,7 +126,7 @@ impl Scheduler {
         Self { capacity, jobs: VecDeque::new(), slots, clock: 0 }
     }
 
-    /// Takes a request in. Its number must be larger than all before. The logits of its tokens from place `logits_from` on are wanted, or
+    /// Adds a request. Its number must be larger than all before. Logits are wanted of its tokens from index `logits_from` on, or, with `None`,
     /// of the last one alone.
     pub(crate) fn submit(
         &mut self,
@@ -233,7 +232,7 @@ impl Scheduler {
         }
     }
 
-    /// The tokens of `id` from place `keep` on are others now, and `n_past` of those before it are still in memory.
+    /// Replaces the tokens of `id` from index `keep` on by `tail`; of the tokens before, `n_past` are still in memory.
     pub(crate) fn rewound(&mut self, id: JobId, keep: usize, n_past: usize, tail: &[TokenId]) {
         if let Some(job) = self.job_mut(id) {
             job.tokens.truncate(keep);
@@ -262,8 +261,8 @@ impl Scheduler {
         self.index(id).map_or(&[], |index| &self.jobs[index].tokens)
     }
 
-    /// Takes `id` out, and returns the sequence that must be cleared now. With `keep` a request with `cache_prompt` leaves what it decoded
-    /// as a cached prefix instead.
+    /// Removes `id` and returns the sequence that must be cleared now. With `keep`, a request with `cache_prompt` leaves what it decoded as a
+    /// cached prefix instead.
     pub(crate) fn remove(&mut self, id: JobId, keep: bool) -> Option<u32> {
         let mut job = self.jobs.remove(self.index(id)?)?;
         let JobPlace::Slot(seq) = job.place else { return None };
@@ -296,8 +295,8 @@ impl Scheduler {
         }
     }
 
-    /// The cached prefix that saves `job` the most tokens, and how many, and whether that is all of it. Tokens whose logits are wanted
-    /// are always decoded.
+    /// The cached prefix that saves `job` the most tokens, how many it saves, and whether those are all of the prefix. Tokens whose logits are
+    /// wanted are always decoded.
     fn cached_prefix(&self, job: &Job) -> Option<(u32, usize, bool)> {
         if !job.cache_prompt {
             return None;

@@ -1,4 +1,4 @@
-//! How probable given texts are.
+//! Scores how probable given texts are.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -77,7 +77,7 @@ pub(crate) struct Scoring {
 }
 
 impl Scoring {
-    /// Takes over a request that was checked. Returns too what is to be decoded first: all that is needed for the first continuation.
+    /// Takes over a request that was checked. Also returns the tokens to decode first: all that the first continuation needs.
     pub(crate) fn new(request: ScoreRequest, vocabulary: Arc<dyn Vocabulary>) -> (Self, Vec<TokenId>) {
         let ScoreRequest { mut prompt, continuations, .. } = request;
         let n_prompt = prompt.len();
@@ -98,7 +98,7 @@ impl Scoring {
         (scoring, prompt)
     }
 
-    /// The place of the first token whose logits are wanted.
+    /// The index of the first token whose logits are wanted.
     pub(crate) fn logits_from(&self) -> usize {
         self.n_prompt - 1
     }
@@ -112,7 +112,7 @@ impl Scoring {
         decoded.last.then(|| self.next())
     }
 
-    /// Takes the row of logits after the token at `place`. One that was taken before (the memory was lost in between) is left alone.
+    /// Takes the row of logits after the token at `place`. Ignores a row that was taken before (the memory was lost in between).
     fn take_row(&mut self, place: usize, row: &[f32]) {
         if place == self.logits_from() && self.firsts.is_empty() {
             let softmax = LogSoftmax::of(row);
@@ -127,7 +127,7 @@ impl Scoring {
         }
     }
 
-    /// Puts down what was found, and says what comes next.
+    /// Makes an event of the current continuation, and says what to decode next.
     fn next(&mut self) -> Progress {
         loop {
             self.put_down();
@@ -172,7 +172,7 @@ impl Scoring {
     }
 }
 
-/// All tokens but the last, of which nothing is wanted but its own probability.
+/// All tokens but the last: only the probability of that one is wanted, so it need not be decoded.
 fn decoded_part(tokens: &[TokenId]) -> &[TokenId] {
     &tokens[..tokens.len().saturating_sub(1)]
 }

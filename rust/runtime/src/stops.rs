@@ -74,7 +74,7 @@ impl StopMatcher {
 
     /// Takes a piece of text, appends to `out` what is certainly free of stop strings, and says which stop string was found.
     ///
-    /// After a match the matcher is done: call it no more.
+    /// Do not call it again after a match.
     pub fn push(&mut self, text: &str, out: &mut String) -> Option<usize> {
         if self.nodes.len() == 1 {
             out.push_str(text);
@@ -94,7 +94,7 @@ impl StopMatcher {
         None
     }
 
-    /// Says that no more text comes: appends what was held back, up to a stop string if there is one in it, and says which.
+    /// Call it when no more text comes: appends what was held back, up to a stop string if there is one in it, and returns which.
     pub fn finish(&mut self, out: &mut String) -> Option<usize> {
         if let Some(found) = self.candidate {
             return Some(self.settle(found, out));
@@ -103,7 +103,7 @@ impl StopMatcher {
         None
     }
 
-    /// Where the earliest stop string begins that is not complete yet but still possible.
+    /// The beginning of the earliest stop string that is not complete yet but still possible.
     fn earliest_open(&self) -> usize {
         self.seen - self.nodes[self.state as usize].depth
     }

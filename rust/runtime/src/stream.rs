@@ -9,8 +9,8 @@ use crate::{EngineError, Finish, Poll};
 
 /// The events of one request, for one consumer.
 ///
-/// Dropping it cancels the request. It may outlive its engine: it then ends with an error. In a forked child every look
-/// returns [`Poll::Finished`] at once, with [`EngineError::Forked`] in [`finish`](Self::finish).
+/// Dropping it cancels the request. It may outlive its engine: it then ends with an error. In a forked child every poll returns
+/// [`Poll::Finished`] at once, with [`EngineError::Forked`] in [`finish`](Self::finish).
 pub struct TokenStream {
     channel: Arc<Channel>,
 }
@@ -25,15 +25,15 @@ impl TokenStream {
         if self.is_forked() { Poll::Finished } else { self.channel.take() }
     }
 
-    /// The next event, waited for up to `timeout`.
+    /// Waits up to `timeout` for the next event.
     pub fn next_timeout(&self, timeout: Duration) -> Poll {
         if self.is_forked() { Poll::Finished } else { self.channel.take_timeout(timeout) }
     }
 
-    /// Ends the request; its sequence is free within one micro-batch, of which the running one is aborted.
+    /// Cancels the request. The running micro-batch is aborted, and the request's sequence is free within one micro-batch.
     ///
     /// Events that are already there can still be taken, then the stream ends with [`FinishReason::Cancelled`](crate::FinishReason::Cancelled).
-    /// Without effect on a request that has ended.
+    /// Does nothing when the request has ended.
     pub fn cancel(&self) {
         if !self.is_forked() && !self.channel.abort.is_raised_itself() {
             self.channel.abort.raise();
@@ -46,11 +46,10 @@ impl TokenStream {
         if self.is_forked() { Some(Finish::from_error(EngineError::Forked)) } else { self.channel.finish() }
     }
 
-    /// Has `waker` called whenever there is something to take where there was nothing, and at the end; replaces the one before.
+    /// Sets the waker, which is called whenever there is something to take where there was nothing, and at the end; replaces the one before.
     ///
-    /// It is called on the decode thread, and once at once if there is something already. It must be quick and must not block, and it must
-    /// own what it uses: a call may still be running when the stream is dropped. After a call take events until [`Poll::Pending`]
-    /// or [`Poll::Finished`].
+    /// It is called on the decode thread, and by this call itself if there is something to take already. It must be quick and must not block, and it must
+    /// own what it uses: a call may still be running when the stream is dropped. After a call, take events until [`Poll::Pending`] or [`Poll::Finished`].
     pub fn set_waker(&self, waker: Box<dyn Fn() + Send + Sync>) {
         if self.is_forked() {
             waker();

@@ -15,7 +15,7 @@ pub(crate) enum Task {
 }
 
 impl Task {
-    /// The place of the first token whose logits are wanted, if it is not the last one.
+    /// The index of the first token whose logits are wanted, if it is not the last one.
     pub(crate) fn logits_from(&self) -> Option<usize> {
         match self {
             Self::Generate(_) => None,
@@ -59,7 +59,7 @@ impl Task {
         matches!(self, Self::Generate(generation) if generation.is_waiting())
     }
 
-    /// Goes on after a hook if that is done.
+    /// Continues with the hook's logits, if they are back.
     pub(crate) fn resume(&mut self, submitted: Instant) -> Option<Progress> {
         match self {
             Self::Generate(generation) => generation.resume(submitted),
@@ -75,7 +75,7 @@ impl Task {
         }
     }
 
-    /// What is ready to be pushed; to be called until there is nothing.
+    /// The next event that is ready to be pushed; call it until there is none.
     pub(crate) fn take_event(&mut self) -> Option<TokenEvent> {
         match self {
             Self::Generate(generation) => generation.take_event(),
@@ -83,7 +83,7 @@ impl Task {
         }
     }
 
-    /// Lets go of what was held back. Returns the last events and how it all ended.
+    /// Releases what was held back. Returns the last events and how the stream ended.
     pub(crate) fn end(self, end: End) -> (Vec<TokenEvent>, Finish) {
         match self {
             Self::Generate(generation) => generation.end(end),

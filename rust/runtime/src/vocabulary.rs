@@ -8,8 +8,7 @@ pub trait Vocabulary: Send + Sync {
     /// How many tokens there are: ids go from 0 to one less. A row of logits has as many values.
     fn n_tokens(&self) -> usize;
 
-    /// Appends the bytes of text that `token` stands for, which need not be whole characters. Control tokens have a text, their marker, only
-    /// with `special`.
+    /// Appends the bytes of text that `token` stands for, which need not be whole characters. A control token has a text, its marker, only with `special`.
     fn push_token_bytes(&self, token: TokenId, special: bool, out: &mut Vec<u8>);
 
     /// Whether `token` ends a generation.

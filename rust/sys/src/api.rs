@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn all_missing_symbols_are_reported_at_once() {
-        // SAFETY: only null is returned, so no address is vouched for.
+        // SAFETY: `resolve` returns only null, so there is no address whose signature must be right.
         let error = unsafe { Api::resolve_with(|_| std::ptr::null_mut()) }.err().unwrap();
         assert_eq!(error.0, Api::REQUIRED);
         assert!(
@@ -193,7 +193,7 @@ mod tests {
         );
     }
 
-    /// Grammars throw, chains abort on empty candidates, `llama_get_logits` lies before a decode: FACTS of the crash surface.
+    /// Grammars throw, sampler chains abort on empty candidates, and `llama_get_logits` returns garbage before a decode.
     #[test]
     fn functions_known_to_abort_or_lie_are_not_in_the_table() {
         for banned in [

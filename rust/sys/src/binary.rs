@@ -1,8 +1,8 @@
-//! What can be known of a shared library from its file.
+//! The facts that are read from the file of a shared library.
 
 use std::collections::BTreeSet;
 
-/// The file format of a shared library, which decides on what systems it can be loaded.
+/// The file format of a shared library; it decides which systems can load it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BinaryFormat {
     /// Linux and most other Unix systems.
@@ -54,7 +54,7 @@ impl BinaryFacts {
         Self { format, architecture, needed: Vec::new(), glibc: None, exported: BTreeSet::new() }
     }
 
-    /// Adds an exported symbol; names that are not UTF-8 are none that this crate asks for.
+    /// Adds an exported symbol; skips names that are not UTF-8, since this crate asks for none of them.
     pub(crate) fn export(&mut self, name: &[u8]) {
         if let Ok(name) = std::str::from_utf8(name) {
             self.exported.insert(name.to_owned());
@@ -62,7 +62,7 @@ impl BinaryFacts {
     }
 }
 
-/// A file that is no loadable shared library.
+/// A file that is not a loadable shared library.
 #[derive(Debug, thiserror::Error)]
 pub enum InspectError {
     /// The file cannot be opened or mapped.

@@ -1,6 +1,6 @@
 //! Oversized parameter structs.
 
-/// Most bytes a parameter struct of any supported build may have.
+/// Size limit in bytes of a parameter struct, for every supported build.
 pub(crate) const BLOCK_BYTES: usize = 512;
 
 /// A parameter struct passed by value, larger than any real one.
@@ -18,7 +18,7 @@ impl ParamBlock {
         Self([u64::from_ne_bytes([value; 8]); BLOCK_BYTES / 8])
     }
 
-    /// A block that starts with `bytes`, the rest zero; surplus bytes are cut.
+    /// A block that starts with `bytes`, the rest zero; bytes past its end are dropped.
     pub fn from_bytes(bytes: &[u8]) -> Self {
         let mut words = [0_u64; BLOCK_BYTES / 8];
         for (word, chunk) in words.iter_mut().zip(bytes.chunks(8)) {

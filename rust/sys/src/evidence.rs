@@ -1,4 +1,4 @@
-//! Which build of llama.cpp is this? What is observed of a library, and the layout that agrees with all of it.
+//! Identifies the build of llama.cpp: what is observed of a library, and the layout that agrees with all of it.
 
 use crate::layout::{AbiLayout, StructLayout};
 use std::collections::BTreeSet;
@@ -7,12 +7,12 @@ use std::fmt::Write as _;
 /// What a default-params function did to poisoned memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DefaultBytes {
-    /// One entry a byte of the observed area: its value if the function wrote it.
+    /// One entry per byte of the observed area: its value if the function wrote it, else `None`.
     pub bytes: Vec<Option<u8>>,
 }
 
 impl DefaultBytes {
-    /// Bytes up to the last one written.
+    /// Number of bytes up to the last one written.
     pub fn extent(&self) -> usize {
         self.bytes.iter().rposition(Option::is_some).map_or(0, |i| i + 1)
     }
@@ -22,7 +22,7 @@ impl DefaultBytes {
         Self { bytes }
     }
 
-    /// Fields whose observed bytes are not the layout's default, and bytes written past its end.
+    /// Lists the fields whose observed bytes differ from the layout's default, and the bytes written past its end.
     fn contradictions(&self, layout: &StructLayout) -> Vec<String> {
         let mut found = Vec::new();
         if self.extent() > layout.size {
@@ -43,14 +43,14 @@ impl DefaultBytes {
     }
 }
 
-/// The version that a library gives itself.
+/// The version that a library reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VersionEvidence {
     /// Not asked yet: asking means running its code.
     Unread,
-    /// It has no `llama_version`.
+    /// The library has no `llama_version`.
     Missing,
-    /// Its answer.
+    /// The version that it returned.
     Is(String),
 }
 
@@ -73,16 +73,16 @@ pub struct Evidence {
 pub struct AbiMismatch {
     /// The builds that are supported.
     pub expected: String,
-    /// What this library is, as far as it can be told.
+    /// What is known of this library.
     pub found: String,
-    /// What speaks against the nearest supported build.
+    /// How it differs from the nearest supported build.
     pub evidence: Vec<String>,
 }
 
 /// Picks the one layout that all the evidence agrees with.
 ///
-/// Evidence that was not gathered yet (`Unread`, `None`) is not held against a layout, so that a library can be refused by
-/// its version and symbols before any of its functions is called.
+/// Evidence that is not gathered yet (`Unread`, `None`) contradicts no layout, so a library can be refused for its version and symbols before
+/// any of its functions is called.
 ///
 /// # Errors
 /// [`AbiMismatch`] when no layout fits; it lists what contradicts the nearest one.

@@ -3,7 +3,7 @@
 use crate::binary::BinaryFormat;
 use std::path::PathBuf;
 
-/// A shared library that could not be brought into the process.
+/// A shared library that could not be loaded into the process.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadFailure {
     /// The path does not exist.
@@ -63,7 +63,7 @@ pub enum LoadFailure {
         /// The version that runs.
         present: (u32, u32),
     },
-    /// Another file of its name is in the process, to which the libraries that need it would be bound.
+    /// The process has already loaded another file of the same name, to which the libraries that need this one would be bound.
     #[error(
         "cannot load `{}`: this process has already loaded `{}` under that name; import tabagent before what loads it, or use separate processes",
         path.display(), found.display()
@@ -74,7 +74,7 @@ pub enum LoadFailure {
         /// The file of the same name.
         found: PathBuf,
     },
-    /// A library it needs is not there.
+    /// A library that it needs is missing.
     #[error("cannot load `{}`: it needs `{dependency}`, which is neither beside it nor on this system", path.display())]
     MissingDependency {
         /// The file.

@@ -6,12 +6,12 @@ use object::FileKind;
 use object::read::macho::{FatArch, MachOFatFile32, MachOFatFile64};
 use std::path::{Path, PathBuf};
 
-/// Reads the facts of the shared library at `path`, of whatever system. Of a macOS file for several processors it reads this processor's part.
+/// Reads the facts of the shared library at `path`, whichever system it is built for. From a universal macOS file it reads the part for this processor.
 ///
 /// # Errors
 /// [`InspectError`] when it cannot be read or is not an intact 64-bit shared library.
 pub fn inspect(path: &Path) -> Result<BinaryFacts, InspectError> {
-    // Asked before the file is opened: opening a pipe waits for somebody who writes.
+    // Asked before the file is opened: opening a pipe blocks until somebody writes to it.
     if !std::fs::metadata(path)?.is_file() {
         return Err(InspectError::NotALibrary { reason: "not a regular file".to_owned() });
     }
@@ -42,7 +42,7 @@ fn parse(data: &[u8]) -> Result<BinaryFacts, InspectError> {
     facts.map_err(|e| not(format!("damaged {name} file: {e}")))
 }
 
-/// The part for this processor, or the first one, of a macOS file for several.
+/// The part of a universal macOS file for this processor, or its first part if there is none.
 fn part_for_host<A: FatArch>(data: &[u8], parts: &[A]) -> object::Result<BinaryFacts> {
     let mut first = None;
     for part in parts {
@@ -52,7 +52,7 @@ fn part_for_host<A: FatArch>(data: &[u8], parts: &[A]) -> object::Result<BinaryF
         }
         first = first.or(Some(facts));
     }
-    // An empty file for several processors is as little a library as an empty one for one.
+    // A universal file without parts gets the same error as an empty file.
     first.map_or_else(|| macho::read(&[]), Ok)
 }
 
@@ -67,7 +67,7 @@ fn kind_name(kind: FileKind) -> &'static str {
     }
 }
 
-/// The directory-local file for a needed library, if it exists.
+/// The file in `directory` for a needed library, if it exists.
 pub(crate) fn beside(directory: &Path, name: &str) -> Option<PathBuf> {
     let path = directory.join(name);
     path.is_file().then_some(path)

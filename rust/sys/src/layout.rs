@@ -17,7 +17,7 @@ pub enum FieldKind {
 }
 
 impl FieldKind {
-    /// Bytes of such a field on every LP64 and LLP64 target.
+    /// Size in bytes of such a field on every LP64 and LLP64 target.
     pub const fn size(self) -> usize {
         match self {
             Self::Int | Self::Float => 4,
@@ -27,7 +27,7 @@ impl FieldKind {
     }
 }
 
-/// A field of a C struct that crosses by value.
+/// A field of a C struct that is passed by value.
 #[derive(Clone, Copy, Debug)]
 pub struct Field {
     /// Its C name.
@@ -72,11 +72,11 @@ impl StructLayout {
 pub struct AbiLayout {
     /// The build in words, as shown to users.
     pub name: &'static str,
-    /// What `llama_version()` may say.
+    /// The versions that `llama_version()` may return.
     pub versions: &'static [&'static str],
     /// Every exported symbol that starts with `llama_`, one a line.
     pub symbols: &'static str,
-    /// Functions that this build has under another name than the function table: the table's name, then the build's.
+    /// Functions whose name in this build differs from the one in the function table: the table's name, then the build's.
     pub renamed: &'static [(&'static str, &'static str)],
     /// `struct llama_model_params`
     pub model_params: StructLayout,
@@ -90,7 +90,7 @@ impl AbiLayout {
         self.renamed.iter().find(|(ours, _)| *ours == function).map_or(function, |(_, theirs)| theirs)
     }
 
-    /// The symbols without which nothing works with this build.
+    /// The symbols that a library of this build must export.
     pub fn required_symbols(&self) -> impl Iterator<Item = &'static str> {
         Api::REQUIRED.iter().map(|function| self.symbol_of(function))
     }

@@ -13,7 +13,7 @@ pub(crate) fn read(data: &[u8]) -> object::Result<BinaryFacts> {
     let mut commands = header.load_commands(endian, data, 0)?;
     while let Some(command) = commands.next()? {
         if let Some(library) = command.dylib()? {
-            // An install name such as `@rpath/libggml.dylib`: the loader looks for it in several directories, under its last part.
+            // Of an install name such as `@rpath/libggml.dylib`, the loader looks for the last part in several directories.
             let name = String::from_utf8_lossy(command.string(endian, library.dylib.name)?).into_owned();
             facts.needed.push(name.rsplit('/').next().unwrap_or(&name).to_owned());
         } else if let Some(table) = command.symtab()? {

@@ -1,4 +1,4 @@
-//! Bringing libllama and its ggml libraries into the process.
+//! Loads libllama and its ggml libraries into the process.
 
 use crate::api::{Api, MissingSymbols};
 use crate::binary::{BinaryFacts, BinaryFormat, InspectError};
@@ -20,13 +20,13 @@ pub const fn library_file_name() -> &'static str {
     }
 }
 
-/// A library that is in the process and never leaves it: unloading llama.cpp while its threads or callbacks live is not safe.
+/// A loaded library. It is never unloaded: unloading llama.cpp while its threads or callbacks live is not safe.
 pub struct OpenedLibrary {
     /// The file, as an absolute path without links.
     pub path: PathBuf,
     /// What its file says.
     pub facts: BinaryFacts,
-    /// The library, then what it needs, the deepest last.
+    /// The library, then its dependencies, the deepest last.
     handles: Vec<Handle>,
 }
 
@@ -37,11 +37,10 @@ impl OpenedLibrary {
         addresses.find(|address| !address.is_null()).unwrap_or(std::ptr::null_mut())
     }
 
-    /// The function table, filled with the functions as `layout` names them.
+    /// The function table, filled with the library's functions under the names that `layout` gives them.
     ///
     /// # Safety
-    /// The library must be llama.cpp: a foreign library that exports the same names with other signatures is undefined
-    /// behaviour as soon as one is called.
+    /// The library must be llama.cpp: if a foreign library exports the same names with other signatures, calling one is undefined behaviour.
     ///
     /// # Errors
     /// [`MissingSymbols`] with every required name it lacks.
@@ -51,7 +50,7 @@ impl OpenedLibrary {
     }
 }
 
-/// A library file that was read and judged, but not run.
+/// A library file that was read and checked; none of its code has run.
 #[derive(Debug)]
 pub struct LocatedLibrary {
     /// The file, as an absolute path without links.
@@ -62,15 +61,15 @@ pub struct LocatedLibrary {
     dependencies: Vec<Dependency>,
 }
 
-/// A library beside the one asked for.
+/// A library in the same directory as the one asked for.
 #[derive(Debug)]
 struct Dependency {
     path: PathBuf,
-    /// What it needs itself, by name.
+    /// Names of the libraries that it needs itself.
     needed: Vec<String>,
 }
 
-/// The file of libllama that `path` means, as an absolute path without links: the one in a directory, or the file itself.
+/// The absolute path, without links, of the libllama that `path` means: the one in a directory, or the file itself.
 ///
 /// # Errors
 /// [`LoadFailure::NotFound`] and [`LoadFailure::Unreadable`].
@@ -82,10 +81,9 @@ pub fn library_file(path: &Path) -> Result<PathBuf, LoadFailure> {
     })
 }
 
-/// Finds and judges libllama at `path`: a directory that holds it, or the file itself.
+/// Finds and checks libllama at `path`: a directory that holds it, or the file itself.
 ///
-/// The file and the libraries beside it that it needs are read ([`inspect`]), so that a wrong processor or a too new glibc is
-/// told apart before any code runs.
+/// Reads the file and the libraries beside it that it needs ([`inspect`]), so that a wrong processor or a too new glibc is reported before any code runs.
 ///
 /// # Errors
 /// [`LoadFailure`], with the file at fault.
@@ -97,10 +95,10 @@ pub fn locate(path: &Path) -> Result<LocatedLibrary, LoadFailure> {
 }
 
 impl LocatedLibrary {
-    /// Brings the library into the process, for good.
+    /// Loads the library into the process, for good.
     ///
-    /// Dependencies that lie beside it are loaded first, by absolute path and for this library alone, so that neither the current directory
-    /// nor a search path of the environment can put another file in their place.
+    /// Dependencies beside it are loaded first, by absolute path and for this library alone, so that neither the current directory nor a search
+    /// path of the environment can substitute another file.
     ///
     /// # Errors
     /// [`LoadFailure`], with the file at fault.
@@ -170,7 +168,7 @@ fn load(file: &Path, needed: &[String]) -> Result<Handle, LoadFailure> {
     })
 }
 
-/// The first library that `file` needs and that is not to be had, found out by loading each alone.
+/// The first library that `file` needs and that cannot be loaded; tries to load each one alone.
 fn missing_dependency(file: &Path, needed: &[String]) -> Option<String> {
     let directory = file.parent().unwrap_or(Path::new("/"));
     let is_missing =

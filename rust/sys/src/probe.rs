@@ -1,17 +1,17 @@
-//! What the default-params functions write, seen without trusting any layout.
+//! Observes what the default-params functions write, without trusting any layout.
 
 use crate::api::Api;
 use crate::block::ParamBlock;
 use crate::evidence::DefaultBytes;
 
-/// Words of the area that a default-params function is watched over; far more than any struct.
+/// Size in words of the area in which writes of a default-params function are observed; far larger than any struct.
 const WATCHED_WORDS: usize = 512;
 
 /// Calls both default-params functions over poisoned memory and reports what they wrote.
 ///
-/// The caller of a function that returns a large struct says where the struct shall be: in the first argument on x86-64 (System V ABI
-/// 3.2.3, Microsoft x64 convention), in the register `x8` on AArch64 (AAPCS64 6.9). So every byte that the function writes can be seen. On
-/// other processors nothing can be, and what comes back fits no layout.
+/// The caller of a function that returns a large struct passes the address for it: in the first argument on x86-64 (System V ABI 3.2.3,
+/// Microsoft x64 convention), in the register `x8` on AArch64 (AAPCS64 6.9). So every byte that the function writes can be seen. On other
+/// processors none can be seen, and the result fits no layout.
 ///
 /// # Safety
 /// `api` must come from a libllama whose two functions take no argument and return a struct of more than 16 and at most
@@ -38,7 +38,7 @@ unsafe fn observe(function: DefaultsFn) -> DefaultBytes {
     DefaultBytes::from_runs(&run(0xA5), &run(0x5A))
 }
 
-/// Has `function` write its result at `place`.
+/// Calls `function` so that its result is written to `place`.
 ///
 /// # Safety
 /// `place` has room for the result.
@@ -51,7 +51,7 @@ unsafe fn call_into(function: DefaultsFn, place: *mut u64) {
     unsafe { function(place) };
 }
 
-/// Has `function` write its result at `place`.
+/// Calls `function` so that its result is written to `place`.
 ///
 /// # Safety
 /// `place` has room for the result.

@@ -1,7 +1,7 @@
-//! The settings of models and contexts by their meaning, and how each build of llama.cpp is told them.
+//! The settings of models and contexts, and how they are written into the parameter structs of each build of llama.cpp.
 //!
-//! The fields of the parameter structs were renamed, merged and split over time. The layers above say what they want; which fields say so is
-//! found out here from the layout of the build.
+//! The fields of these structs were renamed, merged and split over time. The layers above state each setting by its meaning; this module picks
+//! the fields for it from the layout of the build.
 
 use crate::block::ParamBlock;
 use crate::layout::{AbiLayout, Field, FieldKind, StructLayout};
@@ -13,7 +13,7 @@ use std::ffi::c_void;
 /// How a model is to be loaded.
 #[derive(Clone, Copy, Debug)]
 pub struct ModelSettings {
-    /// Layers that go to GPUs; `None` for all of them.
+    /// How many layers go to GPUs; `None` for all of them.
     pub gpu_layers: Option<u32>,
     /// Map the file instead of reading it.
     pub memory_map: bool,
@@ -25,22 +25,22 @@ pub struct ModelSettings {
     pub check_tensors: bool,
     /// Metadata in place of the file's, ended by an empty key; null for none. Must live until the model is loaded.
     pub metadata_overrides: *const llama_model_kv_override,
-    /// What is told of the progress, and what it is called with, which must live until the model is loaded.
+    /// The progress callback and its user data, which must live until the model is loaded.
     pub progress: Option<(llama_progress_callback, *mut c_void)>,
 }
 
 /// How a context is to be made.
 #[derive(Clone, Copy, Debug)]
 pub struct ContextSettings {
-    /// Tokens that the cache holds.
+    /// Number of tokens that the cache holds.
     pub context_size: u32,
-    /// Most tokens of one decode.
+    /// Maximum number of tokens per decode.
     pub batch_size: u32,
-    /// Most tokens computed at once.
+    /// Maximum number of tokens computed at once.
     pub micro_batch_size: u32,
-    /// Sequences.
+    /// Number of sequences.
     pub sequences: u32,
-    /// Most tokens of one decode whose logits are wanted. Builds that cannot be told keep room for the whole batch.
+    /// Maximum number of tokens per decode whose logits are wanted. Builds without this setting keep room for the whole batch.
     pub outputs_per_decode: u32,
     /// Threads that compute single tokens.
     pub threads: u32,
@@ -54,13 +54,13 @@ pub struct ContextSettings {
     pub key_type: ggml_type,
     /// Number format of the cache's values.
     pub value_type: ggml_type,
-    /// Keep the whole context of layers with a sliding window. Builds that cannot be told always do.
+    /// Keep the whole context of layers with a sliding window. Builds without this setting always do.
     pub full_sliding_window: bool,
     /// All sequences share one cache.
     pub unified_cache: bool,
 }
 
-/// A setting that a build of llama.cpp cannot be told.
+/// A setting that a build of llama.cpp does not support.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{build}` has no setting for `{setting}`; use another build of llama.cpp or leave `{setting}` at its default"
@@ -76,7 +76,7 @@ impl AbiLayout {
     /// Writes the settings of a model into a block that holds the library's own defaults.
     ///
     /// # Errors
-    /// [`UnsupportedSetting`] with the first one that this build cannot be told.
+    /// [`UnsupportedSetting`] with the first one that this build does not support.
     pub fn write_model(
         &self,
         block: &mut ParamBlock,
@@ -106,7 +106,7 @@ impl AbiLayout {
     /// Writes the settings of a context into a block that holds the library's own defaults.
     ///
     /// # Errors
-    /// [`UnsupportedSetting`] with the first one that this build cannot be told.
+    /// [`UnsupportedSetting`] with the first one that this build does not support.
     pub fn write_context(
         &self,
         block: &mut ParamBlock,
@@ -129,13 +129,13 @@ impl AbiLayout {
         params.must("value_type", |p| p.int("type_v", settings.value_type.0))?;
         params.flash_attention(settings.flash_attention)?;
         params.bool("swa_full", settings.full_sliding_window);
-        // Before there was the choice, sequences always shared the cache.
+        // In builds without this setting, sequences always share the cache.
         let told = params.bool("kv_unified", settings.unified_cache);
         if told || settings.unified_cache { Ok(()) } else { Err(params.unsupported("unified_cache")) }
     }
 }
 
-/// A parameter struct of a build, while it is written. The methods named after types say whether the build has such a field.
+/// A parameter struct of a build while it is being written. The methods named after types return whether the build has such a field.
 struct Params<'a> {
     layout: &'a StructLayout,
     block: &'a mut ParamBlock,
@@ -193,7 +193,7 @@ impl Params<'_> {
         self.must("memory_lock", |p| p.bool("use_mlock", lock))
     }
 
-    /// `flash_attn_type` took the place of `flash_attn` at build 6325. The switch has no position for "where the device can": there the
+    /// `flash_attn_type` took the place of `flash_attn` at build 6325. The old switch has no value for "where the device can": for that the
     /// build's own default stays.
     fn flash_attention(&mut self, wanted: llama_flash_attn_type) -> Result<(), UnsupportedSetting> {
         if self.int("flash_attn_type", wanted.0) || wanted == llama_flash_attn_type::AUTO {

@@ -16,7 +16,7 @@ use crate::topology::Topology;
 pub struct CpuBudget {
     /// Processors (hardware threads) the process may be scheduled on, at least 1.
     pub affinity: usize,
-    /// Processors' worth of time per period by control groups, or `None` without a limit.
+    /// Processor time that control groups allow, in processors (1.5 is one and a half), or `None` without a limit.
     pub quota: Option<f64>,
     /// Physical cores among those processors, `None` where unknown. On hybrid Intel processors, the performance cores
     /// alone, as long as the process may use one: ggml splits an operation evenly, so the slowest core sets the pace.
@@ -28,7 +28,7 @@ pub struct CpuBudget {
 }
 
 impl CpuBudget {
-    /// Works the budget out of the topology, of which only `fallback` processors are known if it is empty, and the quota.
+    /// Computes the budget from the topology and the quota; `fallback` is the number of processors if the topology is empty.
     pub fn new(topology: &Topology, fallback: usize, quota: Option<f64>) -> Self {
         let everything: BTreeSet<usize> = match &topology.allowed {
             Some(allowed) => allowed.clone(),

@@ -64,10 +64,11 @@ pub enum CatalogueError {
 /// Lists the library directories, in the order of preference: the explicit path, the paths of `TABAGENT_LIBRARY_PATH` (`env`,
 /// several separated as in `PATH`), companion packages by name and directory, and the bundled directory.
 ///
-/// An explicit path may be a directory or the library file in it. An explicit path or one from the environment may be a
-/// `BitnetRelease` tree (`<root>/{cpu,gpu}/{windows,linux,macos}/<variant>/`): then each of its variants that holds a library is
-/// listed, with the source [`LibrarySource::BitnetRelease`]; those of other systems too, so that a verdict can say so. The
-/// directory of one variant keeps the source of its path, and its name is known all the same. A directory reached twice is listed once, at its first place. Nothing is loaded, and nothing but the given paths is searched.
+/// An explicit path may be a directory or the library file in it. An explicit path or one from the environment may be a `BitnetRelease` tree
+/// (`<root>/{cpu,gpu}/{windows,linux,macos}/<variant>/`): then each of its variants that holds a library is listed, with the source
+/// [`LibrarySource::BitnetRelease`]; those of other systems too, so that a verdict can say so. A path to the directory of one variant keeps its
+/// own source, and the variant's name is still recognised. A directory reached twice is listed once, at its first place. Nothing is loaded, and
+/// nothing but the given paths is searched.
 ///
 /// # Errors
 ///
@@ -152,7 +153,7 @@ fn look(source: &LibrarySource, path: &Path) -> Vec<Result<LibraryDir, Catalogue
     }
 }
 
-/// Lists the variants of a `BitnetRelease` tree; empty if the directory is none. The host's system comes first.
+/// Lists the variants of a `BitnetRelease` tree; empty if the directory is not such a tree. The host's system comes first.
 fn bitnet_tree(root: &Path) -> Vec<Result<LibraryDir, CatalogueError>> {
     let host = System::host();
     let systems = std::iter::once(host).chain(System::ALL.into_iter().filter(|system| *system != host));
@@ -231,8 +232,8 @@ fn library_system(name: &str) -> Option<System> {
     System::ALL.into_iter().find(|system| name == system.library_file())
 }
 
-/// Why a place cannot be read: in the same words on every system where the reason is a common one, else in the system's words without
-/// the error number, in small letters and without a full stop.
+/// Why a place cannot be read: common reasons in the same words on every system, others in the system's words without the error number, in small
+/// letters and without a full stop.
 fn plain_message(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "no such file or directory".to_owned(),

@@ -22,8 +22,8 @@ pub struct CgroupLimits {
     pub cpu_quota: Option<f64>,
     /// Bytes of memory, or `None` without a limit.
     pub memory_limit_bytes: Option<u64>,
-    /// Bytes that may still be taken before the tightest memory limit makes the kernel reclaim or kill: limit minus usage,
-    /// where file pages not used of late do not count as usage. `None` without a limit.
+    /// Bytes that may still be taken before the tightest memory limit makes the kernel reclaim or kill: limit minus usage, where file pages not
+    /// used recently do not count as usage. `None` without a limit.
     pub memory_room_bytes: Option<u64>,
 }
 

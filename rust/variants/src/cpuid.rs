@@ -76,7 +76,7 @@ fn reported<R: CpuIdReader>(cpu: &CpuId<R>) -> BTreeSet<CpuFeature> {
     .collect()
 }
 
-/// Keeps what works with the registers saved. BMI2 and SSE4.2 need nothing beyond what x86-64 always has.
+/// Keeps the features that work with the registers saved. BMI2 and SSE4.2 need nothing beyond what x86-64 always has.
 fn usable(reported: &BTreeSet<CpuFeature>, saved: SavedRegisters) -> BTreeSet<CpuFeature> {
     let works = |feature: CpuFeature| match feature {
         CpuFeature::Avx | CpuFeature::F16c | CpuFeature::Fma | CpuFeature::Avx2 | CpuFeature::AvxVnni => {

@@ -34,7 +34,7 @@ impl MemoryFacts {
 }
 
 impl MemoryFacts {
-    /// What a system without `/proc` tells; `None` elsewhere.
+    /// What a system without `/proc` reports; `None` elsewhere.
     #[cfg(any(windows, target_os = "macos"))]
     pub(crate) fn of_system() -> Option<Self> {
         let mut system = sysinfo::System::new();
@@ -48,7 +48,7 @@ impl MemoryFacts {
         })
     }
 
-    /// What a system without `/proc` tells; `None` elsewhere.
+    /// What a system without `/proc` reports; `None` elsewhere.
     #[cfg(not(any(windows, target_os = "macos")))]
     pub(crate) fn of_system() -> Option<Self> {
         None

@@ -102,7 +102,7 @@ impl Judgement {
         Self { usable: false, reason, score: 0, missing: Vec::new() }
     }
 
-    /// A build that may need anything: allowed, last, and only a trial run can tell.
+    /// A build of unknown needs: allowed but ranked last, since only a trial run can tell.
     fn unknown_needs(why: &str) -> Self {
         Self {
             usable: true,

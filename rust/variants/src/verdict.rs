@@ -1,4 +1,4 @@
-//! What is to be said about one variant on one machine.
+//! The verdict on one variant on one machine.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! How much memory this process may still take: what the machine has left, and the limits that are set to the process.
+//! How much memory this process may still take: what the machine has left, and the limits set for the process.
 
 #[cfg(unix)]
 mod unix;

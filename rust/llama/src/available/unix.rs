@@ -1,9 +1,9 @@
-//! The memory that Linux says is left: of the machine, of the control groups and of the process's own limits. Other Unix systems have no
-//! `/proc`, so there nothing is known.
+//! The memory that Linux reports as left: in the machine, in the control groups and within the process's own limits. Other Unix systems have no
+//! `/proc`, so nothing is known there.
 
 use std::path::{Path, PathBuf};
 
-/// Bytes of memory that can still be used; `None` where the system tells nothing.
+/// Bytes of memory that can still be used; `None` where the system does not report it.
 pub(crate) fn available_memory() -> Option<u64> {
     let meminfo = std::fs::read_to_string("/proc/meminfo").ok();
     let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
@@ -44,7 +44,7 @@ fn group_folders(text: &str, root: &Path) -> Vec<PathBuf> {
     folders
 }
 
-/// What the tightest of the groups leaves.
+/// Bytes that the tightest of the groups leaves.
 fn left_in_groups(folders: &[PathBuf]) -> Option<u64> {
     let left = |folder: &PathBuf| {
         let read = |name: &str| std::fs::read_to_string(folder.join(name)).ok()?.trim().parse::<u64>().ok();
@@ -57,7 +57,7 @@ fn left_in_groups(folders: &[PathBuf]) -> Option<u64> {
     folders.iter().filter_map(left).min()
 }
 
-/// What `RLIMIT_AS` and `RLIMIT_DATA` leave; `None` without a limit.
+/// Bytes that `RLIMIT_AS` and `RLIMIT_DATA` leave; `None` without a limit.
 fn left_of_process() -> Option<u64> {
     let used = std::fs::read_to_string("/proc/self/statm").ok()?;
     let pages: Vec<u64> = used.split_whitespace().filter_map(|field| field.parse().ok()).collect();

@@ -1,4 +1,4 @@
-//! Stack for tokenizers that recurse once a character.
+//! Large stacks for tokenizers that recurse once per character.
 //!
 //! Several pre-tokenizers of llama.cpp run `std::regex` (src/unicode.cpp, `unicode_regex_split_stl`), whose libstdc++ executor
 //! recurses for every character of a match: a long word overflows an ordinary thread's stack and kills the process. A long text
@@ -14,7 +14,7 @@ use unix::run_on;
 #[cfg(windows)]
 use windows::run_on;
 
-/// Texts up to this length run on the caller's own stack, whatever its characters: 4 KiB × 512 bytes is a quarter of 8 MiB.
+/// Texts up to this length run on the caller's own stack, whatever their characters: 4 KiB × 512 bytes is a quarter of 8 MiB.
 pub(crate) const INLINE_BYTES: usize = 4 * 1024;
 /// Stack that one byte of a match may take: three times the 340 bytes a character that the pinned build's `falcon`, `deepseek`, `aquila` and
 /// `gpt-neox` pre-tokenizers need (GCC 12, x86-64; the smallest thread stack on which 40,000 letters, spaces or digits do not crash).
@@ -24,7 +24,7 @@ const BASE_STACK: usize = 1024 * 1024;
 /// A multiple of the page size of every system that Rust runs on.
 const PAGE: usize = 64 * 1024;
 
-/// Runs `work` where the stack suffices for a text of `bytes` bytes; `None` when the system gives no such stack.
+/// Runs `work` on a stack that suffices for a text of `bytes` bytes; `None` when the system gives no such stack.
 ///
 /// The memory of the stack is reserved, not used: the system backs only the pages that are touched.
 pub(crate) fn run<T: Send>(bytes: usize, work: impl FnOnce() -> T + Send) -> Option<T> {

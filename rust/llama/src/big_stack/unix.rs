@@ -1,4 +1,4 @@
-//! A stack of mapped memory on the calling thread: another thread may not be to be had, and takes longer to start.
+//! Runs work on the calling thread with mapped memory as its stack: another thread may not be available, and takes longer to start.
 
 use super::PAGE;
 use std::panic::AssertUnwindSafe;
@@ -9,10 +9,10 @@ pub(super) fn run_on<T>(size: usize, work: impl FnOnce() -> T) -> Option<T> {
     Some(Stack::new(size)?.run(work))
 }
 
-/// Memory for a stack, with a page below it that nobody may touch.
+/// Memory for a stack, with a guard page below it.
 struct Stack {
     start: NonNull<libc::c_void>,
-    /// Bytes, the untouchable page included.
+    /// Bytes, the guard page included.
     size: usize,
 }
 
@@ -28,12 +28,12 @@ impl Stack {
             return None;
         }
         let stack = Self { start: NonNull::new(start)?, size };
-        // SAFETY: the first bytes of the mapping just made, of which `size` has more.
+        // SAFETY: the first `PAGE` bytes of the mapping just made, which has more than that.
         let guarded = unsafe { libc::mprotect(start, PAGE, libc::PROT_NONE) };
         (guarded == 0).then_some(stack)
     }
 
-    /// Runs `work` on this stack. A panic in it goes on in the caller.
+    /// Runs `work` on this stack. A panic in it is resumed in the caller.
     fn run<T>(self, work: impl FnOnce() -> T) -> T {
         let guarded = AssertUnwindSafe(|| std::panic::catch_unwind(AssertUnwindSafe(work)));
         let base = self.start.as_ptr().cast::<u8>().wrapping_add(PAGE);

@@ -1,4 +1,4 @@
-//! A thread whose stack is reserved: a stack of another origin is unknown to Windows, which then cannot grow it or unwind it.
+//! Runs work on a thread with a large stack: Windows can neither grow nor unwind a stack that it did not make itself.
 
 /// Runs `work` with `size` bytes of stack; `None` when the system gives no such thread.
 pub(super) fn run_on<T: Send>(size: usize, work: impl FnOnce() -> T + Send) -> Option<T> {

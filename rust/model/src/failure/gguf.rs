@@ -173,7 +173,7 @@ impl Failure for TargetSizeError {
     }
 }
 
-/// Numbers that are passed in and out as arrays are arguments; those of a file are [`QuantizeError::Data`].
+/// An error about numbers that are passed in or out as arrays concerns an argument; one about the numbers of a file is [`QuantizeError::Data`].
 impl Failure for QuantError {
     fn kind(&self) -> ErrorKind {
         match self {

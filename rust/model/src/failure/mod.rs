@@ -15,17 +15,17 @@ use crate::error::Error;
 use crate::error_kind::ErrorKind;
 use crate::value::OptionError;
 
-/// An error of one of the crates, as a face sees it: its text, its kind, and what it wraps that a face may pass on as facts.
+/// An error of one of the crates, as a face sees it: its text, its kind, and the wrapped errors whose facts a face may pass on.
 pub trait Failure: std::error::Error {
     /// What kind of failure it is.
     fn kind(&self) -> ErrorKind;
 
-    /// The file, and what the operating system said of it; there for errors of the kind [`ErrorKind::Io`] and for no others.
+    /// The file, and the operating system's error about it; there for errors of the kind [`ErrorKind::Io`] and for no others.
     fn io(&self) -> Option<(&Path, &io::Error)> {
         None
     }
 
-    /// The error of a GGUF file that it wraps or is.
+    /// The error of a GGUF file that it is or wraps.
     fn gguf(&self) -> Option<&GgufError> {
         None
     }

@@ -10,7 +10,7 @@ pub(super) fn pair() -> std::io::Result<(Socket, Socket)> {
     UnixStream::pair()
 }
 
-/// What Python's selectors know the socket by.
+/// The number by which Python's selectors know the socket.
 pub(super) fn descriptor(socket: &Socket) -> i32 {
     socket.as_raw_fd()
 }

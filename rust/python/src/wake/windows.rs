@@ -22,7 +22,7 @@ pub(super) fn pair() -> Result<(Socket, Socket)> {
     }
 }
 
-/// What Python's selectors know the socket by.
+/// The number by which Python's selectors know the socket.
 pub(super) fn descriptor(socket: &Socket) -> i32 {
     // Windows' handles have 32 significant bits, in 64-bit programs, too.
     socket.as_raw_socket() as i32

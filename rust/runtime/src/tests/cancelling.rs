@@ -5,7 +5,7 @@ use std::sync::mpsc::channel;
 use super::fake::{FakeDecoder, continuation, decode_until_aborted, drain, next, prompt, request, run};
 use crate::{CHANNEL_CAPACITY, Engine, FinishReason, TokenId};
 
-/// The prompt's second batch of requests that begin with token 5 takes until it is aborted; says so when it begins.
+/// An engine on which the second batch of a prompt that begins with token 5 runs until it is aborted; the receiver hears when that batch begins.
 fn engine_with_long_prefill() -> (Engine, std::sync::mpsc::Receiver<()>) {
     let (enter, entered) = channel();
     let engine = FakeDecoder::new(200, 4, 2)
@@ -66,7 +66,7 @@ fn cancelled_stream_keeps_the_events_that_were_there() {
     let engine = FakeDecoder::new(2000, 8, 1).spawn();
     let prompt = prompt(11, 9);
     let stream = engine.submit(request(&prompt, 1900)).unwrap();
-    // Served after the first is paused, so its channel is full then.
+    // This request is served only once the first one is paused, so the first one's channel is full then.
     run(&engine, request(&prompt, 5)).assert_continues(&prompt, 5);
     stream.cancel();
     let outcome = drain(&stream);

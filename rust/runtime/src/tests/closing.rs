@@ -100,7 +100,7 @@ fn decoder_that_panics_ends_all_streams_and_later_submissions() {
     });
     let dropped = Arc::clone(&decoder.dropped);
     let engine = decoder.spawn();
-    // The second is too late if the thread has failed already.
+    // A later request is refused if the thread has failed already.
     let streams: Vec<_> = (0..3).map_while(|_| engine.submit(request(&[1, 2], 50)).ok()).collect();
     let error = EngineError::Panicked { message: "decoder fell over".to_owned() };
     assert!(!streams.is_empty());

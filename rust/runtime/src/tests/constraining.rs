@@ -9,7 +9,7 @@ use crate::{
     TokenMask, TokenSampler,
 };
 
-/// At each place one of a few tokens, and a free choice of the end from some place on.
+/// Allows a few tokens at each place, and the end from some place on.
 struct Places {
     allowed: Vec<Vec<TokenId>>,
     /// The text may end from this place on.
@@ -113,7 +113,7 @@ fn forced_tokens_are_decoded_together() {
     assert_eq!(*calls.lock().unwrap(), [3, 1, 3, 1]);
 }
 
-/// Like [`Greedy`], but for the tokens that it must not choose.
+/// Like [`Greedy`], except that it must not choose some tokens.
 struct Without(&'static [TokenId]);
 
 impl TokenSampler for Without {
@@ -137,7 +137,7 @@ impl TokenSampler for Without {
 #[test]
 fn forced_tokens_that_the_sampler_must_not_choose_are_left_to_it() {
     let engine = FakeDecoder::new(200, 8, 1).spawn();
-    // It would be the first forced one, or one after others.
+    // The banned token is the first forced one, or comes after other forced ones.
     for (banned, n_before) in [(&[8][..], 0), (&[9], 2)] {
         let mut request = constrained(&[1, 2], 100, Places::new(&SKELETON));
         request.sampler = Box::new(Without(banned));

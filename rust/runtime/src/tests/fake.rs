@@ -58,7 +58,7 @@ pub(crate) fn text_of(tokens: &[TokenId]) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// A prompt of `n` tokens that no other `seed` has.
+/// A prompt of `n` tokens, different for each `seed`.
 pub(crate) fn prompt(seed: usize, n: usize) -> Vec<TokenId> {
     (0..n).map(|i| ((seed >> (3 * (i % 8))) % 7 + i % 3) as TokenId).collect()
 }
@@ -104,7 +104,7 @@ impl FakeDecoder {
         }
     }
 
-    /// Has `hook` called at the start of every decode.
+    /// Makes the decoder call `hook` at the start of every decode.
     pub(crate) fn with_hook(
         mut self,
         hook: impl FnMut(&Call) -> Result<(), DecoderError> + Send + 'static,
@@ -298,7 +298,7 @@ pub(crate) fn run(engine: &Engine, request: Request) -> Outcome {
     drain(&engine.submit(request).unwrap())
 }
 
-/// Works like a long decode: until the flag is raised.
+/// Behaves like a long decode: returns when the flag is raised.
 pub(crate) fn decode_until_aborted(abort: &AbortFlag) -> DecoderError {
     let started = std::time::Instant::now();
     while !abort.is_raised() {

@@ -1,4 +1,4 @@
-//! Logits that are changed outside.
+//! Logits that a hook changes.
 
 use std::time::Duration;
 

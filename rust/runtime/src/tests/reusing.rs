@@ -69,7 +69,7 @@ fn memory_that_cannot_truncate_starts_anew() {
     let outcome = run(&engine, cached(&first, 10));
     outcome.assert_continues(&first, 10);
     assert_eq!(outcome.finish.usage.cached_tokens, 0);
-    // All that is cached is a prefix of this one, so there is nothing to cut off.
+    // The whole cached prefix is a prefix of this prompt, so there is nothing to cut off.
     let second = [first.clone(), continuation(&first, 10), vec![3]].concat();
     let outcome = run(&engine, cached(&second, 10));
     outcome.assert_continues(&second, 10);

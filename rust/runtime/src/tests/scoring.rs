@@ -85,7 +85,7 @@ fn more_continuations_than_the_channel_holds_are_all_scored_beside_other_request
     let (of_score, of_text) = (prompt(4, 21), prompt(5, 20));
     let continuations = continuations(&(0..700).map(|i| 1 + i % 7).collect::<Vec<_>>());
     let stream = engine.score(score_request(&of_score, &continuations)).unwrap();
-    // Not read, the scoring is paused and parked, and its state lost or not comes back.
+    // Nobody reads the scoring, so it is paused and parked; it continues whether or not its state was lost.
     run(&engine, request(&of_text, 40)).assert_continues(&of_text, 40);
     assert_scores(&drain(&stream), &of_score, &continuations);
 }

@@ -1,4 +1,4 @@
-//! What each operating system's dynamic loader does in its own way. Both modules have the same functions.
+//! The dynamic loader of each operating system. Both modules have the same functions.
 
 #[cfg(unix)]
 mod unix;
@@ -10,7 +10,7 @@ pub(crate) use unix::{Handle, file_of_address, file_of_name, glibc_version, load
 #[cfg(windows)]
 pub(crate) use windows::{Handle, file_of_address, file_of_name, glibc_version, load, load_from_system};
 
-/// The loader's own words about a failure, without the wrapping of `libloading`.
+/// The loader's own text about a failure, without what `libloading` adds.
 fn reason(error: &libloading::Error) -> String {
     let text = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
     text.trim_matches('"').to_owned()

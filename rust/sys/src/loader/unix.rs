@@ -1,4 +1,4 @@
-//! `dlopen` and its sisters.
+//! `dlopen` and related functions.
 
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use std::ffi::{CStr, CString, OsStr, c_void};
@@ -18,21 +18,21 @@ impl Handle {
     }
 }
 
-/// Loads a file by its absolute path, without giving its symbols to libraries that are loaded later.
+/// Loads a file by its absolute path. Libraries that are loaded later do not see its symbols.
 pub(crate) fn load(file: &Path) -> Result<Handle, String> {
     // SAFETY: runs the library's constructors; llama.cpp's only fill tables, and the user chose this file to be run.
     let library = unsafe { Library::open(Some(file), RTLD_NOW | RTLD_LOCAL) };
     library.map(|library| Handle(std::mem::ManuallyDrop::new(library))).map_err(|e| super::reason(&e))
 }
 
-/// Loads a library from where the system keeps its own.
+/// Loads a library from the system's library directories.
 pub(crate) fn load_from_system(name: &str) -> Result<Handle, String> {
     load(Path::new(name))
 }
 
-/// The file that the process has loaded under a name, where an import of that name would be bound to it whatever directory it is in.
+/// The file that the process has loaded under a name, on a system that binds every import of that name to it, whatever its directory.
 ///
-/// `None` here: the loader compares sonames and inodes, and which file won is seen from the addresses of its functions.
+/// Always `None` here: the loader compares sonames and inodes. Which file it bound is seen from the addresses of the functions.
 pub(crate) fn file_of_name(_name: &OsStr) -> Option<PathBuf> {
     None
 }
@@ -55,7 +55,7 @@ pub(crate) fn file_of_address(address: *const c_void) -> Option<PathBuf> {
     Path::new(OsStr::from_bytes(name.to_bytes())).canonicalize().ok()
 }
 
-/// The version of glibc that runs, as `(2, 36)`; `None` where the C library is another.
+/// The version of the running glibc, as `(2, 36)`; `None` with another C library.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub(crate) fn glibc_version() -> Option<(u32, u32)> {
     // SAFETY: takes nothing and returns a static NUL-terminated string.
@@ -66,7 +66,7 @@ pub(crate) fn glibc_version() -> Option<(u32, u32)> {
     Some((major.parse().ok()?, minor.split('.').next()?.parse().ok()?))
 }
 
-/// The version of glibc that runs, as `(2, 36)`; `None` where the C library is another.
+/// The version of the running glibc, as `(2, 36)`; `None` with another C library.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub(crate) fn glibc_version() -> Option<(u32, u32)> {
     None

@@ -1,4 +1,4 @@
-//! `LoadLibraryExW` and its sisters.
+//! `LoadLibraryExW` and related functions.
 
 use libloading::os::windows::{
     LOAD_LIBRARY_SEARCH_DEFAULT_DIRS, LOAD_LIBRARY_SEARCH_DLL_LOAD_DIR, LOAD_LIBRARY_SEARCH_SYSTEM32, Library,
@@ -12,7 +12,7 @@ use windows_sys::Win32::System::LibraryLoader::{
     GetModuleHandleExW,
 };
 
-/// The longest path that Windows knows, in UTF-16 units.
+/// The longest path that Windows allows, in UTF-16 units.
 const LONGEST_PATH: usize = 32_768;
 
 /// A loaded library, which is never unloaded.
@@ -28,13 +28,13 @@ impl Handle {
     }
 }
 
-/// Loads a file by its absolute path. What it imports is looked for in its own directory and among the system's libraries, not in the current
-/// directory and not along `PATH`.
+/// Loads a file by its absolute path. Windows looks for its imports in the file's own directory and among the system's libraries, not in the
+/// current directory and not along `PATH`.
 pub(crate) fn load(file: &Path) -> Result<Handle, String> {
     load_with(file.as_os_str(), LOAD_LIBRARY_SEARCH_DLL_LOAD_DIR | LOAD_LIBRARY_SEARCH_DEFAULT_DIRS)
 }
 
-/// Loads a library from where the system keeps its own.
+/// Loads a library from the system's library directory.
 pub(crate) fn load_from_system(name: &str) -> Result<Handle, String> {
     load_with(OsStr::new(name), LOAD_LIBRARY_SEARCH_SYSTEM32 | LOAD_LIBRARY_SEARCH_DEFAULT_DIRS)
 }
@@ -45,7 +45,7 @@ fn load_with(file: &OsStr, flags: u32) -> Result<Handle, String> {
     library.map(|library| Handle(std::mem::ManuallyDrop::new(library))).map_err(|e| super::reason(&e))
 }
 
-/// The file that the process has loaded under a name, where an import of that name would be bound to it whatever directory it is in.
+/// The file that the process has loaded under a name. Windows binds every import of that name to it, whatever its directory.
 pub(crate) fn file_of_name(name: &OsStr) -> Option<PathBuf> {
     let library = Library::open_already_loaded(name).ok()?;
     let module = library.into_raw();
@@ -65,7 +65,7 @@ fn file_of_module(module: HMODULE) -> Option<PathBuf> {
     let mut name = vec![0_u16; LONGEST_PATH];
     // SAFETY: a handle of a module that is loaded, and a buffer of the length given.
     let length = unsafe { GetModuleFileNameW(module, name.as_mut_ptr(), LONGEST_PATH as u32) } as usize;
-    // The length of the buffer means that the path was cut.
+    // A length equal to the buffer's means that the path was cut.
     let name = name.get(..length).filter(|_| 0 < length && length < LONGEST_PATH)?;
     dunce::canonicalize(OsString::from_wide(name)).ok()
 }

@@ -51,7 +51,7 @@ const OLD: AbiLayout = AbiLayout {
     },
 };
 
-/// A field whose type is another than every build's.
+/// A field whose type differs from that of every build.
 const NARROW: &[Field] = &[boolean("n_gpu_layers", 0)];
 
 unsafe extern "C-unwind" fn on_progress(_part: f32, _data: *mut c_void) -> bool {
@@ -194,7 +194,7 @@ fn a_setting_that_a_build_does_not_have_is_named() {
     let bare = AbiLayout { model_params: StructLayout { fields: &[], ..OLD.model_params }, ..OLD };
     let setting = bare.write_model(&mut block, &model()).map_err(|error| error.setting);
     assert_eq!(setting, Err("gpu_layers"));
-    // A field of the name that has another type is not the field.
+    // A field of the right name but another type does not count.
     let narrow = StructLayout { fields: NARROW, ..OLD.model_params };
     let setting = AbiLayout { model_params: narrow, ..OLD }.write_model(&mut block, &model());
     assert_eq!(setting.map_err(|error| error.setting), Err("gpu_layers"));
