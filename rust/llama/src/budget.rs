@@ -68,7 +68,7 @@ fn heads_of_layers(facts: &ModelFacts, metadata: &BTreeMap<String, String>) -> u
     sum.unwrap_or(u64::from(facts.layers).saturating_mul(u64::from(facts.kv_heads)))
 }
 
-/// Refuses a number format of the KV cache in which llama.cpp cannot store this model's heads, or not without fused attention
+/// Refuses a number format of the KV cache in which llama.cpp cannot store this model's heads, at all or without fused attention
 /// (`llama_init_from_model` in `src/llama-context.cpp`).
 pub(crate) fn check_kv_type(
     facts: &ModelFacts,

@@ -196,7 +196,7 @@ pub enum ContextError {
     NoLogits {
         /// The index asked for.
         index: usize,
-        /// Where there are some, in words.
+        /// For which tokens there are logits, in words.
         available: String,
     },
     /// Memory from which a part cannot be removed.

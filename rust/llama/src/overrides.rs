@@ -32,7 +32,7 @@ pub(crate) fn fitted(
     overrides.iter().map(fit).collect()
 }
 
-/// Most bytes of a key or string value, its NUL included (`include/llama.h`, `llama_model_kv_override`).
+/// Maximum size in bytes of a key or string value, its NUL included (`include/llama.h`, `llama_model_kv_override`).
 const TEXT_BYTES: usize = 128;
 
 /// The C array, ended by an entry with an empty key as `llama_model_params.kv_overrides` demands.

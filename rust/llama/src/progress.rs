@@ -9,7 +9,7 @@ pub(crate) struct LoadProgress {
     callback: ProgressFn,
     /// Whether the callback asked to stop, or panicked.
     pub(crate) stopped: bool,
-    /// What it panicked with, to be resumed on the Rust side.
+    /// What it panicked with; the panic is resumed on the Rust side.
     pub(crate) panic: Option<Box<dyn std::any::Any + Send>>,
 }
 

@@ -8,7 +8,7 @@ use crate::{Vocab, VocabError};
 pub struct Prompt {
     /// The tokens.
     pub tokens: Vec<TokenId>,
-    /// The special token at the front that the prompt already had, so that it would have been there twice; it is there once.
+    /// The special token at the front that the prompt already had; it is there once.
     pub doubled_front: Option<TokenId>,
     /// The special token at the end that the prompt already had; it is there once.
     pub doubled_back: Option<TokenId>,

@@ -32,7 +32,7 @@ impl SpecialText {
         Some(Self { finder: AhoCorasick::new(texts).ok()?, may_cut })
     }
 
-    /// Cuts `text` into pieces of little more than `most` special tokens, and returns with them the largest number that a piece has.
+    /// Cuts `text` into pieces of slightly more than `most` special tokens; also returns how many the fullest piece has.
     pub(crate) fn cut<'t>(&self, text: &'t str, most: usize) -> (Vec<&'t str>, usize) {
         let (mut pieces, mut from, mut count, mut fullest) = (Vec::new(), 0, 0, 0);
         for cluster in self.clusters(text) {

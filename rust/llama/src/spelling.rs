@@ -3,8 +3,7 @@
 use crate::batch::TokenId;
 use crate::{Vocab, VocabError, VocabKind};
 
-/// A character for private use. Hardly any vocabulary has it, and one that has it has it only as a token of its own, so the text behind it is
-/// tokenized apart from it.
+/// A character for private use. Hardly any vocabulary has it, and if one does, it is a token by itself, so the text behind it becomes tokens of its own.
 const FOREIGN: char = '\u{E000}';
 
 impl Vocab {

@@ -28,7 +28,7 @@ unsafe impl Send for Vocab {}
 // SAFETY: as above.
 unsafe impl Sync for Vocab {}
 
-/// Longest text: llama.cpp counts bytes and tokens in `int32_t`, and adds a few of its own.
+/// Longest text: llama.cpp counts bytes and tokens in `int32_t`, and adds a few tokens itself.
 pub(crate) const MAX_TEXT_BYTES: usize = (i32::MAX - 1024) as usize;
 
 impl Vocab {

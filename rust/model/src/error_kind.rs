@@ -1,4 +1,4 @@
-//! What kinds of failure there are.
+//! The kinds of failure.
 
 macro_rules! kinds {
     ($($(#[$doc:meta])+ $kind:ident = $name:literal,)+) => {

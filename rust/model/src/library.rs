@@ -8,7 +8,7 @@ use tabagent_variants::{
     Hardware, LibraryDir, SelectError, VariantChoice, VariantRequest, Verdict, discover, rank, select,
 };
 
-/// Where libraries may be, besides a path that is asked for.
+/// Where libraries may be, besides a path that the user gives.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LibraryPlaces {
     /// The value of `TABAGENT_LIBRARY_PATH`.

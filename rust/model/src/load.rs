@@ -34,7 +34,7 @@ pub struct LoadOptions {
     pub vocab_only: bool,
     /// Look for broken numbers in all weights first.
     pub check_tensors: bool,
-    /// Metadata in place of what the file says.
+    /// Metadata that replaces the file's.
     pub metadata_overrides: Vec<(String, MetadataOverride)>,
 }
 
@@ -59,7 +59,7 @@ impl Default for LoadOptions {
 /// Maximum number of tokens per decode whose logits the decode thread's context gives. With fewer, scoring takes longer; each takes a row of 4
 /// bytes per token of the vocabulary.
 const MAX_OUTPUTS: u32 = 32;
-/// Sequences of the decode thread's context unless told otherwise, if they fit.
+/// Default number of sequences of the decode thread's context, if they fit.
 const SEQUENCES: u32 = 8;
 
 impl LoadOptions {

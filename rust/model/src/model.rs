@@ -124,7 +124,7 @@ impl From<Open> for Model {
 }
 
 impl Model {
-    /// A closed model, to be left in the place of one that was taken away.
+    /// A closed model, to leave in the place of one that was taken away.
     pub fn closed() -> Self {
         let inner = Inner { open: RwLock::default(), process: std::process::id() };
         Self { inner: Arc::new(inner) }

@@ -71,7 +71,7 @@ pub enum OptionError {
         /// The type that was given.
         found: String,
     },
-    /// Its value is none of those that it takes.
+    /// Its value is not one of those that it takes.
     #[error("`{name}` must be {range}, got `{got}`")]
     OutOfRange {
         /// The option.

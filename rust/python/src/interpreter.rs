@@ -6,8 +6,8 @@ use pyo3::prelude::*;
 
 /// Refuses all interpreters but the first.
 ///
-/// PyO3 gives every thread that asks for the GIL the GIL of the first interpreter (`PyGILState_Ensure`), so that closing a model that another
-/// interpreter has loaded would wait for itself for ever.
+/// PyO3 attaches every thread that asks for the GIL to the first interpreter (`PyGILState_Ensure`), so closing a model that another interpreter
+/// has loaded would wait for itself for ever.
 pub(crate) fn refuse_others(_py: Python<'_>) -> PyResult<()> {
     // SAFETY: the caller holds the GIL of an interpreter.
     let interpreter = unsafe { ffi::PyInterpreterState_Get() };

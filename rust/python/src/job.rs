@@ -206,7 +206,7 @@ static ENDED: Condvar = Condvar::new();
 /// The process in which `WORKERS` stays locked, because a thread of its parent held it when it was forked.
 static LOCKED_IN: AtomicU32 = AtomicU32::new(0);
 
-/// The workers of this process, locked; `None` where they stay locked for ever.
+/// The workers of this process, locked; `None` if the lock will never be released.
 fn lock() -> Option<MutexGuard<'static, Workers>> {
     let process = std::process::id();
     let mut tries = 0_u32;

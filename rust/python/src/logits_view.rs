@@ -1,6 +1,6 @@
 //! Logits as numpy arrays that share a context's own memory.
 //!
-//! One of the few places of this crate with `unsafe`: numpy must be told an address and who keeps it valid.
+//! One of the few places of this crate with `unsafe`: numpy gets an address and an object that keeps it valid.
 
 use numpy::PyArray1;
 use numpy::ndarray::ArrayView1;

@@ -164,8 +164,8 @@ impl Model {
         Ok(PyBytes::new(py, &bytes))
     }
 
-    /// A prompt's tokens. Where the prompt had the special tokens at its ends already, a warning that calls it `name` says so, unless there is no
-    /// name.
+    /// A prompt's tokens. If the prompt already had the special tokens at its ends, a warning says so and calls the prompt `name`; without a
+    /// name there is no warning.
     fn prompt(
         &self,
         py: Python<'_>,
@@ -182,7 +182,7 @@ impl Model {
         Ok(prompt.tokens)
     }
 
-    /// A text's tokens where it goes on with one that ends in the token `last`.
+    /// A text's tokens where it continues a text that ends in the token `last`.
     fn tokenize_after(
         &self,
         py: Python<'_>,

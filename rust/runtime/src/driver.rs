@@ -230,7 +230,7 @@ impl<D: Decoder> Driver<D> {
         self.deliver(job);
     }
 
-    /// Cuts a request back to its first `keep` tokens; where the memory cannot do that, they are decoded anew.
+    /// Cuts a request back to its first `keep` tokens; where the memory cannot do that, they are decoded again.
     fn rewind(&mut self, job: JobId, keep: usize, tail: &[TokenId]) {
         let Some((seq, n_past)) = self.scheduler.seq(job) else { return };
         let kept = if n_past <= keep || self.decoder.truncate(seq, keep) {
@@ -242,7 +242,7 @@ impl<D: Decoder> Driver<D> {
         self.scheduler.rewound(job, keep, kept, tail);
     }
 
-    /// Pushes what there is, and pauses the request if the consumer must catch up or a hook has its logits.
+    /// Pushes the events that are ready, and pauses the request if the consumer must catch up or a hook has its logits.
     fn deliver(&mut self, job: JobId) {
         let Some(run) = self.runs.get_mut(&job) else { return };
         let mut has_room = true;
@@ -279,7 +279,7 @@ impl<D: Decoder> Driver<D> {
         self.end_with(job, end, false);
     }
 
-    /// Frees what the request has, then tells its consumer.
+    /// Frees the request's sequence, then tells its consumer.
     fn end_with(&mut self, job: JobId, end: End, keep: bool) {
         if let Some(seq) = self.scheduler.remove(job, keep) {
             self.decoder.clear(seq);

@@ -25,7 +25,7 @@ pub(crate) struct Generation {
     ignore_eos: bool,
     logprobs: Option<usize>,
     logprobs_mode: LogprobsMode,
-    /// Most tokens to generate, by the request and by the context.
+    /// Maximum number of tokens to generate, by the request and by the context.
     max_tokens: usize,
     n_vocab: usize,
     vocabulary: Arc<dyn Vocabulary>,
@@ -253,7 +253,7 @@ impl Generation {
         }
     }
 
-    /// What is ready to be pushed: text, with the tokens up to here.
+    /// The event that is ready to be pushed: text, with the tokens up to here.
     pub(crate) fn take_event(&mut self) -> Option<TokenEvent> {
         (!self.pending.text.is_empty()).then(|| std::mem::take(&mut self.pending))
     }
@@ -336,7 +336,7 @@ impl Generation {
         }
     }
 
-    /// Tells the sampler of a token that it did not choose. Returns false and tells it nothing if the sampler must not choose that token.
+    /// Tells the sampler of a forced token. Returns false and tells it nothing if the sampler must not choose that token.
     fn note_forced(&mut self, token: TokenId) -> Result<bool, EngineError> {
         if !usize::try_from(token).is_ok_and(|token| token < self.n_vocab) {
             let message = format!("it forced token {token} but the vocabulary has {} tokens", self.n_vocab);

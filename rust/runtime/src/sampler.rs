@@ -32,7 +32,6 @@ pub trait TokenSampler: Send {
     /// their final probabilities.
     fn kept(&self, n: usize, out: &mut Vec<(TokenId, f32)>);
 
-    /// Takes note of the next token: what [`sample`](Self::sample) chose, or what a constraint forced. Called once for each, also for the
-    /// last one.
+    /// Notes the next token: what [`sample`](Self::sample) chose, or what a constraint forced. Called once for each, also for the last one.
     fn accept(&mut self, token: TokenId);
 }

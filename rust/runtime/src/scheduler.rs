@@ -196,7 +196,7 @@ impl Scheduler {
         self.move_job(id, JobPlace::Parked);
     }
 
-    /// The state of `id` could not be saved or put back: all its tokens will be decoded anew.
+    /// The state of `id` could not be saved or put back: all its tokens will be decoded again.
     pub(crate) fn lost(&mut self, id: JobId) {
         self.move_job(id, JobPlace::Queued);
         if let Some(job) = self.job_mut(id) {

@@ -169,7 +169,7 @@ fn build(stops: &[String]) -> Vec<Node> {
     nodes
 }
 
-/// Sets the failure links breadth first, so that those of shorter strings are there when longer ones need them.
+/// Sets the failure links breadth first, so that links of shorter strings exist when longer ones need them.
 fn link(nodes: &mut [Node]) {
     let mut open: VecDeque<u32> = nodes[0].edges.iter().map(|edge| edge.1).collect();
     while let Some(at) = open.pop_front() {

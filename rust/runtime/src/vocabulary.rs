@@ -5,7 +5,7 @@ pub type TokenId = i32;
 
 /// The tokens of a model. Any thread may ask, at any time while the engine or one of its requests lives.
 pub trait Vocabulary: Send + Sync {
-    /// How many tokens there are: ids go from 0 to one less. A row of logits has as many values.
+    /// Number of tokens: ids go from 0 to one less. A row of logits has as many values.
     fn n_tokens(&self) -> usize;
 
     /// Appends the bytes of text that `token` stands for, which need not be whole characters. A control token has a text, its marker, only with `special`.

@@ -10,26 +10,26 @@ use crate::types::{
 };
 use std::ffi::c_void;
 
-/// How a model is to be loaded.
+/// How to load a model.
 #[derive(Clone, Copy, Debug)]
 pub struct ModelSettings {
     /// How many layers go to GPUs; `None` for all of them.
     pub gpu_layers: Option<u32>,
     /// Map the file instead of reading it.
     pub memory_map: bool,
-    /// Keep the weights in RAM.
+    /// Keep the weights locked in RAM.
     pub memory_lock: bool,
     /// Load no weights.
     pub vocab_only: bool,
     /// Look for NaN and infinity in the weights.
     pub check_tensors: bool,
-    /// Metadata in place of the file's, ended by an empty key; null for none. Must live until the model is loaded.
+    /// Metadata that replaces the file's, ended by an empty key; null for none. Must live until the model is loaded.
     pub metadata_overrides: *const llama_model_kv_override,
     /// The progress callback and its user data, which must live until the model is loaded.
     pub progress: Option<(llama_progress_callback, *mut c_void)>,
 }
 
-/// How a context is to be made.
+/// How to make a context.
 #[derive(Clone, Copy, Debug)]
 pub struct ContextSettings {
     /// Number of tokens that the cache holds.

@@ -72,7 +72,7 @@ impl Microarchitecture {
 pub struct BitnetVariant {
     /// The directory's name.
     pub name: &'static str,
-    /// Whether it sits below `gpu/` and needs a GPU to be worth its place.
+    /// Whether it is below `gpu/` and only pays off with a GPU.
     pub gpu: bool,
     /// The ggml module that needs the same features.
     pub needs_as: &'static str,

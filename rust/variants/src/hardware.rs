@@ -71,8 +71,7 @@ fn own_cpu() -> Option<CpuFacts> {
     Some(crate::cpuid::probe())
 }
 
-/// On Linux `/proc/cpuinfo` tells the same as the bits ggml asks for, and more; elsewhere the standard library asks the system.
-/// It does not detect SME.
+/// On Linux `/proc/cpuinfo` has the bits that ggml asks for, and more; elsewhere the standard library asks the system. It does not detect SME.
 #[cfg(all(target_arch = "aarch64", not(target_os = "linux")))]
 #[expect(clippy::unnecessary_wraps, reason = "the other architectures have no such source")]
 fn own_cpu() -> Option<CpuFacts> {

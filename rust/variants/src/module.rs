@@ -82,7 +82,7 @@ impl CpuModule {
         self.needs.iter().copied().filter(|feature| !available.contains(feature)).collect()
     }
 
-    /// The score ggml gives the module where everything it checks is there.
+    /// The score ggml gives the module on a processor with everything that it checks.
     pub fn full_score(&self) -> u32 {
         1 + self.needs.iter().filter_map(|feature| feature.ggml_weight()).sum::<u32>()
     }

@@ -1,8 +1,7 @@
 //! Large stacks for tokenizers that recurse once per character.
 //!
-//! Several pre-tokenizers of llama.cpp run `std::regex` (src/unicode.cpp, `unicode_regex_split_stl`), whose libstdc++ executor
-//! recurses for every character of a match: a long word overflows an ordinary thread's stack and kills the process. A long text
-//! therefore gets a stack of its own.
+//! Several pre-tokenizers of llama.cpp run `std::regex` (src/unicode.cpp, `unicode_regex_split_stl`), whose libstdc++ executor recurses for every character
+//! of a match: a long word overflows an ordinary thread's stack and kills the process. So long texts are tokenized on a large stack.
 
 #[cfg(unix)]
 mod unix;

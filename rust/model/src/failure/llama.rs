@@ -66,7 +66,7 @@ impl Failure for ModelError {
         match self {
             Self::NotFound(_) => ErrorKind::ModelNotFound,
             Self::BadPath(_) | Self::BadOverride { .. } | Self::BadOption { .. } => ErrorKind::Value,
-            // Whatever is wrong with the file, it was to be loaded as a model.
+            // Whatever is wrong with the file, somebody tried to load it as a model.
             Self::Gguf(_) => ErrorKind::InvalidModel,
             Self::Cancelled(_) => ErrorKind::ModelLoadCancelled,
             Self::IsDirectory(_) | Self::Refused { .. } | Self::NoThreads { .. } | Self::NoLibrary => {

@@ -1,4 +1,4 @@
-//! Streams that nobody wants any more.
+//! Cancelled streams.
 
 use std::sync::mpsc::channel;
 
