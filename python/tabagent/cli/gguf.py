@@ -252,7 +252,7 @@ def verify(
 
 
 def _mismatches(expected: Mapping[tuple[str, str], str], found: Any) -> list[str]:
-    """The lines of a manifest that do not hold. Names of files do not count, because a copy may have another one."""
+    """The lines of a manifest that do not match. Names of files are ignored, because a copy may have another name."""
     known = {("tensor", name): digest for name, digest in found.tensors.items()} | {("weights", ""): found.weights}
     digests = set(found.files.values())
     problems = []
@@ -313,7 +313,7 @@ def _value(key: str, text: str, kind: str | None) -> Any:
     if kind == "str":
         return text
     try:
-        # `--remove` and texts are left to JSON's own words: 12, 1.5, true, [1, 2].
+        # JSON gives 12, 1.5, true and [1, 2]; anything else is text, also `null`, because `--remove` is what removes a key.
         value = json_format.loads(text)
     except ValueError:
         value = text

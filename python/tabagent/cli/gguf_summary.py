@@ -1,4 +1,4 @@
-"""What matters about a GGUF file, from its metadata and tensors."""
+"""A summary of a GGUF file, from its metadata and tensors."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -54,7 +54,7 @@ class GgufSummary:
 
     @classmethod
     def of(cls, description: Mapping[str, Any]) -> "GgufSummary":
-        """The summary of what `gguf_info_json` says."""
+        """The summary of what `gguf_info_json` returned."""
         entries = {entry["key"]: entry for entry in description["metadata"]}
         architecture = description["architecture"]
         types = _types(description["tensors"])
@@ -93,7 +93,7 @@ class GgufSummary:
 
 
 def describe(path: str, array_items: int = SUMMARY_ITEMS) -> dict[str, Any]:
-    """What the file, local or at an address, holds, with arrays cut to so many items.
+    """The contents of a file, local or at an address, with arrays cut to so many items.
 
     Raises:
         GgufError: it is no intact GGUF file.

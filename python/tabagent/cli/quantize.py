@@ -187,7 +187,7 @@ def _threads(rest: Sequence[str], given: int | None) -> int | None:
     if rest and not (rest[0].isascii() and rest[0].isdigit()):
         message = f"`{rest[0]}` is no number of threads"
         raise UsageError(message)
-    # As for llama-quantize 0 stands for all.
+    # 0 stands for all, as in llama-quantize.
     return given or (int(rest[0]) if rest else None) or None
 
 
@@ -271,7 +271,7 @@ def _list_types(*, as_json: bool) -> int:
 def _report(job: Job, done: "QuantizedModel", *, as_json: bool, dry_run: bool) -> None:
     if as_json:
         facts = {"source": job.source, "paths": [str(path) for path in done.paths], "dry_run": dry_run, "problem": done.problem}
-        # That rows do not fit is in `reason`, for people.
+        # `reason` says in words that rows do not fit.
         tensors = [{name: value for name, value in asdict(tensor).items() if name != "is_misfit"} for tensor in done.tensors]
         sizes = {"bytes_before": done.bytes_before, "bytes": done.bytes, "weights": done.weights, "bits_per_weight": done.bits_per_weight}
         write_json({**facts, "file_type": done.file_type, **sizes, "tensors": tensors})

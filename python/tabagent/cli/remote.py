@@ -80,14 +80,14 @@ class RemoteFile:
             raise FetchError(message) from error
 
     def _take(self, start: int, needed: int) -> None:
-        """Fetch the bytes from `start` on; errors of the connection as they come."""
+        """Fetch the bytes from `start` on; connection errors pass through unchanged."""
         with self._request(start, needed) as response:
             if response.status == HTTPStatus.PARTIAL_CONTENT:
                 first, total = _range(response.headers)
                 if first != start:
                     message = f"the server of `{self.name}` sends another part of the file than was asked for; download it first"
                     raise FetchError(message)
-            elif response.status == HTTPStatus.OK:  # a server without ranges sends all; what is here already is read over
+            elif response.status == HTTPStatus.OK:  # a server without ranges sends the whole file: skip what is here already
                 total = _number(response.headers.get("Content-Length"))
                 _skip(response, start)
             else:
@@ -97,7 +97,7 @@ class RemoteFile:
                 raise FetchError(message)
             self._check_unchanged(response.headers, total)
             self.size = total
-            # What follows is not read: the connection is closed instead.
+            # The rest is not read: the connection is closed instead.
             self.data += _read(response, min(needed, total) - start, self.name)
 
     def _check_unchanged(self, headers: Message, total: int) -> None:
@@ -147,7 +147,7 @@ def read_header(address: str) -> "_native.GgufFile":
 
 
 def part_addresses(address: str) -> list[str]:
-    """The addresses of all parts of a model in several files, in order, by that of any one; of any other address itself alone."""
+    """The addresses of all parts of a model in several files, in order, given that of any one; any other address alone."""
     found = PART.search(address)
     if found is None or not 1 <= int(found["number"]) <= int(found["count"]) <= MAX_PARTS:
         return [address]
@@ -156,7 +156,7 @@ def part_addresses(address: str) -> list[str]:
 
 
 def _beginning(address: str) -> "tuple[RemoteFile, _native.GgufFile]":
-    """As much of a file's beginning as its header takes, and the header."""
+    """The beginning of a file, as long as its header, and the header read from it."""
     from tabagent import _native  # noqa: PLC0415 (brings the compiled core, which `--help` does not need)
 
     remote = RemoteFile(address)
@@ -166,7 +166,7 @@ def _beginning(address: str) -> "tuple[RemoteFile, _native.GgufFile]":
         file = _native.GgufFile.from_beginning(remote.data, typed("int", remote.size), _file_name(address))
         if not isinstance(file, int):
             return remote, file
-        # A vocabulary tells its length string by string: some more each time, so that few requests are enough.
+        # The length of a vocabulary shows only string by string; asking for twice as much each time keeps the requests few.
         needed = max(file, len(remote.data) * 2)
 
 
@@ -245,7 +245,7 @@ def _read(response: IO[bytes], count: int, name: str) -> bytes:
 
 def _refusal(name: str, status: int, text: str = "") -> str:
     if 300 <= status < 400:
-        # urllib's words go on in further lines with what the server says.
+        # urllib appends what the server says, in further lines.
         why = (text or "").partition("\n")[0].rstrip(".").strip()
         return f"the server of `{name}` sends on to nowhere, in a circle, or to no web address (status {status}: {why})"
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:

@@ -1,4 +1,4 @@
-"""Models of other formats to GGUF."""
+"""Converts models of other formats to GGUF."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def convert(
 
     Nothing in the folder is executed, and memory is taken for a piece of one tensor at a time. `auto` keeps BF16, and makes F16 of anything
     else. Norms, biases and other vectors are always F32, and rows that are no whole blocks of `q8_0`, `tq1_0` or `tq2_0` become F16.
-    `pre_tokenizer` is llama.cpp's name of the way in which text is split before byte-pair encoding, where the folder's own is not recognized.
+    `pre_tokenizer` is llama.cpp's name of the pre-tokenizer, which splits text before byte-pair encoding, for folders whose own is not recognized.
 
     `source` may also be a GGUF file of Microsoft's BitNet fork: its `I2_S` tensors become `TQ2_0` with their scales kept exactly, which an
     unmodified llama.cpp can use.

@@ -35,12 +35,12 @@ def edit_metadata(
 ) -> Literal["unchanged", "in place", "rewritten"]:
     """Set and remove metadata of a file, and say how it was done.
 
-    A key keeps its type; `types` gives another. A new key's type is that of `GgufWriter.set`. Where the tensors need not move only the bytes
+    A key keeps its type; `types` gives another. A new key's type is that of `GgufWriter.set`. If the tensors need not move, only the bytes
     that differ are overwritten (`in place`), however large the file. Otherwise, and for a symbolic link or a file with several names, a new
     file takes the old one's place. With `output` the file stays as it is, and the changed copy is written there.
 
-    The file does not get worse: a change after which it would not open, or fail `validate("model")` although it passes now, is refused, and
-    so is another type for a key that all readers know.
+    A change cannot make the file worse. It is refused if the file would not open afterwards, if it would fail `validate("model")` but passes
+    it now, or if a key that all readers know would get another type.
 
     Of a model in several files the first part has the metadata; another one is a `ValueError`. A copy of that part needs a part's name.
 
@@ -64,7 +64,7 @@ def edit_metadata(
 
 
 def first_part(path: PathLike) -> GgufFile:
-    """The one file at `path`, whole or the first of several, without the others: also one that wrongly says that there are others.
+    """Open the file at `path` alone, a whole model or the first part of one, even if it wrongly says that there are other parts.
 
     Raises:
         ValueError: it is a later part, which has no metadata.
@@ -130,7 +130,7 @@ def diff(first: GgufFile | PathLike, second: GgufFile | PathLike) -> list[str]:
 
 
 def _by_key(values: object, name: str) -> Mapping[str, Any]:
-    """Values by their keys, of which there may be none.
+    """The mapping itself, its keys checked; an empty one for None.
 
     Raises:
         TypeError: it is no mapping, or a key is no text.
@@ -144,7 +144,7 @@ def _by_key(values: object, name: str) -> Mapping[str, Any]:
 
 
 def _typed(file: GgufFile, key: str, value: Any, given: str | None) -> tuple[str, Any]:
-    """The type that a value gets, and the value as the compiled module takes it."""
+    """The type that a value gets, and the value in the form that the compiled module takes."""
     kind = given if given is not None else file.metadata.type(key) if key in file.metadata else None
     if kind is None:
         return metadata_type(value)

@@ -70,7 +70,7 @@ class GgufFile:
 
     @property
     def alignment(self) -> int:
-        """What each tensor's place is a multiple of, in bytes."""
+        """Alignment of tensor data in bytes: each tensor starts at a multiple of it."""
         return self._native.alignment
 
     @property
@@ -90,7 +90,7 @@ class GgufFile:
         return found if isinstance(found, str) else None
 
     def validate(self, check: Check = "full", *, progress: Progress | None = None) -> None:
-        """Check more than the format, which every open file keeps to.
+        """Check more than the format, which was checked when the file was opened.
 
         `model`: the rules of llama.cpp for the architecture, the vocabulary and the tensors, so that it neither refuses nor crashes. `data`:
         no weight and no scale is infinite or NaN; reads all tensors, in parallel. `full`: both. `progress` gets the bytes read and all
@@ -140,7 +140,7 @@ def open(file: Source, *, check: Check = "format", progress: Progress | None = N
 
 
 def opened(file: Source | GgufFile, name: str) -> GgufFile:
-    """The file itself, or opened by its path, from bytes or from an open binary file; `name` is what the caller's argument is called.
+    """`file` itself if it is open, else opened by its path, from bytes or from an open binary file; errors call the argument `name`.
 
     Raises:
         GgufError, OSError: as `open`.
@@ -181,10 +181,10 @@ def _from_file_object(file: IO[bytes], argument: str) -> _native.GgufFile:
 
 
 def _descriptor(file: IO[bytes]) -> int | None:
-    """The descriptor of a file whose bytes are those of the file on the disk; None for one that decompresses them, or that is no file."""
+    """The descriptor of a file object that gives the bytes on the disk as they are; None if it decompresses them, or is no file on the disk."""
     if os.name == "nt":  # which has no `/dev/fd`
         return None
-    inner = getattr(file, "file", file)  # as those of `tempfile` have it
+    inner = getattr(file, "file", file)  # `tempfile` wraps the file object in `file`
     raw = getattr(inner, "raw", inner)
     if not isinstance(inner, (io.BufferedReader, io.BufferedRandom, io.FileIO)) or not isinstance(raw, io.FileIO):
         return None

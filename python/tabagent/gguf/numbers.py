@@ -53,5 +53,5 @@ def as_threads(threads: int | None) -> int | None:
 
 
 def _is_float(dtype: "np.dtype[Any]") -> bool:
-    """Whether it is a float of a package that adds types to numpy, which calls their kind void."""
+    """Whether the type is a float that another package added to numpy, which calls the kind of such types void."""
     return dtype.kind == "V" and dtype.fields is None and "float" in dtype.name and np.can_cast(dtype, np.float32)

@@ -1,4 +1,4 @@
-"""Whole models to other number formats."""
+"""Quantizes whole models."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class FileType:
 
 
 FILE_TYPES: Final[Mapping[str, FileType]] = {name: FileType(name, number, bits, note) for name, number, bits, note in _native.gguf_file_types()}
-"""All by name, other names of theirs (`Q4_K` for `Q4_K_M`) and `COPY` too."""
+"""All types by name, with their aliases (`Q4_K` for `Q4_K_M`) and `COPY`."""
 
 
 @dataclass(frozen=True, slots=True)
 class QuantizedTensor:
-    """What became of a tensor, or would."""
+    """What a tensor became, or with `dry_run` would become."""
 
     name: str
     shape: tuple[int, ...]
@@ -51,12 +51,12 @@ class QuantizedTensor:
     bytes_before: int
     bytes: int
     is_misfit: bool = False
-    """Whether the type takes the place of another whose blocks the rows cannot be cut into."""
+    """Whether the type replaces another one whose blocks do not divide the rows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QuantizedModel:
-    """What became of a model, or with `dry_run` what would."""
+    """What a model became, or with `dry_run` would become."""
 
     paths: tuple[Path, ...]
     """The files written; none with `dry_run`."""
@@ -64,7 +64,7 @@ class QuantizedModel:
     """llama.cpp's number, as in `general.file_type`."""
     tensors: tuple[QuantizedTensor, ...]
     problem: str | None
-    """With `dry_run`: why it would be refused, if it would."""
+    """With `dry_run`: why the model would be refused; None if it would not be."""
 
     @property
     def bytes_before(self) -> int:

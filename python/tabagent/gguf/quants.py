@@ -39,8 +39,8 @@ def dequantize(
     otherwise a `uint16` array of the numbers' bits, the upper half of a `float32`'s. `byte_order` is that of the file that the bytes come
     from. All cores decode, or as many `threads` as are asked for, without the GIL.
 
-    Memory of large results (16 MiB or more) that are gone is used for the next ones: up to 256 MiB are kept, which the system takes back
-    when it needs them.
+    The memory of large results (16 MiB or more) that are gone is reused for the next ones: up to 256 MiB are kept, and the system takes them
+    back when it needs them.
 
     `out` is an array that takes the weights and is returned: of the result's shape, contiguous in C order, not overlapping the data; without
     `dtype` its own is taken. That is faster for many tensors of one size, since the system gives no new memory. If the call is interrupted,
@@ -80,7 +80,7 @@ def quantize(
             missing or has the wrong length.
     """
     tensor_type(type)
-    # `ascontiguousarray` makes one dimension of none.
+    # `ascontiguousarray` gives an array without dimensions one.
     values = as_floats(array, "`array`")
     weights = None if importance is None else as_floats(importance, "`importance`").reshape(-1)
     return _native.gguf_quantize(values.reshape(-1), values.shape[-1], type, weights, as_threads(threads))
@@ -125,7 +125,7 @@ def decoded(
 
 
 def _room(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[np.ndarray[Any, Any], bool]:
-    """An array to be written to, and whether its memory is new. Large ones take memory of results that are gone, which is faster."""
+    """An array to be written to, and whether its memory is new. Large ones reuse the memory of results that are gone, which is faster."""
     found = _native.gguf_room(_count(shape) * dtype.itemsize)
     if found is None:
         return np.empty(shape, dtype), True
@@ -164,7 +164,7 @@ def _dtype(dtype: DTypeLike) -> np.dtype[Any]:
 
 
 def _check_size(kind: str, count: int, n_bytes: int) -> None:
-    """The bytes are so many weights; asked before memory is taken for what cannot be there."""
+    """Check that the bytes hold that many weights, before memory is allocated for them."""
     found = tensor_type(kind)
     trailer = 32 if kind == "I2_S" else 0
     if count % found.block_size:

@@ -46,7 +46,7 @@ SIGNED: Final = {1: "i8", 2: "i16", 4: "i32", 8: "i64"}
 
 
 def tensor_type(name: str) -> TensorType:
-    """The number type of that name, which the caller's argument `type` gave.
+    """The number type of that name, which the caller passed as `type`.
 
     Raises:
         TypeError: it is no text.

@@ -48,7 +48,7 @@ class GgufWriter:
     def of(cls, file: GgufFile, *, byte_order: Literal["little", "big"] | None = None) -> GgufWriter:
         """A writer with all that `file` holds, as one file. Written unchanged it is the same bytes again, unless the file was split.
 
-        With another `byte_order` than the file's every number is turned round when it is written, in blocks of quantized weights too.
+        With another `byte_order` than the file's the bytes of every number are swapped when it is written, in blocks of quantized weights too.
         """
         if not isinstance(getattr(file, "_native", None), _native.GgufFile):
             message = f"`file` must be a GgufFile, got {type_name(file)}; open it with `tabagent.gguf.open`"
@@ -103,7 +103,7 @@ class GgufWriter:
         """Add a tensor after those already there.
 
         `data` is an array of a type that GGUF has (`float32`, `float16`, `float64`, `int8` … `int64`), whose shape, rows first, is the
-        tensor's. Or it is what the file shall hold, as bytes or a `uint8` array, with `type` and `shape` (in weights, rows first). Or it is a
+        tensor's. Or it is the bytes to store, as bytes or a `uint8` array, with `type` and `shape` (in weights, rows first). Or it is a
         function that returns one of these when the tensor is written, with `type` and `shape`.
 
         Raises:
@@ -206,7 +206,7 @@ class GgufWriter:
             raise TypeError(message)
 
     def _stored(self, name: str, data: Any, kind: str) -> bytes:
-        """The bytes that the file holds for what the caller gave."""
+        """The bytes to store for the caller's data."""
         if isinstance(data, np.ndarray):
             self._check_array(name, data, kind)
             dtype = plain_dtype(kind, self._byte_order)

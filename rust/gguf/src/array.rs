@@ -61,7 +61,7 @@ impl<'a> Array<'a> {
         Value::read(&mut Reader::new(bytes, self.encoding), self.item_type)
     }
 
-    /// An array whose record is `bytes`, all of it: its extent need not be found out anew.
+    /// An array from its complete record `bytes`, whose extent was checked before.
     pub(crate) fn from_record(bytes: &'a [u8], encoding: Encoding) -> Option<Self> {
         let mut reader = Reader::new(bytes, encoding);
         let item_type = ValueType::from_id(reader.u32()?)?;
@@ -74,12 +74,12 @@ impl<'a> Array<'a> {
         self.encoding
     }
 
-    /// An array of the same type over the `len` items that `items` hold.
+    /// An array with the same item type over the `len` items that lie in `items`.
     pub(crate) fn over<'b>(&self, items: &'b [u8], len: usize) -> Array<'b> {
         Array { item_type: self.item_type, len: len as u64, items, encoding: self.encoding }
     }
 
-    /// An empty array like this one.
+    /// An empty array with the same item type and encoding.
     pub(crate) fn emptied(&self) -> Array<'static> {
         Array { item_type: self.item_type, len: 0, items: &[], encoding: self.encoding }
     }

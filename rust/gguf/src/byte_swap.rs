@@ -1,4 +1,4 @@
-//! Where the numbers of more than one byte lie in the blocks of each type, and turning them round.
+//! Byte order of each type's blocks: where their multi-byte numbers lie, and how to swap them.
 //!
 //! A big-endian file holds what ggml reads on a big-endian machine. The fields are those of the structs in
 //! `ggml/src/ggml-common.h`, except where ggml copies bytes into a wider number before it looks at them: the fifth bits of `Q5_0` and
@@ -63,7 +63,7 @@ const fn fields(kind: GgmlType) -> &'static [Field] {
     }
 }
 
-/// Turns every number of whole blocks of `kind` from one byte order to the other; what is no whole block at the end stays.
+/// Swaps the byte order of every number in the whole blocks of `kind`; an incomplete block at the end stays as it is.
 pub(crate) fn swap_blocks(kind: GgmlType, bytes: &mut [u8]) {
     let fields = fields(kind);
     for block in bytes.chunks_exact_mut(kind.block_bytes() as usize) {
@@ -78,7 +78,7 @@ pub(crate) fn swap_blocks(kind: GgmlType, bytes: &mut [u8]) {
     }
 }
 
-/// As [`swap_blocks`] for all the data of a tensor, which may have a scale behind its blocks.
+/// [`swap_blocks`] for the whole data of a tensor; in `I2_S` the scale behind the blocks is the only number to swap.
 pub(crate) fn swap_tensor(kind: GgmlType, bytes: &mut [u8]) {
     if kind != GgmlType::I2_S {
         swap_blocks(kind, bytes);

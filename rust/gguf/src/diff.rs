@@ -1,4 +1,4 @@
-//! What is different between two models, in words.
+//! The differences between two models, in words.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -19,13 +19,13 @@ use crate::tensor::Shape;
 use crate::text::grouped;
 use crate::value::Value;
 
-/// The longest text of a value that a difference repeats, in characters.
+/// The most characters of a value that a difference repeats.
 const MAX_VALUE_CHARS: usize = 60;
 
 /// One difference between a first and a second model.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Difference {
-    /// Something of the container: its version, alignment, byte order or number of parts.
+    /// A property of the container: its version, alignment, byte order or number of parts.
     Container {
         /// Which property.
         what: &'static str,
@@ -158,8 +158,8 @@ impl fmt::Display for Difference {
     }
 }
 
-/// All differences between two models: container, metadata, then tensors in the first model's order. Data is compared in parallel. However
-/// the models are split does not count, but for one line.
+/// All differences between two models: container, metadata, then tensors in the first model's order. Data is compared in parallel. How the models are
+/// split makes one line at most.
 ///
 /// ```
 /// use tabagent_gguf::{GgufFile, GgufModel, GgufWriter, diff_models};
@@ -177,7 +177,7 @@ pub fn diff_models(first: &GgufModel, second: &GgufModel) -> Vec<Difference> {
     diff_models_with(first, second, &no_progress).unwrap_or_default()
 }
 
-/// [`diff_models`]; `progress` is told the bytes compared of the first model's tensors.
+/// [`diff_models`] that tells `progress` how many bytes of the first model's tensors were compared.
 ///
 /// # Errors
 /// [`GgufError::Cancelled`] where `progress` says stop.
@@ -194,7 +194,7 @@ pub fn diff_models_with(
     if watch.is_stopped() { Err(GgufError::Cancelled) } else { Ok(found) }
 }
 
-/// How far the comparison is, and whether it goes on.
+/// Progress of the comparison, and whether to go on.
 struct Watch<'a> {
     done: AtomicU64,
     total: u64,
@@ -202,7 +202,7 @@ struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    /// So many more bytes are compared; false to stop.
+    /// Reports that `bytes` more bytes are compared; false means stop.
     fn tell(&self, bytes: u64) -> bool {
         let done = self.done.fetch_add(bytes, Ordering::Relaxed) + bytes;
         (self.progress)(done.min(self.total), self.total)
@@ -232,7 +232,7 @@ fn container(first: &GgufModel, second: &GgufModel) -> Vec<Difference> {
 }
 
 fn metadata(first: &GgufModel, second: &GgufModel) -> Vec<Difference> {
-    // The number of parts says it all.
+    // The container's number of parts covers these keys.
     let counts = |key: &&str| !key.starts_with("split.");
     let in_one = |model: &GgufModel, other: &GgufModel, in_first: bool| -> Vec<Difference> {
         let missing =
@@ -400,7 +400,7 @@ fn deviation(first: &ModelTensor<'_>, second: &ModelTensor<'_>, watch: &Watch<'_
     let decodes = |tensor: &ModelTensor<'_>| {
         let kind = tensor.info.ggml_type;
         let is_integer = matches!(kind, GgmlType::I8 | GgmlType::I16 | GgmlType::I32 | GgmlType::I64);
-        // `I2_S` has its scale behind the last block, so that no run of it stands alone.
+        // `I2_S` has its scale behind the last block, so a run of its blocks cannot be decoded alone.
         !is_integer && kind != GgmlType::I2_S
     };
     if !decodes(first) || !decodes(second) {

@@ -79,7 +79,7 @@ pub enum GgufError {
         problem: String,
     },
 
-    /// A number in a tensor is none that can be computed with.
+    /// A number in a tensor is infinite or NaN.
     #[error("`{file}` at byte {}: {subject} {problem}", grouped(*offset))]
     Data {
         /// The file's name, without its directory.
@@ -118,14 +118,14 @@ pub enum GgufError {
         missing: Vec<PathBuf>,
     },
 
-    /// The result would take the place of a file that it is made from.
+    /// The result would replace a file that it is made from.
     #[error("`{}` is one of the files that are read; give another name for the result", path.display())]
     SameFile {
         /// Where the result was to be written.
         path: PathBuf,
     },
 
-    /// What was given to the writer breaks a rule of the format.
+    /// The content of a file to be written breaks a rule of the format.
     #[error("cannot write the GGUF file: {subject} {problem}")]
     Unwritable {
         /// The record.

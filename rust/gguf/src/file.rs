@@ -16,16 +16,16 @@ use crate::reader::{ByteOrder, Encoding};
 use crate::split::Split;
 use crate::tensor::TensorInfo;
 
-/// The name of a file that was given as bytes.
+/// The name in errors of a file that was given as bytes.
 pub(crate) const MEMORY: &str = "memory.gguf";
 
-/// What the beginning of a file told.
+/// The contents of a file's beginning.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "one for a file, moved once")]
 pub enum Header {
     /// All of the metadata and the tensor table.
     Complete(GgufFile),
-    /// Not enough: at least so many of the file's first bytes are needed.
+    /// Too few bytes: at least this many of the file's first bytes are needed.
     Needs(u64),
 }
 
@@ -33,10 +33,10 @@ pub enum Header {
 ///
 /// The file is mapped, not read: opening costs one pass over its metadata. It must not be truncated while it is open.
 ///
-/// It takes more than ggml's reader (`gguf_init_from_reader` in `ggml/src/gguf.cpp`) where nothing can be misread: version 1 with its lengths
-/// of 32 bits, the other byte order, arrays of arrays, the types of Microsoft's BitNet fork with gaps after their tensors, and a last tensor
-/// that is not padded to the alignment, which ggml refuses only where it reads tensors itself. Whether llama.cpp loads the file is what
-/// [`check_model`](crate::check_model) says.
+/// It accepts more than ggml's reader (`gguf_init_from_reader` in `ggml/src/gguf.cpp`) where nothing can be misread: version 1 with its lengths of 32
+/// bits, the other byte order, arrays of arrays, the types of Microsoft's BitNet fork with gaps after their tensors, and a last tensor that is not
+/// padded to the alignment, which ggml refuses only where it reads tensors itself. [`check_model`](crate::check_model) tells whether llama.cpp loads
+/// the file.
 ///
 /// ```
 /// use tabagent_gguf::{GgufFile, GgufWriter};
@@ -95,7 +95,7 @@ impl GgufFile {
         Self::parse(MEMORY.to_owned(), Bytes::Owned(bytes))
     }
 
-    /// As [`GgufFile::from_bytes`] over bytes that belong to somebody else, without a copy. Errors call it `name`.
+    /// As [`GgufFile::from_bytes`], but uses bytes that another owner shares, without a copy. Errors call it `name`.
     ///
     /// # Errors
     /// [`GgufError::Invalid`] if the bytes break a rule of the format.
@@ -103,9 +103,9 @@ impl GgufFile {
         Self::parse(name.to_owned(), Bytes::Foreign(bytes))
     }
 
-    /// Reads metadata and tensor table from `beginning`, the first bytes of a file of `file_size` bytes that is elsewhere.
+    /// Reads metadata and tensor table from `beginning`, the first bytes of a file of `file_size` bytes, such as one on a server.
     ///
-    /// Tensors of a file that was opened so have no data here ([`GgufFile::is_header_only`]).
+    /// The tensors of a file opened this way have no data ([`GgufFile::is_header_only`]).
     ///
     /// ```
     /// use tabagent_gguf::{GgmlType, GgufFile, GgufWriter, Header};
@@ -155,7 +155,7 @@ impl GgufFile {
         self.tensors.get(*self.tensor_index.get(name)?)
     }
 
-    /// The data of a tensor of this file; empty for one of another file that does not fit in this one.
+    /// The data of a tensor of this file; empty for a tensor of another file whose place lies outside of this one.
     pub fn tensor_data(&self, tensor: &TensorInfo) -> &[u8] {
         let range = self.data_range(tensor).and_then(|range| self.bytes.as_slice().get(range));
         range.unwrap_or_default()
@@ -176,7 +176,7 @@ impl GgufFile {
         self.size
     }
 
-    /// True if only the file's beginning is here, so that its tensors have no data ([`GgufFile::from_beginning`]).
+    /// True if only the file's beginning is in memory, so that its tensors have no data ([`GgufFile::from_beginning`]).
     pub fn is_header_only(&self) -> bool {
         (self.bytes.as_slice().len() as u64) < self.size
     }
@@ -186,7 +186,7 @@ impl GgufFile {
         &self.bytes
     }
 
-    /// The file, which nothing made from it may replace, and the parts beside it that belong to the same model.
+    /// The file and the parts of the same model beside it; nothing made from it may replace them.
     pub(crate) fn inputs(&self) -> Inputs {
         let mut inputs = Inputs::default();
         inputs.add(self.bytes.file_id());
@@ -235,7 +235,7 @@ impl GgufFile {
     pub(crate) fn parse(name: String, bytes: Bytes) -> Result<Self, GgufError> {
         match Self::parse_beginning(name, bytes, None)? {
             Header::Complete(file) => Ok(file),
-            // A whole file has no bytes that are missing here.
+            // With the whole file in memory no bytes can be missing.
             Header::Needs(bytes) => Err(GgufError::Invalid {
                 file: MEMORY.to_owned(),
                 offset: bytes,

@@ -12,7 +12,7 @@ macro_rules! file_types {
     ($($name:ident = $id:literal, $default:ident, $note:literal;)+) => {
         /// A file of mostly one type, with the mixture that llama.cpp's quantizer makes of it (`enum llama_ftype` in `include/llama.h`).
         ///
-        /// The letters after a K type tell how much finer the tensors are that matter most: `S` hardly, `M` some of them, `L` more.
+        /// The letter after a K type tells how many of the tensors that matter most get finer types: `S` hardly any, `M` some of them, `L` more.
         ///
         /// ```
         /// use tabagent_gguf::{FileType, GgmlType};
@@ -121,7 +121,7 @@ impl FileType {
         (kind.block_bytes() * 8) as f64 / kind.block_size() as f64
     }
 
-    /// The number that llama.cpp's loader guesses for a file of mostly `kind` that does not say what it is.
+    /// The number that llama.cpp's loader guesses for a file of mostly `kind` that does not state its file type.
     pub(crate) fn guessed_id(kind: GgmlType) -> u32 {
         match kind {
             GgmlType::Q3_K => Self::Q3_K_M.id(),
@@ -133,15 +133,15 @@ impl FileType {
     }
 }
 
-/// A text that is no name or number of a [`FileType`].
+/// A text that is neither the name nor the number of a [`FileType`].
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("`{text}` is no file type; choose one of {}, or COPY", names())]
 pub struct UnknownFileType {
-    /// What was given.
+    /// The text.
     pub text: String,
 }
 
-/// All names, for people.
+/// All names, for messages.
 fn names() -> String {
     let names: Vec<&str> = FileType::ALL.iter().map(|kind| kind.name()).collect();
     names.join(", ")
@@ -153,7 +153,7 @@ impl fmt::Display for FileType {
     }
 }
 
-/// Takes names in any case, their aliases, and numbers.
+/// Takes names and their aliases, in upper or lower case, and numbers.
 impl FromStr for FileType {
     type Err = UnknownFileType;
 

@@ -114,7 +114,7 @@ impl GgmlType {
         if matches!(self, Self::I2_S) { blocks.checked_add(I2_S_TRAILER_BYTES) } else { Some(blocks) }
     }
 
-    /// True for the types whose blocks name points of a lattice, which takes long to search.
+    /// True for the types whose blocks name points of a lattice; searching for those points takes long.
     pub const fn is_lattice(self) -> bool {
         matches!(
             self,

@@ -67,7 +67,7 @@ pub fn hash_model(model: &GgufModel, progress: Progress<'_>) -> Result<Hashes, G
     jobs.extend(weights.chunks(1));
     let total = jobs.iter().flat_map(|job| job.iter()).map(|bytes| bytes.len() as u64).sum();
     let done = AtomicU64::new(0);
-    // The long jobs come first and are not cut in two by rayon's halving.
+    // The long jobs come first, each as a task of its own, so that rayon does not give several of them to one thread.
     let digests: Result<Vec<Digest>, GgufError> =
         spread(|| jobs.par_iter().with_max_len(1).map(|job| digest(job, &done, total, progress)).collect());
     let mut digests = digests?.into_iter();

@@ -1,4 +1,4 @@
-//! The files that a piece of work reads, none of which it may write.
+//! The files that a task reads, none of which it may overwrite.
 
 use std::collections::BTreeSet;
 use std::fs::{File, Metadata};
@@ -12,7 +12,7 @@ use crate::split::present_parts;
 /// How deep folders of models keep files: `1_Pooling/config.json`, `additional_chat_templates/tool_use.jinja`.
 const FOLDER_DEPTH: usize = 3;
 
-/// A file whatever its name: equal for all its paths, symbolic and hard links.
+/// The identity of a file: equal for all its paths, symbolic and hard links.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct FileId(Identity);
 
@@ -34,7 +34,7 @@ impl FileId {
         }
     }
 
-    /// An open file, where the system tells it without a path.
+    /// The identity of an open file; `None` where the system tells it only by a path.
     pub(crate) fn of_file(file: &File) -> Option<Self> {
         file.metadata().ok().as_ref().and_then(Self::of_metadata)
     }
@@ -52,7 +52,7 @@ impl FileId {
     }
 }
 
-/// The files that a piece of work reads. What it writes must be none of them, by whatever path or link.
+/// The files that a task reads. What it writes must be none of them, by whatever path or link.
 #[derive(Debug, Clone, Default)]
 pub struct Inputs {
     files: BTreeSet<FileId>,
@@ -75,7 +75,7 @@ impl Inputs {
         self.add(bytes.file_id());
     }
 
-    /// Adds a file by what it is.
+    /// Adds a file by its identity.
     pub(crate) fn add(&mut self, file: Option<&FileId>) {
         self.files.extend(file.cloned());
     }
@@ -98,7 +98,7 @@ impl Inputs {
     }
 }
 
-/// True if a file of `folder` that is not in GGUF is the one that `id` stands for. GGUF files in it are results of earlier work.
+/// True if `id` is a file of `folder` that is not in GGUF. GGUF files in it are results of earlier work.
 fn is_in_folder(id: &FileId, folder: &Path, depth: usize) -> bool {
     let Ok(entries) = std::fs::read_dir(folder) else { return false };
     entries.flatten().any(|entry| {

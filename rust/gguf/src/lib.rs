@@ -5,9 +5,9 @@
 //! llama.cpp would abort, crash or hang, so that a bad file becomes an error and not a dead process, and [`check_data`]
 //! looks at every number.
 //!
-//! [`GgufModel`] is a model in all its parts. [`GgufWriter`] writes files in constant memory, whole or in parts, each in one step;
-//! [`quantize_file`] gives models other number formats,
-//! [`edit_metadata`] changes a file where it lies, [`hash_model`] and [`diff_models`] say what it holds and what is different.
+//! [`GgufModel`] is a model in all its parts. [`GgufWriter`] writes files in constant memory, whole or in parts, each in one step. [`quantize_file`]
+//! gives models other number formats, [`edit_metadata`] changes a file in place, and [`hash_model`] and [`diff_models`] tell what it holds and what
+//! is different.
 
 mod array;
 mod byte_swap;

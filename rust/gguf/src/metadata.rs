@@ -32,7 +32,7 @@ pub struct Metadata {
 }
 
 impl Metadata {
-    /// No entries yet, over the bytes of a file.
+    /// Metadata without entries yet, over the bytes of a file.
     pub(crate) fn new(bytes: Arc<Bytes>, encoding: Encoding) -> Self {
         Self { bytes, encoding, entries: Vec::new(), index: HashMap::new() }
     }

@@ -46,8 +46,8 @@ impl<'a> ModelTensor<'a> {
         self.file.tensor_data(self.info)
     }
 
-    /// The data in little-endian order, as [`quants`](crate::quants) takes it: the stored bytes, or a copy of those of a big-endian
-    /// file with every number turned round.
+    /// The data in little-endian order, as [`quants`](crate::quants) takes it: the stored bytes, or for a big-endian file a copy with the bytes of
+    /// every number swapped.
     pub fn little_endian_data(&self) -> Cow<'a, [u8]> {
         let stored = self.data();
         if self.file.byte_order() == ByteOrder::Little {
@@ -60,7 +60,7 @@ impl<'a> ModelTensor<'a> {
 }
 
 impl GgufModel {
-    /// Maps all parts of the model of which `path` is any one (`name-00002-of-00003.gguf`), and checks that they belong together.
+    /// Maps all parts of a model, given the path of any one (`name-00002-of-00003.gguf`), and checks that they belong together.
     ///
     /// # Errors
     /// [`GgufError::Open`] and [`GgufError::Invalid`] as for one file, [`GgufError::MissingParts`], [`GgufError::Parts`].
@@ -81,7 +81,7 @@ impl GgufModel {
         Self::from_parts(parts?)
     }
 
-    /// Puts parts together that are open already, in order. A single part of several is taken as it is.
+    /// Makes a model of parts that are already open, in order. A single part of several is accepted as it is.
     ///
     /// # Errors
     /// [`GgufError::Parts`] if there are none, if they are not the parts of one model in order, or if a tensor is in two of them.
@@ -131,7 +131,7 @@ impl GgufModel {
         &self.parts[0]
     }
 
-    /// The key-value pairs of the first part. Later parts have none of their own but their number.
+    /// The key-value pairs of the first part. Later parts have none of their own except their number.
     pub fn metadata(&self) -> &Metadata {
         self.first().metadata()
     }
@@ -153,7 +153,7 @@ impl GgufModel {
         Some(ModelTensor { file, info: file.tensors().get(place)? })
     }
 
-    /// The files of all parts, none of which may be replaced by what is made from them.
+    /// The files of all parts; nothing made from them may replace one.
     pub(crate) fn inputs(&self) -> Inputs {
         match self.parts.as_slice() {
             [only] => only.inputs(),

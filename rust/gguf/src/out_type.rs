@@ -1,18 +1,18 @@
-//! Names of the types that results can have.
+//! Looks up the names of the types that results can have.
 
 use thiserror::Error;
 
-/// A text that names no type which a result can have.
+/// A text that is not the name of a type for this result.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("`{text}` is no output type; choose one of {}", listed(names))]
 pub struct UnknownOutType {
-    /// What was given.
+    /// The text.
     pub text: String,
-    /// What there is.
+    /// The names that exist.
     pub names: Vec<&'static str>,
 }
 
-/// What `text` stands for, in any case.
+/// The type that `text` names, in upper or lower case.
 pub(crate) fn named<T: Copy>(all: &[(&'static str, T)], text: &str) -> Result<T, UnknownOutType> {
     let found = all.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)).map(|(_, kind)| *kind);
     found.ok_or_else(|| UnknownOutType {

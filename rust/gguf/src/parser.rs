@@ -18,7 +18,7 @@ pub(crate) const DEFAULT_ALIGNMENT: u64 = 32;
 /// The newest version of the format.
 pub(crate) const NEWEST_VERSION: u32 = 3;
 
-/// What the records say.
+/// The contents of the records.
 pub(crate) struct Records {
     pub(crate) version: u32,
     pub(crate) encoding: Encoding,
@@ -49,7 +49,7 @@ impl<'a> Parser<'a> {
         GgufError::Invalid { file: self.name.to_owned(), offset, subject, problem: problem.into() }
     }
 
-    /// All records, in order; `file` is what the metadata will be decoded from.
+    /// Reads all records in order; the metadata will be decoded from `file`.
     pub(crate) fn records(&mut self, file: &Arc<Bytes>) -> Result<Records, GgufError> {
         let (version, n_tensors, n_entries) = self.header()?;
         let encoding = self.reader.encoding();
@@ -92,7 +92,7 @@ impl<'a> Parser<'a> {
             return Err(self.invalid(0, Subject::Header, problem));
         }
         let stored = self.reader.u32().ok_or_else(|| self.header_cut())?;
-        // As in ggml/src/gguf.cpp: a small version read in the wrong order has its low half empty.
+        // As in `ggml/src/gguf.cpp`: a small version number read in the wrong byte order has an empty low half.
         let swapped = stored != 0 && stored.trailing_zeros() >= 16;
         let version = if swapped { stored.swap_bytes() } else { stored };
         if version == 0 || version > NEWEST_VERSION {

@@ -32,7 +32,7 @@ impl Encoding {
     }
 }
 
-/// A position in a slice of bytes; every read returns `None` past the end and then moves nothing.
+/// A position in a slice of bytes; a read past the end returns `None` and does not move it.
 ///
 /// The bytes may be only the beginning of a longer file. Lengths are then compared with the whole file's size, and a read of bytes that
 /// the file has but that are not here is remembered in [`Reader::missing`].

@@ -11,7 +11,7 @@ use crate::value::{Value, ValueType, skip_value};
 /// Items between two remembered places. Strings are short: skipping over some costs less than remembering each one.
 const STRIDE: usize = 16;
 
-/// An [`Array`] that keeps its file open. The places of its strings are noted once, at the first look at one by its number.
+/// An [`Array`] that keeps its file open. The places of its strings are noted once, when the first of them is asked for by number.
 ///
 /// ```
 /// use tabagent_gguf::{GgufFile, GgufWriter};
@@ -37,7 +37,7 @@ pub struct SharedArray {
 }
 
 impl SharedArray {
-    /// Takes hold of `array`, whose items lie in `bytes`.
+    /// Shares `array`, whose items lie in `bytes`.
     pub(crate) fn new(bytes: &Arc<Bytes>, array: Array<'_>) -> Option<Self> {
         let start = (array.as_bytes().as_ptr() as usize).checked_sub(bytes.as_slice().as_ptr() as usize);
         let start = if array.as_bytes().is_empty() { 0 } else { start? };
@@ -92,12 +92,12 @@ impl SharedArray {
         (0..left).map_while(move |_| Value::read(&mut reader, kind))
     }
 
-    /// Item `index` of an array of arrays, as such a value itself.
+    /// Item `index` of an array of arrays, as a [`SharedArray`] itself.
     pub fn nested(&self, index: usize) -> Option<Self> {
         Self::new(&self.bytes, self.get(index)?.as_array()?)
     }
 
-    /// Where item `index` starts, or for items of several sizes the marked one before it.
+    /// The start of item `index`, or for items of varying size that of the last marked item before it.
     fn start_of(&self, index: usize) -> Option<usize> {
         match self.kind.item_type().fixed_bytes() {
             Some(size) => index.checked_mul(size as usize),

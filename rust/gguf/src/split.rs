@@ -31,7 +31,7 @@ impl Split {
     }
 }
 
-/// All parts of a model, in order, given any one of them. A name that is not that of a part is returned alone.
+/// All parts of a model, in order, given any one of them. A path whose name is not that of a part is returned alone.
 ///
 /// # Errors
 /// [`GgufError::MissingParts`] names every part that is not there.
@@ -49,7 +49,7 @@ pub fn split_paths(first: &Path) -> Result<Vec<PathBuf>, GgufError> {
     Err(GgufError::MissingParts { path: first.to_owned(), count, missing })
 }
 
-/// Those parts of the model that `path` names a part of that are there; none for a name that is not that of a part.
+/// The existing parts of the model of which `path` names one; none if its name is not that of a part.
 pub(crate) fn present_parts(path: &Path) -> Vec<PathBuf> {
     let Some((prefix, _, count)) = path.file_name().and_then(|name| name.to_str()).and_then(parse_name)
     else {

@@ -27,7 +27,8 @@ pub(crate) fn shown(bytes: &[u8]) -> String {
     text
 }
 
-/// What `bytes` are if Git LFS left its pointer in the place of a file (<https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md>).
+/// What is wrong with `bytes` if they are a pointer that Git LFS left in place of a file
+/// (<https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md>).
 pub(crate) fn pointer_problem(bytes: &[u8]) -> Option<&'static str> {
     let is_pointer =
         bytes.starts_with(b"version https://git-lfs.") || bytes.starts_with(b"version https://hawser.");

@@ -1,8 +1,8 @@
 //! Threads for parallel work, where the system gives any.
 //!
-//! The pool of `rayon` that is there without being made panics where a thread cannot be started (`RLIMIT_NPROC`, a control group's
-//! `pids.max`), and in a forked child waits for threads that only its parent has. So all parallel work of this crate goes through
-//! [`spread`] or a [`Crew`]: both have pools of their own, and do the work on the calling thread where there can be none.
+//! The global pool of `rayon` panics if a thread cannot be started (`RLIMIT_NPROC`, a control group's `pids.max`), and in a forked child waits for
+//! threads that only its parent has. So all parallel work of this crate goes through [`spread`] or a [`Crew`]: both have pools of their own, and do
+//! the work on the calling thread if they can have none.
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::cell::Cell;
@@ -14,16 +14,16 @@ thread_local! {
     static ALONE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The pool that all share, with the process that made it.
+/// The shared pool, with the id of the process that made it.
 static SHARED: RwLock<Option<(u32, Arc<ThreadPool>)>> = RwLock::new(None);
 
-/// The most threads that can be asked for. More than there are cores only take turns.
+/// The most threads that a caller can ask for. More threads than cores only take turns.
 pub const MAX_THREADS: usize = 1024;
-/// How often a lock is tried that a fork may have left locked for ever.
+/// How often to try a lock that a fork may have left locked for ever.
 const TRIES: usize = 1000;
 
-/// Runs `work`, whose parallel iterators use the pool that the caller is in, or one thread for each usable core, or the calling thread
-/// alone where no thread can be started. The result is the same either way.
+/// Runs `work`, whose parallel iterators use the pool that the caller is in, else one thread for each usable core, or the calling thread alone if no
+/// thread can be started. The result is the same in each case.
 pub fn spread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     if rayon::current_thread_index().is_some() && !ALONE.get() {
         return work();
@@ -34,7 +34,7 @@ pub fn spread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     }
 }
 
-/// Runs `work`, whose parallel iterators use so many threads, or fewer where the system gives fewer; without a number as [`spread`] has it.
+/// Runs `work`, whose parallel iterators use that many threads, or fewer if the system gives fewer. `None` means as in [`spread`].
 pub fn with_threads<T: Send>(threads: Option<NonZeroUsize>, work: impl FnOnce() -> T + Send) -> T {
     match threads {
         Some(_) => Crew::new(threads).install(work),
@@ -46,7 +46,7 @@ pub fn with_threads<T: Send>(threads: Option<NonZeroUsize>, work: impl FnOnce() 
 pub(crate) struct Crew(Option<ThreadPool>);
 
 impl Crew {
-    /// So many threads, or one for each usable core; fewer where the system does not give as many.
+    /// A crew of that many threads, or of one for each usable core; fewer if the system gives fewer.
     pub(crate) fn new(threads: Option<NonZeroUsize>) -> Self {
         Self(pool_of_at_most(threads.map_or_else(usable_cores, usize::from)))
     }
@@ -106,7 +106,7 @@ fn shared() -> Option<Arc<ThreadPool>> {
         if let Some(pool) = ours(&known) {
             return Some(pool);
         }
-        // The pool of a parent process has no threads here that could be told to end.
+        // A pool that the parent process made has no threads here to end.
         if let Some(parents) = known.replace((process, Arc::clone(&made))) {
             std::mem::forget(parents);
         }

@@ -187,7 +187,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The type with that of all items, as it is given to be set: `u32`, `arr[arr[str]]`.
+    /// The type including that of all items, written as for setting a value: `u32`, `arr[arr[str]]`.
     pub fn full_type(&self) -> String {
         match self {
             Self::Array(array) => {
@@ -199,7 +199,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The type as errors and differences say it: `u32`, `arr of str`.
+    /// The type as errors and differences print it: `u32`, `arr of str`.
     pub(crate) fn spoken_type(&self) -> String {
         match self {
             Self::Array(array) => format!("arr of {}", array.item_type()),
@@ -255,7 +255,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Decodes the value of type `kind` that `reader` stands before.
+    /// Decodes the value of type `kind` at the position of `reader`.
     pub(crate) fn read(reader: &mut Reader<'a>, kind: ValueType) -> Option<Self> {
         Some(match kind {
             ValueType::U8 => Self::U8(reader.u8()?),
@@ -277,7 +277,7 @@ impl<'a> Value<'a> {
         })
     }
 
-    /// A value whose record, as found when the file was opened, is `bytes`.
+    /// A value from its complete record `bytes`, which was checked when the file was opened.
     pub(crate) fn from_record(bytes: &'a [u8], encoding: Encoding, value_type: ValueType) -> Option<Self> {
         match value_type {
             ValueType::Array => Array::from_record(bytes, encoding).map(Self::Array),

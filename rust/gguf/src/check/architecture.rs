@@ -1,4 +1,4 @@
-//! The architectures of the pinned llama.cpp and what their layers may lack.
+//! The architectures of the pinned llama.cpp, and those whose layers or embeddings follow other rules.
 
 /// The names that llama.cpp loads as `general.architecture` (`LLM_ARCH_NAMES` in `src/llama-arch.cpp`), sorted.
 /// `clip` is not among them: it is in that table for quantizing only.
@@ -188,8 +188,8 @@ const LAYERS_WITHOUT_ATTENTION: &[&str] = &[
     "wavtokenizer-dec",
 ];
 
-/// Architectures whose token embedding is not `embedding_length` wide or not `tokenizer.ggml.tokens` long: drafts that
-/// borrow a target's vocabulary and models of sound.
+/// Architectures whose token embedding is not `embedding_length` wide or does not have a row for each token of `tokenizer.ggml.tokens`: draft models
+/// that borrow the target's vocabulary, and audio models.
 const OTHER_TOKEN_EMBEDDING: &[&str] =
     &["dflash", "eagle3", "gemma4-assistant", "pockettts", "qwen3tts", "wavtokenizer-dec"];
 

@@ -1,14 +1,14 @@
 //! The table with which a Unigram tokenizer normalizes text (`llm_tokenizer_ugm` in `src/llama-vocab.cpp`).
 //!
-//! It is a trie of what is replaced, in a double array, and behind it the replacements. llama.cpp walks the trie with the bytes of a text and
-//! throws where a step leaves the array or a replacement is not there, which ends the process. Whether that happens depends on the text, so
-//! every step that any text can take is taken here.
+//! The table is a trie of the sequences to replace, stored as a double array, and behind it the replacements. llama.cpp walks the trie with the bytes
+//! of a text and throws if a step leaves the array or a replacement is missing, which ends the process. Whether that happens depends on the text, so
+//! this check takes every step that any text can take.
 
 /// Bytes of the longest sequence that is replaced, and of the longest replacement: tables of real models have 30 and 33.
 const MAX_BYTES: usize = 1024;
-/// `BASE` of a node counts blocks of 256 where this bit is set.
+/// Where this bit of a node is set, its `BASE` counts blocks of 256.
 const FAR: u32 = 1 << 9;
-/// The node's `BASE` is where its replacement is.
+/// Where this bit of a node is set, its `BASE` is the place of its replacement.
 const LEAF: u32 = 1 << 8;
 const VALUE: u32 = 1 << 31;
 
@@ -45,7 +45,7 @@ struct Step {
 impl Trie<'_> {
     fn check(&self) -> Result<(), String> {
         let Some(root) = self.nodes.first() else { return Ok(()) };
-        // Bytes below each node that was seen whole; the root cannot be reached again.
+        // `height` of each node whose children were all visited; no step leads back to the root.
         let mut heights: Vec<Option<usize>> = vec![None; self.nodes.len()];
         let mut is_above = vec![false; self.nodes.len()];
         let mut steps = vec![Step { node: 0, base: base(*root), byte: 0, height: 0 }];
@@ -151,7 +151,7 @@ mod tests {
                 "out of its array",
             ),
             (&|n, _| n.truncate(400), "out of its array"),
-            // Only a text with something behind the `a` leaves the array.
+            // Only a text that goes on after the `a` leaves the array.
             (&|n, _| n[child] = (((child ^ 0x3e8) as u32) << 10) | u32::from(b'a'), "out of its array"),
             (&|n, _| n[0x64] = VALUE | 0x190, "not there"),
             (&|_, r| r.truncate(3), "without an end"),

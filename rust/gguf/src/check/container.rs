@@ -1,4 +1,4 @@
-//! What llama.cpp asks of a file as such: version, byte order, architecture, plain arrays, and parts that belong together.
+//! What llama.cpp requires of any file: version, byte order, architecture, arrays without arrays in them, and parts that belong together.
 
 use crate::error::{GgufError, Subject};
 use crate::file::GgufFile;
@@ -12,7 +12,7 @@ const ARCHITECTURE: &str = "general.architecture";
 const SPLIT_NO: &str = "split.no";
 const SPLIT_COUNT: &str = "split.count";
 
-/// Checks everything about the file but its model.
+/// Checks the container, not the model in it.
 pub(crate) fn check(rules: &Rules<'_>) -> Result<(), GgufError> {
     let file = rules.file;
     if file.version() == 1 {
@@ -36,7 +36,7 @@ pub(crate) fn check(rules: &Rules<'_>) -> Result<(), GgufError> {
         return Err(rules.unusable(SPLIT_NO, problem));
     }
     check_split_types(rules)?;
-    // ggml/src/gguf.cpp takes no array whose items are arrays.
+    // `ggml/src/gguf.cpp` refuses arrays whose items are arrays.
     for (key, value) in file.metadata().iter() {
         if value.as_array().is_some_and(|array| array.item_type() == ValueType::Array) {
             return Err(rules.unusable(key, "is an array of arrays, which llama.cpp does not read"));
@@ -57,10 +57,10 @@ pub(crate) fn check(rules: &Rules<'_>) -> Result<(), GgufError> {
     }
 }
 
-/// Checks that `files` are all parts of one model, in order; a single file is fine.
+/// Checks that `files` are all parts of one model, in order; a single file passes.
 ///
-/// llama.cpp reads `split.no` of the later parts without looking at its type and aborts on another one
-/// (`llama_model_loader` in `src/llama-model-loader.cpp`).
+/// llama.cpp reads `split.no` of the later parts without checking its type, and aborts if it has another one (`llama_model_loader` in
+/// `src/llama-model-loader.cpp`).
 ///
 /// # Errors
 /// [`GgufError::Unusable`] names the part and the rule that is broken.

@@ -1,4 +1,4 @@
-//! The numbers in the tensors: none may be infinite or not a number.
+//! Checks the numbers in the tensors: none may be infinite or NaN.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -13,7 +13,7 @@ use crate::progress::Progress;
 use crate::quants::{self, QuantError};
 use crate::reader::ByteOrder;
 
-/// Bytes of a tensor that one thread looks at in a row; a multiple of every block is taken.
+/// Bytes of a tensor that one thread checks at a time, cut down to whole blocks.
 const PIECE_BYTES: u64 = 1 << 20;
 
 /// A run of whole blocks of one tensor.
@@ -23,10 +23,10 @@ struct Piece<'a> {
     end: u64,
 }
 
-/// Looks at every weight and every scale of a model's tensors, in parallel, for infinities and NaN, which make all that is computed
-/// with them meaningless. Of several faults the first one in the file is told.
+/// Checks in parallel that no weight and no scale of a model's tensors is infinite or NaN, which would make every result computed with it
+/// meaningless. Reports the first bad number in the file.
 ///
-/// `progress` is called with the bytes seen and all bytes, from any thread; where it returns false the check ends.
+/// Any thread may call `progress`, with the bytes checked and the total; the check ends when it returns false.
 ///
 /// # Errors
 /// [`GgufError::Data`] with the tensor, the byte and the weight; [`GgufError::Cancelled`].
@@ -95,7 +95,7 @@ fn look(piece: &Piece<'_>) -> Option<GgufError> {
             );
             Some(fault(&piece.tensor, piece.start + offset as u64, problem))
         }
-        // The reader made sure of whole blocks.
+        // The reader has made sure that the data is whole blocks.
         Ok(()) | Err(_) => None,
     }
 }

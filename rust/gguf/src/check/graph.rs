@@ -20,7 +20,7 @@ const POSITIVE: &[(&str, &str)] = &[
     ("nanbeige", "num_loops"),
 ];
 
-/// Numbers that single architectures take in one form only.
+/// Numbers for which single architectures accept one value only.
 const FIXED: &[(&str, &str, u32)] = &[("glm5-next", "hyper_connection.count", 4)];
 
 /// Architectures whose rotary embedding is always split into sections (`llama_model_rope_type` in `src/llama-model.cpp`); without any,
@@ -93,7 +93,7 @@ const ROTATES_WHOLE_HEADS: &[&str] = &[
     "xverse",
 ];
 
-/// Further architectures all of whose graphs assert that keys and values have heads of one size, sorted; those above do, too.
+/// Further architectures all of whose graphs assert that key and value heads have one size, sorted; those of `ROTATES_WHOLE_HEADS` assert it, too.
 const EQUAL_HEADS: &[&str] = &[
     "afmoe",
     "bailingmoe2",
@@ -130,7 +130,7 @@ const EQUAL_HEADS: &[&str] = &[
     "t5",
 ];
 
-/// Checks what the file's architecture asserts beyond what all of them do.
+/// Checks what the file's architecture asserts beyond the rules for all architectures.
 pub(crate) fn check(rules: &Rules<'_>) -> Result<(), GgufError> {
     if rules.is_vocabulary_only() {
         return Ok(());
@@ -174,7 +174,7 @@ fn check_state_space(rules: &Rules<'_>) -> Result<(), GgufError> {
     }
 }
 
-/// One of the first three sections must rotate something.
+/// Checks that one of the first three sections rotates something.
 fn check_sections(rules: &Rules<'_>) -> Result<(), GgufError> {
     let key = rules.own("rope.dimension_sections");
     let positive = |item: Value<'_>| match item {

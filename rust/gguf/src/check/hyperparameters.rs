@@ -179,7 +179,7 @@ fn check_heads(rules: &Rules<'_>, layers: u32, width: Option<u32>) -> Result<(),
     let Some(heads) = heads else {
         return Ok(());
     };
-    // ggml_mul_mat asserts that the heads are a multiple of those of keys and values (`ggml/src/ggml.c`).
+    // `ggml_mul_mat` asserts that the number of heads is a multiple of the number of key-value heads (`ggml/src/ggml.c`).
     for (layer, (&n, &kv)) in heads.iter().zip(kv_heads.as_ref().unwrap_or(&heads)).enumerate() {
         if !n.is_multiple_of(kv) {
             let problem = format!("is `{kv}` for layer `{layer}`, which does not divide its `{n}` heads");
@@ -203,7 +203,7 @@ fn check_head_size(rules: &Rules<'_>, width: u32, heads: u32) -> Result<(), Gguf
         }
     };
     let value_key = rules.own("attention.value_length");
-    // Sliding-window layers may have sizes of their own; which of them the graph compares depends on the architecture.
+    // Sliding-window layers may have head sizes of their own; which of them the graph compares depends on the architecture.
     let alike = |suffix: &str| rules.get(&rules.own(suffix)).is_none();
     if graph::needs_equal_heads(rules.architecture)
         && alike("attention.key_length_swa")
@@ -227,7 +227,7 @@ fn check_head_size(rules: &Rules<'_>, width: u32, heads: u32) -> Result<(), Gguf
             format!("is `{rotated}`, but a head of this architecture rotates all its `{size}` values"),
         ));
     }
-    // Latent attention has heads of other sizes than `key_length`.
+    // With latent attention heads do not have the size `key_length`.
     let latent = rules
         .get(&rules.own("attention.key_length_mla"))
         .is_some_and(|value| value.value_type() == ValueType::U32);

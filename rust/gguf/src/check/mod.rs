@@ -26,9 +26,9 @@ pub(crate) use rules::Rules;
 
 /// Checks that llama.cpp can load `file` without aborting, crashing or hanging.
 ///
-/// A file without tensors counts as a vocabulary: it need not have hyperparameters, but those it has must be right.
-/// Of a model in several files give the first part here and all of them to [`check_parts`]. Reads the metadata once and
-/// hashes the vocabulary: a few tens of milliseconds for 262,144 tokens.
+/// A file without tensors counts as a vocabulary: it may lack hyperparameters, but those it has must be right. Of a model in several files pass the
+/// first part here and all of them to [`check_parts`]. Reads the metadata once and hashes the vocabulary: a few tens of milliseconds for 262,144
+/// tokens.
 ///
 /// # Errors
 /// [`GgufError::Unusable`] with the key or tensor and the rule that is broken.
@@ -36,7 +36,7 @@ pub fn check_model(file: &GgufFile) -> Result<(), GgufError> {
     check_model_with(file, &[])
 }
 
-/// [`check_model`] of a file some of whose values llama.cpp is told to replace (`llama_model_params.kv_overrides`): integers as
+/// As [`check_model`] for a file with values that llama.cpp will replace by `overrides` (`llama_model_params.kv_overrides`): integers as
 /// [`OwnedValue::I64`], floats as [`OwnedValue::F64`], else [`OwnedValue::Bool`] and [`OwnedValue::String`].
 ///
 /// # Errors

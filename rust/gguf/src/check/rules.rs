@@ -10,9 +10,9 @@ use crate::value::{GgufStr, Value, ValueType};
 pub(crate) struct Rules<'a> {
     /// The file.
     pub(crate) file: &'a GgufFile,
-    /// Its architecture, or nothing.
+    /// Its architecture; empty if the file names none.
     pub(crate) architecture: &'a str,
-    /// Values that llama.cpp is told to take in place of the file's.
+    /// Values that llama.cpp will use in place of the file's.
     overrides: &'a [(String, OwnedValue)],
 }
 
@@ -126,7 +126,7 @@ impl<'a> Rules<'a> {
         }
     }
 
-    /// One number per layer, given as such or once for all (`get_key_or_arr` in `src/llama-model-loader.cpp`).
+    /// One number per layer, stored as an array or as one number for all layers (`get_key_or_arr` in `src/llama-model-loader.cpp`).
     pub(crate) fn per_layer(&self, key: &str, layers: u32) -> Result<Option<Vec<u32>>, GgufError> {
         let array = match self.get(key) {
             None => return Ok(None),
@@ -151,7 +151,7 @@ impl<'a> Rules<'a> {
     }
 }
 
-/// What llama.cpp makes of an override: cut to the type that it reads, and without effect on a key of another kind or an array
+/// The value that llama.cpp makes of an override: truncated to the type that it reads; no effect on a key of another kind or an array
 /// (`GGUFMeta::GKV::validate_override` and `try_override` in `src/llama-model-loader.cpp`).
 fn overridden<'a>(own: Option<&Value<'a>>, wanted: &'a OwnedValue) -> Option<Value<'a>> {
     use ValueType::{Array, Bool, F32, F64, I8, I16, I32, I64, String, U8, U16, U32, U64};

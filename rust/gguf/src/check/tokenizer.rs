@@ -25,7 +25,7 @@ pub(super) enum Tokenizer {
     Rwkv,
     /// `PLaMo` 2.
     Plamo2,
-    /// llama.cpp's own for tests.
+    /// llama.cpp's test tokenizer.
     Test,
 }
 
@@ -44,7 +44,7 @@ impl Tokenizer {
         })
     }
 
-    /// Beginning, end and separator of text: the token where the file names none, and when the tokenizer adds it.
+    /// For beginning, end and separator of text: the default token where the file names none, and when the tokenizer adds it.
     pub(super) fn specials(self) -> [(Option<u32>, Added); 3] {
         use Added::{Always, IfAsked, Never, Unless};
         match self {

@@ -41,12 +41,12 @@ pub(crate) fn check(
     }
 }
 
-/// What llama.cpp takes of a token: it reads them as C strings, which end at the first zero byte.
+/// The part of a token that llama.cpp sees: it reads tokens as C strings, which end at the first zero byte.
 fn to_nul(token: &[u8]) -> &[u8] {
     token.iter().position(|byte| *byte == 0).map_or(token, |end| &token[..end])
 }
 
-/// llama.cpp calls the empty token 7 `[EMPTY_7]`, which no other token may be.
+/// Checks that no other token has the text `[EMPTY_7]`, to which llama.cpp renames an empty token with id 7.
 fn check_renamed(rules: &Rules<'_>, tokens: &[&[u8]]) -> Result<(), GgufError> {
     for (id, token) in tokens.iter().enumerate() {
         let number = token.strip_prefix(b"[EMPTY_").and_then(|rest| rest.strip_suffix(b"]"));
@@ -66,10 +66,10 @@ fn check_renamed(rules: &Rules<'_>, tokens: &[&[u8]]) -> Result<(), GgufError> {
     Ok(())
 }
 
-/// llama.cpp asserts that no token is there twice; it renames empty ones first, so those may repeat.
+/// Checks that no two tokens are equal, which llama.cpp asserts; it renames empty ones first, so those may repeat.
 ///
-/// Sorts 33 bits of each token's hash, with its id below them, and compares the tokens whose bits agree: a table of 262,144 entries
-/// would miss the cache at each of them. The hash is keyed at random, so no file can be made to collide.
+/// Sorts 33 bits of each token's hash, with its id below them, and compares the tokens whose bits agree; a hash table of 262,144 entries would miss
+/// the cache at each of them. The hash is keyed at random, so that no file can be crafted to collide.
 fn check_unique(rules: &Rules<'_>, tokens: &[&[u8]]) -> Result<(), GgufError> {
     const ID_BITS: u64 = (1 << 31) - 1;
     let state = RandomState::new();
@@ -133,13 +133,13 @@ fn check_byte_tokens(
     Ok(())
 }
 
-/// Text outside the vocabulary becomes byte tokens; one that is missing is a C++ exception in the middle of tokenizing.
-/// With `raw_allowed` the byte itself will do (`llama_vocab::byte_to_token`).
+/// Text outside the vocabulary becomes byte tokens; if one is missing, llama.cpp throws a C++ exception in the middle of tokenizing. With
+/// `raw_allowed` a token that is the byte itself will do, too (`llama_vocab::byte_to_token`).
 fn check_bytes_present(rules: &Rules<'_>, tokens: &[&[u8]], raw_allowed: bool) -> Result<(), GgufError> {
     let mut present = [false; 256];
     for token in tokens {
         match *token {
-            // llama.cpp looks the raw byte up as a C string, so byte 0 is an empty one, which no token is.
+            // llama.cpp looks the raw byte up as a C string, so byte 0 is the empty string, which no token is.
             [byte] if raw_allowed && *byte != 0 => present[usize::from(*byte)] = true,
             [b'<', b'0', b'x', high, low, b'>'] => {
                 if let (Some(high), Some(low)) = (upper_hex(*high), upper_hex(*low)) {
@@ -198,7 +198,7 @@ fn check_rwkv(rules: &Rules<'_>, tokens: &[&[u8]]) -> Result<(), GgufError> {
 fn unescape_rwkv(token: &[u8]) -> Vec<u8> {
     let mut bytes = token.iter().copied();
     let mut text = Vec::with_capacity(token.len());
-    // Digits beyond lower case are not expected; llama.cpp computes with them just the same.
+    // Anything but lower-case digits is unexpected; llama.cpp applies the same arithmetic to it.
     let digit = |byte: u8| {
         if byte >= b'a' { byte.wrapping_sub(b'a').wrapping_add(10) } else { byte.wrapping_sub(b'0') }
     };

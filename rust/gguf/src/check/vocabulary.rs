@@ -42,7 +42,7 @@ pub(crate) fn check(rules: &Rules<'_>) -> Result<Option<u64>, GgufError> {
     Ok(Some(list.len() as u64))
 }
 
-/// An array beside the tokens has an item for each of them.
+/// Checks that an array that belongs to the tokens has an item for each of them.
 fn check_length<'a>(
     rules: &Rules<'a>,
     key: &str,
@@ -57,7 +57,7 @@ fn check_length<'a>(
     Ok(array)
 }
 
-/// Merges are two parts with a space between.
+/// Checks that each merge is two parts with a space between them.
 fn check_merges(rules: &Rules<'_>) -> Result<(), GgufError> {
     let merges = rules.array(MERGES, &[ValueType::String])?;
     let Some(merges) = merges.and_then(|array| array.strings()) else {
@@ -77,8 +77,8 @@ fn check_merges(rules: &Rules<'_>) -> Result<(), GgufError> {
     Ok(())
 }
 
-/// The pre-tokenizer `whitespace` leaves spaces as they are, and llama.cpp asserts that no two parts of a merge have one
-/// (`llama_vocab::find_bpe_rank`): the first text with two spaces would end the process. The tokenizer `whitespace` drops them before.
+/// The pre-tokenizer `whitespace` keeps spaces as they are, and llama.cpp asserts that neither part of a merge contains one
+/// (`llama_vocab::find_bpe_rank`): the first text with two spaces would end the process. The tokenizer `whitespace` drops spaces before that.
 fn check_spaces(rules: &Rules<'_>, model: &[u8], pre: Option<&[u8]>) -> Result<(), GgufError> {
     if pre != Some(b"whitespace") || model == b"whitespace" {
         return Ok(());
@@ -90,7 +90,7 @@ fn check_spaces(rules: &Rules<'_>, model: &[u8], pre: Option<&[u8]>) -> Result<(
     Err(rules.unusable(PRE, problem))
 }
 
-/// The normalizer's table: it must hold for every text.
+/// Checks that the normalizer's table is safe for every text.
 fn check_charsmap(rules: &Rules<'_>) -> Result<(), GgufError> {
     let Some(map) = rules.array(CHARSMAP, &[ValueType::I8, ValueType::U8])? else {
         return Ok(());
@@ -98,7 +98,7 @@ fn check_charsmap(rules: &Rules<'_>) -> Result<(), GgufError> {
     charsmap::check(map.as_bytes()).map_err(|problem| rules.unusable(CHARSMAP, problem))
 }
 
-/// Pre-tokenizers with which texts begin with BOS unless the file says otherwise (`add_bos = true` in `llama_vocab::impl::load`).
+/// Pre-tokenizers for which texts begin with BOS unless the file says otherwise (`add_bos = true` in `llama_vocab::impl::load`).
 const ADD_BOS: [&[u8]; 11] = [
     b"llama3",
     b"llama-v3",
@@ -112,10 +112,10 @@ const ADD_BOS: [&[u8]; 11] = [
     b"tekken",
     b"chameleon",
 ];
-/// Pre-tokenizers with which they always do.
+/// Pre-tokenizers for which they always do.
 const ALWAYS_ADD_BOS: [&[u8]; 2] = [b"gemma4", b"granite-embed-multi-311m"];
 
-/// Special tokens. llama.cpp ignores ids outside the vocabulary, but aborts when it must add a token that it has not
+/// Checks the special tokens. llama.cpp ignores ids outside the vocabulary, but aborts when it must add a token that it does not have
 /// (`llama_vocab::impl::tokenize`).
 fn check_specials(
     rules: &Rules<'_>,
@@ -131,7 +131,7 @@ fn check_specials(
     for (name, (default, added)) in ["bos", "eos", "seperator"].iter().zip(kind.specials()) {
         let key = format!("tokenizer.ggml.{name}_token_id");
         let id = rules.u32(&key)?.filter(inside).or(default.filter(inside));
-        // The file says `add_sep_token`, but llama.cpp looks only at the kind of tokenizer.
+        // llama.cpp ignores the file's `add_sep_token` and looks only at the kind of tokenizer.
         let wanted = match *name {
             "seperator" => None,
             name => rules.bool(&format!("tokenizer.ggml.add_{name}_token"))?,

@@ -1,4 +1,4 @@
-//! What each family of models is called here and there: classes, tensors and the defaults that configurations leave out.
+//! Each family's names in `transformers` and in llama.cpp, of classes and tensors, and the defaults that configurations leave out.
 //!
 //! The names on the right are those of `src/llama-arch.cpp` in the pinned llama.cpp; those on the left and the defaults are those of
 //! the `transformers` library.
@@ -26,15 +26,15 @@ pub(crate) struct Architecture {
     pub(crate) family: Family,
     /// Classes in `config.json`. Those without a head, in [`BARE`], leave `model.` out of their tensors' names.
     pub(super) classes: &'static [&'static str],
-    /// Values for keys of `config.json` that are not there.
+    /// Values for keys that `config.json` lacks.
     pub(super) defaults: &'static [(&'static str, f64)],
     /// Tensors outside of the blocks, without `.weight` or `.bias`.
     globals: &'static [(&'static str, &'static str)],
-    /// What stands before the number of a block.
+    /// The text before a block's number in names of tensors.
     block_prefix: &'static str,
-    /// Tensors of a block, after its number.
+    /// Tensors of a block: the part of the name after the block's number.
     blocks: &'static [(&'static str, &'static str)],
-    /// Beginnings of the names of tensors that llama.cpp does not use.
+    /// Prefixes of the names of tensors that llama.cpp does not use.
     pub(crate) unused: &'static [&'static str],
 }
 
@@ -273,7 +273,7 @@ impl Architecture {
         ARCHITECTURES.iter().find(|known| known.name == name)
     }
 
-    /// llama.cpp's names of all architectures, for people.
+    /// llama.cpp's names of all architectures, for messages.
     pub(crate) fn names() -> String {
         let names: Vec<String> = ARCHITECTURES.iter().map(|known| format!("`{}`", known.name)).collect();
         names.join(", ")

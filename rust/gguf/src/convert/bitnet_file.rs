@@ -1,9 +1,8 @@
 //! GGUF files of Microsoft's BitNet fork, rewritten with types that every llama.cpp knows.
 //!
-//! The fork's type 36, `I2_S`, packs ternary weights with one F32 scale for a whole tensor. `TQ2_0` packs the same weights with a
-//! half-precision scale for each block of 256; here that is 1 and the tensor's own scale is kept exactly, in the `.scale` tensor that
-//! llama.cpp multiplies the product with. Rows that are no multiple of 256 become `Q4_0` with scales of 1, which holds −1, 0 and 1
-//! exactly, too.
+//! The fork's type 36, `I2_S`, packs ternary weights with one F32 scale for a whole tensor. `TQ2_0` packs the same weights with a half-precision
+//! scale for each block of 256; here that scale is 1, and the tensor's own scale is kept exactly, in the `.scale` tensor with which llama.cpp
+//! multiplies the product. Rows whose length is no multiple of 256 become `Q4_0` with scales of 1, which holds −1, 0 and 1 exactly, too.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -26,7 +25,7 @@ use super::{ConvertOptions, Converted, OutType};
 /// Architectures whose graphs multiply with `.scale` tensors and compute what the fork does.
 const ARCHITECTURES: [&str; 2] = ["bitnet", "llama"];
 
-/// Matrices of a block that llama.cpp reads a `.scale` tensor for.
+/// Matrices of a block for which llama.cpp reads a `.scale` tensor.
 const SCALED: [&str; 7] = ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"];
 
 /// 1 in half precision.
@@ -132,7 +131,7 @@ fn repack(
     let packed = data.get(..n_packed).unwrap_or_default();
     let mut bytes = Vec::with_capacity(1 << 16);
     for block in packed.chunks(groups_a_block * GROUP_BYTES) {
-        // 3 stands for no weight; its two bits are both set.
+        // Code 3, with both bits set, stands for no weight.
         if block.iter().any(|byte| byte & (byte >> 1) & 0x55 != 0) {
             let problem = format!("tensor `{name}` holds a weight that is none of -1, 0 and 1");
             return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
@@ -151,12 +150,12 @@ fn repack(
     out.write_all(&bytes)
 }
 
-/// The four pairs of bits in the opposite order: the fork starts with the highest, `TQ2_0` with the lowest.
+/// Reverses the order of the four pairs of bits: the fork starts with the highest, `TQ2_0` with the lowest.
 fn reversed(byte: u8) -> u8 {
     byte >> 6 | (byte >> 2 & 0x0c) | (byte << 2 & 0x30) | byte << 6
 }
 
-/// One group of weights as four `Q4_0` blocks with a scale of 1: 8 stands for 0 there, and 1 here.
+/// Appends one group of weights as four `Q4_0` blocks with a scale of 1. Weight 0 has code 8 in `Q4_0` and code 1 in `I2_S`.
 fn q4_0(group: &[u8], out: &mut Vec<u8>) {
     for block in 0..GROUP / 32 {
         let weight =

@@ -14,7 +14,7 @@ use crate::text::{pointer_problem, shown};
 use super::error::ConvertError;
 use super::json::{self, Object};
 
-/// Most files of a model without an index.
+/// The most files that a model without an index may have.
 const MAX_FILES: usize = 10_000;
 
 /// Number types that can be converted.
@@ -117,7 +117,7 @@ fn single_paths(folder: &Path) -> Result<Vec<PathBuf>, ConvertError> {
     Ok(paths)
 }
 
-/// Of files called `model-00001-of-00003.safetensors` and so on all are there.
+/// Checks that no file is missing among those called `model-00001-of-00003.safetensors` and so on.
 fn check_complete(paths: &[PathBuf]) -> Result<(), ConvertError> {
     for path in paths {
         let Some((stem, count)) = path
@@ -127,7 +127,7 @@ fn check_complete(paths: &[PathBuf]) -> Result<(), ConvertError> {
         else {
             continue;
         };
-        // A limit, since the name may say anything.
+        // The name may claim any number of files, hence the limit.
         for number in 1..=count.parse::<usize>().unwrap_or_default().min(MAX_FILES) {
             let other = path.with_file_name(format!(
                 "{stem}-{number:0width$}-of-{count}.safetensors",
@@ -198,7 +198,7 @@ fn open_all(path: &Path) -> Result<BTreeMap<String, Option<SourceTensor>>, Conve
         ConvertError::source(path, format!("it is not a valid safetensors file: {error}"))
     })?;
     let start = header + 8;
-    // The library takes the last of several tensors with one name.
+    // The library silently takes the last of several tensors with one name; this parser refuses them.
     if let Err(error) = json::parse(bytes.as_slice().get(8..start).unwrap_or_default()) {
         return Err(ConvertError::source(path, format!("its header is not valid: {error}")));
     }

@@ -1,4 +1,4 @@
-//! Numbers of checkpoints to the number types that a converted file can have.
+//! Converts numbers of checkpoints to the number types that a converted file can have.
 
 use half::{bf16, f16};
 

@@ -19,7 +19,7 @@ pub enum ConvertError {
         source: io::Error,
     },
 
-    /// A file of the model breaks a rule or states what cannot be converted.
+    /// A file of the model breaks a rule or asks for something that cannot be converted.
     #[error("cannot convert `{}`: {problem}", path.display())]
     Source {
         /// The file.
@@ -28,14 +28,14 @@ pub enum ConvertError {
         problem: String,
     },
 
-    /// The model is of an architecture that there are no rules for.
+    /// There are no rules for the model's architecture.
     #[error("cannot convert `{}`: architecture `{architecture}` is not supported; supported are {supported}", path.display())]
     Architecture {
         /// The file that names it.
         path: PathBuf,
         /// The name found.
         architecture: String,
-        /// The names known, for people.
+        /// The names known, for messages.
         supported: String,
     },
 

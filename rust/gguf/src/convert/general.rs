@@ -1,4 +1,4 @@
-//! The keys that say what a model is called and how its makers sample from it (`gguf-py/gguf/metadata.py`).
+//! The keys for a model's name and for the sampling that its makers recommend (`gguf-py/gguf/metadata.py`).
 
 use std::path::Path;
 
@@ -20,7 +20,7 @@ pub(super) fn add(
     writer = sampling(writer, folder)?;
     let card = ModelCard::read(folder)?;
     let mut ids = Vec::new();
-    // A path is no name of a model.
+    // A path is not a model's name.
     if let Some(id) = config.text("_name_or_path").filter(|id| id.matches('/').count() <= 1 && !id.is_empty())
     {
         ids.push(id.to_owned());
@@ -45,7 +45,7 @@ pub(super) fn add(
     Ok(card.add(writer))
 }
 
-/// The folder's own name, also where it was given as `.`.
+/// The folder's own name, even if it was given as `.`.
 fn folder_name(folder: &Path) -> Option<String> {
     let full = std::fs::canonicalize(folder).ok()?;
     Some(full.file_name()?.to_str()?.to_owned())

@@ -1,4 +1,4 @@
-//! `config.json` to the keys that llama.cpp reads.
+//! Converts `config.json` to the keys that llama.cpp reads.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use super::rope::Rope;
 /// Where a key's number comes from.
 struct Rule {
     key: &'static str,
-    /// Names in `config.json`, the first that is there counts.
+    /// Names in `config.json`; the first one present counts.
     from: &'static [&'static str],
     form: Form,
     /// True if the model cannot be used without it.
@@ -126,7 +126,7 @@ impl Hyperparameters<'_> {
         Ok(writer)
     }
 
-    /// Base, scaling and parameters of the scaling.
+    /// Adds the base, the scaling and the scaling's parameters.
     fn rope_keys(&self, mut writer: GgufWriter) -> Result<GgufWriter, ConvertError> {
         let global = &self.rope.global;
         let kind = self.rope.kind();
@@ -187,7 +187,7 @@ impl Hyperparameters<'_> {
         writer = self.set(writer, "rope.scaling.original_context_length", original);
         writer = self.set(writer, "rope.dimension_count", phi3_rope_dims(self.config, self.rope)?);
         writer = self.set(writer, "rope.freq_base", self.rope.global.need_number(&["rope_theta"])? as f32);
-        // 0 tells Phi-4 from the other models of this architecture.
+        // A window of 0 tells Phi-4 from the other models of this architecture.
         let window = self.config.count(&["sliding_window"])?.unwrap_or(0);
         writer = self.set(writer, "attention.sliding_window", window);
         if self.rope.global.items("long_factor").is_empty() {
@@ -207,7 +207,7 @@ impl Hyperparameters<'_> {
         Ok(self.set(writer, "rope.scaling.attn_factor", factor as f32))
     }
 
-    /// How sentence-transformers makes one vector of many, from `modules.json` and the pooling module's `config.json`.
+    /// Adds how sentence-transformers pools vectors into one, from `modules.json` and the pooling module's `config.json`.
     fn pooling(&self, writer: GgufWriter) -> Result<GgufWriter, ConvertError> {
         let path = self.folder.join("modules.json");
         let Some(text) = super::json::read_text(&path)? else { return Ok(writer) };
@@ -244,7 +244,7 @@ impl Hyperparameters<'_> {
     }
 }
 
-/// Numbers of a head.
+/// How many numbers a head has.
 pub(super) fn head_dim(config: &Object) -> Result<u32, ConvertError> {
     if let Some(dim) = config.count(&["head_dim"])? {
         return Ok(dim);
@@ -255,7 +255,7 @@ pub(super) fn head_dim(config: &Object) -> Result<u32, ConvertError> {
         .ok_or_else(|| ConvertError::source(config.path(), "key `num_attention_heads` must not be 0"))
 }
 
-/// Numbers of a head of Phi-3 that are rotated.
+/// How many numbers of a Phi-3 head are rotated.
 pub(super) fn phi3_rope_dims(config: &Object, rope: &Rope) -> Result<u32, ConvertError> {
     let share = rope.global.number(&["partial_rotary_factor"])?.unwrap_or(1.0);
     let rotated = (share * f64::from(config.need_count(HIDDEN)?)) as u32;

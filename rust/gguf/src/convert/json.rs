@@ -1,4 +1,4 @@
-//! JSON files of a model's folder, and their values with errors that name file and key.
+//! Reads the JSON files of a model's folder; errors about their values name file and key.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ impl Object {
         Self { path: path.to_owned(), map: Map::new() }
     }
 
-    /// Where it came from.
+    /// The file that it came from.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -46,7 +46,7 @@ impl Object {
         &self.map
     }
 
-    /// Takes over all entries of the object under `key`, as multimodal models keep those of their text part.
+    /// Copies all entries of the object under `key` to the top level; multimodal models keep those of their text part in such an object.
     pub(crate) fn raise(&mut self, key: &str) {
         if let Some(Value::Object(inner)) = self.map.get(key).cloned() {
             self.map.extend(inner);
@@ -109,13 +109,13 @@ impl Object {
         self.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
     }
 
-    /// The object under `key` as one of its own.
+    /// The object under `key` as an [`Object`].
     pub(crate) fn child(&self, key: &str) -> Option<Self> {
         let map = self.get(key)?.as_object()?.clone();
         Some(Self { path: self.path.clone(), map })
     }
 
-    /// The error for `keys` of which none is there.
+    /// The error for a file that has none of `keys`.
     pub(crate) fn missing(&self, keys: &[&str]) -> ConvertError {
         let names: Vec<String> = keys.iter().map(|key| format!("`{key}`")).collect();
         ConvertError::source(&self.path, format!("key {} is missing", names.join(" or ")))
@@ -131,7 +131,7 @@ impl Object {
     }
 }
 
-/// A whole number that fits GGUF's `u32`; JSON writers may have made it a float.
+/// `value` as a count, if it is a whole number that fits GGUF's `u32`; JSON writers may have made it a float.
 pub(super) fn as_count(value: &Value) -> Option<u32> {
     let whole = value.as_u64().or_else(|| {
         let number = value.as_f64().filter(|number| number.fract() == 0.0 && (0.0..1e15).contains(number))?;
@@ -168,12 +168,12 @@ pub(super) fn read_bytes(path: &Path) -> Result<Option<Vec<u8>>, ConvertError> {
     std::fs::read(path).map(Some).map_err(failed)
 }
 
-/// The JSON in `text`. A key that is there twice is an error: readers do not agree on which counts.
+/// Parses JSON `text`. A duplicate key is an error, because readers do not agree on which one counts.
 pub(crate) fn parse(text: &[u8]) -> Result<Value, serde_json::Error> {
     serde_json::from_slice::<Unique>(text).map(|unique| unique.0)
 }
 
-/// A value without keys that are there twice.
+/// A value without duplicate keys.
 struct Unique(Value);
 
 impl<'de> Deserialize<'de> for Unique {

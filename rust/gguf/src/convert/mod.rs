@@ -1,4 +1,4 @@
-//! Hugging Face folders to GGUF.
+//! Converts Hugging Face folders to GGUF.
 //!
 //! Reads `config.json`, safetensors files and the tokenizer's files, and writes what the pinned tree's `convert_hf_to_gguf.py` would,
 //! a piece of a tensor at a time. Nothing in the folder is executed.
@@ -44,7 +44,7 @@ pub use out_type::OutType;
 pub struct ConvertOptions {
     /// The type of the matrices.
     pub out_type: OutType,
-    /// llama.cpp's name of the way in which text is split before byte-pair encoding, for definitions that are not recognized.
+    /// llama.cpp's name of the pre-tokenizer, which splits text before byte-pair encoding, for folders whose definition is not recognized.
     pub pre_tokenizer: Option<String>,
 }
 
@@ -56,7 +56,7 @@ impl ConvertOptions {
         self
     }
 
-    /// Sets the name of the way in which text is split, one of those in `src/llama-vocab.cpp`.
+    /// Sets the name of the pre-tokenizer, one of those in `src/llama-vocab.cpp`.
     #[must_use]
     pub fn with_pre_tokenizer(mut self, name: Option<String>) -> Self {
         self.pre_tokenizer = name;
@@ -83,7 +83,7 @@ pub struct Converted {
 /// In place of a folder it takes a GGUF file of Microsoft's BitNet fork: its `I2_S` tensors become `TQ2_0` with their scales kept
 /// exactly, so that an unmodified llama.cpp can use them.
 ///
-/// Takes the memory of the vocabulary and of a piece of one tensor. `progress` is told the bytes of tensors written.
+/// Memory holds the vocabulary and a piece of one tensor. `progress` gets the bytes of tensors written.
 ///
 /// ```no_run
 /// use tabagent_gguf::{ConvertOptions, OutType, convert, no_progress};
@@ -161,7 +161,7 @@ pub fn convert(
     })
 }
 
-/// The model's `config.json`, with the entries of its text part raised.
+/// The model's `config.json`, with the entries of its text part copied to the top level.
 fn config(folder: &Path) -> Result<Object, ConvertError> {
     let path = folder.join("config.json");
     let Some(mut config) = Object::read(&path)? else {
@@ -174,7 +174,7 @@ fn config(folder: &Path) -> Result<Object, ConvertError> {
     Ok(config)
 }
 
-/// `config` with the values that it leaves to the library.
+/// `config` with the library's defaults for the values that it leaves out.
 fn with_defaults(mut config: Object, architecture: &Architecture) -> Object {
     for (key, value) in architecture.defaults {
         if config.get(key).is_none() {
@@ -184,7 +184,7 @@ fn with_defaults(mut config: Object, architecture: &Architecture) -> Object {
     config
 }
 
-/// Refuses models that llama.cpp's graph for the architecture computes with another function.
+/// Refuses models for which llama.cpp's graph of the architecture would compute another function.
 fn refuse_wrong_graph(config: &Object, architecture: &Architecture) -> Result<(), ConvertError> {
     let activation = config.first(&["hidden_act", "hidden_activation"]);
     if let (Family::BitNet, Some((key, value))) = (architecture.family, activation)
@@ -195,7 +195,7 @@ fn refuse_wrong_graph(config: &Object, architecture: &Architecture) -> Result<()
     Ok(())
 }
 
-/// Tensors of factors that `config.json` holds or implies.
+/// Tensors of RoPE factors that `config.json` holds or implies.
 fn extra_tensors(
     architecture: &Architecture,
     config: &Object,

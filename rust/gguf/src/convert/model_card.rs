@@ -1,4 +1,4 @@
-//! What the head of a folder's `README.md` says about a model (`gguf-py/gguf/metadata.py`).
+//! The head of a folder's `README.md`, the model card (`gguf-py/gguf/metadata.py`).
 
 use std::path::Path;
 
@@ -10,10 +10,10 @@ use super::json::read_bytes;
 use super::model_name::{ModelName, title};
 use super::yaml::Yaml;
 
-/// Where the models and data sets that cards name are found.
+/// The site that has the models and data sets that cards name.
 const HUB: &str = "https://huggingface.co";
 
-/// Keys in GGUF and the keys of cards that they come from; the first that is there counts.
+/// Keys in GGUF and the keys of cards that they come from; the first one present counts.
 const TEXTS: [(&str, &[&str]); 12] = [
     ("name", &["name", "model_name"]),
     ("author", &["author", "model_author", "model_creator"]),
@@ -29,13 +29,13 @@ const TEXTS: [(&str, &[&str]); 12] = [
     ("source.repo_url", &["repo_url", "model_repo_url"]),
 ];
 
-/// Where cards name the models and the data sets that the model was made of; the first that is there counts.
+/// The keys under which cards name the models and the data sets that the model was made from; the first one present counts.
 const SOURCES: [(&str, [&str; 3]); 2] = [
     ("base_model", ["base_model", "base_models", "base_model_sources"]),
     ("dataset", ["datasets", "dataset", "dataset_sources"]),
 ];
 
-/// What a mapping may say about one of them.
+/// What a mapping may say about one of those models or data sets.
 const SOURCE_KEYS: [&str; 9] =
     ["name", "author", "version", "organization", "description", "url", "doi", "uuid", "repo_url"];
 
@@ -44,19 +44,19 @@ pub(super) struct ModelCard(Yaml);
 
 impl ModelCard {
     pub(super) fn read(folder: &Path) -> Result<Self, ConvertError> {
-        // A card that is no text is none; the model can be converted all the same.
+        // A card that is not UTF-8 counts as empty; the model can be converted without it.
         let bytes = read_bytes(&folder.join("README.md"))?.unwrap_or_default();
         Ok(Self::parse(std::str::from_utf8(&bytes).unwrap_or_default()))
     }
 
-    /// The head of `text`, between two lines of three dashes. One that is not YAML says nothing.
+    /// Parses the head of `text`, between two lines of three dashes. A head that is not YAML counts as empty.
     fn parse(text: &str) -> Self {
         let mut lines = text.lines();
         if lines.next() != Some("---") {
             return Self(Yaml::Null);
         }
         let head: Vec<&str> = lines.take_while(|line| *line != "---").collect();
-        // Tabs, which are no YAML, are in some cards.
+        // Some cards contain tabs, which YAML does not allow.
         Self(Yaml::parse(&head.join("\n").replace('\t', "  ")).unwrap_or(Yaml::Null))
     }
 
@@ -105,8 +105,8 @@ impl ModelCard {
     }
 }
 
-/// Adds models or data sets that the model was made of: names, addresses, or mappings with what is known of them. A key without any
-/// counts none.
+/// Adds the models or data sets that the model was made from: names, addresses, or mappings with what is known of them. If the card has the key
+/// without any, their count is 0.
 fn add_sources(mut writer: GgufWriter, kind: &str, value: &Yaml) -> GgufWriter {
     let sources = match value {
         Yaml::Null => &[][..],

@@ -1,5 +1,5 @@
-//! What the name of a model says: organization, family, size, version and fine-tuning, by the convention of
-//! `get_model_id_components` in `gguf-py/gguf/metadata.py`.
+//! Splits a model's name into organization, family, size, version and fine-tuning, by the convention of `get_model_id_components` in
+//! `gguf-py/gguf/metadata.py`.
 
 /// The parts of a name such as `mistralai/Mistral-7B-Instruct-v0.3`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,7 +23,7 @@ enum Part {
 }
 
 impl ModelName {
-    /// Takes `id` apart; `n_params` tells sizes from context lengths, 0 if unknown.
+    /// Splits `id` into its parts; `n_params`, 0 if unknown, serves to tell sizes from context lengths.
     pub(super) fn parse(id: &str, n_params: u64) -> Self {
         if id.contains(' ') {
             return Self { name: Some(id.to_owned()), ..Self::default() };
@@ -92,7 +92,7 @@ fn classify(index: usize, part: &str, n_params: u64) -> (String, Vec<Part>) {
             && let Some(stated) = stated_size(&text)
             && (stated - n_params as f64).abs() > (7 * n_params / 8) as f64
         {
-            // Far from the size: a context length.
+            // A number far from the model's size is a context length.
             return (text.to_ascii_lowercase_last(), vec![Part::Finetune]);
         }
         return (text, vec![Part::Size]);
@@ -171,7 +171,7 @@ fn is_size(lower: &str) -> bool {
     }
 }
 
-/// Words for sizes say nothing where there is a number.
+/// Where a number states the size, words do not count as sizes.
 fn drop_words_beside_numbers(parts: &mut [(String, Vec<Part>)]) {
     let has_digit = |text: &str| text.chars().any(char::is_numeric);
     if parts.iter().any(|(text, kinds)| kinds.contains(&Part::Size) && has_digit(text)) {
@@ -183,7 +183,7 @@ fn drop_words_beside_numbers(parts: &mut [(String, Vec<Part>)]) {
     }
 }
 
-/// The first parts are the family's name; a version at its end is none of it. Later parts that nothing is known of are the fine-tuning.
+/// Marks the first parts as the family's name, without a version at its end, and later parts with no known meaning as the fine-tuning.
 fn mark_basename(parts: &mut [(String, Vec<Part>)]) {
     let mut at_start = true;
     for (text, kinds) in parts.iter_mut() {

@@ -30,7 +30,7 @@ pub enum OutType {
 }
 
 impl OutType {
-    /// All, with the names that the command line takes.
+    /// All types with the names that the command line takes.
     pub const NAMES: [(&str, Self); 7] = [
         ("auto", Self::Auto),
         ("f32", Self::F32),
@@ -41,7 +41,7 @@ impl OutType {
         ("tq2_0", Self::Tq2_0),
     ];
 
-    /// The type of file that `checkpoint` becomes; its default type is that of the matrices.
+    /// The file type that `checkpoint` becomes; its default type is that of the matrices.
     pub(super) fn file_type(self, checkpoint: &Checkpoint) -> FileType {
         match self {
             Self::F32 => FileType::F32,

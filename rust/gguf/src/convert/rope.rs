@@ -5,9 +5,9 @@ use serde_json::Value;
 use super::error::ConvertError;
 use super::json::Object;
 
-/// What `rope_parameters`, or the older `rope_scaling` with the keys beside it, say.
+/// Contents of `rope_parameters`, or of the older `rope_scaling` and the keys beside it.
 pub(super) struct Rope {
-    /// Parameters of the layers that see everything.
+    /// Parameters of the layers with full attention.
     pub(super) global: Object,
     /// Base frequency of the layers with a sliding window, where it differs.
     pub(super) local_base: Option<f64>,

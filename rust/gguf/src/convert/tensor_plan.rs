@@ -1,4 +1,4 @@
-//! One tensor on its way from a checkpoint to GGUF: which rows go where, what is done to their numbers, and as which type.
+//! One tensor on its way from a checkpoint to GGUF: the order of its rows, the edit of its numbers, and its type.
 
 use std::io::{self, Write};
 
@@ -15,18 +15,18 @@ use super::checkpoint::{Kind, SourceTensor};
 use super::encode::{narrow, widen};
 use super::error::ConvertError;
 
-/// Numbers that are converted at a time, at least a row.
+/// Numbers that are converted at a time, but at least one row.
 const PIECE: usize = 1 << 18;
 
-/// What is done to a tensor's numbers.
+/// How a tensor's numbers are edited.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Edit {
     Nothing,
-    /// Gemma stores its norms' weights less 1.
+    /// Adds the 1 that Gemma subtracts from the weights of its norms.
     AddOne,
     /// The nearest of −1, 0 and 1 times the mean magnitude, as BitNet does when it runs.
     Ternarize,
-    /// Four ternary weights a byte, a fourth of the rows apart, divided by the scale.
+    /// Unpacks four ternary weights from each byte, a fourth of the rows apart, and divides them by the scale.
     Unpack {
         scale: f32,
     },
@@ -39,9 +39,9 @@ pub(super) struct TensorPlan {
     pub(super) source_name: String,
     pub(super) source: SourceTensor,
     pub(super) edit: Edit,
-    /// Heads whose rows are sorted from Hugging Face's halves to llama.cpp's pairs.
+    /// The number of heads whose rows are sorted from Hugging Face's halves to llama.cpp's pairs.
     pub(super) permuted_heads: Option<usize>,
-    /// Rows that are kept, from the first.
+    /// How many rows are kept, counted from the first.
     pub(super) max_rows: Option<usize>,
 }
 
@@ -121,7 +121,7 @@ impl TensorPlan {
         if row.is_multiple_of(wanted.block_size()) { wanted } else { GgmlType::F16 }
     }
 
-    /// The data as the type, made when it is written; `None` only if [`TensorPlan::check`] was not asked.
+    /// The data as `ggml_type`, computed when it is written; `None` only if [`TensorPlan::check`] was not called before.
     pub(super) fn data(self, ggml_type: GgmlType) -> Option<TensorData> {
         let n_bytes = ggml_type.n_bytes(self.n_elements())?;
         let is_same = matches!(
@@ -203,8 +203,8 @@ impl TensorPlan {
     }
 }
 
-/// Where row `row` of heads of `head` rows lies in the checkpoint: there a head's rows are the first halves of all pairs, then the second
-/// ones; here the pairs follow each other.
+/// The checkpoint's row for GGUF's row `row`, where a head has `head` rows: the checkpoint has the first halves of all pairs of a head, then the
+/// second halves; GGUF has pair after pair.
 pub(crate) fn source_row(row: usize, head: usize) -> usize {
     let (start, within) = (row / head * head, row % head);
     start + within % 2 * (head / 2) + within / 2

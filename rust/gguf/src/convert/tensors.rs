@@ -12,7 +12,7 @@ use super::hyperparameters::{BLOCK_COUNT, HEADS, KV_HEADS};
 use super::json::Object;
 use super::tensor_plan::{Edit, TensorPlan};
 
-/// Buffers that are computed anew when the model runs.
+/// Buffers that are recomputed when the model runs.
 const COMPUTED: [&str; 3] = [".attention.masked_bias", ".attention.bias", ".rotary_emb.inv_freq"];
 
 /// Plans every tensor of `checkpoint`; `n_vocab` is the number of tokens of the vocabulary.
@@ -61,7 +61,8 @@ pub(super) fn plan(
     Ok(plans)
 }
 
-/// Tables with a row for each token have as many as the vocabulary (`llama_model_base::load_tensors` in `src/llama-model.cpp`).
+/// Checks that tables with a row for each token have as many rows as the vocabulary has tokens (`llama_model_base::load_tensors` in
+/// `src/llama-model.cpp`).
 fn check_rows(plans: &[TensorPlan], n_vocab: usize) -> Result<(), ConvertError> {
     for plan in
         plans.iter().filter(|plan| matches!(plan.name.as_str(), "token_embd.weight" | "output.weight"))
@@ -78,7 +79,7 @@ fn check_rows(plans: &[TensorPlan], n_vocab: usize) -> Result<(), ConvertError> 
     Ok(())
 }
 
-/// All blocks have the same tensors: llama.cpp loads no model without one of them.
+/// Checks that all blocks have the same tensors: llama.cpp loads no model that lacks one of them.
 fn check_blocks(plans: &[TensorPlan], config: &Object, n_blocks: u32) -> Result<(), ConvertError> {
     let names: BTreeSet<&str> = plans.iter().map(|plan| plan.name.as_str()).collect();
     let fail = |name: &str| {
@@ -100,7 +101,7 @@ fn check_blocks(plans: &[TensorPlan], config: &Object, n_blocks: u32) -> Result<
     Ok(())
 }
 
-/// Heads whose rows the tensor called `name` has in another order here.
+/// The number of heads whose rows GGUF orders differently in the tensor called `name`; `None` if it keeps the order.
 pub(crate) fn permuted_heads(family: Family, name: &str, heads: usize, kv_heads: usize) -> Option<usize> {
     let stem = name.rsplit_once('.').map_or("", |(stem, _)| stem);
     match family {
@@ -110,7 +111,7 @@ pub(crate) fn permuted_heads(family: Family, name: &str, heads: usize, kv_heads:
     }
 }
 
-/// The name as the family's text-only model with a head has it.
+/// `name` as the family's text-only model with a head calls it.
 pub(crate) fn canonical(architecture: &Architecture, name: &str, is_bare: bool) -> String {
     let mut name = name.replace("language_model.", "");
     if is_bare {

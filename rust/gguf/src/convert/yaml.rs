@@ -1,11 +1,11 @@
-//! YAML as the heads of model cards use it: texts, lists and mappings. Numbers and the like stay the texts that they are written as.
+//! YAML as the heads of model cards use it: texts, lists and mappings. Numbers and other scalars stay the texts that they are written as.
 
 use saphyr_parser::{Event, Parser, ScalarStyle};
 
-/// Lists in lists: how deep a card may go.
+/// How deep lists and mappings of a card may nest.
 const MAX_DEPTH: usize = 32;
 
-/// Values of a card, those that aliases stand for included.
+/// The most values of a card, counting those that aliases stand for.
 const MAX_VALUES: usize = 1 << 16;
 
 /// A value.

@@ -1,4 +1,4 @@
-//! What an edit must leave true of a file.
+//! Checks that an edit does not break a file.
 
 use std::path::Path;
 
@@ -17,14 +17,14 @@ const TOKENS: &str = "tokenizer.ggml.tokens";
 /// Arrays with an item for each token.
 const BESIDE_TOKENS: [&str; 2] = ["tokenizer.ggml.scores", "tokenizer.ggml.token_type"];
 
-/// Proves that `after`, which is `before`, the file at `path`, with `edits` made, is as good as that.
+/// Proves that `edits` make nothing worse: `after` is `before`, the file at `path`, with them applied.
 pub(super) fn check(
     before: &GgufFile,
     after: GgufFile,
     path: &Path,
     edits: &[Edit],
 ) -> Result<GgufFile, GgufError> {
-    // Where the parts do not fit together any more, an edit may be what mends them.
+    // If the parts do not fit together now, this edit may be the repair.
     if before.split() != after.split() && !matches!(GgufModel::open(path), Err(GgufError::Parts { .. })) {
         let key = changed_split_key(before, &after);
         return Err(refused(
@@ -48,7 +48,7 @@ pub(super) fn check(
     check_among_parts(before, after, path)
 }
 
-/// Proves that a changed part fits the others as well as before, and gives it back.
+/// Proves that a changed part fits the others as well as before, and returns it.
 fn check_among_parts(before: &GgufFile, after: GgufFile, path: &Path) -> Result<GgufFile, GgufError> {
     let (Some(split), Ok(model)) = (before.split(), GgufModel::open(path)) else { return Ok(after) };
     let mut parts = model.into_parts();
@@ -61,7 +61,7 @@ fn check_among_parts(before: &GgufFile, after: GgufFile, path: &Path) -> Result<
     Ok(parts.swap_remove(no))
 }
 
-/// A known key has the type that readers expect; one that has another type already may keep it.
+/// Checks that a known key gets the type that readers expect; one that has another type already may keep it.
 fn check_type(before: &GgufFile, key: &str, value: &OwnedValue) -> Result<(), GgufError> {
     let Some(problem) = known::problem(key, value) else { return Ok(()) };
     let old = before.metadata().get(key).map(|old| Kind::of(&old));
@@ -71,7 +71,7 @@ fn check_type(before: &GgufFile, key: &str, value: &OwnedValue) -> Result<(), Gg
     Err(refused(Subject::key(key.as_bytes()), &problem))
 }
 
-/// The first of the keys of parts that is another one.
+/// The first of the `split.*` keys whose value changed.
 fn changed_split_key(before: &GgufFile, after: &GgufFile) -> &'static str {
     let number = |file: &GgufFile, key: &str| file.metadata().get(key).and_then(|value| value.as_u64());
     ["split.count", "split.no", "split.tensors.count"]
@@ -84,7 +84,7 @@ fn length(file: &GgufFile, key: &str) -> Option<usize> {
     file.metadata().get(key).and_then(|value| value.as_array().map(|array| array.len()))
 }
 
-/// Arrays beside the tokens are as long as these, unless they were not before.
+/// Checks that arrays with an item for each token are as long as the list of tokens, unless they were not before.
 fn check_lengths(before: &GgufFile, after: &GgufFile) -> Result<(), GgufError> {
     for key in BESIDE_TOKENS {
         let agrees = |file: &GgufFile| match (length(file, TOKENS), length(file, key)) {
@@ -103,7 +103,7 @@ fn check_lengths(before: &GgufFile, after: &GgufFile) -> Result<(), GgufError> {
     Ok(())
 }
 
-/// In a model in several files the embeddings may be in a later part, which the check of the first one does not see.
+/// Checks the embeddings of a model in several files: they may be in a later part, which the check of the first one does not see.
 fn check_embedding(before: &GgufFile, after: &GgufFile, path: &Path) -> Result<(), GgufError> {
     let (old, new) = (length(before, TOKENS), length(after, TOKENS));
     if old == new || before.split().is_none() {
@@ -124,7 +124,7 @@ fn check_embedding(before: &GgufFile, after: &GgufFile, path: &Path) -> Result<(
     }
 }
 
-/// A part is found by its name: the copy of one must have the name of that part.
+/// Checks that the copy of a part has the name of that part, because readers find parts by their names.
 pub(super) fn check_name(after: &GgufFile, out: &Path) -> Result<(), GgufError> {
     let Some(split) = after.split() else { return Ok(()) };
     let name = out.file_name().and_then(|name| name.to_str());
@@ -141,12 +141,12 @@ pub(super) fn check_name(after: &GgufFile, out: &Path) -> Result<(), GgufError> 
     Err(refused(Subject::key(b"split.count"), &problem))
 }
 
-/// An edit that is refused for what it does to `subject`.
+/// The error for an edit that is refused because of what it does to `subject`.
 pub(super) fn refused(subject: Subject, problem: &str) -> GgufError {
     GgufError::Unwritable { subject, problem: problem.to_owned() }
 }
 
-/// What the changed file would be refused for, as a reason not to write it.
+/// Turns the error for which readers would refuse the changed file into a reason not to write it.
 pub(super) fn as_unwritable(error: GgufError) -> GgufError {
     match error {
         GgufError::Invalid { subject, problem, .. } | GgufError::Unusable { subject, problem, .. } => {

@@ -3,7 +3,7 @@
 use crate::owned::OwnedValue;
 use crate::value::{Value, ValueType};
 
-/// A type of values, for arrays with that of their items.
+/// The type of a value; for an array also the type of its items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Plain(ValueType),
@@ -44,7 +44,7 @@ const INTEGER: &[Kind] = &[Kind::Plain(ValueType::I32)];
 const NUMBER: &[Kind] = &[Kind::Plain(ValueType::F32)];
 const SHORT: &[Kind] = &[Kind::Plain(ValueType::U16)];
 
-/// What models, data sets and the file itself are described with, after `general.`, `general.source.` and so on.
+/// Keys that describe models, data sets and the file itself, after `general.`, `general.source.` and so on.
 const DESCRIPTIONS: [&str; 10] =
     ["name", "author", "version", "organization", "description", "url", "doi", "uuid", "repo_url", "license"];
 
@@ -118,7 +118,7 @@ fn tokenizer(key: &str) -> Option<&'static [Kind]> {
 pub(crate) fn problem(key: &str, value: &OwnedValue) -> Option<String> {
     let found = Kind::of_owned(value);
     let known = kinds(key)?;
-    // Arrays of nothing have any type.
+    // An empty array fits any item type.
     let is_empty = matches!(value, OwnedValue::Array(array) if array.is_empty());
     if known.contains(&found) || (is_empty && matches!(known, [Kind::ArrayOf(_), ..])) {
         return None;

@@ -1,4 +1,4 @@
-//! Changing metadata of a file that is there.
+//! Changes the metadata of an existing file.
 
 mod check;
 pub(crate) mod known;
@@ -20,16 +20,16 @@ use check::as_unwritable;
 pub enum Edit {
     /// Gives the key this value, where it stands or at the end.
     Set(String, OwnedValue),
-    /// Leaves the key out; nothing if it is not there.
+    /// Removes the key, if it is there.
     Remove(String),
 }
 
 /// How a file was changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Edited {
-    /// It says already what it should.
+    /// The file already had these values.
     Unchanged,
-    /// So many bytes were overwritten; the tensors were not touched.
+    /// Some bytes were overwritten; the tensors were not touched.
     InPlace {
         /// From the first byte that differs to the last.
         bytes: u64,
@@ -58,8 +58,8 @@ pub enum Edited {
 /// # }
 /// ```
 ///
-/// The file does not get worse: an edit after which it would not open, or [`check_model`](crate::check_model) refuse it although it does not
-/// now, is refused, and so are values of another type than a known key has.
+/// An edit cannot make the file worse. It is refused if the file would not open afterwards, if [`check_model`](crate::check_model) would refuse the
+/// file and does not refuse it now, or if a known key would get a value of another type.
 ///
 /// # Errors
 /// As [`GgufFile::open`] and [`GgufWriter::write_with`], [`GgufError::Unwritable`] for an edit that is refused. A failed rewriting leaves the
@@ -107,7 +107,7 @@ struct Changed {
 }
 
 impl Changed {
-    /// Makes the changes, and proves that they may be made.
+    /// Makes the changes, and proves that they are allowed.
     fn of(file: &GgufFile, path: &Path, edits: &[Edit]) -> Result<Self, GgufError> {
         let writer = edited(GgufWriter::of_file(file), edits);
         let head = writer.head()?;
@@ -144,9 +144,9 @@ impl Patch {
     }
 }
 
-/// What to overwrite so that `file` starts with `head`, whose records `new` are; `None` if its tensors would have to move.
+/// What to overwrite so that `file` starts with `head`, whose records are `new`; `None` if its tensors would have to move.
 fn patch(file: &GgufFile, mut head: Vec<u8>, new: &GgufFile) -> Option<Patch> {
-    // Read as any reader would: the tensors must be found where they are.
+    // A reader of the new head must find the tensors where they already are.
     if head.len() as u64 != file.data_offset()
         || new.tensors() != file.tensors()
         || new.data_offset() != file.data_offset()

@@ -1,4 +1,4 @@
-//! What an importance matrix knows about one tensor.
+//! The importances of one tensor.
 
 use std::io::{self, Write};
 
@@ -6,7 +6,7 @@ use crate::mmap::SharedBytes;
 use crate::reader::ByteOrder;
 use crate::writer::TensorData;
 
-/// Numbers that are scaled at a time when they are written.
+/// Bytes of numbers that are scaled at a time when they are written.
 const PIECE_BYTES: usize = 1 << 16;
 
 /// The importances of one tensor, and what they were computed from.
@@ -24,9 +24,9 @@ pub(super) struct Entry {
 pub(super) enum Sums {
     /// As they lie in a file.
     Stored(SharedBytes, ByteOrder),
-    /// Little-endian, of a `.dat` file: counts are calls of this many tokens, and so the sums must be multiplied, too.
+    /// Little-endian sums of a `.dat` file, whose counts are calls of this many tokens; so the sums must be multiplied, too.
     PerCall(SharedBytes, u16),
-    /// The counts are 1.
+    /// The sums are the importances, because the counts are 1.
     AsImportances,
 }
 

@@ -93,7 +93,7 @@ fn entry(file: &GgufFile, name: &str, pair: &Pair<'_>) -> Result<Entry, GgufErro
     }
     let mut rounded = Vec::new();
     for count in to_numbers(file.tensor_data(counts), file.byte_order()) {
-        // What fits 63 bits; the tool's rounding of anything else is undefined.
+        // The count must fit 63 bits; how the tool rounds anything else is undefined.
         if !count.is_finite() || count.abs() >= 9.2e18 {
             return fail(counts, format!("has count `{count}`, which is no number of tokens"));
         }
@@ -116,8 +116,8 @@ fn entry(file: &GgufFile, name: &str, pair: &Pair<'_>) -> Result<Entry, GgufErro
 impl Imatrix {
     /// The matrix as a GGUF file to be written, in the form that `llama-imatrix` gives it.
     ///
-    /// Sums and counts are those that were read, so that matrices can be put together; those of a `.dat` file, which has means
-    /// and calls only, are taken for calls of 512 tokens, the tool's default.
+    /// Sums and counts are those that were read, so that matrices can be combined. A `.dat` file has only means and calls; its calls count as 512
+    /// tokens each, the tool's default.
     pub fn writer(&self) -> GgufWriter {
         let datasets = self.datasets.iter().map(|name| name.clone().into_bytes()).collect();
         let mut writer = GgufWriter::new()
@@ -144,7 +144,7 @@ impl Imatrix {
         self.write_with(path, &no_progress)
     }
 
-    /// [`Imatrix::write_to`] that tells `progress` the bytes written, and leaves nothing where that says stop.
+    /// [`Imatrix::write_to`] that tells `progress` the bytes written, and leaves nothing behind if that returns false.
     ///
     /// # Errors
     /// As [`Imatrix::write_to`]; [`GgufError::Cancelled`].

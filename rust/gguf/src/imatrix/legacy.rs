@@ -22,10 +22,10 @@ use crate::text::{grouped, pointer_problem};
 use super::Imatrix;
 use super::entry::{self, Entry, Sums, to_numbers};
 
-/// Tokens that a call is taken for: what `llama-imatrix` processes at a time unless told otherwise.
+/// Tokens that a call counts as: what `llama-imatrix` processes at a time unless told otherwise.
 pub(super) const CALL_TOKENS: u16 = 512;
 
-/// Bytes of an entry with a name and values of no length.
+/// Bytes of an entry whose name and values are empty.
 const MIN_ENTRY_BYTES: u64 = 12;
 
 /// A position in a `.dat` file.
@@ -58,7 +58,7 @@ pub(super) fn read(name: &str, bytes: &Arc<Bytes>, progress: Progress<'_>) -> Re
     for number in 1..=n_entries {
         go_on(progress)?;
         let (name, entry) = parser.entry(number)?;
-        // As the tool has it, the last of several counts.
+        // If a name comes several times the last entry counts, as in the tool.
         matrix.entries.insert(name, entry);
     }
     parser.trailer(&mut matrix)?;
@@ -107,7 +107,7 @@ impl Parser<'_> {
         Ok((text, Entry { importances, counts, sums }))
     }
 
-    /// The chunks and the data set, which older files do not have.
+    /// Reads the number of chunks and the data set, which older files do not have.
     fn trailer(&mut self, matrix: &mut Imatrix) -> Result<(), GgufError> {
         let at = self.reader.position();
         let cut = || {
@@ -133,7 +133,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// A text after its length. As in C it ends at a zero byte.
+    /// Reads a text that follows its length. As in C it ends at the first zero byte.
     fn text(&mut self) -> Option<String> {
         let length = u64::try_from(self.reader.i32()?).ok()?;
         let bytes = self.reader.take(length)?;

@@ -21,17 +21,16 @@ use crate::text::grouped;
 
 use entry::{Entry, Sums};
 
-/// Tensors that llama.cpp quantizes without importances where those have the wrong length (`tensor_name_match_token_embd` in
-/// `src/llama-quant.cpp`).
+/// Tensors that llama.cpp quantizes without importances if theirs have the wrong length (`tensor_name_match_token_embd` in `src/llama-quant.cpp`).
 const EMBEDDINGS: [&str; 2] = ["token_embd.weight", "per_layer_token_embd.weight"];
 
 /// An importance matrix, from a GGUF file or from the older `.dat` form.
 ///
-/// What is read is what `llama-quantize` computes with (`load_imatrix` in `tools/quantize/quantize.cpp`): sums of squares divided by
-/// their counts. Of an expert that no token chose, with a count that is not above 0, all importances are 1. A matrix in the `.dat` form
-/// whose number of calls is not above 0 is taken as it is. Counts are rounded to whole numbers first, as there.
+/// The importances are those that `llama-quantize` computes with (`load_imatrix` in `tools/quantize/quantize.cpp`): sums of squares divided by their
+/// counts. An expert that no token chose, whose count is not above 0, has importances of 1. A matrix in the `.dat` form whose number of calls is not
+/// above 0 is taken as it is. Counts are rounded to whole numbers first, as there.
 ///
-/// Importances that are NaN or infinite are refused, as by the tool; negative ones, which no sum of squares is, too.
+/// Importances that are NaN or infinite are refused, as by the tool, and so are negative ones, because no sum of squares is negative.
 ///
 /// ```
 /// use tabagent_gguf::Imatrix;
@@ -83,7 +82,7 @@ impl Imatrix {
         Self::parse(MEMORY.to_owned(), Bytes::Owned(bytes), &no_progress)
     }
 
-    /// A matrix of importances that were computed elsewhere: by tensor, those of all columns, for experts one after the other.
+    /// Makes a matrix of importances that were computed elsewhere: for each tensor those of all columns, for experts one after the other.
     ///
     /// # Errors
     /// [`GgufError::Unwritable`] for a tensor without importances or given twice, and for one that is negative, infinite or NaN.
@@ -113,8 +112,8 @@ impl Imatrix {
         self.entries.get(name).map(|entry| entry.importances.as_slice())
     }
 
-    /// The importances for `tensor`, one for each column of each of its matrices; `None` if there are none. Those of token embeddings
-    /// with another length count as none, as `llama-quantize` has it.
+    /// The importances for `tensor`, one for each column of each of its matrices; `None` if there are none. For token embeddings, importances of
+    /// another length count as none, as in `llama-quantize`.
     ///
     /// # Errors
     /// [`GgufError::Unwritable`] if they are not those of a tensor of this shape.
@@ -152,7 +151,7 @@ impl Imatrix {
         self.entries.len()
     }
 
-    /// The texts that the model was run on, as the tool was given their names; none if the file does not say.
+    /// The names that the tool was given for the texts that the model was run on; none if the file does not say.
     pub fn datasets(&self) -> &[String] {
         &self.datasets
     }
@@ -167,7 +166,7 @@ impl Imatrix {
         self.chunk_size
     }
 
-    /// The file that it was read from, which nothing made with it may replace.
+    /// The file that it was read from; nothing made with it may replace that file.
     pub(crate) fn inputs(&self) -> &Inputs {
         &self.inputs
     }

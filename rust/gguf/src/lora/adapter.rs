@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::low_rank::LowRank;
 
-/// Tensors whose two matrices are stored the other way round, since rows of them are looked up and not multiplied
+/// The tensor whose two matrices are stored the other way round, because its rows are looked up and not multiplied
 /// (`build_inp_embd` in `src/llama-graph.cpp`).
 const LOOKED_UP: &str = "token_embd.weight";
 

@@ -1,4 +1,4 @@
-//! What must be known of a model to name the tensors of a Hugging Face adapter as GGUF does.
+//! Finds the GGUF tensors for the module names of a Hugging Face adapter.
 
 use std::path::Path;
 
@@ -23,7 +23,7 @@ pub(super) struct Names {
 pub(super) enum Place {
     Tensor {
         name: String,
-        /// Heads whose rows have another order.
+        /// The number of heads whose rows GGUF orders differently.
         permuted_heads: Option<usize>,
     },
     /// llama.cpp does not use it.
@@ -31,7 +31,7 @@ pub(super) enum Place {
 }
 
 impl Names {
-    /// Those of an open GGUF model.
+    /// The names in an open GGUF model.
     pub(super) fn of_model(model: &GgufModel) -> Result<Self, LoraError> {
         let file = model.first();
         let fail = |problem: String| LoraError::model(file.file_name(), problem);
@@ -63,7 +63,7 @@ impl Names {
         Ok(Self { architecture, n_blocks, heads: heads as usize, kv_heads: kv_heads as usize })
     }
 
-    /// Those of the model whose `config.json` is in `folder`.
+    /// The names in the model whose `config.json` is in `folder`.
     pub(super) fn of_folder(folder: &Path) -> Result<Self, LoraError> {
         let path = folder.join("config.json");
         let Some(mut config) = Object::read(&path)? else {
@@ -78,7 +78,7 @@ impl Names {
         Ok(Self { architecture, n_blocks, heads: heads as usize, kv_heads: kv_heads as usize })
     }
 
-    /// The place of the weights of `module`, such as `model.layers.0.self_attn.q_proj`; `None` for no module of the model.
+    /// The place of the weights of `module`, such as `model.layers.0.self_attn.q_proj`; `None` if the model has no such module.
     pub(super) fn find(&self, module: &str) -> Option<Place> {
         let source = format!("{module}.weight");
         // Models without a head have no `model.` before their names.

@@ -23,7 +23,7 @@ pub enum LoraError {
         source: io::Error,
     },
 
-    /// An adapter breaks a rule, states what cannot be merged, or does not belong to the model.
+    /// An adapter breaks a rule, asks for something that cannot be merged, or does not belong to the model.
     #[error("cannot use adapter `{}`: {problem}", path.display())]
     Adapter {
         /// The adapter's file.
@@ -45,7 +45,7 @@ pub enum LoraError {
     #[error("there is no adapter to merge; give at least one")]
     NoAdapter,
 
-    /// An adapter cannot count that much.
+    /// The scale of an adapter is infinite or NaN.
     #[error("adapter `{}` has scale `{scale}`, which is not finite", path.display())]
     Scale {
         /// The adapter's file.
@@ -54,7 +54,7 @@ pub enum LoraError {
         scale: f64,
     },
 
-    /// Adapters are not stored as that type.
+    /// Adapters cannot be stored as that type.
     #[error("adapters cannot be written as `{found}`; choose one of {}", ADAPTER_TYPES.map(|kind| format!("`{kind}`")).join(", "))]
     OutType {
         /// The type that was given.

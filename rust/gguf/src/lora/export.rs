@@ -1,4 +1,4 @@
-//! Adapters of the `peft` library to GGUF.
+//! Converts adapters of the `peft` library to GGUF.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ use super::peft_config::{CONFIG, PeftConfig};
 pub struct ConvertedAdapter {
     /// llama.cpp's name of the model's architecture.
     pub architecture: String,
-    /// How many tensors were written, two for each one of the model that changes.
+    /// How many tensors were written, two for each tensor of the model that the adapter changes.
     pub n_tensors: usize,
     /// How many numbers they have in all.
     pub n_params: u64,
@@ -38,9 +38,9 @@ pub fn is_adapter_folder(path: &Path) -> bool {
 /// Converts the adapter in `folder` to the GGUF file `out`, as `convert_lora_to_gguf.py` of the pinned tree does: matrices of F32 with the
 /// names and the order of rows of the model's converted tensors.
 ///
-/// `base` is the Hugging Face folder of the model; only its `config.json` is read. Without one it is looked for where the adapter says that
-/// its model is. Unlike there, strengths that differ between modules, or that go with the root of the rank, are kept: GGUF has one alpha for
-/// all, so that the rest becomes part of the matrices.
+/// `base` is the Hugging Face folder of the model; only its `config.json` is read. Without it, the folder is looked for where the adapter says that
+/// its model is. Unlike that script, this function keeps strengths that differ between modules, or that go with the root of the rank: GGUF has one
+/// alpha for all modules, so that the rest is multiplied into the matrices.
 ///
 /// # Errors
 /// As for [`merge_lora`](super::merge_lora).
@@ -135,7 +135,7 @@ fn base_folder(folder: &Path, base: Option<&Path>, config: &PeftConfig) -> Resul
         return Ok(base.to_owned());
     }
     let named = config.base_model().unwrap_or_default();
-    // As given, and beside the adapter.
+    // The path as given, then relative to the adapter's folder.
     let found = [PathBuf::from(named), folder.join(named)]
         .into_iter()
         .find(|path| path.join("config.json").is_file());

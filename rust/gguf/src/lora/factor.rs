@@ -17,7 +17,7 @@ pub(super) struct Factor {
     /// Stored rows of each matrix.
     n_rows: usize,
     pub(super) n_matrices: usize,
-    /// True if rows here are the stored columns.
+    /// True if the rows of this matrix are the stored columns.
     is_transposed: bool,
 }
 
@@ -69,13 +69,13 @@ impl Factor {
         if self.is_transposed { self.n_rows } else { self.row_len }
     }
 
-    /// The numbers of matrix `index`, row after row. The only matrix stands for those of all experts.
+    /// The numbers of matrix `index`, row after row. A single matrix serves for all experts.
     pub(super) fn numbers(&self, index: usize) -> Vec<f32> {
         let index = if self.n_matrices == 1 { 0 } else { index };
         let n_bytes = self.bytes.len() / self.n_matrices.max(1);
         let bytes = self.bytes.get(index * n_bytes..(index + 1) * n_bytes).unwrap_or_default();
         let mut stored = vec![0.0; self.row_len * self.n_rows];
-        // Type, shape and size belong together since `new`.
+        // `new` has checked that type, shape and size agree.
         if quants::dequantize_parallel(self.kind, bytes, &mut stored).is_err() || !self.is_transposed {
             return stored;
         }

@@ -55,7 +55,7 @@ pub(super) fn open(path: &Path, model: &GgufModel) -> Result<Adapter, LoraError>
         };
         let (a, b) = (factor(a)?, factor(b)?);
         let (left, right) = if is_looked_up(name) { (a, b.transposed()) } else { (b, a) };
-        // 0 and no alpha at all stand for one that equals the rank (`get_scale` in `src/llama-adapter.h`).
+        // An alpha of 0, or none, stands for one that equals the rank (`get_scale` in `src/llama-adapter.h`).
         let strength = if alpha == 0.0 { 1.0 } else { alpha / left.columns() as f64 };
         let change = LowRank { left, right, strength, permuted_heads: None };
         if let Some(problem) = change.problem() {
@@ -66,7 +66,7 @@ pub(super) fn open(path: &Path, model: &GgufModel) -> Result<Adapter, LoraError>
     Ok(adapter)
 }
 
-/// Proves by its keys that `file` is an adapter for `model`; the answer is its alpha.
+/// Proves by its keys that `file` is an adapter for `model`, and returns its alpha.
 fn check_keys(path: &Path, file: &GgufFile, model: &GgufModel) -> Result<f64, LoraError> {
     let fail = |problem: String| Err(LoraError::adapter(path, problem));
     for (key, expected) in [("general.type", "adapter"), ("adapter.type", "lora")] {

@@ -14,11 +14,11 @@ pub(super) struct LowRank {
     pub(super) right: Factor,
     /// What the product is multiplied with when the adapter's scale is 1.
     pub(super) strength: f64,
-    /// Heads whose rows the adapter has in Hugging Face's order.
+    /// The number of heads whose rows the adapter has in Hugging Face's order.
     pub(super) permuted_heads: Option<usize>,
 }
 
-/// The numbers of a product for one matrix of a tensor.
+/// The decoded factors for one matrix of a tensor.
 pub(super) struct Numbers {
     left: Vec<f32>,
     right: Vec<f32>,

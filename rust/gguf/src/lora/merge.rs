@@ -32,7 +32,7 @@ const SCALES: &str = "tabagent.lora.scales";
 pub struct LoraOptions {
     /// The type of the tensors that change.
     pub out_type: MergeType,
-    /// Importances for packing tensors again.
+    /// Importances for quantizing the changed tensors again.
     pub imatrix: Option<Arc<Imatrix>>,
     /// How many threads compute; `None` for all of the current `rayon` pool.
     pub threads: Option<NonZeroUsize>,
@@ -46,7 +46,7 @@ impl LoraOptions {
         self
     }
 
-    /// Sets the importances for packing tensors again.
+    /// Sets the importances for quantizing the changed tensors again.
     #[must_use]
     pub fn with_imatrix(mut self, imatrix: Option<Arc<Imatrix>>) -> Self {
         self.imatrix = imatrix;
@@ -81,7 +81,7 @@ pub struct Merged {
 /// is alpha divided by the rank, or by its root where a `peft` configuration says so; a GGUF adapter without an alpha has 1.
 ///
 /// All other tensors and all metadata stay as they are. The keys `tabagent.lora.names` and `tabagent.lora.scales` list what was merged.
-/// Takes the memory of the matrices for one tensor, and of a piece of it. `progress` is told the bytes of tensors written.
+/// Memory holds the adapters' matrices for one tensor, and a piece of that tensor. `progress` gets the bytes of tensors written.
 ///
 /// ```no_run
 /// use tabagent_gguf::{LoraOptions, MergeType, merge_lora, no_progress};
@@ -228,7 +228,7 @@ fn changed(
     }))
 }
 
-/// The metadata with what was merged, after what was merged before.
+/// The metadata with the merged adapters added to those of earlier merges.
 fn noted(
     writer: GgufWriter,
     model: &GgufModel,

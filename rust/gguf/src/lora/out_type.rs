@@ -13,21 +13,21 @@ pub const ADAPTER_TYPES: [GgmlType; 3] = [GgmlType::F32, GgmlType::F16, GgmlType
 /// The type of the tensors that an adapter changes; all others stay as they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MergeType {
-    /// That of the model's tensor.
+    /// The type of the model's tensor.
     #[default]
     Keep,
     /// F32.
     F32,
-    /// F16, except for tensors of F32, which stay so: what `llama-export-lora` writes.
+    /// F16, but tensors of F32 stay so: what `llama-export-lora` writes.
     F16,
-    /// BF16, except for tensors of F32.
+    /// BF16, but tensors of F32 stay so.
     Bf16,
-    /// `Q8_0`, except for tensors of F32, and F16 where its blocks of 32 do not divide the rows.
+    /// `Q8_0`, but tensors of F32 stay so, and rows that its blocks of 32 do not divide become F16.
     Q8_0,
 }
 
 impl MergeType {
-    /// All, with the names that the command line takes.
+    /// All types with the names that the command line takes.
     pub const NAMES: [(&'static str, Self); 5] = [
         ("keep", Self::Keep),
         ("f32", Self::F32),
@@ -48,7 +48,7 @@ impl MergeType {
         }
     }
 
-    /// The type of a file of mostly this type.
+    /// The file type of a file whose tensors mostly have this type.
     pub(super) fn file_type(self) -> Option<FileType> {
         match self {
             Self::Keep => None,

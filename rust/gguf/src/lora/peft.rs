@@ -16,7 +16,7 @@ use super::peft_config::PeftConfig;
 
 const WEIGHTS: &str = "adapter_model.safetensors";
 
-/// What a tensor of an adapter is to a module.
+/// The role of an adapter's tensor in its module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Role {
     /// 0 for `A`, 1 for `B`.
@@ -56,7 +56,7 @@ pub(super) fn open(path: &Path, names: &Names) -> Result<Adapter, LoraError> {
                 }
             }
             None if name.contains(".base_layer.") => {}
-            // As llama.cpp and its converter have it.
+            // llama.cpp and its converter ignore these, too.
             None if name.contains("_layernorm") || name.contains(".norm") => adapter.ignored.push(name),
             None => return Err(fail(unexpected(&name))),
         }

@@ -5,18 +5,18 @@ use serde_json::Value;
 use crate::convert::json::Object;
 use crate::text::shown;
 
-/// What becomes of a field.
+/// How merging treats a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Meaning {
-    /// It counts when the matrices are multiplied.
+    /// It takes part in the multiplication of the matrices.
     Honoured,
-    /// It says how the adapter was made, chosen or trained; the stored matrices do not depend on it any more.
+    /// It says how the adapter was made, chosen or trained, which no longer matters for the stored matrices.
     Harmless,
-    /// Set to anything it asks for what a product of two matrices cannot express.
+    /// Whatever it is set to, it asks for something that a product of two matrices cannot express.
     Refused(&'static str),
-    /// As [`Meaning::Refused`] but for a value that stands for nothing.
+    /// As [`Meaning::Refused`], except for one value that asks for nothing.
     RefusedUnless(&'static str, &'static str),
-    /// How the matrices began; some ways change the model, too.
+    /// How the matrices were initialized; some ways change the model, too.
     Start,
 }
 
@@ -55,7 +55,7 @@ const FIELDS: [(&str, Meaning); 49] = [
     ("target_modules", Harmless),
     ("task_type", Harmless),
     ("token_dim", Harmless),
-    // Only the backward pass is another.
+    // Changes only the backward pass.
     ("velora_config", Harmless),
     ("enable_lora", Refused("only parts of its matrices count")),
     ("merge_weights", Harmless),
@@ -83,7 +83,7 @@ const FIELDS: [(&str, Meaning); 49] = [
     ),
 ];
 
-/// Ways to begin that leave the model's own weights alone.
+/// Initializations that leave the model's own weights alone.
 const HARMLESS_STARTS: [&str; 4] = ["gaussian", "eva", "orthogonal", "mica"];
 
 /// What the configuration asks for that a product of two matrices does not express, or that nobody here knows.
@@ -124,7 +124,7 @@ fn field_refusal(key: &str, value: &Value) -> Option<String> {
     }
 }
 
-/// Ways to begin that change the model's weights; `save_pretrained` can turn the result into a plain adapter.
+/// Refuses initializations that change the model's weights; `save_pretrained` can turn the result into a plain adapter.
 fn start_refusal(key: &str, value: &Value) -> Option<String> {
     let start = match value {
         Value::Bool(_) => return None,
@@ -140,7 +140,7 @@ fn start_refusal(key: &str, value: &Value) -> Option<String> {
     ))
 }
 
-/// True for what `peft` stores where nothing was asked for.
+/// True for the values that `peft` stores for a field that was not set.
 fn is_unset(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => true,

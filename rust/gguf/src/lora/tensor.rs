@@ -1,4 +1,4 @@
-//! One tensor of a model with the changes of adapters, made a piece at a time when it is written.
+//! One tensor of a model with the changes of adapters, computed a piece at a time when it is written.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,10 +14,10 @@ use crate::threads::spread;
 use super::error::LoraError;
 use super::low_rank::{LowRank, Numbers};
 
-/// Numbers that are computed at a time, at least a row.
+/// Numbers that are computed at a time, but at least one row.
 const PIECE: usize = 1 << 20;
 
-/// The first error while tensors were made; the writer itself carries only those of the system.
+/// The first error while tensors were computed; the writer itself passes on only errors of the system.
 pub(super) type Failure = Arc<Mutex<Option<LoraError>>>;
 
 /// A tensor to be changed.
@@ -99,7 +99,7 @@ impl ChangedTensor {
 /// Adds all changes to rows from number `first` on.
 fn add(changes: &[Numbers], first: usize, row_len: usize, numbers: &mut [f32]) {
     let add_to = |sums: &mut Vec<f32>, (row, weights): (usize, &mut [f32])| {
-        // Summed up apart from the weights, which may be much larger.
+        // Summed separately from the weights, which may be much larger.
         sums.fill(0.0);
         for change in changes {
             change.add_row(first + row, sums);

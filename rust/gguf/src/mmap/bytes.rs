@@ -10,7 +10,7 @@ use memmap2::Mmap;
 
 use crate::input::FileId;
 
-/// Somebody else's bytes, shared.
+/// Shared bytes of another owner.
 type Foreign = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
 /// The bytes of one GGUF file, or of its beginning.
@@ -19,14 +19,14 @@ pub(crate) enum Bytes {
     Mapped(Mmap, Option<FileId>),
     /// A copy in memory.
     Owned(Vec<u8>),
-    /// Bytes that belong to somebody else.
+    /// Bytes that belong to another owner.
     Foreign(Foreign),
 }
 
 impl Bytes {
     /// Maps the file at `path`; an empty file becomes an empty vector, because an empty range cannot be mapped.
     pub(crate) fn map(path: &Path) -> io::Result<Self> {
-        // Asked before the file is opened: opening a pipe waits for somebody who writes.
+        // Checked before the file is opened, because opening a pipe waits for a writer.
         if !std::fs::metadata(path)?.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
         }

@@ -1,5 +1,5 @@
-//! Memory of the system's: files that are mapped, and large room for results. With `simd` the one place of the crate with unsafe operations,
-//! which are a handful: mapping a file is what lets a model of tens of gigabytes be opened in milliseconds, and nothing safe offers it.
+//! Memory mapped from the system: files, and room for large results. Besides `simd` this is the only module of the crate with unsafe operations, and
+//! they are a handful: only mapping opens a model of tens of gigabytes in milliseconds, and nothing safe offers it.
 
 mod bytes;
 mod room;

@@ -1,8 +1,8 @@
-//! Room for large results.
+//! Reusable memory for large results.
 //!
-//! New memory is slow: the system clears each page at the first write, which takes longer than decoding weights into it. So room that was
-//! given back is kept for the next result of about its size, up to [`MAX_SPARE`] bytes, and marked as free: where the system needs memory it
-//! takes the pages back without asking, and they are new again.
+//! New memory is slow: the system clears each page at the first write, which takes longer than decoding weights into it. So memory that was given
+//! back is kept for the next result of about its size, up to [`MAX_SPARE`] bytes, and marked as free: a system that needs memory takes the pages back
+//! without asking, and they are new again.
 
 use std::io;
 use std::ops::{Deref, DerefMut};
@@ -10,14 +10,14 @@ use std::sync::{Mutex, TryLockError};
 
 use memmap2::MmapMut;
 
-/// Bytes that are kept at most. The largest tensors of small models take so many; those of large ones are rarely decoded.
+/// The most bytes that are kept. The largest tensors of small models take that much; those of large ones are rarely decoded.
 const MAX_SPARE: usize = 256 << 20;
-/// What sizes are multiples of: a large page.
+/// Sizes are multiples of a large page.
 const PAGE: usize = 2 << 20;
 
 static SPARE: Mutex<Spare> = Mutex::new(Spare(Vec::new()));
 
-/// Writable memory for a large result: new and full of zeros, or used before and full of anything.
+/// Writable memory for a large result: new and full of zeros, or used before and full of old bytes.
 ///
 /// ```
 /// use tabagent_gguf::Room;
@@ -33,7 +33,7 @@ pub struct Room {
 }
 
 impl Room {
-    /// Bytes from which on it pays to keep them. The allocator of the process reuses smaller pieces by itself.
+    /// The smallest size worth keeping. The allocator of the process reuses smaller pieces by itself.
     pub const LEAST: usize = 16 << 20;
 
     /// Room for `len` bytes.
@@ -52,7 +52,7 @@ impl Room {
         Ok(Self { map: Some(map), len, is_new: true })
     }
 
-    /// Whether nothing was written to it yet, so that the system has still to find and to clear its pages.
+    /// Whether nothing was written to it yet, so that the system has yet to find and clear its pages.
     pub fn is_new(&self) -> bool {
         self.is_new
     }
@@ -81,19 +81,19 @@ impl Drop for Room {
     }
 }
 
-/// Tells the system that it may take the pages whenever it needs them; false where it cannot be told.
+/// Tells the system that it may take the pages whenever it needs them; false where that is not possible.
 #[cfg_attr(not(target_os = "linux"), expect(unused_variables, reason = "used on Linux"))]
 fn mark_free(map: &MmapMut) -> bool {
     #[cfg(target_os = "linux")]
     {
-        // SAFETY: nobody refers to the bytes any more, and who takes the mapping next expects any bytes; zeros are such.
+        // SAFETY: nothing refers to the bytes any more, and the next user of the mapping expects arbitrary bytes, zeros among them.
         unsafe { map.unchecked_advise(memmap2::UncheckedAdvice::Free) }.is_ok()
     }
     #[cfg(not(target_os = "linux"))]
     false
 }
 
-/// Calls `work` with what is kept; `None` where another thread is at it, or was when the process was forked.
+/// Calls `work` with the spare mappings; `None` if another thread holds the lock, or held it when the process was forked.
 fn spare<T>(work: impl FnOnce(&mut Spare) -> T) -> Option<T> {
     match SPARE.try_lock() {
         Ok(mut spare) => Some(work(&mut spare)),
@@ -102,18 +102,18 @@ fn spare<T>(work: impl FnOnce(&mut Spare) -> T) -> Option<T> {
     }
 }
 
-/// Mappings that nobody uses, the newest last.
+/// Mappings that are not in use, the newest last.
 struct Spare(Vec<MmapMut>);
 
 impl Spare {
-    /// The smallest that has `len` bytes, but not twice as many.
+    /// Takes the smallest mapping that has `len` bytes or more, but not twice as many.
     fn take(&mut self, len: usize) -> Option<MmapMut> {
         let fits = |map: &MmapMut| (len..len.saturating_mul(2)).contains(&map.len());
         let found = self.0.iter().enumerate().filter(|(_, map)| fits(map)).min_by_key(|(_, map)| map.len());
         found.map(|(index, _)| index).map(|index| self.0.remove(index))
     }
 
-    /// Keeps `map`, and answers what is not kept any more.
+    /// Keeps `map`, and returns the mappings that are no longer kept.
     fn put(&mut self, map: MmapMut) -> Vec<MmapMut> {
         self.0.push(map);
         let mut bytes = 0;

@@ -19,7 +19,7 @@ pub enum QuantizeError {
     /// There is no such tensor type, or nothing can be quantized to it.
     #[error("`{text}` is no type that tensors can be quantized to; choose one such as `q8_0` or `q4_k`")]
     UnknownTensorType {
-        /// What was given.
+        /// The name that was given.
         text: String,
     },
 
@@ -32,7 +32,7 @@ pub enum QuantizeError {
         problem: String,
     },
 
-    /// A weight would lose precision twice.
+    /// A tensor that is already quantized would be quantized again.
     #[error(
         "this file is already quantized (tensor `{tensor}` is `{from}`): start from an F16, BF16 or F32 file, or pass `--allow-requantize` (`allow_requantize=True`) and lose quality"
     )]
@@ -43,7 +43,7 @@ pub enum QuantizeError {
         from: GgmlType,
     },
 
-    /// The wanted type is useless without weights of importance.
+    /// The wanted type needs an importance matrix.
     #[error(
         "tensor `{tensor}` would be `{to}`, which needs an importance matrix: pass one with `--imatrix` (`imatrix=`), or choose a type such as `Q4_K_S`"
     )]
@@ -65,7 +65,7 @@ pub enum QuantizeError {
         from: GgmlType,
     },
 
-    /// Rows are no multiple of the blocks, and there is no rule for what to do.
+    /// Rows are not whole blocks of the wanted type, and there is no rule for another type.
     #[error(
         "tensor `{tensor}` has rows of `{row_len}` weights, which `{to}` cannot pack in blocks of `{}`; give it another type with `--tensor-type`",
         to.block_size()
@@ -90,7 +90,7 @@ pub enum QuantizeError {
         n_layers: u32,
     },
 
-    /// A layer to leave out is not there, or no other would stay.
+    /// A layer to leave out does not exist, or no other layer would stay.
     #[error("layer `{layer}` cannot be left out: {problem}")]
     Prune {
         /// The layer.
@@ -99,7 +99,7 @@ pub enum QuantizeError {
         problem: String,
     },
 
-    /// The list of chosen types is not one for each tensor.
+    /// The list of chosen types does not have one for each tensor.
     #[error(
         "`{found}` types were chosen for `{expected}` tensors; choose one for each, in the order of the plan"
     )]
@@ -114,11 +114,11 @@ pub enum QuantizeError {
     #[error(transparent)]
     TargetSize(#[from] super::TargetSizeError),
 
-    /// The size of several parts cannot be asked for.
+    /// A size can be asked for only of a single file, not of several parts.
     #[error("a size was given for a model whose parts are to be kept; leave one of the two out")]
     SplitSize,
 
-    /// The result would take the place of what it is made from.
+    /// The result would replace a file that it is made from.
     #[error("`{}` is the file to be quantized; give another name for the result", path.display())]
     SameFile {
         /// The path.

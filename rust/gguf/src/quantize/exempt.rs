@@ -1,4 +1,4 @@
-//! Tensors that keep their type whatever is asked for (`tensor_allows_quantization` in `src/llama-quant.cpp`).
+//! Tensors that keep their type whatever the options ask for (`tensor_allows_quantization` in `src/llama-quant.cpp`).
 
 use crate::tensor::Shape;
 
@@ -79,7 +79,7 @@ pub(super) fn exemption(architecture: &str, name: &str, shape: &Shape) -> Option
     if n_dims(shape) < 2 {
         return Some(Exemption::Vector);
     }
-    // A name of five bytes passes there by an overflow.
+    // llama.cpp lets a name of five bytes pass because of an overflow.
     let is_weight = name.ends_with("weight") || (name.len() == 5 && !name.contains("weight"));
     if !is_weight {
         return Some(Exemption::NotAWeight);
@@ -91,7 +91,7 @@ pub(super) fn exemption(architecture: &str, name: &str, shape: &Shape) -> Option
     KEPT.iter().chain(more).find(|part| name.contains(**part)).map(|part| Exemption::Named(part))
 }
 
-/// Dimensions without those of 1 at the end, at least one (`ggml_n_dims`).
+/// The number of dimensions without those of 1 at the end, at least one (`ggml_n_dims`).
 pub(super) fn n_dims(shape: &Shape) -> usize {
     (1..4).rev().find(|&index| shape.dim(index) > 1).map_or(1, |index| index + 1)
 }

@@ -1,4 +1,4 @@
-//! What takes the place of a type whose blocks a row cannot be cut into (`tensor_type_fallback` in `src/llama-quant.cpp`).
+//! The replacement for a type whose blocks do not divide the rows (`tensor_type_fallback` in `src/llama-quant.cpp`).
 
 use crate::ggml_type::GgmlType;
 

@@ -14,10 +14,10 @@ use super::plan::{Plan, PlannedTensor, Reason, plan};
 use super::records::{self, add_tensor};
 use super::target_size::{CandidateTensor, Mix, SizeTarget, candidate_types, choose_types, measure_types};
 
-/// The options with a type for each tensor of `model`, such that the file is no larger than `size` and its tensors suffer least.
+/// Returns `options` with a type for each tensor of `model`, such that the file is no larger than `size` and its tensors lose least.
 ///
-/// Every tensor's error is measured by quantizing some of its rows to each type in question. What the options ask for single
-/// tensors (rules, types of output and embeddings) is kept; their target does not count. `progress` is told the bytes measured.
+/// Every tensor's error is measured by quantizing some of its rows to each type in question. What the options ask for single tensors (rules, types of
+/// output and embeddings) is kept; their target is ignored. `progress` gets the bytes measured.
 ///
 /// ```no_run
 /// use tabagent_gguf::{
@@ -46,7 +46,7 @@ pub fn fit_options(
     if options.keeps_split {
         return Err(QuantizeError::SplitSize);
     }
-    // Pure, so that what is not the default was asked for.
+    // In a pure plan, a type other than the default is one that the options ask for.
     let is_pure = std::mem::replace(&mut options.is_pure, true);
     options.target = Target::FileType(FileType::Q8_0);
     let fixed = plan(model, &options)?;
@@ -63,7 +63,7 @@ pub fn fit_options(
     Ok((options, mix))
 }
 
-/// What may become of a tensor.
+/// The types that a tensor may get.
 fn candidate<'a>(
     model: &'a GgufModel,
     planned: &PlannedTensor,

@@ -34,7 +34,7 @@ pub(super) struct Seen {
     up: usize,
 }
 
-/// A place among the tensors of a role: how many came before, of how many.
+/// A place among the tensors of a role: how many came before, and how many there are.
 #[derive(Clone, Copy)]
 struct Place {
     index: usize,
@@ -54,7 +54,7 @@ impl Place {
 }
 
 impl Mixture<'_> {
-    /// The type for the tensor called `name`, which is one with `default` where no rule applies.
+    /// The type for the tensor called `name`; `default` if no rule applies.
     pub(super) fn choose(
         &mut self,
         name: &str,
@@ -104,7 +104,7 @@ impl Mixture<'_> {
         }
     }
 
-    /// The layer of a feed-forward tensor: counted, or with experts read from the name, because they are out of order.
+    /// The layer of a feed-forward tensor: counted, or in models with experts read from the name, because those tensors are out of order.
     fn layer(&self, seen: usize, name: &str) -> Result<Place, QuantizeError> {
         let n_layers = self.facts.n_layers;
         let of = n_layers as usize;
@@ -155,7 +155,7 @@ impl Mixture<'_> {
         }
     }
 
-    /// All but output and embeddings in the files of fewer than three bits.
+    /// The type in files of fewer than three bits, for all tensors but output and embeddings.
     fn lowest(&mut self, role: Role, default: GgmlType) -> GgmlType {
         let is_s_or_m = matches!(self.file_type, F::IQ2_S | F::IQ2_M);
         let finer = if is_s_or_m { GgmlType::IQ3_S } else { GgmlType::Q2_K };

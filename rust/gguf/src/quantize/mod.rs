@@ -1,7 +1,7 @@
-//! Whole models from one number format to others, as llama.cpp's quantizer makes them.
+//! Quantizes whole models as llama.cpp's quantizer does.
 //!
-//! [`plan`] decides what becomes of every tensor and why; [`quantize_file`] and [`quantize_model`] do it. [`fit_options`] chooses a type
-//! for each tensor by measuring, so that the file has a given size.
+//! [`plan`] decides what every tensor becomes and why; [`quantize_file`] and [`quantize_model`] carry that out. [`fit_options`] measures the tensors
+//! and chooses a type for each, so that the file has a given size.
 
 mod error;
 mod exempt;

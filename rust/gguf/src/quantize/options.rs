@@ -18,8 +18,7 @@ pub enum Target {
     FileType(FileType),
     /// The same types as before: only metadata, order and layers change.
     Copy,
-    /// A type for each tensor that may be quantized, for all tensors in the order of the [`Plan`](super::Plan); for those that may not
-    /// be quantized nothing is asked.
+    /// A type for each tensor, in the order of the [`Plan`](super::Plan); the types of tensors that may not be quantized are ignored.
     Chosen(Vec<GgmlType>),
 }
 
@@ -59,16 +58,16 @@ pub struct QuantizeOptions {
     pub pruned_layers: Vec<u32>,
     /// How much each weight matters.
     pub imatrix: Option<Arc<Imatrix>>,
-    /// Where that is from, as the result's metadata will say; llama.cpp's quantizer stores the path as it was given.
+    /// The file that the matrix comes from, as the result's metadata will name it; llama.cpp's quantizer stores the path as it was given.
     pub imatrix_file: String,
     /// Threads that encode; all that the process may use if not given.
     pub threads: Option<NonZeroUsize>,
-    /// At most so many bytes of a tensor in memory at a time, but always a row for each thread.
+    /// The most bytes of a tensor in memory at a time, but always a row for each thread.
     pub buffer_bytes: u64,
 }
 
 impl QuantizeOptions {
-    /// Everything as llama.cpp's quantizer does it when only told the type.
+    /// The options of llama.cpp's quantizer when it is only told the type.
     pub fn new(target: Target) -> Self {
         Self {
             target,
@@ -102,7 +101,7 @@ impl QuantizeOptions {
         self
     }
 
-    /// Takes quantized tensors, too.
+    /// Allows quantizing tensors that are quantized already.
     #[must_use]
     pub fn with_requantizing(mut self, allows: bool) -> Self {
         self.allows_requantizing = allows;
@@ -117,7 +116,7 @@ impl QuantizeOptions {
         self
     }
 
-    /// Encodes on so many threads.
+    /// Sets how many threads encode.
     #[must_use]
     pub fn with_threads(mut self, threads: Option<NonZeroUsize>) -> Self {
         self.threads = threads;

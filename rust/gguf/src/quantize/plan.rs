@@ -1,4 +1,4 @@
-//! What becomes of every tensor, decided before anything is written.
+//! What every tensor becomes, decided before anything is written.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -20,7 +20,7 @@ use super::options::{QuantizeOptions, Target};
 use super::order::{Renumbering, by_layer};
 use super::role::Role;
 
-/// Set in a file type that was guessed from the tensors (`LLAMA_FTYPE_GUESSED` in `include/llama.h`).
+/// A bit of `general.file_type`: the type was guessed from the tensors (`LLAMA_FTYPE_GUESSED` in `include/llama.h`).
 const GUESSED: u32 = 1024;
 
 /// Every tensor of the result, in its order.
@@ -37,9 +37,9 @@ pub struct Plan {
 /// What becomes of a tensor.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlannedTensor {
-    /// The name in the result; another than before only where layers are left out.
+    /// The name in the result; differs from `source_name` only if layers are left out.
     pub name: String,
-    /// The name in the model, by which importances are found, too.
+    /// The name in the model, by which importances are looked up, too.
     pub source_name: String,
     /// The part of the model that holds it, from 0.
     pub part: usize,
@@ -75,7 +75,7 @@ pub enum Reason {
     Rule(String),
     /// The file type's default.
     Default,
-    /// The file type's mixture has another type for this role, here.
+    /// The file type's mixture has another type for this role at this place.
     Mixture(Role),
     /// Its rows cannot be cut into blocks of the type that it should get.
     Fallback(GgmlType),
@@ -120,7 +120,8 @@ impl Plan {
         self.tensors.iter().map(|tensor| tensor.shape.n_elements()).sum()
     }
 
-    /// Refuses what `options` give no permission or no importances for; llama.cpp's quantizer does so when it comes to the tensor.
+    /// Refuses requantizing that `options` do not allow, and types whose importances are missing; llama.cpp's quantizer does so when it comes to the
+    /// tensor.
     ///
     /// # Errors
     /// [`QuantizeError::Requantized`] and [`QuantizeError::ImatrixMissing`].
@@ -148,10 +149,10 @@ impl PlannedTensor {
         self.from != self.to
     }
 
-    /// True if the type is garbage without importances (`tensor_requires_imatrix` in `src/llama-quant.cpp`).
+    /// True if the type gives garbage without importances (`tensor_requires_imatrix` in `src/llama-quant.cpp`).
     fn needs_importances(&self, file_type: u32) -> bool {
         if matches!(Role::of(&self.name), Role::Output | Role::TokenEmbedding) {
-            // Some encoders do not work at all without.
+            // Some encoders do not work at all without importances.
             return quants::needs_imatrix(self.to);
         }
         match self.to {
@@ -169,8 +170,8 @@ impl PlannedTensor {
 
 /// Decides the type of every tensor of `model` as llama.cpp's quantizer does (`src/llama-quant.cpp`), and checks that it can be made.
 ///
-/// Reads no weights. What would be refused later for want of a permission or of importances is not refused here, so that it can be
-/// looked at: see [`Plan::check`].
+/// Reads no weights. Missing permissions and missing importances are not refused here, so that the plan can be looked at: [`Plan::check`] refuses
+/// them.
 ///
 /// # Errors
 /// [`QuantizeError::Gguf`] for a model that llama.cpp could not load; [`QuantizeError::NotWeights`],
@@ -319,7 +320,7 @@ impl<'a> Chooser<'a> {
             return Ok((types.get(index).copied().unwrap_or(kept), Reason::Chosen));
         }
         if let (Some(kind), Role::TokenEmbedding) = (options.embedding_type, role) {
-            // The table for each layer is large, so that it may have a rule of its own.
+            // The table of per-layer embeddings is large, so a rule may choose its type.
             let is_ruled = name == "per_layer_token_embd.weight" && self.rule(name)?.is_some();
             if !is_ruled {
                 return Ok((kind, Reason::EmbeddingType));
@@ -374,7 +375,7 @@ impl<'a> Chooser<'a> {
     }
 }
 
-/// Refuses what no encoder or decoder can do.
+/// Refuses types that no decoder reads or no encoder writes.
 fn check_pair(name: &str, row_len: u64, from: GgmlType, to: GgmlType) -> Result<(), QuantizeError> {
     let tensor = || crate::text::shown(name.as_bytes());
     let is_weights = quants::can_quantize(from);
@@ -399,7 +400,7 @@ fn by_name(model: &GgufModel) -> impl Iterator<Item = &TensorInfo> {
     all.into_iter()
 }
 
-/// The file type that llama.cpp's loader guesses: that of the most common type, of several the first to be so.
+/// The file type that llama.cpp's loader guesses: that of the most common type, and of several equally common ones the first to reach that number.
 fn most_common(types: impl Iterator<Item = GgmlType>) -> u32 {
     let mut counts = HashMap::new();
     let mut best = (0, GgmlType::F32);

@@ -20,7 +20,7 @@ const QUANTIZATION_VERSION: u32 = 2;
 /// Longest string that llama.cpp's quantizer stores for an importance matrix, in bytes.
 const MAX_STRING_BYTES: usize = 127;
 
-/// A writer with the metadata of `file` and what is new, in the order in which llama.cpp's quantizer leaves it.
+/// A writer with the metadata of `file` and the new keys, in the order in which llama.cpp's quantizer leaves them.
 pub(super) fn writer(
     file: &GgufFile,
     plan: &Plan,

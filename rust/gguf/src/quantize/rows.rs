@@ -16,7 +16,7 @@ use super::error::QuantizeError;
 /// Weights that a task decodes and encodes: 64 KiB of them, which stay in a core's cache.
 const TASK: usize = 16 * 1024;
 
-/// Where the work is done, and where it leaves why it failed: a writer's data can only fail with an [`io::Error`].
+/// The threads that do the work, and the first failure: a writer's data can only fail with an [`io::Error`].
 #[derive(Clone)]
 pub(super) struct Workshop {
     pub(super) crew: Arc<Crew>,
@@ -33,7 +33,7 @@ pub(super) struct Rows {
     pub(super) row_len: usize,
     /// Rows that share a row of importances: those of one expert.
     pub(super) rows_an_expert: usize,
-    /// Where to find importances, and the tensor's name there; they are of the right length.
+    /// The importance matrix and the tensor's name in it; the importances have the right length.
     pub(super) importances: Option<(Arc<Imatrix>, String)>,
 }
 
@@ -131,7 +131,7 @@ impl Rows {
     }
 }
 
-/// Tasks of each thread between two writes, at which the work can be stopped: few where a task takes tens of milliseconds.
+/// Tasks of each thread between two writes. The work can be stopped only there, so there are few where a task takes tens of milliseconds.
 fn tasks_a_thread(to: GgmlType) -> usize {
     if to.is_lattice() { 2 } else { 32 }
 }

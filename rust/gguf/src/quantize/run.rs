@@ -1,4 +1,4 @@
-//! Writing what was planned.
+//! Carries out a plan: writes the quantized model.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,10 +32,9 @@ pub struct Quantized {
 
 /// Quantizes the model of which `source` is the file or any part, and writes it at `out`, which appears whole or not at all.
 ///
-/// The bytes are those that llama.cpp's quantizer writes; only where it writes a broken file (it ignores `general.alignment`, and cuts
-/// strings at a NUL) this one is whole. Parts become one file, unless they are to be kept: then `out` is the
-/// beginning of their names. Takes the memory of the metadata and of some rows of one tensor. `progress` is told the bytes of tensors
-/// written.
+/// The bytes are those that llama.cpp's quantizer writes, except where that writes a broken file (it ignores `general.alignment`, and cuts strings at
+/// a NUL); this file is whole. Parts become one file, unless they are to be kept: then `out` is the beginning of their names. Memory holds the
+/// metadata and some rows of one tensor. `progress` gets the bytes of tensors written.
 ///
 /// ```no_run
 /// use tabagent_gguf::{FileType, QuantizeOptions, Target, no_progress, quantize_file};
@@ -48,8 +47,9 @@ pub struct Quantized {
 /// ```
 ///
 /// # Errors
-/// As [`plan`] and [`GgufModel::open`]; [`QuantizeError::SameFile`], [`QuantizeError::Requantized`],
-/// [`QuantizeError::ImatrixMissing`], [`QuantizeError::Data`], [`GgufError::Unwritable`] for an importance matrix of another model, [`GgufError::Cancelled`](crate::GgufError::Cancelled) where `progress` returns false.
+/// As [`plan`] and [`GgufModel::open`]; [`QuantizeError::SameFile`], [`QuantizeError::Requantized`], [`QuantizeError::ImatrixMissing`],
+/// [`QuantizeError::Data`], [`GgufError::Unwritable`] for an importance matrix of another model,
+/// [`GgufError::Cancelled`](crate::GgufError::Cancelled) where `progress` returns false.
 pub fn quantize_file(
     source: &Path,
     out: &Path,
@@ -60,9 +60,9 @@ pub fn quantize_file(
     quantize_model(&model, out, options, progress)
 }
 
-/// [`quantize_file`] to a file of a given size, with types for the tensors that suffer least ([`fit_options`](super::fit_options)).
+/// [`quantize_file`] to a file of a given size, with the types by which tensors lose least ([`fit_options`](super::fit_options)).
 ///
-/// `progress` is told the bytes measured and written, of all that will be.
+/// `progress` gets the bytes measured and written so far, and the total of both.
 ///
 /// # Errors
 /// As [`quantize_file`] and [`fit_options`](super::fit_options).
@@ -75,7 +75,7 @@ pub fn quantize_file_to_size(
 ) -> Result<Quantized, QuantizeError> {
     let model = GgufModel::open(source)?;
     inputs(&model, out, &options)?;
-    // What is written is not known before all is measured; until then it counts as large as the model is now.
+    // The size of the result is unknown until everything is measured; until then the model's own size stands in for it.
     let (measured, written) = (AtomicU64::new(0), model.file_size());
     let measuring = |done: u64, total: u64| {
         measured.store(total, Ordering::Relaxed);
@@ -87,7 +87,7 @@ pub fn quantize_file_to_size(
     quantize_model(&model, out, &options, &writing)
 }
 
-/// The files that are read, of which the results must be none; refused before anything is measured.
+/// The files that are read. Refuses results that would replace one of them, before anything is measured.
 fn inputs(model: &GgufModel, out: &Path, options: &QuantizeOptions) -> Result<Inputs, QuantizeError> {
     let mut inputs = model.inputs();
     let results = result_paths(model, out, options);

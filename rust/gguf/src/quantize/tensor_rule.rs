@@ -1,4 +1,4 @@
-//! Types asked for tensors by their names.
+//! Rules that give tensors a type by their names.
 
 use std::fmt;
 
@@ -8,16 +8,16 @@ use crate::ggml_type::GgmlType;
 
 use super::error::QuantizeError;
 
-/// Steps after which a pattern that goes back and forth is given up.
+/// Steps of backtracking after which a pattern is given up.
 const BACKTRACK_LIMIT: usize = 100_000;
 
 /// Longest pattern, in bytes.
 const MAX_PATTERN_BYTES: usize = 4096;
 
-/// Tensors whose name a regular expression finds something in get this type; of several rules the first counts.
+/// The type for tensors whose names match a regular expression; of several rules the first that matches counts.
 ///
-/// As with llama.cpp's quantizer the pattern is searched for anywhere in the name, knows look-around and back references, and
-/// capital letters in it count as small ones (but not after a backslash, where they mean something else).
+/// As with llama.cpp's quantizer the pattern may match anywhere in the name, may use look-around and back references, and its capital letters count
+/// as small ones (but not after a backslash, where they mean something else).
 ///
 /// ```
 /// use tabagent_gguf::{GgmlType, TensorRule};
@@ -99,7 +99,7 @@ impl fmt::Display for TensorRule {
     }
 }
 
-/// The tensor type called `text`, in any case.
+/// The tensor type called `text`, in upper or lower case.
 ///
 /// # Errors
 /// [`QuantizeError::UnknownTensorType`].
@@ -112,7 +112,7 @@ fn shown(text: &str) -> String {
     crate::text::shown(text.as_bytes())
 }
 
-/// Small letters, but for those after a backslash.
+/// The pattern in small letters, except for letters after a backslash.
 fn lower_case(pattern: &str) -> String {
     let mut is_escaped = false;
     let lower = |c: char| {

@@ -1,4 +1,4 @@
-//! Finding numbers that poison a model: scales and plain values that are NaN or infinite.
+//! Finds numbers that poison a model: scales and plain values that are NaN or infinite.
 
 use crate::threads::spread;
 use rayon::prelude::*;
@@ -13,8 +13,8 @@ const TASK: usize = 16 * 1024;
 /// Scans `bytes` of type `ty` for scales and plain values that are NaN or infinite, spread over the threads of the
 /// current `rayon` pool.
 ///
-/// The rules are those of `ggml_validate_row_data` in `ggml/src/ggml-quants.c`, and the sums of `Q8_1` and the tensor
-/// scale of `I2_S` count too; an F64 must be finite as F32. Integers and `NVFP4`, in which every byte is a number, always pass.
+/// The rules are those of `ggml_validate_row_data` in `ggml/src/ggml-quants.c`; the sums of `Q8_1` and the tensor scale of `I2_S` are checked, too,
+/// and an F64 must be finite as F32. Integers and `NVFP4`, in which every byte is a number, always pass.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! Whole tensors and rows from blocks to numbers.
+//! Decodes whole tensors and rows.
 
 use crate::threads::spread;
 use rayon::prelude::*;
@@ -14,7 +14,7 @@ const TASK: usize = 16 * 1024;
 /// Weights that are decoded into a core's first cache before they are written past the caches: 4 KiB of them. While one piece is on its way to
 /// memory the next is decoded; with larger ones, memory would wait.
 const PIECE: usize = 1024;
-/// Weights from which on that pays: 16 MiB of them, more than a core's second cache holds.
+/// The number of weights from which that pays: 16 MiB of them, more than a core's second cache holds.
 const MANY: usize = 4 << 20;
 
 /// Decodes `bytes` of type `ty` into `out`, on this thread.
@@ -50,7 +50,7 @@ pub fn dequantize_parallel(ty: GgmlType, bytes: &[u8], out: &mut [f32]) -> Resul
     dequantize_with(ty, bytes, out, &no_progress)
 }
 
-/// As [`dequantize_parallel`]; `progress` is told the bytes decoded, and stops the work.
+/// As [`dequantize_parallel`]; `progress` gets the bytes decoded and can stop the work.
 ///
 /// # Errors
 ///
@@ -64,7 +64,7 @@ pub fn dequantize_with(
     decode_all(ty, bytes, out, progress, false)
 }
 
-/// As [`dequantize_with`], faster where all of a large `out` has been written to before.
+/// As [`dequantize_with`], faster if a large `out` was written to before, all of it.
 ///
 /// # Errors
 ///
@@ -78,8 +78,8 @@ pub fn dequantize_over(
     decode_all(ty, bytes, out, progress, out.len() >= MANY)
 }
 
-/// Decodes into `out`, and where it `streams` past the caches, which then fetch nothing of what is overwritten. New memory is better written
-/// to directly: the system clears each page of it at the first write, so that the page is in a cache.
+/// Decodes into `out`. If it `streams`, it writes past the caches, which then do not fetch what is overwritten. New memory is better written to
+/// directly: the system clears each page of it at the first write, so the page is already in a cache.
 fn decode_all(
     ty: GgmlType,
     bytes: &[u8],
@@ -124,7 +124,7 @@ pub fn dequantize_f16(ty: GgmlType, bytes: &[u8], out: &mut [u16]) -> Result<(),
     dequantize_f16_with(ty, bytes, out, &no_progress)
 }
 
-/// As [`dequantize_f16`]; `progress` is told the bytes decoded, and stops the work.
+/// As [`dequantize_f16`]; `progress` gets the bytes decoded and can stop the work.
 ///
 /// # Errors
 ///
@@ -149,7 +149,7 @@ pub fn dequantize_bf16(ty: GgmlType, bytes: &[u8], out: &mut [u16]) -> Result<()
     dequantize_bf16_with(ty, bytes, out, &no_progress)
 }
 
-/// As [`dequantize_bf16`]; `progress` is told the bytes decoded, and stops the work.
+/// As [`dequantize_bf16`]; `progress` gets the bytes decoded and can stop the work.
 ///
 /// # Errors
 ///
@@ -192,7 +192,7 @@ fn to_halves(
     })
 }
 
-/// Bytes of so many weights, which are whole blocks of every type.
+/// Bytes of `weights` weights, a number that is whole blocks of every type.
 fn stored(ty: GgmlType, weights: usize) -> usize {
     weights / ty.block_size() as usize * ty.block_bytes() as usize
 }

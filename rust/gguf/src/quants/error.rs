@@ -50,7 +50,7 @@ pub enum QuantError {
         /// The type asked for.
         ty: GgmlType,
     },
-    /// The type is useless without weights of importance.
+    /// The type needs an importance matrix.
     #[error("`{ty}` needs an importance matrix; pass one or choose a type above 2.5 bits such as `Q2_K`")]
     ImatrixMissing {
         /// The type asked for.

@@ -1,4 +1,4 @@
-//! Whole tensors and rows from numbers to blocks.
+//! Encodes whole tensors and rows.
 
 use crate::threads::spread;
 use rayon::prelude::*;
@@ -9,7 +9,7 @@ use super::watch::Watch;
 use crate::GgmlType;
 use crate::progress::{Progress, no_progress};
 
-/// Weights that a task of a parallel run encodes, at least a row.
+/// Weights that a task of a parallel run encodes, but at least one row.
 const TASK: usize = 16 * 1024;
 
 /// True if [`quantize`] can make `ty`: all block types except `I2_S`, and the floating-point types but F64.
@@ -27,12 +27,12 @@ pub const fn needs_imatrix(ty: GgmlType) -> bool {
 
 /// Packs `values`, rows of `row_length` weights, into `out` as blocks of type `ty`, on this thread.
 ///
-/// The bytes are those of ggml's `ggml_quantize_chunk` as compiled for plain x86-64 (`Q8_1` and `Q8_K`, which that
-/// refuses: of `from_float_ref`). `imatrix` holds the importance of each of a row's weights, the mean square of what it
-/// is multiplied with; types without a use for it ignore it. F16 and BF16 tensors are widened to F32 first.
+/// The bytes are those of ggml's `ggml_quantize_chunk` as compiled for plain x86-64 (for `Q8_1` and `Q8_K`, which that function refuses, those of
+/// `from_float_ref`). `imatrix` holds the importance of each of a row's weights, the mean square of what it is multiplied with; types that have no
+/// use for it ignore it. F16 and BF16 tensors are widened to F32 first.
 ///
-/// F32, F16 and BF16 take any number. The block types take finite numbers only: a block cannot hold NaN or infinity, and
-/// ggml would write garbage without a word or abort.
+/// F32, F16 and BF16 take any number. The block types take finite numbers only: a block cannot hold NaN or infinity, and ggml would silently write
+/// garbage, or abort.
 ///
 /// ```
 /// use tabagent_gguf::{GgmlType, quants};
@@ -80,7 +80,7 @@ pub fn quantize_parallel(
     quantize_with(ty, values, row_length, imatrix, out, &no_progress)
 }
 
-/// As [`quantize_parallel`]; `progress` is told the bytes made, and stops the work.
+/// As [`quantize_parallel`]; `progress` gets the bytes made and can stop the work.
 ///
 /// # Errors
 ///

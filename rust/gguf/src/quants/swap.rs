@@ -1,4 +1,4 @@
-//! Blocks from one byte order to the other.
+//! Swaps the byte order of blocks.
 
 use super::error::QuantError;
 use crate::GgmlType;
@@ -10,9 +10,8 @@ use super::watch::Watch;
 /// Bytes between two reports of progress; several of the largest blocks.
 const PIECE_BYTES: usize = 1 << 20;
 
-/// Turns every number in `bytes` of type `ty` round: blocks of a big-endian file become those that the other functions here take, and
-/// back. A number is a plain one, a scale, or bits that ggml reads as one number of 16 or 32 bits; packed weights of less than a byte
-/// stay where they are.
+/// Swaps the bytes of every number in `bytes` of type `ty`: blocks of a big-endian file become those that the other functions here take, and back. A
+/// number is a plain one, a scale, or bits that ggml reads as one number of 16 or 32 bits; packed weights of less than a byte stay where they are.
 ///
 /// `bytes` holds any number of whole blocks; only `I2_S` must be a whole tensor.
 ///
@@ -33,7 +32,7 @@ pub fn swap_bytes(ty: GgmlType, bytes: &mut [u8]) -> Result<(), QuantError> {
     swap_bytes_with(ty, bytes, &no_progress)
 }
 
-/// As [`swap_bytes`]; `progress` is told the bytes turned round, and stops the work.
+/// As [`swap_bytes`]; `progress` gets the bytes swapped and can stop the work.
 ///
 /// # Errors
 ///
@@ -47,7 +46,7 @@ pub fn swap_bytes_with(ty: GgmlType, bytes: &mut [u8], progress: Progress<'_>) -
     }
     let watch = Watch::new(bytes.len(), progress);
     if ty == GgmlType::I2_S {
-        // Nothing in the blocks is turned, only the scale behind them.
+        // The blocks have no numbers to swap, only the scale behind them has.
         swap_tensor(ty, bytes);
         return watch.tell(bytes.len());
     }

@@ -1,4 +1,4 @@
-//! Telling how far decoding or encoding is, from many threads.
+//! Progress of decoding or encoding on many threads.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,12 +13,12 @@ pub(super) struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    /// Nothing of `total` bytes is done.
+    /// Starts with none of `total` bytes done.
     pub(super) fn new(total: usize, progress: Progress<'a>) -> Self {
         Self { done: AtomicU64::new(0), total: total as u64, progress }
     }
 
-    /// So many more bytes are done.
+    /// Reports that `bytes` more bytes are done.
     pub(super) fn tell(&self, bytes: usize) -> Result<(), QuantError> {
         let done = self.done.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
         if (self.progress)(done, self.total) { Ok(()) } else { Err(QuantError::Cancelled) }

@@ -1,4 +1,4 @@
-//! What a file to be written consists of: proving that a reader would accept it, and writing it.
+//! The content of a file to be written: proves that a reader would accept it, and writes it.
 
 use std::collections::HashSet;
 use std::io::{self, Write};
@@ -46,7 +46,7 @@ impl Content<'_> {
         }
     }
 
-    /// Proves that the reader would accept the result, and finds its measures.
+    /// Proves that the reader would accept the result, and computes its sizes.
     pub(super) fn check(&self) -> Result<Plan, GgufError> {
         if !(2..=NEWEST_VERSION).contains(&self.version) {
             let problem = format!("cannot have version `{}`; choose `2` or `3`", self.version);
@@ -157,7 +157,7 @@ impl Content<'_> {
     }
 }
 
-/// Measures of a file to be written.
+/// Sizes of a file to be written.
 pub(super) struct Plan {
     pub(super) alignment: u64,
     /// Bytes of all tensors, without padding.
@@ -221,7 +221,7 @@ impl From<io::Error> for Fault {
     }
 }
 
-/// Whom to tell what was written, over all files of a model.
+/// Reports what was written, over all files of a model, to the caller's progress function.
 pub(super) struct Told<'a> {
     progress: Progress<'a>,
     done: u64,
@@ -233,7 +233,7 @@ impl<'a> Told<'a> {
         Self { progress, done: 0, total }
     }
 
-    /// Asks once more, when all is written and before the file is seen.
+    /// Asks once more, when everything is written and before the file becomes visible.
     pub(super) fn ask(&self) -> Result<(), GgufError> {
         if (self.progress)(self.done, self.total) { Ok(()) } else { Err(GgufError::Cancelled) }
     }
@@ -268,7 +268,7 @@ pub(super) fn unwritable(subject: Subject, problem: String) -> GgufError {
     GgufError::Unwritable { subject, problem }
 }
 
-/// Arrays inside `value`, counted inwards, `value` itself included.
+/// How deep arrays are nested in `value`, `value` itself included.
 fn depth(value: &OwnedValue) -> u32 {
     fn of_array(array: &OwnedArray) -> u32 {
         match array {

@@ -48,7 +48,7 @@ impl Entry {
         }
     }
 
-    /// The value in memory; `None` never happens for what a file's reader accepted.
+    /// The value in memory; never `None` for a value that a file's reader accepted.
     fn to_owned_value(&self) -> Option<OwnedValue> {
         match self {
             Self::Owned(value) => Some(value.clone()),
@@ -90,7 +90,7 @@ pub struct GgufWriter {
     tensors: Vec<PendingTensor>,
     /// What follows the last tensor's data in the file that this one was made from; `None` for padding.
     tail: Option<SharedBytes>,
-    /// What is read for it, and must not be replaced.
+    /// The files that are read for it and must not be replaced.
     inputs: Inputs,
 }
 
@@ -108,13 +108,13 @@ impl Default for GgufWriter {
 }
 
 impl GgufWriter {
-    /// A file with nothing in it.
+    /// A writer without any content.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// All that `file` holds, to be changed before it is written. Unchanged it becomes the same bytes again if its padding is zeros and
-    /// its version is not 1, which becomes 3. Tensors stay where they are until they are written: `file` stays open, but is not read.
+    /// A writer with all that `file` holds, which can be changed before it is written. Written unchanged it gives the same bytes again if the padding
+    /// is zeros and the version is not 1, which becomes 3. Tensors stay where they are until they are written: `file` stays open, but is not read.
     pub fn of_file(file: &GgufFile) -> Self {
         let version = if file.version() == 1 { NEWEST_VERSION } else { file.version() };
         let empty = Self { version, order: file.byte_order(), ..Self::default() };
@@ -126,7 +126,7 @@ impl GgufWriter {
         writer
     }
 
-    /// All that a model's parts hold, as one file: the first part's metadata without its `split.*` keys, and all tensors.
+    /// A writer with all that a model's parts hold, as one file: the first part's metadata without its `split.*` keys, and all tensors.
     pub fn of_model(model: &GgufModel) -> Self {
         match model.parts() {
             [only] if !only.metadata().iter().any(|(key, _)| is_split_key(key)) => Self::of_file(only),
@@ -138,8 +138,8 @@ impl GgufWriter {
         }
     }
 
-    /// Names the files that are read for what is added, so that none of them is replaced. Files whose metadata or tensors are added as such
-    /// are known already.
+    /// Names the files that are read for what is added, so that none of them is replaced. The writer already knows the files whose metadata or
+    /// tensors were added as such.
     #[must_use]
     pub fn with_inputs(mut self, inputs: &Inputs) -> Self {
         self.inputs.extend(inputs);
@@ -214,7 +214,7 @@ impl GgufWriter {
         self
     }
 
-    /// The same without the keys that say which part it is.
+    /// The same without the keys that tell which part it is.
     #[must_use]
     pub(crate) fn without_split(mut self) -> Self {
         self.entries.retain(|(key, _)| !is_split_key(key));
@@ -256,7 +256,7 @@ impl GgufWriter {
         self.write_over(path, progress)
     }
 
-    /// As [`GgufWriter::write_with`], also where the file is one that is read for it.
+    /// As [`GgufWriter::write_with`], but may replace a file that is read for it.
     pub(crate) fn write_over(&self, path: &Path, progress: Progress<'_>) -> Result<(), GgufError> {
         let content = self.content();
         let plan = content.check()?;

@@ -15,9 +15,9 @@ use super::{Entry, GgufWriter};
 /// Where a model is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SplitBy {
-    /// At most so many bytes of tensors in a part; a larger tensor has a part for itself.
+    /// The most bytes of tensors in a part; a larger tensor has a part for itself.
     Bytes(u64),
-    /// At most so many tensors in a part.
+    /// The most tensors in a part.
     Tensors(usize),
 }
 
@@ -51,7 +51,7 @@ impl GgufWriter {
         Ok(paths)
     }
 
-    /// Writes parts at `paths` with so many tensors each, as [`GgufWriter::write_parts`] does.
+    /// Writes parts at `paths` with `counts` tensors each, as [`GgufWriter::write_parts`] does.
     pub(crate) fn write_counted_parts(
         &self,
         paths: &[PathBuf],
@@ -82,7 +82,7 @@ impl GgufWriter {
         for (file, path) in finished.into_iter().zip(paths) {
             let replaces = path.exists();
             if let Err(error) = file.show() {
-                // What had no predecessor goes; an old file of the same name is gone already.
+                // Removes the new parts that replaced no file; replaced files of the same name are lost already.
                 for path in &shown {
                     drop(std::fs::remove_file(path));
                 }
@@ -95,7 +95,7 @@ impl GgufWriter {
         Ok(())
     }
 
-    /// Refuses names that lead to a file that is read, or two of which lead to one file.
+    /// Refuses paths that lead to a file that is read, and two paths that lead to one file.
     fn refuse_parts(&self, paths: &[PathBuf]) -> Result<(), GgufError> {
         let mut others = Inputs::default();
         for path in paths {
@@ -144,7 +144,7 @@ struct Part<'a> {
 impl Part<'_> {
     fn write(&self, path: &Path, told: &mut Told<'_>) -> Result<FinishedFile, GgufError> {
         let whole = self.whole;
-        // Later parts name only what places their tensors.
+        // Of the metadata, later parts have only the alignment, which places their tensors.
         let mut entries: Vec<(String, Entry)> = whole
             .entries
             .iter()

@@ -34,7 +34,7 @@ impl NewFile {
         let made = builder.make_in(directory(path), |new| {
             open_new(new, permissions.as_ref()).inspect_err(|error| code = error.raw_os_error())
         });
-        // `tempfile` puts the temporary file's name in place of the system's number.
+        // `tempfile` reports the temporary file's name instead of the system's error number.
         let file = made.map_err(|error| failed(path, code.map_or(error, io::Error::from_raw_os_error)))?;
         // Unlike at creation, the umask does not count here.
         if let Some(permissions) = permissions {
@@ -111,7 +111,7 @@ fn check_directory(path: &Path) -> Result<(), GgufError> {
     Err(failed(path, io::Error::new(kind, problem)))
 }
 
-/// Makes the file at `path`, which must not be there, for those who may read the old one; without one, for whom the process's umask allows.
+/// Creates the file at `path`, which must not exist, with the permissions of the old one; without one, with those that the umask allows.
 fn open_new(path: &Path, old: Option<&Permissions>) -> io::Result<File> {
     let mut options = File::options();
     options.read(true).write(true).create_new(true);

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 use tabagent_gguf::{SharedArray, Value, ValueType};
 
-/// After so many items it is time to hear signals.
+/// Items between two checks for signals.
 const LISTENS: usize = 1 << 16;
 
 /// An array of a file's metadata; it keeps the file open.
@@ -47,7 +47,7 @@ impl GgufArray {
         value::scalar(py, &item)
     }
 
-    /// The items from `start` to `stop`, without it.
+    /// The items from `start` up to `stop`, which is left out.
     fn to_list<'py>(&self, py: Python<'py>, start: usize, stop: usize) -> PyResult<Bound<'py, PyList>> {
         let list = PyList::empty(py);
         let count = stop.saturating_sub(start);

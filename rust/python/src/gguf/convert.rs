@@ -1,4 +1,4 @@
-//! Hugging Face folders and BitNet files to GGUF.
+//! Converts Hugging Face folders and BitNet files to GGUF.
 
 use super::watch;
 use crate::errors::IntoPyErr;
@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use std::path::PathBuf;
 use tabagent_gguf::{ConvertOptions, OutType, convert};
 
-/// Converts the model at `source`; answers architecture, type of the matrices, tensors and parameters.
+/// Converts the model at `source`; returns architecture, type of the matrices, tensors and parameters.
 #[pyfunction]
 pub(crate) fn gguf_convert(
     py: Python<'_>,

@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 use std::path::PathBuf;
 use tabagent_gguf::{ByteOrder, GgufError, GgufFile, GgufModel, TensorInfo, Value, check_model, check_parts};
 
-/// Metadata and tensors of a model, as JSON. Of a model in several files whose other parts are missing only the one at `path`.
+/// Metadata and tensors of a model, as JSON; only those of the file at `path` if other parts of the model are missing.
 #[pyfunction]
 pub(crate) fn gguf_info_json(py: Python<'_>, path: PathBuf, array_items: usize) -> PyResult<String> {
     let shown = path.to_string_lossy().into_owned();
@@ -22,7 +22,7 @@ pub(crate) fn gguf_info_json(py: Python<'_>, path: PathBuf, array_items: usize) 
     described.map_err(|error: GgufError| error.into_py(py))
 }
 
-/// What a model holds, `file` being its name and `fault` what is known to be wrong with it.
+/// The contents of a model; `file` is its name and `fault` what is known to be wrong with it.
 pub(crate) fn describe(
     model: &GgufModel,
     file: &str,

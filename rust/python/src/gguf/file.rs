@@ -24,7 +24,7 @@ pub(crate) struct GgufFile {
     pub(crate) model: Arc<GgufModel>,
 }
 
-/// What Python is told of a tensor: name, type, dimensions in GGUF's order, number of its part, start in the part, bytes.
+/// A tensor as Python gets it: name, type, dimensions in GGUF's order, number of its part, start in the part, bytes.
 type TensorFacts<'a> = (&'a str, &'static str, &'a [u64], usize, u64, u64);
 
 /// Opens the file behind `descriptor` a second time. `/dev/fd` finds it even if its own name is gone or belongs to another file by now.
@@ -58,7 +58,7 @@ impl GgufFile {
         Ok(Self { model: Arc::new(model) })
     }
 
-    /// Maps one file, also where it is a part of a model or says so wrongly.
+    /// Maps one file alone, even if it is a part of a model or wrongly says so.
     #[staticmethod]
     fn open_part(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
         let file = job::run(py, move |_| tabagent_gguf::GgufFile::open(&path))?;
@@ -91,7 +91,7 @@ impl GgufFile {
         Self::new(py, file)
     }
 
-    /// Reads the beginning of a file that is elsewhere; an integer says how many of its first bytes are needed at least.
+    /// Reads the beginning of a file that is elsewhere, such as on a server; returns an integer if at least that many of its first bytes are needed.
     #[staticmethod]
     fn from_beginning(py: Python<'_>, data: PyBackedBytes, size: u64, name: &str) -> PyResult<Py<PyAny>> {
         let name = name.to_owned();
@@ -111,7 +111,7 @@ impl GgufFile {
             let files = parts.iter().map(|(data, size, name)| {
                 match tabagent_gguf::GgufFile::from_beginning(data.to_vec(), *size, name)? {
                     Header::Complete(file) => Ok(file),
-                    // Of the bytes there are it is a file that is cut off.
+                    // The bytes end within the header: reading them as a whole file gives the error of a truncated one.
                     Header::Needs(_) => tabagent_gguf::GgufFile::from_bytes(data.to_vec()),
                 }
             });
@@ -202,7 +202,7 @@ impl GgufFile {
         watch::read(py, progress.as_ref(), move |progress| {
             if model {
                 check_model(this.first())?;
-                // The single part of several that was opened alone is checked as such.
+                // A part that was opened alone is checked alone.
                 if this.parts().len() > 1 {
                     check_parts(this.parts())?;
                 }

@@ -9,7 +9,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use tabagent_gguf::{LoraOptions, MergeType, convert_adapter, merge_lora};
 
-/// Merges adapters with scales into a model; answers how many tensors there are, how many changed, and what was passed over.
+/// Merges adapters with scales into a model; returns how many tensors there are, how many changed, and which were passed over.
 #[pyfunction]
 #[expect(clippy::too_many_arguments, reason = "the options of one call")]
 pub(crate) fn gguf_merge_lora(
@@ -34,7 +34,7 @@ pub(crate) fn gguf_merge_lora(
     Ok((done.n_tensors, done.n_changed, done.ignored))
 }
 
-/// Converts an adapter of the `peft` library to GGUF; answers architecture, tensors, parameters, and what was passed over.
+/// Converts an adapter of the `peft` library to GGUF; returns architecture, tensors, parameters, and what was passed over.
 #[pyfunction]
 pub(crate) fn gguf_convert_lora(
     py: Python<'_>,

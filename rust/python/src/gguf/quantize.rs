@@ -1,4 +1,4 @@
-//! Whole models to other number formats.
+//! Quantizes whole models.
 
 use super::watch;
 use crate::arguments::overrides;
@@ -15,10 +15,10 @@ use tabagent_gguf::{
 /// A tensor: name, shape in GGUF's order, types before and after, why, whether its rows do not fit the type's blocks, bytes before and after.
 type Row = (String, Vec<u64>, &'static str, &'static str, String, bool, u64, u64);
 
-/// Paths written, the number of the file type, the tensors, and of a dry run why it would be refused.
+/// Paths written, the number of the file type, the tensors, and for a dry run why the model would be refused.
 type Answer = (Vec<PathBuf>, u32, Vec<Row>, Option<String>);
 
-/// Quantizes the model at `source`, or without `destination` says what would become of it.
+/// Quantizes the model at `source`, or without `destination` tells what it would become.
 #[pyfunction]
 pub(crate) fn gguf_quantize_model(
     py: Python<'_>,
@@ -28,7 +28,7 @@ pub(crate) fn gguf_quantize_model(
     arguments: &Bound<'_, PyDict>,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<Answer> {
-    // With a size the type does not count.
+    // With a target size the type is ignored.
     let target: Target = kind.unwrap_or("Q8_0").parse().map_err(value_error)?;
     let (options, size, importances) =
         (options(target, arguments)?, size(arguments)?, Importances::of(arguments)?);
@@ -46,7 +46,7 @@ pub(crate) fn gguf_quantize_model(
     })
 }
 
-/// What would become of the model.
+/// What the model would become.
 fn planned(
     source: &Path,
     options: QuantizeOptions,
@@ -114,7 +114,7 @@ fn options(target: Target, arguments: &Bound<'_, PyDict>) -> PyResult<QuantizeOp
     Ok(options)
 }
 
-/// The size that the file shall have, in place of a type.
+/// The size that the file should have, if one is given in place of a type.
 fn size(arguments: &Bound<'_, PyDict>) -> PyResult<Option<SizeTarget>> {
     if let Some(text) = argument::<Option<String>>(arguments, "target_size")? {
         return text.parse().map(Some).map_err(value_error);
@@ -122,7 +122,7 @@ fn size(arguments: &Bound<'_, PyDict>) -> PyResult<Option<SizeTarget>> {
     Ok(argument::<Option<f64>>(arguments, "target_bits_per_weight")?.map(SizeTarget::BitsPerWeight))
 }
 
-/// An importance matrix that is still to be read, and for which tensors it counts.
+/// An importance matrix that is still to be read, and the tensors that it applies to.
 struct Importances {
     path: PathBuf,
     include: Vec<String>,

@@ -10,10 +10,10 @@ use pyo3::prelude::*;
 use std::num::NonZeroUsize;
 use tabagent_gguf::{GgmlType, Progress, QuantError, Room, quants, with_threads};
 
-/// Numbers that are worked on where the call is made, in well under a millisecond.
+/// The most numbers that the calling thread handles itself, in well under a millisecond.
 const FEW: usize = 1 << 18;
 
-/// Writable bytes for a large result, and whether nothing was written to them before; None where an array of numpy's own does as well.
+/// Writable bytes for a large result, and whether nothing was written to them before; None if a new numpy array serves as well.
 #[pyfunction]
 pub(crate) fn gguf_room(py: Python<'_>, n_bytes: usize) -> PyResult<Option<(Bound<'_, PyArray1<u8>>, bool)>> {
     if n_bytes < Room::LEAST {
@@ -63,7 +63,7 @@ fn decode<T: Element + Send + 'static>(
     let mut out = BorrowedMut::new(&mut out.extract::<PyReadwriteArray1<'_, T>>()?)?;
     let done = job::run_if(py, out.len() > FEW, move |stop| {
         let goes_on = |_, _| !stop.is_raised();
-        // Threads of its own cost more than few numbers.
+        // For few numbers, threads of its own cost more than they save.
         let threads = threads.filter(|_| out.len() > FEW);
         with_threads(threads, || decode(kind, &bytes, &mut out, &goes_on))
     })?;

@@ -1,4 +1,4 @@
-//! Changing files, and what there is to know without one.
+//! Editing files, and lists that need no file.
 
 use super::{value, watch};
 use crate::errors::value_error;
@@ -11,7 +11,7 @@ use tabagent_gguf::{
 /// One change of metadata: the key, and the type and value to set; None removes it.
 type Change<'py> = (String, Option<(String, Bound<'py, PyAny>)>);
 
-/// Changes the metadata of a file, or of a copy of it at `output`; `unchanged`, `in place` or `rewritten`.
+/// Changes the metadata of a file, or of a copy of it at `output`; returns `unchanged`, `in place` or `rewritten`.
 #[pyfunction]
 pub(crate) fn gguf_edit(
     py: Python<'_>,

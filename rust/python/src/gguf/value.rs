@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBoolMethods, PyBytes, PyFloat, PyInt, PyString};
 use tabagent_gguf::{OwnedArray, OwnedValue, Value, ValueType};
 
-/// Any value but an array, as Python has it. Bytes of a string that are not UTF-8 become lone surrogates, as in file names.
+/// Any value but an array, as a Python object. Bytes of a string that are not UTF-8 become lone surrogates, as in file names.
 pub(crate) fn scalar<'py>(py: Python<'py>, value: &Value<'_>) -> PyResult<Bound<'py, PyAny>> {
     Ok(match value {
         Value::U8(v) => v.into_pyobject(py)?.into_any(),

@@ -1,6 +1,6 @@
 //! Tensors as numpy arrays that look into the file's own bytes.
 //!
-//! Beside `logits_view` the one place of this crate with `unsafe`: numpy must be told an address and who keeps it valid.
+//! Besides `logits_view` this is the only module of this crate with `unsafe`: numpy must be told an address and who keeps it valid.
 
 use numpy::ndarray::ArrayView1;
 use numpy::{Element, PyArray1, PyReadonlyArray1, PyReadwriteArray1};
@@ -30,7 +30,7 @@ pub(crate) fn files(data: &Bound<'_, PyAny>) -> Inputs {
         if let Some(path) = object.getattr("filename").ok().and_then(|path| path.extract::<PathBuf>().ok()) {
             inputs.add_path(&path);
         }
-        // Arrays name what they are a view of `base`, a `memoryview` calls it `obj`.
+        // An array has the object that it is a view of in `base`, a `memoryview` in `obj`.
         at = ["base", "obj"].iter().find_map(|name| object.getattr(name).ok()).filter(|base| !base.is_none());
     }
     inputs

@@ -19,7 +19,7 @@ struct Shared {
     total: AtomicU64,
 }
 
-/// [`read`] for work that writes a file. An interrupted call returns when nothing of the file is left.
+/// [`read`] for work that writes a file. An interrupted call returns only after the partial file is gone.
 pub(crate) fn write<T: Send + 'static, E: IntoPyErr + Send + 'static>(
     py: Python<'_>,
     callback: Option<&Py<PyAny>>,
@@ -28,7 +28,7 @@ pub(crate) fn write<T: Send + 'static, E: IntoPyErr + Send + 'static>(
     watched(py, callback, true, work)
 }
 
-/// Runs `work` without the GIL. `callback` gets the bytes done and in all, on this thread; returning `False` or raising stops the work.
+/// Runs `work` without the GIL. On this thread `callback` gets the bytes done and the total; returning `False` or raising stops the work.
 pub(crate) fn read<T: Send + 'static, E: IntoPyErr + Send + 'static>(
     py: Python<'_>,
     callback: Option<&Py<PyAny>>,

@@ -104,7 +104,7 @@ impl GgufWriter {
         self.change(|writer| writer.remove(key))
     }
 
-    /// Adds a tensor of `n_bytes`, which `make` returns when its turn to be written comes; `data` is what it will be made of.
+    /// Adds a tensor of `n_bytes`, which `make` returns when the tensor is written; `data` is the object that it is made from.
     fn add_tensor(
         &self,
         name: &str,

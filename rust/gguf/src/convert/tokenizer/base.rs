@@ -13,7 +13,7 @@ use super::files::TokenizerFiles;
 use super::pre_tokenizer;
 use super::vocabulary::{Token, TokenType, Vocabulary, looks_special};
 
-/// Most tokens of a vocabulary; the largest known ones have about 262,000.
+/// The most tokens that a vocabulary may have; the largest known ones have about 262,000.
 pub(super) const MAX_TOKENS: usize = 1 << 24;
 
 /// The vocabulary of a byte-level BPE model, as GPT-2's.
@@ -34,7 +34,7 @@ pub(super) fn bpe(
     Ok(Vocabulary { model: "gpt2", pre, tokens: tokens(files, config)?, has_scores: false, merges })
 }
 
-/// The vocabulary of a WordPiece model in llama.cpp's form: what starts a word is marked, not what goes on with one.
+/// The vocabulary of a WordPiece model in llama.cpp's form: tokens that start a word are marked, not those that continue one.
 pub(super) fn word_piece(
     files: &TokenizerFiles,
     config: &Object,
@@ -56,7 +56,7 @@ pub(super) fn word_piece(
             None => ["\u{2581}".as_bytes(), &token.text].concat(),
         };
     }
-    // All WordPiece models are split alike; the name is the one that the pinned converter gives to BERT's vocabularies.
+    // All WordPiece models split text the same way; the name is the one that the pinned converter gives to BERT's vocabularies.
     let pre = pre.unwrap_or("jina-v2-en").to_owned();
     Ok(Vocabulary { model: "bert", pre, tokens, has_scores: false, merges: Vec::new() })
 }
@@ -100,7 +100,7 @@ fn place_added(tokens: &mut [Token], added: &AddedTokens) {
     for (id, new) in added {
         if let Some(token) = tokens.get_mut(*id as usize) {
             let is_control = new.is_special || looks_special(&new.text);
-            // User-defined tokens are matched with text, in which spaces are spaces.
+            // User-defined tokens are matched with raw text, where a space is a plain space.
             let text = if is_control { new.text.clone() } else { new.text.replace('\u{2581}', " ") };
             let kind = if is_control { TokenType::Control } else { TokenType::UserDefined };
             *token = Token { text: text.into_bytes(), score: 0.0, kind };
@@ -144,7 +144,7 @@ fn by_id<'a>(
     Ok(tokens)
 }
 
-/// The merges in GGUF's form: two tokens with a space between; spaces in tokens as byte-level BPE writes them.
+/// The merges in GGUF's form: two tokens with a space between them; spaces inside tokens as byte-level BPE writes them.
 pub(super) fn merges(files: &TokenizerFiles) -> Result<Vec<String>, ConvertError> {
     if let Some(tokenizer) = &files.tokenizer {
         let merges = tokenizer.get("model").and_then(|model| model.get("merges")).and_then(Value::as_array);

@@ -1,4 +1,4 @@
-//! The files of a folder that say how text becomes tokens.
+//! The tokenizer files of a folder.
 
 use std::path::{Path, PathBuf};
 
@@ -18,7 +18,7 @@ impl TokenizerFiles {
     pub(in crate::convert) fn read(folder: &Path) -> Result<Self, ConvertError> {
         let path = folder.join("tokenizer_config.json");
         let mut config = Object::read(&path)?.unwrap_or_else(|| Object::empty(&path));
-        // Folders without the first file still name their special tokens in the second one.
+        // Folders without `tokenizer_config.json` still name their special tokens in `special_tokens_map.json`.
         if let Some(special) = Object::read(&folder.join("special_tokens_map.json"))? {
             for (key, value) in special.map() {
                 if config.get(key).is_none() {
@@ -35,7 +35,7 @@ impl TokenizerFiles {
         self.tokenizer.as_ref()?.get("model")?.get("type")?.as_str()
     }
 
-    /// True if `tokenizer.json` is a SentencePiece model that was rewritten as BPE: bytes have tokens of their own.
+    /// True if `tokenizer.json` is a SentencePiece model rewritten as BPE, recognized by its byte fallback.
     pub(super) fn is_rewritten_sentence_piece(&self) -> bool {
         let fallback = self
             .tokenizer

@@ -30,7 +30,7 @@ pub(super) struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads the vocabulary that `family` uses; `pre` overrides the name of the way in which text is split.
+    /// Reads the vocabulary that `family` uses; `pre` overrides the name of the pre-tokenizer.
     pub(super) fn read(
         files: TokenizerFiles,
         config: &Object,
@@ -74,7 +74,7 @@ impl Tokenizer {
         if matches!(self.family, Family::Gemma2 | Family::Gemma3) && *model == "llama" {
             writer = writer.set("tokenizer.ggml.add_space_prefix", false);
         }
-        // The size of SmolLM's vocabulary, whose models take no token at the start whatever their files say.
+        // SmolLM's vocabulary has this size; its models take no token at the start, whatever their files say.
         if self.family == Family::Llama && config.count(&["vocab_size"])? == Some(49_152) {
             writer = writer.set("tokenizer.ggml.add_bos_token", false);
         }

@@ -1,7 +1,7 @@
-//! The name by which llama.cpp knows how text is split before byte-pair encoding.
+//! llama.cpp's name of the pre-tokenizer, which splits text before byte-pair encoding.
 //!
-//! The pinned converter hashes the ids of a test text, which only vocabularies that it was told about pass. The definition in
-//! `tokenizer.json` says the same without running it, and also holds for vocabularies that were extended.
+//! The pinned converter hashes the ids of a test text, and so recognizes only the vocabularies in its list. The definition in `tokenizer.json` tells
+//! the same without running the tokenizer, and also for vocabularies that were extended.
 
 use serde_json::Value;
 
@@ -37,7 +37,7 @@ const PATTERNS: [(&str, &str); 5] = [
 pub(super) fn name(files: &TokenizerFiles) -> Result<&'static str, ConvertError> {
     let path = files.folder.join("tokenizer.json");
     let Some(tokenizer) = &files.tokenizer else {
-        // The slow tokenizers' classes have their patterns built in.
+        // The classes of slow tokenizers have their patterns built in.
         return match files.config.text("tokenizer_class") {
             Some("Qwen2Tokenizer" | "Qwen2TokenizerFast") => Ok("qwen2"),
             Some("GPT2Tokenizer" | "GPT2TokenizerFast") => Ok("gpt-2"),
@@ -68,7 +68,7 @@ fn known(steps: &[&Value], files: &TokenizerFiles) -> Option<&'static str> {
     }
     match (before, flag(bytes, "use_regex", true)) {
         ([], true) => Some("gpt-2"),
-        // Also the definition of StarCoder's; llama.cpp splits both alike.
+        // StarCoder has this definition, too; llama.cpp splits both alike.
         ([digits], true) if kind(digits) == "Digits" && flag(digits, "individual_digits", false) => {
             Some("smollm")
         }
@@ -96,7 +96,7 @@ fn refined(name: &'static str, files: &TokenizerFiles) -> &'static str {
         })
     };
     match name {
-        // Takes whole words from the vocabulary without merging them only under the first name.
+        // llama.cpp takes whole words from the vocabulary without merging them only under the name `llama-bpe`.
         "llama-bpe" if !ignores_merges => "dbrx",
         "qwen2" if has_added("<\u{ff5c}begin\u{2581}of\u{2581}sentence\u{ff5c}>") => "deepseek-r1-qwen",
         other => other,

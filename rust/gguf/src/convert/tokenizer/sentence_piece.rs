@@ -14,14 +14,14 @@ use super::files::TokenizerFiles;
 use super::protobuf::{Field, fields};
 use super::vocabulary::{Token, TokenType, Vocabulary, looks_special};
 
-/// Score of tokens that training did not make.
+/// Score of tokens that did not come from training.
 const ADDED_SCORE: f32 = -1000.0;
 
 /// Score of ids that have no token.
 const UNUSED_SCORE: f32 = -10_000.0;
 
 /// The vocabulary in `tokenizer.model`; `None` if there is no such file (`_create_vocab_sentencepiece` in `conversion/base.py`).
-/// Phi-3 also takes the added tokens of `tokenizer.json`, and only tokens marked as special for control tokens (`conversion/phi.py`).
+/// For Phi-3 also the added tokens of `tokenizer.json`, and control tokens are only those marked as special (`conversion/phi.py`).
 pub(super) fn from_model(
     files: &TokenizerFiles,
     config: &Object,
@@ -49,8 +49,8 @@ pub(super) fn from_model(
     Ok(Some(vocabulary(tokens)))
 }
 
-/// The vocabulary in a `tokenizer.json` that was made of a SentencePiece model, whose scores are the ranks of its merges: what
-/// merges first scores highest.
+/// The vocabulary in a `tokenizer.json` that was made from a SentencePiece model. The scores come from the ranks of its merges: what merges first
+/// scores highest.
 pub(super) fn from_tokenizer(files: &TokenizerFiles, config: &Object) -> Result<Vocabulary, ConvertError> {
     let base = base::base(files)?;
     let mut added = added_tokens::of_config(&files.config)?;
@@ -68,7 +68,7 @@ pub(super) fn from_tokenizer(files: &TokenizerFiles, config: &Object) -> Result<
         let score = match (ranks.get(&text), kind) {
             (_, TokenType::Byte) => 0.0,
             (Some(rank), _) => -(*rank as f32),
-            // Single characters come after everything that is merged.
+            // Single characters score below everything that is merged.
             (None, _) => -(ranks.len() as f32),
         };
         tokens.get_mut(id as usize).into_iter().for_each(|token| {

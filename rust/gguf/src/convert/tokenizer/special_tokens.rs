@@ -59,7 +59,7 @@ impl SpecialTokens {
         }
         for role in ADDED_ROLES {
             if let Some(flag) = files.config.flag(&format!("add_{role}_token")) {
-                // What the processor does counts more than what the configuration says.
+                // The processor takes precedence over the configuration.
                 found.added.entry(role).or_insert(flag);
             }
         }
@@ -103,7 +103,7 @@ impl SpecialTokens {
         }
     }
 
-    /// Templates with a token at the start or the end of a text, and with others between two texts.
+    /// Reads templates that put tokens at the start or the end of a text, and others between two texts.
     fn read_template(&mut self, processor: &Value) {
         let steps = |key: &str| processor.get(key).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
         let special = |step: &Value| Some(step.get("SpecialToken")?.get("id")?.as_str()?.to_owned());
@@ -122,7 +122,7 @@ impl SpecialTokens {
         }
         if let Some(last) = &last {
             if let Some(eos) = self.texts.get("eos").filter(|eos| *eos != last).cloned() {
-                // What the configuration calls the end is the end of a turn.
+                // Then the token that the configuration calls the end only ends a turn.
                 let role = if self.texts.contains_key("eot") { "eom" } else { "eot" };
                 self.texts.entry(role).or_insert(eos);
             }
@@ -207,7 +207,7 @@ fn added_id(files: &TokenizerFiles, text: &str) -> Option<u32> {
     entry.0.parse().ok()
 }
 
-/// The id of `role` in `config.json`. Some models have a list of ends; none of it is the one end then.
+/// The id of `role` in `config.json`. Some models list several end tokens; then none of them counts as the end token.
 fn config_id(config: &Object, role: &str) -> Result<Option<u32>, ConvertError> {
     let key = format!("{role}_token_id");
     match config.get(&key) {

@@ -23,7 +23,7 @@ pub(super) struct Token {
 pub(super) struct Vocabulary {
     /// llama.cpp's name of the algorithm.
     pub(super) model: &'static str,
-    /// llama.cpp's name of the way in which text is split before.
+    /// llama.cpp's name of the pre-tokenizer.
     pub(super) pre: String,
     pub(super) tokens: Vec<Token>,
     /// True if scores mean something.
@@ -33,7 +33,7 @@ pub(super) struct Vocabulary {
 }
 
 impl Vocabulary {
-    /// Tokens that stand for ids without one.
+    /// Placeholder tokens for ids that have none.
     pub(super) fn padding(len: usize, score: f32) -> Vec<Token> {
         (0..len)
             .map(|id| Token { text: format!("[PAD{id}]").into_bytes(), score, kind: TokenType::Unused })

@@ -1,4 +1,4 @@
-//! What a tensor may become.
+//! The types that a tensor may get.
 
 use crate::{GgmlType, ModelTensor};
 
@@ -7,10 +7,9 @@ use crate::{GgmlType, ModelTensor};
 pub struct CandidateTensor<'a> {
     /// The tensor.
     pub tensor: ModelTensor<'a>,
-    /// The types to choose from; the tensor's own stands for leaving its bytes as they are. With none it stays as it is.
+    /// The types to choose from; the tensor's own leaves its bytes as they are, and so does an empty list.
     pub types: Vec<GgmlType>,
-    /// The importance of each weight of a row, and so for each matrix of a tensor of several (`ne[0] * ne[2] * ne[3]` values);
-    /// one row's values serve for all matrices too.
+    /// The importances of a row's weights, either for each matrix of the tensor (`ne[0] * ne[2] * ne[3]` values) or one row's for all of them.
     pub importances: Option<&'a [f32]>,
 }
 
@@ -41,11 +40,11 @@ const BY_IMPORTANCE: [GgmlType; 8] = [
 const SMALL_BLOCKS: [GgmlType; 6] =
     [GgmlType::Q4_0, GgmlType::IQ4_NL, GgmlType::Q4_1, GgmlType::Q5_0, GgmlType::Q5_1, GgmlType::Q8_0];
 
-/// What a tensor of type `current` with rows of `row_length` weights may become, itself included: the types whose blocks divide a row,
-/// those of one to three bits only `with_importances`.
+/// The types that a tensor of type `current` with rows of `row_length` weights may get, its own included: the types whose blocks divide a row, those
+/// of one to three bits only `with_importances`.
 ///
-/// Left out are types for weights that were trained for them (`Q1_0`, `Q2_0`, `TQ1_0`, `TQ2_0`, `MXFP4`, `NVFP4`), `F16` for tensors
-/// that have no more bits already, and all for tensors that are no weights to quantize (integers, `F64`, and `I2_S` with its one scale).
+/// Left out are types for weights that were trained for them (`Q1_0`, `Q2_0`, `TQ1_0`, `TQ2_0`, `MXFP4`, `NVFP4`), `F16` for tensors that already
+/// have no more bits, and all types for tensors that are no weights to quantize (integers, `F64`, and `I2_S` with its one scale).
 pub fn candidate_types(current: GgmlType, row_length: u64, with_importances: bool) -> Vec<GgmlType> {
     use GgmlType::{F16, F32, F64, I2_S, I8, I16, I32, I64};
     if matches!(current, I8 | I16 | I32 | I64 | F64 | I2_S) {
@@ -63,7 +62,7 @@ pub fn candidate_types(current: GgmlType, row_length: u64, with_importances: boo
     if current == F32 {
         types.push(F16);
     }
-    // A larger block type than the stored one has nothing to keep that the stored one does not have.
+    // A type with more bits than the stored one cannot keep more than the stored one has.
     let bits = |ty: GgmlType| 8.0 * ty.block_bytes() as f64 / ty.block_size() as f64;
     types.retain(|&ty| ty != current && bits(ty) <= bits(current));
     types.push(current);

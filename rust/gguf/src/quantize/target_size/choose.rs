@@ -5,7 +5,7 @@ use super::measure::{MeasuredTensor, TypeCost};
 use super::target::{SizeTarget, TargetSizeError};
 use crate::GgmlType;
 
-/// Combinations of the largest tensors' types that are all tried.
+/// The most combinations of the largest tensors' types that are all tried.
 const PINNED_COMBINATIONS: usize = 4096;
 
 /// A type for every tensor.
@@ -38,7 +38,7 @@ pub fn choose_types(
     head_bytes: u64,
     alignment: u64,
 ) -> Result<Mix, TargetSizeError> {
-    // No sum of all can overflow then, whatever was given.
+    // Caps each tensor's bytes so that their sum cannot overflow, whatever the caller passes.
     let most = u64::MAX / (tensors.len() as u64 + 1);
     let padded = |bytes: u64| bytes.checked_next_multiple_of(alignment.max(1)).unwrap_or(most).min(most);
     let costs: Vec<Vec<Cost>> = tensors.iter().map(|tensor| usable(&tensor.costs, padded)).collect();
@@ -131,7 +131,7 @@ fn search(costs: &[Vec<Cost>], limit: u64) -> Option<(Vec<usize>, bool)> {
     Some((choices, bytes >= most))
 }
 
-/// Counts on, the first place fastest; false when all numbers have been.
+/// Counts up by one, the first place fastest; false after the last number.
 fn next(number: &mut [usize], base: impl Fn(usize) -> usize) -> bool {
     for (place, digit) in number.iter_mut().enumerate() {
         *digit += 1;

@@ -1,4 +1,4 @@
-//! The best that can be had of many tensors for every number of bytes.
+//! The least harm of many tensors together for every number of bytes.
 //!
 //! A tensor's types that lie on the lower convex hull of harm over bytes are the only ones that a Lagrange multiplier ever chooses
 //! (Everett 1963, "Generalized Lagrange multiplier method"; Sinha and Zoltners 1979, "The multiple-choice knapsack problem"). All steps from
@@ -16,7 +16,7 @@ pub(super) struct Cost {
     pub(super) choice: usize,
 }
 
-/// Points of falling harm over rising bytes, whose slopes rise towards zero; by the first of equal ones.
+/// The lower convex hull: harm falls as bytes rise, and the slopes rise towards zero. Of equal points the first counts.
 pub(super) fn lower_hull(costs: &[Cost]) -> Vec<Cost> {
     let mut sorted = costs.to_vec();
     sorted
@@ -36,7 +36,7 @@ pub(super) fn lower_hull(costs: &[Cost]) -> Vec<Cost> {
     hull
 }
 
-/// Harm taken away for each byte more.
+/// Harm removed per additional byte.
 fn gain(from: &Cost, to: &Cost) -> f64 {
     (from.harm - to.harm) / (to.bytes - from.bytes).max(1) as f64
 }
@@ -57,7 +57,7 @@ pub(super) struct State {
     pub(super) harm: f64,
     /// How many steps lead to it.
     steps: usize,
-    /// A tensor and its choice that differ from what the steps lead to.
+    /// A tensor, and its choice where that differs from what the steps lead to.
     swap: Option<(usize, usize)>,
 }
 
@@ -90,7 +90,7 @@ impl Frontier {
         let mut all = Vec::new();
         let mut bytes: u64 = current.iter().map(|cost| cost.bytes).sum();
         for (number, step) in steps.iter().enumerate() {
-            // Summed anew each time: differences would leave the rounding of what was taken away.
+            // Summed anew each time: subtracting would leave the rounding errors of the removed harm.
             let harm = total_harm(&current);
             all.push(State { bytes, harm, steps: number, swap: None });
             let room = step.to.bytes - step.from.bytes;
@@ -130,7 +130,7 @@ fn total_harm(costs: &[Cost]) -> f64 {
     costs.iter().map(|cost| cost.harm).sum()
 }
 
-/// Changes of one tensor that make the file larger by less than `room` and take harm away, the best for each size.
+/// Changes of one tensor that make the file larger by less than `room` and remove harm, the best for each size.
 fn swaps(tensors: &[&[Cost]], current: &[Cost], room: u64) -> impl Iterator<Item = (usize, Cost)> {
     let mut found: Vec<(u64, f64, usize, Cost)> = Vec::new();
     for (tensor, (costs, now)) in tensors.iter().zip(current).enumerate() {
@@ -150,7 +150,7 @@ fn swaps(tensors: &[&[Cost]], current: &[Cost], room: u64) -> impl Iterator<Item
     })
 }
 
-/// Those of which no other is at once no larger and no worse, by rising bytes.
+/// The states for which no other is both no larger and no worse, by rising bytes.
 fn pareto(mut states: Vec<State>) -> Vec<State> {
     states.sort_by(|a, b| a.bytes.cmp(&b.bytes).then(a.harm.total_cmp(&b.harm)));
     let mut least = f64::INFINITY;

@@ -1,4 +1,4 @@
-//! What each type would do to each tensor, found by trying.
+//! Measures the harm that each type does to each tensor.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -27,8 +27,8 @@ pub struct TypeCost {
     pub ggml_type: GgmlType,
     /// Bytes of the tensor's data.
     pub n_bytes: u64,
-    /// The squared error of the weights over their own squares, both weighted by the importances if there are any: the share of noise in
-    /// what the tensor computes from inputs of equal strength (or of the strengths that the importances tell).
+    /// The squared error of the weights over their own squares, both weighted by the importances if there are any: the share of noise in what the
+    /// tensor computes from inputs of equal strength (or of the strengths that the importances state).
     pub relative_error: f64,
     /// The harm expected: `relative_error` times how sensitive models are to noise in this kind of tensor. Harms add up.
     pub harm: f64,
@@ -47,11 +47,11 @@ pub struct MeasuredTensor {
     pub with_importances: bool,
 }
 
-/// Quantizes rows of every tensor to each of its types and back, and says what it costs, in the order of `tensors`.
+/// Quantizes rows of every tensor to each of its types and back, and returns what each costs, in the order of `tensors`.
 ///
-/// Of a tensor evenly spaced rows are tried, from the first to the last: as many as hold 131,072 weights and at least 32, all of
-/// them where there are no more. A tensor with one candidate, or none, is not read. Work is spread over the threads of the current `rayon`
-/// pool; the result does not depend on them. `progress` is told bytes of F32 weights tried, of all that will be.
+/// Evenly spaced rows of a tensor are tried, from the first to the last: as many as hold 131,072 weights, but at least 32, or all of them where there
+/// are no more. A tensor with one candidate, or none, is not read. Work is spread over the threads of the current `rayon` pool; the result does not
+/// depend on them. `progress` gets the bytes of F32 weights tried, and the total.
 ///
 /// # Errors
 /// [`GgufError::Cancelled`]; [`GgufError::Unwritable`] for a tensor whose weights are not finite, whose importances have the wrong

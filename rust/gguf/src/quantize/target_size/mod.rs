@@ -1,4 +1,4 @@
-//! Which type each tensor of a model gets when the file may have so many bytes and no more.
+//! Chooses a type for each tensor of a model so that the file does not exceed a given size.
 //!
 //! Three steps, of which the first two are pure functions. [`candidate_types`] lists what a tensor may become;
 //! [`measure_types`] quantizes some rows of every tensor to each of its candidates and says how many bytes it would take and how

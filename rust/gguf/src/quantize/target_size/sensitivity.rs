@@ -1,10 +1,10 @@
 //! How much noise in a tensor matters, by what the tensor does.
 //!
-//! Small independent errors of the weights add to the divergence of a model's predictions in proportion to their relative squares, with a
-//! coefficient for each tensor (Malinovskii et al. 2024, "Pushing the Limits of Large Language Model Quantization via the Linearity
-//! Theorem", arXiv 2411.17525, equation 1). Coefficients of a model are found by running it; these here are for all, and were measured on
-//! two: SmolLM2 135M (30 layers) and Gemma 3 270M (18 layers), whose weights of one kind at a time went through `Q4_0`, by
-//! Kullback-Leibler divergence from the unchanged model over relative error, summed over layers. Relative to `ffn_up` that was:
+//! Small independent errors of the weights add to the divergence of a model's predictions in proportion to their relative squares, with a coefficient
+//! for each tensor (Malinovskii et al. 2024, "Pushing the Limits of Large Language Model Quantization via the Linearity Theorem", arXiv 2411.17525,
+//! equation 1). The coefficients of one model are found by running it. Those here serve for all models, and were measured on two: SmolLM2 135M (30
+//! layers) and Gemma 3 270M (18 layers). The weights of one kind at a time went through `Q4_0`; the coefficient is the Kullback-Leibler divergence
+//! from the unchanged model over the relative error, summed over layers. Relative to `ffn_up`:
 //!
 //! | kind | SmolLM2 | Gemma | here: their geometric mean |
 //! | --- | --- | --- | --- |
@@ -17,17 +17,17 @@
 //! | `ffn_down` | 2.21 | 1.19 | 1.6 |
 //! | `token_embd`, also the output | 31.0 = 1.03 × 30 | 22.0 = 1.22 × 18 | 1.1 × layers |
 //!
-//! What is added to the residual stream in one layer is one part in many; what comes out of the output matrix goes straight to the logits.
-//! That is why its coefficient grows with the layers. With an output matrix of its own beside the embeddings SmolLM2 had 12 % of the two
-//! together on the embeddings.
+//! What is added to the residual stream in one layer is one part in many; what comes out of the output matrix goes straight to the logits. That is
+//! why its coefficient grows with the layers. When SmolLM2 was given an output matrix of its own, the embeddings had 12 % of what the two had
+//! together.
 //!
-//! Where a layer lies counts less, but the ends of the stack stand out. All tensors of one layer through `Q4_0`, relative to the middle ones: the
-//! first layer 1.3 (SmolLM2) and 2.7 (Gemma), the last one 6.4 and 1.1. Both get their geometric means.
+//! The position of a layer matters less, but the ends of the stack stand out. With all tensors of one layer through `Q4_0`, relative to the middle
+//! layers, the first layer had 1.3 (SmolLM2) and 2.7 (Gemma), the last one 6.4 and 1.1. Both get their geometric means.
 
 /// The coefficient of a model's embeddings and output, for each layer.
 const ENDS: f64 = 1.1;
 
-/// The part of it that is the embeddings'.
+/// The embeddings' share of that coefficient.
 const EMBEDDINGS: f64 = 0.12;
 
 /// How much more the first layer counts than those in the middle.
@@ -67,7 +67,7 @@ impl Sensitivity {
         Self { n_layers, has_output }
     }
 
-    /// The coefficient of the tensor called `name`; that of `ffn_up` and of all that is not known is 1.
+    /// The coefficient of the tensor called `name`; 1 for `ffn_up` and for unknown kinds.
     pub(super) fn coefficient(&self, name: &str) -> f64 {
         let ends = ENDS * self.n_layers as f64;
         match name {

@@ -18,27 +18,27 @@ use crate::text::grouped;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum SizeTarget {
-    /// At most so many bytes in the file, its header and metadata included.
+    /// The most bytes of the file, its header and metadata included.
     FileBytes(u64),
-    /// At most so many bits for each weight: the bytes of all tensors' data, times eight, over the number of all tensors' elements.
+    /// The most bits for each weight: the bytes of all tensors' data, times eight, over the number of all tensors' elements.
     BitsPerWeight(f64),
 }
 
 /// Why no types were chosen.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum TargetSizeError {
-    /// The text is no size.
+    /// The text is not a size.
     #[error(
         "`{text}` is no file size; give a number and a unit, such as `90MB`, `1.5GB`, `850MiB` or `4GiB`"
     )]
     NoSize {
-        /// What was given.
+        /// The text.
         text: String,
     },
-    /// The number of bits is none.
+    /// The number of bits is not positive, or not finite.
     #[error("`{bits}` are no bits per weight; give a positive number, such as `4.5`")]
     NoBits {
-        /// What was given.
+        /// The number.
         bits: f64,
     },
     /// Even with the smallest type for every tensor the file would be larger.
@@ -53,7 +53,7 @@ pub enum TargetSizeError {
         smallest: u64,
         /// The same in bits for each weight of the tensors.
         smallest_bits: f64,
-        /// True if importances were there, so that no smaller types are left to be had with them.
+        /// True if importances were given, so that they can bring no smaller types.
         with_importances: bool,
     },
 }
@@ -89,8 +89,8 @@ impl FromStr for SizeTarget {
     }
 }
 
-/// Reads a number of bytes: a decimal number and `kB`, `MB`, `GB`, `TB` (powers of 1,000; without the `B` the same), `KiB`, `MiB`, `GiB`,
-/// `TiB` (of 1,024), or `B` or no unit for bytes, in any case. Fractions of a byte are cut off.
+/// Reads a number of bytes: a decimal number and `kB`, `MB`, `GB`, `TB` (powers of 1,000; without the `B` the same), `KiB`, `MiB`, `GiB`, `TiB` (of
+/// 1,024), or `B` or no unit for bytes, in upper or lower case. Fractions of a byte are cut off.
 ///
 /// # Errors
 /// [`TargetSizeError::NoSize`] if it is written otherwise, under one byte, or more than any file has.
@@ -108,7 +108,7 @@ fn bytes(text: &str) -> Option<u64> {
         whole.checked_mul(factor)?
     } else {
         let bytes = number.parse::<f64>().ok()? * factor as f64;
-        // From here on a float does not tell neighbours apart, and nobody has such a file.
+        // From here on a float does not tell neighbouring integers apart, and nobody has such a file.
         if !(0.0..9e15).contains(&bytes) {
             return None;
         }

@@ -20,7 +20,7 @@ fn signed<const N: usize>(out: &mut [f32], scale: f32, magnitudes: [u8; N], sign
     }
 }
 
-/// Four bits of scale between the halves of 0 and 15: `scale` × (bits + ½) ÷ 4.
+/// A 4-bit scale, taken half a step above its number: `scale` × (bits + ½) ÷ 4.
 #[inline(always)]
 fn half_steps(scale: f32, bits: u32) -> f32 {
     scale * (0.5 + bits as f32) * 0.25

@@ -22,7 +22,7 @@ fn two_bit_place(group: usize) -> (usize, usize) {
     (32 * (group / 8) + 16 * (group % 2), 2 * (group / 2 % 4))
 }
 
-/// The sixteen 6-bit scales of `Q3_K`, 32 too large: low nibbles in 8 bytes, upper pairs in 4 bytes.
+/// The 6-bit scale of a group of `Q3_K`, stored 32 too large: sixteen low nibbles in 8 bytes, the upper pairs of bits in 4 bytes.
 #[inline(always)]
 pub(crate) fn q3_scale(packed: &[u8; 12], group: usize) -> u8 {
     let low = if group < 8 { packed[group] & 15 } else { packed[group - 8] >> 4 };

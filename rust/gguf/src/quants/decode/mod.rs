@@ -1,4 +1,4 @@
-//! From blocks to F32: one function a format, all of them exact.
+//! Decodes blocks to F32: one function a format, all of them exact.
 //!
 //! The functions are written so that the compiler turns them into vector code for whatever instructions the caller
 //! enables; [`super::simd`] compiles [`decode`] once for each set. Layouts are those of `ggml/src/ggml-common.h`, the

@@ -12,7 +12,7 @@ use super::{importance, put_f16, put_u16, sum_of_squares};
 const UP: [f32; 3] = [-0.875, 0.125, 1.125];
 const DOWN: [f32; 3] = [-1.125, -0.125, 0.875];
 
-/// The numbers of a group's weights by size, smallest first; equal ones in their order, as glibc's `qsort` leaves them.
+/// The indices of a group's weights, smallest weight first; equal ones in their order, as glibc's `qsort` leaves them.
 #[inline(always)]
 fn ascending<const N: usize>(values: &[f32]) -> [usize; N] {
     let mut order: [usize; N] = std::array::from_fn(|k| k);

@@ -178,7 +178,7 @@ pub(in super::super) trait Explain:
 
 impl<F: Fn(&[Lane; 32], &[Lane; 32], i32, &Lane) -> (Lane, Lane)> Explain for F {}
 
-/// Weights of so many blocks.
+/// The weights of [`LANES`] blocks.
 const WIDE: usize = 32 * LANES;
 
 /// Runs `wide` on the row's groups of [`LANES`] blocks and `single` on the blocks that are left; both get the weights of the search.
@@ -205,7 +205,7 @@ fn in_lanes<const B: usize>(
     }
 }
 
-/// Puts scale and levels of `G` blocks with one scale each.
+/// Writes scale and levels of `G` blocks with one scale each.
 #[inline(always)]
 fn symmetric_blocks<const G: usize, const B: usize>(
     values: &[f32],
@@ -224,7 +224,7 @@ fn symmetric_blocks<const G: usize, const B: usize>(
     }
 }
 
-/// Puts scale, offset and levels of `G` blocks with an offset each.
+/// Writes scale, offset and levels of `G` blocks with an offset each.
 #[inline(always)]
 fn affine_blocks<const G: usize, const B: usize>(
     values: &[f32],

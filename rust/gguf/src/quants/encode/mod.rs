@@ -1,4 +1,4 @@
-//! From F32 to blocks: for each format the search that ggml does, with its order of floating-point operations.
+//! Encodes F32 to blocks: for each format ggml's search, with its order of floating-point operations.
 //!
 //! Where ggml works on one group of weights after another, these functions put several groups side by side, one in each
 //! lane of a vector: every lane does the same operations in the same order, so the bytes stay equal. The searches are
@@ -81,7 +81,7 @@ pub(super) fn encode_rows(
     imatrix: Option<&[f32]>,
     out: &mut [u8],
 ) {
-    // Without importances rows do not matter, and short ones would only cost time.
+    // Without importances the bounds of rows do not matter, and short rows would only cost time.
     let length = if imatrix.is_none() { values.len() } else { row_length };
     each_row(ty, values, length, out, |row, out| self::row(ty, row, imatrix, out));
 }

@@ -21,8 +21,8 @@ pub(super) fn without_signs<const N: usize, const S: usize>(values: &[f32]) -> S
     signed
 }
 
-/// Takes the signs off so that each eight have an even number of minus signs: an odd one is made up for by the weight
-/// whose wrong sign costs least. Of the signs seven bits remain.
+/// Takes the signs off so that each eight weights have an even number of minus signs: if the number is odd, the weight whose wrong sign costs least
+/// flips. Seven bits of the signs remain.
 #[inline(always)]
 pub(super) fn with_even_signs<const N: usize, const S: usize>(
     values: &[f32],

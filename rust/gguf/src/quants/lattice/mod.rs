@@ -57,7 +57,7 @@ pub(super) static IQ3_S: LazyLock<Lattice<4>> = LazyLock::new(|| Lattice::new(&p
 pub(super) enum Place<'a> {
     /// It is the lattice point of this number.
     Point(usize),
-    /// It is none; these are the points in the nearest shells around it, by distance, then by number.
+    /// It is no lattice point; these are the points in the nearest shells around it, by distance, then by number.
     Between(&'a [u16]),
 }
 

@@ -1,7 +1,7 @@
-//! Writing past the caches.
+//! Writes past the caches.
 
-/// Writes numbers to memory without fetching what is there: for arrays that are larger than the caches, where that would be half of all
-/// traffic. Dropped, it waits until all is written.
+/// Writes numbers to memory without fetching what is there: for arrays that are larger than the caches, where the fetch would be half of all traffic.
+/// Dropping it waits until everything is written.
 pub(in crate::quants) struct Stream(());
 
 impl Stream {
