@@ -195,7 +195,7 @@ fn refuse_wrong_graph(config: &Object, architecture: &Architecture) -> Result<()
     Ok(())
 }
 
-/// Tensors of RoPE factors that `config.json` holds or implies.
+/// Tensors of `RoPE` factors that `config.json` holds or implies.
 fn extra_tensors(
     architecture: &Architecture,
     config: &Object,
