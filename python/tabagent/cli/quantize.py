@@ -12,7 +12,7 @@ from rich.text import Text
 
 from tabagent.cli.arguments import text_argument
 from tabagent.cli.failure import UsageError, explained
-from tabagent.cli.options import Verbose
+from tabagent.cli.options import Verbose, in_groups
 from tabagent.cli.output import printable, write_error, write_json, write_note, write_tables
 from tabagent.cli.progress import ProgressBar
 from tabagent.cli.prompt_source import decode_utf8
@@ -33,7 +33,92 @@ def _option(*names: str, text: str, metavar: str = "") -> Any:
     return typer.Option(*names, metavar=metavar, help=text, show_default=False, parser=parser)
 
 
+@dataclass(frozen=True, kw_only=True)
+class QuantizeOptions:
+    """How a model is quantized, but for the type."""
+
+    target_size: Annotated[
+        str | None, _option("--target-size", metavar="SIZE", text="Instead of TYPE: the file's most bytes, such as 90MB; types by measured error.")
+    ] = None
+    target_bpw: Annotated[float | None, _option("--target-bpw", metavar="BITS", text="Instead of TYPE: most bits per weight, such as 4.5.")] = None
+    dry_run: Annotated[bool, _option("--dry-run", text="Write nothing; show what would become of each tensor, and why.")] = False
+    imatrix: Annotated[str | None, _option("--imatrix", metavar="FILE", text="Importance matrix; needed below 2.5 bits.")] = None
+    include_weights: Annotated[
+        list[str] | None, _option("--include-weights", metavar="NAME", text="Use it only for tensors with NAME in theirs. May be repeated.")
+    ] = None
+    exclude_weights: Annotated[
+        list[str] | None, _option("--exclude-weights", metavar="NAME", text="Do not use it for tensors with NAME in theirs. May be repeated.")
+    ] = None
+    pure: Annotated[bool, _option("--pure", text="No mixture: the type's default for all tensors that can be quantized.")] = False
+    leave_output_tensor: Annotated[bool, _option("--leave-output-tensor", text="Keep the type of output.weight.")] = False
+    output_tensor_type: Annotated[str | None, _option("--output-tensor-type", metavar="TYPE", text="Type of output.weight, such as q8_0.")] = None
+    token_embedding_type: Annotated[str | None, _option("--token-embedding-type", metavar="TYPE", text="Type of the token embeddings.")] = None
+    tensor_type: Annotated[
+        list[str] | None,
+        _option("--tensor-type", metavar="PATTERN=TYPE", text="Type of tensors with the regular expression in their names; the first counts."),
+    ] = None
+    tensor_type_file: Annotated[
+        str | None, _option("--tensor-type-file", metavar="FILE", text="Such rules from a file, separated by white space.")
+    ] = None
+    allow_requantize: Annotated[bool, _option("--allow-requantize", text="Take tensors that are quantized already; loses quality.")] = False
+    keep_split: Annotated[bool, _option("--keep-split", text="Write the same parts as IN has; OUT is the beginning of their names.")] = False
+    override_kv: Annotated[
+        list[str] | None, _option("--override-kv", metavar="KEY=TYPE:VALUE", text="New metadata; TYPE is int, float, bool or str. May be repeated.")
+    ] = None
+    prune_layers: Annotated[str | None, _option("--prune-layers", metavar="N,N,...", text="Layers to leave out.")] = None
+    threads: Annotated[int | None, _option("-t", "--threads", metavar="N", text="Threads; all that the process may use if not given.")] = None
+    max_buffer_size: Annotated[int | None, _option("--max-buffer-size", metavar="MIB", text="Most of a tensor that is in memory at a time.")] = None
+
+    def check(self) -> None:
+        """Refuse options that do not go together.
+
+        Raises:
+            UsageError: they do not.
+        """
+        if self.include_weights and self.exclude_weights:
+            message = "`--include-weights` and `--exclude-weights` cannot be used together"
+            raise UsageError(message)
+        if self.target_size is not None and self.target_bpw is not None:
+            message = "`--target-size` and `--target-bpw` cannot be used together"
+            raise UsageError(message)
+
+    @property
+    def is_typed(self) -> bool:
+        """Whether a type is to be given, as opposed to a size."""
+        return self.target_size is None and self.target_bpw is None
+
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of `gguf.quantize_model` that they stand for, but for the threads.
+
+        Raises:
+            UsageError: a value cannot be read.
+            OSError: the file of rules cannot be read.
+        """
+        texts = list(self.tensor_type or ())
+        if self.tensor_type_file is not None:
+            texts += decode_utf8(Path(self.tensor_type_file).read_bytes(), f"`{self.tensor_type_file}`").split()
+        return {
+            "target_size": None if self.target_size is None else parse_size(self.target_size),
+            "target_bits_per_weight": self.target_bpw,
+            "imatrix": self.imatrix,
+            "include_weights": self.include_weights or (),
+            "exclude_weights": self.exclude_weights or (),
+            "pure": self.pure,
+            "leave_output_tensor": self.leave_output_tensor,
+            "output_tensor_type": self.output_tensor_type,
+            "token_embedding_type": self.token_embedding_type,
+            "tensor_types": parse_rules(texts),
+            "allow_requantize": self.allow_requantize,
+            "keep_split": self.keep_split,
+            "metadata_overrides": dict(parse_override(text) for text in self.override_kv or ()),
+            "prune_layers": () if self.prune_layers is None else _layers(self.prune_layers),
+            "max_buffer_bytes": None if self.max_buffer_size is None else _buffer_bytes(self.max_buffer_size),
+            "dry_run": self.dry_run,
+        }
+
+
 @explained
+@in_groups
 def quantize(
     arguments: Annotated[
         list[str] | None,
@@ -46,37 +131,7 @@ def quantize(
     ] = None,
     *,
     list_types: Annotated[bool, _option("--list", text="List the types and exit.")] = False,
-    target_size: Annotated[
-        str | None, _option("--target-size", metavar="SIZE", text="Instead of TYPE: the file's most bytes, such as 90MB; types by measured error.")
-    ] = None,
-    target_bpw: Annotated[float | None, _option("--target-bpw", metavar="BITS", text="Instead of TYPE: most bits per weight, such as 4.5.")] = None,
-    dry_run: Annotated[bool, _option("--dry-run", text="Write nothing; show what would become of each tensor, and why.")] = False,
-    imatrix: Annotated[str | None, _option("--imatrix", metavar="FILE", text="Importance matrix; needed below 2.5 bits.")] = None,
-    include_weights: Annotated[
-        list[str] | None, _option("--include-weights", metavar="NAME", text="Use it only for tensors with NAME in theirs. May be repeated.")
-    ] = None,
-    exclude_weights: Annotated[
-        list[str] | None, _option("--exclude-weights", metavar="NAME", text="Do not use it for tensors with NAME in theirs. May be repeated.")
-    ] = None,
-    pure: Annotated[bool, _option("--pure", text="No mixture: the type's default for all tensors that can be quantized.")] = False,
-    leave_output_tensor: Annotated[bool, _option("--leave-output-tensor", text="Keep the type of output.weight.")] = False,
-    output_tensor_type: Annotated[str | None, _option("--output-tensor-type", metavar="TYPE", text="Type of output.weight, such as q8_0.")] = None,
-    token_embedding_type: Annotated[str | None, _option("--token-embedding-type", metavar="TYPE", text="Type of the token embeddings.")] = None,
-    tensor_type: Annotated[
-        list[str] | None,
-        _option("--tensor-type", metavar="PATTERN=TYPE", text="Type of tensors with the regular expression in their names; the first counts."),
-    ] = None,
-    tensor_type_file: Annotated[
-        str | None, _option("--tensor-type-file", metavar="FILE", text="Such rules from a file, separated by white space.")
-    ] = None,
-    allow_requantize: Annotated[bool, _option("--allow-requantize", text="Take tensors that are quantized already; loses quality.")] = False,
-    keep_split: Annotated[bool, _option("--keep-split", text="Write the same parts as IN has; OUT is the beginning of their names.")] = False,
-    override_kv: Annotated[
-        list[str] | None, _option("--override-kv", metavar="KEY=TYPE:VALUE", text="New metadata; TYPE is int, float, bool or str. May be repeated.")
-    ] = None,
-    prune_layers: Annotated[str | None, _option("--prune-layers", metavar="N,N,...", text="Layers to leave out.")] = None,
-    threads: Annotated[int | None, _option("-t", "--threads", metavar="N", text="Threads; all that the process may use if not given.")] = None,
-    max_buffer_size: Annotated[int | None, _option("--max-buffer-size", metavar="MIB", text="Most of a tensor that is in memory at a time.")] = None,
+    options: QuantizeOptions,
     json: Annotated[bool, _option("--json", text="Print one JSON object with all tensors.")] = False,
     verbose: Verbose = False,  # noqa: ARG001 (`explained` reads it)
 ) -> int:
@@ -87,44 +142,14 @@ def quantize(
     """
     if list_types:
         return _list_types(as_json=json)
-    if include_weights and exclude_weights:
-        message = "`--include-weights` and `--exclude-weights` cannot be used together"
-        raise UsageError(message)
+    options.check()
     from tabagent import gguf  # noqa: PLC0415 (not needed for `--help`)
 
-    if target_size is not None and target_bpw is not None:
-        message = "`--target-size` and `--target-bpw` cannot be used together"
-        raise UsageError(message)
-    typed = target_size is None and target_bpw is None
-    job = Job.parse(arguments or [], typed=typed, dry_run=dry_run, keep_split=keep_split, threads=threads)
-    texts = list(tensor_type or ())
-    if tensor_type_file is not None:
-        texts += decode_utf8(Path(tensor_type_file).read_bytes(), f"`{tensor_type_file}`").split()
+    job = Job.parse(arguments or [], typed=options.is_typed, dry_run=options.dry_run, keep_split=options.keep_split, threads=options.threads)
+    settings = options.arguments()
     with ProgressBar("quantizing", in_bytes=True) as bar:
-        done = gguf.quantize_model(
-            job.source,
-            job.destination,
-            job.type,
-            target_size=None if target_size is None else parse_size(target_size),
-            target_bits_per_weight=target_bpw,
-            imatrix=imatrix,
-            include_weights=include_weights or (),
-            exclude_weights=exclude_weights or (),
-            pure=pure,
-            leave_output_tensor=leave_output_tensor,
-            output_tensor_type=output_tensor_type,
-            token_embedding_type=token_embedding_type,
-            tensor_types=parse_rules(texts),
-            allow_requantize=allow_requantize,
-            keep_split=keep_split,
-            metadata_overrides=dict(parse_override(text) for text in override_kv or ()),
-            prune_layers=() if prune_layers is None else _layers(prune_layers),
-            threads=job.threads,
-            max_buffer_bytes=None if max_buffer_size is None else _buffer_bytes(max_buffer_size),
-            dry_run=dry_run,
-            progress=bar.bytes,
-        )
-    _report(job, done, as_json=json, dry_run=dry_run)
+        done = gguf.quantize_model(job.source, job.destination, job.type, threads=job.threads, progress=bar.bytes, **settings)
+    _report(job, done, as_json=json, dry_run=options.dry_run)
     return 0
 
 
