@@ -3,13 +3,11 @@
 //! `exit` runs the destructors of llama.cpp's static objects while other threads continue. A thread that tokenizes meanwhile reads tables that
 //! are being freed, and nothing can stop it. So if a thread is still at work, the process ends without those destructors.
 
-use std::sync::Once;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 /// The process whose work is counted: a forked child has none of its parent's threads.
 static PROCESS: AtomicU32 = AtomicU32::new(0);
 static AT_WORK: AtomicUsize = AtomicUsize::new(0);
-static INSTALL: Once = Once::new();
 
 /// Marks this thread as possibly inside llama.cpp, until it is dropped.
 #[derive(Debug)]
@@ -36,15 +34,17 @@ impl Drop for AtWork {
 }
 
 /// Registers a handler for `exit`: while another thread has an [`AtWork`], it ends the process at once, with the same exit code and all of C's
-/// files written. Call it when the library is loaded: what is registered last runs first.
+/// files written.
+///
+/// What is registered last runs first. Call it when the library is loaded, after which the destructors of its global objects run, and again
+/// when the program begins to end: the objects inside of llama.cpp's functions, such as the tables of `unicode_byte_to_utf8` (`src/unicode.cpp`),
+/// register their destructors when they are first used.
 pub fn guard_exit() {
-    INSTALL.call_once(|| {
-        // SAFETY: the function has the type that C expects, is never unloaded, and ignores its second argument.
-        #[cfg(all(target_os = "linux", target_env = "gnu"))]
-        unsafe {
-            on_exit(end_at_once, std::ptr::null_mut())
-        };
-    });
+    // SAFETY: the function has the type that C expects, is never unloaded, and ignores its second argument.
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    unsafe {
+        on_exit(end_at_once, std::ptr::null_mut())
+    };
 }
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]

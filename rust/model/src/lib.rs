@@ -41,7 +41,7 @@ pub use vocabulary_facts::Breaker;
 pub use tabagent_llama::{
     AtWork, Batch, Context, ContextConfigError, ContextError, DetokenizeOptions, KvType, Library,
     LibraryError, LogLevel, LogRecord, MetadataOverride, Model as LlamaModel, ModelError, Prompt, StateError,
-    TokenAttributes, TokenId, Vocab, VocabError, VocabKind, drain_log, note, set_log_level,
+    TokenAttributes, TokenId, Vocab, VocabError, VocabKind, drain_log, guard_exit, note, set_log_level,
 };
 pub use tabagent_runtime::{
     AbortFlag, EngineError, EngineStats, Finish, FinishReason, HookPoll, HookWorker, HookedRow, LogprobsMode,

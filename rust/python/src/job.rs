@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 use tabagent_model::AbortFlag;
-use tabagent_model::AtWork;
+use tabagent_model::{AtWork, guard_exit};
 
 /// How often the waiting thread runs signal handlers.
 const SLICE: Duration = Duration::from_millis(25);
@@ -153,6 +153,9 @@ pub(crate) fn stop_jobs(py: Python<'_>, seconds: f64) -> PyResult<bool> {
             waited.0.running.is_empty()
         });
         if ended || Instant::now() >= deadline {
+            if !ended {
+                guard_exit();
+            }
             return Ok(ended);
         }
         py.check_signals()?;
