@@ -1,4 +1,6 @@
 //! What schemas allow and forbid where keywords meet: each schema with texts that fit and texts that do not, and what its limitations name.
+//!
+//! One table longer than files here are: a rule is found where its neighbours are, and all share the helpers below.
 
 #![allow(clippy::unwrap_used, clippy::needless_pass_by_value, reason = "tests")]
 
