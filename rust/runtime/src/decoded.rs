@@ -6,10 +6,10 @@ use crate::TokenId;
 pub(crate) struct Decoded<'a> {
     /// The request's tokens, decoded or not.
     pub(crate) tokens: &'a [TokenId],
-    /// The indexes of the tokens whose logits were computed.
-    pub(crate) rows: std::ops::Range<usize>,
-    /// The logits of one of them, counted from the first.
-    pub(crate) logits: &'a dyn Fn(usize) -> &'a [f32],
+    /// The index of the first token whose logits were computed; the others follow it.
+    pub(crate) first: usize,
+    /// The logits after each of them.
+    pub(crate) rows: &'a [&'a [f32]],
     /// Nothing is left to decode.
     pub(crate) last: bool,
 }

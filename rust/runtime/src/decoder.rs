@@ -2,7 +2,23 @@
 
 use std::sync::Arc;
 
-use crate::{AbortFlag, TokenId, Vocabulary};
+use crate::{TokenId, Vocabulary};
+
+/// A token to decode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchToken {
+    /// The sequence that it continues.
+    pub seq: u32,
+    /// Its position there, counted from 0: the next free one.
+    pub pos: usize,
+    /// The token.
+    pub token: TokenId,
+    /// Whether the logits after it are wanted.
+    pub logits: bool,
+}
+
+/// Returns true when the result of the running decode is no longer wanted. It costs a few atomic loads, and any thread may call it.
+pub type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
 
 /// An engine context: several sequences in one memory of cells, one cell a token.
 ///
@@ -27,33 +43,31 @@ pub trait Decoder: Send + 'static {
     /// The vocabulary of the tokens that it decodes.
     fn vocabulary(&self) -> Arc<dyn Vocabulary>;
 
-    /// Appends `tokens` to sequence `seq`, whose next free position is `pos`.
-    ///
-    /// `tokens` has 1 to `n_batch` entries. The logits of the last `n_logits` of them, 0 to `n_outputs_max`, are there afterwards. The call
-    /// returns early when `abort` is raised.
+    /// Appends tokens to their sequences: 1 to `n_batch`, of any number of sequences, those of one sequence in order and without gaps. Afterwards
+    /// [`logits`](Self::logits) has a row for each token that wanted one, at most `n_outputs_max`. Returns early when `stop` says so.
     ///
     /// # Errors
     ///
-    /// [`DecoderError::Aborted`] when `abort` was raised (the sequence is then in no defined state and gets cleared),
-    /// [`DecoderError::NoSpace`] when the memory had no room (the sequence must then be as before), [`DecoderError::Failed`] for all
-    /// else.
-    fn decode(
-        &mut self,
-        seq: u32,
-        pos: usize,
-        tokens: &[TokenId],
-        n_logits: usize,
-        abort: &AbortFlag,
-    ) -> Result<(), DecoderError>;
+    /// [`DecoderError::NoSpace`] when the memory had no room (all sequences must then be as before), [`DecoderError::Aborted`] when `stop` said so,
+    /// [`DecoderError::Failed`] for all else. After the latter two, any number of the batch's tokens may be in their sequences; these get truncated
+    /// to where they were, or cleared.
+    fn decode(&mut self, batch: &[BatchToken], stop: Stop<'_>) -> Result<(), DecoderError>;
 
-    /// A row of logits of the last decode, a value for each token of the vocabulary: row 0 is that of the first token whose logits were asked
-    /// for. Empty when there is no such row.
-    fn logits(&self, row: usize) -> &[f32];
+    /// The logits after token `index` of the last batch, a value for each token of the vocabulary. Empty when it wanted none.
+    fn logits(&self, index: usize) -> &[f32];
+
+    /// Whether [`truncate`](Self::truncate) and [`copy`](Self::copy) can cut `seq`, which is longer, to its first `n` positions.
+    fn can_cut(&self, seq: u32, n: usize) -> bool;
 
     /// Forgets the positions of `seq` from `from_pos` on.
     ///
     /// False when the memory cannot do that (a sliding window, a recurrent state); the caller then clears the sequence.
     fn truncate(&mut self, seq: u32, from_pos: usize) -> bool;
+
+    /// Makes the empty sequence `to` hold the first `n` positions of `from`, in the same cells.
+    ///
+    /// False when the memory cannot do that; the caller then clears `to`.
+    fn copy(&mut self, from: u32, to: u32, n: usize) -> bool;
 
     /// Forgets all of `seq` and frees its cells.
     fn clear(&mut self, seq: u32);
@@ -64,6 +78,9 @@ pub trait Decoder: Send + 'static {
     ///
     /// [`DecoderError`] when the state cannot be copied; the sequence's tokens are then decoded anew when it is needed again.
     fn save(&mut self, seq: u32) -> Result<Self::Saved, DecoderError>;
+
+    /// The size of a saved state in bytes.
+    fn saved_bytes(state: &Self::Saved) -> usize;
 
     /// Puts a saved state into `seq`, which is empty and need not be the one that it was saved from.
     ///
@@ -76,7 +93,7 @@ pub trait Decoder: Send + 'static {
 /// Why a [`Decoder`] could not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecoderError {
-    /// The abort flag was raised.
+    /// It was told to stop.
     #[error("the decode was aborted")]
     Aborted,
     /// The memory has no cells for these tokens.

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::AbortFlag;
 use crate::process::ProcessMark;
@@ -47,12 +48,17 @@ impl Doorbell {
         true
     }
 
-    /// Sleeps until it is rung, or the engine closes.
-    pub(crate) fn wait(&self) {
+    /// Sleeps until it is rung, or the engine closes, or the time is up. Returns false when the time was up.
+    pub(crate) fn wait_until(&self, until: Option<Instant>) -> bool {
         let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         while !self.rung.load(Ordering::Acquire) && !self.closing.is_raised() {
-            lock = self.wake.wait(lock).unwrap_or_else(PoisonError::into_inner);
+            lock = match until.map(|until| until.saturating_duration_since(Instant::now())) {
+                None => self.wake.wait(lock).unwrap_or_else(PoisonError::into_inner),
+                Some(Duration::ZERO) => return false,
+                Some(left) => self.wake.wait_timeout(lock, left).unwrap_or_else(PoisonError::into_inner).0,
+            };
         }
+        true
     }
 }
 
@@ -69,9 +75,16 @@ mod tests {
         assert!(bell.answer() && !bell.answer());
         let (sender, receiver) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
-            bell.wait();
-            sender.send(()).unwrap();
+            sender.send(bell.wait_until(None)).unwrap();
         });
-        assert_eq!(receiver.recv_timeout(std::time::Duration::from_secs(10)), Ok(()));
+        assert_eq!(receiver.recv_timeout(Duration::from_secs(10)), Ok(true));
+    }
+
+    #[test]
+    fn waiting_ends_when_the_time_is_up() {
+        let bell = Doorbell::new();
+        assert!(!bell.wait_until(Some(Instant::now())));
+        bell.ring();
+        assert!(bell.wait_until(Some(Instant::now())));
     }
 }

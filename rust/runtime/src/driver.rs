@@ -1,16 +1,22 @@
 //! The decode thread's loop: does what the scheduler plans.
 
+mod step;
+
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::channel::Producer;
-use crate::decoded::Decoded;
-use crate::inbox::{Inbox, Submission};
+use crate::crew::Crew;
+use crate::inbox::{Inbox, Submission, Ticket};
+use crate::pace::Pace;
 use crate::progress::{End, Progress};
-use crate::scheduler::{Capacity, JobId, Scheduler, Step};
+use crate::scheduler::{Capacity, Census, JobId, NewJob, Scheduler, Step};
 use crate::task::Task;
-use crate::{Decoder, DecoderError, EngineError, FinishReason, TokenId};
+use crate::{BatchToken, Decoder, EngineError, FinishReason, TokenId};
+
+/// How long a request whose hook has the logits keeps its place when others could run in it.
+const HOOK_PATIENCE: Duration = Duration::from_millis(20);
 
 /// Owns the decoder and all requests.
 pub(crate) struct Driver<D: Decoder> {
@@ -18,7 +24,15 @@ pub(crate) struct Driver<D: Decoder> {
     inbox: Arc<Inbox>,
     scheduler: Scheduler,
     runs: HashMap<JobId, Run<D::Saved>>,
+    /// Leftovers of requests in host memory, by their numbers.
+    stored: HashMap<u64, D::Saved>,
     n_submitted: JobId,
+    /// The earliest deadline of all requests, or an earlier moment.
+    next_deadline: Option<Instant>,
+    pace: Pace,
+    crew: Crew,
+    /// Reused between steps.
+    batch: Vec<BatchToken>,
 }
 
 /// A request that the thread serves.
@@ -28,32 +42,65 @@ struct Run<S> {
     /// The saved state while the request is parked.
     parked: Option<S>,
     submitted: Instant,
-    started: bool,
+    deadline: Option<Instant>,
+    /// Its place in the queue, until its first step.
+    ticket: Option<Ticket>,
 }
 
-/// A micro-batch, as planned.
-struct MicroBatch {
-    job: JobId,
-    seq: u32,
-    pos: usize,
-    len: usize,
-    rows: usize,
-    last: bool,
+impl<S> Run<S> {
+    /// Whether nothing of it was decoded yet.
+    fn is_waiting(&self) -> bool {
+        self.ticket.is_some()
+    }
+
+    /// How it ends from outside, if it does.
+    fn fate(&self, now: Instant) -> Option<End> {
+        if self.out.is_cancelled() {
+            return Some(End::new(FinishReason::Cancelled));
+        }
+        self.deadline.is_some_and(|deadline| deadline <= now).then(|| End::new(FinishReason::Timeout))
+    }
 }
 
 impl<D: Decoder> Driver<D> {
-    pub(crate) fn new(decoder: D, capacity: Capacity, inbox: Arc<Inbox>) -> Self {
-        Self { decoder, inbox, scheduler: Scheduler::new(capacity), runs: HashMap::new(), n_submitted: 0 }
+    pub(crate) fn new(decoder: D, capacity: Capacity, inbox: Arc<Inbox>, n_threads: usize) -> Self {
+        Self {
+            pace: Pace::new(capacity.n_batch),
+            decoder,
+            inbox,
+            scheduler: Scheduler::new(capacity),
+            runs: HashMap::new(),
+            stored: HashMap::new(),
+            n_submitted: 0,
+            next_deadline: None,
+            crew: Crew::new(n_threads),
+            batch: Vec::new(),
+        }
     }
 
     /// Serves requests until the engine closes.
     pub(crate) fn run(&mut self) {
         while !self.inbox.bell.closing.is_raised() {
             self.look_around();
-            match self.scheduler.plan() {
-                Step::Idle => self.inbox.bell.wait(),
+            self.end_late();
+            self.scheduler.set_chunk(self.pace.chunk());
+            match self.plan() {
+                Step::Idle => self.idle(),
                 step => self.execute(step),
             }
+        }
+    }
+
+    fn plan(&self) -> Step {
+        self.scheduler.plan(&|seq, n| self.decoder.can_cut(seq, n))
+    }
+
+    /// Sleeps until there is something to do.
+    fn idle(&mut self) {
+        let lapse = self.scheduler.is_held_up().then(|| Instant::now() + HOOK_PATIENCE);
+        let until = [lapse, self.next_deadline].into_iter().flatten().min();
+        if !self.inbox.bell.wait_until(until) && lapse.is_some() {
+            self.scheduler.lapse(false);
         }
     }
 
@@ -63,12 +110,12 @@ impl<D: Decoder> Driver<D> {
             if out.is_cancelled() { End::new(FinishReason::Cancelled) } else { End::error(error.clone()) }
         };
         let waiting = self.inbox.end(error.clone());
-        self.inbox.publish(crate::scheduler::Census::default());
+        self.inbox.publish(Census::default());
         for (_, run) in self.runs.drain() {
             let (events, finish) = run.task.end(end_of(&run.out));
             run.out.finish(events, finish);
         }
-        for submission in waiting {
+        for (submission, _) in waiting {
             let (events, finish) = submission.task.end(end_of(&submission.out));
             submission.out.finish(events, finish);
         }
@@ -79,8 +126,8 @@ impl<D: Decoder> Driver<D> {
     fn look_around(&mut self) {
         let Some(submissions) = self.inbox.collect() else { return };
         let known: Vec<JobId> = self.runs.keys().copied().collect();
-        for submission in submissions {
-            self.take_in(submission);
+        for (submission, ticket) in submissions {
+            self.take_in(submission, ticket);
         }
         for job in known {
             let Some(run) = self.runs.get_mut(&job) else { continue };
@@ -92,25 +139,58 @@ impl<D: Decoder> Driver<D> {
             let in_prompt = run.task.in_prompt();
             match run.task.resume(run.submitted) {
                 Some(progress) => {
-                    run.task.count_time(in_prompt, started);
+                    run.task.count_time(in_prompt, started.elapsed());
                     self.go_on(job, progress);
                 }
-                None => self.scheduler.set_paused(job, run.out.is_stalled() || run.task.is_waiting()),
+                None if run.task.is_waiting() => {}
+                None => self.scheduler.set_stalled(job, run.out.is_stalled()),
             }
         }
         self.inbox.publish(self.scheduler.census());
     }
 
-    fn take_in(&mut self, submission: Submission) {
-        let Submission { tokens, cache_prompt, task, out, submitted } = submission;
+    /// Ends the requests whose time is up.
+    fn end_late(&mut self) {
+        let Some(next) = self.next_deadline else { return };
+        let now = Instant::now();
+        if next > now {
+            return;
+        }
+        self.end_fated(now);
+        self.next_deadline = self.runs.values().filter_map(|run| run.deadline).min();
+    }
+
+    /// Ends the requests that were cancelled or whose time is up; returns whether there were any.
+    fn end_fated(&mut self, now: Instant) -> bool {
+        let fated = self.runs.iter().filter_map(|(job, run)| Some((*job, run.fate(now)?)));
+        let fated: Vec<(JobId, End)> = fated.collect();
+        let any = !fated.is_empty();
+        for (job, end) in fated {
+            self.end(job, end);
+        }
+        any
+    }
+
+    fn take_in(&mut self, submission: Submission, ticket: Ticket) {
+        let Submission { tokens, cache_prompt, priority, task, out, submitted, deadline } = submission;
         let nothing_to_do = task.is_full() && !cache_prompt;
-        let cancelled = out.is_cancelled();
         self.n_submitted += 1;
         let job = self.n_submitted;
-        self.scheduler.submit(job, tokens, cache_prompt, task.logits_from());
-        self.runs.insert(job, Run { task, out, parked: None, submitted, started: false });
-        if cancelled {
-            self.end(job, End::new(FinishReason::Cancelled));
+        let new = NewJob {
+            n_max: task.n_max(tokens.len()),
+            tokens,
+            priority,
+            cache: cache_prompt,
+            logits_from: task.logits_from(),
+            group: 0,
+        };
+        self.scheduler.submit(job, new);
+        let run = Run { task, out, parked: None, submitted, deadline, ticket: Some(ticket) };
+        let fate = run.fate(Instant::now());
+        self.next_deadline = [self.next_deadline, deadline].into_iter().flatten().min();
+        self.runs.insert(job, run);
+        if let Some(end) = fate {
+            self.end(job, end);
         } else if nothing_to_do {
             self.end(job, End::new(FinishReason::Length));
         }
@@ -118,9 +198,9 @@ impl<D: Decoder> Driver<D> {
 
     fn execute(&mut self, step: Step) {
         match step {
-            Step::Decode { job, seq, pos, len, rows, last } => {
-                self.decode(&MicroBatch { job, seq, pos, len, rows, last });
-                self.inbox.publish_cells(self.scheduler.cells());
+            Step::Decode(spans) => {
+                self.decode(&spans);
+                self.inbox.publish_cells(self.scheduler.n_cells());
                 return;
             }
             Step::Idle => {}
@@ -128,9 +208,12 @@ impl<D: Decoder> Driver<D> {
                 self.decoder.clear(seq);
                 self.scheduler.evicted(seq);
             }
+            Step::Stow { seq } => self.stow(seq),
             Step::Park { job, seq } => self.park(job, seq),
-            Step::Place { job, seq } => self.scheduler.placed(job, seq, 0),
-            Step::Reuse { job, seq, keep, whole } => self.reuse(job, seq, keep, whole),
+            Step::Place { job, seq } => self.scheduler.placed(job, seq),
+            Step::Copy { job, from, seq, keep } => self.copy(job, from, seq, keep),
+            Step::Take { job, seq, keep } => self.take(job, seq, keep),
+            Step::Fetch { job, entry, seq, keep } => self.fetch(job, entry, seq, keep),
             Step::Restore { job, seq } => self.restore(job, seq),
             Step::Stuck { job } => {
                 let n_tokens = self.scheduler.tokens(job).len();
@@ -138,6 +221,17 @@ impl<D: Decoder> Driver<D> {
             }
         }
         self.inbox.publish(self.scheduler.census());
+    }
+
+    fn stow(&mut self, seq: u32) {
+        let state = self.decoder.save(seq);
+        self.decoder.clear(seq);
+        let Ok(state) = state else { return self.scheduler.evicted(seq) };
+        let (id, dropped) = self.scheduler.stowed(seq, D::saved_bytes(&state));
+        self.stored.insert(id, state);
+        for id in dropped {
+            self.stored.remove(&id);
+        }
     }
 
     fn park(&mut self, job: JobId, seq: u32) {
@@ -162,57 +256,48 @@ impl<D: Decoder> Driver<D> {
         }
     }
 
-    fn reuse(&mut self, job: JobId, seq: u32, keep: usize, whole: bool) {
-        let kept = if whole || self.decoder.truncate(seq, keep) {
+    fn copy(&mut self, job: JobId, from: u32, seq: u32, keep: usize) {
+        if self.decoder.copy(from, seq, keep) {
+            self.scheduler.copied(job, from, seq, keep);
+            self.note_cached(job, keep);
+        } else {
+            self.decoder.clear(seq);
+            self.scheduler.placed(job, seq);
+        }
+    }
+
+    fn take(&mut self, job: JobId, seq: u32, keep: usize) {
+        let kept = if self.decoder.truncate(seq, keep) {
             keep
         } else {
             self.decoder.clear(seq);
             0
         };
-        self.scheduler.placed(job, seq, kept);
-        if let Some(run) = self.runs.get_mut(&job)
-            && !run.started
-        {
-            run.task.usage_mut().cached_tokens = kept;
-        }
+        self.scheduler.taken(job, seq, kept);
+        self.note_cached(job, kept);
     }
 
-    /// Decodes one micro-batch and passes the logits to the request.
-    fn decode(&mut self, batch: &MicroBatch) {
-        let Some(run) = self.runs.get_mut(&batch.job) else {
-            self.scheduler.remove(batch.job, false);
+    fn fetch(&mut self, job: JobId, entry: u64, seq: u32, keep: usize) {
+        let state = self.stored.get(&entry);
+        let restored = state.is_some_and(|state| self.decoder.restore(seq, state).is_ok());
+        if restored && self.decoder.truncate(seq, keep) {
+            self.scheduler.fetched(job, entry, seq, keep);
+            self.note_cached(job, keep);
             return;
-        };
-        let started = Instant::now();
-        if !run.started {
-            run.started = true;
-            run.task.timings_mut().queued = started.duration_since(run.submitted);
         }
-        let in_prompt = run.task.in_prompt();
-        let is_full = run.task.is_full();
-        let n_logits = if is_full { 0 } else { batch.rows };
-        let all_tokens = self.scheduler.tokens(batch.job);
-        let end = batch.pos + batch.len;
-        let result =
-            self.decoder.decode(batch.seq, batch.pos, &all_tokens[batch.pos..end], n_logits, run.out.abort());
-        if let Err(error) = result {
-            return self.failed(batch.job, &error);
+        if restored {
+            self.scheduler.stored_cannot_be_cut();
         }
-        let decoded = Decoded {
-            tokens: all_tokens,
-            rows: end - n_logits..end,
-            logits: &|row| self.decoder.logits(row),
-            last: batch.last,
-        };
-        let progress = if is_full {
-            batch.last.then(|| Progress::Ended(End::new(FinishReason::Length)))
-        } else {
-            run.task.advance(&decoded, run.submitted)
-        };
-        run.task.count_time(in_prompt, started);
-        self.scheduler.decoded(batch.job, batch.len);
-        if let Some(progress) = progress {
-            self.go_on(batch.job, progress);
+        self.decoder.clear(seq);
+        self.scheduler.placed(job, seq);
+    }
+
+    /// Counts the tokens of a prompt that need not be decoded.
+    fn note_cached(&mut self, job: JobId, n_tokens: usize) {
+        if let Some(run) = self.runs.get_mut(&job)
+            && run.is_waiting()
+        {
+            run.task.usage_mut().cached_tokens = n_tokens;
         }
     }
 
@@ -220,7 +305,7 @@ impl<D: Decoder> Driver<D> {
     fn go_on(&mut self, job: JobId, progress: Progress) {
         match progress {
             Progress::Ended(end) => return self.end(job, end),
-            Progress::Waiting => self.scheduler.set_paused(job, true),
+            Progress::Waiting => {}
             Progress::Tokens => {
                 let Some(run) = self.runs.get(&job) else { return };
                 self.scheduler.generated(job, run.task.next_tokens());
@@ -242,50 +327,30 @@ impl<D: Decoder> Driver<D> {
         self.scheduler.rewound(job, keep, kept, tail);
     }
 
-    /// Pushes the events that are ready, and pauses the request if the consumer must catch up or a hook has its logits.
+    /// Pushes the events that are ready, and holds the request if the consumer must catch up or a hook has its logits.
     fn deliver(&mut self, job: JobId) {
         let Some(run) = self.runs.get_mut(&job) else { return };
         let mut has_room = true;
         while let Some(event) = run.task.take_event() {
             has_room = run.out.push(event);
         }
-        // The consumer may have drained the channel since the push; it then rings the bell, and this is checked again.
-        self.scheduler.set_paused(job, !has_room || run.task.is_waiting());
-    }
-
-    fn failed(&mut self, job: JobId, error: &DecoderError) {
-        if *error == DecoderError::Aborted && self.inbox.bell.closing.is_raised() {
-            return;
-        }
-        let cancelled = self.runs.get(&job).is_some_and(|run| run.out.is_cancelled());
-        match error {
-            DecoderError::NoSpace => self.execute(self.scheduler.make_room(job)),
-            DecoderError::Aborted if cancelled => {
-                self.end_dirty(job, End::new(FinishReason::Cancelled));
-            }
-            DecoderError::Aborted | DecoderError::Failed(_) => {
-                self.end_dirty(job, End::error(EngineError::Decode { message: error.to_string() }));
-            }
+        if run.task.is_waiting() {
+            self.scheduler.set_waiting(job);
+        } else {
+            // The consumer may have drained the channel since the push; it then rings the bell, and this is checked again.
+            self.scheduler.set_stalled(job, !has_room);
         }
     }
 
-    /// Ends a request, which may leave its sequence as a cached prefix.
+    /// Frees the request's sequence, which it may leave for others, then tells its consumer.
     fn end(&mut self, job: JobId, end: End) {
-        self.end_with(job, end, true);
-    }
-
-    /// Ends a request whose sequence is in no defined state.
-    fn end_dirty(&mut self, job: JobId, end: End) {
-        self.end_with(job, end, false);
-    }
-
-    /// Frees the request's sequence, then tells its consumer.
-    fn end_with(&mut self, job: JobId, end: End, keep: bool) {
+        // What led to an error may lie in its cells.
+        let keep = !matches!(end.reason, FinishReason::Error(_));
         if let Some(seq) = self.scheduler.remove(job, keep) {
             self.decoder.clear(seq);
         }
         let Some(mut run) = self.runs.remove(&job) else { return };
-        if !run.started {
+        if run.is_waiting() {
             run.task.timings_mut().queued = run.submitted.elapsed();
         }
         self.inbox.publish(self.scheduler.census());

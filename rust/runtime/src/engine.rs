@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle, ThreadId};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::channel::{Channel, Producer};
 use crate::driver::Driver;
@@ -21,7 +21,7 @@ use crate::{Decoder, EngineError, Request, ScoreRequest, SubmitError, TokenId, T
 /// ```
 /// use std::sync::Arc;
 /// use tabagent_runtime::{
-///     AbortFlag, Decoder, DecoderError, Engine, Poll, Request, SamplerError, TokenId, TokenMask, TokenSampler, Vocabulary,
+///     BatchToken, Decoder, DecoderError, Engine, EngineConfig, Poll, Request, SamplerError, Stop, TokenId, TokenMask, TokenSampler, Vocabulary,
 /// };
 ///
 /// /// The tokens `a` to `d`, of which the last ends a text.
@@ -43,15 +43,18 @@ use crate::{Decoder, EngineError, Request, ScoreRequest, SubmitError, TokenId, T
 ///     fn n_outputs_max(&self) -> usize { 1 }
 ///     fn n_seq_max(&self) -> usize { 1 }
 ///     fn vocabulary(&self) -> Arc<dyn Vocabulary> { Arc::new(Letters) }
-///     fn decode(&mut self, _seq: u32, _pos: usize, tokens: &[TokenId], _n_logits: usize, _abort: &AbortFlag) -> Result<(), DecoderError> {
+///     fn decode(&mut self, batch: &[BatchToken], _stop: Stop<'_>) -> Result<(), DecoderError> {
 ///         self.0 = vec![0.0; 4];
-///         self.0[(tokens[tokens.len() - 1] as usize + 1) % 4] = 1.0;
+///         self.0[(batch[batch.len() - 1].token as usize + 1) % 4] = 1.0;
 ///         Ok(())
 ///     }
-///     fn logits(&self, _row: usize) -> &[f32] { &self.0 }
+///     fn logits(&self, _index: usize) -> &[f32] { &self.0 }
+///     fn can_cut(&self, _seq: u32, _n: usize) -> bool { true }
 ///     fn truncate(&mut self, _seq: u32, _from_pos: usize) -> bool { true }
+///     fn copy(&mut self, _from: u32, _to: u32, _n: usize) -> bool { true }
 ///     fn clear(&mut self, _seq: u32) {}
 ///     fn save(&mut self, _seq: u32) -> Result<(), DecoderError> { Ok(()) }
+///     fn saved_bytes(_state: &()) -> usize { 0 }
 ///     fn restore(&mut self, _seq: u32, _state: &()) -> Result<(), DecoderError> { Ok(()) }
 /// }
 ///
@@ -66,7 +69,7 @@ use crate::{Decoder, EngineError, Request, ScoreRequest, SubmitError, TokenId, T
 ///     fn accept(&mut self, _token: TokenId) {}
 /// }
 ///
-/// let engine = Engine::spawn(Counter(Vec::new()), "counter")?;
+/// let engine = Engine::spawn(Counter(Vec::new()), "counter", &EngineConfig::default())?;
 /// let stream = engine.submit(Request::new(vec![0], Box::new(Greedy)))?;
 /// let mut text = String::new();
 /// loop {
@@ -99,8 +102,49 @@ pub struct EngineStats {
     pub cells: usize,
 }
 
+/// How an engine serves its requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineConfig {
+    /// Maximum number of requests that are decoded together; `None` for as many as the decoder has sequences.
+    pub max_running: Option<usize>,
+    /// Maximum number of requests that wait for their beginning; `None` for any number.
+    pub max_queue: Option<usize>,
+    /// Gives each request the results that it would have alone, bit for bit: one is decoded at a time, alone in memory, and none uses what others decoded.
+    /// The others wait, so this is slower.
+    pub deterministic: bool,
+    /// Maximum size of what requests leave in host memory for others, in bytes.
+    pub cache_bytes: usize,
+    /// Threads that choose tokens between two decodes, the decode thread included.
+    pub threads: usize,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self { max_running: None, max_queue: None, deterministic: false, cache_bytes: 256 << 20, threads: 1 }
+    }
+}
+
+/// Maximum number of cells of leftovers beside running requests; see [`Capacity::n_idle`].
+const IDLE_CELLS: usize = 256;
+
+impl EngineConfig {
+    fn capacity<D: Decoder>(&self, decoder: &D) -> Capacity {
+        let n_seq_max = decoder.n_seq_max();
+        Capacity {
+            n_ctx: decoder.n_ctx(),
+            n_batch: decoder.n_batch(),
+            n_seq_max: if self.deterministic { 1 } else { n_seq_max },
+            n_outputs: decoder.n_outputs_max(),
+            n_running: self.max_running.unwrap_or(n_seq_max),
+            n_idle: IDLE_CELLS,
+            n_stored_bytes: if self.deterministic { 0 } else { self.cache_bytes },
+        }
+    }
+}
+
 pub(crate) struct Inner {
     pub(crate) inbox: Arc<Inbox>,
+    deterministic: bool,
     n_ctx: usize,
     vocabulary: Arc<dyn Vocabulary>,
     thread_id: ThreadId,
@@ -113,31 +157,28 @@ impl Engine {
     /// # Errors
     ///
     /// [`EngineError::Spawn`] when the operating system gives no thread.
-    pub fn spawn<D: Decoder>(decoder: D, name: &str) -> Result<Self, EngineError> {
-        let capacity = Capacity {
-            n_ctx: decoder.n_ctx(),
-            n_batch: decoder.n_batch(),
-            n_seq_max: decoder.n_seq_max(),
-            n_outputs: decoder.n_outputs_max(),
-        };
+    pub fn spawn<D: Decoder>(decoder: D, name: &str, config: &EngineConfig) -> Result<Self, EngineError> {
+        let (capacity, deterministic, n_threads) =
+            (config.capacity(&decoder), config.deterministic, config.threads);
         let vocabulary = decoder.vocabulary();
-        let inbox = Arc::new(Inbox::new());
+        let inbox = Arc::new(Inbox::new(config.max_queue.unwrap_or(usize::MAX)));
         let for_thread = Arc::clone(&inbox);
         // Linux refuses names with a NUL; anything else it cuts to 15 bytes.
         let thread = thread::Builder::new()
             .name(name.replace('\0', ""))
-            .spawn(move || serve(decoder, capacity, for_thread))
+            .spawn(move || serve(decoder, capacity, for_thread, n_threads))
             .map_err(|error| EngineError::Spawn { message: error.to_string() })?;
         let thread_id = thread.thread().id();
         let thread = Mutex::new(Some(thread));
-        Ok(Self { inner: Arc::new(Inner { inbox, n_ctx: capacity.n_ctx, vocabulary, thread_id, thread }) })
+        let n_ctx = capacity.n_ctx;
+        Ok(Self { inner: Arc::new(Inner { inbox, deterministic, n_ctx, vocabulary, thread_id, thread }) })
     }
 
     /// Checks a request and puts it at the end of the queue. Does not wait for it to run.
     ///
     /// # Errors
     ///
-    /// [`SubmitError::Request`] for a wrong request, [`SubmitError::Engine`] when the engine was closed, has failed, or belongs to
+    /// [`SubmitError::Request`] for a wrong request, [`SubmitError::QueueFull`] when too many wait, [`SubmitError::Engine`] when the engine was closed, has failed, or belongs to
     /// the parent process.
     pub fn submit(&self, request: Request) -> Result<TokenStream, SubmitError> {
         let Inner { inbox, n_ctx, vocabulary, .. } = self.here()?;
@@ -145,9 +186,13 @@ impl Engine {
         if let Some(hook) = &request.hook {
             hook.attach(&inbox.bell);
         }
-        let cache_prompt = request.cache_prompt;
+        let terms = Terms {
+            cache_prompt: request.cache_prompt,
+            priority: request.priority,
+            timeout: request.timeout,
+        };
         let (generation, prompt) = Generation::new(request, *n_ctx, Arc::clone(vocabulary))?;
-        self.enqueue(prompt, cache_prompt, Task::Generate(Box::new(generation)))
+        self.enqueue(prompt, terms, Task::Generate(Box::new(generation)))
     }
 
     /// Checks a scoring request and puts it at the end of the queue. Does not wait for it to run.
@@ -160,9 +205,13 @@ impl Engine {
     pub fn score(&self, request: ScoreRequest) -> Result<TokenStream, SubmitError> {
         let Inner { n_ctx, vocabulary, .. } = self.here()?;
         request.check(*n_ctx, vocabulary.n_tokens())?;
-        let cache_prompt = request.cache_prompt;
+        let terms = Terms {
+            cache_prompt: request.cache_prompt,
+            priority: request.priority,
+            timeout: request.timeout,
+        };
         let (scoring, tokens) = Scoring::new(request, Arc::clone(vocabulary));
-        self.enqueue(tokens, cache_prompt, Task::Score(Box::new(scoring)))
+        self.enqueue(tokens, terms, Task::Score(Box::new(scoring)))
     }
 
     /// What the handles share, or an error in a forked child.
@@ -173,13 +222,22 @@ impl Engine {
     fn enqueue(
         &self,
         tokens: Vec<TokenId>,
-        cache_prompt: bool,
+        terms: Terms,
         task: Task,
     ) -> Result<TokenStream, SubmitError> {
-        let inbox = &self.inner.inbox;
+        let Inner { inbox, deterministic, .. } = &*self.inner;
         let channel = Channel::new(&inbox.bell);
         let out = Producer::new(Arc::clone(&channel));
-        inbox.submit(Submission { tokens, cache_prompt, task, out, submitted: Instant::now() })?;
+        let submitted = Instant::now();
+        inbox.submit(Submission {
+            tokens,
+            cache_prompt: terms.cache_prompt && !deterministic,
+            priority: terms.priority,
+            task,
+            out,
+            submitted,
+            deadline: terms.timeout.and_then(|timeout| submitted.checked_add(timeout)),
+        })?;
         Ok(TokenStream::new(channel))
     }
 
@@ -204,6 +262,13 @@ impl Engine {
             cells: *n_ctx,
         }
     }
+}
+
+/// On which terms a request is served.
+struct Terms {
+    cache_prompt: bool,
+    priority: i32,
+    timeout: Option<Duration>,
 }
 
 impl Inner {
@@ -245,8 +310,8 @@ impl std::fmt::Debug for Inner {
 }
 
 /// The whole life of the decode thread.
-fn serve<D: Decoder>(decoder: D, capacity: Capacity, inbox: Arc<Inbox>) {
-    let mut driver = Driver::new(decoder, capacity, inbox);
+fn serve<D: Decoder>(decoder: D, capacity: Capacity, inbox: Arc<Inbox>, n_threads: usize) {
+    let mut driver = Driver::new(decoder, capacity, inbox, n_threads);
     let outcome = catch_unwind(AssertUnwindSafe(|| driver.run()));
     let error = match outcome {
         Ok(()) => EngineError::Closed,

@@ -129,6 +129,12 @@ pub enum SubmitError {
     /// The engine takes no requests.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// As many requests wait as may.
+    #[error("{n_waiting} requests wait already, as many as `max_queue` allows; try again when one has begun, or raise `max_queue`")]
+    QueueFull {
+        /// How many wait.
+        n_waiting: usize,
+    },
 }
 
 /// Writes a number with commas between its thousands.

@@ -51,6 +51,8 @@ pub enum FinishReason {
     Length,
     /// The stream was cancelled.
     Cancelled,
+    /// The request's time was up; what came so far is there.
+    Timeout,
     /// Something failed.
     Error(EngineError),
 }
@@ -86,9 +88,9 @@ pub struct Usage {
 pub struct Timings {
     /// From submission to the first micro-batch, or to the end if there was none.
     pub queued: Duration,
-    /// Spent in micro-batches of the prompt; time in which other requests ran does not count.
+    /// Spent in steps with tokens of the prompt, which other requests may have shared.
     pub prompt: Duration,
-    /// Spent in micro-batches of generated tokens, sampling and text included; time in which other requests ran does not count.
+    /// Spent in steps with generated tokens, which other requests may have shared; sampling and text included.
     pub decode: Duration,
     /// From submission to the first chosen token.
     pub first_token: Option<Duration>,

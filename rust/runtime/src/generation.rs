@@ -89,6 +89,11 @@ impl Generation {
         Ok((generation, request.prompt))
     }
 
+    /// Maximum number of tokens to generate, by the request and by the context.
+    pub(crate) fn max_tokens(&self) -> usize {
+        self.max_tokens
+    }
+
     /// Whether no more tokens may be generated.
     pub(crate) fn is_full(&self) -> bool {
         self.usage.completion_tokens >= self.max_tokens

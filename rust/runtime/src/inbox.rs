@@ -8,16 +8,28 @@ use crate::channel::Producer;
 use crate::doorbell::Doorbell;
 use crate::scheduler::Census;
 use crate::task::Task;
-use crate::{EngineError, TokenId};
+use crate::{EngineError, SubmitError, TokenId};
 
 /// A request on its way to the decode thread.
 pub(crate) struct Submission {
     /// What to decode first.
     pub(crate) tokens: Vec<TokenId>,
     pub(crate) cache_prompt: bool,
+    pub(crate) priority: i32,
     pub(crate) task: Task,
     pub(crate) out: Producer,
     pub(crate) submitted: Instant,
+    /// When its time is up.
+    pub(crate) deadline: Option<Instant>,
+}
+
+/// A place in the queue; dropping it frees the place.
+pub(crate) struct Ticket(Arc<AtomicUsize>);
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Brings submissions to the decode thread.
@@ -25,42 +37,52 @@ pub(crate) struct Inbox {
     pub(crate) bell: Arc<Doorbell>,
     state: Mutex<State>,
     census: [AtomicUsize; 4],
+    n_waiting: Arc<AtomicUsize>,
+    max_waiting: usize,
 }
 
 #[derive(Default)]
 struct State {
-    submissions: Vec<Submission>,
+    submissions: Vec<(Submission, Ticket)>,
     ended: Option<EngineError>,
 }
 
 impl Inbox {
-    pub(crate) fn new() -> Self {
-        Self { bell: Arc::new(Doorbell::new()), state: Mutex::default(), census: Default::default() }
+    /// Lets `max_waiting` requests wait for their beginning.
+    pub(crate) fn new(max_waiting: usize) -> Self {
+        let (state, census, n_waiting) = Default::default();
+        Self { bell: Arc::new(Doorbell::new()), state, census, n_waiting, max_waiting }
     }
 
-    /// Hands a request to the thread, unless the thread has ended.
-    pub(crate) fn submit(&self, submission: Submission) -> Result<(), EngineError> {
+    /// Hands a request to the thread, unless the thread has ended or too many wait.
+    pub(crate) fn submit(&self, submission: Submission) -> Result<(), SubmitError> {
         let mut state = self.lock();
         if let Some(error) = &state.ended {
-            return Err(error.clone());
+            return Err(error.clone().into());
         }
         if self.bell.closing.is_raised() {
-            return Err(EngineError::Closed);
+            return Err(EngineError::Closed.into());
         }
-        state.submissions.push(submission);
+        // Grows only under the lock.
+        let n_waiting = self.n_waiting.load(Ordering::Relaxed);
+        if n_waiting >= self.max_waiting {
+            return Err(SubmitError::QueueFull { n_waiting });
+        }
+        self.n_waiting.fetch_add(1, Ordering::Relaxed);
+        state.submissions.push((submission, Ticket(Arc::clone(&self.n_waiting))));
         drop(state);
         self.bell.ring();
         Ok(())
     }
 
     /// What was submitted, if anything changed since the last call. Costs one atomic operation if not.
-    pub(crate) fn collect(&self) -> Option<Vec<Submission>> {
+    pub(crate) fn collect(&self) -> Option<Vec<(Submission, Ticket)>> {
         // A submission from here on rings again.
         self.bell.answer().then(|| std::mem::take(&mut self.lock().submissions))
     }
 
     /// Refuses all further submissions with `error` and returns those that were still waiting.
-    pub(crate) fn end(&self, error: EngineError) -> Vec<Submission> {
+    pub(crate) fn end(&self, error: EngineError) -> Vec<(Submission, Ticket)> {
         let mut state = self.lock();
         state.ended = Some(error);
         std::mem::take(&mut state.submissions)

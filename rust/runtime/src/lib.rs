@@ -1,8 +1,8 @@
 //! The decode thread: one thread owns an engine context and serves every request of a model.
 //!
-//! A [`Request`] goes in by [`Engine::submit`], a [`TokenStream`] comes back. The thread gives the oldest request that can run one micro-batch
-//! at a time, turns its tokens into text (never cutting a character, never leaking a stop string) and pushes events into the stream's bounded
-//! channel. This crate knows no engine: the engine is behind the [`Decoder`] trait, its tokens behind [`Vocabulary`], and the choice of tokens
+//! A [`Request`] goes in by [`Engine::submit`], a [`TokenStream`] comes back. In each step the thread decodes a batch of tokens of all requests that
+//! can run, turns the new tokens into text (never cutting a character, never leaking a stop string) and pushes events into the streams' bounded
+//! channels. This crate knows no engine: the engine is behind the [`Decoder`] trait, its tokens behind [`Vocabulary`], and the choice of tokens
 //! behind [`TokenSampler`] (which `tabagent_sampling::Sampler` implements).
 //!
 //! A request may carry a [`TokenConstraint`] (such as `tabagent_sampling::constraint::Constraint`), which says which tokens may come next;
@@ -12,6 +12,7 @@
 mod abort;
 mod channel;
 mod constraint;
+mod crew;
 mod decoded;
 mod decoder;
 mod doorbell;
@@ -23,6 +24,7 @@ mod generation;
 mod hook;
 mod inbox;
 mod logprobs;
+mod pace;
 mod poll;
 mod process;
 mod progress;
@@ -43,8 +45,8 @@ mod tests;
 pub use abort::AbortFlag;
 pub use channel::CHANNEL_CAPACITY;
 pub use constraint::{ConstraintError, TokenConstraint};
-pub use decoder::{Decoder, DecoderError};
-pub use engine::{Engine, EngineStats};
+pub use decoder::{BatchToken, Decoder, DecoderError, Stop};
+pub use engine::{Engine, EngineConfig, EngineStats};
 pub use error::{EngineError, RequestError, SubmitError};
 pub use event::{Finish, FinishReason, StopMatch, Timings, TokenEvent, TokenLogprob, TopLogprob, Usage};
 pub use hook::{HookPoll, HookWorker, HookedRow, LogitsHook, logits_hook};

@@ -1,6 +1,7 @@
 //! One request: what to continue, how, and when to stop.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::{LogitsHook, LogprobsMode, RequestError, TokenConstraint, TokenId, TokenSampler};
 
@@ -30,9 +31,14 @@ pub struct Request {
     pub constraint: Option<Box<dyn TokenConstraint>>,
     /// Changes the logits before a token is chosen; see [`logits_hook`](crate::logits_hook).
     pub hook: Option<LogitsHook>,
-    /// Reuse what an earlier request with this option left in memory, and leave this one's tokens there. Reused tokens were decoded
-    /// in batches of other sizes, so logits may differ in their last bits; without this option results are those of running alone.
+    /// Begin with what other requests with this option have decoded, and leave this one's tokens for others. Reused tokens were decoded
+    /// in batches of other sizes, so logits may differ in their last bits.
     pub cache_prompt: bool,
+    /// Requests of higher priority are served first; among equals the older ones.
+    pub priority: i32,
+    /// How long the request may take from its submission on, in the queue and at work. Then it ends with
+    /// [`FinishReason::Timeout`](crate::FinishReason::Timeout) and what came so far.
+    pub timeout: Option<Duration>,
 }
 
 impl Request {
@@ -50,6 +56,8 @@ impl Request {
             constraint: None,
             hook: None,
             cache_prompt: false,
+            priority: 0,
+            timeout: None,
         }
     }
 
@@ -87,6 +95,8 @@ impl fmt::Debug for Request {
             .field("constrained", &self.constraint.is_some())
             .field("hook", &self.hook)
             .field("cache_prompt", &self.cache_prompt)
+            .field("priority", &self.priority)
+            .field("timeout", &self.timeout)
             .finish_non_exhaustive()
     }
 }

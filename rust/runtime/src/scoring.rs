@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::decoded::Decoded;
 use crate::logprobs::LogSoftmax;
@@ -26,6 +26,10 @@ pub struct ScoreRequest {
     pub continuations: Vec<Vec<TokenId>>,
     /// As [`Request::cache_prompt`](crate::Request::cache_prompt).
     pub cache_prompt: bool,
+    /// As [`Request::priority`](crate::Request::priority).
+    pub priority: i32,
+    /// As [`Request::timeout`](crate::Request::timeout).
+    pub timeout: Option<Duration>,
 }
 
 impl ScoreRequest {
@@ -98,6 +102,12 @@ impl Scoring {
         (scoring, prompt)
     }
 
+    /// Maximum number of tokens that are in memory at a time.
+    pub(crate) fn n_max(&self) -> usize {
+        let longest = self.continuations.iter().map(|tokens| decoded_part(tokens).len()).max();
+        self.n_prompt + longest.unwrap_or(0)
+    }
+
     /// The index of the first token whose logits are wanted.
     pub(crate) fn logits_from(&self) -> usize {
         self.n_prompt - 1
@@ -105,8 +115,8 @@ impl Scoring {
 
     /// Takes the rows of a decode.
     pub(crate) fn advance(&mut self, decoded: &Decoded<'_>, submitted: Instant) -> Option<Progress> {
-        for (row, place) in decoded.rows.clone().enumerate() {
-            self.take_row(place, (decoded.logits)(row));
+        for (place, row) in (decoded.first..).zip(decoded.rows) {
+            self.take_row(place, row);
             self.timings.first_token.get_or_insert_with(|| submitted.elapsed());
         }
         decoded.last.then(|| self.next())
@@ -186,7 +196,7 @@ mod tests {
         let good = ScoreRequest {
             prompt: vec![1, 2],
             continuations: vec![vec![3], vec![3, 0]],
-            cache_prompt: false,
+            ..ScoreRequest::default()
         };
         assert_eq!(good.check(4, 4), Ok(()));
         let error_of = |change: fn(&mut ScoreRequest)| {

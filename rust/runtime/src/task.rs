@@ -23,6 +23,14 @@ impl Task {
         }
     }
 
+    /// Maximum number of tokens that it will have in memory at a time; it begins with `n_tokens`.
+    pub(crate) fn n_max(&self, n_tokens: usize) -> usize {
+        match self {
+            Self::Generate(generation) => n_tokens + generation.max_tokens(),
+            Self::Score(scoring) => scoring.n_max(),
+        }
+    }
+
     /// Whether no more logits are wanted.
     pub(crate) fn is_full(&self) -> bool {
         match self {
@@ -36,18 +44,18 @@ impl Task {
         self.timings().first_token.is_none()
     }
 
-    /// Counts the time of a micro-batch that began at `started`.
-    pub(crate) fn count_time(&mut self, in_prompt: bool, started: Instant) {
+    /// Counts the time of a step.
+    pub(crate) fn count_time(&mut self, in_prompt: bool, took: Duration) {
         let timings = self.timings_mut();
         let total: &mut Duration = if in_prompt { &mut timings.prompt } else { &mut timings.decode };
-        *total += started.elapsed();
+        *total += took;
     }
 
     /// Takes the logits of a decode. `None`: there is more to decode first.
     pub(crate) fn advance(&mut self, decoded: &Decoded<'_>, submitted: Instant) -> Option<Progress> {
         match self {
             Self::Generate(generation) => {
-                let logits = (!decoded.rows.is_empty()).then(|| (decoded.logits)(0))?;
+                let logits = decoded.rows.first()?;
                 Some(generation.advance(logits, decoded.tokens, submitted))
             }
             Self::Score(scoring) => scoring.advance(decoded, submitted),

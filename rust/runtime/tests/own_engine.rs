@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tabagent_runtime::{
-    AbortFlag, Decoder, DecoderError, Engine, FinishReason, Poll, Request, ScoreRequest, TokenEvent, TokenId,
-    TokenStream, Vocabulary,
+    BatchToken, Decoder, DecoderError, Engine, EngineConfig, FinishReason, Poll, Request, ScoreRequest, Stop,
+    TokenEvent, TokenId, TokenStream, Vocabulary,
 };
 use tabagent_sampling::{Sampler, SamplerConfig};
 
@@ -144,7 +144,7 @@ impl Tiny {
     fn spawn(weights: &Arc<Weights>, n_ctx: usize, n_seq_max: usize) -> Engine {
         let memories = vec![empty(); n_seq_max];
         let decoder = Self { weights: Arc::clone(weights), memories, rows: Vec::new(), n_ctx };
-        Engine::spawn(decoder, "tiny").unwrap()
+        Engine::spawn(decoder, "tiny", &EngineConfig::default()).unwrap()
     }
 }
 
@@ -171,35 +171,30 @@ impl Decoder for Tiny {
         Arc::new(Letters)
     }
 
-    fn decode(
-        &mut self,
-        seq: u32,
-        pos: usize,
-        tokens: &[TokenId],
-        n_logits: usize,
-        abort: &AbortFlag,
-    ) -> Result<(), DecoderError> {
-        let used: usize = self.memories.iter().map(|memory| memory[0].len()).sum();
-        if used + tokens.len() > self.n_ctx {
-            return Err(DecoderError::NoSpace);
-        }
-        let memory = &mut self.memories[seq as usize];
-        assert_eq!(memory[0].len(), pos);
+    fn decode(&mut self, batch: &[BatchToken], stop: Stop<'_>) -> Result<(), DecoderError> {
         self.rows.clear();
-        for (i, token) in tokens.iter().enumerate() {
-            if abort.is_raised() {
+        for row in batch {
+            if stop() {
                 return Err(DecoderError::Aborted);
             }
-            let logits = step(&self.weights, memory, *token);
-            if i + n_logits >= tokens.len() {
-                self.rows.push(logits);
-            }
+            let memory = &mut self.memories[row.seq as usize];
+            assert_eq!(memory[0].len(), row.pos);
+            self.rows.push(step(&self.weights, memory, row.token));
         }
         Ok(())
     }
 
-    fn logits(&self, row: usize) -> &[f32] {
-        &self.rows[row]
+    fn logits(&self, index: usize) -> &[f32] {
+        &self.rows[index]
+    }
+
+    fn can_cut(&self, _seq: u32, _n: usize) -> bool {
+        true
+    }
+
+    fn copy(&mut self, from: u32, to: u32, n: usize) -> bool {
+        self.memories[to as usize] = self.memories[from as usize].clone();
+        self.truncate(to, n)
     }
 
     fn truncate(&mut self, seq: u32, from_pos: usize) -> bool {
@@ -213,6 +208,10 @@ impl Decoder for Tiny {
 
     fn save(&mut self, seq: u32) -> Result<Memory, DecoderError> {
         Ok(self.memories[seq as usize].clone())
+    }
+
+    fn saved_bytes(state: &Memory) -> usize {
+        state.iter().map(|layer| layer.len() * size_of::<(Row, Row)>()).sum()
     }
 
     fn restore(&mut self, seq: u32, state: &Memory) -> Result<(), DecoderError> {
@@ -328,7 +327,7 @@ fn scores_are_the_models_own_probabilities() {
         .score(ScoreRequest {
             prompt: prompt.clone(),
             continuations: continuations.clone(),
-            cache_prompt: false,
+            ..ScoreRequest::default()
         })
         .unwrap();
     for (event, tokens) in drain(&stream).iter().zip(&continuations) {

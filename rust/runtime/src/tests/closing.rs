@@ -12,7 +12,7 @@ fn close_aborts_the_decode_ends_all_streams_and_waits_for_the_decoder_to_go() {
     let (enter, entered) = channel();
     let decoder = FakeDecoder::new(100, 8, 2).with_hook(move |call| {
         enter.send(()).unwrap();
-        Err(decode_until_aborted(call.abort))
+        Err(decode_until_aborted(call))
     });
     let dropped = Arc::clone(&decoder.dropped);
     let engine = decoder.spawn();
@@ -51,7 +51,7 @@ fn streams_cancelled_before_the_close_end_as_cancelled() {
     let (enter, entered) = channel();
     let decoder = FakeDecoder::new(100, 8, 2).with_hook(move |call| {
         enter.send(()).unwrap();
-        Err(decode_until_aborted(call.abort))
+        Err(decode_until_aborted(call))
     });
     let engine = decoder.spawn();
     let streams: Vec<_> = (0..4).map(|_| engine.submit(request(&[1, 2], 10)).unwrap()).collect();
@@ -117,7 +117,7 @@ fn forked_child_is_told_at_once_and_never_waits() {
     let (enter, entered) = channel();
     let decoder = FakeDecoder::new(100, 8, 2).with_hook(move |call| {
         enter.send(()).unwrap();
-        Err(decode_until_aborted(call.abort))
+        Err(decode_until_aborted(call))
     });
     let dropped = Arc::clone(&decoder.dropped);
     let engine = decoder.spawn();

@@ -104,7 +104,7 @@ fn forced_tokens_are_decoded_together() {
     let seen = Arc::clone(&calls);
     let engine = FakeDecoder::new(200, 8, 1)
         .with_hook(move |call| {
-            seen.lock().unwrap().push(call.tokens.len());
+            seen.lock().unwrap().push(call.tokens().len());
             Ok(())
         })
         .spawn();

@@ -1,12 +1,13 @@
 //! A decoder whose next token depends on everything in its sequence, so that any mix-up of sequences or positions shows.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::{
-    AbortFlag, Decoder, DecoderError, Engine, Finish, FinishReason, Poll, Request, SamplerError, TokenEvent,
-    TokenId, TokenMask, TokenSampler, TokenStream, Vocabulary,
+    BatchToken, Decoder, DecoderError, Engine, EngineConfig, Finish, FinishReason, Poll, Request, SamplerError,
+    Stop, TokenEvent, TokenId, TokenMask, TokenSampler, TokenStream, Vocabulary,
 };
 
 /// Long enough for any machine; a test that runs into it has failed.
@@ -65,8 +66,15 @@ pub(crate) fn prompt(seed: usize, n: usize) -> Vec<TokenId> {
 
 /// One decode call, as a hook sees it.
 pub(crate) struct Call<'a> {
-    pub(crate) tokens: &'a [TokenId],
-    pub(crate) abort: &'a AbortFlag,
+    pub(crate) batch: &'a [BatchToken],
+    pub(crate) stop: Stop<'a>,
+}
+
+impl Call<'_> {
+    /// The tokens of the batch.
+    pub(crate) fn tokens(&self) -> Vec<TokenId> {
+        self.batch.iter().map(|row| row.token).collect()
+    }
 }
 
 type Hook = Box<dyn FnMut(&Call) -> Result<(), DecoderError> + Send>;
@@ -74,7 +82,10 @@ type Hook = Box<dyn FnMut(&Call) -> Result<(), DecoderError> + Send>;
 pub(crate) struct FakeDecoder {
     n_ctx: usize,
     n_batch: usize,
-    sequences: Vec<Vec<TokenId>>,
+    /// For each sequence the cells that it holds.
+    sequences: Vec<Vec<usize>>,
+    /// The tokens in all cells that there ever were.
+    cells: Vec<TokenId>,
     rows: Vec<Vec<f32>>,
     hook: Hook,
     pub(crate) n_outputs: usize,
@@ -82,9 +93,10 @@ pub(crate) struct FakeDecoder {
     pub(crate) n_decoded: Arc<AtomicUsize>,
     /// Tokens that really fit, which may be fewer than `n_ctx` promises.
     pub(crate) n_cells: usize,
-    pub(crate) can_truncate: bool,
+    pub(crate) can_cut: bool,
     pub(crate) can_save: bool,
     pub(crate) dropped: Arc<AtomicBool>,
+    pub(crate) config: EngineConfig,
 }
 
 impl FakeDecoder {
@@ -93,14 +105,16 @@ impl FakeDecoder {
             n_ctx,
             n_batch,
             sequences: vec![Vec::new(); n_seq_max],
+            cells: Vec::new(),
             rows: Vec::new(),
             hook: Box::new(|_| Ok(())),
-            n_outputs: 3,
+            n_outputs: 8,
             n_decoded: Arc::default(),
             n_cells: n_ctx,
-            can_truncate: true,
+            can_cut: true,
             can_save: true,
             dropped: Arc::default(),
+            config: EngineConfig::default(),
         }
     }
 
@@ -114,7 +128,21 @@ impl FakeDecoder {
     }
 
     pub(crate) fn spawn(self) -> Engine {
-        Engine::spawn(self, "fake").unwrap()
+        let config = self.config.clone();
+        Engine::spawn(self, "fake", &config).unwrap()
+    }
+
+    fn tokens(&self, seq: u32) -> Vec<TokenId> {
+        self.sequences[seq as usize].iter().map(|cell| self.cells[*cell]).collect()
+    }
+
+    fn push(&mut self, seq: u32, token: TokenId) {
+        self.sequences[seq as usize].push(self.cells.len());
+        self.cells.push(token);
+    }
+
+    fn n_used(&self) -> usize {
+        self.sequences.iter().flatten().collect::<HashSet<_>>().len()
     }
 }
 
@@ -151,40 +179,54 @@ impl Decoder for FakeDecoder {
         Arc::new(Pieces)
     }
 
-    fn decode(
-        &mut self,
-        seq: u32,
-        pos: usize,
-        tokens: &[TokenId],
-        n_logits: usize,
-        abort: &AbortFlag,
-    ) -> Result<(), DecoderError> {
-        (self.hook)(&Call { tokens, abort })?;
-        let used: usize = self.sequences.iter().map(Vec::len).sum();
-        check(!tokens.is_empty() && tokens.len() <= self.n_batch, "batch size")?;
-        check(used + tokens.len() <= self.n_ctx, "cells")?;
-        if used + tokens.len() > self.n_cells {
+    fn decode(&mut self, batch: &[BatchToken], stop: Stop<'_>) -> Result<(), DecoderError> {
+        if let Err(error) = (self.hook)(&Call { batch, stop }) {
+            // Any number of the tokens may be in their sequences then.
+            batch[..batch.len() / 2].iter().for_each(|row| self.push(row.seq, row.token));
+            return Err(error);
+        }
+        check(!batch.is_empty() && batch.len() <= self.n_batch, "batch size")?;
+        let n_used = self.n_used();
+        check(n_used + batch.len() <= self.n_ctx, "cells")?;
+        if n_used + batch.len() > self.n_cells {
             return Err(DecoderError::NoSpace);
         }
-        let sequence = &mut self.sequences[seq as usize];
-        check(sequence.len() == pos, "position")?;
-        sequence.extend_from_slice(tokens);
-        check(n_logits <= self.n_outputs.min(tokens.len()), "outputs")?;
-        self.rows =
-            (0..n_logits).map(|row| logits_after(&sequence[..sequence.len() + 1 + row - n_logits])).collect();
-        self.n_decoded.fetch_add(tokens.len(), Ordering::SeqCst);
+        self.rows.clear();
+        for row in batch {
+            check(self.sequences[row.seq as usize].len() == row.pos, "position")?;
+            self.push(row.seq, row.token);
+            self.rows.push(if row.logits { logits_after(&self.tokens(row.seq)) } else { Vec::new() });
+        }
+        check(self.rows.iter().filter(|row| !row.is_empty()).count() <= self.n_outputs, "outputs")?;
+        self.n_decoded.fetch_add(batch.len(), Ordering::SeqCst);
         Ok(())
     }
 
-    fn logits(&self, row: usize) -> &[f32] {
-        self.rows.get(row).map_or(&[], Vec::as_slice)
+    fn logits(&self, index: usize) -> &[f32] {
+        self.rows.get(index).map_or(&[], Vec::as_slice)
+    }
+
+    fn can_cut(&self, seq: u32, n: usize) -> bool {
+        assert!(n < self.sequences[seq as usize].len());
+        self.can_cut
     }
 
     fn truncate(&mut self, seq: u32, from_pos: usize) -> bool {
-        if self.can_truncate {
+        let can = self.can_cut || from_pos >= self.sequences[seq as usize].len();
+        if can {
             self.sequences[seq as usize].truncate(from_pos);
         }
-        self.can_truncate
+        can
+    }
+
+    fn copy(&mut self, from: u32, to: u32, n: usize) -> bool {
+        assert!(self.sequences[to as usize].is_empty(), "copy into a sequence that is not empty");
+        let source = &self.sequences[from as usize];
+        let can = self.can_cut || n == source.len();
+        if can {
+            self.sequences[to as usize] = source[..n].to_vec();
+        }
+        can
     }
 
     fn clear(&mut self, seq: u32) {
@@ -193,12 +235,17 @@ impl Decoder for FakeDecoder {
 
     fn save(&mut self, seq: u32) -> Result<Vec<u8>, DecoderError> {
         check(self.can_save, "told not to save")?;
-        Ok(self.sequences[seq as usize].iter().map(|&token| token as u8).collect())
+        Ok(self.tokens(seq).iter().map(|&token| token as u8).collect())
+    }
+
+    fn saved_bytes(state: &Vec<u8>) -> usize {
+        state.len()
     }
 
     fn restore(&mut self, seq: u32, state: &Vec<u8>) -> Result<(), DecoderError> {
         check(self.sequences[seq as usize].is_empty(), "restore into a sequence that is not empty")?;
-        self.sequences[seq as usize] = state.iter().map(|&byte| TokenId::from(byte)).collect();
+        check(self.n_used() + state.len() <= self.n_cells, "room for a restored sequence")?;
+        state.iter().for_each(|byte| self.push(seq, TokenId::from(*byte)));
         Ok(())
     }
 }
@@ -298,10 +345,10 @@ pub(crate) fn run(engine: &Engine, request: Request) -> Outcome {
     drain(&engine.submit(request).unwrap())
 }
 
-/// Behaves like a long decode: returns when the flag is raised.
-pub(crate) fn decode_until_aborted(abort: &AbortFlag) -> DecoderError {
+/// Behaves like a long decode: returns when it is told to stop.
+pub(crate) fn decode_until_aborted(call: &Call) -> DecoderError {
     let started = std::time::Instant::now();
-    while !abort.is_raised() {
+    while !(call.stop)() {
         assert!(started.elapsed() < DEADLINE, "nobody aborted the decode");
         std::thread::yield_now();
     }

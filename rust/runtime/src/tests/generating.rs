@@ -204,21 +204,22 @@ fn sampler_that_fails_ends_its_own_stream_only() {
 
 #[test]
 fn decode_that_fails_ends_its_own_stream_only() {
-    let mut n_calls = 0;
-    let engine = FakeDecoder::new(100, 8, 2)
-        .with_hook(move |_| {
-            n_calls += 1;
-            if n_calls == 5 { Err(DecoderError::Failed("graph is broken".to_owned())) } else { Ok(()) }
+    let engine = FakeDecoder::new(300, 8, 3)
+        .with_hook(move |call| {
+            let broken = call.batch.iter().any(|row| row.seq == 0 && row.pos >= 11);
+            if broken { Err(DecoderError::Failed("graph is broken".to_owned())) } else { Ok(()) }
         })
         .spawn();
     let prompt = prompt(10, 9);
     let failing = engine.submit(request(&prompt, 50)).unwrap();
     let other = engine.submit(request(&prompt, 50)).unwrap();
+    let third = engine.submit(request(&prompt, 50)).unwrap();
     let outcome = drain(&failing);
     let FinishReason::Error(error) = &outcome.finish.reason else { panic!("ended well") };
     assert_eq!(error.to_string(), "cannot decode this request: graph is broken");
     assert_eq!(outcome.tokens(), continuation(&prompt, 3));
     drain(&other).assert_continues(&prompt, 50);
+    drain(&third).assert_continues(&prompt, 50);
     assert_eq!(engine.stats().cells_used, 0);
 }
 
@@ -228,7 +229,7 @@ fn waker_is_called_once_for_news_that_nobody_took_and_at_the_end() {
     let (release, released) = std::sync::mpsc::channel();
     let engine = FakeDecoder::new(100, 8, 1)
         .with_hook(move |call| {
-            if call.tokens.len() > 1 {
+            if call.tokens().len() > 1 {
                 enter.send(()).unwrap();
                 released.recv().unwrap();
             }

@@ -1,9 +1,11 @@
 //! Properties of the scheduler, without threads or decoder.
 
+use std::collections::{HashMap, HashSet};
+
 use proptest::prelude::*;
 
 use crate::TokenId;
-use crate::scheduler::{Capacity, JobId, Scheduler, Step};
+use crate::scheduler::{Capacity, JobId, NewJob, Scheduler, Span, Step};
 
 /// What may happen between two steps.
 #[derive(Clone, Debug)]
@@ -15,26 +17,45 @@ enum Change {
         scored: usize,
         cache: bool,
         variant: TokenId,
+        priority: i32,
+        group: u64,
     },
-    Pause {
+    Stall {
         pick: usize,
-        paused: bool,
+        stalled: bool,
+    },
+    Wait {
+        pick: usize,
+    },
+    Suspect {
+        pick: usize,
     },
     Cancel {
         pick: usize,
     },
+    Rewind {
+        pick: usize,
+        keep: usize,
+    },
+    Chunk(usize),
     Steps(usize),
 }
 
 fn change() -> impl Strategy<Value = Change> {
+    let pick = any::<usize>;
     prop_oneof![
-        4 => (1usize..40, 0usize..20, 0usize..30, any::<bool>(), 0..3i32).prop_map(
-            |(n_prompt, n_generate, scored, cache, variant)| {
-                Change::Submit { n_prompt, n_generate, scored: scored.saturating_sub(15), cache, variant }
+        4 => (1usize..40, 0usize..20, 0usize..30, any::<bool>(), 0..3i32, 0..2i32, 0..2u64).prop_map(
+            |(n_prompt, n_generate, scored, cache, variant, priority, group)| {
+                let scored = scored.saturating_sub(15);
+                Change::Submit { n_prompt, n_generate, scored, cache, variant, priority, group }
             }
         ),
-        3 => (any::<usize>(), any::<bool>()).prop_map(|(pick, paused)| Change::Pause { pick, paused }),
-        1 => any::<usize>().prop_map(|pick| Change::Cancel { pick }),
+        3 => (pick(), any::<bool>()).prop_map(|(pick, stalled)| Change::Stall { pick, stalled }),
+        1 => pick().prop_map(|pick| Change::Wait { pick }),
+        1 => pick().prop_map(|pick| Change::Suspect { pick }),
+        1 => pick().prop_map(|pick| Change::Cancel { pick }),
+        1 => (pick(), pick()).prop_map(|(pick, keep)| Change::Rewind { pick, keep }),
+        1 => (0usize..30).prop_map(Change::Chunk),
         6 => (1usize..30).prop_map(Change::Steps),
     ]
 }
@@ -43,59 +64,118 @@ fn change() -> impl Strategy<Value = Change> {
 #[derive(Debug)]
 struct Job {
     id: JobId,
+    priority: i32,
+    group: u64,
     n_left: usize,
     logits_from: Option<usize>,
-    paused: bool,
+    /// Stalled, or waiting for its hook.
+    held: bool,
+    /// Waiting for its hook.
+    waits: bool,
+    cache: bool,
     tokens: Vec<TokenId>,
-    parked: Option<Vec<TokenId>>,
+    parked: Option<Vec<usize>>,
+    alone: bool,
 }
 
-/// An independent account of the memory, checked against every step.
+/// An independent account of the memory, checked against every step. Each cell has a number of its own.
 struct Simulation {
     capacity: Capacity,
     scheduler: Scheduler,
     jobs: Vec<Job>,
-    /// The tokens in each sequence.
-    memory: Vec<Vec<TokenId>>,
+    /// The cells of each sequence.
+    memory: Vec<Vec<usize>>,
+    /// The token and the group in each cell that there ever was.
+    cells: Vec<(TokenId, u64)>,
     owners: Vec<Option<JobId>>,
+    stored: HashMap<u64, Vec<usize>>,
     n_submitted: JobId,
+    chunk: usize,
+    can_cut: bool,
+    steps: Vec<Step>,
 }
 
 impl Simulation {
-    fn new(capacity: Capacity) -> Self {
+    fn new(capacity: Capacity, can_cut: bool) -> Self {
         Self {
             capacity,
             scheduler: Scheduler::new(capacity),
             jobs: Vec::new(),
             memory: vec![Vec::new(); capacity.n_seq_max],
+            cells: Vec::new(),
             owners: vec![None; capacity.n_seq_max],
+            stored: HashMap::new(),
             n_submitted: 0,
+            chunk: capacity.n_batch,
+            can_cut,
+            steps: Vec::new(),
         }
+    }
+
+    fn picked(&self, pick: usize) -> Option<JobId> {
+        (!self.jobs.is_empty()).then(|| self.jobs[pick % self.jobs.len()].id)
     }
 
     fn apply(&mut self, change: &Change) {
         match *change {
-            Change::Submit { n_prompt, n_generate, scored, cache, variant } => {
+            Change::Submit { n_prompt, n_generate, scored, cache, variant, priority, group } => {
                 let n_prompt = n_prompt.min(self.capacity.n_ctx - 1);
                 let logits_from = (scored > 0).then(|| n_prompt.saturating_sub(scored));
                 let n_left = if scored > 0 { 0 } else { n_generate.min(self.capacity.n_ctx - n_prompt - 1) };
                 let tokens: Vec<TokenId> =
-                    (0..n_prompt as TokenId).map(|i| if i < 5 { 0 } else { variant }).collect();
+                    (0..n_prompt as TokenId).map(|i| if i < 20 { 0 } else { variant }).collect();
                 self.n_submitted += 1;
                 let id = self.n_submitted;
-                self.scheduler.submit(id, tokens.clone(), cache, logits_from);
-                self.jobs.push(Job { id, n_left, logits_from, paused: false, tokens, parked: None });
+                let n_max = n_prompt + n_left;
+                let new = NewJob { tokens: tokens.clone(), n_max, priority, cache, logits_from, group };
+                self.scheduler.submit(id, new);
+                self.jobs.push(Job {
+                    id,
+                    priority,
+                    group,
+                    n_left,
+                    logits_from,
+                    held: false,
+                    waits: false,
+                    cache,
+                    tokens,
+                    parked: None,
+                    alone: false,
+                });
             }
-            Change::Pause { pick, paused } if !self.jobs.is_empty() => {
-                let pick = pick % self.jobs.len();
-                self.jobs[pick].paused = paused;
-                self.scheduler.set_paused(self.jobs[pick].id, paused);
+            Change::Stall { pick, stalled } => {
+                let Some(id) = self.picked(pick) else { return };
+                (self.job(id).held, self.job(id).waits) = (stalled, false);
+                self.scheduler.set_stalled(id, stalled);
             }
-            Change::Cancel { pick } if !self.jobs.is_empty() => {
-                let id = self.jobs[pick % self.jobs.len()].id;
+            Change::Wait { pick } => {
+                let Some(id) = self.picked(pick) else { return };
+                (self.job(id).held, self.job(id).waits) = (true, true);
+                self.scheduler.set_waiting(id);
+            }
+            Change::Suspect { pick } => {
+                let Some(id) = self.picked(pick) else { return };
+                self.job(id).alone = true;
+                self.scheduler.suspect(id);
+            }
+            Change::Cancel { pick } => {
+                let Some(id) = self.picked(pick) else { return };
                 self.finish(id, true);
             }
-            Change::Pause { .. } | Change::Cancel { .. } => {}
+            Change::Rewind { pick, keep } => {
+                let Some(id) = self.picked(pick) else { return };
+                let Some((seq, n_past)) = self.scheduler.seq(id) else { return };
+                let job = self.job(id);
+                let keep = 1 + keep % job.tokens.len();
+                job.tokens.truncate(keep);
+                let kept = n_past.min(keep - 1);
+                self.memory[seq as usize].truncate(kept);
+                self.scheduler.rewound(id, keep, kept, &[]);
+            }
+            Change::Chunk(chunk) => {
+                self.chunk = chunk;
+                self.scheduler.set_chunk(chunk);
+            }
             Change::Steps(n) => (0..n).for_each(|_| {
                 self.step();
             }),
@@ -119,25 +199,70 @@ impl Simulation {
         self.jobs.iter_mut().find(|job| job.id == id).expect("a step is for a request that exists")
     }
 
+    /// The first request that can run, by priority and age.
+    fn first(&self) -> Option<JobId> {
+        let free = self.jobs.iter().filter(|job| !job.held);
+        free.min_by_key(|job| (-job.priority, job.id)).map(|job| job.id)
+    }
+
+    fn n_used(&self) -> usize {
+        self.memory.iter().flatten().collect::<HashSet<_>>().len()
+    }
+
+    /// Puts the first `keep` cells of a beginning into an empty sequence.
+    fn begin(&mut self, id: JobId, seq: u32, cells: Vec<usize>) {
+        assert_eq!(self.owners[seq as usize].replace(id), None);
+        let job = self.job(id);
+        assert!(job.cache, "only those that allow it begin with what is there");
+        let (tokens, group) = (job.tokens.clone(), job.group);
+        assert!(cells.len() < tokens.len());
+        for (cell, token) in cells.iter().zip(&tokens) {
+            assert_eq!(self.cells[*cell], (*token, group));
+        }
+        self.memory[seq as usize] = cells;
+    }
+
     /// Does the next step; false when there is none.
     fn step(&mut self) -> bool {
-        let step = self.scheduler.plan();
-        assert_eq!(step, self.scheduler.plan(), "planning changes nothing");
-        let oldest = self.jobs.iter().filter(|job| !job.paused).map(|job| job.id).min();
-        assert_eq!(step == Step::Idle, oldest.is_none());
+        let memory = &self.memory;
+        let can_cut = |seq: u32, n: usize| {
+            assert!(n < memory[seq as usize].len());
+            self.can_cut
+        };
+        let step = self.scheduler.plan(&can_cut);
+        assert_eq!(step, self.scheduler.plan(&can_cut), "planning changes nothing");
+        self.steps.push(step.clone());
+        let first = self.first();
+        if first.is_none() {
+            assert_eq!(step, Step::Idle);
+        }
         match step {
-            Step::Idle => return false,
+            Step::Idle => {
+                // A hook may keep the place of others for a while, and a prompt may have to wait for a step without prompts.
+                self.scheduler.lapse(false);
+                return false;
+            }
             Step::Stuck { job } => panic!("request {job} fits and yet is stuck"),
             Step::Evict { seq } => {
-                assert_eq!(self.owners[seq as usize], None, "only cached prefixes are evicted");
+                assert_eq!(self.owners[seq as usize], None, "only leftovers are evicted");
                 self.memory[seq as usize].clear();
                 self.scheduler.evicted(seq);
             }
+            Step::Stow { seq } => {
+                assert_eq!(self.owners[seq as usize], None, "only leftovers are stowed");
+                let cells = std::mem::take(&mut self.memory[seq as usize]);
+                let (id, dropped) = self.scheduler.stowed(seq, cells.len());
+                self.stored.insert(id, cells);
+                dropped.iter().for_each(|id| assert!(self.stored.remove(id).is_some()));
+                assert!(self.stored.values().map(Vec::len).sum::<usize>() <= self.capacity.n_stored_bytes);
+            }
             Step::Park { job, seq } => {
-                assert_ne!(Some(job), oldest, "the one to run is not parked");
-                let cached =
+                // A waiting request keeps its place, for a while.
+                let waits = self.jobs.iter().any(|job| job.waits);
+                assert!(waits || Some(job) != first, "the first one is not parked");
+                let leftover =
                     (0..self.owners.len()).any(|i| self.owners[i].is_none() && !self.memory[i].is_empty());
-                assert!(!cached, "cached prefixes go first");
+                assert!(!leftover, "leftovers go first");
                 assert_eq!(self.owners[seq as usize].take(), Some(job));
                 let state = std::mem::take(&mut self.memory[seq as usize]);
                 self.job(job).parked = Some(state);
@@ -146,123 +271,260 @@ impl Simulation {
             Step::Place { job, seq } => {
                 assert_eq!((self.owners[seq as usize], self.memory[seq as usize].len()), (None, 0));
                 self.owners[seq as usize] = Some(job);
-                self.scheduler.placed(job, seq, 0);
+                self.scheduler.placed(job, seq);
             }
-            Step::Reuse { job, seq, keep, whole } => {
-                assert_eq!(whole, self.memory[seq as usize].len() == keep);
-                assert_eq!(self.owners[seq as usize].replace(job), None);
-                self.memory[seq as usize].truncate(keep);
-                self.scheduler.placed(job, seq, keep);
+            Step::Copy { job, from, seq, keep } => {
+                let source = self.memory[from as usize].clone();
+                assert!(self.can_cut || keep == source.len());
+                assert!(self.memory[seq as usize].is_empty());
+                self.begin(job, seq, source[..keep].to_vec());
+                self.scheduler.copied(job, from, seq, keep);
+            }
+            Step::Take { job, seq, keep } => {
+                let source = self.memory[seq as usize].clone();
+                assert!(self.can_cut || keep == source.len());
+                self.begin(job, seq, source[..keep].to_vec());
+                self.scheduler.taken(job, seq, keep);
+            }
+            Step::Fetch { job, entry, seq, keep } => {
+                let state = self.stored[&entry].clone();
+                assert!(self.memory[seq as usize].is_empty());
+                assert!(self.n_used() + state.len() < self.capacity.n_ctx, "all of it is put back before it is cut");
+                if self.can_cut || keep == state.len() {
+                    let fresh = self.copies(&state[..keep]);
+                    self.begin(job, seq, fresh);
+                    self.scheduler.fetched(job, entry, seq, keep);
+                } else {
+                    self.scheduler.stored_cannot_be_cut();
+                    self.owners[seq as usize] = Some(job);
+                    self.scheduler.placed(job, seq);
+                }
             }
             Step::Restore { job, seq } => {
                 assert_eq!((self.owners[seq as usize], self.memory[seq as usize].len()), (None, 0));
                 self.owners[seq as usize] = Some(job);
-                self.memory[seq as usize] = self.job(job).parked.take().expect("it was parked");
+                let state = self.job(job).parked.take().expect("it was parked");
+                self.memory[seq as usize] = self.copies(&state);
                 self.scheduler.restored(job, seq);
             }
-            Step::Decode { job, seq, pos, len, rows, last } => {
-                assert_eq!(Some(job), oldest, "the oldest that can run is served");
-                let wanted = (pos..pos + len).filter(|&place| match self.job(job).logits_from {
-                    Some(from) => place >= from,
-                    None => last && place + 1 == pos + len,
-                });
-                assert_eq!(rows, wanted.count(), "the logits that are wanted are the last ones");
-                assert!(rows <= self.capacity.n_outputs);
-                self.decode(job, seq, pos, len, last);
-            }
+            Step::Decode(spans) => self.decode(&spans),
         }
-        let cells: usize = self.memory.iter().map(Vec::len).sum();
-        assert_eq!(self.scheduler.cells(), cells);
-        assert!(cells <= self.capacity.n_ctx);
+        assert_eq!(self.scheduler.n_cells(), self.n_used());
+        assert!(self.n_used() <= self.capacity.n_ctx);
         true
     }
 
-    fn decode(&mut self, id: JobId, seq: u32, pos: usize, len: usize, last: bool) {
-        let memory = &mut self.memory[seq as usize];
-        assert_eq!(self.owners[seq as usize], Some(id));
-        assert!((1..=self.capacity.n_batch).contains(&len));
-        assert_eq!(memory.len(), pos);
-        let tokens = self.scheduler.tokens(id);
-        memory.extend_from_slice(&tokens[pos..pos + len]);
-        assert_eq!(last, pos + len == tokens.len());
-        let memory = memory.clone();
-        self.scheduler.decoded(id, len);
-        let token = (pos % 3) as TokenId;
-        let job = self.job(id);
-        assert!(job.tokens.starts_with(&memory), "a sequence holds its own request's tokens only");
-        if !last {
-            return;
+    /// New cells with the contents of old ones.
+    fn copies(&mut self, cells: &[usize]) -> Vec<usize> {
+        cells.iter().map(|cell| self.add(self.cells[*cell])).collect()
+    }
+
+    fn add(&mut self, content: (TokenId, u64)) -> usize {
+        self.cells.push(content);
+        self.cells.len() - 1
+    }
+
+    fn decode(&mut self, spans: &[Span]) {
+        let n_tokens: usize = spans.iter().map(|span| span.len).sum();
+        assert!((1..=self.capacity.n_batch).contains(&n_tokens));
+        assert!(spans.iter().map(|span| span.rows).sum::<usize>() <= self.capacity.n_outputs);
+        assert!(spans.len() <= self.capacity.n_running);
+        let different: HashSet<JobId> = spans.iter().map(|span| span.job).collect();
+        assert_eq!(different.len(), spans.len());
+        let groups: HashSet<u64> = spans.iter().map(|span| self.job(span.job).group).collect();
+        assert_eq!(groups.len(), 1, "one set of adapters a batch");
+        let alone = spans.iter().any(|span| self.job(span.job).alone);
+        assert!(!alone || spans.len() == 1, "a suspect is decoded alone");
+        let n_pending = |simulation: &Self, span: &Span| simulation.scheduler.tokens(span.job).len() - span.pos;
+        if spans.iter().any(|span| n_pending(self, span) == 1) {
+            let prompts = spans.iter().filter(|span| n_pending(self, span) > 16);
+            assert!(prompts.map(|span| span.len).sum::<usize>() <= self.chunk, "prompts leave room for others");
         }
-        if job.n_left == 0 {
-            self.finish(id, true);
-            return;
+        for span in spans {
+            let Span { job: id, seq, pos, len, rows, last } = *span;
+            assert!(!self.job(id).held);
+            let wanted = (pos..pos + len).filter(|&place| match self.job(id).logits_from {
+                Some(from) => place >= from,
+                None => last && place + 1 == pos + len,
+            });
+            assert_eq!(rows, wanted.count(), "the logits that are wanted are the last ones");
+            assert_eq!(self.owners[seq as usize], Some(id));
+            assert_eq!(self.memory[seq as usize].len(), pos);
+            let (tokens, group) = (self.scheduler.tokens(id).to_vec(), self.job(id).group);
+            assert_eq!(tokens, self.job(id).tokens);
+            assert_eq!(last, pos + len == tokens.len());
+            for token in &tokens[pos..pos + len] {
+                let cell = self.add((*token, group));
+                self.memory[seq as usize].push(cell);
+            }
+            self.job(id).alone = false;
         }
-        job.n_left -= 1;
-        job.tokens.push(token);
-        self.scheduler.generated(id, &[token]);
+        self.scheduler.decoded(spans);
+        for span in spans.iter().filter(|span| span.last) {
+            let token = (span.pos % 3) as TokenId;
+            let job = self.job(span.job);
+            if job.n_left == 0 {
+                self.finish(span.job, true);
+                continue;
+            }
+            job.n_left -= 1;
+            job.tokens.push(token);
+            self.scheduler.generated(span.job, &[token]);
+        }
     }
 }
 
+fn capacity() -> impl Strategy<Value = Capacity> {
+    (2usize..80, 1usize..20, 1usize..6, 1usize..6, 1usize..6, 0usize..40, 0usize..100).prop_map(
+        |(n_ctx, n_batch, n_seq_max, n_outputs, n_running, n_idle, n_stored_bytes)| Capacity {
+            n_ctx,
+            n_batch,
+            n_seq_max,
+            n_outputs,
+            n_running: n_running.min(n_seq_max),
+            n_idle,
+            n_stored_bytes,
+        },
+    )
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(500))]
+    #![proptest_config(ProptestConfig::with_cases(1000))]
     #[test]
     fn any_course_of_events_keeps_the_rules_and_ends(
-        (n_ctx, n_batch, n_seq_max, n_outputs) in (2usize..80, 1usize..20, 1usize..5, 1usize..6),
+        capacity in capacity(),
+        can_cut in any::<bool>(),
         changes in prop::collection::vec(change(), 1..60),
     ) {
-        let mut simulation = Simulation::new(Capacity { n_ctx, n_batch, n_seq_max, n_outputs });
+        let mut simulation = Simulation::new(capacity, can_cut);
         for change in &changes {
             simulation.apply(change);
         }
         for pick in 0..simulation.jobs.len() {
-            simulation.apply(&Change::Pause { pick, paused: false });
+            simulation.apply(&Change::Stall { pick, stalled: false });
         }
+        simulation.apply(&Change::Chunk(1));
         // Each token takes a decode at most, each turn of a request no more than a step for every slot and two for itself.
         let n_jobs = simulation.jobs.len();
         let n_tokens: usize = simulation.jobs.iter().map(|job| job.tokens.len() + job.n_left + 1).sum();
-        let bound = n_tokens * (n_seq_max + 1) + n_jobs * (n_seq_max + 2);
+        let bound = (n_tokens + n_jobs) * (2 * capacity.n_seq_max + 3);
         let n_steps = (0..=bound).take_while(|_| simulation.step()).count();
-        prop_assert!(n_steps <= bound);
-        prop_assert!(simulation.jobs.is_empty());
-        prop_assert_eq!(simulation.scheduler.census().active, 0);
-        prop_assert_eq!(simulation.scheduler.census().parked, 0);
+        let last = &simulation.steps[simulation.steps.len().saturating_sub(12)..];
+        prop_assert!(n_steps <= bound, "{n_steps} steps for {n_tokens} tokens of {n_jobs} requests: {last:?}");
+        prop_assert!(simulation.jobs.is_empty(), "{:?}", simulation.jobs);
+        prop_assert_eq!(simulation.scheduler.len(), 0);
+    }
+}
+
+const ROOMY: Capacity = Capacity {
+    n_ctx: 1000,
+    n_batch: 100,
+    n_seq_max: 8,
+    n_outputs: 8,
+    n_running: 4,
+    n_idle: 1000,
+    n_stored_bytes: 0,
+};
+
+fn job(tokens: Vec<TokenId>, n_max: usize, cache: bool) -> NewJob {
+    NewJob { tokens, n_max, cache, ..NewJob::default() }
+}
+
+/// Does all steps up to the next decode, and that one; returns its spans as (request, tokens).
+fn decode(scheduler: &mut Scheduler) -> Vec<(JobId, usize)> {
+    loop {
+        match scheduler.plan(&|_, _| true) {
+            Step::Decode(spans) => {
+                scheduler.decoded(&spans);
+                for span in spans.iter().filter(|span| span.last) {
+                    scheduler.generated(span.job, &[7]);
+                }
+                return spans.iter().map(|span| (span.job, span.len)).collect();
+            }
+            Step::Place { job, seq } => scheduler.placed(job, seq),
+            Step::Copy { job, from, seq, keep } => scheduler.copied(job, from, seq, keep),
+            Step::Evict { seq } => scheduler.evicted(seq),
+            Step::Park { job, .. } => scheduler.parked(job),
+            other => panic!("{other:?}"),
+        }
     }
 }
 
 #[test]
-fn least_recently_served_makes_room() {
-    let mut scheduler = Scheduler::new(Capacity { n_ctx: 100, n_batch: 10, n_seq_max: 2, n_outputs: 1 });
-    for id in [1, 2, 3] {
-        scheduler.submit(id, vec![0; 10], false, None);
+fn a_prompt_shares_its_steps_with_those_that_generate() {
+    let mut scheduler = Scheduler::new(ROOMY);
+    scheduler.set_chunk(20);
+    for id in [1, 2] {
+        scheduler.submit(id, job(vec![0; 10], 100, false));
     }
-    for (id, seq) in [(1, 0), (2, 1)] {
-        assert_eq!(scheduler.plan(), Step::Place { job: id, seq });
-        scheduler.placed(id, seq, 0);
-        assert_eq!(scheduler.plan(), Step::Decode { job: id, seq, pos: 0, len: 10, rows: 1, last: true });
-        scheduler.decoded(id, 10);
-        scheduler.generated(id, &[7]);
-        scheduler.set_paused(id, true);
-    }
-    scheduler.set_paused(1, false);
-    assert_eq!(scheduler.plan(), Step::Decode { job: 1, seq: 0, pos: 10, len: 1, rows: 1, last: true });
-    scheduler.decoded(1, 1);
-    scheduler.set_paused(1, true);
-    assert_eq!(scheduler.plan(), Step::Park { job: 2, seq: 1 });
+    assert_eq!(decode(&mut scheduler), [(1, 10), (2, 10)]);
+    scheduler.submit(3, job(vec![1; 50], 100, false));
+    assert_eq!(decode(&mut scheduler), [(1, 1), (2, 1), (3, 20)]);
+    assert_eq!(decode(&mut scheduler), [(1, 1), (2, 1), (3, 20)]);
+    assert_eq!(decode(&mut scheduler), [(1, 1), (2, 1), (3, 10)]);
+    assert_eq!(decode(&mut scheduler).len(), 3);
 }
 
 #[test]
-fn longest_cached_prefix_is_reused() {
-    let mut scheduler = Scheduler::new(Capacity { n_ctx: 100, n_batch: 10, n_seq_max: 3, n_outputs: 1 });
+fn a_short_prompt_does_not_wait_for_a_long_one() {
+    let mut scheduler = Scheduler::new(ROOMY);
+    scheduler.submit(1, job(vec![0; 500], 510, false));
+    scheduler.submit(2, job(vec![1; 400], 410, false));
+    scheduler.submit(3, job(vec![2; 40], 50, false));
+    assert_eq!(decode(&mut scheduler), [(1, 60), (3, 40)]);
+    scheduler.set_chunk(30);
+    assert_eq!(decode(&mut scheduler), [(3, 1), (1, 15), (2, 15)]);
+}
+
+#[test]
+fn higher_priority_goes_first() {
+    let mut scheduler = Scheduler::new(Capacity { n_running: 1, ..ROOMY });
+    scheduler.submit(1, job(vec![0; 10], 100, false));
+    assert_eq!(decode(&mut scheduler), [(1, 10)]);
+    scheduler.submit(2, NewJob { priority: 5, ..job(vec![1; 10], 100, false) });
+    assert_eq!(decode(&mut scheduler), [(2, 10)]);
+    assert_eq!(decode(&mut scheduler), [(2, 1)]);
+    assert_eq!(scheduler.remove(2, true), Some(1));
+    assert_eq!(decode(&mut scheduler), [(1, 1)]);
+}
+
+#[test]
+fn only_the_request_that_does_not_fit_waits() {
+    let mut scheduler = Scheduler::new(Capacity { n_ctx: 100, ..ROOMY });
+    scheduler.submit(1, job(vec![0; 30], 60, false));
+    scheduler.submit(2, job(vec![1; 50], 60, false));
+    scheduler.submit(3, job(vec![2; 10], 20, false));
+    assert_eq!(decode(&mut scheduler), [(3, 10), (1, 30)]);
+    assert_eq!(scheduler.remove(1, true), Some(0));
+    assert_eq!(decode(&mut scheduler), [(3, 1), (2, 50)]);
+}
+
+#[test]
+fn requests_that_begin_alike_decode_the_beginning_once() {
+    let mut scheduler = Scheduler::new(ROOMY);
+    let prompts = [1, 2, 3].map(|last| [vec![0; 150], vec![last; 20]].concat());
+    for (id, prompt) in (1..).zip(&prompts) {
+        scheduler.submit(id, job(prompt.clone(), 200, true));
+    }
+    assert_eq!(decode(&mut scheduler), [(1, 100)]);
+    // It stops where the others go another way.
+    assert_eq!(decode(&mut scheduler), [(1, 50)]);
+    assert_eq!(decode(&mut scheduler), [(1, 20), (2, 20), (3, 20)]);
+    assert_eq!(scheduler.n_cells(), 210);
+}
+
+#[test]
+fn longest_beginning_is_shared_and_stays() {
+    let mut scheduler = Scheduler::new(ROOMY);
     for (id, prompt) in [(1, vec![1, 2, 3]), (2, vec![1, 2, 4, 5])] {
-        let len = prompt.len();
-        scheduler.submit(id, prompt, true, None);
-        scheduler.placed(id, id as u32, 0);
-        scheduler.decoded(id, len);
+        scheduler.submit(id, job(prompt, 50, true));
+        decode(&mut scheduler);
         assert_eq!(scheduler.remove(id, true), None);
     }
-    scheduler.submit(3, vec![1, 2, 4, 9, 9], true, None);
-    assert_eq!(scheduler.plan(), Step::Reuse { job: 3, seq: 2, keep: 3, whole: false });
-    scheduler.submit(4, vec![8, 8], true, None);
-    scheduler.set_paused(3, true);
-    assert_eq!(scheduler.plan(), Step::Place { job: 4, seq: 0 });
+    scheduler.submit(3, job(vec![1, 2, 4, 9, 9], 50, true));
+    assert_eq!(scheduler.plan(&|_, _| true), Step::Copy { job: 3, from: 1, seq: 2, keep: 3 });
+    // What cannot be cut is of use only as a whole.
+    assert_eq!(scheduler.plan(&|_, _| false), Step::Place { job: 3, seq: 2 });
+    scheduler.submit(4, NewJob { priority: 1, group: 1, ..job(vec![1, 2, 4, 9, 9], 50, true) });
+    assert_eq!(scheduler.plan(&|_, _| true), Step::Place { job: 4, seq: 2 });
 }

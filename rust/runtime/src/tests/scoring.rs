@@ -13,7 +13,7 @@ use crate::{
 };
 
 fn score_request(prompt: &[TokenId], continuations: &[Vec<TokenId>]) -> ScoreRequest {
-    ScoreRequest { prompt: prompt.to_vec(), continuations: continuations.to_vec(), cache_prompt: false }
+    ScoreRequest { prompt: prompt.to_vec(), continuations: continuations.to_vec(), ..ScoreRequest::default() }
 }
 
 /// Continuations of `lens` tokens each.
@@ -73,7 +73,7 @@ fn each_continuation_is_scored_as_if_it_were_alone() {
 #[test]
 fn memory_that_cannot_be_cut_back_gives_the_same() {
     let mut decoder = FakeDecoder::new(120, 8, 2);
-    decoder.can_truncate = false;
+    decoder.can_cut = false;
     let engine = decoder.spawn();
     let (prompt, continuations) = (prompt(3, 21), continuations(&[4, 6, 1, 9]));
     assert_scores(&score(&engine, score_request(&prompt, &continuations)), &prompt, &continuations);
@@ -119,9 +119,9 @@ fn cancel_aborts_the_running_decode() {
     let (enter, entered) = channel();
     let engine = FakeDecoder::new(100, 8, 2)
         .with_hook(move |call| {
-            if call.tokens.contains(&12) {
+            if call.tokens().contains(&12) {
                 enter.send(()).unwrap();
-                return Err(decode_until_aborted(call.abort));
+                return Err(decode_until_aborted(call));
             }
             Ok(())
         })

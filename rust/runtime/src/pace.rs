@@ -1,0 +1,107 @@
+//! How many tokens of prompts go into a step that other requests share.
+
+/// How much longer than a step without prompts a shared step may take.
+const STRETCH: f64 = 2.4;
+/// The first chunk, before anything was measured.
+const FIRST: usize = 16;
+/// The smallest chunk: a prompt always goes on.
+const LEAST: usize = 4;
+/// After so many shared steps, one without prompts is measured anew.
+const REMEASURE: usize = 64;
+
+/// Measures steps, and chooses the size of the next chunk so that the streams of others go on at a steady rate.
+///
+/// A step takes the time of its generating requests plus a time for each token of prompts. Both drift (with the number of requests, with
+/// the length of their texts, with other work on the machine), so both are measured all the time.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    most: usize,
+    chunk: usize,
+    /// Seconds of a step in which requests only generate.
+    plain: Option<f64>,
+    /// Shared steps since then.
+    n_shared: usize,
+}
+
+impl Pace {
+    /// `most` is the size of a batch.
+    pub(crate) fn new(most: usize) -> Self {
+        Self { most, chunk: FIRST.min(most), plain: None, n_shared: 0 }
+    }
+
+    /// Maximum number of tokens of prompts in the next step, if other requests generate in it; 0 where such a step has to be measured first.
+    pub(crate) fn chunk(&self) -> usize {
+        if self.plain.is_none() || self.n_shared >= REMEASURE { 0 } else { self.chunk }
+    }
+
+    /// Notes a step of `seconds` in which `n_generating` requests generated and `n_prompt` tokens of prompts were decoded.
+    pub(crate) fn note(&mut self, n_generating: usize, n_prompt: usize, seconds: f64) {
+        if n_generating == 0 {
+            return;
+        }
+        if n_prompt == 0 {
+            let old = self.plain.unwrap_or(seconds);
+            // After shared steps the measurement is what the next chunk goes by.
+            self.plain = Some(if self.n_shared > 0 { seconds } else { old + 0.25 * (seconds - old) });
+            self.n_shared = 0;
+            return;
+        }
+        self.n_shared += 1;
+        let Some(plain) = self.plain else { return };
+        let per_token = ((seconds - plain) / n_prompt as f64).max(1e-9);
+        let fitting = (STRETCH - 1.0) * plain / per_token;
+        let chunk = self.chunk as f64;
+        // One step may have been disturbed, so the chunk shrinks at once but at most to the half, and grows slowly.
+        self.chunk = (fitting.clamp(chunk * 0.5, chunk * 1.5) as usize).clamp(LEAST, self.most.max(LEAST));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs shared steps on a machine with the given costs, and returns the last chunk and the longest step after the first five.
+    fn settle(plain: f64, per_token: f64) -> (usize, f64) {
+        let mut pace = Pace::new(2048);
+        assert_eq!(pace.chunk(), 0);
+        pace.note(4, 0, plain);
+        let mut longest = 0.0_f64;
+        for step in 0..60 {
+            let n_prompt = pace.chunk();
+            let seconds = plain + per_token * n_prompt as f64;
+            pace.note(4, n_prompt, seconds);
+            if step > 5 {
+                longest = longest.max(seconds);
+            }
+        }
+        (pace.chunk(), longest)
+    }
+
+    #[test]
+    fn steps_take_at_most_three_times_as_long_with_a_prompt() {
+        for (plain, per_token) in [(0.01, 0.001), (0.2, 0.05), (0.03, 0.000_1), (0.001, 0.000_01)] {
+            let (chunk, longest) = settle(plain, per_token);
+            assert!(longest < 3.0 * plain, "{plain} {per_token}: {longest}");
+            let best = ((STRETCH - 1.0) * plain / per_token) as usize;
+            assert!(chunk.abs_diff(best.clamp(LEAST, 2048)) <= 1 + best / 10, "{chunk} instead of {best}");
+        }
+    }
+
+    #[test]
+    fn a_prompt_goes_on_however_slow_the_machine_is() {
+        assert_eq!(settle(0.01, 1.0).0, LEAST);
+    }
+
+    #[test]
+    fn steps_without_prompts_are_measured_again_now_and_then() {
+        let mut pace = Pace::new(512);
+        pace.note(1, 0, 0.01);
+        for _ in 0..REMEASURE {
+            assert!(pace.chunk() > 0);
+            pace.note(1, pace.chunk(), 0.02);
+        }
+        assert_eq!(pace.chunk(), 0);
+        pace.note(1, 0, 0.03);
+        assert!(pace.chunk() > 0);
+    }
+}

@@ -1,0 +1,156 @@
+//! How a step is shared.
+//!
+//! Requests that generate come first: each gets its next token, the one served longest ago first. Prompts share what is left, or [`Scheduler::chunk`] tokens where a
+//! request generates, so that its next token is not long in coming: half of it goes to the first in order, which therefore always advances, the other
+//! half to the one with the least left, which is done soonest.
+
+use super::{Choice, Hold, Job, Place, Scheduler, Slot, Span, Step};
+
+/// A request with at most so many tokens to decode counts as one that generates.
+const FEW: usize = 16;
+
+impl Scheduler {
+    /// The step for the chosen requests.
+    pub(super) fn batch(&self, choice: &Choice) -> Step {
+        let runnable = self.runnable(choice);
+        if runnable.is_empty() {
+            return Step::Idle;
+        }
+        if let Some(seq) = self.idle_leftover() {
+            return self.remove_leftover(seq);
+        }
+        let (mut few, many): (Vec<&Job>, Vec<&Job>) =
+            runnable.into_iter().partition(|job| job.n_pending() <= FEW);
+        few.sort_by_key(|job| (job.served, job.rank));
+        let mut spans = Spans { left: self.capacity.n_batch, n_outputs: self.capacity.n_outputs, list: Vec::new() };
+        for job in &few {
+            spans.add(job, job.n_pending(), choice);
+        }
+        if !few.is_empty() {
+            spans.left = spans.left.min(self.chunk);
+        }
+        for (job, len) in many.iter().zip(shares(&many, spans.left)) {
+            spans.add(job, len, choice);
+        }
+        self.fit(spans.list, choice)
+    }
+
+    /// The chosen requests that can be decoded together now.
+    fn runnable(&self, choice: &Choice) -> Vec<&Job> {
+        let jobs = choice.jobs.iter().map(|index| &self.jobs[*index]);
+        let mut jobs: Vec<&Job> = jobs.filter(|job| job.hold == Hold::Free && job.n_pending() > 0).collect();
+        if let Some(suspect) = jobs.iter().position(|job| job.alone) {
+            return vec![jobs[suspect]];
+        }
+        if let Some(group) = jobs.iter().min_by_key(|job| (job.served, job.rank)).map(|job| job.group) {
+            jobs.retain(|job| job.group == group);
+        }
+        jobs
+    }
+
+    /// Where the cells of leftovers slow the step down, the leftover with such cells that was used longest ago.
+    fn idle_leftover(&self) -> Option<u32> {
+        let running = self.slots.iter().zip(0u32..).filter(|(slot, _)| matches!(slot, Slot::Taken(_)));
+        let mut covered = super::cells::Cover::default();
+        let n_running: usize = running.map(|(_, seq)| self.cells.cover(&mut covered, seq)).sum();
+        if self.n_cells() - n_running <= self.capacity.n_idle {
+            return None;
+        }
+        let leftovers = self.slots.iter().zip(0u32..).filter_map(|(slot, seq)| match slot {
+            Slot::Cached(leftover) => Some((leftover.served, seq)),
+            _ => None,
+        });
+        let idle = leftovers.filter(|(_, seq)| self.cells.beyond(&covered, *seq) > 0);
+        idle.min().map(|(_, seq)| seq)
+    }
+
+    /// The step that decodes `spans`, as far as there are cells, or what has to be done before.
+    fn fit(&self, mut spans: Vec<Span>, choice: &Choice) -> Step {
+        let mut n_free = self.n_free();
+        let n_tokens: usize = spans.iter().map(|span| span.len).sum();
+        let chosen = choice.jobs.iter().rev().filter_map(|index| match self.jobs[*index].place {
+            Place::Slot(seq) => Some((&self.jobs[*index], seq)),
+            _ => None,
+        });
+        // One that waits for its hook, else the last one.
+        let last = chosen.min_by_key(|(job, _)| job.hold == Hold::Free).map(|(job, seq)| (job.rank.id, seq));
+        if n_tokens > n_free {
+            if let Some(step) = self.victim(choice) {
+                return step;
+            }
+            let mut short = false;
+            for span in &mut spans {
+                let len = span.len.min(n_free);
+                n_free -= len;
+                if len < span.len {
+                    // A request that generates would stand still.
+                    short |= span.len <= FEW;
+                    (span.len, span.rows, span.last) = (len, self.rows(span, len), false);
+                }
+            }
+            spans.retain(|span| span.len > 0);
+            if short || spans.is_empty() {
+                return match last {
+                    Some((job, seq)) if choice.jobs.len() > 1 => Step::Park { job, seq },
+                    Some((job, _)) => Step::Stuck { job },
+                    None => Step::Idle,
+                };
+            }
+        }
+        if spans.is_empty() { Step::Idle } else { Step::Decode(spans) }
+    }
+
+    fn rows(&self, span: &Span, len: usize) -> usize {
+        self.index(span.job).map_or(0, |index| self.jobs[index].rows(len))
+    }
+}
+
+/// The spans of a step, and what is left for more of them.
+struct Spans {
+    left: usize,
+    n_outputs: usize,
+    list: Vec<Span>,
+}
+
+impl Spans {
+    /// Adds up to `len` tokens of `job`.
+    fn add(&mut self, job: &Job, len: usize, choice: &Choice) {
+        let stops = choice.stops.iter().filter(|(id, at)| *id == job.rank.id && *at > job.n_past);
+        let stop = stops.map(|(_, at)| at - job.n_past).min().unwrap_or(usize::MAX);
+        let len = job.within_outputs(len.min(self.left).min(stop), self.n_outputs);
+        let Place::Slot(seq) = job.place else { return };
+        if len == 0 {
+            return;
+        }
+        let rows = job.rows(len);
+        self.left -= len;
+        self.n_outputs -= rows;
+        let last = len == job.n_pending();
+        self.list.push(Span { job: job.rank.id, seq, pos: job.n_past, len, rows, last });
+    }
+}
+
+/// How many tokens each prompt gets of `n`.
+fn shares(jobs: &[&Job], n: usize) -> Vec<usize> {
+    let mut shares = vec![0; jobs.len()];
+    let mut left = n;
+    let shortest = (1..jobs.len()).min_by_key(|index| (jobs[*index].n_pending(), *index));
+    let mut give = |index: usize, most: usize| {
+        let job = jobs[index];
+        let more = (job.n_pending() - shares[index]).min(most).min(left);
+        shares[index] += more;
+        left -= more;
+        left
+    };
+    if jobs.is_empty() {
+        return shares;
+    }
+    give(0, n.div_ceil(2));
+    if let Some(shortest) = shortest {
+        give(shortest, n);
+    }
+    for index in 0..jobs.len() {
+        give(index, n);
+    }
+    shares
+}

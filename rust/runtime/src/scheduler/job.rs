@@ -1,0 +1,127 @@
+//! A request, as the scheduler sees it.
+
+use crate::TokenId;
+
+/// A request's number; older requests have smaller ones.
+pub(crate) type JobId = u64;
+
+/// Which requests come first: those of higher priority, among equals the older ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Rank {
+    /// The priority, negated.
+    urgency: i64,
+    pub(crate) id: JobId,
+}
+
+impl Rank {
+    pub(crate) fn new(priority: i32, id: JobId) -> Self {
+        Self { urgency: -i64::from(priority), id }
+    }
+}
+
+/// What a request brings along.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct NewJob {
+    /// The prompt.
+    pub(crate) tokens: Vec<TokenId>,
+    /// Maximum number of tokens that it will ever have.
+    pub(crate) n_max: usize,
+    pub(crate) priority: i32,
+    /// It may share cells with requests that say so too, and leave its own behind.
+    pub(crate) cache: bool,
+    /// The logits of all tokens from this one on are wanted; `None`: of the last one.
+    pub(crate) logits_from: Option<usize>,
+    /// Which adapters it is decoded with; only requests of one group go into one batch, or share cells.
+    pub(crate) group: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) rank: Rank,
+    /// The prompt and all generated tokens.
+    pub(super) tokens: Vec<TokenId>,
+    /// How many of them are decoded.
+    pub(super) n_past: usize,
+    pub(super) n_max: usize,
+    pub(super) place: Place,
+    pub(super) hold: Hold,
+    pub(super) cache: bool,
+    pub(super) logits_from: Option<usize>,
+    pub(super) group: u64,
+    /// It is decoded in a batch of its own next, because a batch with it failed.
+    pub(super) alone: bool,
+    /// When it was served last.
+    pub(super) served: u64,
+}
+
+/// Where a request's decoded tokens are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Nothing is decoded.
+    Queued,
+    Slot(u32),
+    /// In host memory.
+    Parked,
+}
+
+/// Whether a request can go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hold {
+    /// It can.
+    Free,
+    /// Its hook has the logits and will soon give them back: it keeps its place.
+    Waiting { since: u64 },
+    /// Its consumer does not keep up: others may take its place.
+    Stalled,
+}
+
+impl Job {
+    pub(super) fn new(id: JobId, new: NewJob) -> Self {
+        Self {
+            rank: Rank::new(new.priority, id),
+            tokens: new.tokens,
+            n_past: 0,
+            n_max: new.n_max,
+            place: Place::Queued,
+            hold: Hold::Free,
+            cache: new.cache,
+            logits_from: new.logits_from,
+            group: new.group,
+            alone: false,
+            served: 0,
+        }
+    }
+
+    /// How many of its tokens are still to be decoded.
+    pub(super) fn n_pending(&self) -> usize {
+        self.tokens.len() - self.n_past
+    }
+
+    /// How many cells it may come to need beside those that it has, as far as one looks ahead.
+    pub(super) fn growth(&self, horizon: usize) -> usize {
+        let n_soon = self.tokens.len().saturating_add(horizon);
+        n_soon.min(self.n_max).max(self.tokens.len()) - self.n_past
+    }
+
+    /// How many of its first tokens may come from elsewhere: at least one must be decoded, and all whose logits are wanted.
+    pub(super) fn n_reusable(&self) -> usize {
+        self.logits_from.unwrap_or(usize::MAX).min(self.tokens.len() - 1)
+    }
+
+    /// The largest part of the next `len` tokens whose wanted logits are at most `n_outputs`.
+    pub(super) fn within_outputs(&self, len: usize, n_outputs: usize) -> usize {
+        match self.logits_from {
+            Some(from) => len.min(from.saturating_sub(self.n_past) + n_outputs),
+            None if n_outputs == 0 && len == self.n_pending() => len - 1,
+            None => len,
+        }
+    }
+
+    /// For how many of the next `len` tokens the logits are wanted.
+    pub(super) fn rows(&self, len: usize) -> usize {
+        match self.logits_from {
+            Some(from) => (self.n_past + len).saturating_sub(from.max(self.n_past)),
+            None => usize::from(len == self.n_pending()),
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Decoded tokens that a new request can use.
+
+use crate::TokenId;
+
+/// Where the beginning of a new request's tokens is already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Prefix {
+    pub(super) source: Source,
+    /// How many tokens it saves.
+    pub(super) keep: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// A sequence that no request has.
+    Cached(u32),
+    /// A request's sequence.
+    Running(u32),
+    /// A state in host memory.
+    Stored(u64),
+}
+
+/// What a request left behind.
+#[derive(Debug)]
+pub(super) struct Leftover {
+    pub(super) tokens: Vec<TokenId>,
+    pub(super) group: u64,
+    /// When it was used last.
+    pub(super) served: u64,
+}
+
+/// A leftover in host memory.
+#[derive(Debug)]
+pub(super) struct Stored {
+    pub(super) id: u64,
+    pub(super) leftover: Leftover,
+    pub(super) n_bytes: usize,
+}
+
+/// How many tokens two lists begin with together.
+pub(super) fn common(a: &[TokenId], b: &[TokenId]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
