@@ -31,6 +31,8 @@ Tokens: TypeAlias = Iterable[int]
 """Token ids: integers in an order of their own, such as a list or a one-dimensional numpy integer array."""
 
 INT32_MAX: Final = 2**31 - 1
+INT32_MIN: Final = -(2**31)
+INT64_MAX: Final = 2**63 - 1
 
 _Callback = TypeVar("_Callback")
 

@@ -371,7 +371,7 @@ class Stream:
     def take_hook(self) -> HookWorker | None:
         """The end of the thread that changes logits, the first time, of a stream made with `hooked`."""
     def summary(self) -> dict[str, Any] | None:
-        """None while it runs, else finish_reason (str: stop, length, cancelled, error), stop_match (None, or a dict with kind
+        """None while it runs, else finish_reason (str: stop, length, cancelled, timeout, error), stop_match (None, or a dict with kind
         `string`, `token`, `eog` or `constraint` and value), prompt_tokens, cached_tokens, completion_tokens, forced_tokens,
         constraint_complete (None without a grammar), and seconds: queued_s, prompt_s, decode_s, first_token_s (None without a token)."""
 
@@ -424,8 +424,8 @@ class Model:
         """Loads on a thread of its own. `progress` gets the part loaded, 0 to 1, on the calling thread; returning False, or raising,
         stops the load (`ModelLoadCancelledError`, or the exception itself).
 
-        `options`: gpu_layers, context_size, max_sequences, threads, batch_size, kv_type, use_mmap, mlock, vocab_only, check_tensors,
-        metadata_overrides; what is None or not there has its default."""
+        `options`: gpu_layers, context_size, max_sequences, max_queue, deterministic, cache_bytes, threads, batch_size, kv_type,
+        use_mmap, mlock, vocab_only, check_tensors, metadata_overrides; what is None or not there has its default."""
     def close(self) -> None: ...
     @property
     def closed(self) -> bool: ...
@@ -478,7 +478,8 @@ class Model:
     ) -> Stream:
         """With `hooked` the stream waits for its `take_hook` to change each row of logits.
 
-        `options`: max_tokens, sampling (a `SamplerConfig`'s `to_dict()`), stop, stop_tokens, ignore_eos, logprobs, logprobs_mode, cache_prompt."""
+        `options`: max_tokens, sampling (a `SamplerConfig`'s `to_dict()`), stop, stop_tokens, ignore_eos, logprobs, logprobs_mode, cache_prompt,
+        priority, timeout (seconds)."""
     def score(self, prompt: Sequence[int], continuations: Sequence[Sequence[int]], cache_prompt: bool) -> Stream:
         """A stream with one event for each continuation, without text: its tokens with their log-probabilities."""
     def compile_grammar(self, request: Mapping[str, Any]) -> Grammar:

@@ -11,9 +11,9 @@ from tabagent.errors import GrammarError
 
 __all__ = ["Completion", "FinishReason", "StopMatch", "Timings", "Usage"]
 
-FinishReason: TypeAlias = Literal["stop"] | Literal["length"] | Literal["cancelled"] | Literal["error"]  # noqa: PYI030 (stubtest cannot read the short form)
+FinishReason: TypeAlias = Literal["stop"] | Literal["length"] | Literal["cancelled"] | Literal["timeout"] | Literal["error"]  # noqa: PYI030 (stubtest cannot read the short form)
 """Why a stream ended: `stop` by the model, a stop string or token, or the end of what a grammar allows; `length` when `max_tokens` or the
-context was used up; cancelled; failed."""
+context was used up; cancelled; its time was up; failed."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,7 @@ __all__ = [
     "ModelLoadError",
     "ModelNotFoundError",
     "OutOfMemoryError",
+    "QueueFullError",
     "SamplingError",
     "StateError",
     "TabagentError",
@@ -88,6 +89,10 @@ class UnsupportedModelError(TabagentError, ValueError):
 
 class ContextFullError(TabagentError, ValueError):
     """More tokens than the context holds."""
+
+
+class QueueFullError(TabagentError, RuntimeError):
+    """As many requests wait for their beginning as `max_queue` allows; nothing was queued."""
 
 
 class DecodeError(TabagentError, RuntimeError):

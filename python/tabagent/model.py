@@ -12,8 +12,11 @@ from tabagent import _native, log
 from tabagent import exit as at_exit
 from tabagent._arguments import (
     INT32_MAX,
+    INT32_MIN,
+    INT64_MAX,
     Tokens,
     as_bool,
+    as_float,
     as_int,
     as_overrides,
     as_text,
@@ -75,6 +78,9 @@ class Model(Scorer):
         devices: None = None,
         context_size: int | None = None,
         max_sequences: int | None = None,
+        max_queue: int | None = None,
+        deterministic: bool = False,
+        cache_bytes: int | None = None,
         threads: int | None = None,
         batch_size: int | None = None,
         kv_type: str = "f16",
@@ -93,7 +99,12 @@ class Model(Scorer):
             gpu_layers: how many layers to put on GPUs; `auto` puts all there if there is one.
             devices: not supported yet.
             context_size: tokens of context, shared by all requests; None for what the model was trained for, at most 4,096.
-            max_sequences: how many requests to keep in memory at a time; None for 8, or as many as a batch has tokens.
+            max_sequences: how many requests to decode together; None for 8, or as many as a batch has tokens. More wait for their turn.
+            max_queue: how many may wait; one more raises `QueueFullError`. None for any number.
+            deterministic: give each request the results that it would have alone, bit for bit: one is decoded at a time, alone in memory, and none
+                begins with what others decoded. Without it the same tokens may get slightly other logits in the company of others, because sums are
+                then taken in another order, and a near tie may go the other way.
+            cache_bytes: how much host memory to keep for what requests leave behind for others that begin alike; None for 256 MiB.
             threads: threads of computation, at most eight for each usable core; None for one for each.
             batch_size: most tokens decoded in one go; None for 2,048, at most the context.
             kv_type: the type of the context's memory: `f16`, `f32`, `bf16`, `q8_0`, …
@@ -123,6 +134,9 @@ class Model(Scorer):
             "gpu_layers": layers,
             "context_size": _optional_int(context_size, "context_size", 1),
             "max_sequences": _optional_int(max_sequences, "max_sequences", 1),
+            "max_queue": _optional_int(max_queue, "max_queue", 1),
+            "deterministic": as_bool(deterministic, "deterministic"),
+            "cache_bytes": None if cache_bytes is None else as_int(cache_bytes, "cache_bytes", 0, INT64_MAX),
             "threads": _optional_int(threads, "threads", 1),
             "batch_size": _optional_int(batch_size, "batch_size", MIN_BATCH),
             "kv_type": as_text(kv_type, "kv_type"),
@@ -196,7 +210,9 @@ class Model(Scorer):
         logits_processors: Sequence[LogitsProcessor] = (),
         add_special: bool = True,
         parse_special: bool = True,
-        cache_prompt: bool = False,
+        cache_prompt: bool = True,
+        priority: int = 0,
+        timeout: float | None = None,
     ) -> TokenStream:
         r"""Continue a text or a list of tokens. Returns at once; the text comes through the stream, which is also where it can be cancelled.
 
@@ -232,14 +248,17 @@ class Model(Scorer):
                 takes the prompt as it is.
             parse_special: read markers like `<|im_start|>` in a text as the tokens they name. It is on, other than in `tokenize`, because a
                 prompt is mostly written for its model; turn it off for text from outside, which could otherwise forge such markers.
-            cache_prompt: reuse what earlier requests with this option left in memory, and leave this one's tokens there. Faster for
-                prompts that begin alike; the last bits of logits may then differ from a run alone.
+            cache_prompt: begin with what other requests with this option have decoded, running ones included, and leave this one's tokens for
+                others. Prompts that begin alike are then decoded once; the last bits of logits may differ from a run alone.
+            priority: requests of higher priority are served first, also before those that run already; among equals the older ones.
+            timeout: seconds that it may take from now on, in the queue and at work; then it ends with `finish_reason` `timeout` and what came so far.
 
         Raises:
             TypeError, ValueError: an argument is wrong.
             ContextFullError: the prompt has more tokens than the context holds.
             GrammarError: the schema or grammar cannot be compiled.
             UnsupportedModelError: the model cannot generate.
+            QueueFullError: as many requests wait as `max_queue` allows.
             ClosedError, ForkedError: the model is closed, or was loaded before a fork.
         """
         compiled = self._grammar(
@@ -271,6 +290,8 @@ class Model(Scorer):
             "logprobs": None if logprobs is None else as_int(logprobs, "logprobs", 0, INT32_MAX),
             "logprobs_mode": check_encodable(as_text(logprobs_mode, "logprobs_mode"), "logprobs_mode"),
             "cache_prompt": as_bool(cache_prompt, "cache_prompt"),
+            "priority": as_int(priority, "priority", INT32_MIN, INT32_MAX),
+            "timeout": None if timeout is None else as_float(timeout, "timeout"),
         }
         try:
             native = self._native.generate(

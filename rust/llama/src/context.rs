@@ -79,7 +79,13 @@ impl Model {
 
 impl Context {
     pub(crate) fn new(model: &Model, config: &ContextConfig) -> Result<Self, ContextError> {
-        let mut resolved = config.resolve(model.facts().context_train_size)?;
+        let facts = model.facts();
+        let mut config = config.clone();
+        if facts.recurrent || facts.hybrid || facts.sliding_window > 0 {
+            config.spare_sequences = 0;
+        }
+        let config = &config;
+        let mut resolved = config.resolve(facts.context_train_size)?;
         refuse_unsuitable(model)?;
         check_kv_type(model.facts(), model.metadata(), config)?;
         let needed = context_bytes(model.facts(), model.metadata(), &resolved, config);

@@ -132,6 +132,9 @@ pub struct ContextConfig {
     pub micro_batch_size: Option<u32>,
     /// Sequences that can exist at once, 1 to 256.
     pub max_sequences: u32,
+    /// Sequences beside these, if a micro-batch has tokens enough and if they cost no memory: the model has neither a recurrent state nor a sliding
+    /// window.
+    pub spare_sequences: u32,
     /// If a micro-batch has fewer tokens than sequences are asked for, take fewer sequences instead of failing.
     pub fits_sequences: bool,
     /// Maximum number of tokens per decode whose logits are wanted; `None` takes the batch size. Fewer save memory.
@@ -155,6 +158,7 @@ impl Default for ContextConfig {
             batch_size: None,
             micro_batch_size: None,
             max_sequences: 1,
+            spare_sequences: 0,
             fits_sequences: false,
             max_outputs: None,
             threads: None,
@@ -257,6 +261,7 @@ impl ContextConfig {
                 got: u64::from(n_seq_max),
             });
         }
+        let n_seq_max = n_seq_max.saturating_add(self.spare_sequences).min(n_ubatch).min(MAX_SEQUENCES);
         let n_outputs_max = match self.max_outputs {
             Some(count) => {
                 in_range("max_outputs", count, 1, MAX_CONTEXT)?.min(n_batch).max(n_seq_max.min(n_batch))

@@ -54,18 +54,29 @@ impl Context {
         if start >= self.next_position(sequence)? {
             return Ok(true);
         }
-        let facts = self.model().facts();
-        let windowed = facts.sliding_window > 0 && !self.config.full_sliding_window;
-        if windowed
-            && self
-                .first_position(sequence)?
-                .is_some_and(|first| first > start.saturating_sub(facts.sliding_window))
-        {
+        if !self.can_truncate(sequence, start)? {
             return Ok(false);
         }
         let Ok(from) = i32::try_from(start) else { return Ok(true) };
         // SAFETY: the memory is live and the sequence exists; -1 means "to the end".
         Ok(unsafe { (self.api().llama_memory_seq_rm)(self.memory(), slot.cast_signed(), from, -1) })
+    }
+
+    /// Whether [`Context::truncate_sequence`] can forget the positions from `start` on.
+    ///
+    /// # Errors
+    /// [`ContextError::SequenceOutOfRange`].
+    pub fn can_truncate(&self, sequence: SeqId, start: u32) -> Result<bool, ContextError> {
+        let facts = self.model().facts();
+        if start == 0 || start >= self.next_position(sequence)? {
+            return Ok(true);
+        }
+        if facts.recurrent || facts.hybrid {
+            return Ok(false);
+        }
+        let windowed = facts.sliding_window > 0 && !self.config.full_sliding_window;
+        let needed = start.saturating_sub(facts.sliding_window);
+        Ok(!windowed || self.first_position(sequence)?.is_none_or(|first| first <= needed))
     }
 
     /// Forgets a range of positions of a sequence. Positions after it keep their numbers.
@@ -121,6 +132,43 @@ impl Context {
             );
         };
         Ok(())
+    }
+
+    /// Makes the empty sequence `to` hold the first `n` positions of `from`, in the same cells. Returns false when the memory cannot do that: see
+    /// [`Context::can_truncate`].
+    ///
+    /// # Errors
+    /// [`ContextError::SequenceOutOfRange`], or [`ContextError::SequenceInUse`] when `to` is not empty.
+    pub fn copy_beginning(&mut self, from: SeqId, to: SeqId, n: u32) -> Result<bool, ContextError> {
+        if !self.can_truncate(from, n)? {
+            return Ok(false);
+        }
+        if n >= self.next_position(from)? {
+            self.copy_sequence(from, to)?;
+            return Ok(true);
+        }
+        let source = self.check_sequence(i64::from(from))?;
+        let target = self.check_sequence(i64::from(to))?;
+        if self.first_position(target)?.is_some() {
+            return Err(ContextError::SequenceInUse { sequence: to });
+        }
+        let (source, target, end) = (source.cast_signed(), target.cast_signed(), n.cast_signed());
+        // SAFETY: the memory is live, both sequences exist and the target is empty. A part can be copied within one unified cache
+        // (`llama_kv_cache::seq_cp` in src/llama-kv-cache.cpp), which ours is, and a recurrent state was ruled out above.
+        unsafe { (self.api().llama_memory_seq_cp)(self.memory(), source, target, 0, end) };
+        Ok(true)
+    }
+
+    /// Forgets all sequences, and leaves the data of their cells where it is. The next tokens get the first cells.
+    pub fn reset(&mut self) {
+        self.forget_outputs();
+        // SAFETY: the memory is live; `false` leaves its data alone.
+        unsafe { (self.api().llama_memory_clear)(self.memory(), false) };
+    }
+
+    /// Whether no sequence holds anything.
+    pub fn is_empty(&self) -> bool {
+        (0..self.max_sequences()).all(|sequence| matches!(self.first_position(sequence), Ok(None)))
     }
 
     /// Forgets all sequences.

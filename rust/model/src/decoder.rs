@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tabagent_llama::{Batch, Context, ContextError, Model, SequenceSnapshot};
-use tabagent_runtime::{AbortFlag, Decoder, DecoderError, TokenId, Vocabulary};
+use tabagent_runtime::{BatchToken, Decoder, DecoderError, Stop, TokenId, Vocabulary};
 
 /// The context that the decode thread owns.
 #[derive(Debug)]
@@ -11,14 +11,12 @@ pub struct LlamaDecoder {
     context: Context,
     /// Reused between decodes.
     batch: Batch,
-    /// Where in the last decode the rows of logits begin.
-    first_row: usize,
 }
 
 impl LlamaDecoder {
     /// Takes over a context. Its sequences should be empty.
     pub fn new(context: Context) -> Self {
-        Self { context, batch: Batch::new(), first_row: 0 }
+        Self { context, batch: Batch::new() }
     }
 }
 
@@ -45,32 +43,30 @@ impl Decoder for LlamaDecoder {
         Arc::new(LlamaVocabulary(self.context.model().clone()))
     }
 
-    fn decode(
-        &mut self,
-        seq: u32,
-        pos: usize,
-        tokens: &[TokenId],
-        n_logits: usize,
-        abort: &AbortFlag,
-    ) -> Result<(), DecoderError> {
+    fn decode(&mut self, batch: &[BatchToken], stop: Stop<'_>) -> Result<(), DecoderError> {
         self.batch.clear();
-        let first_row = tokens.len().saturating_sub(n_logits);
-        for (i, token) in tokens.iter().enumerate() {
-            let position = u32::try_from(pos + i).map_err(|_| DecoderError::NoSpace)?;
-            self.batch.push(*token, position, &[seq], i >= first_row);
+        for row in batch {
+            let position = u32::try_from(row.pos).map_err(|_| DecoderError::NoSpace)?;
+            self.batch.push(row.token, position, &[row.seq], row.logits);
         }
-        self.context.decode_unless(&self.batch, &|| abort.is_raised()).map_err(|error| match error {
+        self.context.decode_unless(&self.batch, stop).map_err(|error| match error {
             ContextError::Aborted => DecoderError::Aborted,
             ContextError::Full { .. } => DecoderError::NoSpace,
             other => DecoderError::Failed(other.to_string()),
-        })?;
-        self.first_row = first_row;
-        Ok(())
+        })
     }
 
-    fn logits(&self, row: usize) -> &[f32] {
+    fn logits(&self, index: usize) -> &[f32] {
         // Without logits the sampler gets none and says so; rows are asked for only after a decode that wanted them.
-        self.context.logits(self.first_row + row).unwrap_or_default()
+        self.context.logits(index).unwrap_or_default()
+    }
+
+    fn can_cut(&self, seq: u32, n: usize) -> bool {
+        u32::try_from(n).is_ok_and(|n| self.context.can_truncate(seq, n).unwrap_or(false))
+    }
+
+    fn copy(&mut self, from: u32, to: u32, n: usize) -> bool {
+        u32::try_from(n).is_ok_and(|n| self.context.copy_beginning(from, to, n).unwrap_or(false))
     }
 
     fn truncate(&mut self, seq: u32, from_pos: usize) -> bool {
@@ -80,10 +76,18 @@ impl Decoder for LlamaDecoder {
     fn clear(&mut self, seq: u32) {
         // The only error is a sequence that does not exist, and that holds nothing.
         let _ = self.context.remove_sequence(seq);
+        if self.context.is_empty() {
+            // Attention passes over all cells up to the last one in use, so the next request gets the first ones, wherever the last one ended.
+            self.context.reset();
+        }
     }
 
     fn save(&mut self, seq: u32) -> Result<SequenceSnapshot, DecoderError> {
         self.context.snapshot_sequence(seq).map_err(|e| DecoderError::Failed(e.to_string()))
+    }
+
+    fn saved_bytes(state: &SequenceSnapshot) -> usize {
+        state.len()
     }
 
     fn restore(&mut self, seq: u32, state: &SequenceSnapshot) -> Result<(), DecoderError> {

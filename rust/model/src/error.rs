@@ -1,7 +1,7 @@
 //! What can go wrong with a loaded model, or on the way to one.
 
 use tabagent_llama::{ContextConfigError, ContextError, LibraryError, ModelError, VocabError};
-use tabagent_runtime::{EngineError, RequestError, SubmitError};
+use tabagent_runtime::{EngineError, QueueFull, RequestError, SubmitError};
 use tabagent_sampling::constraint::GrammarError;
 use tabagent_sampling::{ConfigError, SampleError};
 
@@ -40,6 +40,9 @@ pub enum Error {
     /// The model was closed, is used in a forked child, or its decode thread has failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// As many requests wait as may.
+    #[error(transparent)]
+    QueueFull(#[from] QueueFull),
     /// A prompt that is surely too long, which was not tokenized.
     #[error(
         "prompt has at least {fewest} tokens but the context holds {n_ctx}; raise `context_size` or shorten the prompt"
@@ -69,6 +72,7 @@ impl From<SubmitError> for Error {
         match error {
             SubmitError::Request(error) => Self::Request(error),
             SubmitError::Engine(error) => Self::Engine(error),
+            SubmitError::QueueFull(error) => Self::QueueFull(error),
         }
     }
 }

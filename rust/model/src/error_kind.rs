@@ -61,6 +61,8 @@ kinds! {
     UnsupportedModel = "unsupported_model",
     /// More tokens than the context holds.
     ContextFull = "context_full",
+    /// As many requests wait as may.
+    QueueFull = "queue_full",
     /// llama.cpp failed to decode.
     Decode = "decode",
     /// No token could be chosen.

@@ -1,12 +1,14 @@
 //! Requests for text, as users make them.
 
+use std::time::Duration;
+
 use tabagent_runtime::LogprobsMode;
 
 use crate::settings::SamplerSettings;
 use crate::value::{Fields, OptionError, Value};
 
 /// How to continue a prompt.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct GenerateOptions {
     /// Maximum number of tokens; `None` generates until the model ends the text or the context is full.
     pub max_tokens: Option<usize>,
@@ -22,8 +24,29 @@ pub struct GenerateOptions {
     pub logprobs: Option<usize>,
     /// The distribution that the log-probabilities are taken from.
     pub logprobs_mode: LogprobsMode,
-    /// Reuse what earlier requests with this option left in memory.
+    /// Begin with what other requests with this option have decoded, and leave this one's tokens for others.
     pub cache_prompt: bool,
+    /// Requests of higher priority are served first.
+    pub priority: i32,
+    /// How long the request may take, in the queue and at work.
+    pub timeout: Option<Duration>,
+}
+
+impl Default for GenerateOptions {
+    fn default() -> Self {
+        Self {
+            max_tokens: None,
+            sampling: SamplerSettings::default(),
+            stop: Vec::new(),
+            stop_tokens: Vec::new(),
+            ignore_eos: false,
+            logprobs: None,
+            logprobs_mode: LogprobsMode::default(),
+            cache_prompt: true,
+            priority: 0,
+            timeout: None,
+        }
+    }
 }
 
 impl GenerateOptions {
@@ -36,6 +59,7 @@ impl GenerateOptions {
         const MODES: [(&str, LogprobsMode); 2] =
             [("raw", LogprobsMode::Raw), ("sampled", LogprobsMode::Sampled)];
         let mut given = Fields::new(options, "options")?;
+        let default = Self::default();
         let read = Self {
             max_tokens: given.integer("max_tokens", COUNT)?,
             sampling: given.take("sampling").map(SamplerSettings::read).transpose()?.unwrap_or_default(),
@@ -44,7 +68,9 @@ impl GenerateOptions {
             ignore_eos: given.flag("ignore_eos")?.unwrap_or_default(),
             logprobs: given.integer("logprobs", COUNT)?,
             logprobs_mode: given.named("logprobs_mode", &MODES)?.unwrap_or_default(),
-            cache_prompt: given.flag("cache_prompt")?.unwrap_or_default(),
+            cache_prompt: given.flag("cache_prompt")?.unwrap_or(default.cache_prompt),
+            priority: given.integer("priority", "a 32-bit integer")?.unwrap_or_default(),
+            timeout: given.seconds("timeout")?,
         };
         given.finish()?;
         Ok(read)

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tabagent_llama::{ContextConfig, MetadataOverride, Model as LlamaModel, ModelConfig, ModelError};
+use tabagent_runtime::EngineConfig;
 use tabagent_variants::{Hardware, default_threads};
 
 use crate::error::Error;
@@ -18,8 +19,14 @@ pub struct LoadOptions {
     pub gpu_layers: Option<u32>,
     /// Tokens of context, shared by all requests; what the model was trained with, at most 4,096.
     pub context_size: Option<u32>,
-    /// Requests in memory at a time; by default 8, or as many as fit.
+    /// Requests that are decoded together; by default 8, or as many as fit.
     pub max_sequences: Option<u32>,
+    /// Requests that may wait for their beginning; any number.
+    pub max_queue: Option<usize>,
+    /// Give each request the results that it would have alone, bit for bit, one after another.
+    pub deterministic: bool,
+    /// Maximum size of what requests leave in host memory for others that begin alike, in bytes.
+    pub cache_bytes: usize,
     /// Threads that compute; one for each usable core.
     pub threads: Option<u32>,
     /// Maximum number of tokens decoded at once; 2,048, at most the context.
@@ -44,6 +51,9 @@ impl Default for LoadOptions {
             gpu_layers: None,
             context_size: None,
             max_sequences: None,
+            max_queue: None,
+            deterministic: false,
+            cache_bytes: EngineConfig::default().cache_bytes,
             threads: None,
             batch_size: None,
             kv_type: "f16".to_owned(),
@@ -59,8 +69,10 @@ impl Default for LoadOptions {
 /// Maximum number of tokens per decode whose logits the decode thread's context gives. With fewer, scoring takes longer; each takes a row of 4
 /// bytes per token of the vocabulary.
 const MAX_OUTPUTS: u32 = 32;
-/// Default number of sequences of the decode thread's context, if they fit.
+/// Default number of requests that are decoded together, if they fit.
 const SEQUENCES: u32 = 8;
+/// Sequences of the decode thread's context beside those, for what requests leave behind.
+const LEFTOVERS: u32 = 24;
 
 impl LoadOptions {
     /// Reads options by their names; missing ones have their defaults.
@@ -74,6 +86,9 @@ impl LoadOptions {
             gpu_layers: given.integer("gpu_layers", COUNT)?,
             context_size: given.integer("context_size", COUNT)?,
             max_sequences: given.integer("max_sequences", COUNT)?,
+            max_queue: given.integer("max_queue", COUNT)?,
+            deterministic: given.flag("deterministic")?.unwrap_or(default.deterministic),
+            cache_bytes: given.integer("cache_bytes", COUNT)?.unwrap_or(default.cache_bytes),
             threads: given.integer("threads", COUNT)?,
             batch_size: given.integer("batch_size", COUNT)?,
             kv_type: given.text("kv_type")?.unwrap_or(default.kv_type),
@@ -102,11 +117,23 @@ impl LoadOptions {
             .fold(config, |config, (key, value)| config.with_override(key, value)))
     }
 
+    fn engine_config(&self) -> EngineConfig {
+        let running = self.max_sequences.unwrap_or(SEQUENCES);
+        EngineConfig {
+            max_running: usize::try_from(running).ok(),
+            max_queue: self.max_queue,
+            deterministic: self.deterministic,
+            cache_bytes: self.cache_bytes,
+            threads: default_threads(&Hardware::probe()),
+        }
+    }
+
     fn context_config(&self) -> Result<ContextConfig, Error> {
         Ok(ContextConfig {
             context_size: self.context_size,
             batch_size: self.batch_size,
             max_sequences: self.max_sequences.unwrap_or(SEQUENCES),
+            spare_sequences: LEFTOVERS,
             fits_sequences: self.max_sequences.is_none(),
             max_outputs: Some(MAX_OUTPUTS),
             threads: self.threads.or_else(|| u32::try_from(default_threads(&Hardware::probe())).ok()),
@@ -154,6 +181,7 @@ impl Model {
         progress: impl Fn(f32) -> bool + Send + Sync + 'static,
     ) -> Result<Self, Error> {
         let context = options.context_config()?;
+        let engine = options.engine_config();
         let vocab_only = options.vocab_only;
         let library = open_library(library, module)?;
         let progress = Arc::new(progress);
@@ -161,12 +189,12 @@ impl Model {
         let config = options.model_config(path.clone())?.with_progress(move |part| watched(part));
         let model = LlamaModel::load(&library, config)?;
         if vocab_only {
-            return Ok(Open::new(model, None)?.into());
+            return Ok(Open::new(model, None, &engine)?.into());
         }
         if !progress(1.0) {
             return Err(ModelError::Cancelled(path).into());
         }
         let context = model.create_context_with(&context)?;
-        Ok(Open::new(model, Some(context))?.into())
+        Ok(Open::new(model, Some(context), &engine)?.into())
     }
 }

@@ -6,7 +6,7 @@ use tabagent_llama::{
     Context, ContextConfig, ContextError, DetokenizeOptions, Model as LlamaModel, Prompt, TokenId,
 };
 use tabagent_runtime::{
-    AbortFlag, Engine, EngineError, EngineStats, HookWorker, Request, ScoreRequest, TokenConstraint,
+    AbortFlag, Engine, EngineConfig, EngineError, EngineStats, HookWorker, Request, ScoreRequest, TokenConstraint,
     TokenStream, logits_hook,
 };
 use tabagent_sampling::constraint::Grammar;
@@ -54,18 +54,20 @@ pub struct ContextSizes {
     pub context_size: u32,
     /// Maximum number of tokens per decode.
     pub batch_size: u32,
-    /// Requests in memory at a time.
+    /// Requests that are decoded together.
     pub max_sequences: u32,
     /// Threads that compute.
     pub threads: u32,
 }
 
 impl ContextSizes {
-    fn of(context: &Context) -> Self {
+    fn of(context: &Context, engine: &EngineConfig) -> Self {
+        let most = context.max_sequences();
+        let running = engine.max_running.map_or(most, |n| u32::try_from(n).unwrap_or(most).min(most));
         Self {
             context_size: context.context_size(),
             batch_size: context.batch_size(),
-            max_sequences: context.max_sequences(),
+            max_sequences: running,
             threads: context.threads(),
         }
     }
@@ -73,9 +75,13 @@ impl ContextSizes {
 
 impl Open {
     /// Starts the decode thread of `context`, if there is one.
-    pub(crate) fn new(model: LlamaModel, context: Option<Context>) -> Result<Self, Error> {
-        let sizes = context.as_ref().map_or_else(ContextSizes::default, ContextSizes::of);
-        let spawn = |context| Engine::spawn(LlamaDecoder::new(context), "tabagent-decode");
+    pub(crate) fn new(
+        model: LlamaModel,
+        context: Option<Context>,
+        config: &EngineConfig,
+    ) -> Result<Self, Error> {
+        let sizes = context.as_ref().map(|context| ContextSizes::of(context, config)).unwrap_or_default();
+        let spawn = |context| Engine::spawn(LlamaDecoder::new(context), "tabagent-decode", config);
         let engine = context.map(spawn).transpose()?;
         let (end_tokens, compiler, vocabulary) = Default::default();
         Ok(Self { model, engine, sizes, end_tokens, compiler, vocabulary })
@@ -311,6 +317,8 @@ impl Model {
             constraint,
             hook,
             cache_prompt: options.cache_prompt,
+            priority: options.priority,
+            timeout: options.timeout,
             ..Request::new(prompt, Box::new(sampler))
         };
         Ok((engine.submit(request)?, worker))

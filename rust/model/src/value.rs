@@ -1,6 +1,7 @@
 //! Options as a face has them before they are read: a Python dict, a JSON body.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::Value as Json;
 
@@ -157,6 +158,19 @@ impl Fields {
         self.read(name, |name, value| number(name, &value))
     }
 
+    /// A number of seconds, 0 or more.
+    pub(crate) fn seconds(&mut self, name: &'static str) -> Result<Option<Duration>, OptionError> {
+        self.read(name, |name, value| {
+            let seconds = match &value {
+                Value::Int(integer) => *integer as f64,
+                Value::Float(number) => *number,
+                other => return Err(OptionError::wrong_type(name, "a number of seconds", other)),
+            };
+            Duration::try_from_secs_f64(seconds)
+                .map_err(|_| OptionError::out_of_range(name, "a number of seconds of at least 0", &seconds))
+        })
+    }
+
     /// An integer that `T` holds; `range` says in words which do.
     pub(crate) fn integer<T: TryFrom<i128>>(
         &mut self,
@@ -278,12 +292,13 @@ mod tests {
     #[test]
     fn values_are_read_with_their_types() {
         let mut read = fields(json!({
-            "flag": true, "number": 2, "half": 0.5, "integer": 7, "text": "t", "texts": ["a", "b"], "tokens": [1, 2], "none": null
+            "flag": true, "number": 2, "half": 0.5, "integer": 7, "time": 1.5, "text": "t", "texts": ["a", "b"], "tokens": [1, 2], "none": null
         }));
         assert_eq!(read.flag("flag"), Ok(Some(true)));
         assert_eq!(read.number("number"), Ok(Some(2.0)));
         assert_eq!(read.number("half"), Ok(Some(0.5)));
         assert_eq!(read.integer::<u8>("integer", "small"), Ok(Some(7)));
+        assert_eq!(read.seconds("time"), Ok(Some(Duration::from_millis(1500))));
         assert_eq!(read.text("text"), Ok(Some("t".to_owned())));
         assert_eq!(read.texts("texts"), Ok(Some(vec!["a".to_owned(), "b".to_owned()])));
         assert_eq!(read.tokens("tokens"), Ok(Some(vec![1, 2])));
@@ -302,6 +317,11 @@ mod tests {
         assert!(read.integer::<u8>("half", "").unwrap_err().to_string().contains("an integer, got `float`"));
         let text = read.named("mode", &[("a", 1), ("b", 2)]).unwrap_err().to_string();
         assert_eq!(text, "`mode` must be `a` or `b`, got `c`");
+        let mut read = fields(json!({"time": -1, "late": "soon"}));
+        let text = read.seconds("time").unwrap_err().to_string();
+        assert_eq!(text, "`time` must be a number of seconds of at least 0, got `-1`");
+        let text = read.seconds("late").unwrap_err().to_string();
+        assert_eq!(text, "`late` must be a number of seconds, got `str`");
         let mut read = fields(json!({"a": 1, "typo": 2}));
         assert_eq!(read.integer::<u8>("a", ""), Ok(Some(1)));
         assert_eq!(read.finish().unwrap_err().to_string(), "unknown option `typo`; known are `a`");

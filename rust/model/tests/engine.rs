@@ -7,7 +7,7 @@
 use std::time::Duration;
 use tabagent_llama::{ContextConfig, Library, Model, ModelConfig};
 use tabagent_model::LlamaDecoder;
-use tabagent_runtime::{Engine, FinishReason, Poll, Request, TokenStream};
+use tabagent_runtime::{EngineConfig, Engine, FinishReason, Poll, Request, TokenStream};
 use tabagent_sampling::{Sampler, SamplerConfig};
 
 fn model(file: &str) -> Option<Model> {
@@ -16,12 +16,16 @@ fn model(file: &str) -> Option<Model> {
 }
 
 fn engine(model: &Model, context_size: u32, max_sequences: u32) -> Engine {
+    spawn(model, context_size, max_sequences, &EngineConfig::default())
+}
+
+fn spawn(model: &Model, context_size: u32, max_sequences: u32, engine: &EngineConfig) -> Engine {
     let config = ContextConfig {
         max_sequences,
-        max_outputs: Some(1),
+        max_outputs: Some(8),
         ..ContextConfig::new().with_context_size(context_size).with_threads(1)
     };
-    Engine::spawn(LlamaDecoder::new(model.create_context_with(&config).unwrap()), "test").unwrap()
+    Engine::spawn(LlamaDecoder::new(model.create_context_with(&config).unwrap()), "test", engine).unwrap()
 }
 
 fn request(model: &Model, prompt: &str, max_tokens: usize) -> Request {
@@ -47,7 +51,8 @@ const PROMPTS: [&str; 3] = ["The capital of France is", "Once upon a time", "Wat
 fn streams_give_the_same_text_alone_and_among_others() {
     for file in ["smollm2-135m-instruct-q4_1.gguf", "gemma-3-270m-q4_k_m.gguf"] {
         let Some(model) = model(file) else { return };
-        let engine = engine(&model, 512, 2);
+        let engine =
+            spawn(&model, 512, 2, &EngineConfig { deterministic: true, ..EngineConfig::default() });
         let alone: Vec<_> =
             PROMPTS.iter().map(|p| text_of(&engine.submit(request(&model, p, 24)).unwrap())).collect();
         assert!(alone.iter().all(|t| !t.is_empty()));

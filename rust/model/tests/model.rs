@@ -124,7 +124,7 @@ fn a_score_is_one_event_for_each_continuation() {
     let request = ScoreRequest {
         prompt: prompt(&model, "The capital of France is"),
         continuations,
-        cache_prompt: false,
+        ..ScoreRequest::default()
     };
     let stream = model.score(request).unwrap();
     let mut totals = Vec::new();

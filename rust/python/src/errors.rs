@@ -26,6 +26,7 @@ pub(crate) mod classes {
     pyo3::import_exception!(tabagent.errors, ModelLoadError);
     pyo3::import_exception!(tabagent.errors, ModelNotFoundError);
     pyo3::import_exception!(tabagent.errors, OutOfMemoryError);
+    pyo3::import_exception!(tabagent.errors, QueueFullError);
     pyo3::import_exception!(tabagent.errors, SamplingError);
     pyo3::import_exception!(tabagent.errors, StateError);
     pyo3::import_exception!(tabagent.errors, UnsupportedModelError);
@@ -72,6 +73,7 @@ fn exception(kind: ErrorKind, text: String) -> PyErr {
         ErrorKind::ModelLoadCancelled => classes::ModelLoadCancelledError::new_err(text),
         ErrorKind::UnsupportedModel => classes::UnsupportedModelError::new_err(text),
         ErrorKind::ContextFull => classes::ContextFullError::new_err(text),
+        ErrorKind::QueueFull => classes::QueueFullError::new_err(text),
         ErrorKind::Decode => classes::DecodeError::new_err(text),
         ErrorKind::Sampling => classes::SamplingError::new_err(text),
         ErrorKind::Grammar => classes::GrammarError::new_err(text),

@@ -275,7 +275,7 @@ impl Model {
         continuations: Vec<Vec<i32>>,
         cache_prompt: bool,
     ) -> PyResult<Stream> {
-        let request = ScoreRequest { prompt, continuations, cache_prompt };
+        let request = ScoreRequest { prompt, continuations, cache_prompt, ..ScoreRequest::default() };
         self.run(py, false, move |model, _| model.score(request)).map(Stream::new)
     }
 

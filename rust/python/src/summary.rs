@@ -10,6 +10,7 @@ pub(crate) fn to_dict<'py>(py: Python<'py>, finish: &Finish) -> PyResult<Bound<'
         FinishReason::Stop => "stop",
         FinishReason::Length => "length",
         FinishReason::Cancelled => "cancelled",
+        FinishReason::Timeout => "timeout",
         FinishReason::Error(_) => "error",
     };
     dict.set_item("finish_reason", reason)?;

@@ -130,11 +130,18 @@ pub enum SubmitError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// As many requests wait as may.
-    #[error("{n_waiting} requests wait already, as many as `max_queue` allows; try again when one has begun, or raise `max_queue`")]
-    QueueFull {
-        /// How many wait.
-        n_waiting: usize,
-    },
+    #[error(transparent)]
+    QueueFull(#[from] QueueFull),
+}
+
+/// As many requests wait for their beginning as may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{n_waiting} requests wait already, as many as `max_queue` allows; try again when one has begun, or raise `max_queue`"
+)]
+pub struct QueueFull {
+    /// How many wait.
+    pub n_waiting: usize,
 }
 
 /// Writes a number with commas between its thousands.

@@ -8,7 +8,7 @@ use crate::channel::Producer;
 use crate::doorbell::Doorbell;
 use crate::scheduler::Census;
 use crate::task::Task;
-use crate::{EngineError, SubmitError, TokenId};
+use crate::{EngineError, QueueFull, SubmitError, TokenId};
 
 /// A request on its way to the decode thread.
 pub(crate) struct Submission {
@@ -66,7 +66,7 @@ impl Inbox {
         // Grows only under the lock.
         let n_waiting = self.n_waiting.load(Ordering::Relaxed);
         if n_waiting >= self.max_waiting {
-            return Err(SubmitError::QueueFull { n_waiting });
+            return Err(QueueFull { n_waiting }.into());
         }
         self.n_waiting.fetch_add(1, Ordering::Relaxed);
         state.submissions.push((submission, Ticket(Arc::clone(&self.n_waiting))));

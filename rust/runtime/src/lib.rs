@@ -47,7 +47,7 @@ pub use channel::CHANNEL_CAPACITY;
 pub use constraint::{ConstraintError, TokenConstraint};
 pub use decoder::{BatchToken, Decoder, DecoderError, Stop};
 pub use engine::{Engine, EngineConfig, EngineStats};
-pub use error::{EngineError, RequestError, SubmitError};
+pub use error::{EngineError, QueueFull, RequestError, SubmitError};
 pub use event::{Finish, FinishReason, StopMatch, Timings, TokenEvent, TokenLogprob, TopLogprob, Usage};
 pub use hook::{HookPoll, HookWorker, HookedRow, LogitsHook, logits_hook};
 pub use logprobs::{LogprobsMode, token_logprob};

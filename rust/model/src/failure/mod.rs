@@ -44,6 +44,7 @@ impl Failure for Error {
             Self::Grammar(error) => error.kind(),
             Self::Request(error) => error.kind(),
             Self::Engine(error) => error.kind(),
+            Self::QueueFull(_) => ErrorKind::QueueFull,
             Self::PromptTooLong { .. } => ErrorKind::ContextFull,
             Self::ForeignGrammar | Self::BreakersWithoutModel => ErrorKind::Value,
         }
@@ -61,6 +62,7 @@ impl Failure for Error {
             | Self::Grammar(_)
             | Self::Request(_)
             | Self::Engine(_)
+            | Self::QueueFull(_)
             | Self::PromptTooLong { .. }
             | Self::ForeignGrammar
             | Self::BreakersWithoutModel => None,

@@ -28,6 +28,7 @@ fn errors() -> Vec<Sample> {
         Grammar(GrammarError::Dead) => Grammar, "loosen the grammar";
         Request(RequestError::EmptyPrompt) => Value, "give at least one";
         Engine(EngineError::Closed) => Closed, "load it again";
+        QueueFull(tabagent_model::QueueFull { n_waiting: 3 }) => QueueFull, "raise `max_queue`";
         PromptTooLong { fewest: 9_120, n_ctx: 8_192 } => ContextFull, "raise `context_size` or shorten the prompt";
         ForeignGrammar => Value, "compile it with this model's `compile_grammar`";
         BreakersWithoutModel => Value, "give `model`, or sequences of token ids";
