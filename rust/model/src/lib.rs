@@ -45,5 +45,6 @@ pub use tabagent_llama::{
 };
 pub use tabagent_runtime::{
     AbortFlag, EngineError, EngineStats, Finish, FinishReason, HookPoll, HookWorker, HookedRow, LogprobsMode,
-    Poll, QueueFull, RequestError, ScoreRequest, StopMatch, TokenEvent, TokenLogprob, TokenStream, TopLogprob,
+    Poll, QueueFull, RequestError, ScoreRequest, StopMatch, TokenEvent, TokenLogprob, TokenStream,
+    TopLogprob,
 };

@@ -6,8 +6,8 @@ use tabagent_llama::{
     Context, ContextConfig, ContextError, DetokenizeOptions, Model as LlamaModel, Prompt, TokenId,
 };
 use tabagent_runtime::{
-    AbortFlag, Engine, EngineConfig, EngineError, EngineStats, HookWorker, Request, ScoreRequest, TokenConstraint,
-    TokenStream, logits_hook,
+    AbortFlag, Engine, EngineConfig, EngineError, EngineStats, HookWorker, Request, ScoreRequest,
+    TokenConstraint, TokenStream, logits_hook,
 };
 use tabagent_sampling::constraint::Grammar;
 use tabagent_sampling::{Explanation, Sampler, SamplerConfig};

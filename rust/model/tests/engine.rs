@@ -7,7 +7,7 @@
 use std::time::Duration;
 use tabagent_llama::{ContextConfig, Library, Model, ModelConfig};
 use tabagent_model::LlamaDecoder;
-use tabagent_runtime::{EngineConfig, Engine, FinishReason, Poll, Request, TokenStream};
+use tabagent_runtime::{Engine, EngineConfig, FinishReason, Poll, Request, TokenStream};
 use tabagent_sampling::{Sampler, SamplerConfig};
 
 fn model(file: &str) -> Option<Model> {
@@ -51,8 +51,7 @@ const PROMPTS: [&str; 3] = ["The capital of France is", "Once upon a time", "Wat
 fn streams_give_the_same_text_alone_and_among_others() {
     for file in ["smollm2-135m-instruct-q4_1.gguf", "gemma-3-270m-q4_k_m.gguf"] {
         let Some(model) = model(file) else { return };
-        let engine =
-            spawn(&model, 512, 2, &EngineConfig { deterministic: true, ..EngineConfig::default() });
+        let engine = spawn(&model, 512, 2, &EngineConfig { deterministic: true, ..EngineConfig::default() });
         let alone: Vec<_> =
             PROMPTS.iter().map(|p| text_of(&engine.submit(request(&model, p, 24)).unwrap())).collect();
         assert!(alone.iter().all(|t| !t.is_empty()));

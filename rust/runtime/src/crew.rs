@@ -25,9 +25,8 @@ impl Crew {
     pub(crate) fn each<T: Send>(&mut self, items: &mut [T], work: impl Fn(&mut T) + Sync) {
         let started = Instant::now();
         let n_items = items.len();
-        let shared = n_items > 1
-            && self.n_threads > 1
-            && self.each * n_items as f64 > WORTH_SHARING.as_secs_f64();
+        let shared =
+            n_items > 1 && self.n_threads > 1 && self.each * n_items as f64 > WORTH_SHARING.as_secs_f64();
         let n_busy = if shared { self.share(items, &work) } else { 1 };
         if n_busy == 1 {
             items.iter_mut().for_each(work);

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::channel::Producer;
 use crate::crew::Crew;
 use crate::inbox::{Inbox, Submission, Ticket};
+use crate::metrics::Gaps;
 use crate::pace::Pace;
 use crate::progress::{End, Progress};
 use crate::scheduler::{Capacity, Census, JobId, NewJob, Scheduler, Step};
@@ -45,12 +46,28 @@ struct Run<S> {
     deadline: Option<Instant>,
     /// Its place in the queue, until its first step.
     ticket: Option<Ticket>,
+    gaps: Gaps,
+    /// How many steps it was in, and how many requests these had together.
+    steps: (u32, u32),
 }
 
 impl<S> Run<S> {
     /// Whether nothing of it was decoded yet.
     fn is_waiting(&self) -> bool {
         self.ticket.is_some()
+    }
+
+    /// How many tokens it has generated.
+    fn n_tokens(&mut self) -> usize {
+        self.task.usage_mut().completion_tokens
+    }
+
+    /// Measures the time since the last token, if it has more than `n_before` now.
+    fn note_tokens(&mut self, n_before: usize, inbox: &Inbox) {
+        let n_new = self.n_tokens() - n_before;
+        if let Some(gap) = self.gaps.note(Instant::now(), n_new) {
+            inbox.metrics().token_gap(gap);
+        }
     }
 
     /// How it ends from outside, if it does.
@@ -136,10 +153,11 @@ impl<D: Decoder> Driver<D> {
                 continue;
             }
             let started = Instant::now();
-            let in_prompt = run.task.in_prompt();
+            let (in_prompt, n_tokens) = (run.task.in_prompt(), run.n_tokens());
             match run.task.resume(run.submitted) {
                 Some(progress) => {
                     run.task.count_time(in_prompt, started.elapsed());
+                    run.note_tokens(n_tokens, &self.inbox);
                     self.go_on(job, progress);
                 }
                 None if run.task.is_waiting() => {}
@@ -185,7 +203,16 @@ impl<D: Decoder> Driver<D> {
             group: 0,
         };
         self.scheduler.submit(job, new);
-        let run = Run { task, out, parked: None, submitted, deadline, ticket: Some(ticket) };
+        let run = Run {
+            task,
+            out,
+            parked: None,
+            submitted,
+            deadline,
+            ticket: Some(ticket),
+            gaps: Gaps::default(),
+            steps: (0, 0),
+        };
         let fate = run.fate(Instant::now());
         self.next_deadline = [self.next_deadline, deadline].into_iter().flatten().min();
         self.runs.insert(job, run);
@@ -232,6 +259,8 @@ impl<D: Decoder> Driver<D> {
         for id in dropped {
             self.stored.remove(&id);
         }
+        let n_bytes = self.stored.values().map(D::saved_bytes).sum();
+        self.inbox.metrics().stowed(n_bytes);
     }
 
     fn park(&mut self, job: JobId, seq: u32) {
@@ -241,6 +270,7 @@ impl<D: Decoder> Driver<D> {
             (Ok(state), Some(run)) => {
                 run.parked = Some(state);
                 self.scheduler.parked(job);
+                self.inbox.metrics().parked();
             }
             _ => self.scheduler.lost(job),
         }
@@ -353,8 +383,14 @@ impl<D: Decoder> Driver<D> {
         if run.is_waiting() {
             run.task.timings_mut().queued = run.submitted.elapsed();
         }
+        let (n_steps, n_shared) = run.steps;
+        if n_steps > 0 {
+            run.task.timings_mut().step_requests = n_shared as f32 / n_steps as f32;
+        }
+        run.task.timings_mut().token_gaps = run.gaps.quantiles();
         self.inbox.publish(self.scheduler.census());
         let (events, finish) = run.task.end(end);
+        self.inbox.metrics().ended(&finish);
         run.out.finish(events, finish);
     }
 }

@@ -12,7 +12,9 @@ use crate::inbox::{Inbox, Submission};
 use crate::scheduler::Capacity;
 use crate::scoring::Scoring;
 use crate::task::Task;
-use crate::{Decoder, EngineError, Request, ScoreRequest, SubmitError, TokenId, TokenStream, Vocabulary};
+use crate::{
+    Decoder, EngineError, Metrics, Request, ScoreRequest, SubmitError, TokenId, TokenStream, Vocabulary,
+};
 
 /// A decode thread that serves requests. Cheap to clone; all clones are the same engine.
 ///
@@ -219,12 +221,7 @@ impl Engine {
         if self.inner.inbox.bell.home.is_here() { Ok(&self.inner) } else { Err(EngineError::Forked) }
     }
 
-    fn enqueue(
-        &self,
-        tokens: Vec<TokenId>,
-        terms: Terms,
-        task: Task,
-    ) -> Result<TokenStream, SubmitError> {
+    fn enqueue(&self, tokens: Vec<TokenId>, terms: Terms, task: Task) -> Result<TokenStream, SubmitError> {
         let Inner { inbox, deterministic, .. } = &*self.inner;
         let channel = Channel::new(&inbox.bell);
         let out = Producer::new(Arc::clone(&channel));
@@ -269,6 +266,14 @@ struct Terms {
     cache_prompt: bool,
     priority: i32,
     timeout: Option<Duration>,
+}
+
+impl Engine {
+    /// What the engine did since it was spawned; zeros in a forked child.
+    pub fn metrics(&self) -> Metrics {
+        let inbox = &self.inner.inbox;
+        if inbox.bell.home.is_here() { inbox.metrics().metrics() } else { Metrics::default() }
+    }
 }
 
 impl Inner {

@@ -84,7 +84,7 @@ pub struct Usage {
 }
 
 /// Where the time went.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Timings {
     /// From submission to the first micro-batch, or to the end if there was none.
     pub queued: Duration,
@@ -94,6 +94,10 @@ pub struct Timings {
     pub decode: Duration,
     /// From submission to the first chosen token.
     pub first_token: Option<Duration>,
+    /// The times between its tokens that a half, nine tenths and ninety-nine hundredths of them do not exceed; `None` with fewer than two tokens.
+    pub token_gaps: Option<[Duration; 3]>,
+    /// How many requests shared a step of this one, on average; 0 without a step.
+    pub step_requests: f32,
 }
 
 /// How a stream ended.

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use crate::channel::Producer;
 use crate::doorbell::Doorbell;
+use crate::metrics::Recorder;
 use crate::scheduler::Census;
 use crate::task::Task;
 use crate::{EngineError, QueueFull, SubmitError, TokenId};
@@ -37,6 +38,7 @@ pub(crate) struct Inbox {
     pub(crate) bell: Arc<Doorbell>,
     state: Mutex<State>,
     census: [AtomicUsize; 4],
+    metrics: Mutex<Recorder>,
     n_waiting: Arc<AtomicUsize>,
     max_waiting: usize,
 }
@@ -51,7 +53,8 @@ impl Inbox {
     /// Lets `max_waiting` requests wait for their beginning.
     pub(crate) fn new(max_waiting: usize) -> Self {
         let (state, census, n_waiting) = Default::default();
-        Self { bell: Arc::new(Doorbell::new()), state, census, n_waiting, max_waiting }
+        let metrics = Mutex::new(Recorder::new());
+        Self { bell: Arc::new(Doorbell::new()), state, census, metrics, n_waiting, max_waiting }
     }
 
     /// Hands a request to the thread, unless the thread has ended or too many wait.
@@ -71,6 +74,7 @@ impl Inbox {
         self.n_waiting.fetch_add(1, Ordering::Relaxed);
         state.submissions.push((submission, Ticket(Arc::clone(&self.n_waiting))));
         drop(state);
+        self.metrics().submitted();
         self.bell.ring();
         Ok(())
     }
@@ -104,6 +108,11 @@ impl Inbox {
         let waiting = self.lock().submissions.len();
         let [active, queued, parked, cells] = self.census.each_ref().map(|cell| cell.load(Ordering::Relaxed));
         Census { active, queued: queued + waiting, parked, cells }
+    }
+
+    /// The measurements, locked.
+    pub(crate) fn metrics(&self) -> MutexGuard<'_, Recorder> {
+        self.metrics.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

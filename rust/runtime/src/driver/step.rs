@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::{Driver, Run};
 use crate::decoded::Decoded;
+use crate::metrics::StepTime;
 use crate::progress::{End, Progress};
 use crate::scheduler::{JobId, Span};
 use crate::{AbortFlag, BatchToken, Decoder, DecoderError, EngineError, FinishReason};
@@ -13,6 +14,8 @@ struct Work<'a, S> {
     job: JobId,
     run: Run<S>,
     in_prompt: bool,
+    /// Tokens that it had generated before.
+    n_tokens: usize,
     decoded: Decoded<'a>,
     progress: Option<Progress>,
 }
@@ -35,6 +38,7 @@ impl<D: Decoder> Driver<D> {
         if let Err(error) = self.run_decoder(spans) {
             return self.failed(spans, error);
         }
+        let decode = started.elapsed();
         self.scheduler.decoded(spans);
         let mut generating = 0;
         let mut n_prompt = 0;
@@ -45,7 +49,8 @@ impl<D: Decoder> Driver<D> {
         let mut rest = &rows[..];
         let mut works = Vec::with_capacity(spans.len());
         for span in spans {
-            let Some(run) = self.runs.remove(&span.job) else { continue };
+            let Some(mut run) = self.runs.remove(&span.job) else { continue };
+            let n_tokens = run.n_tokens();
             let n_rows = if run.task.is_full() { 0 } else { span.rows };
             let (rows, others) = rest.split_at(n_rows);
             rest = others;
@@ -58,20 +63,26 @@ impl<D: Decoder> Driver<D> {
             let end = span.pos + span.len;
             let tokens = self.scheduler.tokens(span.job);
             let decoded = Decoded { tokens, first: end - n_rows, rows, last: span.last };
-            works.push(Work { job: span.job, run, in_prompt, decoded, progress: None });
+            works.push(Work { job: span.job, run, in_prompt, n_tokens, decoded, progress: None });
         }
-        self.pace.note(generating, n_prompt, started.elapsed().as_secs_f64());
+        self.pace.note(generating, n_prompt, decode.as_secs_f64());
         self.crew.each(&mut works, Work::advance);
         let took = started.elapsed();
+        let n_works = works.len() as u32;
         let mut progress = Vec::with_capacity(works.len());
         for mut work in works {
-            work.run.task.count_time(work.in_prompt, took);
+            let run = &mut work.run;
+            run.task.count_time(work.in_prompt, took);
+            run.steps = (run.steps.0 + 1, run.steps.1.saturating_add(n_works));
+            run.note_tokens(work.n_tokens, &self.inbox);
             self.runs.insert(work.job, work.run);
             progress.extend(work.progress.map(|progress| (work.job, progress)));
         }
         for (job, progress) in progress {
             self.go_on(job, progress);
         }
+        let n_requests = spans.len();
+        self.inbox.metrics().step(&StepTime { n_requests, n_prompt, decode, whole: started.elapsed() });
         self.scheduler.lapse(true);
     }
 

@@ -22,7 +22,8 @@ impl Scheduler {
         let (mut few, many): (Vec<&Job>, Vec<&Job>) =
             runnable.into_iter().partition(|job| job.n_pending() <= FEW);
         few.sort_by_key(|job| (job.served, job.rank));
-        let mut spans = Spans { left: self.capacity.n_batch, n_outputs: self.capacity.n_outputs, list: Vec::new() };
+        let mut spans =
+            Spans { left: self.capacity.n_batch, n_outputs: self.capacity.n_outputs, list: Vec::new() };
         for job in &few {
             spans.add(job, job.n_pending(), choice);
         }

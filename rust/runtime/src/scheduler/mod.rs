@@ -258,7 +258,9 @@ impl Scheduler {
         };
         let Some(seq) = self.free_seq() else { return make_room() };
         let n_cells = match prefix {
-            Some(Prefix { source: Source::Stored(entry), .. }) => self.entry(entry)?.leftover.tokens.len() + 1,
+            Some(Prefix { source: Source::Stored(entry), .. }) => {
+                self.entry(entry)?.leftover.tokens.len() + 1
+            }
             _ => 1,
         };
         if self.n_free() < n_cells {

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::{
-    BatchToken, Decoder, DecoderError, Engine, EngineConfig, Finish, FinishReason, Poll, Request, SamplerError,
-    Stop, TokenEvent, TokenId, TokenMask, TokenSampler, TokenStream, Vocabulary,
+    BatchToken, Decoder, DecoderError, Engine, EngineConfig, Finish, FinishReason, Poll, Request,
+    SamplerError, Stop, TokenEvent, TokenId, TokenMask, TokenSampler, TokenStream, Vocabulary,
 };
 
 /// Long enough for any machine; a test that runs into it has failed.

@@ -289,7 +289,10 @@ impl Simulation {
             Step::Fetch { job, entry, seq, keep } => {
                 let state = self.stored[&entry].clone();
                 assert!(self.memory[seq as usize].is_empty());
-                assert!(self.n_used() + state.len() < self.capacity.n_ctx, "all of it is put back before it is cut");
+                assert!(
+                    self.n_used() + state.len() < self.capacity.n_ctx,
+                    "all of it is put back before it is cut"
+                );
                 if self.can_cut || keep == state.len() {
                     let fresh = self.copies(&state[..keep]);
                     self.begin(job, seq, fresh);
@@ -335,10 +338,14 @@ impl Simulation {
         assert_eq!(groups.len(), 1, "one set of adapters a batch");
         let alone = spans.iter().any(|span| self.job(span.job).alone);
         assert!(!alone || spans.len() == 1, "a suspect is decoded alone");
-        let n_pending = |simulation: &Self, span: &Span| simulation.scheduler.tokens(span.job).len() - span.pos;
+        let n_pending =
+            |simulation: &Self, span: &Span| simulation.scheduler.tokens(span.job).len() - span.pos;
         if spans.iter().any(|span| n_pending(self, span) == 1) {
             let prompts = spans.iter().filter(|span| n_pending(self, span) > 16);
-            assert!(prompts.map(|span| span.len).sum::<usize>() <= self.chunk, "prompts leave room for others");
+            assert!(
+                prompts.map(|span| span.len).sum::<usize>() <= self.chunk,
+                "prompts leave room for others"
+            );
         }
         for span in spans {
             let Span { job: id, seq, pos, len, rows, last } = *span;
