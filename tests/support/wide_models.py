@@ -13,18 +13,18 @@ WIDTH: Final = 256
 LAYERS: Final = 8
 
 
-def wide_llama(*, seed: int = 0) -> gguf.GgufWriter:
+def wide_llama(*, seed: int = 0, layers: int = LAYERS) -> gguf.GgufWriter:
     """A model of architecture `llama` with F32 weights."""
     tiny = gguf.open(tiny_llama().to_bytes())
     tokens = tiny.tensors["token_embd.weight"].shape[0]
     writer = gguf.GgufWriter()
     for key, value in tiny.metadata.items():
         writer.set(key, value, type=tiny.metadata.type(key))
-    sizes = {"embedding_length": WIDTH, "feed_forward_length": WIDTH, "block_count": LAYERS, "rope.dimension_count": WIDTH // 4}
+    sizes = {"embedding_length": WIDTH, "feed_forward_length": WIDTH, "block_count": layers, "rope.dimension_count": WIDTH // 4}
     for name, size in sizes.items():
         writer.set(f"llama.{name}", size, type="u32")
     shapes: dict[str, tuple[int, ...]] = {"token_embd.weight": (tokens, WIDTH), "output_norm.weight": (WIDTH,)}
-    for layer in range(LAYERS):
+    for layer in range(layers):
         for name, rows in {"attn_q": 256, "attn_k": 128, "attn_v": 128, "attn_output": 256, "ffn_gate": 256, "ffn_up": 256, "ffn_down": 256}.items():
             shapes[f"blk.{layer}.{name}.weight"] = (rows, WIDTH)
         for name in ("attn_norm", "ffn_norm"):

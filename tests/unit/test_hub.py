@@ -102,7 +102,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def hub(tmp_path: Path) -> Iterator[Hub]:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     Handler.hub = Hub(f"http://127.0.0.1:{server.server_address[1]}", tmp_path / "hf")
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield Handler.hub
     server.shutdown()

@@ -202,11 +202,13 @@ def test_progress_is_told_and_can_stop_it(wide: Path, tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"wide.gguf", "large.gguf"}
 
 
-def test_a_size_can_be_asked_for(wide: Path, tmp_path: Path, capsys: Out) -> None:
-    out = tmp_path / "out.gguf"
+def test_a_size_can_be_asked_for(tmp_path: Path, capsys: Out) -> None:
+    # Every type of every tensor is measured, four times over: three layers have all kinds of tensors, too.
+    wide, out = tmp_path / "wide.gguf", tmp_path / "out.gguf"
+    wide_llama(layers=3).write(wide)
     told: list[tuple[int, int]] = []
-    done = gguf.quantize_model(wide, out, target_size=2_000_000, progress=lambda done, total: told.append((done, total)))
-    assert 1_800_000 < out.stat().st_size <= 2_000_000
+    done = gguf.quantize_model(wide, out, target_size=800_000, progress=lambda done, total: told.append((done, total)))
+    assert 720_000 < out.stat().st_size <= 800_000
     assert len({tensor.type for tensor in done.tensors}) > 2
     assert {tensor.reason for tensor in done.tensors} == {"measured", "kept: one dimension"}
     assert told[-1][0] == told[-1][1]
@@ -216,8 +218,8 @@ def test_a_size_can_be_asked_for(wide: Path, tmp_path: Path, capsys: Out) -> Non
     assert {tensor.type for tensor in smaller.tensors if "attn_v" in tensor.name} == {"Q8_0"}
     with pytest.raises(ValueError, match="raise it to"):
         gguf.quantize_model(wide, out, target_size="100kB")
-    assert main(["quantize", str(wide), str(out), "--target-size", "1.5MB"]) == 0
-    assert out.stat().st_size <= 1_500_000
+    assert main(["quantize", str(wide), str(out), "--target-size", "0.6MB"]) == 0
+    assert out.stat().st_size <= 600_000
     assert f"wrote `{out}`" in capsys.readouterr().err
     assert main(["quantize", str(wide), "--target-bpw", "3.5", "--dry-run", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["bits_per_weight"] <= 3.5

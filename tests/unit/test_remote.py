@@ -117,7 +117,7 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
 def url() -> Iterator[str]:
     servers = [Server(("127.0.0.1", 0), Handler) for _ in range(2)]
     for server in servers:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     Handler.other = f"http://127.0.0.1:{servers[1].server_address[1]}"
     yield f"http://127.0.0.1:{servers[0].server_address[1]}"
     for server in servers:
