@@ -83,11 +83,14 @@ test: check-rust-style check-python-style check-types check-rust check-python ##
 	@echo "all checks passed"
 endif
 
+# A worker for each core that may be used: these tests share nothing, and mostly wait for programs that they start.
+IN_PARALLEL := --numprocesses auto --maxprocesses 8 --dist worksteal
+
 # Without the real models: a test that needs one is skipped and says so. The libraries may be those of `make dev`, with few CPU modules.
 test-fast: check-rust-style check-python-style dev ## run the tests that need no model: three minutes at most, once built
 	TABAGENT_LLAMA_CPP_TREE="$$($(BACKEND) source)" $(PYO3_ENV) $(LIBRARY_ENV) \
 		env -u CI -u TABAGENT_TEST_MODELS cargo test --workspace --locked --quiet --lib --tests
-	TABAGENT_LLAMA_CPP_TREE="$$($(BACKEND) source)" env -u CI -u TABAGENT_TEST_MODELS $(BIN)/python -m pytest -q tests/unit \
+	TABAGENT_LLAMA_CPP_TREE="$$($(BACKEND) source)" env -u CI -u TABAGENT_TEST_MODELS $(BIN)/python -m pytest -q $(IN_PARALLEL) tests/unit \
 		--deselect tests/unit/test_wheel.py::test_every_cpu_module_of_the_platform_is_there
 
 check-rust-style:
@@ -105,8 +108,10 @@ check-types: dev
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest tabagent._native --mypy-config-file pyproject.toml
 
+# Those on real models run one after another: they measure times, and each worker would load the models.
 check-python: dev every-module test-material
-	$(TEST_ENV) $(BIN)/python -m pytest
+	$(TEST_ENV) $(BIN)/python -m pytest $(IN_PARALLEL) tests/unit
+	$(TEST_ENV) $(BIN)/python -m pytest --ignore tests/unit
 
 # Needs Debian's cross compilers, Wine and QEMU, and says which are missing. Not part of `test`: it takes five minutes, and ten the first time.
 check-targets: $(STAMPS)/venv ## compile all crates for Windows and AArch64, and run unit tests there
