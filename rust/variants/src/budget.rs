@@ -57,15 +57,7 @@ impl CpuBudget {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn hyper_threaded(cores: usize) -> Topology {
-        Topology {
-            online: (0..2 * cores).collect(),
-            allowed: None,
-            cores: (0..cores).map(|core| BTreeSet::from([core, core + cores])).collect(),
-            performance: None,
-        }
-    }
+    use crate::topology::hyper_threaded;
 
     #[test]
     fn quota_rounds_up_and_never_to_zero() {

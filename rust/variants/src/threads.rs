@@ -2,7 +2,7 @@
 
 use crate::hardware::Hardware;
 
-/// The number of threads to decode with.
+/// The number of threads to decode with: what an application gives to `tabagent-llama`, which by itself takes every usable processor.
 ///
 /// Physical cores are preferred to hardware threads, since the threads of one core share the units that ggml keeps busy: the
 /// smaller of `usable` and `cores`. Two processors or fewer are used whole: there a second thread on the same core still
@@ -27,16 +27,7 @@ mod tests {
 
     use super::*;
     use crate::budget::CpuBudget;
-    use crate::topology::Topology;
-
-    fn hyper_threaded(cores: usize) -> Topology {
-        Topology {
-            online: (0..2 * cores).collect(),
-            allowed: None,
-            cores: (0..cores).map(|core| BTreeSet::from([core, core + cores])).collect(),
-            performance: None,
-        }
-    }
+    use crate::topology::{Topology, hyper_threaded};
 
     fn threads(topology: &Topology, quota: Option<f64>) -> usize {
         let mut hardware = Hardware::probe_at(std::path::Path::new("/nonexistent"));

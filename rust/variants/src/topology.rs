@@ -75,3 +75,14 @@ fn list(path: &Path) -> Option<BTreeSet<usize>> {
 fn allowed_list(status: &str) -> Option<BTreeSet<usize>> {
     parse_cpu_list(status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?)
 }
+
+/// A processor whose cores have two hardware threads each.
+#[cfg(test)]
+pub(crate) fn hyper_threaded(cores: usize) -> Topology {
+    Topology {
+        online: (0..2 * cores).collect(),
+        allowed: None,
+        cores: (0..cores).map(|core| BTreeSet::from([core, core + cores])).collect(),
+        performance: None,
+    }
+}
