@@ -2,7 +2,7 @@
 
 use super::super::decode::CURVE;
 use super::search::TINY;
-use super::{importance, nearest, put_f16, put_u16, sum_of_squares};
+use super::{importance, nearest, peak, put_f16, put_u16, sum_of_squares};
 
 /// The number of the value nearest to `x`; of equally near ones the higher.
 #[inline(always)]
@@ -42,13 +42,8 @@ fn explained(values: &[f32; 32], weights: &[f32; 32], inverse: f32) -> (f32, f32
 /// Tries scales that map the largest weight to the lowest value, a little more and a little less.
 #[inline(always)]
 fn scale(values: &[f32; 32], weights: &[f32; 32]) -> f32 {
-    let (mut largest, mut size) = (0.0_f32, 0.0_f32);
-    for &value in values {
-        if value.abs() > size {
-            (largest, size) = (value, value.abs());
-        }
-    }
-    if size < TINY {
+    let largest = peak(values);
+    if largest.abs() < TINY {
         return 0.0;
     }
     let first = f32::from(CURVE[0]);
@@ -103,13 +98,7 @@ pub(super) fn iq4_xs(values: &[f32; 256], importances: Option<&[f32; 256]>, bloc
         let importances = importances.map(|importances| &importances[32 * group..32 * group + 32]);
         scale(&groups[group], &weights_of(&groups[group], importances, typical))
     });
-    let (mut max_scale, mut size) = (0.0_f32, 0.0_f32);
-    for scale in scales {
-        if scale.abs() > size {
-            (max_scale, size) = (scale, scale.abs());
-        }
-    }
-    let scale = -max_scale / 32.0;
+    let scale = -peak(&scales) / 32.0;
     put_f16(block, 0, scale);
     let mut high = 0;
     block[4..8].fill(0);

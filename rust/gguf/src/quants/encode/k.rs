@@ -3,7 +3,7 @@
 use super::super::decode::scale_and_min;
 use super::super::half::f16_to_f32;
 use super::search::{TINY, Tries, affine, lanes, positive, symmetric, unlane};
-use super::{importance, nearest, put_f16, put_u16, put_u32, sum_of_squares};
+use super::{importance, nearest, peak, put_f16, put_u16, put_u32, sum_of_squares};
 
 const TRIES_WEIGHTED: Tries = Tries { first: -0.9, step: 0.05, last: 36 };
 
@@ -233,13 +233,8 @@ pub(super) fn q6_k(values: &[f32; 256], importances: Option<&[f32; 256]>, block:
     };
     let mut best = [[0.0; 16]; 16];
     let scales = symmetric(&x, &weights, 32, &mut best);
-    let (mut max_scale, mut max_size) = (0.0, 0.0);
-    for scale in scales {
-        if scale.abs() > max_size {
-            (max_scale, max_size) = (scale, scale.abs());
-        }
-    }
-    if max_size < TINY {
+    let max_scale = peak(&scales);
+    if max_scale.abs() < TINY {
         *block = [0; 210];
         return;
     }
@@ -266,13 +261,8 @@ pub(super) fn q6_k(values: &[f32; 256], importances: Option<&[f32; 256]>, block:
 
 #[inline(always)]
 pub(super) fn q8_k(values: &[f32; 256], block: &mut [u8; 292]) {
-    let (mut max, mut size) = (0.0_f32, 0.0_f32);
-    for &value in values {
-        if value.abs() > size {
-            (max, size) = (value, value.abs());
-        }
-    }
-    if size == 0.0 {
+    let max = peak(values);
+    if max == 0.0 {
         *block = [0; 292];
         return;
     }

@@ -54,6 +54,18 @@ fn low_byte(whole: f32) -> u8 {
     (whole + 12_582_912.0).to_bits() as u8
 }
 
+/// The first number of the largest size, passing over NaN; 0 if there is none. `legacy` has a quicker way for blocks of finite weights.
+#[inline(always)]
+fn peak(values: &[f32]) -> f32 {
+    let (mut largest, mut size) = (0.0, 0.0);
+    for &value in values {
+        if value.abs() > size {
+            (largest, size) = (value, value.abs());
+        }
+    }
+    largest
+}
+
 /// The sum of squares, in order.
 #[inline(always)]
 fn sum_of_squares(values: &[f32]) -> f32 {

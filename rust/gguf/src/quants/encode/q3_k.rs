@@ -4,18 +4,13 @@ use super::super::decode::q3_scale;
 use super::super::half::f16_to_f32;
 use super::k::{pack_pairs, round};
 use super::search::{TINY, lanes, symmetric, unlane};
-use super::{importance, nearest, put_f16, sum_of_squares};
+use super::{importance, nearest, peak, put_f16, sum_of_squares};
 
 /// Rounds a group to levels −4 to 3 and moves single weights, up to five times over, while that explains more of it.
 #[inline(always)]
 fn refined(values: &[f32; 16], levels: &mut [u8; 16]) -> f32 {
-    let (mut largest, mut size) = (0.0_f32, 0.0_f32);
-    for &value in values {
-        if value.abs() > size {
-            (largest, size) = (value, value.abs());
-        }
-    }
-    if size < TINY {
+    let largest = peak(values);
+    if largest.abs() < TINY {
         *levels = [0; 16];
         return 0.0;
     }
@@ -94,12 +89,7 @@ pub(super) fn q3_k(values: &[f32; 256], block: &mut [u8; 110]) {
     for (scale, (values, levels)) in scales.iter_mut().zip(groups) {
         *scale = refined(values, levels);
     }
-    let (mut max_scale, mut size) = (0.0, 0.0);
-    for scale in scales {
-        if scale.abs() > size {
-            (max_scale, size) = (scale, scale.abs());
-        }
-    }
+    let max_scale = peak(&scales);
     if max_scale == 0.0 {
         finish(values, 0.0, &[0; 12], &mut levels, block);
         return;
