@@ -76,6 +76,6 @@ pub use reader::ByteOrder;
 pub use shared_array::SharedArray;
 pub use split::{Split, part_path, split_paths};
 pub use tensor::{Shape, TensorInfo};
-pub use threads::{MAX_THREADS, spread, with_threads};
+pub use threads::{MAX_THREADS, spread, usable_cores, with_threads};
 pub use value::{GgufStr, Value, ValueType};
 pub use writer::{DataMaker, GgufWriter, SplitBy, TensorData};

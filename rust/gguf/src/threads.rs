@@ -65,7 +65,9 @@ impl Crew {
     }
 }
 
-fn usable_cores() -> usize {
+/// How many threads of this process can run at the same time, by its affinity and the quota of its control groups, as the standard library counts
+/// them: what is taken where a caller leaves the number open. At least 1.
+pub fn usable_cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 

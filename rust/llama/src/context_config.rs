@@ -1,6 +1,7 @@
 //! How to make a context.
 
 use crate::context_error::ContextConfigError;
+use tabagent_gguf::usable_cores;
 use tabagent_sys::{ggml_type, llama_flash_attn_type};
 
 /// The number format of a KV cache. Other ggml types crash llama.cpp and cannot be named.
@@ -139,7 +140,8 @@ pub struct ContextConfig {
     pub fits_sequences: bool,
     /// Maximum number of tokens per decode whose logits are wanted; `None` takes the batch size. Fewer save memory.
     pub max_outputs: Option<u32>,
-    /// Threads that generate, at most eight per usable core; `None` takes one per usable core.
+    /// Threads that generate, at most eight per usable core; `None` takes one per usable core ([`tabagent_gguf::usable_cores`]). An application
+    /// that knows the machine's physical cores gives their number: `default_threads` of the crate `tabagent-variants`.
     pub threads: Option<u32>,
     /// Threads that read prompts; `None` takes `threads`.
     pub prompt_threads: Option<u32>,
@@ -268,10 +270,11 @@ impl ContextConfig {
             }
             None => n_batch,
         };
-        let max_threads = usable_cores().saturating_mul(THREADS_PER_CORE).min(MAX_THREADS);
+        let usable = u32::try_from(usable_cores()).unwrap_or(MAX_THREADS).min(MAX_THREADS);
+        let max_threads = usable.saturating_mul(THREADS_PER_CORE).min(MAX_THREADS);
         let n_threads = match self.threads {
             Some(count) => in_range("threads", count, 1, max_threads)?,
-            None => usable_cores().min(MAX_THREADS),
+            None => usable,
         };
         let n_threads_batch = match self.prompt_threads {
             Some(count) => in_range("prompt_threads", count, 1, max_threads)?,
@@ -279,11 +282,6 @@ impl ContextConfig {
         };
         Ok(Resolved { n_ctx, n_batch, n_ubatch, n_seq_max, n_outputs_max, n_threads, n_threads_batch })
     }
-}
-
-/// Cores by affinity and cgroup quota, as the standard library counts them.
-fn usable_cores() -> u32 {
-    std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(MAX_THREADS))
 }
 
 fn in_range(option: &'static str, value: u32, minimum: u32, maximum: u32) -> Result<u32, ContextConfigError> {
@@ -345,7 +343,7 @@ mod tests {
 
     #[test]
     fn threads_that_would_wait_for_each_other_all_the_time_are_refused() {
-        let most = usable_cores().saturating_mul(THREADS_PER_CORE).min(MAX_THREADS);
+        let most = (usable_cores() as u32).saturating_mul(THREADS_PER_CORE).min(MAX_THREADS);
         assert!(ContextConfig::new().with_threads(most).resolve(2048).is_ok());
         let text = ContextConfig::new().with_threads(most + 1).resolve(2048).unwrap_err().to_string();
         assert_eq!(text, format!("`threads` must be between 1 and {most}, got `{}`", most + 1));
