@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::document::Document;
 use super::join;
+use super::keywords;
 use super::parts::{Key, Literal, Part, Parts};
 use super::values::{Object, Prop, TooMany, Values};
 use crate::constraint::limits::{MAX_SCHEMA_DEPTH, MAX_SCHEMA_STEPS};
@@ -19,51 +20,6 @@ const MANY_SHAPES: usize = 4;
 const BESIDE: &str = "not enforced beside the other keywords: together they have too many forms";
 const BESIDE_OTHERS: &str =
     "not enforced beside the other schemas of the value: together they have too many forms";
-
-/// The keywords that rule something out; the others are annotations.
-const CONSTRAINTS: [&str; 41] = [
-    "$ref",
-    "$dynamicRef",
-    "$recursiveRef",
-    "allOf",
-    "anyOf",
-    "oneOf",
-    "not",
-    "if",
-    "type",
-    "enum",
-    "const",
-    "properties",
-    "patternProperties",
-    "additionalProperties",
-    "unevaluatedProperties",
-    "propertyNames",
-    "required",
-    "minProperties",
-    "maxProperties",
-    "dependentRequired",
-    "dependentSchemas",
-    "dependencies",
-    "items",
-    "prefixItems",
-    "additionalItems",
-    "unevaluatedItems",
-    "contains",
-    "minItems",
-    "maxItems",
-    "uniqueItems",
-    "minLength",
-    "maxLength",
-    "pattern",
-    "format",
-    "minimum",
-    "maximum",
-    "exclusiveMinimum",
-    "exclusiveMaximum",
-    "multipleOf",
-    "minContains",
-    "maxContains",
-];
 
 /// Why there is no set.
 pub(super) enum Stop {
@@ -188,8 +144,8 @@ impl<'a> Meaning<'a> {
     /// A keyword of a schema that stands for all of it.
     fn keyword(&self, place: usize) -> &'static str {
         let map = self.document.place(place).schema.as_object();
-        let has = |key: &&&str| map.is_some_and(|map| map.contains_key(**key));
-        CONSTRAINTS.iter().find(has).copied().unwrap_or("schema")
+        let has = |key: &&str| map.is_some_and(|map| map.contains_key(*key));
+        keywords::constraints().find(has).unwrap_or("schema")
     }
 
     /// The values in both.
@@ -315,7 +271,7 @@ impl<'a> Meaning<'a> {
     pub(super) fn child(&mut self, value: &'a Value, here: Here<'a>) -> Key {
         match value {
             Value::Bool(false) => Key::never(),
-            Value::Object(map) if map.keys().any(|key| CONSTRAINTS.contains(&key.as_str())) => {
+            Value::Object(map) if map.keys().any(|key| keywords::is_constraint(key)) => {
                 self.document.number(value).map_or_else(Key::any, |place| {
                     let scope = self.document.enter(here.scope, place);
                     self.entered(place, scope)
@@ -405,7 +361,7 @@ impl<'a> Meaning<'a> {
         let mut followed = HashSet::new();
         while let Some(map) = self.document.place(place).schema.as_object() {
             let lone = self.document.draft.lone_refs;
-            let only = |key: &String| key == "$ref" || lone || !CONSTRAINTS.contains(&key.as_str());
+            let only = |key: &String| key == "$ref" || lone || !keywords::is_constraint(key);
             let Some(next) = map.get("$ref").and_then(Value::as_str).filter(|_| map.keys().all(only)) else {
                 break;
             };

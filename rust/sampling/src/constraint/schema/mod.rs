@@ -26,6 +26,7 @@ mod decimal;
 mod digits;
 mod document;
 mod format;
+mod keywords;
 mod meaning;
 mod number;
 mod parts;

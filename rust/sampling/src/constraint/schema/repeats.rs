@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use serde_json::{Map, Value};
 
+use super::keywords::{OF_ARRAYS, OF_OBJECTS};
 use super::meaning::Here;
 use super::parts::Key;
 use super::rules::Symbol;
@@ -12,31 +13,6 @@ use super::values::{Array, Object, Values};
 use super::writer::Writer;
 
 const MESSAGE: &str = "names that the schema does not declare are not kept apart: one may come again in the same object, and readers of JSON keep its last value";
-
-/// The keywords that speak of objects, and of lists.
-const OF_OBJECTS: [&str; 11] = [
-    "properties",
-    "patternProperties",
-    "additionalProperties",
-    "unevaluatedProperties",
-    "propertyNames",
-    "required",
-    "minProperties",
-    "maxProperties",
-    "dependentRequired",
-    "dependentSchemas",
-    "dependencies",
-];
-const OF_ARRAYS: [&str; 8] = [
-    "items",
-    "prefixItems",
-    "additionalItems",
-    "unevaluatedItems",
-    "contains",
-    "minItems",
-    "maxItems",
-    "uniqueItems",
-];
 
 /// The number of the schema that describes a shape or a place in one. Shapes that differ in nothing else are the same.
 #[derive(Clone, Copy, Debug, Default)]
