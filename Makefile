@@ -20,7 +20,7 @@ PYTHON_CODE := python build_backend tests tools benches examples
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test test-fast wheel bench fmt lint clean test-material test-env every-module
+.PHONY: help demo dev test test-fast wheel bench bench-serving fmt lint clean test-material test-env every-module
 .PHONY: check-rust-style check-rust check-python-style check-types check-python
 
 help: ## list the targets
@@ -126,9 +126,15 @@ wheel: $(STAMPS)/venv ## build the wheel into dist/
 
 # Figures are those of the extension as the wheel has it; `make dev` puts the quickly built one back.
 bench: dev test-material ## compare speed and memory with the peers
-	@rm -f $(STAMPS)/dev
-	@$(DEVELOP) --release
-	TABAGENT_BENCH_TOOLS="$$($(BACKEND) bench-tools)" TABAGENT_TEST_MODELS="$(CACHE)/models" $(BIN)/python benches/run.py
+	$(RELEASE)
+	$(BENCH_ENV) $(BIN)/python benches/run.py
+
+bench-serving: dev test-material ## compare several streams at once with llama-server
+	$(RELEASE)
+	$(BENCH_ENV) $(BIN)/python benches/serving.py
+
+RELEASE = @rm -f $(STAMPS)/dev; $(DEVELOP) --release
+BENCH_ENV = TABAGENT_BENCH_TOOLS="$$($(BACKEND) bench-tools)" TABAGENT_TEST_MODELS="$(CACHE)/models"
 
 fmt: $(STAMPS)/venv ## format all code
 	cargo fmt --all

@@ -17,7 +17,7 @@ STEPS: dict[str, tuple[str, Callable[[], Path]]] = {
     "source": ("the pinned llama.cpp tree, fetched and unpacked", lambda: source.pinned_tree(read_pin())),
     "library": ("python/tabagent/lib, filled with the built libraries", library.install_library),
     "wheel": ("the wheel, in dist/", lambda: Path("dist") / hooks.build_wheel("dist")),
-    "bench-tools": ("the folder of llama-bench and llama-quantize, built against the same libraries", bench_tools.build_bench_tools),
+    "bench-tools": ("the folder of llama-bench, llama-quantize and llama-server, built against the same libraries", bench_tools.build_bench_tools),
 }
 
 

@@ -1,4 +1,4 @@
-"""llama.cpp's own benchmark and quantizer, built from the pinned tree against the very libraries that the package carries."""
+"""llama.cpp's own benchmark, quantizer and server, built from the pinned tree against the very libraries that the package carries."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tabagent_build.toolchain import find_toolchain, job_count, run
 __all__ = ["build_bench_tools"]
 
 CMAKE_FOLDER = Path(__file__).parent / "cmake" / "bench"
-TOOLS = ("llama-bench", "llama-quantize")
+TOOLS = ("llama-bench", "llama-quantize", "llama-server")
 
 
 def build_bench_tools() -> Path:
@@ -32,7 +32,7 @@ def build_bench_tools() -> Path:
     key = hashlib.sha256(f"{library.name}\0{recipe}".encode()).hexdigest()[:20]
 
     def make(work: Path) -> None:
-        say(f"building {' and '.join(f'`{tool}`' for tool in TOOLS)} (a few minutes; the result is kept in the cache)")
+        say(f"building {', '.join(f'`{tool}`' for tool in TOOLS)} (about ten minutes on two cores; the result is kept in the cache)")
         with tempfile.TemporaryDirectory(prefix=".build-", dir=work) as build:
             configure = [toolchain.cmake, "-S", str(CMAKE_FOLDER), "-B", build, "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={toolchain.ninja}"]
             configure += ["-DCMAKE_BUILD_TYPE=Release", f"-DTABAGENT_LLAMA_CPP_SRC={source.folder}", f"-DTABAGENT_LIBRARY={library}"]

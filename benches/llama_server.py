@@ -1,0 +1,104 @@
+"""llama.cpp's own server as a child process, asked over HTTP by a client that costs little."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from traffic import Answer, Request
+from typing_extensions import Self
+
+START_SECONDS = 120
+EVENT = b"data: "
+
+
+class LlamaServer:
+    """A running `llama-server`. One connection for each request; events are parsed when the stream has ended."""
+
+    name = "llama-server"
+
+    def __init__(self, program: Path, model: str, *, slots: int, slot_tokens: int, threads: int, extra: Sequence[str] = ()) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self._port: int = free.getsockname()[1]
+        self._log = tempfile.NamedTemporaryFile("w+", prefix="llama-server-", suffix=".log")  # noqa: SIM115 (closed with the server)
+        command = [program, "-m", model, "-np", slots, "-c", slots * slot_tokens, "-t", threads, "-tb", threads, "-b", 2048, "-ub", 512]
+        command += ["--host", "127.0.0.1", "--port", self._port, "--no-ui", "--no-kv-unified", "--offline", "-fit", "off", *extra]
+        self._process = subprocess.Popen([str(part) for part in command], stdout=self._log, stderr=subprocess.STDOUT)
+
+    def __enter__(self) -> Self:
+        deadline = time.monotonic() + START_SECONDS
+        while not self._is_ready():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.close()
+                message = f"`llama-server` did not start:\n{self._tail}"
+                raise RuntimeError(message)
+            time.sleep(0.05)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.terminate()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._log.seek(0)
+        self._tail = self._log.read()[-2000:]
+        self._log.close()
+
+    async def ask(self, request: Request, answer: Answer) -> None:
+        """See `traffic.Peer`."""
+        body = {"prompt": list(request.prompt), "n_predict": request.max_tokens, "stream": True, "cache_prompt": request.cache_prompt}
+        body |= {"ignore_eos": True, "temperature": 0.0, "samplers": ["temperature"]}
+        data = json.dumps(body).encode()
+        fields = ("Host: 127.0.0.1", "Content-Type: application/json", f"Content-Length: {len(data)}", "Connection: close")
+        head = "\r\n".join(("POST /completion HTTP/1.1", *fields, "", ""))
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port, limit=1 << 24)
+        events: list[bytes] = []
+        try:
+            writer.write(head.encode() + data)
+            status = await reader.readline()
+            if b" 200 " not in status:
+                message = f"`llama-server` answered `{status.decode().strip()}`: {(await reader.read())[-300:].decode(errors='replace')}"
+                raise RuntimeError(message)
+            while line := await reader.readline():
+                if line.startswith(EVENT):
+                    answer.stamps.append(time.perf_counter())
+                    events.append(line)
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+        _parse(events, answer)
+
+    def _is_ready(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self._port), timeout=1) as connection:
+                connection.sendall(b"GET /health HTTP/1.0\r\n\r\n")
+                return b" 200 " in connection.recv(64)
+        except OSError:
+            return False
+
+
+def _parse(events: Sequence[bytes], answer: Answer) -> None:
+    """Put the tokens into the answer, and drop the stamps of events without any: the last one, which sums up."""
+    stamps = answer.stamps[:]
+    answer.stamps.clear()
+    for stamp, event in zip(stamps, events, strict=True):
+        tokens = json.loads(event.removeprefix(EVENT))["tokens"]
+        if tokens:
+            answer.stamps.append(stamp)
+            answer.tokens.extend(tokens)
