@@ -424,8 +424,9 @@ class Model:
         """Loads on a thread of its own. `progress` gets the part loaded, 0 to 1, on the calling thread; returning False, or raising,
         stops the load (`ModelLoadCancelledError`, or the exception itself).
 
-        `options`: gpu_layers, context_size, max_sequences, max_queue, deterministic, cache_bytes, threads, batch_size, kv_type,
-        use_mmap, mlock, vocab_only, check_tensors, metadata_overrides; what is None or not there has its default."""
+        `options`: gpu_layers, context_size, max_sequences, max_queue, deterministic, cache_bytes, threads, batch_size,
+        micro_batch_size, kv_type (a name, or a list of two: of keys and of values), flash_attention (auto, on or off), full_sliding_window, kv_unified, offload_kv, offload_ops, use_mmap, mlock,
+        vocab_only, check_tensors, metadata_overrides; what is None or not there has its default."""
     def close(self) -> None: ...
     @property
     def closed(self) -> bool: ...
@@ -488,8 +489,8 @@ class Model:
     def stats(self) -> dict[str, int]:
         """active, queued, parked, cells_used."""
     def create_context(self, options: Mapping[str, Any]) -> Context:
-        """`options`: context_size, batch_size, micro_batch_size, max_sequences, threads, prompt_threads, kv_type, flash_attention (auto, on or
-        off), full_sliding_window."""
+        """`options`: context_size, batch_size, micro_batch_size, max_sequences, threads, prompt_threads, kv_type, flash_attention,
+        full_sliding_window, kv_unified, offload_kv, offload_ops, as `Model.load` has them."""
 
 @final
 class Context:
@@ -508,6 +509,8 @@ class Context:
     def max_sequences(self) -> int: ...
     @property
     def threads(self) -> int: ...
+    @property
+    def sequence_size(self) -> int: ...
     def next_position(self, sequence: int) -> int: ...
     def remove(self, sequence: int, start: int, end: int | None) -> None: ...
     def copy(self, source: int, target: int) -> None: ...

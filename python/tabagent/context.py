@@ -180,6 +180,11 @@ class Context:
         return self._native.max_sequences
 
     @property
+    def sequence_size(self) -> int:
+        """How many tokens one sequence holds: as many as the context, unless it was made with `kv_unified=False`."""
+        return self._native.sequence_size
+
+    @property
     def threads(self) -> int:
         """Threads of computation."""
         return self._native.threads

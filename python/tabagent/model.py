@@ -13,12 +13,10 @@ from tabagent import exit as at_exit
 from tabagent._arguments import (
     INT32_MAX,
     INT32_MIN,
-    INT64_MAX,
     Tokens,
     as_bool,
     as_float,
     as_int,
-    as_overrides,
     as_text,
     as_texts,
     as_tokens,
@@ -26,6 +24,7 @@ from tabagent._arguments import (
     surrogate_error,
     type_name,
 )
+from tabagent._load_options import cache_options, load_options, optional_int
 from tabagent.context import Context
 from tabagent.errors import ClosedError, GrammarError
 from tabagent.grammar import Grammar, Trigger, compile_source, parser_of, source_of, trigger_of
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Model"]
 
-MIN_BATCH: Final = 1
 MAX_TOKENS: Final = 2**63 - 1
 
 
@@ -83,7 +81,13 @@ class Model(Scorer):
         cache_bytes: int | None = None,
         threads: int | None = None,
         batch_size: int | None = None,
-        kv_type: str = "f16",
+        micro_batch_size: int | None = None,
+        kv_type: str | tuple[str, str] = "f16",
+        flash_attention: Literal["auto", "on", "off"] = "auto",
+        full_sliding_window: bool = False,
+        kv_unified: bool = True,
+        offload_kv: bool = True,
+        offload_ops: bool = True,
         use_mmap: bool = True,
         mlock: bool = False,
         vocab_only: bool = False,
@@ -107,7 +111,15 @@ class Model(Scorer):
             cache_bytes: how much host memory to keep for what requests leave behind for others that begin alike; None for 256 MiB.
             threads: threads of computation, at most eight for each usable core; None for one for each.
             batch_size: most tokens decoded in one go; None for 2,048, at most the context.
-            kv_type: the type of the context's memory: `f16`, `f32`, `bf16`, `q8_0`, …
+            micro_batch_size: most tokens computed at once; None for 512, at most the batch. Fewer take less memory and more time for prompts.
+            kv_type: the type of the context's memory: `f32`, `f16`, `bf16`, `q8_0`, `q5_1`, `q5_0`, `q4_1`, `q4_0` or `iq4_nl`; a pair is the
+                types of keys and of values. Types in blocks (`q8_0` and below) need heads of a multiple of 32, those of values fused attention.
+            flash_attention: compute attention in one fused operation: `auto` where the device can, `on`, or `off`.
+            full_sliding_window: keep everything that sliding-window layers would forget: more memory, and any prefix of a prompt can be reused.
+            kv_unified: let all requests share the context's tokens. False gives each of the `max_sequences` its own part of the context, in which
+                it may hold `context_size / max_sequences` tokens, rounded up to a multiple of 256: a long request cannot take what others leave.
+            offload_kv: keep the context's memory of layers on a GPU there.
+            offload_ops: let GPUs compute with weights that lie in the host's memory.
             use_mmap: map the file instead of reading it: quicker, and shared by processes. The weights are then read from the file whenever they
                 are needed: whoever cuts it or writes into it meanwhile ends this process with SIGBUS, or changes the model. Replace a file
                 by renaming another one over it, or load with `use_mmap=False` where that cannot be ruled out (a download in place, a network
@@ -129,23 +141,29 @@ class Model(Scorer):
         if devices is not None:
             message = "`devices` is not supported yet; leave it out to use all devices, and limit the GPU with `gpu_layers`"
             raise ValueError(message)
-        layers = _gpu_layers(gpu_layers)
-        options = {
-            "gpu_layers": layers,
-            "context_size": _optional_int(context_size, "context_size", 1),
-            "max_sequences": _optional_int(max_sequences, "max_sequences", 1),
-            "max_queue": _optional_int(max_queue, "max_queue", 1),
-            "deterministic": as_bool(deterministic, "deterministic"),
-            "cache_bytes": None if cache_bytes is None else as_int(cache_bytes, "cache_bytes", 0, INT64_MAX),
-            "threads": _optional_int(threads, "threads", 1),
-            "batch_size": _optional_int(batch_size, "batch_size", MIN_BATCH),
-            "kv_type": as_text(kv_type, "kv_type"),
-            "use_mmap": as_bool(use_mmap, "use_mmap"),
-            "mlock": as_bool(mlock, "mlock"),
-            "vocab_only": as_bool(vocab_only, "vocab_only"),
-            "check_tensors": as_bool(check_tensors, "check_tensors"),
-            "metadata_overrides": as_overrides(metadata_overrides),
-        }
+        options = load_options(
+            gpu_layers=gpu_layers,
+            context_size=context_size,
+            max_sequences=max_sequences,
+            max_queue=max_queue,
+            deterministic=deterministic,
+            cache_bytes=cache_bytes,
+            threads=threads,
+            batch_size=batch_size,
+            micro_batch_size=micro_batch_size,
+            kv_type=kv_type,
+            flash_attention=flash_attention,
+            full_sliding_window=full_sliding_window,
+            kv_unified=kv_unified,
+            offload_kv=offload_kv,
+            offload_ops=offload_ops,
+            use_mmap=use_mmap,
+            mlock=mlock,
+            vocab_only=vocab_only,
+            check_tensors=check_tensors,
+            metadata_overrides=metadata_overrides,
+        )
+        layers = options["gpu_layers"]
         report = _callback(progress)
         file = resolve_model_path(path)
         library = open_library(variant)
@@ -357,14 +375,19 @@ class Model(Scorer):
         max_sequences: int = 1,
         threads: int | None = None,
         prompt_threads: int | None = None,
-        kv_type: str = "f16",
+        kv_type: str | tuple[str, str] = "f16",
         flash_attention: Literal["auto", "on", "off"] = "auto",
         full_sliding_window: bool = False,
+        kv_unified: bool = True,
+        offload_kv: bool = True,
+        offload_ops: bool = True,
     ) -> Context:
         """A context of one's own beside the model's, for decoding step by step.
 
         Sizes are in tokens; None is the model's setting. `full_sliding_window` keeps everything that sliding-window layers would forget, so that
-        sequences can be cut back anywhere. With `max_sequences` above 1, they share the context's tokens.
+        sequences can be cut back anywhere. With `max_sequences` above 1, they share the context's tokens, unless `kv_unified` is False: then each
+        has `context_size / max_sequences` of its own, rounded up to a multiple of 256, and no token may belong to several sequences. The other
+        options are those of `load`.
 
         Raises:
             ValueError: a size is wrong.
@@ -372,15 +395,20 @@ class Model(Scorer):
             UnsupportedModelError: the model was loaded with `vocab_only`.
         """
         options = {
-            "context_size": _optional_int(context_size, "context_size", 1),
-            "batch_size": _optional_int(batch_size, "batch_size", 1),
-            "micro_batch_size": _optional_int(micro_batch_size, "micro_batch_size", 1),
+            "context_size": optional_int(context_size, "context_size", 1),
+            "batch_size": optional_int(batch_size, "batch_size", 1),
+            "micro_batch_size": optional_int(micro_batch_size, "micro_batch_size", 1),
             "max_sequences": as_int(max_sequences, "max_sequences", 1, INT32_MAX),
-            "threads": _optional_int(threads, "threads", 1),
-            "prompt_threads": _optional_int(prompt_threads, "prompt_threads", 1),
-            "kv_type": as_text(kv_type, "kv_type"),
-            "flash_attention": as_text(flash_attention, "flash_attention"),
-            "full_sliding_window": as_bool(full_sliding_window, "full_sliding_window"),
+            "threads": optional_int(threads, "threads", 1),
+            "prompt_threads": optional_int(prompt_threads, "prompt_threads", 1),
+            **cache_options(
+                kv_type=kv_type,
+                flash_attention=flash_attention,
+                full_sliding_window=full_sliding_window,
+                kv_unified=kv_unified,
+                offload_kv=offload_kv,
+                offload_ops=offload_ops,
+            ),
         }
         native = self._native.create_context(options)
         return Context(native, self)
@@ -475,19 +503,6 @@ def _warn_of_too_many_threads(threads: int) -> None:
     if threads > usable:
         message = f"`threads={threads}` is more than the {usable} cores this process may use; the threads wait for each other, which is slower"
         warnings.warn(message, RuntimeWarning, stacklevel=3)
-
-
-def _gpu_layers(value: object) -> int | None:
-    if isinstance(value, str):
-        if value == "auto":
-            return None
-        message = f'`gpu_layers` must be "auto" or an int, got {value!r:.80}'
-        raise TypeError(message)
-    return as_int(value, "gpu_layers", 0, INT32_MAX)
-
-
-def _optional_int(value: int | None, name: str, low: int) -> int | None:
-    return None if value is None else as_int(value, name, low, INT32_MAX)
 
 
 def _processors(value: object) -> Sequence[LogitsProcessor]:

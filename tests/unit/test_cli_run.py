@@ -98,7 +98,7 @@ def test_options_reach_the_model(fake: FakeModel) -> None:
     flags = (
         "-n 7 -c 512 --temp 0.5 --top-k 3 --top-p 0.5 --min-p 0.25 --typical 0.5 --repeat-penalty 1.5 --repeat-last-n 9 --frequency-penalty 0.5"
         " --presence-penalty 0.25 --mirostat 2 --mirostat-lr 0.5 --mirostat-ent 3 -s 5 --stop A --stop B --ignore-eos -ngl 0 --backend haswell"
-        " -t 2 -b 64 --kv-type Q8_0 --no-mmap --mlock --check-tensors"
+        " -t 2 -b 64 -ub 32 -ctk Q8_0 -ctv f16 -fa on --swa-full -no-kvu -nkvo --no-op-offload --no-mmap --mlock --check-tensors"
     )
     assert main(["run", "m.gguf", "-p", "x", *flags.split()]) == 0
     sampling = SamplerConfig(
@@ -126,7 +126,13 @@ def test_options_reach_the_model(fake: FakeModel) -> None:
         "max_sequences": 1,
         "threads": 2,
         "batch_size": 64,
-        "kv_type": "q8_0",
+        "micro_batch_size": 32,
+        "kv_type": ("q8_0", "f16"),
+        "flash_attention": "on",
+        "full_sliding_window": True,
+        "kv_unified": False,
+        "offload_kv": False,
+        "offload_ops": False,
         "use_mmap": False,
         "mlock": True,
         "check_tensors": True,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LoadOptions"]
 
+FLASH_ATTENTION: Final = ("auto", "on", "off")
 LENGTH: Final = "Length"
 HARDWARE: Final = "Model and machine"
 KV_TYPES: Final = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
@@ -72,6 +73,10 @@ class LoadOptions:
     batch_size: Annotated[
         int | None, option(HARDWARE, "-b", "--batch-size", metavar="N", min=1, text="How many tokens of a prompt to decode in one go.")
     ] = None
+    micro_batch_size: Annotated[
+        int | None,
+        option(HARDWARE, "-ub", "--ubatch-size", metavar="N", min=1, text="How many tokens to compute at once (default 512, at most the batch)."),
+    ] = None
     kv_type: Annotated[
         str,
         option(
@@ -82,6 +87,31 @@ class LoadOptions:
             text=f"The type of the context's memory: {', '.join(KV_TYPES)} (default f16).",
         ),
     ] = "f16"
+    key_type: Annotated[
+        str | None,
+        option(HARDWARE, "-ctk", "--cache-type-k", metavar="TYPE", autocompletion=_kv_types, text="The type of the keys alone (default --kv-type)."),
+    ] = None
+    value_type: Annotated[
+        str | None,
+        option(HARDWARE, "-ctv", "--cache-type-v", metavar="TYPE", autocompletion=_kv_types, text="The values' type alone (default --kv-type)."),
+    ] = None
+    flash_attention: Annotated[
+        str, option(HARDWARE, "-fa", "--flash-attn", metavar="auto|on|off", text="Fused attention: where the device can (default), always or never.")
+    ] = "auto"
+    kv_unified: Annotated[
+        bool,
+        option(HARDWARE, "-kvu/-no-kvu", "--kv-unified/--no-kv-unified", text="Let all requests share the context (default), or give each a part."),
+    ] = True
+    full_sliding_window: Annotated[
+        bool, option(HARDWARE, "--swa-full", text="Keep what sliding-window layers would forget: more memory, more of a prompt can be reused.")
+    ] = False
+    offload_kv: Annotated[
+        bool,
+        option(HARDWARE, "-kvo/-nkvo", "--kv-offload/--no-kv-offload", text="Keep the memory of layers on the GPU there (default), or not."),
+    ] = True
+    offload_ops: Annotated[
+        bool, option(HARDWARE, "--op-offload/--no-op-offload", text="Let the GPU compute with weights in the host's memory (default), or not.")
+    ] = True
     use_mmap: Annotated[bool, option(HARDWARE, "--mmap/--no-mmap", text="Map the file into memory instead of reading it (default), or not.")] = True
     mlock: Annotated[bool, option(HARDWARE, "--mlock", text="Keep the model in memory, never swapped out.")] = False
     check_tensors: Annotated[bool, option(HARDWARE, "--check-tensors", text="Look for invalid numbers in all weights while loading.")] = False
@@ -111,7 +141,13 @@ class LoadOptions:
             "max_sequences": 1,
             "threads": self.threads,
             "batch_size": self.batch_size,
-            "kv_type": _kv_type(self.kv_type),
+            "micro_batch_size": self.micro_batch_size,
+            "kv_type": _kv_types_of(self.kv_type, self.key_type, self.value_type),
+            "flash_attention": _flash_attention(self.flash_attention),
+            "full_sliding_window": self.full_sliding_window,
+            "kv_unified": self.kv_unified,
+            "offload_kv": self.offload_kv,
+            "offload_ops": self.offload_ops,
             "use_mmap": self.use_mmap,
             "mlock": self.mlock,
             "check_tensors": self.check_tensors,
@@ -149,8 +185,22 @@ def _gpu_layers(text: str) -> int | str:
     return int(text)
 
 
-def _kv_type(name: str) -> str:
+def _kv_types_of(both: str, keys: str | None, values: str | None) -> str | tuple[str, str]:
+    """One type, or those of keys and values."""
+    kind = _kv_type(both, "--kv-type")
+    pair = (kind if keys is None else _kv_type(keys, "-ctk"), kind if values is None else _kv_type(values, "-ctv"))
+    return pair[0] if pair[0] == pair[1] else pair
+
+
+def _flash_attention(word: str) -> str:
+    if word.lower() not in FLASH_ATTENTION:
+        message = f"`-fa {word}` is not known; there are {', '.join(f'`{known}`' for known in FLASH_ATTENTION)}"
+        raise UsageError(message)
+    return word.lower()
+
+
+def _kv_type(name: str, flag: str) -> str:
     if name.lower() not in KV_TYPES:
-        message = f"`--kv-type {name}` is not known; there are {', '.join(f'`{known}`' for known in KV_TYPES)}"
+        message = f"`{flag} {name}` is not known; there are {', '.join(f'`{known}`' for known in KV_TYPES)}"
         raise UsageError(message)
     return name.lower()

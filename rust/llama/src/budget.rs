@@ -3,7 +3,7 @@
 //! llama.cpp allocates the KV cache at once and touches all of it. Linux promises memory that it does not have, so a cache that is
 //! too large does not fail: the system kills the process.
 
-use crate::context_config::{ContextConfig, FlashAttention, Resolved};
+use crate::context_config::{ContextConfig, FlashAttention, KvType, Resolved};
 use crate::context_error::ContextConfigError;
 use crate::model_facts::ModelFacts;
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ pub(crate) fn context_bytes(
     if facts.recurrent || facts.heads == 0 {
         return 0;
     }
-    let cells = CELL_BYTES.saturating_mul(u64::from(resolved.n_ctx));
+    let cells = CELL_BYTES.saturating_mul(u64::from(resolved.cells(config)));
     kv_bytes(facts, metadata, resolved, config).saturating_add(cells).saturating_add(mask_bytes(
         facts,
         resolved,
@@ -54,9 +54,12 @@ fn kv_bytes(
     // Heads of all layers that keep the whole context.
     let heads = heads_of_layers(facts, metadata);
     let heads = if windowed { heads.div_ceil(6) } else { heads };
-    let values_per_token = heads.saturating_mul(head("key_length").saturating_add(head("value_length")));
-    let values = values_per_token.saturating_mul(u64::from(resolved.n_ctx));
-    (values / 32).saturating_mul(config.kv_type.bytes_of_32())
+    let (keys, values) = config.kv_types();
+    let bytes = |kind: KvType, length: u64| {
+        let numbers = heads.saturating_mul(length).saturating_mul(u64::from(resolved.cells(config)));
+        (numbers / 32).saturating_mul(kind.bytes_of_32())
+    };
+    bytes(keys, head("key_length")).saturating_add(bytes(values, head("value_length")))
 }
 
 /// The key-value heads of all layers together. Files whose layers differ have a list of them.
@@ -68,28 +71,44 @@ fn heads_of_layers(facts: &ModelFacts, metadata: &BTreeMap<String, String>) -> u
     sum.unwrap_or(u64::from(facts.layers).saturating_mul(u64::from(facts.kv_heads)))
 }
 
-/// Refuses a number format of the KV cache in which llama.cpp cannot store this model's heads, at all or without fused attention
+/// Refuses number formats of the KV cache in which llama.cpp cannot store this model's heads, at all or without fused attention
 /// (`llama_init_from_model` in `src/llama-context.cpp`).
 pub(crate) fn check_kv_type(
     facts: &ModelFacts,
     metadata: &BTreeMap<String, String>,
     config: &ContextConfig,
 ) -> Result<(), ContextConfigError> {
-    let Some(block) = config.kv_type.block().filter(|_| facts.heads > 0) else { return Ok(()) };
-    let kv_type = config.kv_type.name();
-    if config.flash_attention == FlashAttention::Off {
-        return Err(ContextConfigError::KvTypeNeedsFlashAttention { kv_type });
+    let (keys, values) = config.kv_types();
+    let architecture = || facts.architecture.clone();
+    let is_latent = metadata.contains_key(&format!("{}.attention.kv_lora_rank", facts.architecture));
+    if keys != values && (is_latent || facts.architecture == "deepseek4") {
+        let (keys, values) = (keys.name(), values.name());
+        return Err(ContextConfigError::KvTypesDiffer { keys, values, architecture: architecture() });
     }
-    for (key, default) in [
-        ("key_length", Some(facts.embedding_dim / facts.heads)),
-        ("value_length", Some(facts.embedding_dim / facts.heads)),
-        ("key_length_swa", None),
-        ("value_length_swa", None),
+    if values.block().is_some() {
+        let kv_type = values.name();
+        if config.flash_attention == FlashAttention::Off {
+            return Err(ContextConfigError::KvTypeNeedsFlashAttention { kv_type });
+        }
+        if facts.architecture == "grok" {
+            return Err(ContextConfigError::KvTypeWithoutFlashAttention {
+                kv_type,
+                architecture: architecture(),
+            });
+        }
+    }
+    let default = facts.embedding_dim.checked_div(facts.heads);
+    for (kind, of, default) in [
+        (keys, "key_length", default),
+        (values, "value_length", default),
+        (keys, "key_length_swa", None),
+        (values, "value_length_swa", None),
     ] {
-        let stated = metadata.get(&format!("{}.attention.{key}", facts.architecture));
+        let Some(block) = kind.block() else { continue };
+        let stated = metadata.get(&format!("{}.attention.{of}", facts.architecture));
         let size = stated.and_then(|text| text.parse::<u32>().ok()).or(default);
         if let Some(size) = size.filter(|size| !size.is_multiple_of(block)) {
-            return Err(ContextConfigError::KvTypeBlocks { kv_type, block, size });
+            return Err(ContextConfigError::KvTypeBlocks { kv_type: kind.name(), block, size });
         }
     }
     Ok(())
@@ -111,7 +130,6 @@ fn mask_bytes(facts: &ModelFacts, resolved: &Resolved, flash_attention: FlashAtt
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::context_config::KvType;
 
     fn facts() -> ModelFacts {
         ModelFacts {

@@ -81,7 +81,7 @@ impl Context {
     pub(crate) fn new(model: &Model, config: &ContextConfig) -> Result<Self, ContextError> {
         let facts = model.facts();
         let mut config = config.clone();
-        if facts.recurrent || facts.hybrid || facts.sliding_window > 0 {
+        if facts.recurrent || facts.hybrid || facts.sliding_window > 0 || !config.unified_cache {
             config.spare_sequences = 0;
         }
         let config = &config;
@@ -153,7 +153,7 @@ impl Context {
                 self.outputs.extend_from_slice(&batch.outputs);
                 Ok(())
             }
-            1 => Err(ContextError::Full { tokens: batch.len(), n_ctx: self.resolved.n_ctx }),
+            1 => Err(ContextError::Full { tokens: batch.len(), n_ctx: self.sequence_size() }),
             2 => {
                 log::retract(&log);
                 Err(ContextError::Aborted)
@@ -206,7 +206,7 @@ impl Context {
             }
             generated.push(token);
             let next = self.next_position(0)?;
-            if generated.len() == max_tokens || next == self.resolved.n_ctx {
+            if generated.len() == max_tokens || next == self.sequence_size() {
                 break;
             }
             self.decode(&Batch::prompt(0, next, &[token]))?;
@@ -243,6 +243,16 @@ impl Context {
     /// Context size in tokens, shared by its sequences, as llama.cpp rounded it.
     pub fn context_size(&self) -> u32 {
         self.resolved.n_ctx
+    }
+
+    /// Tokens that one sequence can hold: all of the context, or its own part where sequences do not share the cells.
+    pub fn sequence_size(&self) -> u32 {
+        self.resolved.sequence_size(&self.config)
+    }
+
+    /// Cells for all sequences together: as many as the context has tokens, or more where each sequence has its own.
+    pub fn cells(&self) -> u32 {
+        self.resolved.cells(&self.config)
     }
 
     /// Maximum number of tokens per decode.
@@ -325,6 +335,9 @@ impl Context {
             if sequences.is_empty() || repeated {
                 return Err(ContextError::BadSequences { index });
             }
+            if sequences.len() > 1 && !self.config.unified_cache {
+                return Err(ContextError::SplitCells { index });
+            }
             for sequence in sequences {
                 let slot = self.check_sequence(i64::from(*sequence))?;
                 let expected = match next[slot as usize] {
@@ -397,10 +410,12 @@ fn init(
         prompt_threads: resolved.n_threads_batch,
         embeddings: false,
         flash_attention: config.flash_attention.to_c(),
-        key_type: config.kv_type.to_c(),
-        value_type: config.kv_type.to_c(),
+        key_type: config.kv_types().0.to_c(),
+        value_type: config.kv_types().1.to_c(),
         full_sliding_window: config.full_sliding_window,
-        unified_cache: true,
+        unified_cache: config.unified_cache,
+        cache_on_devices: config.offload_cache,
+        offload_operations: config.offload_operations,
     };
     // SAFETY: takes nothing; `ParamBlock` is larger than the struct and the layout was identified.
     let mut params = unsafe { (api.llama_context_default_params)() };

@@ -86,6 +86,11 @@ impl KvType {
     }
 }
 
+/// The formats of keys and values in words: one name where both are alike.
+pub(crate) fn describe_kv_types((keys, values): (KvType, KvType)) -> String {
+    if keys == values { keys.name().to_owned() } else { format!("{} and {}", keys.name(), values.name()) }
+}
+
 impl std::str::FromStr for KvType {
     type Err = ContextConfigError;
 
@@ -134,7 +139,7 @@ pub struct ContextConfig {
     /// Sequences that can exist at once, 1 to 256.
     pub max_sequences: u32,
     /// Sequences beside these, if a micro-batch has tokens enough and if they cost no memory: the model has neither a recurrent state nor a sliding
-    /// window.
+    /// window, and sequences share their cells.
     pub spare_sequences: u32,
     /// If a micro-batch has fewer tokens than sequences are asked for, take fewer sequences instead of failing.
     pub fits_sequences: bool,
@@ -147,10 +152,19 @@ pub struct ContextConfig {
     pub prompt_threads: Option<u32>,
     /// Number format of the KV cache.
     pub kv_type: KvType,
+    /// Number format of the cached values, where it is another than that of the keys.
+    pub value_type: Option<KvType>,
     /// Fused attention.
     pub flash_attention: FlashAttention,
     /// Keeps the whole context of sliding-window layers, so that earlier tokens can be removed; costs memory.
     pub full_sliding_window: bool,
+    /// All sequences share the cells of the cache. Otherwise each has its own part of the context, `context_size / max_sequences` tokens rounded
+    /// up to a multiple of 256, and reads only that: faster for many sequences of equal length, but one cannot take what others leave.
+    pub unified_cache: bool,
+    /// Keep the cache of layers on a GPU there.
+    pub offload_cache: bool,
+    /// Let GPUs compute with weights that lie in the host's memory.
+    pub offload_operations: bool,
 }
 
 impl Default for ContextConfig {
@@ -166,8 +180,12 @@ impl Default for ContextConfig {
             threads: None,
             prompt_threads: None,
             kv_type: KvType::F16,
+            value_type: None,
             flash_attention: FlashAttention::Auto,
             full_sliding_window: false,
+            unified_cache: true,
+            offload_cache: true,
+            offload_operations: true,
         }
     }
 }
@@ -182,6 +200,26 @@ pub(crate) struct Resolved {
     pub(crate) n_outputs_max: u32,
     pub(crate) n_threads: u32,
     pub(crate) n_threads_batch: u32,
+}
+
+impl Resolved {
+    /// Cells of the cache: more than the context has tokens where sequences have parts of their own, whose sizes are rounded up.
+    pub(crate) fn cells(&self, config: &ContextConfig) -> u32 {
+        if config.unified_cache {
+            self.n_ctx
+        } else {
+            self.sequence_size(config).saturating_mul(self.n_seq_max)
+        }
+    }
+
+    /// The tokens that one sequence can hold (`n_ctx_seq` in `llama_context::llama_context`, `src/llama-context.cpp`).
+    pub(crate) fn sequence_size(&self, config: &ContextConfig) -> u32 {
+        if config.unified_cache {
+            self.n_ctx
+        } else {
+            (self.n_ctx / self.n_seq_max).next_multiple_of(256).max(256)
+        }
+    }
 }
 
 /// Default context size, for models that were trained with at least as much.
@@ -212,6 +250,11 @@ impl ContextConfig {
     pub fn with_context_size(mut self, tokens: u32) -> Self {
         self.context_size = Some(tokens);
         self
+    }
+
+    /// The number formats of the cached keys and values.
+    pub fn kv_types(&self) -> (KvType, KvType) {
+        (self.kv_type, self.value_type.unwrap_or(self.kv_type))
     }
 
     /// Sets the number of sequences.

@@ -30,13 +30,35 @@ pub enum ContextConfigError {
         /// Numbers of a head.
         size: u32,
     },
-    /// A number format that only fused attention reads.
+    /// A number format of values that only fused attention reads.
     #[error(
         "`kv_type` `{kv_type}` needs fused attention; leave `flash_attention` on `auto`, or take `f16`, `bf16` or `f32`"
     )]
     KvTypeNeedsFlashAttention {
         /// The format.
         kv_type: &'static str,
+    },
+    /// A number format of values that only fused attention reads, and an architecture that llama.cpp runs without it.
+    #[error(
+        "`kv_type` `{kv_type}` needs fused attention, which llama.cpp does not use for `{architecture}`; take `f16`, `bf16` or `f32`"
+    )]
+    KvTypeWithoutFlashAttention {
+        /// The format.
+        kv_type: &'static str,
+        /// The architecture.
+        architecture: String,
+    },
+    /// Two number formats, and a model that keeps keys and values together.
+    #[error(
+        "`kv_type` `{keys}` for keys and `{values}` for values: `{architecture}` keeps both as one, so take one type for both"
+    )]
+    KvTypesDiffer {
+        /// The format of the keys.
+        keys: &'static str,
+        /// The format of the values.
+        values: &'static str,
+        /// The architecture.
+        architecture: String,
     },
     /// A name that does not exist.
     #[error("unknown `{option}` `{got}`; known are {known}")]
@@ -143,6 +165,14 @@ pub enum ContextError {
         sequence: i64,
         /// How many there are.
         n_seq_max: u32,
+    },
+    /// A token of several sequences, which have cells of their own.
+    #[error(
+        "token {index} belongs to several sequences, which have cells of their own; make the context with `kv_unified`"
+    )]
+    SplitCells {
+        /// Its index in the batch.
+        index: usize,
     },
     /// A token in no sequence, or twice in one.
     #[error("token {index} must be in at least one sequence, and in each only once")]

@@ -134,7 +134,7 @@ impl Context {
         Ok(())
     }
 
-    /// Makes the empty sequence `to` hold the first `n` positions of `from`, in the same cells. Returns false when the memory cannot do that: see
+    /// Makes the empty sequence `to` hold the first `n` positions of `from`, in the same cells if sequences share theirs. Returns false when the memory cannot do that: see
     /// [`Context::can_truncate`].
     ///
     /// # Errors
@@ -146,6 +146,11 @@ impl Context {
         if n >= self.next_position(from)? {
             self.copy_sequence(from, to)?;
             return Ok(true);
+        }
+        if !self.config.unified_cache {
+            // Only whole sequences go from one cache to another (`llama_kv_cache::seq_cp` in src/llama-kv-cache.cpp).
+            self.copy_sequence(from, to)?;
+            return self.truncate_sequence(to, n);
         }
         let source = self.check_sequence(i64::from(from))?;
         let target = self.check_sequence(i64::from(to))?;

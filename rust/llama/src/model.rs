@@ -76,6 +76,7 @@ impl Model {
             memory_lock: config.mlock,
             vocab_only: config.vocab_only,
             check_tensors: config.check_tensors,
+            dry_run: false,
             metadata_overrides: if has_overrides { overrides.as_ptr() } else { std::ptr::null() },
             progress: progress.as_mut().map(|p| {
                 (on_progress as llama_progress_callback, std::ptr::from_mut(p.as_mut()).cast::<c_void>())

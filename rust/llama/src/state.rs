@@ -264,13 +264,14 @@ impl Context {
     /// One `name=value` a line; the build first.
     fn settings(&self) -> String {
         format!(
-            "build={}\ncontext_size={}\nmax_sequences={}\nkv_type={:?}\nfull_sliding_window={}\nflash_attention={:?}",
+            "build={}\ncontext_size={}\nmax_sequences={}\nkv_type={}\nfull_sliding_window={}\nflash_attention={:?}\nkv_unified={}",
             self.model.library().info().build,
             self.resolved.n_ctx,
             self.resolved.n_seq_max,
-            self.config.kv_type,
+            crate::context_config::describe_kv_types(self.config.kv_types()),
             self.config.full_sliding_window,
             self.config.flash_attention,
+            self.config.unified_cache,
         )
     }
 
@@ -299,8 +300,15 @@ impl SequenceSnapshot {
 }
 
 fn compare_settings(expected: &str, found: &str) -> Result<(), StateError> {
-    const NAMES: [&str; 6] =
-        ["build", "context_size", "max_sequences", "kv_type", "full_sliding_window", "flash_attention"];
+    const NAMES: [&str; 7] = [
+        "build",
+        "context_size",
+        "max_sequences",
+        "kv_type",
+        "full_sliding_window",
+        "flash_attention",
+        "kv_unified",
+    ];
     let value = |text: &str, name: &str| {
         let line = text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix('=')).unwrap_or("nothing");
         line.to_owned()

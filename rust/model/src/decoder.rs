@@ -24,7 +24,11 @@ impl Decoder for LlamaDecoder {
     type Saved = SequenceSnapshot;
 
     fn n_ctx(&self) -> usize {
-        self.context.context_size() as usize
+        self.context.sequence_size() as usize
+    }
+
+    fn n_cells(&self) -> usize {
+        self.context.cells() as usize
     }
 
     fn n_batch(&self) -> usize {

@@ -7,6 +7,7 @@
 //!
 //! Calls block, some of them for long; a face decides on which thread they run. Nothing here knows Python or HTTP.
 
+mod cache_options;
 mod context_options;
 mod decoder;
 mod error;
@@ -23,6 +24,7 @@ mod token_table;
 mod value;
 mod vocabulary_facts;
 
+pub use cache_options::CacheOptions;
 pub use decoder::LlamaDecoder;
 pub use error::Error;
 pub use error_kind::ErrorKind;
@@ -39,9 +41,10 @@ pub use value::{OptionError, Value};
 pub use vocabulary_facts::Breaker;
 
 pub use tabagent_llama::{
-    AtWork, Batch, Context, ContextConfigError, ContextError, DetokenizeOptions, KvType, Library,
-    LibraryError, LogLevel, LogRecord, MetadataOverride, Model as LlamaModel, ModelError, Prompt, StateError,
-    TokenAttributes, TokenId, Vocab, VocabError, VocabKind, drain_log, guard_exit, note, set_log_level,
+    AtWork, Batch, Context, ContextConfigError, ContextError, DetokenizeOptions, FlashAttention, KvType,
+    Library, LibraryError, LogLevel, LogRecord, MetadataOverride, Model as LlamaModel, ModelError, Prompt,
+    StateError, TokenAttributes, TokenId, Vocab, VocabError, VocabKind, drain_log, guard_exit, note,
+    set_log_level,
 };
 pub use tabagent_runtime::{
     AbortFlag, EngineError, EngineStats, Finish, FinishReason, HookPoll, HookWorker, HookedRow, LogprobsMode,

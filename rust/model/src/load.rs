@@ -7,6 +7,7 @@ use tabagent_llama::{ContextConfig, MetadataOverride, Model as LlamaModel, Model
 use tabagent_runtime::EngineConfig;
 use tabagent_variants::{Hardware, default_threads};
 
+use crate::cache_options::CacheOptions;
 use crate::error::Error;
 use crate::library::open_library;
 use crate::model::{Model, Open};
@@ -31,8 +32,10 @@ pub struct LoadOptions {
     pub threads: Option<u32>,
     /// Maximum number of tokens decoded at once; 2,048, at most the context.
     pub batch_size: Option<u32>,
-    /// The number format of the context's memory, such as `f16`.
-    pub kv_type: String,
+    /// Maximum number of tokens computed at once; 512, at most the batch.
+    pub micro_batch_size: Option<u32>,
+    /// How the context keeps keys and values, and how it reads them.
+    pub cache: CacheOptions,
     /// Map the file instead of reading it.
     pub use_mmap: bool,
     /// Keep the weights from being swapped out.
@@ -56,7 +59,8 @@ impl Default for LoadOptions {
             cache_bytes: EngineConfig::default().cache_bytes,
             threads: None,
             batch_size: None,
-            kv_type: "f16".to_owned(),
+            micro_batch_size: None,
+            cache: CacheOptions::default(),
             use_mmap: true,
             mlock: false,
             vocab_only: false,
@@ -78,8 +82,8 @@ impl LoadOptions {
     /// Reads options by their names; missing ones have their defaults.
     ///
     /// # Errors
-    /// [`OptionError`] names the option that is unknown or has a wrong type.
-    pub fn read(options: Value) -> Result<Self, OptionError> {
+    /// [`Error::Option`] names the option that is unknown or has a wrong type; [`Error::Context`] for an unknown `kv_type`.
+    pub fn read(options: Value) -> Result<Self, Error> {
         let mut given = Fields::new(options, "options")?;
         let default = Self::default();
         let read = Self {
@@ -91,7 +95,8 @@ impl LoadOptions {
             cache_bytes: given.integer("cache_bytes", COUNT)?.unwrap_or(default.cache_bytes),
             threads: given.integer("threads", COUNT)?,
             batch_size: given.integer("batch_size", COUNT)?,
-            kv_type: given.text("kv_type")?.unwrap_or(default.kv_type),
+            micro_batch_size: given.integer("micro_batch_size", COUNT)?,
+            cache: CacheOptions::read(&mut given)?,
             use_mmap: given.flag("use_mmap")?.unwrap_or(default.use_mmap),
             mlock: given.flag("mlock")?.unwrap_or(default.mlock),
             vocab_only: given.flag("vocab_only")?.unwrap_or(default.vocab_only),
@@ -128,16 +133,16 @@ impl LoadOptions {
         }
     }
 
-    fn context_config(&self) -> Result<ContextConfig, Error> {
-        Ok(ContextConfig {
+    fn context_config(&self) -> ContextConfig {
+        self.cache.set(ContextConfig {
             context_size: self.context_size,
             batch_size: self.batch_size,
+            micro_batch_size: self.micro_batch_size,
             max_sequences: self.max_sequences.unwrap_or(SEQUENCES),
             spare_sequences: LEFTOVERS,
             fits_sequences: self.max_sequences.is_none(),
             max_outputs: Some(MAX_OUTPUTS),
             threads: self.threads.or_else(|| u32::try_from(default_threads(&Hardware::probe())).ok()),
-            kv_type: self.kv_type.parse()?,
             ..ContextConfig::default()
         })
     }
@@ -180,7 +185,7 @@ impl Model {
         options: LoadOptions,
         progress: impl Fn(f32) -> bool + Send + Sync + 'static,
     ) -> Result<Self, Error> {
-        let context = options.context_config()?;
+        let context = options.context_config();
         let engine = options.engine_config();
         let vocab_only = options.vocab_only;
         let library = open_library(library, module)?;

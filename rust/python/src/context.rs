@@ -30,7 +30,7 @@ struct Shared {
     /// Living views of the logits.
     views: Views,
     closed: AtomicBool,
-    limits: [u32; 4],
+    limits: [u32; 5],
     /// Parameters of the model.
     parameters: u64,
 }
@@ -47,8 +47,13 @@ struct State {
 
 impl Context {
     pub(crate) fn new(context: core::Context) -> Self {
-        let limits =
-            [context.context_size(), context.batch_size(), context.max_sequences(), context.threads()];
+        let limits = [
+            context.context_size(),
+            context.batch_size(),
+            context.max_sequences(),
+            context.threads(),
+            context.sequence_size(),
+        ];
         let parameters = context.model().facts().parameters;
         let state = Mutex::new(State { context: Some(context), rows: 0 });
         let shared = Shared {
@@ -72,7 +77,7 @@ impl Context {
 
     /// Checks both counts against the context's limits before a batch is built, which takes memory for their product.
     fn check_counts(&self, tokens: usize, sequences: usize) -> Result<(), ContextError> {
-        let [_, n_batch, n_seq_max, _] = self.shared.limits;
+        let [_, n_batch, n_seq_max, ..] = self.shared.limits;
         if tokens > n_batch as usize {
             Err(ContextError::BatchTooLarge { tokens, n_batch })
         } else if sequences > n_seq_max as usize {
@@ -298,6 +303,11 @@ impl Context {
     #[getter]
     fn threads(&self) -> u32 {
         self.shared.limits[3]
+    }
+
+    #[getter]
+    fn sequence_size(&self) -> u32 {
+        self.shared.limits[4]
     }
 
     fn next_position(&self, py: Python<'_>, sequence: u32) -> PyResult<u32> {

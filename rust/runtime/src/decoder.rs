@@ -28,8 +28,13 @@ pub trait Decoder: Send + 'static {
     /// The saved state of one sequence.
     type Saved: Send;
 
-    /// Cells in the memory, shared by all sequences; also the most tokens of one sequence.
+    /// The most tokens of one sequence.
     fn n_ctx(&self) -> usize;
+
+    /// Cells in the memory for all sequences together.
+    fn n_cells(&self) -> usize {
+        self.n_ctx()
+    }
 
     /// Maximum number of tokens per [`decode`](Self::decode) call.
     fn n_batch(&self) -> usize;
@@ -64,7 +69,7 @@ pub trait Decoder: Send + 'static {
     /// False when the memory cannot do that (a sliding window, a recurrent state); the caller then clears the sequence.
     fn truncate(&mut self, seq: u32, from_pos: usize) -> bool;
 
-    /// Makes the empty sequence `to` hold the first `n` positions of `from`, in the same cells.
+    /// Makes the empty sequence `to` hold the first `n` positions of `from`, in the same cells where sequences share them.
     ///
     /// False when the memory cannot do that; the caller then clears `to`.
     fn copy(&mut self, from: u32, to: u32, n: usize) -> bool;

@@ -133,12 +133,13 @@ impl EngineConfig {
     fn capacity<D: Decoder>(&self, decoder: &D) -> Capacity {
         let n_seq_max = decoder.n_seq_max();
         Capacity {
-            n_ctx: decoder.n_ctx(),
+            n_ctx: decoder.n_cells(),
             n_batch: decoder.n_batch(),
             n_seq_max: if self.deterministic { 1 } else { n_seq_max },
             n_outputs: decoder.n_outputs_max(),
             n_running: self.max_running.unwrap_or(n_seq_max),
-            n_idle: IDLE_CELLS,
+            // Sequences with cells of their own do not pass over those of others.
+            n_idle: if decoder.n_cells() > decoder.n_ctx() { usize::MAX } else { IDLE_CELLS },
             n_stored_bytes: if self.deterministic { 0 } else { self.cache_bytes },
         }
     }
@@ -148,6 +149,7 @@ pub(crate) struct Inner {
     pub(crate) inbox: Arc<Inbox>,
     deterministic: bool,
     n_ctx: usize,
+    n_cells: usize,
     vocabulary: Arc<dyn Vocabulary>,
     thread_id: ThreadId,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -160,8 +162,8 @@ impl Engine {
     ///
     /// [`EngineError::Spawn`] when the operating system gives no thread.
     pub fn spawn<D: Decoder>(decoder: D, name: &str, config: &EngineConfig) -> Result<Self, EngineError> {
-        let (capacity, deterministic, n_threads) =
-            (config.capacity(&decoder), config.deterministic, config.threads);
+        let (capacity, n_ctx) = (config.capacity(&decoder), decoder.n_ctx());
+        let (deterministic, n_threads) = (config.deterministic, config.threads);
         let vocabulary = decoder.vocabulary();
         let inbox = Arc::new(Inbox::new(config.max_queue.unwrap_or(usize::MAX)));
         let for_thread = Arc::clone(&inbox);
@@ -172,8 +174,9 @@ impl Engine {
             .map_err(|error| EngineError::Spawn { message: error.to_string() })?;
         let thread_id = thread.thread().id();
         let thread = Mutex::new(Some(thread));
-        let n_ctx = capacity.n_ctx;
-        Ok(Self { inner: Arc::new(Inner { inbox, deterministic, n_ctx, vocabulary, thread_id, thread }) })
+        let n_cells = capacity.n_ctx;
+        let inner = Inner { inbox, deterministic, n_ctx, n_cells, vocabulary, thread_id, thread };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Checks a request and puts it at the end of the queue. Does not wait for it to run.
@@ -248,7 +251,7 @@ impl Engine {
 
     /// What the engine has to do now. In a forked child all numbers but `cells` are 0.
     pub fn stats(&self) -> EngineStats {
-        let Inner { inbox, n_ctx, .. } = &*self.inner;
+        let Inner { inbox, n_cells, .. } = &*self.inner;
         let census =
             if inbox.bell.home.is_here() { inbox.census() } else { crate::scheduler::Census::default() };
         EngineStats {
@@ -256,7 +259,7 @@ impl Engine {
             queued: census.queued,
             parked: census.parked,
             cells_used: census.cells,
-            cells: *n_ctx,
+            cells: *n_cells,
         }
     }
 }

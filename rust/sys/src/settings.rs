@@ -23,6 +23,8 @@ pub struct ModelSettings {
     pub vocab_only: bool,
     /// Look for NaN and infinity in the weights.
     pub check_tensors: bool,
+    /// Read metadata alone and only count the memory that weights and contexts would take.
+    pub dry_run: bool,
     /// Metadata that replaces the file's, ended by an empty key; null for none. Must live until the model is loaded.
     pub metadata_overrides: *const llama_model_kv_override,
     /// The progress callback and its user data, which must live until the model is loaded.
@@ -58,6 +60,10 @@ pub struct ContextSettings {
     pub full_sliding_window: bool,
     /// All sequences share one cache.
     pub unified_cache: bool,
+    /// Keep the cache of layers on a GPU there.
+    pub cache_on_devices: bool,
+    /// Let GPUs compute with weights that lie in the host's memory.
+    pub offload_operations: bool,
 }
 
 /// A setting that a build of llama.cpp does not support.
@@ -89,6 +95,9 @@ impl AbiLayout {
         params.load_mode(settings.memory_map, settings.memory_lock)?;
         params.must("vocab_only", |p| p.bool("vocab_only", settings.vocab_only))?;
         params.must("check_tensors", |p| p.bool("check_tensors", settings.check_tensors))?;
+        if !params.bool("no_alloc", settings.dry_run) && settings.dry_run {
+            return Err(params.unsupported("dry_run"));
+        }
         if !settings.metadata_overrides.is_null() {
             let address = settings.metadata_overrides.addr();
             params.must("metadata_overrides", |p| p.word("kv_overrides", address))?;
@@ -129,6 +138,12 @@ impl AbiLayout {
         params.must("value_type", |p| p.int("type_v", settings.value_type.0))?;
         params.flash_attention(settings.flash_attention)?;
         params.bool("swa_full", settings.full_sliding_window);
+        if !params.bool("offload_kqv", settings.cache_on_devices) && !settings.cache_on_devices {
+            return Err(params.unsupported("cache_on_devices"));
+        }
+        if !params.bool("op_offload", settings.offload_operations) && !settings.offload_operations {
+            return Err(params.unsupported("offload_operations"));
+        }
         // In builds without this setting, sequences always share the cache.
         let told = params.bool("kv_unified", settings.unified_cache);
         if told || settings.unified_cache { Ok(()) } else { Err(params.unsupported("unified_cache")) }

@@ -101,6 +101,8 @@ impl Failure for ContextConfigError {
             Self::OutOfRange { .. }
             | Self::KvTypeBlocks { .. }
             | Self::KvTypeNeedsFlashAttention { .. }
+            | Self::KvTypeWithoutFlashAttention { .. }
+            | Self::KvTypesDiffer { .. }
             | Self::UnknownName { .. } => ErrorKind::Value,
         }
     }
@@ -127,6 +129,7 @@ impl Failure for ContextError {
             | Self::TokenOutOfRange { .. }
             | Self::SequenceOutOfRange { .. }
             | Self::BadSequences { .. }
+            | Self::SplitCells { .. }
             | Self::WrongPosition { .. }
             | Self::BadRange { .. }
             | Self::NoLogits { .. }

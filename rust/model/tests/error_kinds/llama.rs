@@ -112,6 +112,8 @@ fn configs() -> Vec<Sample> {
         OutOfRange { option: "threads", minimum: 1, maximum: 512, got: 0 } => Value, "between 1 and 512, got `0`";
         KvTypeBlocks { kv_type: "q8_0", block: 32, size: 80 } => Value, "take `f16`, `bf16` or `f32`";
         KvTypeNeedsFlashAttention { kv_type: "q8_0" } => Value, "leave `flash_attention` on `auto`";
+        KvTypeWithoutFlashAttention { kv_type: "q8_0", architecture: "grok".to_owned() } => Value, "does not use for `grok`; take `f16`";
+        KvTypesDiffer { keys: "q8_0", values: "f16", architecture: "deepseek2".to_owned() } => Value, "take one type for both";
         UnknownName { option: "kv_type", got: "f8".to_owned(), known: "`f16`, `f32`".to_owned() } => Value, "known are `f16`, `f32`";
     })
 }
@@ -133,6 +135,7 @@ fn contexts() -> Vec<Sample> {
         TokenOutOfRange { index: 1, token: -3, vocab_size: 8 } => Value, "token 1 is `-3`, but ids go from 0 to 7";
         SequenceOutOfRange { sequence: 4, n_seq_max: 2 } => Value, "this context has 2 (`max_sequences`)";
         BadSequences { index: 1 } => Value, "at least one sequence, and in each only once";
+        SplitCells { index: 1 } => Value, "make the context with `kv_unified`";
         WrongPosition { index: 1, sequence: 0, position: 9, expected: 3 } => Value, "which continues at 3";
         BadRange { start: 3, end: 1 } => Value, "positions 3..1 are no range";
         Full { tokens: 9, n_ctx: 8 } => ContextFull, "remove one or raise `context_size`";

@@ -27,6 +27,7 @@ pub(crate) use job::{Hold, JobId, NewJob};
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::struct_field_names, reason = "llama.cpp's own names")]
 pub(crate) struct Capacity {
+    /// Cells for all sequences together; one that runs alone never needs more.
     pub(crate) n_ctx: usize,
     pub(crate) n_batch: usize,
     pub(crate) n_seq_max: usize,

@@ -65,6 +65,7 @@ fn model() -> ModelSettings {
         memory_lock: true,
         vocab_only: true,
         check_tensors: false,
+        dry_run: false,
         metadata_overrides: std::ptr::null(),
         progress: None,
     }
@@ -85,6 +86,8 @@ fn context() -> ContextSettings {
         value_type: ggml_type::Q8_0,
         full_sliding_window: true,
         unified_cache: true,
+        cache_on_devices: true,
+        offload_operations: true,
     }
 }
 
@@ -162,11 +165,32 @@ fn every_setting_of_a_context_reaches_its_field() {
         ("type_v", 8),
         ("swa_full", 1),
         ("kv_unified", 1),
+        ("offload_kqv", 1),
+        ("op_offload", 1),
         ("n_outputs_max_per_seq", 1),
         ("pooling_type", -1),
     ] {
         assert_eq!(value(&layout.context_params, &block, field), expected, "{field}");
     }
+}
+
+#[test]
+fn switches_of_devices_can_be_turned_off() {
+    let layout = KNOWN.last().unwrap();
+    let mut block = layout.context_params.default_block();
+    let off = ContextSettings {
+        cache_on_devices: false,
+        offload_operations: false,
+        unified_cache: false,
+        ..context()
+    };
+    layout.write_context(&mut block, &off).unwrap();
+    for field in ["offload_kqv", "op_offload", "kv_unified"] {
+        assert_eq!(value(&layout.context_params, &block, field), 0, "{field}");
+    }
+    let mut block = layout.model_params.default_block();
+    layout.write_model(&mut block, &ModelSettings { dry_run: true, ..model() }).unwrap();
+    assert_eq!(value(&layout.model_params, &block, "no_alloc"), 1);
 }
 
 #[test]
@@ -191,6 +215,16 @@ fn a_setting_that_a_build_does_not_have_is_named() {
         error.to_string(),
         "`an old llama.cpp` has no setting for `unified_cache`; use another build of llama.cpp or leave `unified_cache` at its default"
     );
+    let setting = |settings| {
+        OLD.write_context(&mut OLD.context_params.default_block(), &settings).map_err(|e| e.setting)
+    };
+    assert_eq!(setting(context()), Ok(()));
+    let here = ContextSettings { cache_on_devices: false, ..context() };
+    assert_eq!(setting(here), Err("cache_on_devices"));
+    let here = ContextSettings { offload_operations: false, ..context() };
+    assert_eq!(setting(here), Err("offload_operations"));
+    let dry = OLD.write_model(&mut block, &ModelSettings { dry_run: true, ..model() });
+    assert_eq!(dry.map_err(|error| error.setting), Err("dry_run"));
     let bare = AbiLayout { model_params: StructLayout { fields: &[], ..OLD.model_params }, ..OLD };
     let setting = bare.write_model(&mut block, &model()).map_err(|error| error.setting);
     assert_eq!(setting, Err("gpu_layers"));

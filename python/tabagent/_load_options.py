@@ -1,0 +1,93 @@
+"""The options of models and contexts, checked and in the form that the core reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tabagent._arguments import INT32_MAX, INT64_MAX, as_bool, as_int, as_overrides, as_text, check_encodable, type_name
+
+__all__ = ["cache_options", "gpu_layers_of", "load_options", "optional_int"]
+
+
+def load_options(
+    *,
+    gpu_layers: object,
+    context_size: int | None,
+    max_sequences: int | None,
+    max_queue: int | None,
+    deterministic: bool,
+    cache_bytes: int | None,
+    threads: int | None,
+    batch_size: int | None,
+    micro_batch_size: int | None,
+    use_mmap: bool,
+    mlock: bool,
+    vocab_only: bool,
+    check_tensors: bool,
+    metadata_overrides: Mapping[str, float | bool | str] | None,
+    **cache: Any,
+) -> dict[str, Any]:
+    """The options of `Model.load` that the core reads; `cache` are those of `cache_options`.
+
+    Raises:
+        TypeError, ValueError: one of them is wrong.
+    """
+    return {
+        "gpu_layers": gpu_layers_of(gpu_layers),
+        "context_size": optional_int(context_size, "context_size", 1),
+        "max_sequences": optional_int(max_sequences, "max_sequences", 1),
+        "max_queue": optional_int(max_queue, "max_queue", 1),
+        "deterministic": as_bool(deterministic, "deterministic"),
+        "cache_bytes": None if cache_bytes is None else as_int(cache_bytes, "cache_bytes", 0, INT64_MAX),
+        "threads": optional_int(threads, "threads", 1),
+        "batch_size": optional_int(batch_size, "batch_size", 1),
+        "micro_batch_size": optional_int(micro_batch_size, "micro_batch_size", 1),
+        "use_mmap": as_bool(use_mmap, "use_mmap"),
+        "mlock": as_bool(mlock, "mlock"),
+        "vocab_only": as_bool(vocab_only, "vocab_only"),
+        "check_tensors": as_bool(check_tensors, "check_tensors"),
+        "metadata_overrides": as_overrides(metadata_overrides),
+        **cache_options(**cache),
+    }
+
+
+def cache_options(
+    *, kv_type: object, flash_attention: object, full_sliding_window: object, kv_unified: object, offload_kv: object, offload_ops: object
+) -> dict[str, Any]:
+    """The options of a context's memory and attention."""
+    return {
+        "kv_type": _kv_type(kv_type),
+        "flash_attention": as_text(flash_attention, "flash_attention"),
+        "full_sliding_window": as_bool(full_sliding_window, "full_sliding_window"),
+        "kv_unified": as_bool(kv_unified, "kv_unified"),
+        "offload_kv": as_bool(offload_kv, "offload_kv"),
+        "offload_ops": as_bool(offload_ops, "offload_ops"),
+    }
+
+
+def gpu_layers_of(value: object) -> int | None:
+    """The number of layers; None for `auto`."""
+    if isinstance(value, str):
+        if value == "auto":
+            return None
+        message = f'`gpu_layers` must be "auto" or an int, got {value!r:.80}'
+        raise TypeError(message)
+    return as_int(value, "gpu_layers", 0, INT32_MAX)
+
+
+def optional_int(value: int | None, name: str, low: int) -> int | None:
+    """An int of 32 bits from `low` on, or None."""
+    return None if value is None else as_int(value, name, low, INT32_MAX)
+
+
+def _kv_type(value: object) -> str | list[str]:
+    if isinstance(value, str):
+        return check_encodable(value, "kv_type")
+    if not isinstance(value, (list, tuple)):
+        message = f"`kv_type` must be a str, or a pair of them for keys and values, got {type_name(value)}"
+        raise TypeError(message)
+    if len(value) != 2:
+        message = f"`kv_type` must be one type, or a pair: that of keys and that of values, got {len(value)} types"
+        raise ValueError(message)
+    return [check_encodable(as_text(item, f"kv_type[{index}]"), f"kv_type[{index}]") for index, item in enumerate(value)]
