@@ -43,7 +43,10 @@ if TYPE_CHECKING:
     from tabagent.hooks import LogitsProcessor
     from tabagent.info import DeviceInfo, ModelInfo, ModelStats, VariantInfo
     from tabagent.machine import Hardware, hardware
+    from tabagent.memory import MemoryNeed, MemoryPrediction, predict_memory
     from tabagent.model import Model
+    from tabagent.pool import Lease, ModelPool
+    from tabagent.pool_entry import PoolModelStats, PoolStats
     from tabagent.sampling import SamplerConfig, StageReport, Step
     from tabagent.scoring import ChoiceScore, Perplexity
     from tabagent.stream import TokenEvents, TokenStream
@@ -67,18 +70,24 @@ __all__ = [
     "Hardware",
     "IncompatibleLibraryError",
     "InvalidModelError",
+    "Lease",
     "LibraryAlreadyLoadedError",
     "LibraryLoadError",
     "Limitation",
     "LogitsProcessor",
+    "MemoryNeed",
+    "MemoryPrediction",
     "Model",
     "ModelInfo",
     "ModelLoadCancelledError",
     "ModelLoadError",
     "ModelNotFoundError",
+    "ModelPool",
     "ModelStats",
     "OutOfMemoryError",
     "Perplexity",
+    "PoolModelStats",
+    "PoolStats",
     "SamplerConfig",
     "SamplingError",
     "StageReport",
@@ -105,6 +114,7 @@ __all__ = [
     "gguf",
     "hardware",
     "list_available_variants",
+    "predict_memory",
 ]
 
 _HOMES = {
@@ -116,12 +126,18 @@ _HOMES = {
     "FinishReason": "completion",
     "Grammar": "grammar",
     "Hardware": "machine",
+    "Lease": "pool",
     "Limitation": "grammar",
     "LogitsProcessor": "hooks",
+    "MemoryNeed": "memory",
+    "MemoryPrediction": "memory",
     "Model": "model",
     "ModelInfo": "info",
+    "ModelPool": "pool",
     "ModelStats": "info",
     "Perplexity": "scoring",
+    "PoolModelStats": "pool_entry",
+    "PoolStats": "pool_entry",
     "SamplerConfig": "sampling",
     "StageReport": "sampling",
     "Step": "sampling",
@@ -141,6 +157,7 @@ _HOMES = {
     "get_cpu_variant": "variants",
     "hardware": "machine",
     "list_available_variants": "variants",
+    "predict_memory": "memory",
 }
 """The module of each public name; those not listed are in `errors`."""
 

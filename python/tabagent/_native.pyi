@@ -424,16 +424,22 @@ class Model:
         """Loads on a thread of its own. `progress` gets the part loaded, 0 to 1, on the calling thread; returning False, or raising,
         stops the load (`ModelLoadCancelledError`, or the exception itself).
 
-        `options`: gpu_layers, context_size, max_sequences, max_queue, deterministic, cache_bytes, threads, batch_size,
-        micro_batch_size, kv_type (a name, or a list of two: of keys and of values), flash_attention (auto, on or off), full_sliding_window, kv_unified, offload_kv, offload_ops, use_mmap, mlock,
-        vocab_only, check_tensors, metadata_overrides; what is None or not there has its default."""
+        `options`: gpu_layers, context_size, max_sequences, max_queue, deterministic, cache_bytes, threads, batch_size, micro_batch_size, kv_type (a
+        name, or a list of two: of keys and of values), flash_attention (auto, on or off), full_sliding_window, kv_unified, offload_kv,
+        offload_ops, use_mmap, mlock, vocab_only, check_tensors, metadata_overrides, fit (the fewest tokens of a context that may be taken in place
+        of one that does not fit); what is None or not there has its default."""
+    @staticmethod
+    def predict_memory(path: str | PathLike[str], *, library: str, module: str | None, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Bytes that `load` would take: mapped, weights, cache, compute, vocabulary; those that are free, available (None: not known);
+        context_size and kv_types. `options` are those of `load`."""
     def close(self) -> None: ...
     @property
     def closed(self) -> bool: ...
     def facts(self) -> dict[str, Any]:
         """description, architecture, name, quantization, parameters, size, context_train_size, embedding_dim, layers, heads, kv_heads,
         sliding_window, has_encoder, has_decoder, recurrent, hybrid, layers_on_gpu, vocab_size, vocab_kind, context_size, max_sequences,
-        batch_size, threads (the last four are 0 with vocab_only), adds_bos, adds_eos."""
+        batch_size, threads (the last four are 0 with vocab_only), adds_bos, adds_eos, kv_types (of keys and of values), memory (bytes: mapped,
+        weights, cache, compute, vocabulary), fitted (None, or asked and taken, each as `predict_memory` gives it)."""
     def metadata(self) -> dict[str, str]: ...
     def chat_template(self, name: str | None) -> str | None: ...
     def special_tokens(self) -> dict[str, int | None]:

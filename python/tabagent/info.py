@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tabagent.memory import MemoryNeed
 
 __all__ = ["DeviceInfo", "ModelInfo", "ModelStats", "VariantInfo"]
 
@@ -117,6 +120,12 @@ class ModelInfo:
     """Tokens decoded in one go; 0 with `vocab_only`."""
     threads: int
     """Threads of computation; 0 with `vocab_only`."""
+    kv_types: tuple[str, str]
+    """The types of the context's keys and of its values."""
+    memory: MemoryNeed
+    """What the model and its context take of memory, as llama.cpp counted it."""
+    adjustments: tuple[str, ...]
+    """What `fit` and `fallback` changed so that it fits, in sentences."""
     devices: tuple[DeviceInfo, ...]
     """What llama.cpp can compute with on this machine."""
     variant: VariantInfo

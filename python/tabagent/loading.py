@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tabagent import _native, log
-from tabagent._arguments import as_path
-from tabagent.errors import ModelNotFoundError
+from tabagent._arguments import as_path, is_iterable, type_name
+from tabagent.errors import ModelNotFoundError, OutOfMemoryError
 from tabagent.info import DeviceInfo, VariantInfo
 from tabagent.variants import choose_variant
 
-__all__ = ["LoadedLibrary", "open_library", "resolve_model_path"]
+__all__ = ["LoadedLibrary", "fallback_paths", "load_first", "open_library", "resolve_model_path", "warn_of_too_many_threads"]
 
 DEMO = "demo"
 
@@ -50,6 +50,45 @@ def resolve_model_path(path: str | os.PathLike[str]) -> str:
     return wanted
 
 
+def fallback_paths(fallback: object) -> list[str]:
+    """The files of models to load when the one before does not fit."""
+    if isinstance(fallback, (str, bytes, os.PathLike)) or not is_iterable(fallback):
+        message = f"`fallback` must be a sequence of paths, got {type_name(fallback)}"
+        raise TypeError(message)
+    paths: Iterable[Any] = fallback  # type: ignore[assignment] # it is one
+    return [resolve_model_path(as_path(path, f"fallback[{index}]")) for index, path in enumerate(paths)]
+
+
+def load_first(
+    files: Sequence[str], library: LoadedLibrary, options: Mapping[str, Any], progress: Callable[[float], object] | None
+) -> tuple[_native.Model, str, list[str]]:
+    """Load the first of the models that fits into memory. Returns it, its file, and sentences that say what was changed so that it fits.
+
+    Raises:
+        OutOfMemoryError: none fits.
+    """
+    adjustments: list[str] = []
+    for index, file in enumerate(files):
+        try:
+            native = _native.Model.load(file, library=library.directory, module=library.module, options=options, progress=progress)
+        except OutOfMemoryError as error:
+            if index + 1 == len(files):
+                raise
+            adjustments.append(f"`{file}` does not fit, so `{files[index + 1]}` is loaded: {error}")
+            continue
+        finally:
+            log.forward()
+        if fitted := native.facts()["fitted"]:
+            from tabagent.memory import MemoryPrediction  # noqa: PLC0415 (it imports this module)
+
+            asked, taken = MemoryPrediction.from_native(fitted["asked"]), MemoryPrediction.from_native(fitted["taken"])
+            free = (asked.available or 0) >> 20
+            adjustments.append(f"`{file}` is loaded with {taken}, not with {asked}: {free:,} MiB are free")
+        return native, file, adjustments
+    message = "no model to load"
+    raise ValueError(message)
+
+
 def open_library(request: str | os.PathLike[str]) -> LoadedLibrary:
     """Load llama.cpp for a request, or take the one that this process has already, and describe it.
 
@@ -73,6 +112,16 @@ def open_library(request: str | os.PathLike[str]) -> LoadedLibrary:
     finally:
         log.forward()
     return _described(answer, requested=choice.requested, name=variant.name, source=variant.source, reason=variant.reason)
+
+
+def warn_of_too_many_threads(threads: int) -> None:
+    """Warn whoever called `Model.load` of more threads than cores."""
+    from tabagent.machine import hardware  # noqa: PLC0415 (needed here alone)
+
+    usable = hardware().budget.usable
+    if threads > usable:
+        message = f"`threads={threads}` is more than the {usable} cores this process may use; the threads wait for each other, which is slower"
+        warnings.warn(message, RuntimeWarning, stacklevel=3)
 
 
 def _described(answer: Mapping[str, Any], *, requested: str, name: str | None, source: str, reason: str) -> LoadedLibrary:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from tabagent import _native, log
+from tabagent import _native
 from tabagent import exit as at_exit
 from tabagent._arguments import (
     INT32_MAX,
@@ -29,7 +29,8 @@ from tabagent.context import Context
 from tabagent.errors import ClosedError, GrammarError
 from tabagent.grammar import Grammar, Trigger, compile_source, parser_of, source_of, trigger_of
 from tabagent.info import ModelInfo, ModelStats
-from tabagent.loading import LoadedLibrary, open_library, resolve_model_path
+from tabagent.loading import LoadedLibrary, fallback_paths, load_first, open_library, resolve_model_path, warn_of_too_many_threads
+from tabagent.memory import MemoryNeed
 from tabagent.sampling import SamplerConfig
 from tabagent.scoring import Scorer
 from tabagent.stream import TokenStream
@@ -57,13 +58,13 @@ class Model(Scorer):
 
     __slots__ = ("__weakref__", "_info", "_metadata")
 
-    def __init__(self, native: _native.Model, *, path: str, library: LoadedLibrary) -> None:
+    def __init__(self, native: _native.Model, *, path: str, library: LoadedLibrary, adjustments: Sequence[str] = ()) -> None:
         """Made by `Model.load` and `Model.from_pretrained`."""
         self._native = native
         self._metadata = native.metadata()
         self._facts = native.facts()
         self._special = native.special_tokens()
-        self._info = _info(self._facts, path, library)
+        self._info = _info(self._facts, path, library, adjustments)
         at_exit.watch_model(self)
 
     @classmethod
@@ -94,6 +95,9 @@ class Model(Scorer):
         check_tensors: bool = False,
         progress: Callable[[float], object] | None = None,
         metadata_overrides: Mapping[str, float | bool | str] | None = None,
+        fit: bool = False,
+        min_context_size: int = 512,
+        fallback: Sequence[str | os.PathLike[str]] = (),
     ) -> Model:
         """Load a GGUF file: a path (of a split model, any part), or `"demo"` for the demo model. Blocks; Ctrl-C stops it.
 
@@ -129,13 +133,17 @@ class Model(Scorer):
             check_tensors: look for broken numbers in all weights first.
             progress: called with the part loaded, 0 to 1; returning False stops the load.
             metadata_overrides: metadata to use in place of what the file says.
+            fit: if the context does not fit into memory, keep keys and values in `q8_0`, if that does not do, take fewer tokens, and say so in a
+                warning and in `info.adjustments`. Without it, and when nothing fits, the load is refused before anything is allocated.
+            min_context_size: the fewest tokens that `fit` may take; fewer are taken only if fewer are asked for.
+            fallback: models to load in place of this one, the first one that fits, with the same options; a warning and `info.adjustments` say so.
 
         Raises:
             TypeError, ValueError: an argument is wrong; nothing was loaded.
             ModelNotFoundError: there is no such file.
             InvalidModelError: the file is damaged, or none that llama.cpp can run.
             ModelLoadCancelledError: `progress` returned False.
-            OutOfMemoryError: model and context do not fit.
+            OutOfMemoryError: model and context do not fit; the text says what they need, by kind, and what is free.
             VariantError, LibraryLoadError, LibraryAlreadyLoadedError: the library cannot be used.
         """
         if devices is not None:
@@ -164,19 +172,20 @@ class Model(Scorer):
             metadata_overrides=metadata_overrides,
         )
         layers = options["gpu_layers"]
+        least = as_int(min_context_size, "min_context_size", 1, INT32_MAX)
+        options["fit"] = least if as_bool(fit, "fit") else None
         report = _callback(progress)
-        file = resolve_model_path(path)
+        files = [resolve_model_path(path), *fallback_paths(fallback)]
         library = open_library(variant)
         if layers is not None and layers > 0 and not any(device.is_gpu for device in library.devices):
             message = f"`gpu_layers={layers}` was asked for, but llama.cpp finds no GPU here; the model runs on the CPU"
             warnings.warn(message, RuntimeWarning, stacklevel=2)
-        try:
-            native = _native.Model.load(file, library=library.directory, module=library.module, options=options, progress=report)
-        finally:
-            log.forward()
+        native, file, adjustments = load_first(files, library, options, report)
+        for adjustment in adjustments:
+            warnings.warn(adjustment, RuntimeWarning, stacklevel=2)
         if threads is not None:
-            _warn_of_too_many_threads(threads)
-        return cls(native, path=file, library=library)
+            warn_of_too_many_threads(threads)
+        return cls(native, path=file, library=library, adjustments=adjustments)
 
     @classmethod
     def from_pretrained(
@@ -489,20 +498,12 @@ class Model(Scorer):
         return f"<Model {self._info.description!r} from {self._info.path!r}{state}>"
 
 
-def _info(facts: Mapping[str, object], path: str, library: LoadedLibrary) -> ModelInfo:
+def _info(facts: Mapping[str, Any], path: str, library: LoadedLibrary, adjustments: Sequence[str]) -> ModelInfo:
     """The facts about the model and those about its library, together."""
-    ours = {"path": path, "devices": library.devices, "variant": library.variant}
+    ours = {"path": path, "devices": library.devices, "variant": library.variant, "adjustments": tuple(adjustments)}
+    ours |= {"memory": MemoryNeed.from_native(facts["memory"]), "kv_types": tuple(facts["kv_types"])}
     known = {name: facts[name] for name in ModelInfo.__dataclass_fields__ if name not in ours}
     return ModelInfo(**known, **ours)  # type: ignore[arg-type] # the contract of the core gives each its type
-
-
-def _warn_of_too_many_threads(threads: int) -> None:
-    from tabagent.machine import hardware  # noqa: PLC0415 (needed here alone)
-
-    usable = hardware().budget.usable
-    if threads > usable:
-        message = f"`threads={threads}` is more than the {usable} cores this process may use; the threads wait for each other, which is slower"
-        warnings.warn(message, RuntimeWarning, stacklevel=3)
 
 
 def _processors(value: object) -> Sequence[LogitsProcessor]:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from tabagent.cli.bench import bench
 from tabagent.cli.convert import convert
 from tabagent.cli.doctor import doctor
 from tabagent.cli.examples import ExamplesCommand
@@ -26,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (run, info, convert, quantize, variants, doctor):
+for _command in (run, info, convert, quantize, variants, doctor, bench):
     app.command(cls=ExamplesCommand)(_command)
 app.add_typer(gguf_app, name="gguf")
 

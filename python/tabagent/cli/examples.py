@@ -24,8 +24,15 @@ EXAMPLES: Final = {
         tabagent info model.gguf --tensors
         tabagent info model.gguf --metadata tokenizer.chat_template
         tabagent info model.gguf --metadata 'llama.*'
+        tabagent info model.gguf --memory -c 32768 -ctk q8_0 -ctv q8_0
         tabagent info model.gguf --json
         tabagent info hf://bartowski/SmolLM2-360M-Instruct-GGUF/SmolLM2-360M-Instruct-Q4_K_M.gguf
+    """,
+    "bench": """\
+        tabagent bench model.gguf
+        tabagent bench model.gguf -p 512,2048 -n 128 -t 1,2,4 -r 3
+        tabagent bench model.gguf -p 0 -n 64 --parallel 1,2,4,8 --json
+        tabagent bench model.gguf -ctk q8_0,f16 -ctv q8_0 -fa on
     """,
     "convert": """\
         tabagent convert SmolLM2-135M-Instruct smollm2.gguf

@@ -5,7 +5,8 @@ import difflib
 import fnmatch
 import json as json_format
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich import box
@@ -16,12 +17,16 @@ from tabagent.cli.arguments import text_argument
 from tabagent.cli.failure import UsageError, explained
 from tabagent.cli.gguf_summary import GgufSummary, describe, element_count
 from tabagent.cli.model_source import model_path
-from tabagent.cli.options import Verbose
+from tabagent.cli.options import Verbose, in_groups, option
 from tabagent.cli.output import printable, write_json, write_line, write_tables
 from tabagent.cli.units import bytes_text, count_text, counted
 
 __all__ = ["info"]
 
+if TYPE_CHECKING:
+    from tabagent import MemoryPrediction
+
+MEMORY: Final = "Memory"
 SHOWN_ITEMS: Final = 6
 ALL_ITEMS: Final = 2**32 - 1
 
@@ -50,17 +55,55 @@ Json = Annotated[
 ]
 
 
+@dataclass(frozen=True, kw_only=True)
+class MemoryOptions:
+    """For which context memory is predicted."""
+
+    memory: Annotated[
+        bool, option(MEMORY, "--memory", text="Show what loading it would take of memory, and what is free; llama.cpp counts, nothing is loaded.")
+    ] = False
+    context_size: Annotated[
+        int | None, option(MEMORY, "-c", "--ctx-size", metavar="N", min=1, text="Tokens of context (default: the model's, up to 4,096).")
+    ] = None
+    max_sequences: Annotated[int | None, option(MEMORY, "-np", "--parallel", metavar="N", min=1, text="Requests at a time (default 8).")] = None
+    micro_batch_size: Annotated[
+        int | None, option(MEMORY, "-ub", "--ubatch-size", metavar="N", min=1, text="Tokens computed at once (default 512).")
+    ] = None
+    key_type: Annotated[str, option(MEMORY, "-ctk", "--cache-type-k", metavar="TYPE", text="The type of keys (default f16).")] = "f16"
+    value_type: Annotated[str, option(MEMORY, "-ctv", "--cache-type-v", metavar="TYPE", text="The type of values (default f16).")] = "f16"
+    use_mmap: Annotated[bool, option(MEMORY, "--mmap/--no-mmap", text="With the file mapped into memory (default), or not.")] = True
+
+
 @explained
-def info(file: GgufPath, *, json: Json = False, tensors: Tensors = False, metadata: Metadata = None, verbose: Verbose = False) -> int:  # noqa: ARG001 (`explained` reads it)
+@in_groups
+def info(
+    file: GgufPath,
+    memory: MemoryOptions,
+    *,
+    json: Json = False,
+    tensors: Tensors = False,
+    metadata: Metadata = None,
+    verbose: Verbose = False,  # noqa: ARG001 (`explained` reads it)
+) -> int:
     """Show what a GGUF file holds: size, types, context, metadata, tensors.
 
-    Only the file is read; no engine is needed. Of a file on a server only the
-    beginning is fetched. A damaged file is an error that says where and why.
+    Only the file is read; no engine is needed but for `--memory`. Of a file on
+    a server only the beginning is fetched. A damaged file is an error that says
+    where and why.
     """
     file = model_path(file)
+    if memory != MemoryOptions(memory=memory.memory) and not memory.memory:
+        message = "options of the context say what `--memory` counts; add it"
+        raise UsageError(message)
+    if memory.memory:
+        from tabagent.cli.remote import is_remote  # noqa: PLC0415 (brings the code for downloads)
+
+        if is_remote(file):
+            message = f"`--memory` needs the file on this machine, and `{file}` is not"
+            raise UsageError(message)
     if metadata:
-        if tensors:
-            message = "`--metadata` prints nothing but metadata; leave out `--tensors`"
+        if tensors or memory.memory:
+            message = "`--metadata` prints nothing but metadata; leave out `--tensors` and `--memory`"
             raise UsageError(message)
         whole = not any(_is_pattern(key) for key in metadata) or json
         return _show_metadata(describe(file, ALL_ITEMS if whole else SHOWN_ITEMS), metadata, as_json=json)
@@ -69,11 +112,53 @@ def info(file: GgufPath, *, json: Json = False, tensors: Tensors = False, metada
     if json:
         values = {entry["key"]: _shortened(entry) for entry in description["metadata"]}
         listed = {"tensors": description["tensors"]} if tensors else {}
-        write_json({**dataclasses.asdict(summary), "tensor_count": len(description["tensors"]), "metadata": values, **listed})
+        predicted = {"memory": _memory_json(_predicted(file, memory))} if memory.memory else {}
+        write_json({**dataclasses.asdict(summary), "tensor_count": len(description["tensors"]), "metadata": values, **listed, **predicted})
         return 0
     tables = [_facts_table(summary, len(description["tensors"])), _types_table(summary)]
+    if memory.memory:
+        tables.append(_memory_table(_predicted(file, memory)))
     write_tables(*tables, *([_tensors_table(description["tensors"])] if tensors else []))
     return 0
+
+
+def _predicted(file: str, options: MemoryOptions) -> "MemoryPrediction":
+    from tabagent import predict_memory  # noqa: PLC0415 (brings the compiled core, which `--help` does not need)
+
+    return predict_memory(
+        file,
+        context_size=options.context_size,
+        max_sequences=options.max_sequences,
+        micro_batch_size=options.micro_batch_size,
+        kv_type=(options.key_type.lower(), options.value_type.lower()),
+        use_mmap=options.use_mmap,
+    )
+
+
+def _memory_json(predicted: "MemoryPrediction") -> dict[str, Any]:
+    return {**dataclasses.asdict(predicted), "allocated": predicted.allocated, "total": predicted.total, "fits": predicted.fits}
+
+
+def _memory_table(predicted: "MemoryPrediction") -> Table:
+    """What each part takes, and whether there is so much."""
+    table = _table()
+    table.add_column("memory", no_wrap=True)
+    table.add_column("bytes", justify="right", no_wrap=True)
+    types = " and ".join(dict.fromkeys(predicted.kv_types))
+    rows = [
+        ("weights, mapped", predicted.mapped),
+        ("weights", predicted.weights),
+        (f"context of {predicted.context_size:,} tokens in {types}", predicted.cache),
+        ("computation", predicted.compute),
+        ("vocabulary", predicted.vocabulary),
+        ("must be free", predicted.allocated),
+    ]
+    for name, count in rows:
+        table.add_row(name, bytes_text(count))
+    if predicted.available is not None:
+        table.add_row("is free", Text(bytes_text(predicted.available), style="" if predicted.fits else "red"))
+    table.add_row("fits", "yes" if predicted.fits else Text("no", style="red"))
+    return table
 
 
 def _is_pattern(key: str) -> bool:

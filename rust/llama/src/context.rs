@@ -4,9 +4,10 @@ use crate::abort::{AbortSource, NEVER, Stop, should_abort};
 use crate::available::available_memory;
 use crate::batch::{Batch, CBatch, TokenId};
 use crate::budget::{check_kv_type, context_bytes};
-use crate::context_config::{ContextConfig, Resolved};
+use crate::context_config::{ContextConfig, KvType, Resolved};
 use crate::context_error::ContextError;
 use crate::log;
+use crate::memory_need::{MemoryNeed, of_context};
 use crate::model::Model;
 use crate::threadpool::{Threadpool, startable};
 use crate::vocab_error::VocabError;
@@ -30,6 +31,7 @@ pub struct Context {
     arrays: CBatch,
     /// For each token of the last decode, whether its logits were computed.
     outputs: Vec<bool>,
+    memory_need: MemoryNeed,
 }
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
@@ -89,8 +91,9 @@ impl Context {
         refuse_unsuitable(model)?;
         check_kv_type(model.facts(), model.metadata(), config)?;
         let needed = context_bytes(model.facts(), model.metadata(), &resolved, config);
-        if let Some(available) = available_memory()
+        if let Some(available) = available_memory(0)
             && needed > available
+            && !model.is_dry()
         {
             return Err(ContextError::OutOfMemory { context_size: resolved.n_ctx, needed, available });
         }
@@ -99,11 +102,13 @@ impl Context {
         resolved.n_threads = resolved.n_threads.min(threads);
         resolved.n_threads_batch = resolved.n_threads_batch.min(threads);
         let abort = Box::new(AbortSource::default());
-        let ptr = init(model, config, &resolved)?;
+        let (ptr, lines) = log::follow(model.is_dry(), || init(model, config, &resolved));
+        let ptr = ptr?;
         let handle = OwnedContext { ptr, free: model.api().llama_free };
         // SAFETY: the context is live, and the boxed `abort` outlives it, as a later field of the result.
         unsafe { (model.api().llama_set_abort_callback)(ptr.as_ptr(), Some(should_abort), abort.address()) };
-        let pool = Threadpool::new(model.library(), resolved.n_threads.max(resolved.n_threads_batch));
+        let threads = resolved.n_threads.max(resolved.n_threads_batch);
+        let pool = (!model.is_dry()).then(|| Threadpool::new(model.library(), threads)).flatten();
         if let Some(pool) = &pool {
             // SAFETY: both are live, and the context is freed before the pool; null means "the same for prompts".
             unsafe {
@@ -120,8 +125,10 @@ impl Context {
             abort,
             arrays: CBatch::default(),
             outputs: Vec::new(),
+            memory_need: MemoryNeed::default(),
         };
         context.read_back_limits()?;
+        context.memory_need = model.weights().plus(of_context(model, &lines, &context.resolved, config));
         Ok(context)
     }
 
@@ -233,6 +240,16 @@ impl Context {
     /// See [`VocabError`].
     pub fn detokenize(&self, tokens: &[TokenId]) -> Result<String, VocabError> {
         self.model.vocab().detokenize(tokens, false, true)
+    }
+
+    /// Number formats of its keys and values.
+    pub fn kv_types(&self) -> (KvType, KvType) {
+        self.config.kv_types()
+    }
+
+    /// Bytes of the model and of this context, as llama.cpp counted them.
+    pub fn memory_need(&self) -> MemoryNeed {
+        self.memory_need
     }
 
     /// Its model.

@@ -60,7 +60,8 @@ impl KvType {
         }
     }
 
-    pub(crate) fn name(self) -> &'static str {
+    /// Its name, as it is parsed.
+    pub fn name(self) -> &'static str {
         Self::ALL.iter().find(|(_, kind)| *kind == self).map_or("f16", |(name, _)| *name)
     }
 
@@ -245,6 +246,18 @@ impl ContextConfig {
         Self::default()
     }
 
+    /// The tokens that a context has with a model that was trained with `context_train_size`.
+    ///
+    /// # Errors
+    /// [`ContextConfigError::OutOfRange`].
+    pub fn tokens(&self, context_train_size: u32) -> Result<u32, ContextConfigError> {
+        match self.context_size {
+            Some(tokens) => in_range("context_size", tokens, 1, MAX_CONTEXT),
+            None if context_train_size == 0 => Ok(DEFAULT_CONTEXT),
+            None => Ok(context_train_size.min(DEFAULT_CONTEXT)),
+        }
+    }
+
     /// Sets the context size in tokens.
     #[must_use]
     pub fn with_context_size(mut self, tokens: u32) -> Self {
@@ -279,11 +292,7 @@ impl ContextConfig {
     }
 
     pub(crate) fn resolve(&self, context_train_size: u32) -> Result<Resolved, ContextConfigError> {
-        let n_ctx = match self.context_size {
-            Some(tokens) => in_range("context_size", tokens, 1, MAX_CONTEXT)?,
-            None if context_train_size == 0 => DEFAULT_CONTEXT,
-            None => context_train_size.min(DEFAULT_CONTEXT),
-        };
+        let n_ctx = self.tokens(context_train_size)?;
         let n_batch = match self.batch_size {
             Some(tokens) => in_range("batch_size", tokens, 1, MAX_CONTEXT)?.min(n_ctx),
             None => 2048.min(n_ctx),

@@ -48,6 +48,8 @@ static MINIMUM: AtomicI32 = AtomicI32::new(LogLevel::Info as i32);
 thread_local! {
     /// Errors of this thread since `capture` began.
     static CAPTURED: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
+    /// Lines of this thread since `follow` began, and whether others see them, too.
+    static FOLLOWED: RefCell<Option<(Vec<String>, bool)>> = const { RefCell::new(None) };
 }
 
 /// Takes all lines kept since the last call, oldest first.
@@ -74,6 +76,15 @@ pub(crate) fn capture<T>(work: impl FnOnce() -> T) -> (T, Vec<String>) {
     let result = work();
     let lines = CAPTURED.with(|c| std::mem::replace(&mut *c.borrow_mut(), outer)).unwrap_or_default();
     (result, lines)
+}
+
+/// Runs `work`; returns its result and all that llama.cpp logged on this thread meanwhile, without details for its developers. With `quiet`, nobody
+/// else sees those lines.
+pub(crate) fn follow<T>(quiet: bool, work: impl FnOnce() -> T) -> (T, Vec<String>) {
+    let outer = FOLLOWED.with(|f| f.borrow_mut().replace((Vec::new(), quiet)));
+    let result = work();
+    let inner = FOLLOWED.with(|f| std::mem::replace(&mut *f.borrow_mut(), outer));
+    (result, inner.map(|(lines, _)| lines).unwrap_or_default())
 }
 
 /// Removes captured lines from the log that are not errors after all, such as those about a decode that was asked to stop.
@@ -144,7 +155,15 @@ fn finish(state: &mut State, mut line: LogRecord) {
             }
         });
     }
-    if (line.level as i32) < MINIMUM.load(Ordering::Relaxed) {
+    let hidden = FOLLOWED.with(|followed| {
+        let mut followed = followed.borrow_mut();
+        let Some((lines, quiet)) = followed.as_mut() else { return false };
+        if line.level >= LogLevel::Info {
+            lines.push(line.text.clone());
+        }
+        *quiet
+    });
+    if hidden || (line.level as i32) < MINIMUM.load(Ordering::Relaxed) {
         return;
     }
     if state.records.len() == CAPACITY {
@@ -178,6 +197,22 @@ mod tests {
         let ((), lines) = capture(|| record(ggml_log_level::ERROR, "not an error: stopped on request\n"));
         retract(&lines);
         assert!(drain_log().iter().all(|r| !r.text.contains("stopped on request")));
+    }
+
+    #[test]
+    fn followed_lines_are_those_of_all_levels_and_quiet_ones_are_seen_by_nobody_else() {
+        let work = || {
+            record(ggml_log_level::INFO, "followed: size\n");
+            record(ggml_log_level::DEBUG, "followed: detail\n");
+            capture(|| record(ggml_log_level::ERROR, "followed: failure\n")).1
+        };
+        let (errors, lines) = follow(true, work);
+        assert_eq!(errors, ["followed: failure"]);
+        assert_eq!(lines, ["followed: size", "followed: failure"]);
+        assert!(drain_log().iter().all(|r| !r.text.starts_with("followed: ")));
+        assert_eq!(follow(false, work).1, lines);
+        let seen = drain_log();
+        assert_eq!(seen.iter().filter(|r| r.text.starts_with("followed: ")).count(), 2);
     }
 
     #[test]

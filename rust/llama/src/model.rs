@@ -5,6 +5,7 @@ use crate::device::DeviceKind;
 use crate::fingerprint::Fingerprint;
 use crate::library::Library;
 use crate::log;
+use crate::memory_need::{self, MemoryNeed};
 use crate::model_config::{GpuLayers, ModelConfig};
 use crate::model_error::ModelError;
 use crate::model_facts::ModelFacts;
@@ -30,6 +31,8 @@ struct Inner {
     facts: ModelFacts,
     metadata: BTreeMap<String, String>,
     vocab_only: bool,
+    dry: bool,
+    weights: MemoryNeed,
     context: ContextConfig,
     vocab: Vocab,
     fingerprint: OnceLock<Fingerprint>,
@@ -76,7 +79,7 @@ impl Model {
             memory_lock: config.mlock,
             vocab_only: config.vocab_only,
             check_tensors: config.check_tensors,
-            dry_run: false,
+            dry_run: config.dry_run,
             metadata_overrides: if has_overrides { overrides.as_ptr() } else { std::ptr::null() },
             progress: progress.as_mut().map(|p| {
                 (on_progress as llama_progress_callback, std::ptr::from_mut(p.as_mut()).cast::<c_void>())
@@ -86,7 +89,8 @@ impl Model {
         let mut params = unsafe { (library.api().llama_model_default_params)() };
         library.layout().write_model(&mut params, &settings)?;
 
-        let (ptr, log) = log::capture(|| load_files(library.api(), &paths, &params));
+        let ((ptr, log), lines) =
+            log::follow(config.dry_run, || log::capture(|| load_files(library.api(), &paths, &params)));
         let ptr = ptr?;
         if let Some(panic) = progress.as_mut().and_then(|p| p.panic.take()) {
             if !ptr.is_null() {
@@ -124,6 +128,8 @@ impl Model {
             facts,
             metadata,
             vocab_only: config.vocab_only,
+            dry: config.dry_run,
+            weights: memory_need::of_weights(&lines),
             context: config.context,
             vocab,
             fingerprint: OnceLock::new(),
@@ -167,6 +173,16 @@ impl Model {
     /// Whether only the vocabulary was loaded.
     pub fn is_vocab_only(&self) -> bool {
         self.0.vocab_only
+    }
+
+    /// Whether only its memory is counted.
+    pub(crate) fn is_dry(&self) -> bool {
+        self.0.dry
+    }
+
+    /// Bytes of its weights, mapped and in memory of their own, as llama.cpp counted them.
+    pub(crate) fn weights(&self) -> MemoryNeed {
+        self.0.weights
     }
 
     /// Its tokenizer.

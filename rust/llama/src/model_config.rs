@@ -29,6 +29,8 @@ pub struct ModelConfig {
     pub(crate) overrides: Vec<(String, MetadataOverride)>,
     pub(crate) progress: Option<ProgressFn>,
     pub(crate) context: ContextConfig,
+    /// Count memory instead of allocating it.
+    pub(crate) dry_run: bool,
 }
 
 impl ModelConfig {
@@ -54,7 +56,24 @@ impl ModelConfig {
             overrides: Vec::new(),
             progress: None,
             context: ContextConfig::default(),
+            dry_run: false,
         })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A copy that nobody watches.
+    pub(crate) fn without_progress(&self) -> Self {
+        Self {
+            path: self.path.clone(),
+            overrides: self.overrides.clone(),
+            context: self.context.clone(),
+            progress: None,
+            ..*self
+        }
     }
 
     /// Puts this many layers on GPUs.

@@ -5,6 +5,7 @@ use tabagent_runtime::{EngineError, QueueFull, RequestError, SubmitError};
 use tabagent_sampling::constraint::GrammarError;
 use tabagent_sampling::{ConfigError, SampleError};
 
+use crate::memory::MemoryShortage;
 use crate::value::OptionError;
 
 /// Why a model could not be loaded, or could not do what was asked of it.
@@ -19,6 +20,9 @@ pub enum Error {
     /// The file could not be loaded.
     #[error(transparent)]
     Load(#[from] ModelError),
+    /// It does not fit into memory.
+    #[error(transparent)]
+    Memory(#[from] MemoryShortage),
     /// The context could not be made, or the model cannot generate.
     #[error(transparent)]
     Context(#[from] ContextError),

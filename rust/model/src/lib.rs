@@ -17,6 +17,7 @@ mod generate;
 mod grammar;
 mod library;
 mod load;
+mod memory;
 mod model;
 mod prompt;
 mod settings;
@@ -33,6 +34,7 @@ pub use generate::GenerateOptions;
 pub use grammar::GrammarRequest;
 pub use library::{LibraryPlaces, VariantError, open_library};
 pub use load::LoadOptions;
+pub use memory::{Fitted, MemoryPrediction, MemoryShortage};
 pub use model::{ContextSizes, Model, distribution};
 pub use prompt::PromptInput;
 pub use settings::SamplerSettings;
@@ -42,9 +44,9 @@ pub use vocabulary_facts::Breaker;
 
 pub use tabagent_llama::{
     AtWork, Batch, Context, ContextConfigError, ContextError, DetokenizeOptions, FlashAttention, KvType,
-    Library, LibraryError, LogLevel, LogRecord, MetadataOverride, Model as LlamaModel, ModelError, Prompt,
-    StateError, TokenAttributes, TokenId, Vocab, VocabError, VocabKind, drain_log, guard_exit, note,
-    set_log_level,
+    Library, LibraryError, LogLevel, LogRecord, MemoryNeed, MetadataOverride, Model as LlamaModel,
+    ModelError, Prompt, StateError, TokenAttributes, TokenId, Vocab, VocabError, VocabKind, drain_log,
+    guard_exit, note, set_log_level,
 };
 pub use tabagent_runtime::{
     AbortFlag, EngineError, EngineStats, Finish, FinishReason, HookPoll, HookWorker, HookedRow, LogprobsMode,

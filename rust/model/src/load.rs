@@ -10,6 +10,7 @@ use tabagent_variants::{Hardware, default_threads};
 use crate::cache_options::CacheOptions;
 use crate::error::Error;
 use crate::library::open_library;
+use crate::memory::{self, MemoryPrediction};
 use crate::model::{Model, Open};
 use crate::value::{COUNT, Fields, OptionError, Value};
 
@@ -46,6 +47,8 @@ pub struct LoadOptions {
     pub check_tensors: bool,
     /// Metadata that replaces the file's.
     pub metadata_overrides: Vec<(String, MetadataOverride)>,
+    /// Take a context that fits where the asked one does not, with at least so many tokens.
+    pub fit: Option<u32>,
 }
 
 impl Default for LoadOptions {
@@ -66,6 +69,7 @@ impl Default for LoadOptions {
             vocab_only: false,
             check_tensors: false,
             metadata_overrides: Vec::new(),
+            fit: None,
         }
     }
 }
@@ -102,12 +106,13 @@ impl LoadOptions {
             vocab_only: given.flag("vocab_only")?.unwrap_or(default.vocab_only),
             check_tensors: given.flag("check_tensors")?.unwrap_or(default.check_tensors),
             metadata_overrides: overrides(given.map("metadata_overrides")?.unwrap_or_default())?,
+            fit: given.integer("fit", COUNT)?,
         };
         given.finish()?;
         Ok(read)
     }
 
-    fn model_config(self, path: PathBuf) -> Result<ModelConfig, ModelError> {
+    fn model_config(&self, path: PathBuf) -> Result<ModelConfig, ModelError> {
         let mut config = ModelConfig::new(path)?
             .with_mmap(self.use_mmap)
             .with_mlock(self.mlock)
@@ -116,10 +121,8 @@ impl LoadOptions {
         if let Some(layers) = self.gpu_layers {
             config = config.with_gpu_layers(layers);
         }
-        Ok(self
-            .metadata_overrides
-            .into_iter()
-            .fold(config, |config, (key, value)| config.with_override(key, value)))
+        let overrides = self.metadata_overrides.iter().cloned();
+        Ok(overrides.fold(config, |config, (key, value)| config.with_override(key, value)))
     }
 
     fn engine_config(&self) -> EngineConfig {
@@ -191,7 +194,16 @@ impl Model {
         let library = open_library(library, module)?;
         let progress = Arc::new(progress);
         let watched = Arc::clone(&progress);
-        let config = options.model_config(path.clone())?.with_progress(move |part| watched(part));
+        let config = options.model_config(path.clone())?;
+        let (context, fitted) = if vocab_only {
+            (context, None)
+        } else {
+            memory::fitted(&library, &config, context, options.fit)?
+        };
+        if !progress(0.0) {
+            return Err(ModelError::Cancelled(path).into());
+        }
+        let config = config.with_progress(move |part| watched(part));
         let model = LlamaModel::load(&library, config)?;
         if vocab_only {
             return Ok(Open::new(model, None, &engine)?.into());
@@ -200,6 +212,20 @@ impl Model {
             return Err(ModelError::Cancelled(path).into());
         }
         let context = model.create_context_with(&context)?;
-        Ok(Open::new(model, Some(context), &engine)?.into())
+        Ok(Open::new(model, Some(context), &engine)?.fitted(fitted).into())
+    }
+
+    /// What [`load`](Self::load) would take of memory, and what is free. Reads metadata and vocabulary, and allocates nothing.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load); [`ModelError::Unsupported`] where the library cannot count.
+    pub fn predict_memory(
+        path: PathBuf,
+        library: &std::path::Path,
+        module: Option<String>,
+        options: &LoadOptions,
+    ) -> Result<MemoryPrediction, Error> {
+        let library = open_library(library, module)?;
+        memory::predict(&library, &options.model_config(path)?, &options.context_config())
     }
 }

@@ -3,7 +3,8 @@
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use tabagent_llama::{
-    Context, ContextConfig, ContextError, DetokenizeOptions, Model as LlamaModel, Prompt, TokenId,
+    Context, ContextConfig, ContextError, DetokenizeOptions, KvType, MemoryNeed, Model as LlamaModel, Prompt,
+    TokenId,
 };
 use tabagent_runtime::{
     AbortFlag, Engine, EngineConfig, EngineError, EngineStats, HookWorker, Request, ScoreRequest,
@@ -17,6 +18,7 @@ use crate::decoder::LlamaDecoder;
 use crate::error::Error;
 use crate::generate::GenerateOptions;
 use crate::grammar::{Compiler, GrammarRequest};
+use crate::memory::Fitted;
 use crate::prompt::{self, PromptInput};
 use crate::settings::SamplerSettings;
 use crate::value::Value;
@@ -42,6 +44,9 @@ pub(crate) struct Open {
     /// `None` with `vocab_only`.
     engine: Option<Engine>,
     sizes: ContextSizes,
+    memory: MemoryNeed,
+    kv_types: (KvType, KvType),
+    fitted: Option<Fitted>,
     end_tokens: OnceLock<Vec<TokenId>>,
     compiler: Compiler,
     vocabulary: VocabularyFacts,
@@ -52,6 +57,8 @@ pub(crate) struct Open {
 pub struct ContextSizes {
     /// Tokens of context.
     pub context_size: u32,
+    /// Tokens that one request can hold.
+    pub sequence_size: u32,
     /// Maximum number of tokens per decode.
     pub batch_size: u32,
     /// Requests that are decoded together.
@@ -66,6 +73,7 @@ impl ContextSizes {
         let running = engine.max_running.map_or(most, |n| u32::try_from(n).unwrap_or(most).min(most));
         Self {
             context_size: context.context_size(),
+            sequence_size: context.sequence_size(),
             batch_size: context.batch_size(),
             max_sequences: running,
             threads: context.threads(),
@@ -81,10 +89,17 @@ impl Open {
         config: &EngineConfig,
     ) -> Result<Self, Error> {
         let sizes = context.as_ref().map(|context| ContextSizes::of(context, config)).unwrap_or_default();
+        let memory = context.as_ref().map(Context::memory_need).unwrap_or_default();
+        let kv_types = context.as_ref().map(Context::kv_types).unwrap_or_default();
         let spawn = |context| Engine::spawn(LlamaDecoder::new(context), "tabagent-decode", config);
         let engine = context.map(spawn).transpose()?;
         let (end_tokens, compiler, vocabulary) = Default::default();
-        Ok(Self { model, engine, sizes, end_tokens, compiler, vocabulary })
+        Ok(Self { model, engine, sizes, memory, kv_types, fitted: None, end_tokens, compiler, vocabulary })
+    }
+
+    /// Remembers what was changed so that it fits.
+    pub(crate) fn fitted(self, fitted: Option<Fitted>) -> Self {
+        Self { fitted, ..self }
     }
 
     fn engine(&self) -> Result<&Engine, Error> {
@@ -160,6 +175,30 @@ impl Model {
         Ok(self.open()?.sizes)
     }
 
+    /// Bytes that the model and the decode thread's context take; zeros with `vocab_only`.
+    ///
+    /// # Errors
+    /// [`Error::Engine`].
+    pub fn memory(&self) -> Result<MemoryNeed, Error> {
+        Ok(self.open()?.memory)
+    }
+
+    /// Number formats of the keys and values of the decode thread's context.
+    ///
+    /// # Errors
+    /// [`Error::Engine`].
+    pub fn kv_types(&self) -> Result<(KvType, KvType), Error> {
+        Ok(self.open()?.kv_types)
+    }
+
+    /// What was changed so that it fits; `None` if nothing was.
+    ///
+    /// # Errors
+    /// [`Error::Engine`].
+    pub fn fitted(&self) -> Result<Option<Fitted>, Error> {
+        Ok(self.open()?.fitted)
+    }
+
     /// What the decode thread has to do now.
     ///
     /// # Errors
@@ -180,7 +219,7 @@ impl Model {
         parse_special: bool,
     ) -> Result<Prompt, Error> {
         let open = self.open()?;
-        let n_ctx = open.sizes.context_size as usize;
+        let n_ctx = open.sizes.sequence_size as usize;
         prompt::tokens_of(open.model.vocab(), prompt, n_ctx, add_special, parse_special)
     }
 

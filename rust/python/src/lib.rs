@@ -22,6 +22,7 @@ mod job;
 mod library;
 mod log;
 mod logits_view;
+mod memory;
 mod model;
 mod panics;
 mod sampling;

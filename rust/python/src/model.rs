@@ -96,6 +96,20 @@ impl Model {
         Ok(Self { core: loaded })
     }
 
+    #[staticmethod]
+    #[pyo3(signature = (path, *, library, module, options))]
+    fn predict_memory<'py>(
+        py: Python<'py>,
+        path: PathBuf,
+        library: PathBuf,
+        module: Option<String>,
+        options: &Bound<'py, PyDict>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let options = LoadOptions::read(value_of(options)?).map_err(|e| e.into_py(py))?;
+        let predicted = job::run(py, move |_| core::Model::predict_memory(path, &library, module, &options))?;
+        crate::memory::prediction(py, &predicted.map_err(|e| e.into_py(py))?)
+    }
+
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let model = self.core();
         job::run(py, move |_| model.close())
@@ -114,6 +128,12 @@ impl Model {
         dict.set_item("batch_size", sizes.batch_size)?;
         dict.set_item("max_sequences", sizes.max_sequences)?;
         dict.set_item("threads", sizes.threads)?;
+        let (keys, values) = self.core.kv_types().map_err(|e| e.into_py(py))?;
+        dict.set_item("kv_types", (keys.name(), values.name()))?;
+        dict.set_item("memory", crate::memory::need(py, &self.core.memory().map_err(|e| e.into_py(py))?)?)?;
+        let fitted = self.core.fitted().map_err(|e| e.into_py(py))?;
+        let fitted = fitted.map(|f| crate::memory::fitted(py, &f)).transpose()?;
+        dict.set_item("fitted", fitted)?;
         Ok(dict)
     }
 

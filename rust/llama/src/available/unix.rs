@@ -3,14 +3,15 @@
 
 use std::path::{Path, PathBuf};
 
-/// Bytes of memory that can still be used; `None` where the system does not report it.
-pub(crate) fn available_memory() -> Option<u64> {
+/// Bytes of memory that can still be used beside `mapped` bytes of files, which count for the limit of the address space alone; `None` where the
+/// system does not report it.
+pub(crate) fn available_memory(mapped: u64) -> Option<u64> {
     let meminfo = std::fs::read_to_string("/proc/meminfo").ok();
     let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let limits = [
         meminfo.and_then(|text| parse_meminfo(&text)),
         left_in_groups(&group_folders(&groups, Path::new("/sys/fs/cgroup"))),
-        left_of_process(),
+        left_of_process(mapped),
     ];
     limits.into_iter().flatten().min()
 }
@@ -58,7 +59,7 @@ fn left_in_groups(folders: &[PathBuf]) -> Option<u64> {
 }
 
 /// Bytes that `RLIMIT_AS` and `RLIMIT_DATA` leave; `None` without a limit.
-fn left_of_process() -> Option<u64> {
+fn left_of_process(mapped: u64) -> Option<u64> {
     let used = std::fs::read_to_string("/proc/self/statm").ok()?;
     let pages: Vec<u64> = used.split_whitespace().filter_map(|field| field.parse().ok()).collect();
     let bytes = |index: usize| pages.get(index).copied().unwrap_or(0).saturating_mul(page_size());
@@ -67,7 +68,7 @@ fn left_of_process() -> Option<u64> {
     let space = soft_limit(|limit| unsafe { libc::getrlimit(libc::RLIMIT_AS, limit) });
     // SAFETY: as above.
     let data = soft_limit(|limit| unsafe { libc::getrlimit(libc::RLIMIT_DATA, limit) });
-    let left = [(space, bytes(0)), (data, bytes(5))];
+    let left = [(space, bytes(0).saturating_add(mapped)), (data, bytes(5))];
     left.into_iter().filter_map(|(limit, used)| Some(limit?.saturating_sub(used))).min()
 }
 

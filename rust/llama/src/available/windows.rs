@@ -2,8 +2,8 @@
 
 use windows_sys::Win32::System::SystemInformation::{GlobalMemoryStatusEx, MEMORYSTATUSEX};
 
-/// Bytes of memory that can still be used; `None` where the system does not report it.
-pub(crate) fn available_memory() -> Option<u64> {
+/// Bytes of memory that can still be used; `None` where the system does not report it. Mapped files take none of it.
+pub(crate) fn available_memory(_mapped: u64) -> Option<u64> {
     let mut status = MEMORYSTATUSEX { dwLength: size_of::<MEMORYSTATUSEX>() as u32, ..Default::default() };
     // SAFETY: a writable struct that states its own size.
     let told = unsafe { GlobalMemoryStatusEx(&raw mut status) };

@@ -37,6 +37,7 @@ impl Failure for Error {
             Self::Option(error) => error.kind(),
             Self::Library(error) => error.kind(),
             Self::Load(error) => error.kind(),
+            Self::Memory(_) => ErrorKind::OutOfMemory,
             Self::Context(error) => error.kind(),
             Self::Vocab(error) => error.kind(),
             Self::Sampler(error) => error.kind(),
@@ -55,6 +56,7 @@ impl Failure for Error {
             Self::Load(error) => error.gguf(),
             Self::Option(_)
             | Self::Library(_)
+            | Self::Memory(_)
             | Self::Context(_)
             | Self::Vocab(_)
             | Self::Sampler(_)

@@ -1,7 +1,8 @@
 //! Errors of a loaded model, its decode thread, its samplers and its grammars, and of the choice of a variant.
 
 use tabagent_model::{
-    EngineError, Error, ErrorKind, ModelError, OptionError, RequestError, VariantError, VocabError,
+    EngineError, Error, ErrorKind, KvType, MemoryNeed, MemoryPrediction, MemoryShortage, ModelError,
+    OptionError, RequestError, VariantError, VocabError,
 };
 use tabagent_sampling::constraint::GrammarError;
 use tabagent_sampling::{ConfigError, SampleError};
@@ -19,6 +20,7 @@ pub(crate) fn samples() -> Vec<Sample> {
 fn errors() -> Vec<Sample> {
     samples!(Error {
         Option(OptionError::Missing { name: "prompt" }) => Type, "`prompt` is missing";
+        Memory(shortage()) => OutOfMemory, "are free; take a smaller model";
         Library(tabagent_model::LibraryError::BadPath("/a\0b".into())) => LibraryLoad, "NUL byte";
         Load(ModelError::NoLibrary) => ModelLoad, "set `TABAGENT_LIBRARY_PATH`";
         Context(tabagent_model::ContextError::VocabOnly) => UnsupportedModel, "load it with its weights";
@@ -121,4 +123,11 @@ fn grammars() -> Vec<Sample> {
         Argument { message: "`n_vocab` must be at least `1`".to_owned() } => Grammar, "must be at least `1`";
         Internal { message: "no state".to_owned() } => Grammar, "report this with the grammar";
     })
+}
+
+fn shortage() -> MemoryShortage {
+    let kv_types = (KvType::F16, KvType::F16);
+    let prediction =
+        MemoryPrediction { need: MemoryNeed::default(), available: Some(0), context_size: 8, kv_types };
+    MemoryShortage { prediction, hint: "take a smaller model" }
 }
