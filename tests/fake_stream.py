@@ -112,6 +112,8 @@ class FakeStream:
             "prompt_s": 2.0,
             "decode_s": 0.5,
             "first_token_s": 2.0 if self.count else None,
+            "token_gaps_s": (0.5, 0.5, 0.5) if self.count > 1 else None,
+            "step_requests": 1.0,
         }
 
 

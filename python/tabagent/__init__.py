@@ -15,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from tabagent import errors, gguf
     from tabagent._native import TokenEvent, TokenLogprob, TopLogprob, __version__
+    from tabagent.batch import CompletionBatch
     from tabagent.completion import Completion, FinishReason, StopMatch, Timings, Usage
     from tabagent.context import Context
     from tabagent.errors import (
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         ModelLoadError,
         ModelNotFoundError,
         OutOfMemoryError,
+        QueueFullError,
         SamplingError,
         StateError,
         TabagentError,
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from tabagent.info import DeviceInfo, ModelInfo, ModelStats, VariantInfo
     from tabagent.machine import Hardware, hardware
     from tabagent.memory import MemoryNeed, MemoryPrediction, predict_memory
+    from tabagent.metrics import Latency, Metrics
     from tabagent.model import Model
     from tabagent.pool import Lease, ModelPool
     from tabagent.pool_entry import PoolModelStats, PoolStats
@@ -56,6 +59,7 @@ __all__ = [
     "ChoiceScore",
     "ClosedError",
     "Completion",
+    "CompletionBatch",
     "Constraint",
     "Context",
     "ContextFullError",
@@ -70,6 +74,7 @@ __all__ = [
     "Hardware",
     "IncompatibleLibraryError",
     "InvalidModelError",
+    "Latency",
     "Lease",
     "LibraryAlreadyLoadedError",
     "LibraryLoadError",
@@ -77,6 +82,7 @@ __all__ = [
     "LogitsProcessor",
     "MemoryNeed",
     "MemoryPrediction",
+    "Metrics",
     "Model",
     "ModelInfo",
     "ModelLoadCancelledError",
@@ -88,6 +94,7 @@ __all__ = [
     "Perplexity",
     "PoolModelStats",
     "PoolStats",
+    "QueueFullError",
     "SamplerConfig",
     "SamplingError",
     "StageReport",
@@ -120,17 +127,20 @@ __all__ = [
 _HOMES = {
     "ChoiceScore": "scoring",
     "Completion": "completion",
+    "CompletionBatch": "batch",
     "Constraint": "grammar",
     "Context": "context",
     "DeviceInfo": "info",
     "FinishReason": "completion",
     "Grammar": "grammar",
     "Hardware": "machine",
+    "Latency": "metrics",
     "Lease": "pool",
     "Limitation": "grammar",
     "LogitsProcessor": "hooks",
     "MemoryNeed": "memory",
     "MemoryPrediction": "memory",
+    "Metrics": "metrics",
     "Model": "model",
     "ModelInfo": "info",
     "ModelPool": "pool",

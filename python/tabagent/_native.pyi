@@ -373,7 +373,8 @@ class Stream:
     def summary(self) -> dict[str, Any] | None:
         """None while it runs, else finish_reason (str: stop, length, cancelled, timeout, error), stop_match (None, or a dict with kind
         `string`, `token`, `eog` or `constraint` and value), prompt_tokens, cached_tokens, completion_tokens, forced_tokens,
-        constraint_complete (None without a grammar), and seconds: queued_s, prompt_s, decode_s, first_token_s (None without a token)."""
+        constraint_complete (None without a grammar), step_requests, and seconds: queued_s, prompt_s,
+        decode_s, first_token_s (None without a token), token_gaps_s (three quantiles; None with fewer than two tokens)."""
 
 @final
 class HookWorker:
@@ -486,7 +487,7 @@ class Model:
         """With `hooked` the stream waits for its `take_hook` to change each row of logits.
 
         `options`: max_tokens, sampling (a `SamplerConfig`'s `to_dict()`), stop, stop_tokens, ignore_eos, logprobs, logprobs_mode, cache_prompt,
-        priority, timeout (seconds)."""
+        priority, timeout (seconds), collect (the whole text in one event)."""
     def score(self, prompt: Sequence[int], continuations: Sequence[Sequence[int]], cache_prompt: bool) -> Stream:
         """A stream with one event for each continuation, without text: its tokens with their log-probabilities."""
     def compile_grammar(self, request: Mapping[str, Any]) -> Grammar:
@@ -494,6 +495,10 @@ class Model:
         starts, free_after, required. Raises `GrammarError`."""
     def stats(self) -> dict[str, int]:
         """active, queued, parked, cells_used."""
+    def metrics(self) -> dict[str, Any]:
+        """The fields of `tabagent.metrics.Metrics`; latencies as dictionaries of those of `Latency`."""
+    def prometheus(self) -> str:
+        """The same and `stats`, in Prometheus' text format."""
     def create_context(self, options: Mapping[str, Any]) -> Context:
         """`options`: context_size, batch_size, micro_batch_size, max_sequences, threads, prompt_threads, kv_type, flash_attention,
         full_sliding_window, kv_unified, offload_kv, offload_ops, as `Model.load` has them."""

@@ -42,15 +42,19 @@ class Timings:
     queued_s: float
     """Seconds from the request to its first batch."""
     prompt_s: float
-    """Seconds spent on the prompt; time in which other requests ran does not count."""
+    """Seconds of the steps with tokens of the prompt, which other requests may have shared."""
     decode_s: float
-    """Seconds spent on generated tokens; time in which other requests ran does not count."""
+    """Seconds of the steps with generated tokens, which other requests may have shared."""
     first_token_s: float | None
     """Seconds from the request to its first token; None without one."""
     prompt_tokens_per_s: float | None
     """Speed of the prompt without its cached tokens; None if nothing of it was decoded."""
     decode_tokens_per_s: float | None
     """Speed of all tokens after the first, which the prompt brings; None with fewer than two."""
+    token_gaps_s: tuple[float, float, float] | None = None
+    """The seconds between two tokens that a half, nine tenths and ninety-nine hundredths of them do not exceed; None with fewer than two tokens."""
+    requests_per_step: float = 0.0
+    """How many requests shared its steps, itself included, on average; 0 without a step."""
 
 
 @dataclass(frozen=True)
@@ -170,6 +174,8 @@ def timings_of(summary: Mapping[str, Any]) -> Timings:
         prompt_s=summary["prompt_s"],
         decode_s=summary["decode_s"],
         first_token_s=summary["first_token_s"],
+        token_gaps_s=summary["token_gaps_s"],
+        requests_per_step=summary["step_requests"],
         prompt_tokens_per_s=_rate(summary["prompt_tokens"] - summary["cached_tokens"], summary["prompt_s"]),
         decode_tokens_per_s=_rate(summary["completion_tokens"] - 1, summary["decode_s"]),
     )

@@ -63,13 +63,13 @@ class ModelStats:
     """What a model is doing now."""
 
     active: int
-    """Requests being decoded."""
+    """Requests that are decoded in turn, their state in the context's memory."""
     queued: int
     """Requests that wait for their turn."""
     parked: int
-    """Finished prompts that are kept in memory for reuse."""
+    """Requests whose state waits in host memory for room."""
     cells_used: int
-    """Tokens held in the context's memory."""
+    """Tokens held in the context's memory, those that requests left for others included."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -33,10 +35,13 @@ from tabagent.loading import LoadedLibrary, fallback_paths, load_first, open_lib
 from tabagent.memory import MemoryNeed
 from tabagent.sampling import SamplerConfig
 from tabagent.scoring import Scorer
+from tabagent.metrics import Metrics
 from tabagent.stream import TokenStream
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from tabagent.batch import CompletionBatch
 
     from tabagent.hooks import LogitsProcessor
 
@@ -238,6 +243,7 @@ class Model(Scorer):
         add_special: bool = True,
         parse_special: bool = True,
         cache_prompt: bool = True,
+        collect: bool = False,
         priority: int = 0,
         timeout: float | None = None,
     ) -> TokenStream:
@@ -277,6 +283,7 @@ class Model(Scorer):
                 prompt is mostly written for its model; turn it off for text from outside, which could otherwise forge such markers.
             cache_prompt: begin with what other requests with this option have decoded, running ones included, and leave this one's tokens for
                 others. Prompts that begin alike are then decoded once; the last bits of logits may differ from a run alone.
+            collect: hand the whole text over in one piece at the end, which costs least where nobody reads before that.
             priority: requests of higher priority are served first, also before those that run already; among equals the older ones.
             timeout: seconds that it may take from now on, in the queue and at work; then it ends with `finish_reason` `timeout` and what came so far.
 
@@ -317,6 +324,7 @@ class Model(Scorer):
             "logprobs": None if logprobs is None else as_int(logprobs, "logprobs", 0, INT32_MAX),
             "logprobs_mode": check_encodable(as_text(logprobs_mode, "logprobs_mode"), "logprobs_mode"),
             "cache_prompt": as_bool(cache_prompt, "cache_prompt"),
+            "collect": as_bool(collect, "collect"),
             "priority": as_int(priority, "priority", INT32_MIN, INT32_MAX),
             "timeout": None if timeout is None else as_float(timeout, "timeout"),
         }
@@ -338,6 +346,37 @@ class Model(Scorer):
             hooks = Hooks(native, processors)
         parser = None if compiled is None else compiled._parser  # noqa: SLF001 (its own other half)
         return TokenStream(native, model=self, has_logprobs=logprobs is not None, parser=parser, hooks=hooks)
+
+    def generate_batch(
+        self,
+        prompts: Iterable[str | Tokens],
+        *,
+        progress: Callable[[int, int | None], object] | None = None,
+        return_errors: bool = False,
+        **options: Any,
+    ) -> CompletionBatch:
+        """Continue many prompts, as fast as the model can, and give their completions in order. Returns at once.
+
+            for done in model.generate_batch(["One", "Two", "Three"], max_tokens=8):
+                print(done.text)
+
+        `prompts` is any iterable, also an endless one: four times `max_sequences` are begun at a time. All other options are those of `generate`.
+        `progress` is called with the number of prompts done, and of all if it is known, each time one is done.
+
+        Raises:
+            TypeError: `prompts` is no iterable of prompts. What is wrong with one of them, or with an option, is raised in its place.
+        """
+        from tabagent.batch import CompletionBatch  # noqa: PLC0415 (needed here alone)
+
+        known = inspect.signature(self.generate).parameters
+        for name in options:
+            if name not in known or name == "prompt":
+                message = f"`generate_batch` has no option `{name}`; it takes those of `generate`, `progress` and `return_errors`"
+                raise TypeError(message)
+        ahead = 4 * max(self._info.max_sequences, 1)
+        options.setdefault("collect", True)
+        submit = functools.partial(self.generate, **options)
+        return CompletionBatch(submit, prompts, ahead=ahead, return_errors=return_errors, progress=progress)
 
     def compile_grammar(
         self,
@@ -466,6 +505,16 @@ class Model(Scorer):
         return dict(self._metadata)
 
     @property
+    def metrics(self) -> Metrics:
+        """What the model did since it was loaded: requests, tokens, how many shared a step, and latencies.
+
+            print(model.metrics().token_gap.p99_s)
+
+        Raises:
+            ClosedError, ForkedError: the model is closed, or was loaded before a fork.
+        """
+        return Metrics.of(self._native)
+
     def stats(self) -> ModelStats:
         """What the model is doing now."""
         numbers = self._native.stats()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -78,8 +79,9 @@ async def test_timeout_around_a_long_prompt_frees_the_slot(smollm2: Model) -> No
 
 async def test_tasks_share_the_model(smollm2: Model) -> None:
     prompts = [f"Task {number}:" for number in range(6)]
-    alone = [smollm2.generate(prompt, max_tokens=6, sampling=GREEDY).result().text for prompt in prompts]
-    results = await asyncio.gather(*(smollm2.generate(prompt, max_tokens=6, sampling=GREEDY).aresult() for prompt in prompts))
+    options: dict[str, Any] = {"max_tokens": 6, "sampling": GREEDY, "cache_prompt": False}
+    alone = [smollm2.generate(prompt, **options).result().text for prompt in prompts]
+    results = await asyncio.gather(*(smollm2.generate(prompt, **options).aresult() for prompt in prompts))
     assert [result.text for result in results] == alone
 
 

@@ -196,14 +196,15 @@ def test_bias_of_a_token_out_of_range_is_refused(smollm2: Model) -> None:
 
 def test_sixteen_threads_get_the_texts_of_being_alone(smollm2: Model) -> None:
     prompts = [f"Story number {number}:" for number in range(64)]
-    alone = {prompt: text_of(smollm2, prompt, max_tokens=4) for prompt in prompts}
+    # Tokens that others have decoded come from batches of other shapes, so that near ties may go the other way.
+    alone = {prompt: text_of(smollm2, prompt, max_tokens=4, cache_prompt=False) for prompt in prompts}
     together: dict[str, str] = {}
     errors: list[BaseException] = []
 
     def work(own: list[str]) -> None:
         try:
             for prompt in own:
-                together[prompt] = "".join(smollm2.generate(prompt, max_tokens=4, sampling=GREEDY))
+                together[prompt] = "".join(smollm2.generate(prompt, max_tokens=4, sampling=GREEDY, cache_prompt=False))
         except BaseException as error:  # noqa: BLE001 (shown by the main thread)
             errors.append(error)
 

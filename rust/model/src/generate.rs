@@ -26,6 +26,8 @@ pub struct GenerateOptions {
     pub logprobs_mode: LogprobsMode,
     /// Begin with what other requests with this option have decoded, and leave this one's tokens for others.
     pub cache_prompt: bool,
+    /// Hand the whole text over in one event, at the end.
+    pub collect: bool,
     /// Requests of higher priority are served first.
     pub priority: i32,
     /// How long the request may take, in the queue and at work.
@@ -43,6 +45,7 @@ impl Default for GenerateOptions {
             logprobs: None,
             logprobs_mode: LogprobsMode::default(),
             cache_prompt: true,
+            collect: false,
             priority: 0,
             timeout: None,
         }
@@ -69,6 +72,7 @@ impl GenerateOptions {
             logprobs: given.integer("logprobs", COUNT)?,
             logprobs_mode: given.named("logprobs_mode", &MODES)?.unwrap_or_default(),
             cache_prompt: given.flag("cache_prompt")?.unwrap_or(default.cache_prompt),
+            collect: given.flag("collect")?.unwrap_or_default(),
             priority: given.integer("priority", "a 32-bit integer")?.unwrap_or_default(),
             timeout: given.seconds("timeout")?,
         };

@@ -50,6 +50,6 @@ pub use tabagent_llama::{
 };
 pub use tabagent_runtime::{
     AbortFlag, EngineError, EngineStats, Finish, FinishReason, HookPoll, HookWorker, HookedRow, LogprobsMode,
-    Poll, QueueFull, RequestError, ScoreRequest, StopMatch, TokenEvent, TokenLogprob, TokenStream,
-    TopLogprob,
+    Metrics, Poll, QueueFull, RequestError, ScoreRequest, StopMatch, Summary, TokenEvent, TokenLogprob,
+    TokenStream, TopLogprob,
 };

@@ -7,7 +7,7 @@ use tabagent_llama::{
     TokenId,
 };
 use tabagent_runtime::{
-    AbortFlag, Engine, EngineConfig, EngineError, EngineStats, HookWorker, Request, ScoreRequest,
+    AbortFlag, Engine, EngineConfig, EngineError, EngineStats, HookWorker, Metrics, Request, ScoreRequest,
     TokenConstraint, TokenStream, logits_hook,
 };
 use tabagent_sampling::constraint::Grammar;
@@ -207,6 +207,14 @@ impl Model {
         Ok(self.open()?.engine.as_ref().map(Engine::stats).unwrap_or_default())
     }
 
+    /// What the decode thread did since the model was loaded.
+    ///
+    /// # Errors
+    /// [`Error::Engine`].
+    pub fn metrics(&self) -> Result<Metrics, Error> {
+        Ok(self.open()?.engine.as_ref().map(Engine::metrics).unwrap_or_default())
+    }
+
     /// A prompt's tokens: a text is tokenized, tokens stay as they are. With `add_special`, the special tokens that the model wants at its ends
     /// are there once; [`prompt_remarks`](Self::prompt_remarks) tells of those that the prompt already had.
     ///
@@ -356,6 +364,7 @@ impl Model {
             constraint,
             hook,
             cache_prompt: options.cache_prompt,
+            collect: options.collect,
             priority: options.priority,
             timeout: options.timeout,
             ..Request::new(prompt, Box::new(sampler))

@@ -23,6 +23,7 @@ mod library;
 mod log;
 mod logits_view;
 mod memory;
+mod metrics;
 mod model;
 mod panics;
 mod sampling;

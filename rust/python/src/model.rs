@@ -315,6 +315,17 @@ impl Model {
         Ok(dict)
     }
 
+    fn metrics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let metrics = self.core.metrics().map_err(|e| e.into_py(py))?;
+        crate::metrics::to_dict(py, &metrics)
+    }
+
+    fn prometheus(&self, py: Python<'_>) -> PyResult<String> {
+        let stats = self.core.stats().map_err(|e| e.into_py(py))?;
+        let metrics = self.core.metrics().map_err(|e| e.into_py(py))?;
+        Ok(metrics.prometheus(&stats))
+    }
+
     fn create_context(&self, py: Python<'_>, options: &Bound<'_, PyDict>) -> PyResult<Context> {
         let options = value_of(options)?;
         self.run(py, true, move |model, _| model.create_context(options)).map(Context::new)

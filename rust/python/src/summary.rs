@@ -24,6 +24,9 @@ pub(crate) fn to_dict<'py>(py: Python<'py>, finish: &Finish) -> PyResult<Bound<'
     dict.set_item("prompt_s", finish.timings.prompt.as_secs_f64())?;
     dict.set_item("decode_s", finish.timings.decode.as_secs_f64())?;
     dict.set_item("first_token_s", finish.timings.first_token.map(|t| t.as_secs_f64()))?;
+    let gaps = finish.timings.token_gaps.map(|gaps| gaps.map(|gap| gap.as_secs_f64()));
+    dict.set_item("token_gaps_s", gaps.map(|[p50, p90, p99]| (p50, p90, p99)))?;
+    dict.set_item("step_requests", finish.timings.step_requests)?;
     Ok(dict)
 }
 

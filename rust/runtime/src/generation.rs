@@ -23,6 +23,7 @@ pub(crate) struct Generation {
     stop: Vec<String>,
     stop_tokens: Vec<TokenId>,
     ignore_eos: bool,
+    collect: bool,
     logprobs: Option<usize>,
     logprobs_mode: LogprobsMode,
     /// Maximum number of tokens to generate, by the request and by the context.
@@ -70,6 +71,7 @@ impl Generation {
             stop: request.stop,
             stop_tokens: request.stop_tokens,
             ignore_eos: request.ignore_eos,
+            collect: request.collect,
             logprobs: request.logprobs,
             logprobs_mode: request.logprobs_mode,
             max_tokens: request.max_tokens.map_or(room, |n| n.min(room)),
@@ -260,7 +262,8 @@ impl Generation {
 
     /// The event that is ready to be pushed: text, with the tokens up to here.
     pub(crate) fn take_event(&mut self) -> Option<TokenEvent> {
-        (!self.pending.text.is_empty()).then(|| std::mem::take(&mut self.pending))
+        let is_ready = !self.collect && !self.pending.text.is_empty();
+        is_ready.then(|| std::mem::take(&mut self.pending))
     }
 
     /// Releases the text that was held back. Returns the last event, if there is one, and how the stream ended; a stop string in the held text

@@ -34,6 +34,8 @@ pub struct Request {
     /// Begin with what other requests with this option have decoded, and leave this one's tokens for others. Reused tokens were decoded
     /// in batches of other sizes, so logits may differ in their last bits.
     pub cache_prompt: bool,
+    /// Hand the whole text over in one event, at the end. Such a request never waits for its consumer.
+    pub collect: bool,
     /// Requests of higher priority are served first; among equals the older ones.
     pub priority: i32,
     /// How long the request may take from its submission on, in the queue and at work. Then it ends with
@@ -56,6 +58,7 @@ impl Request {
             constraint: None,
             hook: None,
             cache_prompt: false,
+            collect: false,
             priority: 0,
             timeout: None,
         }
@@ -95,6 +98,7 @@ impl fmt::Debug for Request {
             .field("constrained", &self.constraint.is_some())
             .field("hook", &self.hook)
             .field("cache_prompt", &self.cache_prompt)
+            .field("collect", &self.collect)
             .field("priority", &self.priority)
             .field("timeout", &self.timeout)
             .finish_non_exhaustive()

@@ -257,6 +257,21 @@ fn waker_is_called_once_for_news_that_nobody_took_and_at_the_end() {
 }
 
 #[test]
+fn collected_text_comes_in_one_event_and_waits_for_nobody() {
+    let engine = FakeDecoder::new(4000, 8, 2).spawn();
+    let prompt = prompt(8, 5);
+    let mut request = request(&prompt, 3000);
+    (request.collect, request.logprobs) = (true, Some(0));
+    let stream = engine.submit(request).unwrap();
+    while stream.finish().is_none() {
+        std::thread::yield_now();
+    }
+    let outcome = drain(&stream);
+    assert_eq!((outcome.events.len(), outcome.events[0].logprobs.len()), (1, 3000));
+    outcome.assert_continues(&prompt, 3000);
+}
+
+#[test]
 fn waker_that_panics_harms_nobody() {
     let engine = FakeDecoder::new(600, 8, 1).spawn();
     let stream = engine.submit(request(&[1, 2, 3], 500)).unwrap();
