@@ -5,7 +5,7 @@ from __future__ import annotations
 import selectors
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tabagent._arguments import Tokens, as_bool, as_callback, is_iterable, type_name
 from tabagent.completion import Completion
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = ["CompletionBatch"]
+
+UNREAD: Final = 8
+"""So many times as many as run at a time may be done before the first that is still missing; then no more are begun."""
 
 
 class CompletionBatch(Iterator[Completion], AsyncIterator[Completion]):
@@ -64,7 +67,9 @@ class CompletionBatch(Iterator[Completion], AsyncIterator[Completion]):
                 raise StopIteration
             self._wait()
         self._next += 1
-        return self._given(self._done.pop(self._next - 1))
+        outcome = self._done.pop(self._next - 1)
+        self._begin_more()
+        return self._given(outcome)
 
     def as_completed(self) -> Iterator[tuple[int, Completion]]:
         """Each completion as soon as it is there, with the place of its prompt, counted from 0. A failed prompt raises as it does in order."""
@@ -94,7 +99,9 @@ class CompletionBatch(Iterator[Completion], AsyncIterator[Completion]):
                 outcome = error
             self._finish(index, outcome)
         self._next += 1
-        return self._given(self._done.pop(index))
+        outcome = self._done.pop(index)
+        self._begin_more()
+        return self._given(outcome)
 
     # Ending
 
@@ -122,7 +129,7 @@ class CompletionBatch(Iterator[Completion], AsyncIterator[Completion]):
 
     def _begin_more(self) -> None:
         """Begin prompts until enough run."""
-        while len(self._running) < self._ahead:
+        while len(self._running) < self._ahead and len(self._done) < UNREAD * self._ahead:
             try:
                 prompt = next(self._prompts)
             except StopIteration:

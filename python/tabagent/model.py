@@ -33,16 +33,15 @@ from tabagent.grammar import Grammar, Trigger, compile_source, parser_of, source
 from tabagent.info import ModelInfo, ModelStats
 from tabagent.loading import LoadedLibrary, fallback_paths, load_first, open_library, resolve_model_path, warn_of_too_many_threads
 from tabagent.memory import MemoryNeed
+from tabagent.metrics import Metrics
 from tabagent.sampling import SamplerConfig
 from tabagent.scoring import Scorer
-from tabagent.metrics import Metrics
 from tabagent.stream import TokenStream
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from tabagent.batch import CompletionBatch
-
     from tabagent.hooks import LogitsProcessor
 
 __all__ = ["Model"]
@@ -504,7 +503,6 @@ class Model(Scorer):
         """The file's metadata as text, without long arrays. A copy, there after `close` too."""
         return dict(self._metadata)
 
-    @property
     def metrics(self) -> Metrics:
         """What the model did since it was loaded: requests, tokens, how many shared a step, and latencies.
 
@@ -515,6 +513,7 @@ class Model(Scorer):
         """
         return Metrics.of(self._native)
 
+    @property
     def stats(self) -> ModelStats:
         """What the model is doing now."""
         numbers = self._native.stats()
