@@ -83,7 +83,7 @@ test: check-rust-style check-python-style check-types check-rust check-python ##
 	@echo "all checks passed"
 endif
 
-# A worker for each core that may be used: these tests share nothing, and mostly wait for programs that they start.
+# A worker for each core that may be used: these tests share nothing, and many wait for programs that they start.
 IN_PARALLEL := --numprocesses auto --maxprocesses 8 --dist worksteal
 
 # Without the real models: a test that needs one is skipped and says so. The libraries may be those of `make dev`, with few CPU modules.
@@ -110,8 +110,8 @@ check-types: dev
 
 # Those on real models run one after another: they measure times, and each worker would load the models.
 check-python: dev every-module test-material
-	$(TEST_ENV) $(BIN)/python -m pytest $(IN_PARALLEL) tests/unit
-	$(TEST_ENV) $(BIN)/python -m pytest --ignore tests/unit
+	$(TEST_ENV) $(BIN)/python -m pytest $(IN_PARALLEL) tests/unit tests/property
+	$(TEST_ENV) $(BIN)/python -m pytest --ignore tests/unit --ignore tests/property
 
 # Needs Debian's cross compilers, Wine and QEMU, and says which are missing. Not part of `test`: it takes five minutes, and ten the first time.
 check-targets: $(STAMPS)/venv ## compile all crates for Windows and AArch64, and run unit tests there
