@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import selectors
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sized
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
@@ -45,7 +45,7 @@ class CompletionBatch(Iterator[Completion], AsyncIterator[Completion]):
             raise TypeError(message)
         self._submit = submit
         self._prompts = iter(prompts)
-        self._total = len(prompts) if hasattr(prompts, "__len__") else None
+        self._total = len(prompts) if isinstance(prompts, Sized) else None
         self._ahead = ahead
         self._return_errors = as_bool(return_errors, "return_errors")
         self._progress = as_callback(progress, "progress")

@@ -73,7 +73,7 @@ class Metrics:
     def of(cls, native: _native.Model) -> Metrics:
         """What `native` measured up to now."""
         values: dict[str, Any] = native.metrics()
-        latencies = {name: Latency(**values.pop(name)) for name in ("queue", "first_token", "token_gap", "step")}
+        latencies: dict[str, Any] = {name: Latency(**values.pop(name)) for name in ("queue", "first_token", "token_gap", "step")}
         return cls(**values, **latencies, _text=native.prometheus())
 
     @property

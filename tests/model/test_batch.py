@@ -162,7 +162,7 @@ def test_a_full_queue_refuses(smollm2_path: Path) -> None:
         running = model.generate(PROMPTS[0], ignore_eos=True)
         next(running)
         waiting = [model.generate(PROMPTS[1], max_tokens=1) for _ in range(2)]
-        with pytest.raises(QueueFullError, match="2 requests wait already, as many as `max_queue` allows"):
+        with pytest.raises(QueueFullError, match="the queue is full: 2 requests wait, as many as `max_queue` allows"):
             model.generate(PROMPTS[2])
         running.cancel()
         assert [stream.result().finish_reason for stream in waiting] == ["length", "length"]

@@ -137,7 +137,7 @@ pub enum SubmitError {
 /// As many requests wait for their beginning as may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{n_waiting} requests wait already, as many as `max_queue` allows; try again when one has begun, or raise `max_queue`"
+    "the queue is full: {n_waiting} requests wait, as many as `max_queue` allows; try again when one has begun, or raise `max_queue`"
 )]
 pub struct QueueFull {
     /// How many wait.
