@@ -112,7 +112,7 @@ class StateError(TabagentError, ValueError):
 
 
 class OutOfMemoryError(TabagentError, MemoryError):
-    """What was asked for does not fit in memory."""
+    """What was asked for does not fit in memory, or within the `memory_limit` of a pool."""
 
 
 class ClosedError(TabagentError, RuntimeError):

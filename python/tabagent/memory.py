@@ -91,6 +91,7 @@ def predict_memory(
     offload_kv: bool = True,
     offload_ops: bool = True,
     use_mmap: bool = True,
+    mlock: bool = False,
     metadata_overrides: Mapping[str, float | bool | str] | None = None,
 ) -> MemoryPrediction:
     """What `Model.load` with these options would take of memory, and what is free. Reads the file's metadata and loads nothing.
@@ -99,7 +100,8 @@ def predict_memory(
         print(prediction.allocated, prediction.available, prediction.fits)
 
     llama.cpp itself counts cache and computation, without allocating them; of the weights that its CPU modules pack in another order, all that may
-    be packed count. Takes as long as reading the vocabulary.
+    be packed count. What finished requests leave in memory for others (`cache_bytes` of `load`) comes on top. Takes as long as reading the
+    vocabulary.
 
     Raises:
         TypeError, ValueError: an option is wrong.
@@ -124,7 +126,7 @@ def predict_memory(
         offload_kv=offload_kv,
         offload_ops=offload_ops,
         use_mmap=use_mmap,
-        mlock=False,
+        mlock=mlock,
         vocab_only=False,
         check_tensors=False,
         metadata_overrides=metadata_overrides,

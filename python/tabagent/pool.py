@@ -38,11 +38,11 @@ PREDICTED: Final = frozenset(inspect.signature(predict_memory).parameters)
 class ModelPool:
     """Models by name: loaded when first asked for, shared by all who ask, and closed, the least recently used first, when others need the memory.
 
-        pool = ModelPool({"small": "small.gguf", "large": {"path": "large.gguf", "context_size": 8192}}, memory_limit="6GiB")
-        with pool.get("small") as model:
+        pool = ModelPool({"short": "model.gguf", "long": {"path": "model.gguf", "context_size": 8192}}, memory_limit="6GiB")
+        with pool.get("short") as model:
             print(model.generate("Once upon a time", max_tokens=32).result().text)
 
-    A model is never closed while it is borrowed or has a running request. In an event loop it is `async with pool.get("small") as model`. All methods
+    A model is never closed while it is borrowed or has a running request. In an event loop it is `async with pool.get("short") as model`. All methods
     may be called from any thread.
     """
 
@@ -110,7 +110,7 @@ class ModelPool:
             if entry.is_busy:
                 return False
             model = self._take(entry)
-        model.close()
+        self._end(entry, model)
         return True
 
     def stats(self) -> PoolStats:
@@ -132,10 +132,10 @@ class ModelPool:
         with self._condition:
             self._closed = True
             loaded = [entry for entry in self._entries.values() if entry.model is not None]
-            models = [self._take(entry, evicted=False) for entry in loaded]
+            taken = [(entry, self._take(entry, evicted=False)) for entry in loaded]
             self._condition.notify_all()
-        for model in models:
-            model.close()
+        for entry, model in taken:
+            self._end(entry, model)
 
     def __enter__(self) -> Self:
         return self
@@ -158,32 +158,31 @@ class ModelPool:
                 self._check_open()
                 lease.check()
                 if entry.model is not None and entry.model.closed:
-                    self._take(entry)
+                    # By its user.
+                    entry.forget()
                 if entry.model is not None:
                     return self._lend(entry, owner, lease.keep_alive)
-                if entry.loading:
-                    self._wait(deadline, f"model `{entry.name}` is still being loaded")
+                if entry.loading or entry.closing:
+                    self._wait(deadline, f"model `{entry.name}` is still being {'loaded' if entry.loading else 'closed'}")
                     continue
                 entry.loading = True
+            registered = False
             try:
                 model = self._load(entry, lease, owner, deadline)
-            except BaseException:
                 with self._condition:
-                    entry.loading = False
-                    entry.need = None
-                    self._condition.notify_all()
-                raise
-            with self._condition:
-                entry.loading = False
-                self._condition.notify_all()
-                if self._closed:
-                    entry.need = None
-                else:
-                    entry.model = model
-                    entry.loads += 1
-                    self._loads += 1
-                    return self._lend(entry, owner, lease.keep_alive)
-            model.close()
+                    if not self._closed:
+                        entry.model, entry.loading, registered = model, False, True
+                        entry.loads += 1
+                        self._loads += 1
+                        self._condition.notify_all()
+                        return self._lend(entry, owner, lease.keep_alive)
+                model.close()
+            finally:
+                if not registered:
+                    with self._condition:
+                        entry.loading = False
+                        entry.forget()
+                        self._condition.notify_all()
 
     def _load(self, entry: Entry, lease: Lease, owner: int, deadline: float) -> Model:
         """Make room and load. Others see the entry as loading meanwhile."""
@@ -232,7 +231,7 @@ class ModelPool:
                     self._wait(deadline, f"no memory for model `{entry.name}`: the models in its way are in use")
                     continue
                 model = self._take(victim)
-            model.close()
+            self._end(victim, model)
 
     def _lend_if_loaded(self, lease: Lease, owner: int) -> Model | None:
         """The model of the lease, if nothing has to be waited for."""
@@ -256,7 +255,17 @@ class ModelPool:
                     self._start_reaper()
             self._condition.notify_all()
         if closing is not None:
-            closing.close()
+            self._end(entry, closing)
+
+    def _end(self, entry: Entry, model: Model) -> None:
+        """Close a model that was taken out. Its memory counts until that is done."""
+        try:
+            model.close()
+        finally:
+            with self._condition:
+                entry.closing = False
+                entry.forget()
+                self._condition.notify_all()
 
     # With the lock held
 
@@ -287,18 +296,17 @@ class ModelPool:
         entry.used = time.monotonic()
         if keep_alive is not None:
             entry.expires = keep_alive
-        elif entry.expires == math.inf:
+        elif not entry.borrowed_before:
             entry.expires = self._keep_alive
+        entry.borrowed_before = True
         return entry.model
 
     def _take(self, entry: Entry, *, evicted: bool = True) -> Model:
-        """The entry's model, which the pool then has no more."""
+        """The entry's model, which the pool lends no more; the caller closes it by `_end`, without the lock."""
         model = entry.model
         assert model is not None  # noqa: S101 (the callers have looked)
-        entry.model = entry.need = None
-        entry.expires = math.inf
+        entry.model, entry.closing, entry.borrowed_before = None, True, False
         self._evictions += evicted
-        self._condition.notify_all()
         return model
 
     def _idle(self) -> Entry | None:
@@ -310,9 +318,9 @@ class ModelPool:
         with self._condition:
             victim = self._idle()
             model = None if victim is None else self._take(victim)
-        if model is None:
+        if victim is None or model is None:
             return False
-        model.close()
+        self._end(victim, model)
         return True
 
     def _used(self) -> int:
@@ -341,7 +349,7 @@ class ModelPool:
             self._reaper = threading.Thread(target=_reap, args=(weakref.ref(self), self._condition), name="tabagent-pool", daemon=True)
             self._reaper.start()
 
-    def _expired(self) -> tuple[list[Model], float | None]:
+    def _expired(self) -> tuple[list[tuple[Entry, Model]], float | None]:
         """Models whose time is over, taken out, and seconds until the next one's is; None if there is none to wait for."""
         now = time.monotonic()
         waits: list[float] = []
@@ -357,7 +365,7 @@ class ModelPool:
                 entry.used = now
                 waits.append(max(entry.expires, RECHECK_S))
             else:
-                models.append(self._take(entry))
+                models.append((entry, self._take(entry)))
         return models, min(waits, default=None)
 
 
@@ -443,12 +451,13 @@ def _reap(reference: weakref.ref[ModelPool], condition: threading.Condition) -> 
             models, wait = pool._expired()  # noqa: SLF001 (the pool's own thread)
             if wait is None:
                 pool._reaper = None  # noqa: SLF001 (the next one is started by whoever gives a model back)
-            del pool
             if not models and wait is not None:
+                del pool
                 condition.wait(wait)
                 continue
-        for model in models:
-            model.close()
+        for entry, model in models:
+            pool._end(entry, model)  # noqa: SLF001 (the pool's own thread)
+        del pool
         if wait is None:
             return
 

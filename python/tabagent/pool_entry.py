@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tabagent._arguments import type_name
+from tabagent.errors import ClosedError
 from tabagent.model import Model
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class PoolModelStats:
     name: str
     """Its name."""
     state: str
-    """`unloaded`, `loading`, `busy` (borrowed, or with running requests) or `idle`."""
+    """`unloaded`, `loading`, `busy` (borrowed, or with running requests), `idle` or `closing`."""
     memory: int
     """Bytes that count for the pool's limit."""
     borrowed: int
@@ -61,6 +62,8 @@ class Entry:
         self.source = source
         self.model: Model | None = None
         self.loading = False
+        self.closing = False
+        self.borrowed_before = False
         self.need: MemoryNeed | None = None
         self.owners: list[int] = []
         self.used = 0.0
@@ -72,10 +75,19 @@ class Entry:
         """Whether it must not be closed: it is being loaded, borrowed, or has requests."""
         if self.loading or self.owners:
             return True
-        if self.model is None or self.model.closed:
+        if self.model is None:
             return False
-        stats = self.model.stats
+        try:
+            stats = self.model.stats
+        except ClosedError:
+            return False
         return stats.active > 0 or stats.queued > 0
+
+    def forget(self) -> None:
+        """Have no model any more."""
+        self.model = self.need = None
+        self.expires = math.inf
+        self.borrowed_before = False
 
 
 def load_source(source: Source, name: str, goes_on: Callable[[float], bool]) -> Model:
@@ -112,6 +124,8 @@ def stats_of(entry: Entry) -> PoolModelStats:
     """The entry as others see it."""
     if entry.loading:
         state = "loading"
+    elif entry.closing:
+        state = "closing"
     elif entry.model is None:
         state = "unloaded"
     else:

@@ -75,6 +75,14 @@ def test_packed_weights_are_never_predicted_too_low(tmp_path: Path, kind: str, u
     assert (predicted.mapped == 0) == (not use_mmap)
 
 
+def test_weights_that_are_locked_must_be_free(tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    path.write_bytes(tiny_llama().to_bytes())
+    free, locked = predict_memory(path), predict_memory(path, mlock=True)
+    assert (locked.mapped, locked.weights) == (0, free.mapped)
+    assert locked.total == free.total
+
+
 @pytest.mark.model
 @pytest.mark.parametrize("options", [{}, {"context_size": 8192, "kv_type": "q8_0"}, {"use_mmap": False}, {"flash_attention": "off"}])
 @pytest.mark.parametrize("name", ["smollm2-135m-instruct-q4_1.gguf", "gemma-3-270m-q4_k_m.gguf"])

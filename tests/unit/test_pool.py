@@ -253,9 +253,11 @@ def test_idle_models_are_closed_after_their_time(files: dict[str, Path]) -> None
         assert a.closed
         with pool.get("b", keep_alive=0.05) as b:
             pass
-        until(lambda: b.closed)
-        assert states(pool) == {"a": "unloaded", "b": "unloaded", "c": "unloaded"}
+        until(lambda: states(pool) == {"a": "unloaded", "b": "unloaded", "c": "unloaded"})
+        assert b.closed
         with pool.get("c", keep_alive=-1) as c:
+            pass
+        with pool.get("c"):
             pass
         assert not c.closed
         assert pool.stats().evictions == 2

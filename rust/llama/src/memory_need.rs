@@ -61,8 +61,8 @@ const CELL_BYTES: u64 = 52;
 const TOKEN_BYTES: (u64, u64) = (430, 180);
 /// Most tokens of a context that is counted; larger ones grow in proportion. llama.cpp writes its tables of cells while it counts.
 const COUNTED: u32 = 1 << 17;
-/// Bytes beside all that, measured: threads, descriptions of graphs and tensors.
-const BASE_BYTES: u64 = 4 << 20;
+/// Bytes beside all that, measured: descriptions of graphs and tensors, and the stacks of threads, which limits of the process count whole.
+const BASE_BYTES: u64 = 24 << 20;
 
 /// A model of which only the metadata were read, to ask what it and its contexts would take. Costs as much time as reading the vocabulary.
 #[derive(Debug)]
@@ -79,7 +79,11 @@ impl DryModel {
     pub fn load(library: &Library, config: &ModelConfig) -> Result<Self, ModelError> {
         let preflight::Checked { paths, .. } = preflight::check(&config.path, &config.overrides)?;
         let files = paths.iter().map(|path| GgufFile::open(path)).collect::<Result<Vec<_>, _>>()?;
-        let weights = WeightBytes::of(&files, library.info().cpu_module.as_deref(), config.use_mmap);
+        let mut weights = WeightBytes::of(&files, library.info().cpu_module.as_deref(), config.use_mmap);
+        if config.mlock {
+            // Locked pages cannot be taken back.
+            weights.allocated += std::mem::take(&mut weights.mapped);
+        }
         let dry = ModelConfig {
             dry_run: true,
             use_mmap: false,

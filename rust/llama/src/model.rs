@@ -68,7 +68,10 @@ impl Model {
     /// # Errors
     /// See [`ModelError`]. A panic of the progress callback is resumed here, after llama.cpp has cleaned up.
     pub fn load(library: &Library, config: ModelConfig) -> Result<Self, ModelError> {
-        let preflight::Checked { paths, overrides } = preflight::check(&config.path, &config.overrides)?;
+        let preflight::Checked { paths, overrides, .. } = match config.checked {
+            Some(checked) => checked,
+            None => preflight::check(&config.path, &config.overrides)?,
+        };
         let has_overrides = !overrides.is_empty();
         let overrides = crate::overrides::to_c(&overrides)?;
         let mut progress = config.progress.map(|callback| Box::new(LoadProgress::new(callback)));

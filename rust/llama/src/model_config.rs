@@ -2,6 +2,8 @@
 
 use crate::context_config::ContextConfig;
 use crate::model_error::ModelError;
+use crate::outline::ModelOutline;
+use crate::preflight::{self, Checked};
 use std::path::{Path, PathBuf};
 use tabagent_gguf::MetadataOverride;
 
@@ -31,6 +33,8 @@ pub struct ModelConfig {
     pub(crate) context: ContextConfig,
     /// Count memory instead of allocating it.
     pub(crate) dry_run: bool,
+    /// The checks of the file, once they were made.
+    pub(crate) checked: Option<Checked>,
 }
 
 impl ModelConfig {
@@ -57,12 +61,19 @@ impl ModelConfig {
             progress: None,
             context: ContextConfig::default(),
             dry_run: false,
+            checked: None,
         })
     }
 
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// Checks the file, as the load will not do again, and tells what its header says of the model's size. Overrides must have been set before.
+    ///
+    /// # Errors
+    /// [`ModelError::Gguf`] and the others of a file that is none to load.
+    pub fn outline(&mut self) -> Result<ModelOutline, ModelError> {
+        let checked = preflight::check(&self.path, &self.overrides)?;
+        let outline = checked.outline;
+        self.checked = Some(checked);
+        Ok(outline)
     }
 
     /// A copy that nobody watches.
@@ -72,6 +83,7 @@ impl ModelConfig {
             overrides: self.overrides.clone(),
             context: self.context.clone(),
             progress: None,
+            checked: None,
             ..*self
         }
     }
@@ -128,6 +140,7 @@ impl ModelConfig {
     /// Replaces a metadata value of the file.
     #[must_use]
     pub fn with_override(mut self, key: impl Into<String>, value: MetadataOverride) -> Self {
+        self.checked = None;
         self.overrides.push((key.into(), value));
         self
     }

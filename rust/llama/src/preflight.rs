@@ -1,16 +1,20 @@
 //! Checks of a model file before llama.cpp sees it.
 
 use crate::model_error::ModelError;
+use crate::outline::ModelOutline;
 use crate::overrides;
 use std::path::{Path, PathBuf};
 use tabagent_gguf::{GgufFile, MetadataOverride, OwnedValue, check_model_with, check_parts, split_paths};
 
 /// A model that passed the checks.
+#[derive(Clone, Debug)]
 pub(crate) struct Checked {
     /// All its parts in order.
     pub(crate) paths: Vec<PathBuf>,
     /// The values that replace those of the file, each of the type that it replaces.
     pub(crate) overrides: Vec<(String, MetadataOverride)>,
+    /// What the header tells of the model's size.
+    pub(crate) outline: ModelOutline,
 }
 
 /// Checks that the model at `path` (any part of it), with `overrides` in place of its own values, cannot make llama.cpp abort.
@@ -18,23 +22,25 @@ pub(crate) fn check(path: &Path, overrides: &[(String, MetadataOverride)]) -> Re
     let file = GgufFile::open(path)?;
     let is_split = file.split().is_some_and(|s| s.count > 1);
     if !is_split {
-        return check_one(&file, vec![path.to_owned()], overrides);
+        return check_one(&file, vec![path.to_owned()], file.file_size(), overrides);
     }
     let paths = split_paths(path)?;
     let files = paths.iter().map(|p| GgufFile::open(p)).collect::<Result<Vec<_>, _>>()?;
     check_parts(&files)?;
-    check_one(files.first().unwrap_or(&file), paths, overrides)
+    let bytes = files.iter().map(GgufFile::file_size).sum();
+    check_one(files.first().unwrap_or(&file), paths, bytes, overrides)
 }
 
 /// Checks the metadata, which are in the first part.
 fn check_one(
     file: &GgufFile,
     paths: Vec<PathBuf>,
+    bytes: u64,
     overrides: &[(String, MetadataOverride)],
 ) -> Result<Checked, ModelError> {
     let overrides = overrides::fitted(file, overrides)?;
     let values: Vec<_> =
         overrides.iter().map(|(key, value)| (key.clone(), OwnedValue::from(value.clone()))).collect();
     check_model_with(file, &values)?;
-    Ok(Checked { paths, overrides })
+    Ok(Checked { paths, overrides, outline: ModelOutline::of(file, bytes) })
 }

@@ -194,11 +194,11 @@ impl Model {
         let library = open_library(library, module)?;
         let progress = Arc::new(progress);
         let watched = Arc::clone(&progress);
-        let config = options.model_config(path.clone())?;
+        let mut config = options.model_config(path.clone())?;
         let (context, fitted) = if vocab_only {
             (context, None)
         } else {
-            memory::fitted(&library, &config, context, options.fit)?
+            memory::fitted(&library, &mut config, context, options.fit)?
         };
         if !progress(0.0) {
             return Err(ModelError::Cancelled(path).into());

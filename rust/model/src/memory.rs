@@ -1,11 +1,8 @@
 //! Whether a model and its context fit into memory, known before either is loaded, and what to change so that they do.
 
-use std::path::Path;
-
-use tabagent_gguf::{GgufFile, Value as GgufValue, split_paths};
 use tabagent_llama::{
     ContextConfig, DryModel, FlashAttention, KvType, Library, MemoryNeed, ModelConfig, ModelError,
-    available_memory,
+    ModelOutline, available_memory,
 };
 
 use crate::error::Error;
@@ -101,11 +98,11 @@ pub(crate) fn predict(
 /// [`Error::Memory`] when it does not fit; as for loading the model.
 pub(crate) fn fitted(
     library: &Library,
-    config: &ModelConfig,
+    config: &mut ModelConfig,
     context: ContextConfig,
     least: Option<u32>,
 ) -> Result<(ContextConfig, Option<Fitted>), Error> {
-    if surely_fits(config.path(), &context) {
+    if surely_fits(&config.outline()?, &context) {
         return Ok((context, None));
     }
     let dry = match DryModel::load(library, config) {
@@ -176,38 +173,20 @@ fn narrowed(context: &ContextConfig) -> Option<ContextConfig> {
 }
 
 /// Whether a rough upper estimate leaves so much memory that nothing needs to be counted.
-fn surely_fits(path: &Path, context: &ContextConfig) -> bool {
-    let Ok(paths) = split_paths(path) else { return false };
-    let Ok(file) = GgufFile::open(paths.first().map_or(path, |first| first)) else { return false };
-    let size: u64 =
-        paths.iter().filter_map(|part| std::fs::metadata(part).ok()).map(|facts| facts.len()).sum();
-    let Some(architecture) = file.architecture() else { return false };
-    let key = |name: &str| file.metadata().get(&format!("{architecture}.{name}"));
-    let largest = |name: &str| key(name).and_then(|value| largest(&value));
-    let Some(layers) = largest("block_count") else { return false };
-    let (width, heads) =
-        (largest("embedding_length").unwrap_or(0), largest("attention.head_count").unwrap_or(0));
-    let kv_heads = largest("attention.head_count_kv").unwrap_or(heads).max(1);
-    let head = |name: &str| largest(name).or(width.checked_div(heads)).unwrap_or(width);
-    let row =
-        head("attention.key_length").saturating_add(head("attention.value_length")).saturating_mul(kv_heads);
-    let train = largest("context_length").and_then(|tokens| u32::try_from(tokens).ok()).unwrap_or(0);
-    let Ok(tokens) = context.tokens(train) else { return false };
-    let tokens =
-        u64::from(tokens).saturating_add(u64::from(STEP).saturating_mul(u64::from(context.max_sequences)));
-    let cache = layers.saturating_mul(row).saturating_mul(4).saturating_add(64).saturating_mul(tokens);
-    let micro_batch = u64::from(context.micro_batch_size.unwrap_or(512).max(context.max_sequences));
-    let scores = heads.saturating_add(2).saturating_mul(4).saturating_mul(micro_batch).saturating_mul(tokens);
-    let upper = [size.saturating_mul(2), cache, scores, AMPLE].into_iter().fold(0, u64::saturating_add);
-    available_memory(size).is_some_and(|available| upper <= available)
-}
-
-/// The number, or the largest of a list of them.
-fn largest(value: &GgufValue<'_>) -> Option<u64> {
-    match value.as_array() {
-        Some(items) => items.iter().filter_map(|item| item.as_u64()).max(),
-        None => value.as_u64(),
+fn surely_fits(outline: &ModelOutline, context: &ContextConfig) -> bool {
+    let Ok(tokens) = context.tokens(outline.context_train_size) else { return false };
+    if outline.layers == 0 {
+        return false;
     }
+    let rounding = u64::from(STEP).saturating_mul(u64::from(context.max_sequences));
+    let tokens = u64::from(tokens).saturating_add(rounding);
+    // Numbers of 32 bits, and what is kept about each cell.
+    let cell = outline.layers.saturating_mul(outline.cache_row).saturating_mul(4).saturating_add(64);
+    let micro_batch = u64::from(context.micro_batch_size.unwrap_or(512).max(context.max_sequences));
+    let scores = outline.heads.saturating_add(2).saturating_mul(4).saturating_mul(micro_batch);
+    let context = cell.saturating_add(scores).saturating_mul(tokens);
+    let upper = outline.file_bytes.saturating_mul(2).saturating_add(context).saturating_add(AMPLE);
+    available_memory(outline.file_bytes).is_some_and(|available| upper <= available)
 }
 
 #[cfg(test)]
@@ -231,6 +210,22 @@ mod tests {
         assert_eq!(types(KvType::F32, KvType::Bf16, off), Some((KvType::Q8_0, KvType::Bf16)));
         assert_eq!(types(KvType::Q8_0, KvType::Q4_0, auto), None);
         assert_eq!(types(KvType::Q8_0, KvType::F16, off), None);
+    }
+
+    #[test]
+    fn only_what_is_far_from_the_limit_is_not_counted() {
+        let small = ModelOutline { file_bytes: 1, layers: 1, heads: 1, cache_row: 1, context_train_size: 64 };
+        let context = ContextConfig::new().with_context_size(8);
+        let ample = available_memory(0).is_some_and(|bytes| bytes > 2 * AMPLE);
+        assert_eq!(surely_fits(&small, &context), ample);
+        for large in [
+            ModelOutline { file_bytes: 1 << 60, ..small },
+            ModelOutline { cache_row: 1 << 50, ..small },
+            ModelOutline { layers: 0, ..small },
+            ModelOutline { heads: u64::MAX, ..small },
+        ] {
+            assert!(!surely_fits(&large, &context), "{large:?}");
+        }
     }
 
     #[test]
