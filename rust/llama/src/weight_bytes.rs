@@ -14,7 +14,7 @@ pub(crate) struct WeightBytes {
 impl WeightBytes {
     /// Those of the model in `files`, its parts, with the CPU module of that name. Of weights that a module packs only in some shapes, all count.
     pub(crate) fn of(files: &[GgufFile], module: Option<&str>, memory_map: bool) -> Self {
-        let tensors = || files.iter().flat_map(|file| file.tensors());
+        let tensors = || files.iter().flat_map(GgufFile::tensors);
         let has_output = tensors().any(|tensor| tensor.name == "output.weight");
         let all: u64 = tensors().map(|tensor| tensor.n_bytes).sum();
         let packing = Packing::of(module);
