@@ -32,6 +32,25 @@ def minilm_path() -> Path:
 
 
 @pytest.fixture(scope="session")
+def minilm_file(minilm_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MiniLM as a GGUF file in F32, as `tabagent convert` makes it."""
+    from tabagent import gguf
+
+    path = tmp_path_factory.mktemp("minilm") / "minilm.gguf"
+    gguf.convert(minilm_path, path, out_type="f32")
+    return path
+
+
+@pytest.fixture(scope="session")
+def minilm(minilm_file: Path) -> Iterator[Model]:
+    """MiniLM, a BERT that embeds."""
+    from tabagent import Model
+
+    with Model.load(minilm_file, threads=THREADS) as model:
+        yield model
+
+
+@pytest.fixture(scope="session")
 def smollm2_path() -> Path:
     return needs.model(SMOLLM2)
 

@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from tabagent.batch import CompletionBatch
     from tabagent.completion import Completion, FinishReason, StopMatch, Timings, Usage
     from tabagent.context import Context
+    from tabagent.embedding import RankedDocument
     from tabagent.errors import (
         ClosedError,
         ContextFullError,
         DecodeError,
+        EmbeddingCancelledError,
         ForkedError,
         GgufCancelledError,
         GgufError,
@@ -65,6 +67,7 @@ __all__ = [
     "ContextFullError",
     "DecodeError",
     "DeviceInfo",
+    "EmbeddingCancelledError",
     "FinishReason",
     "ForkedError",
     "GgufCancelledError",
@@ -95,6 +98,7 @@ __all__ = [
     "PoolModelStats",
     "PoolStats",
     "QueueFullError",
+    "RankedDocument",
     "SamplerConfig",
     "SamplingError",
     "StageReport",
@@ -148,6 +152,7 @@ _HOMES = {
     "Perplexity": "scoring",
     "PoolModelStats": "pool_entry",
     "PoolStats": "pool_entry",
+    "RankedDocument": "embedding",
     "SamplerConfig": "sampling",
     "StageReport": "sampling",
     "Step": "sampling",

@@ -353,6 +353,13 @@ class TokenEvent:
     def logprobs(self) -> list[TokenLogprob]: ...
 
 @final
+class Stop:
+    """Ends work that another thread waits for."""
+
+    def __new__(cls) -> Stop: ...
+    def set(self) -> None: ...
+
+@final
 class Stream:
     """The consumer's end of one request. Dropping it cancels the request."""
 
@@ -490,6 +497,15 @@ class Model:
         priority, timeout (seconds), collect (the whole text in one event)."""
     def score(self, prompt: Sequence[int], continuations: Sequence[Sequence[int]], cache_prompt: bool) -> Stream:
         """A stream with one event for each continuation, without text: its tokens with their log-probabilities."""
+    def embed(
+        self, texts: list[str | list[int]], options: Mapping[str, Any], stop: Stop, progress: Callable[[float], object] | None
+    ) -> NDArray[np.float32]:
+        """A row for each text. `options`: pooling (mean, cls, last), normalize, truncate, dimensions, add_special, parse_special. `progress` gets the
+        part done, 0 to 1, on the calling thread; returning False, or raising, stops the work."""
+    def embed_tokens(self, text: str | list[int], options: Mapping[str, Any], stop: Stop) -> NDArray[np.float32]:
+        """A row for each token; of the options, pooling and dimensions do not count."""
+    def rerank(self, query: str, documents: Sequence[str], truncate: bool, stop: Stop, progress: Callable[[float], object] | None) -> list[float]:
+        """A score for each document, in their order."""
     def compile_grammar(self, request: Mapping[str, Any]) -> Grammar:
         """`request`: kind (json_schema, json_object, regex, choices, lark or gbnf), source (a text, for choices a list of them), compact,
         starts, free_after, required. Raises `GrammarError`."""

@@ -7,6 +7,7 @@ __all__ = [
     "ClosedError",
     "ContextFullError",
     "DecodeError",
+    "EmbeddingCancelledError",
     "ForkedError",
     "GgufCancelledError",
     "GgufError",
@@ -97,6 +98,10 @@ class QueueFullError(TabagentError, RuntimeError):
 
 class DecodeError(TabagentError, RuntimeError):
     """llama.cpp failed to decode."""
+
+
+class EmbeddingCancelledError(TabagentError):
+    """Embedding or reranking was stopped before it was done: a progress callback returned False, or the interpreter ends."""
 
 
 class SamplingError(TabagentError, RuntimeError):

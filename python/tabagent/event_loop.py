@@ -1,4 +1,4 @@
-"""What awaits a stream: asyncio's event loop, or trio's."""
+"""What awaits a stream or a call: asyncio's event loop, or trio's."""
 
 from __future__ import annotations
 
@@ -51,7 +51,10 @@ def running_loop() -> EventLoop:
     try:
         return _Asyncio(asyncio.get_running_loop())
     except RuntimeError:
-        message = "a stream can be awaited in asyncio and trio only, and neither runs here; read it with `for`, in a thread where that must not block"
+        message = (
+            "streams and calls can be awaited in asyncio and trio only, and neither runs here; read with `for`, or use the call without `a`, in a "
+            "thread where that must not block"
+        )
         raise RuntimeError(message) from None
 
 
@@ -87,7 +90,7 @@ class _Trio:
         await self._trio.lowlevel.wait_readable(fd)
 
     async def in_thread(self, call: Callable[[], T]) -> T:
-        # Like asyncio, trio does not wait for the thread when the task is cancelled. The stream is cancelled then, which ends the call in the thread.
+        # Like asyncio, trio does not wait for the thread when the task is cancelled. What runs there is cancelled then, which ends the call.
         result: T = await self._trio.to_thread.run_sync(call, abandon_on_cancel=True)
         return result
 

@@ -28,6 +28,7 @@ from tabagent._arguments import (
 )
 from tabagent._load_options import cache_options, load_options, optional_int
 from tabagent.context import Context
+from tabagent.embedding import Embedder
 from tabagent.errors import ClosedError, GrammarError
 from tabagent.grammar import Grammar, Trigger, compile_source, parser_of, source_of, trigger_of
 from tabagent.info import ModelInfo, ModelStats
@@ -49,8 +50,8 @@ __all__ = ["Model"]
 MAX_TOKENS: Final = 2**63 - 1
 
 
-class Model(Scorer):
-    """A loaded model: text in, text out.
+class Model(Scorer, Embedder):
+    """A loaded model: text in, text out, or vectors.
 
         with Model.load("model.gguf") as model:
             for text in model.generate("Once upon a time", max_tokens=64):
@@ -110,7 +111,8 @@ class Model(Scorer):
             variant: the llama.cpp to use: `auto`, a CPU module such as `haswell`, or the path of a library directory. One per process.
             gpu_layers: how many layers to put on GPUs; `auto` puts all there if there is one.
             devices: not supported yet.
-            context_size: tokens of context, shared by all requests; None for what the model was trained for, at most 4,096.
+            context_size: tokens of context, shared by all requests, and of the longest text to embed; None for what the model was trained for, at
+                most 4,096 if it generates.
             max_sequences: how many requests to decode together; None for 8, or as many as a batch has tokens. More wait for their turn.
             max_queue: how many may wait; one more raises `QueueFullError`. None for any number.
             deterministic: give each request the results that it would have alone, bit for bit: one is decoded at a time, alone in memory, and none

@@ -22,6 +22,7 @@ from conftest import THREADS
 from support.documented import Block, commands, fenced, in_docstrings
 from support.tiny_adapters import write_peft
 from support.tiny_checkpoints import smollm
+from support.tiny_embedders import tiny_embedder
 from tabagent import Model, SamplerConfig, gguf
 
 pytestmark = [pytest.mark.model, pytest.mark.usefixtures("one_core")]
@@ -65,6 +66,9 @@ def fill(folder: Path) -> None:
     imatrix.add_tensor("blk.0.attn_q.weight.in_sum2", np.ones((1, 256), np.float32))
     imatrix.add_tensor("blk.0.attn_q.weight.counts", np.ones((1, 1), np.float32))
     imatrix.write(folder / "imatrix.gguf")
+    (folder / "minilm.gguf").write_bytes(tiny_embedder("bert").to_bytes())
+    (folder / "reranker.gguf").write_bytes(tiny_embedder("bert", pooling="rank", labels=1).to_bytes())
+    (folder / "lines.txt").write_text("one\ntwo\n", encoding="utf-8")
 
 
 @contextlib.contextmanager

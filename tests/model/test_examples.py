@@ -63,6 +63,17 @@ def test_scoring(smollm2: Model, smollm2_path: Path, capsys: pytest.CaptureFixtu
     assert 0.5 <= module.rate(smollm2, "I loved every minute of it.").probability <= 1
 
 
+def test_embeddings(minilm: Model, minilm_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    module = example("embeddings")
+    notes = tmp_path / "notes.txt"
+    notes.write_text("The cat sleeps.\n\nBerlin has 3.7 million inhabitants.\nBread needs time.\nPaint dries.\n")
+    module.main(str(minilm_file), "How many people live in Berlin?", str(notes))
+    lines = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"0\.[5-9]\d\d  Berlin has 3\.7 million inhabitants\.", lines[0])
+    assert len(lines) == 3
+    assert module.search(minilm, "animal", ["stone", "a dog", "steel"], best=1)[0][1] == "a dog"
+
+
 def test_quantize_to_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, small = tmp_path / "model-f16.gguf", tmp_path / "small.gguf"
     gguf.convert(smollm().write(tmp_path / "model"), source, out_type="f16")

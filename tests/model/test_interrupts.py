@@ -25,6 +25,7 @@ LATEST_S: Final = 1.0
 WAITS_FOR_ANOTHER: Final = {
     # Each is one of the calls above, or reads what one has made.
     "Model.from_pretrained": "Model.load, after a download in Python",
+    "Model.rerank": "Model.embed",
     "Model.close": "a worker, as Model.create_context; frees memory",
     "Context.close": "a worker, as Context.clear",
     "TokenEvents.__next__": "TokenStream.__next__",
@@ -54,6 +55,7 @@ SHORT: Final = {
     *("Completion.parse", "Constraint.accept", "Constraint.forced", "Constraint.mask", "Constraint.rollback", "Context.cancel"),
     *("DeviceInfo.from_json", "GgufTensor.numpy", "GgufWriter.add_tensor", "GgufWriter.remove", "GgufWriter.set", "GgufWriter.update"),
     *("GgufMetadata.type", "GgufTensors.names", "Variant.from_json"),
+    *("Model.aembed", "Model.aembed_tokens", "Model.arerank"),
     *("Hardware.from_json", "Model.chat_template", "Model.context_train_size", "Model.embedding_dim", "Model.is_control", "Model.is_eog"),
     *("Model.token_attributes", "Model.token_bos", "Model.token_eos", "Model.token_eot", "Model.token_fim_mid", "Model.token_fim_pad"),
     *("Model.token_fim_pre", "Model.token_fim_rep", "Model.token_fim_sep", "Model.token_fim_suf", "Model.token_mask", "Model.token_nl"),

@@ -257,6 +257,8 @@ CASES: Final[dict[str, Callable[[Path, Path], Pair]]] = {
     "Model.generate": with_model(lambda model: lambda: model.generate(WORDS * 200_000)),
     "Model.score": with_model(lambda model: lambda: model.score(WORDS * 300, [" and", " or"])),
     "Model.perplexity": with_model(lambda model: lambda: model.perplexity(WORDS * 400)),
+    "Model.embed": with_model(lambda model: lambda: model.embed([WORDS * 20] * 60)),
+    "Model.embed_tokens": with_model(lambda model: lambda: model.embed_tokens(WORDS * 370)),
     "Model.compile_grammar": with_model(
         lambda model: lambda: model.compile_grammar(json_schema={"enum": [f"{i * 7919} is item {i}" for i in range(90_000)]})
     ),

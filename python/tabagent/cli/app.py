@@ -8,6 +8,7 @@ import typer
 from tabagent.cli.bench import bench
 from tabagent.cli.convert import convert
 from tabagent.cli.doctor import doctor
+from tabagent.cli.embed import embed
 from tabagent.cli.examples import ExamplesCommand
 from tabagent.cli.failure import one_line, report_usage
 from tabagent.cli.gguf import gguf_app
@@ -27,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (run, info, convert, quantize, variants, doctor, bench):
+for _command in (run, embed, info, convert, quantize, variants, doctor, bench):
     app.command(cls=ExamplesCommand)(_command)
 app.add_typer(gguf_app, name="gguf")
 

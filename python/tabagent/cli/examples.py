@@ -19,6 +19,12 @@ EXAMPLES: Final = {
         tabagent run demo -p "Describe a person: " --json-schema person.json
         tabagent run model.gguf -f question.txt --choices yes --choices no --trigger "</think>"
     """,
+    "embed": """\
+        tabagent embed minilm.gguf "How many people live in Berlin?"
+        tabagent embed minilm.gguf -f lines.txt -o vectors.npy
+        cut -f2 table.tsv | tabagent embed minilm.gguf --truncate > vectors.jsonl
+        tabagent embed nomic.gguf --dimensions 256 "search_query: cats"
+    """,
     "info": """\
         tabagent info model.gguf
         tabagent info model.gguf --tensors

@@ -33,6 +33,20 @@ impl Batch {
         batch
     }
 
+    /// The tokens of one sequence from position `start` on, each with an output of its own, as an embedding context wants them.
+    pub fn text(sequence: SeqId, start: u32, tokens: &[TokenId]) -> Self {
+        let mut batch = Self::new();
+        batch.push_text(sequence, start, tokens);
+        batch
+    }
+
+    /// Adds the tokens of a sequence from position `start` on, each with an output of its own.
+    pub fn push_text(&mut self, sequence: SeqId, start: u32, tokens: &[TokenId]) {
+        for (position, token) in (start..).zip(tokens) {
+            self.push(*token, position, &[sequence], true);
+        }
+    }
+
     /// Adds a token at `position` of all `sequences`.
     pub fn push(&mut self, token: TokenId, position: u32, sequences: &[SeqId], wants_logits: bool) {
         self.tokens.push(token);

@@ -5,6 +5,7 @@
 
 use crate::context_config::{ContextConfig, FlashAttention, KvType, Resolved};
 use crate::context_error::ContextConfigError;
+use crate::model::Model;
 use crate::model_facts::ModelFacts;
 use std::collections::BTreeMap;
 
@@ -29,6 +30,21 @@ pub(crate) fn context_bytes(
         resolved,
         config.flash_attention,
     ))
+}
+
+/// Bytes of a context that gives vectors: what [`context_bytes`] says, where the model has a cache at all, and the outputs. llama.cpp makes room for
+/// the logits of each token, too (`llama_context::output_reserve` in `src/llama-context.cpp`).
+pub(crate) fn vector_bytes(model: &Model, resolved: &Resolved, config: &ContextConfig) -> u64 {
+    let embedding = model.embedding_facts();
+    let outputs = (model.vocab().len() as u64).saturating_add(u64::from(embedding.width));
+    let outputs = outputs.saturating_mul(4).saturating_mul(u64::from(resolved.n_batch));
+    let cached = if embedding.looks_forward {
+        // The batch attends to itself.
+        mask_bytes(model.facts(), &Resolved { n_ctx: resolved.n_batch, ..*resolved }, config.flash_attention)
+    } else {
+        context_bytes(model.facts(), model.metadata(), resolved, config)
+    };
+    outputs.saturating_add(cached)
 }
 
 /// Bytes of the KV cache.

@@ -3,17 +3,20 @@
 use crate::abort::{AbortSource, NEVER, Stop, should_abort};
 use crate::available::available_memory;
 use crate::batch::{Batch, CBatch, TokenId};
-use crate::budget::{check_kv_type, context_bytes};
+use crate::budget::{check_kv_type, context_bytes, vector_bytes};
 use crate::context_config::{ContextConfig, KvType, Resolved};
-use crate::context_error::ContextError;
+use crate::context_error::{ContextConfigError, ContextError};
 use crate::log;
 use crate::memory_need::{MemoryNeed, of_context};
 use crate::model::Model;
+use crate::pooling::Pooling;
 use crate::threadpool::{Threadpool, startable};
 use crate::vocab_error::VocabError;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tabagent_sys::{Api, ContextSettings, llama_context, llama_memory, llama_pos};
+use tabagent_sys::{
+    Api, ContextSettings, llama_batch, llama_context, llama_memory, llama_pooling_type, llama_pos,
+};
 
 /// A context: the KV cache of some sequences, and the buffers to decode with.
 ///
@@ -34,7 +37,18 @@ pub struct Context {
     memory_need: MemoryNeed,
 }
 
+/// What a context computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Logits,
+    /// Vectors, pooled so. Such a context may be without memory.
+    Vectors(Pooling),
+}
+
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+
+/// `llama_decode` or `llama_encode`.
+pub(crate) type Compute = unsafe extern "C-unwind" fn(*mut llama_context, llama_batch) -> i32;
 
 struct OwnedContext {
     ptr: NonNull<llama_context>,
@@ -87,10 +101,25 @@ impl Context {
             config.spare_sequences = 0;
         }
         let config = &config;
-        let mut resolved = config.resolve(facts.context_train_size)?;
         refuse_unsuitable(model)?;
+        Self::build(model, config, Purpose::Logits)
+    }
+
+    /// A context for a model that has weights, and what `purpose` needs.
+    pub(crate) fn build(
+        model: &Model,
+        config: &ContextConfig,
+        purpose: Purpose,
+    ) -> Result<Self, ContextError> {
+        let mut resolved = config.resolve(model.facts().context_train_size)?;
+        if purpose == Purpose::Logits {
+            check_positions(model, &resolved)?;
+        }
         check_kv_type(model.facts(), model.metadata(), config)?;
-        let needed = context_bytes(model.facts(), model.metadata(), &resolved, config);
+        let needed = match purpose {
+            Purpose::Logits => context_bytes(model.facts(), model.metadata(), &resolved, config),
+            Purpose::Vectors(_) => vector_bytes(model, &resolved, config),
+        };
         if let Some(available) = available_memory(0)
             && needed > available
             && !model.is_dry()
@@ -102,7 +131,7 @@ impl Context {
         resolved.n_threads = resolved.n_threads.min(threads);
         resolved.n_threads_batch = resolved.n_threads_batch.min(threads);
         let abort = Box::new(AbortSource::default());
-        let (ptr, lines) = log::follow(model.is_dry(), || init(model, config, &resolved));
+        let (ptr, lines) = log::follow(model.is_dry(), || init(model, config, &resolved, purpose));
         let ptr = ptr?;
         let handle = OwnedContext { ptr, free: model.api().llama_free };
         // SAFETY: the context is live, and the boxed `abort` outlives it, as a later field of the result.
@@ -127,7 +156,13 @@ impl Context {
             outputs: Vec::new(),
             memory_need: MemoryNeed::default(),
         };
-        context.read_back_limits()?;
+        context.read_back_limits();
+        if purpose == Purpose::Logits && context.memory().is_null() {
+            return Err(ContextError::NotGenerative {
+                architecture: context.model.facts().architecture.clone(),
+                reason: "they have no KV cache; `embed` gives their vectors",
+            });
+        }
         context.memory_need = model.weights().plus(of_context(model, &lines, &context.resolved, config));
         Ok(context)
     }
@@ -147,14 +182,23 @@ impl Context {
     /// # Errors
     /// See [`ContextError`]; [`ContextError::Aborted`] when it stopped early.
     pub fn decode_unless(&mut self, batch: &Batch, stop: Stop<'_>) -> Result<(), ContextError> {
+        self.compute(batch, stop, self.model.api().llama_decode)
+    }
+
+    /// Computes a batch by `call`, which is `llama_decode`, or `llama_encode` for a model that has an encoder.
+    pub(crate) fn compute(
+        &mut self,
+        batch: &Batch,
+        stop: Stop<'_>,
+        call: Compute,
+    ) -> Result<(), ContextError> {
         self.outputs.clear();
         self.check(batch)?;
         let c_batch = self.arrays.fill(batch);
-        let decode = self.model.api().llama_decode;
         let context = self.handle.ptr.as_ptr();
         // SAFETY: ids, sequences, positions and counts were checked; the arrays live in `self` and stay untouched during the
         // call; `&mut self` excludes another decode.
-        let (code, log) = log::capture(|| self.abort.watch(stop, || unsafe { decode(context, c_batch) }));
+        let (code, log) = log::capture(|| self.abort.watch(stop, || unsafe { call(context, c_batch) }));
         match code {
             0 => {
                 self.outputs.extend_from_slice(&batch.outputs);
@@ -305,28 +349,28 @@ impl Context {
         unsafe { (self.api().llama_get_memory)(self.ptr()) }
     }
 
+    /// Number of tokens of the last batch; 0 after one that failed.
+    pub(crate) fn outputs(&self) -> usize {
+        self.outputs.len()
+    }
+
     /// Marks all logits as gone, after something has overwritten them.
     pub(crate) fn forget_outputs(&mut self) {
         self.outputs.clear();
     }
 
-    fn read_back_limits(&mut self) -> Result<(), ContextError> {
+    fn read_back_limits(&mut self) {
         let (api, ptr) = (self.model.api(), self.handle.ptr.as_ptr());
         // SAFETY: the context is live.
-        self.resolved.n_ctx = unsafe { (api.llama_n_ctx)(ptr) };
+        let n_ctx = unsafe { (api.llama_n_ctx)(ptr) };
+        // llama.cpp rounds the size up, also beyond the positions that there are.
+        self.resolved.n_ctx = n_ctx.min(self.model.embedding_facts().learned_positions.unwrap_or(n_ctx));
         // SAFETY: as above.
         self.resolved.n_batch = unsafe { (api.llama_n_batch)(ptr) };
         // SAFETY: as above.
         self.resolved.n_ubatch = unsafe { (api.llama_n_ubatch)(ptr) };
         // SAFETY: as above.
         self.resolved.n_seq_max = unsafe { (api.llama_n_seq_max)(ptr) };
-        if self.memory().is_null() {
-            return Err(ContextError::NotGenerative {
-                architecture: self.model.facts().architecture.clone(),
-                reason: "they have no KV cache",
-            });
-        }
-        Ok(())
     }
 
     fn check(&self, batch: &Batch) -> Result<(), ContextError> {
@@ -341,6 +385,7 @@ impl Context {
             return Err(ContextError::TooManyOutputs { outputs, max_outputs: self.resolved.n_outputs_max });
         }
         let vocab_size = self.model.vocab().len();
+        let positions = self.model.embedding_facts().learned_positions.map_or(i64::MAX, i64::from);
         // The next position of each sequence that the batch touches.
         let mut next: Vec<Option<llama_pos>> = vec![None; self.resolved.n_seq_max as usize];
         for (index, token) in batch.tokens.iter().enumerate() {
@@ -364,6 +409,10 @@ impl Context {
                 let position = batch.positions[index];
                 if position != expected || position == llama_pos::MAX {
                     return Err(ContextError::WrongPosition { index, sequence: slot, position, expected });
+                }
+                // Beyond its positions a model reads past their table, and ggml aborts (`ggml_compute_forward_get_rows` in `ggml/src/ggml-cpu/ops.cpp`).
+                if i64::from(position) >= positions {
+                    return Err(ContextError::UnknownPosition { index, position, positions });
                 }
                 next[slot as usize] = Some(expected + 1);
             }
@@ -396,6 +445,20 @@ impl Context {
     }
 }
 
+/// Refuses a context of more positions than the model has learned.
+fn check_positions(model: &Model, resolved: &Resolved) -> Result<(), ContextError> {
+    match model.embedding_facts().learned_positions {
+        Some(positions) if resolved.n_ctx > positions => Err(ContextConfigError::OutOfRange {
+            option: "context_size",
+            minimum: 1,
+            maximum: positions,
+            got: u64::from(resolved.n_ctx),
+        }
+        .into()),
+        _ => Ok(()),
+    }
+}
+
 fn refuse_unsuitable(model: &Model) -> Result<(), ContextError> {
     if model.is_vocab_only() {
         return Err(ContextError::VocabOnly);
@@ -404,19 +467,28 @@ fn refuse_unsuitable(model: &Model) -> Result<(), ContextError> {
     let reason = if facts.has_encoder && facts.has_decoder {
         "they need an encoder pass before the decoder, which is not supported yet"
     } else if !facts.has_decoder {
-        "they have no decoder"
+        "they have no decoder; `embed` gives their vectors"
     } else {
         return Ok(());
     };
     Err(ContextError::NotGenerative { architecture: facts.architecture.clone(), reason })
 }
 
+/// Parts of warnings about a context that gives vectors: it pools in another way than the file says on purpose, and has more cells than the model has
+/// positions only where llama.cpp rounds up (`llama_init_from_model` and `llama_context::llama_context` in `src/llama-context.cpp`).
+const EXPECTED: [&str; 2] = ["model default pooling_type is", "possible training context overflow"];
+
 fn init(
     model: &Model,
     config: &ContextConfig,
     resolved: &Resolved,
+    purpose: Purpose,
 ) -> Result<NonNull<llama_context>, ContextError> {
     let api = model.api();
+    let pooling = match purpose {
+        Purpose::Logits => llama_pooling_type::UNSPECIFIED,
+        Purpose::Vectors(pooling) => pooling.to_c(),
+    };
     let settings = ContextSettings {
         context_size: resolved.n_ctx,
         batch_size: resolved.n_batch,
@@ -425,7 +497,8 @@ fn init(
         outputs_per_decode: resolved.n_outputs_max,
         threads: resolved.n_threads,
         prompt_threads: resolved.n_threads_batch,
-        embeddings: false,
+        embeddings: purpose != Purpose::Logits,
+        pooling,
         flash_attention: config.flash_attention.to_c(),
         key_type: config.kv_types().0.to_c(),
         value_type: config.kv_types().1.to_c(),
@@ -438,7 +511,11 @@ fn init(
     let mut params = unsafe { (api.llama_context_default_params)() };
     model.library().layout().write_context(&mut params, &settings)?;
     // SAFETY: the model is live and has weights; `params` holds the library's own defaults with fields set through its layout.
-    let (ptr, log) = log::capture(|| unsafe { (api.llama_init_from_model)(model.ptr(), params) });
+    let make = || log::capture(|| unsafe { (api.llama_init_from_model)(model.ptr(), params) });
+    let (ptr, log) = match purpose {
+        Purpose::Logits => make(),
+        Purpose::Vectors(_) => log::expecting(&EXPECTED, make),
+    };
     NonNull::new(ptr).ok_or_else(|| {
         // The messages of `ggml_backend_buft_alloc_buffer`, of the CPU buffer type, and of `std::bad_alloc`.
         let is_memory = |line: &String| ["allocate", "bad_alloc"].iter().any(|sign| line.contains(sign));

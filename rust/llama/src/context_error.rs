@@ -89,6 +89,30 @@ pub enum ContextError {
         /// Why not.
         reason: &'static str,
     },
+    /// The model gives no vectors.
+    #[error("`{architecture}` models give no embeddings: {reason}")]
+    NotEmbedding {
+        /// The architecture.
+        architecture: String,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// The model does not rank documents.
+    #[error("this `{architecture}` model has no classifier that ranks documents; load a reranking model")]
+    NotRanking {
+        /// The architecture.
+        architecture: String,
+    },
+    /// A vector that the last batch did not compute.
+    #[error(
+        "no vector for {what} {index}: it was not in the last batch, or the context pools in another way"
+    )]
+    NoVector {
+        /// `token` or `sequence`.
+        what: &'static str,
+        /// Its number.
+        index: usize,
+    },
     /// The KV cache does not fit in memory.
     #[error(
         "a context of {context_size} tokens needs about {} MiB for its KV cache and {} MiB are available; lower `context_size`",
@@ -191,6 +215,16 @@ pub enum ContextError {
         position: i32,
         /// The position that comes next.
         expected: i32,
+    },
+    /// A position beyond those that the model has learned.
+    #[error("token {index} has position {position}, but this model has learned {positions} positions only")]
+    UnknownPosition {
+        /// Its index in the batch.
+        index: usize,
+        /// Its position.
+        position: i32,
+        /// How many positions there are.
+        positions: i64,
     },
     /// An invalid range of positions.
     #[error("positions {start}..{end} are no range")]

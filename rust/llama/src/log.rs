@@ -3,7 +3,7 @@
 //! llama.cpp explains failures only in its log. The callback may run on any thread of llama.cpp, so it only copies the line; Python's `logging`
 //! gets the lines later, from a thread that Python owns.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::ffi::{c_char, c_void};
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -50,6 +50,8 @@ thread_local! {
     static CAPTURED: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
     /// Lines of this thread since `follow` began, and whether others see them, too.
     static FOLLOWED: RefCell<Option<(Vec<String>, bool)>> = const { RefCell::new(None) };
+    /// Parts of warnings that this thread knows to be none.
+    static EXPECTED: Cell<&'static [&'static str]> = const { Cell::new(&[]) };
 }
 
 /// Takes all lines kept since the last call, oldest first.
@@ -85,6 +87,14 @@ pub(crate) fn follow<T>(quiet: bool, work: impl FnOnce() -> T) -> (T, Vec<String
     let result = work();
     let inner = FOLLOWED.with(|f| std::mem::replace(&mut *f.borrow_mut(), outer));
     (result, inner.map(|(lines, _)| lines).unwrap_or_default())
+}
+
+/// Runs `work`; of the warnings that llama.cpp logs on this thread meanwhile, those that hold one of `parts` are left out.
+pub(crate) fn expecting<T>(parts: &'static [&'static str], work: impl FnOnce() -> T) -> T {
+    let outer = EXPECTED.replace(parts);
+    let result = work();
+    EXPECTED.set(outer);
+    result
 }
 
 /// Removes captured lines from the log that are not errors after all, such as those about a decode that was asked to stop.
@@ -155,6 +165,10 @@ fn finish(state: &mut State, mut line: LogRecord) {
             }
         });
     }
+    let is_expected = || EXPECTED.get().iter().any(|part| line.text.contains(part));
+    if line.level == LogLevel::Warn && is_expected() {
+        return;
+    }
     let hidden = FOLLOWED.with(|followed| {
         let mut followed = followed.borrow_mut();
         let Some((lines, quiet)) = followed.as_mut() else { return false };
@@ -213,6 +227,18 @@ mod tests {
         assert_eq!(follow(false, work).1, lines);
         let seen = drain_log();
         assert_eq!(seen.iter().filter(|r| r.text.starts_with("followed: ")).count(), 2);
+    }
+
+    #[test]
+    fn expected_warnings_are_left_out_and_errors_are_not() {
+        expecting(&["was specified"], || {
+            record(ggml_log_level::WARN, "pooling 0 was specified\n");
+            record(ggml_log_level::ERROR, "error: 1 was specified\n");
+        });
+        record(ggml_log_level::WARN, "pooling 2 was specified\n");
+        let drained = drain_log();
+        let holds = |text: &str| drained.iter().any(|r| r.text.contains(text));
+        assert!(!holds("pooling 0") && holds("error: 1") && holds("pooling 2"));
     }
 
     #[test]

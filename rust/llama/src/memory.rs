@@ -12,6 +12,9 @@ impl Context {
     /// [`ContextError::SequenceOutOfRange`].
     pub fn next_position(&self, sequence: SeqId) -> Result<u32, ContextError> {
         let slot = self.check_sequence(i64::from(sequence))?;
+        if self.memory().is_null() {
+            return Ok(0);
+        }
         // SAFETY: the memory is live and the sequence exists.
         let last = unsafe { (self.api().llama_memory_seq_pos_max)(self.memory(), slot.cast_signed()) };
         Ok(u32::try_from(last.saturating_add(1)).unwrap_or(0))

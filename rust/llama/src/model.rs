@@ -2,6 +2,7 @@
 
 use crate::context_config::ContextConfig;
 use crate::device::DeviceKind;
+use crate::embedding_facts::{EmbeddingFacts, OutputTensors};
 use crate::fingerprint::Fingerprint;
 use crate::library::Library;
 use crate::log;
@@ -29,6 +30,7 @@ struct Inner {
     library: Library,
     path: PathBuf,
     facts: ModelFacts,
+    embedding: EmbeddingFacts,
     metadata: BTreeMap<String, String>,
     vocab_only: bool,
     dry: bool,
@@ -68,7 +70,7 @@ impl Model {
     /// # Errors
     /// See [`ModelError`]. A panic of the progress callback is resumed here, after llama.cpp has cleaned up.
     pub fn load(library: &Library, config: ModelConfig) -> Result<Self, ModelError> {
-        let preflight::Checked { paths, overrides, .. } = match config.checked {
+        let preflight::Checked { paths, overrides, outputs, .. } = match config.checked {
             Some(checked) => checked,
             None => preflight::check(&config.path, &config.overrides)?,
         };
@@ -124,11 +126,14 @@ impl Model {
         let vocab = unsafe { Vocab::new(library.api(), vocab, pre) };
         // SAFETY: as above.
         let facts = unsafe { read_facts(library, ptr, &metadata, config.gpu_layers, config.vocab_only) };
+        // SAFETY: as above.
+        let embedding = unsafe { read_embedding_facts(library.api(), ptr, &facts, &metadata, &outputs) };
         Ok(Self(Arc::new(Inner {
             ptr,
             library: library.clone(),
             path: config.path,
             facts,
+            embedding,
             metadata,
             vocab_only: config.vocab_only,
             dry: config.dry_run,
@@ -156,6 +161,11 @@ impl Model {
     /// Facts about the model.
     pub fn facts(&self) -> &ModelFacts {
         &self.0.facts
+    }
+
+    /// What its file says about embeddings.
+    pub fn embedding_facts(&self) -> &EmbeddingFacts {
+        &self.0.embedding
     }
 
     /// All metadata that llama.cpp keeps, as text; arrays are cut by llama.cpp's own rules.
@@ -330,6 +340,23 @@ unsafe fn read_facts(
     };
     facts.complete(metadata);
     facts
+}
+
+/// # Safety
+/// `model` was loaded by the library of `api` and is live.
+unsafe fn read_embedding_facts(
+    api: &Api,
+    model: *mut llama_model,
+    facts: &ModelFacts,
+    metadata: &BTreeMap<String, String>,
+    tensors: &OutputTensors,
+) -> EmbeddingFacts {
+    // SAFETY: the caller's contract. Builds without this function give vectors as wide as the model.
+    let width = api.llama_model_n_embd_out.map(|ask| unsafe { ask(model) });
+    let width = width.and_then(|width| u32::try_from(width).ok()).filter(|width| *width > 0);
+    // SAFETY: the caller's contract. Builds without this function have classifiers of one output.
+    let classes = api.llama_model_n_cls_out.map_or(1, |ask| unsafe { ask(model) });
+    EmbeddingFacts::new(&facts.architecture, metadata, tensors, width.unwrap_or(facts.embedding_dim), classes)
 }
 
 /// `gemma3 270M Q4_K - Medium` → `Q4_K - Medium`: what stands after architecture and size (`llama_model::desc`).

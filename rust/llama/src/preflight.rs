@@ -1,5 +1,6 @@
 //! Checks of a model file before llama.cpp sees it.
 
+use crate::embedding_facts::OutputTensors;
 use crate::model_error::ModelError;
 use crate::outline::ModelOutline;
 use crate::overrides;
@@ -15,6 +16,8 @@ pub(crate) struct Checked {
     pub(crate) overrides: Vec<(String, MetadataOverride)>,
     /// What the header tells of the model's size.
     pub(crate) outline: ModelOutline,
+    /// What decides which vectors it gives.
+    pub(crate) outputs: OutputTensors,
 }
 
 /// Checks that the model at `path` (any part of it), with `overrides` in place of its own values, cannot make llama.cpp abort.
@@ -22,13 +25,15 @@ pub(crate) fn check(path: &Path, overrides: &[(String, MetadataOverride)]) -> Re
     let file = GgufFile::open(path)?;
     let is_split = file.split().is_some_and(|s| s.count > 1);
     if !is_split {
-        return check_one(&file, vec![path.to_owned()], file.file_size(), overrides);
+        let outputs = OutputTensors::of([&file]);
+        return check_one(&file, vec![path.to_owned()], file.file_size(), overrides, outputs);
     }
     let paths = split_paths(path)?;
     let files = paths.iter().map(|p| GgufFile::open(p)).collect::<Result<Vec<_>, _>>()?;
     check_parts(&files)?;
     let bytes = files.iter().map(GgufFile::file_size).sum();
-    check_one(files.first().unwrap_or(&file), paths, bytes, overrides)
+    let outputs = OutputTensors::of(&files);
+    check_one(files.first().unwrap_or(&file), paths, bytes, overrides, outputs)
 }
 
 /// Checks the metadata, which are in the first part.
@@ -37,10 +42,11 @@ fn check_one(
     paths: Vec<PathBuf>,
     bytes: u64,
     overrides: &[(String, MetadataOverride)],
+    outputs: OutputTensors,
 ) -> Result<Checked, ModelError> {
     let overrides = overrides::fitted(file, overrides)?;
     let values: Vec<_> =
         overrides.iter().map(|(key, value)| (key.clone(), OwnedValue::from(value.clone()))).collect();
     check_model_with(file, &values)?;
-    Ok(Checked { paths, overrides, outline: ModelOutline::of(file, bytes) })
+    Ok(Checked { paths, overrides, outline: ModelOutline::of(file, bytes), outputs })
 }

@@ -267,6 +267,14 @@ impl Vocab {
         unsafe { (self.api.llama_vocab_get_add_eos)(self.ptr) }
     }
 
+    /// Whether SEP follows the first of two texts.
+    pub fn adds_sep(&self) -> bool {
+        // Builds without this function know no other vocabulary that does (`llama_vocab::impl::load` in `src/llama-vocab.cpp`).
+        // SAFETY: a live vocabulary.
+        let told = self.api.llama_vocab_get_add_sep.map(|ask| unsafe { ask(self.ptr) });
+        told.unwrap_or(self.kind == VocabKind::WordPiece)
+    }
+
     /// Checks that every id is one of this vocabulary.
     ///
     /// # Errors

@@ -57,6 +57,65 @@ pub enum Error {
         /// Tokens that the context holds.
         n_ctx: usize,
     },
+    /// A text with more tokens than fit.
+    #[error(
+        "`{name}` has {tokens} tokens and {longest} fit; shorten it, cut it with `truncate=True`, or raise `context_size` if the model knows longer texts"
+    )]
+    TextTooLong {
+        /// What the text is called.
+        name: String,
+        /// Its tokens.
+        tokens: usize,
+        /// How many fit.
+        longest: usize,
+    },
+    /// A query and a document with more tokens together than fit.
+    #[error(
+        "`{name}` and `query` have {tokens} tokens together, {query} of them beside the document, and {longest} fit; shorten them, cut documents with `truncate=True`, or raise `context_size` if the model knows longer texts"
+    )]
+    PairTooLong {
+        /// What the document is called.
+        name: String,
+        /// Tokens that are not the document's.
+        query: usize,
+        /// All tokens.
+        tokens: usize,
+        /// How many fit.
+        longest: usize,
+    },
+    /// A text without tokens.
+    #[error("`{name}` has no tokens, and this model adds none to a text; give it some text")]
+    NoTokens {
+        /// What the text is called.
+        name: String,
+    },
+    /// More dimensions than a vector has.
+    #[error(
+        "`dimensions` must be between 1 and {width}, the width of this model's vectors, got {dimensions}"
+    )]
+    TooManyDimensions {
+        /// How many were asked for.
+        dimensions: usize,
+        /// How many there are.
+        width: usize,
+    },
+    /// A result that is not finite.
+    #[error(
+        "the result for `{name}` has numbers that are not finite, so the weights are damaged or too coarse; load the model with `check_tensors=True` to find out"
+    )]
+    NotFinite {
+        /// What the text is called.
+        name: String,
+    },
+    /// A model that was not made to rank documents.
+    #[error("{source}, or `embed` query and documents and compare their vectors by the scalar product")]
+    NoClassifier {
+        /// What the context says.
+        source: ContextError,
+    },
+    /// Vectors are no longer wanted.
+    #[error("the work was stopped before it was done")]
+    Stopped,
     /// A grammar whose tokens are those of another model.
     #[error("`grammar` was compiled by another model; compile it with this model's `compile_grammar`")]
     ForeignGrammar,

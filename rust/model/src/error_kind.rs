@@ -65,6 +65,8 @@ kinds! {
     QueueFull = "queue_full",
     /// llama.cpp failed to decode.
     Decode = "decode",
+    /// Embedding or ranking was stopped before it was done.
+    EmbeddingCancelled = "embedding_cancelled",
     /// No token could be chosen.
     Sampling = "sampling",
     /// A schema or grammar cannot be compiled, does not allow a token, or cannot go on.

@@ -1,7 +1,7 @@
 //! A loaded model as an application uses it, behind whichever face (Python, HTTP).
 //!
 //! [`LibraryPlaces`] chooses the llama.cpp library, [`Model::load`] loads a model with it and starts its decode thread, and a [`Model`] tokenizes,
-//! generates, scores and compiles grammars. Options come as plain structs ([`LoadOptions`], [`GenerateOptions`], [`SamplerSettings`],
+//! generates, scores, embeds, ranks and compiles grammars. Options come as plain structs ([`LoadOptions`], [`GenerateOptions`], [`SamplerSettings`],
 //! [`GrammarRequest`]), each of which also reads itself from a [`Value`]: what a face has of them before it knows their types, such as a Python dict
 //! or a JSON body.
 //!
@@ -10,6 +10,7 @@
 mod cache_options;
 mod context_options;
 mod decoder;
+mod embed;
 mod error;
 mod error_kind;
 mod failure;
@@ -27,6 +28,7 @@ mod vocabulary_facts;
 
 pub use cache_options::CacheOptions;
 pub use decoder::LlamaDecoder;
+pub use embed::{EmbedOptions, RerankOptions, TextPooling, Vectors};
 pub use error::Error;
 pub use error_kind::ErrorKind;
 pub use failure::Failure;
@@ -43,10 +45,10 @@ pub use value::{OptionError, Value};
 pub use vocabulary_facts::Breaker;
 
 pub use tabagent_llama::{
-    AtWork, Batch, Context, ContextConfigError, ContextError, DetokenizeOptions, FlashAttention, KvType,
-    Library, LibraryError, LogLevel, LogRecord, MemoryNeed, MetadataOverride, Model as LlamaModel,
-    ModelError, Prompt, StateError, TokenAttributes, TokenId, Vocab, VocabError, VocabKind, drain_log,
-    guard_exit, note, set_log_level,
+    AtWork, Batch, Context, ContextConfigError, ContextError, DetokenizeOptions, EmbeddingFacts,
+    FlashAttention, KvType, Library, LibraryError, LogLevel, LogRecord, MemoryNeed, MetadataOverride,
+    Model as LlamaModel, ModelError, Pooling, Prompt, StateError, TokenAttributes, TokenId, Vocab,
+    VocabError, VocabKind, drain_log, guard_exit, note, set_log_level,
 };
 pub use tabagent_runtime::{
     AbortFlag, EngineError, EngineStats, Finish, FinishReason, HookPoll, HookWorker, HookedRow, LogprobsMode,

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tabagent_llama::{ContextConfig, MetadataOverride, Model as LlamaModel, ModelConfig, ModelError};
+use tabagent_llama::{
+    ContextConfig, ContextError, MetadataOverride, Model as LlamaModel, ModelConfig, ModelError,
+};
 use tabagent_runtime::EngineConfig;
 use tabagent_variants::{Hardware, default_threads};
 
@@ -11,7 +13,7 @@ use crate::cache_options::CacheOptions;
 use crate::error::Error;
 use crate::library::open_library;
 use crate::memory::{self, MemoryPrediction};
-use crate::model::{Model, Open};
+use crate::model::{Model, NoEngine, Open};
 use crate::value::{COUNT, Fields, OptionError, Value};
 
 /// How to load a model. A field that is `None` is fitted to the model and the machine.
@@ -19,7 +21,7 @@ use crate::value::{COUNT, Fields, OptionError, Value};
 pub struct LoadOptions {
     /// Layers on GPUs; all where there is a GPU.
     pub gpu_layers: Option<u32>,
-    /// Tokens of context, shared by all requests; what the model was trained with, at most 4,096.
+    /// Tokens of context, shared by all requests; what the model was trained with, at most 4,096 if it generates.
     pub context_size: Option<u32>,
     /// Requests that are decoded together; by default 8, or as many as fit.
     pub max_sequences: Option<u32>,
@@ -77,6 +79,8 @@ impl Default for LoadOptions {
 /// Maximum number of tokens per decode whose logits the decode thread's context gives. With fewer, scoring takes longer; each takes a row of 4
 /// bytes per token of the vocabulary.
 const MAX_OUTPUTS: u32 = 32;
+/// Tokens of the longest text of a model that only embeds and does not say with how many it was trained.
+const DEFAULT_TEXT: u32 = 512;
 /// Default number of requests that are decoded together, if they fit.
 const SEQUENCES: u32 = 8;
 /// Sequences of the decode thread's context beside those, for what requests leave behind.
@@ -175,7 +179,8 @@ fn overrides(given: Vec<(String, Value)>) -> Result<Vec<(String, MetadataOverrid
 }
 
 impl Model {
-    /// Loads the GGUF file at `path` by the library in `library` (see [`open_library`]), and starts its decode thread. Blocks.
+    /// Loads the GGUF file at `path` by the library in `library` (see [`open_library`]), and starts its decode thread, unless the model only gives
+    /// vectors. Blocks.
     ///
     /// `progress` is called with the part loaded, 0 to 1, on threads of the load's own; when it returns false, the load ends soon.
     ///
@@ -206,13 +211,21 @@ impl Model {
         let config = config.with_progress(move |part| watched(part));
         let model = LlamaModel::load(&library, config)?;
         if vocab_only {
-            return Ok(Open::new(model, None, &engine)?.into());
+            return Ok(Open::vocab_only(model).into());
         }
         if !progress(1.0) {
             return Err(ModelError::Cancelled(path).into());
         }
-        let context = model.create_context_with(&context)?;
-        Ok(Open::new(model, Some(context), &engine)?.fitted(fitted).into())
+        match model.create_context_with(&context) {
+            Ok(context) => Ok(Open::generating(model, context, &engine)?.fitted(fitted).into()),
+            Err(ContextError::NotGenerative { architecture, reason }) => {
+                let longest = longest_text(&model, context.context_size);
+                let threads = context.threads.unwrap_or(1);
+                let why = NoEngine::NotGenerative { architecture, reason };
+                Ok(Open::embedding(model, why, longest, context.batch_size, threads).into())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// What [`load`](Self::load) would take of memory, and what is free. Reads metadata and vocabulary, and allocates nothing.
@@ -228,4 +241,12 @@ impl Model {
         let library = open_library(library, module)?;
         memory::predict(&library, &options.model_config(path)?, &options.context_config())
     }
+}
+
+/// Tokens of the longest text of a model that only embeds: those asked for, else those that the model was trained with. They take no memory before
+/// there is such a text.
+fn longest_text(model: &LlamaModel, asked: Option<u32>) -> u32 {
+    let trained = model.facts().context_train_size;
+    let longest = asked.unwrap_or(if trained == 0 { DEFAULT_TEXT } else { trained });
+    longest.min(model.embedding_facts().learned_positions.unwrap_or(u32::MAX))
 }

@@ -110,7 +110,11 @@ pub(crate) fn fitted(
         Err(ModelError::Unsupported(_)) => return Ok((context, None)),
         dry => dry?,
     };
-    let asked = MemoryPrediction::of(&dry, &context)?;
+    let asked = match MemoryPrediction::of(&dry, &context) {
+        // A model that only embeds has no context of this kind; those that it has are checked when they are made.
+        Err(Error::Context(ContextError::NotGenerative { .. })) => return Ok((context, None)),
+        asked => asked?,
+    };
     if asked.fits() {
         return Ok((context, None));
     }

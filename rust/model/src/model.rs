@@ -15,6 +15,7 @@ use tabagent_sampling::{Explanation, Sampler, SamplerConfig};
 
 use crate::context_options::context_config;
 use crate::decoder::LlamaDecoder;
+use crate::embed::Embedder;
 use crate::error::Error;
 use crate::generate::GenerateOptions;
 use crate::grammar::{Compiler, GrammarRequest};
@@ -40,9 +41,10 @@ struct Inner {
 
 /// What closing takes away.
 pub(crate) struct Open {
-    model: LlamaModel,
+    pub(crate) model: LlamaModel,
+    engine: Result<Engine, NoEngine>,
     /// `None` with `vocab_only`.
-    engine: Option<Engine>,
+    embedder: Option<Embedder>,
     sizes: ContextSizes,
     memory: MemoryNeed,
     kv_types: (KvType, KvType),
@@ -52,7 +54,31 @@ pub(crate) struct Open {
     vocabulary: VocabularyFacts,
 }
 
-/// Sizes of the decode thread's context; zeros with `vocab_only`.
+/// Why a model has no decode thread.
+pub(crate) enum NoEngine {
+    /// It was loaded without weights.
+    VocabOnly,
+    /// It gives vectors only.
+    NotGenerative {
+        /// The architecture.
+        architecture: String,
+        /// Why it does not generate.
+        reason: &'static str,
+    },
+}
+
+impl NoEngine {
+    fn error(&self) -> ContextError {
+        match self {
+            Self::VocabOnly => ContextError::VocabOnly,
+            Self::NotGenerative { architecture, reason } => {
+                ContextError::NotGenerative { architecture: architecture.clone(), reason }
+            }
+        }
+    }
+}
+
+/// Sizes of the decode thread's context, or of a model that only embeds, of its batches; zeros with `vocab_only`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ContextSizes {
     /// Tokens of context.
@@ -82,19 +108,67 @@ impl ContextSizes {
 }
 
 impl Open {
-    /// Starts the decode thread of `context`, if there is one.
-    pub(crate) fn new(
+    /// Starts the decode thread of `context`.
+    pub(crate) fn generating(
         model: LlamaModel,
-        context: Option<Context>,
+        context: Context,
         config: &EngineConfig,
     ) -> Result<Self, Error> {
-        let sizes = context.as_ref().map(|context| ContextSizes::of(context, config)).unwrap_or_default();
-        let memory = context.as_ref().map(Context::memory_need).unwrap_or_default();
-        let kv_types = context.as_ref().map(Context::kv_types).unwrap_or_default();
-        let spawn = |context| Engine::spawn(LlamaDecoder::new(context), "tabagent-decode", config);
-        let engine = context.map(spawn).transpose()?;
+        let sizes = ContextSizes::of(&context, config);
+        let (memory, kv_types) = (context.memory_need(), context.kv_types());
+        let engine = Engine::spawn(LlamaDecoder::new(context), "tabagent-decode", config)?;
+        let positions = model.embedding_facts().learned_positions.unwrap_or(u32::MAX);
+        let longest = sizes.sequence_size.min(positions) as usize;
+        let embedder = Embedder::new(&model, longest, sizes.batch_size, sizes.threads, true);
+        Ok(Self { memory, kv_types, ..Self::new(model, Ok(engine), Some(embedder), sizes) })
+    }
+
+    /// A model that gives vectors only, of texts with `longest_text` tokens at the most and in batches of at most `batch_size`.
+    pub(crate) fn embedding(
+        model: LlamaModel,
+        reason: NoEngine,
+        longest_text: u32,
+        batch_size: Option<u32>,
+        threads: u32,
+    ) -> Self {
+        let embedder =
+            Embedder::new(&model, longest_text as usize, batch_size.unwrap_or(u32::MAX), threads, false);
+        let limits = embedder.limits();
+        let sizes = ContextSizes {
+            context_size: longest_text,
+            sequence_size: longest_text,
+            batch_size: u32::try_from(limits.tokens).unwrap_or(u32::MAX),
+            max_sequences: u32::try_from(limits.texts).unwrap_or(u32::MAX),
+            threads,
+        };
+        Self::new(model, Err(reason), Some(embedder), sizes)
+    }
+
+    /// A model without weights.
+    pub(crate) fn vocab_only(model: LlamaModel) -> Self {
+        Self::new(model, Err(NoEngine::VocabOnly), None, ContextSizes::default())
+    }
+
+    fn new(
+        model: LlamaModel,
+        engine: Result<Engine, NoEngine>,
+        embedder: Option<Embedder>,
+        sizes: ContextSizes,
+    ) -> Self {
         let (end_tokens, compiler, vocabulary) = Default::default();
-        Ok(Self { model, engine, sizes, memory, kv_types, fitted: None, end_tokens, compiler, vocabulary })
+        let (memory, kv_types) = Default::default();
+        Self {
+            model,
+            engine,
+            embedder,
+            sizes,
+            memory,
+            kv_types,
+            fitted: None,
+            end_tokens,
+            compiler,
+            vocabulary,
+        }
     }
 
     /// Remembers what was changed so that it fits.
@@ -103,7 +177,12 @@ impl Open {
     }
 
     fn engine(&self) -> Result<&Engine, Error> {
-        Ok(self.engine.as_ref().ok_or(ContextError::VocabOnly)?)
+        self.engine.as_ref().map_err(|why| why.error().into())
+    }
+
+    /// What computes vectors.
+    pub(crate) fn embedder(&self) -> Result<&Embedder, Error> {
+        Ok(self.embedder.as_ref().ok_or(ContextError::VocabOnly)?)
     }
 
     /// All tokens that end a generation.
@@ -151,7 +230,7 @@ impl Model {
         Self { inner: Arc::new(inner) }
     }
 
-    fn open(&self) -> Result<Arc<Open>, Error> {
+    pub(crate) fn open(&self) -> Result<Arc<Open>, Error> {
         if self.inner.process != std::process::id() {
             return Err(EngineError::Forked.into());
         }
@@ -167,7 +246,7 @@ impl Model {
         Ok(self.open()?.model.clone())
     }
 
-    /// Sizes of the decode thread's context.
+    /// Sizes of the decode thread's context, or of a model that only embeds, of its batches.
     ///
     /// # Errors
     /// [`Error::Engine`].
@@ -390,7 +469,7 @@ impl Model {
         Ok(open.model.create_context_with(&config)?)
     }
 
-    /// Ends all streams and the decode thread, and lets go of the weights, which are freed when nothing uses them any more. May be called again.
+    /// Ends all streams, the decode thread and what computes vectors, and lets go of the weights, which are freed when nothing uses them any more. May be called again.
     pub fn close(&self) {
         let open = self.inner.open.write().unwrap_or_else(PoisonError::into_inner).take();
         let Some(open) = open else { return };
@@ -398,8 +477,11 @@ impl Model {
             forget(open);
             return;
         }
-        if let Some(engine) = &open.engine {
+        if let Ok(engine) = &open.engine {
             engine.close();
+        }
+        if let Some(embedder) = &open.embedder {
+            embedder.close();
         }
         open.compiler.close();
     }

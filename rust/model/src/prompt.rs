@@ -13,6 +13,16 @@ pub enum PromptInput<T> {
     Tokens(Vec<TokenId>),
 }
 
+impl<T: AsRef<str>> PromptInput<T> {
+    /// The text, if it is one.
+    pub(crate) fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text.as_ref()),
+            Self::Tokens(_) => None,
+        }
+    }
+}
+
 /// A text of more bytes is measured before it is tokenized: llama.cpp's tokenizers take long for texts that could not be decoded anyway.
 const LONG_TEXT: usize = 1 << 18;
 

@@ -14,6 +14,7 @@ pub(crate) mod classes {
     pyo3::import_exception!(tabagent.errors, ClosedError);
     pyo3::import_exception!(tabagent.errors, ContextFullError);
     pyo3::import_exception!(tabagent.errors, DecodeError);
+    pyo3::import_exception!(tabagent.errors, EmbeddingCancelledError);
     pyo3::import_exception!(tabagent.errors, ForkedError);
     pyo3::import_exception!(tabagent.errors, GgufCancelledError);
     pyo3::import_exception!(tabagent.errors, GgufError);
@@ -75,6 +76,7 @@ fn exception(kind: ErrorKind, text: String) -> PyErr {
         ErrorKind::ContextFull => classes::ContextFullError::new_err(text),
         ErrorKind::QueueFull => classes::QueueFullError::new_err(text),
         ErrorKind::Decode => classes::DecodeError::new_err(text),
+        ErrorKind::EmbeddingCancelled => classes::EmbeddingCancelledError::new_err(text),
         ErrorKind::Sampling => classes::SamplingError::new_err(text),
         ErrorKind::Grammar => classes::GrammarError::new_err(text),
         ErrorKind::State => classes::StateError::new_err(text),

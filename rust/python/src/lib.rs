@@ -11,6 +11,7 @@
 
 mod arguments;
 mod context;
+mod embed;
 mod errors;
 mod event;
 mod facts;
@@ -26,6 +27,7 @@ mod memory;
 mod metrics;
 mod model;
 mod panics;
+mod progress;
 mod sampling;
 mod stream;
 mod summary;
@@ -43,6 +45,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("KV_TYPES", tabagent_model::KvType::names())?;
     module.add_class::<context::Context>()?;
+    module.add_class::<embed::Stop>()?;
     module.add_class::<event::TokenEvent>()?;
     module.add_class::<event::TokenLogprob>()?;
     module.add_class::<event::TopLogprob>()?;

@@ -1,22 +1,27 @@
 //! A loaded model with its decode thread.
 
 use crate::context::Context;
+use crate::embed::{Stop, inputs, part, to_array};
 use crate::errors::{IntoPyErr, value_error};
 use crate::grammar::Grammar;
 use crate::job;
+use crate::progress::Progress;
 use crate::stream::Stream;
 use crate::value::value_of;
+use numpy::PyArray2;
 use pyo3::exceptions::PyUserWarning;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
-use pyo3::types::{PyBool, PyBytes, PyDict, PyString};
+use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 use std::ffi::CString;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tabagent_model as core;
-use tabagent_model::{AbortFlag, DetokenizeOptions, GenerateOptions, LoadOptions, PromptInput, ScoreRequest};
+use tabagent_model::{
+    AbortFlag, DetokenizeOptions, EmbedOptions, GenerateOptions, LoadOptions, PromptInput, RerankOptions,
+    ScoreRequest,
+};
 
 /// A loaded model with its decode thread.
 #[pyclass(frozen, module = "tabagent._native")]
@@ -24,7 +29,7 @@ pub(crate) struct Model {
     core: core::Model,
 }
 
-/// How often Python hears of the progress of a load and runs signal handlers.
+/// How often Python hears of the progress of work and runs signal handlers.
 const SLICE: Duration = Duration::from_millis(10);
 
 impl Model {
@@ -54,6 +59,26 @@ impl Model {
         let model = self.core();
         job::run_if(py, long, move |stop| work(&model, stop))?.map_err(|e| e.into_py(py))
     }
+
+    /// Runs long `work` on the model, which another thread may end by `stop` and `progress` hears of.
+    fn attend<T: Send + 'static>(
+        &self,
+        py: Python<'_>,
+        stop: &Stop,
+        progress: Option<Py<PyAny>>,
+        work: impl FnOnce(&core::Model, &AbortFlag, &dyn Fn(f32) -> bool) -> Result<T, core::Error>
+        + Send
+        + 'static,
+    ) -> PyResult<T> {
+        let model = self.core();
+        let mut progress = Progress::new(progress, &stop.flag);
+        let tell = progress.teller();
+        let work = move |stop: &AbortFlag| work(&model, stop, &tell);
+        let done = job::run_listening(py, &stop.flag, SLICE, work, |py| progress.report(py))?;
+        let done = done.map_err(|e| e.into_py(py))?;
+        progress.finish(py)?;
+        Ok(done)
+    }
 }
 
 #[pymethods]
@@ -69,30 +94,13 @@ impl Model {
         progress: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let options = LoadOptions::read(value_of(options)?).map_err(|e| e.into_py(py))?;
-        // The part loaded, as the bits of an `f32`.
-        let part = Arc::new(AtomicU32::new(0));
         let stop = AbortFlag::new();
-        let (for_worker, for_report) = (Arc::clone(&part), stop.clone());
-        let work = move |stop: &AbortFlag| {
-            let stop = stop.clone();
-            core::Model::load(path, &library, module, options, move |part| {
-                for_worker.store(part.to_bits(), Ordering::Release);
-                !stop.is_raised()
-            })
-        };
-        let mut reported = -1.0_f32;
-        let mut report = |py: Python<'_>, part: f32| {
-            let Some(callback) = progress.as_ref().filter(|_| part > reported) else { return Ok(()) };
-            reported = part;
-            let answer = callback.call1(py, (part,))?;
-            if answer.bind(py).is(&*PyBool::new(py, false)) {
-                for_report.raise();
-            }
-            PyResult::Ok(())
-        };
-        let listen = |py: Python<'_>| report(py, f32::from_bits(part.load(Ordering::Acquire)));
-        let loaded = job::run_listening(py, &stop, SLICE, work, listen)?.map_err(|e| e.into_py(py))?;
-        report(py, 1.0)?;
+        let mut progress = Progress::new(progress, &stop);
+        let tell = progress.teller();
+        let work = move |_: &AbortFlag| core::Model::load(path, &library, module, options, tell);
+        let loaded = job::run_listening(py, &stop, SLICE, work, |py| progress.report(py))?;
+        let loaded = loaded.map_err(|e| e.into_py(py))?;
+        progress.finish(py)?;
         Ok(Self { core: loaded })
     }
 
@@ -299,6 +307,51 @@ impl Model {
         self.run(py, false, move |model, _| model.score(request)).map(Stream::new)
     }
 
+    fn embed<'py>(
+        &self,
+        py: Python<'py>,
+        texts: &Bound<'_, PyList>,
+        options: &Bound<'_, PyDict>,
+        stop: &Stop,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<Bound<'py, PyArray2<f32>>> {
+        let options = EmbedOptions::read(value_of(options)?).map_err(|e| e.into_py(py))?;
+        let texts = inputs(texts)?;
+        let vectors = self.attend(py, stop, progress, move |model, stop, tell| {
+            model.embed(&texts, &options, stop, |done, total| tell(part(done, total)))
+        })?;
+        to_array(py, vectors)
+    }
+
+    fn embed_tokens<'py>(
+        &self,
+        py: Python<'py>,
+        text: &Bound<'_, PyAny>,
+        options: &Bound<'_, PyDict>,
+        stop: &Stop,
+    ) -> PyResult<Bound<'py, PyArray2<f32>>> {
+        let options = EmbedOptions::read(value_of(options)?).map_err(|e| e.into_py(py))?;
+        let text = prompt_input(text)?.0;
+        let vectors =
+            self.attend(py, stop, None, move |model, stop, _| model.embed_tokens(text, &options, stop))?;
+        to_array(py, vectors)
+    }
+
+    fn rerank(
+        &self,
+        py: Python<'_>,
+        query: PyBackedStr,
+        documents: Vec<PyBackedStr>,
+        truncate: bool,
+        stop: &Stop,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<Vec<f32>> {
+        let options = RerankOptions { truncate };
+        self.attend(py, stop, progress, move |model, stop, tell| {
+            model.rerank(&query, &documents, options, stop, |done, total| tell(part(done, total)))
+        })
+    }
+
     fn compile_grammar(&self, py: Python<'_>, request: &Bound<'_, PyDict>) -> PyResult<Grammar> {
         let request = core::GrammarRequest::read(value_of(request)?).map_err(|e| e.into_py(py))?;
         let inner = self.run(py, true, move |model, _| model.compile_grammar(&request))?;
@@ -348,7 +401,7 @@ impl Model {
 }
 
 /// A prompt as it was given, and whether making tokens of it may take long.
-fn prompt_input(prompt: &Bound<'_, PyAny>) -> PyResult<(PromptInput<PyBackedStr>, bool)> {
+pub(crate) fn prompt_input(prompt: &Bound<'_, PyAny>) -> PyResult<(PromptInput<PyBackedStr>, bool)> {
     if let Ok(text) = prompt.cast::<PyString>() {
         let text = PyBackedStr::try_from(text.clone())?;
         let long = is_long(text.len(), 1);

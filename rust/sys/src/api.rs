@@ -98,7 +98,10 @@ function_table! {
         llama_decode: fn(*mut llama_context, llama_batch) -> i32;
         llama_detach_threadpool: fn(*mut llama_context);
         llama_detokenize: fn(*const llama_vocab, *const llama_token, i32, *mut c_char, i32, bool, bool) -> i32;
+        llama_encode: fn(*mut llama_context, llama_batch) -> i32;
         llama_free: fn(*mut llama_context);
+        llama_get_embeddings_ith: fn(*mut llama_context, i32) -> *mut f32;
+        llama_get_embeddings_seq: fn(*mut llama_context, llama_seq_id) -> *mut f32;
         llama_get_logits_ith: fn(*mut llama_context, i32) -> *mut f32;
         llama_get_memory: fn(*const llama_context) -> *mut llama_memory;
         llama_init_from_model: fn(*mut llama_model, ParamBlock) -> *mut llama_context;
@@ -174,8 +177,12 @@ function_table! {
     optional {
         ggml_commit: fn() -> *const c_char;
         ggml_version: fn() -> *const c_char;
+        llama_get_causal_attn: fn(*const llama_context) -> bool;
+        llama_model_n_cls_out: fn(*const llama_model) -> u32;
+        llama_model_n_embd_out: fn(*const llama_model) -> i32;
         llama_print_system_info: fn() -> *const c_char;
         llama_version: fn() -> *const c_char;
+        llama_vocab_get_add_sep: fn(*const llama_vocab) -> bool;
     }
 }
 

@@ -6,7 +6,8 @@
 use crate::block::ParamBlock;
 use crate::layout::{AbiLayout, Field, FieldKind, StructLayout};
 use crate::types::{
-    ggml_type, llama_flash_attn_type, llama_load_mode, llama_model_kv_override, llama_progress_callback,
+    ggml_type, llama_flash_attn_type, llama_load_mode, llama_model_kv_override, llama_pooling_type,
+    llama_progress_callback,
 };
 use std::ffi::c_void;
 
@@ -50,6 +51,8 @@ pub struct ContextSettings {
     pub prompt_threads: u32,
     /// Embeddings instead of logits.
     pub embeddings: bool,
+    /// How the embeddings of a sequence's tokens become one; `UNSPECIFIED` for the way that the model's file names.
+    pub pooling: llama_pooling_type,
     /// Fused attention.
     pub flash_attention: llama_flash_attn_type,
     /// Number format of the cache's keys.
@@ -134,6 +137,9 @@ impl AbiLayout {
         }
         params.int("n_outputs_max", settings.outputs_per_decode.cast_signed());
         params.must("embeddings", |p| p.bool("embeddings", settings.embeddings))?;
+        if settings.pooling != llama_pooling_type::UNSPECIFIED {
+            params.must("pooling", |p| p.int("pooling_type", settings.pooling.0))?;
+        }
         params.must("key_type", |p| p.int("type_k", settings.key_type.0))?;
         params.must("value_type", |p| p.int("type_v", settings.value_type.0))?;
         params.flash_attention(settings.flash_attention)?;

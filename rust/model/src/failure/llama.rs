@@ -114,7 +114,10 @@ impl Failure for ContextError {
             Self::Config(error) => error.kind(),
             Self::Vocab(error) => error.kind(),
             Self::Unsupported(error) => error.kind(),
-            Self::VocabOnly | Self::NotGenerative { .. } => ErrorKind::UnsupportedModel,
+            Self::VocabOnly
+            | Self::NotGenerative { .. }
+            | Self::NotEmbedding { .. }
+            | Self::NotRanking { .. } => ErrorKind::UnsupportedModel,
             Self::OutOfMemory { .. } | Self::NoMemory { .. } => ErrorKind::OutOfMemory,
             Self::Full { .. } => ErrorKind::ContextFull,
             Self::Refused { .. }
@@ -131,8 +134,10 @@ impl Failure for ContextError {
             | Self::BadSequences { .. }
             | Self::SplitCells { .. }
             | Self::WrongPosition { .. }
+            | Self::UnknownPosition { .. }
             | Self::BadRange { .. }
             | Self::NoLogits { .. }
+            | Self::NoVector { .. }
             | Self::SequenceInUse { .. } => ErrorKind::Value,
         }
     }

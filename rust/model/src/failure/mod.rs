@@ -46,8 +46,16 @@ impl Failure for Error {
             Self::Request(error) => error.kind(),
             Self::Engine(error) => error.kind(),
             Self::QueueFull(_) => ErrorKind::QueueFull,
-            Self::PromptTooLong { .. } => ErrorKind::ContextFull,
-            Self::ForeignGrammar | Self::BreakersWithoutModel => ErrorKind::Value,
+            Self::PromptTooLong { .. } | Self::TextTooLong { .. } | Self::PairTooLong { .. } => {
+                ErrorKind::ContextFull
+            }
+            Self::NoClassifier { source } => source.kind(),
+            Self::NotFinite { .. } => ErrorKind::Decode,
+            Self::Stopped => ErrorKind::EmbeddingCancelled,
+            Self::ForeignGrammar
+            | Self::BreakersWithoutModel
+            | Self::NoTokens { .. }
+            | Self::TooManyDimensions { .. } => ErrorKind::Value,
         }
     }
 
@@ -66,6 +74,13 @@ impl Failure for Error {
             | Self::Engine(_)
             | Self::QueueFull(_)
             | Self::PromptTooLong { .. }
+            | Self::TextTooLong { .. }
+            | Self::PairTooLong { .. }
+            | Self::NoTokens { .. }
+            | Self::TooManyDimensions { .. }
+            | Self::NotFinite { .. }
+            | Self::NoClassifier { .. }
+            | Self::Stopped
             | Self::ForeignGrammar
             | Self::BreakersWithoutModel => None,
         }

@@ -47,9 +47,13 @@ const OLD: AbiLayout = AbiLayout {
             int("type_v", 28),
             boolean("embeddings", 32),
             boolean("flash_attn", 33),
+            int("pooling_type", 36),
         ],
     },
 };
+
+/// The fields of the old context but for the last.
+const WITHOUT_POOLING: &[Field] = OLD.context_params.fields.split_last().unwrap().1;
 
 /// A field whose type differs from that of every build.
 const NARROW: &[Field] = &[boolean("n_gpu_layers", 0)];
@@ -81,6 +85,7 @@ fn context() -> ContextSettings {
         threads: 6,
         prompt_threads: 7,
         embeddings: true,
+        pooling: llama_pooling_type::LAST,
         flash_attention: llama_flash_attn_type::ENABLED,
         key_type: ggml_type::F16,
         value_type: ggml_type::Q8_0,
@@ -168,7 +173,7 @@ fn every_setting_of_a_context_reaches_its_field() {
         ("offload_kqv", 1),
         ("op_offload", 1),
         ("n_outputs_max_per_seq", 1),
-        ("pooling_type", -1),
+        ("pooling_type", 3),
     ] {
         assert_eq!(value(&layout.context_params, &block, field), expected, "{field}");
     }
@@ -225,6 +230,12 @@ fn a_setting_that_a_build_does_not_have_is_named() {
     assert_eq!(setting(here), Err("offload_operations"));
     let dry = OLD.write_model(&mut block, &ModelSettings { dry_run: true, ..model() });
     assert_eq!(dry.map_err(|error| error.setting), Err("dry_run"));
+    let pooled =
+        AbiLayout { context_params: StructLayout { fields: WITHOUT_POOLING, ..OLD.context_params }, ..OLD };
+    let setting = pooled.write_context(&mut block, &context()).map_err(|error| error.setting);
+    assert_eq!(setting, Err("pooling"));
+    let model_own = ContextSettings { pooling: llama_pooling_type::UNSPECIFIED, ..context() };
+    pooled.write_context(&mut block, &model_own).unwrap();
     let bare = AbiLayout { model_params: StructLayout { fields: &[], ..OLD.model_params }, ..OLD };
     let setting = bare.write_model(&mut block, &model()).map_err(|error| error.setting);
     assert_eq!(setting, Err("gpu_layers"));
