@@ -53,7 +53,8 @@ WORDS = (
 CONTEXT = 512
 LONGEST = 200
 
-Figures = dict[str, float]
+Measured = tuple[tuple[float, float], list[list[float]]]
+"""Seconds by the clock and of processor time, and the first vectors."""
 
 
 def make_texts(count: int) -> list[str]:
@@ -65,19 +66,19 @@ def make_texts(count: int) -> list[str]:
 # What runs in a process of its own, in the interpreter of each peer.
 
 
-def ours(job: dict[str, Any]) -> tuple[float, list[list[float]]]:
+def ours(job: dict[str, Any]) -> Measured:
     """`model.embed`."""
     from tabagent import Model  # noqa: PLC0415 (another peer's interpreter does not have it)
 
     model = Model.load(job["model"], threads=job["threads"])
     texts = make_texts(job["texts"])
     model.embed(texts[:8])
-    start = time.perf_counter()
+    start, worked = time.perf_counter(), time.process_time()
     vectors = model.embed(texts)
-    return time.perf_counter() - start, vectors[:4].tolist()
+    return (time.perf_counter() - start, time.process_time() - worked), vectors[:4].tolist()
 
 
-def llama_cpp_python(job: dict[str, Any]) -> tuple[float, list[list[float]]]:
+def llama_cpp_python(job: dict[str, Any]) -> Measured:
     """`Llama(embedding=True).embed`, in batches of its default size."""
     import ctypes  # noqa: PLC0415 (needed here alone)
 
@@ -89,26 +90,26 @@ def llama_cpp_python(job: dict[str, Any]) -> tuple[float, list[list[float]]]:
     model = llama_cpp.Llama(job["model"], embedding=True, n_ctx=CONTEXT, n_batch=CONTEXT, n_ubatch=CONTEXT, verbose=False, **threads)
     texts = make_texts(job["texts"])
     model.embed(texts[:8], normalize=True)
-    start = time.perf_counter()
+    start, worked = time.perf_counter(), time.process_time()
     vectors = model.embed(texts, normalize=True)
-    return time.perf_counter() - start, vectors[:4]
+    return (time.perf_counter() - start, time.process_time() - worked), vectors[:4]
 
 
 CHILDREN = {"tabagent": ours, "llama-cpp-python": llama_cpp_python}
 
 
-def child(python: Path | str, name: str, job: dict[str, Any]) -> tuple[float, list[list[float]]]:
+def child(python: Path | str, name: str, job: dict[str, Any]) -> Measured:
     """Runs one measurement in a process of its own."""
     command = [str(python), str(HERE / "embedding.py"), "--child", name, json.dumps(job)]
     environment = {**os.environ, "LLAMA_CPP_LIB_PATH": job["library"]}
     done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
     if done.returncode != 0:
         sys.exit(f"{name} failed with code {done.returncode}:\n{done.stderr[-2000:]}")
-    seconds, vectors = json.loads(done.stdout.splitlines()[-1])
-    return seconds, vectors
+    (clock, processor), vectors = json.loads(done.stdout.splitlines()[-1])
+    return (clock, processor), vectors
 
 
-def llama_server(program: Path, job: dict[str, Any]) -> tuple[float, list[list[float]]]:
+def llama_server(program: Path, job: dict[str, Any]) -> Measured:
     """`/v1/embeddings` of llama-server, with all texts in one request."""
     import socket  # noqa: PLC0415 (needed here alone)
 
@@ -139,12 +140,18 @@ def llama_server(program: Path, job: dict[str, Any]) -> tuple[float, list[list[f
             wait_for(f"http://127.0.0.1:{port}/health", process)
             texts = make_texts(job["texts"])
             ask(port, texts[:8])
-            start = time.perf_counter()
+            start, worked = time.perf_counter(), processor_time(process.pid)
             vectors = ask(port, texts)
-            return time.perf_counter() - start, vectors[:4]
+            return (time.perf_counter() - start, processor_time(process.pid) - worked), vectors[:4]
         finally:
             process.terminate()
             process.wait()
+
+
+def processor_time(pid: int) -> float:
+    """Seconds that a process has computed, by all its threads."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
@@ -197,7 +204,7 @@ def main() -> None:
         model = Path(folder) / "minilm.gguf"
         gguf.convert(models / FOLDER, model, out_type="f16")
         job = {"model": str(model), "threads": options.threads, "texts": options.texts, "library": str(library_directory())}
-        results: dict[str, list[float]] = {}
+        results: dict[str, list[tuple[float, float]]] = {}
         for _ in range(options.rounds):
             found = {"tabagent": child(sys.executable, "tabagent", job), "llama-cpp-python": child(python, "llama-cpp-python", job)}
             if server is not None:
@@ -208,11 +215,12 @@ def main() -> None:
                 if nearest < 0.9999:
                     sys.exit(f"the vectors of {name} are others: cosine {nearest:.6f}")
     print(f"\nMiniLM F16, {options.texts:,} texts of 5 to {LONGEST} words, {options.threads} threads, {options.rounds} rounds\n")
-    print("| | s | texts/s | tabagent's speed to its |\n|---|---|---|---|")
-    for name, seconds in results.items():
-        ratio = statistics.median(theirs / ours for theirs, ours in zip(seconds, results["tabagent"], strict=True))
-        median = statistics.median(seconds)
-        print(f"| {name} | {median:.1f} | {options.texts / median:.0f} | {ratio:.2f} |")
+    print("| | s | texts/s | tabagent's speed to its | processor time, s | ratio of processor time |\n|---|---|---|---|---|---|")
+    for name, measured in results.items():
+        pairs = list(zip(measured, results["tabagent"], strict=True))
+        clock, processor = (statistics.median(theirs[kind] / ours[kind] for theirs, ours in pairs) for kind in (0, 1))
+        seconds, worked = (statistics.median(theirs[kind] for theirs in measured) for kind in (0, 1))
+        print(f"| {name} | {seconds:.1f} | {options.texts / seconds:.0f} | {clock:.2f} | {worked:.1f} | {processor:.2f} |")
 
 
 if __name__ == "__main__":
