@@ -27,7 +27,8 @@ def make(tmp_path: Path, request: pytest.FixtureRequest) -> Make:
     """Loads a tiny model, which is closed with the test."""
 
     def load(architecture: str, *, load: dict[str, Any] | None = None, **settings: Any) -> Model:
-        path = tmp_path / f"{architecture}.gguf"
+        # The files of other models are mapped, so nothing may be written over them.
+        path = tmp_path / f"{architecture}-{len(list(tmp_path.iterdir()))}.gguf"
         path.write_bytes(tiny_embedder(architecture, **settings).to_bytes())
         model = Model.load(path, threads=1, **(load or {}))
         request.addfinalizer(model.close)
@@ -253,7 +254,7 @@ def test_a_projection_of_another_width_is_refused(make: Make) -> None:
 def test_windows_in_all_layers_or_in_none_are_refused(make: Make) -> None:
     for pattern in (0, 1, 3):
         image = tiny_embedder("gemma-embedding").set("gemma-embedding.attention.sliding_window_pattern", number(U32, pattern))
-        path = Path(make("bert").info.path).with_name("windows.gguf")
+        path = Path(make("bert").info.path).with_name(f"windows-{pattern}.gguf")
         path.write_bytes(image.to_bytes())
         with Model.load(path, threads=1) as model, pytest.raises(UnsupportedModelError, match="all with a sliding window or all without"):
             model.embed("a")
