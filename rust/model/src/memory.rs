@@ -1,8 +1,8 @@
 //! Whether a model and its context fit into memory, known before either is loaded, and what to change so that they do.
 
 use tabagent_llama::{
-    ContextConfig, DryModel, FlashAttention, KvType, Library, MemoryNeed, ModelConfig, ModelError,
-    ModelOutline, available_memory,
+    ContextConfig, ContextError, DryModel, FlashAttention, KvType, Library, MemoryNeed, ModelConfig,
+    ModelError, ModelOutline, available_memory,
 };
 
 use crate::error::Error;
