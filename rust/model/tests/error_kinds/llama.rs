@@ -124,6 +124,9 @@ fn contexts() -> Vec<Sample> {
         Config(config) => Value, "needs fused attention";
         VocabOnly => UnsupportedModel, "load it with its weights to decode";
         NotGenerative { architecture: "bert".to_owned(), reason: "it embeds" } => UnsupportedModel, "`bert` models do not generate text: it embeds";
+        NotEmbedding { architecture: "eagle3".to_owned(), reason: "it drafts" } => UnsupportedModel, "`eagle3` models give no embeddings: it drafts";
+        NotRanking { architecture: "bert".to_owned() } => UnsupportedModel, "load a reranking model";
+        NoVector { what: "token", index: 3 } => Value, "it was not in the last batch";
         OutOfMemory { context_size: 8, needed: 2 << 20, available: 1 << 20 } => OutOfMemory, "lower `context_size`";
         NoMemory { context_size: 8 } => OutOfMemory, "lower `context_size`, or raise the limits of the process";
         Refused { log: vec!["no such device".to_owned()] } => Decode, "no such device";
@@ -137,6 +140,7 @@ fn contexts() -> Vec<Sample> {
         BadSequences { index: 1 } => Value, "at least one sequence, and in each only once";
         SplitCells { index: 1 } => Value, "make the context with `kv_unified`";
         WrongPosition { index: 1, sequence: 0, position: 9, expected: 3 } => Value, "which continues at 3";
+        UnknownPosition { index: 1, position: 9, positions: 8 } => Value, "has learned 8 positions only";
         BadRange { start: 3, end: 1 } => Value, "positions 3..1 are no range";
         Full { tokens: 9, n_ctx: 8 } => ContextFull, "remove one or raise `context_size`";
         Aborted => Decode, "the decode was aborted";

@@ -1,8 +1,8 @@
 //! Errors of a loaded model, its decode thread, its samplers and its grammars, and of the choice of a variant.
 
 use tabagent_model::{
-    EngineError, Error, ErrorKind, KvType, MemoryNeed, MemoryPrediction, MemoryShortage, ModelError,
-    OptionError, RequestError, VariantError, VocabError,
+    ContextError, EngineError, Error, ErrorKind, KvType, MemoryNeed, MemoryPrediction, MemoryShortage,
+    ModelError, OptionError, RequestError, VariantError, VocabError,
 };
 use tabagent_sampling::constraint::GrammarError;
 use tabagent_sampling::{ConfigError, SampleError};
@@ -32,6 +32,13 @@ fn errors() -> Vec<Sample> {
         Engine(EngineError::Closed) => Closed, "load it again";
         QueueFull(tabagent_model::QueueFull { n_waiting: 3 }) => QueueFull, "raise `max_queue`";
         PromptTooLong { fewest: 9_120, n_ctx: 8_192 } => ContextFull, "raise `context_size` or shorten the prompt";
+        TextTooLong { name: "texts[1]".to_owned(), tokens: 600, longest: 512 } => ContextFull, "`texts[1]` has 600 tokens and 512 fit; shorten it";
+        PairTooLong { name: "documents[1]".to_owned(), query: 9, tokens: 600, longest: 512 } => ContextFull, "9 of them beside the document, and 512 fit";
+        NoTokens { name: "texts[1]".to_owned() } => Value, "give it some text";
+        TooManyDimensions { dimensions: 99, width: 32 } => Value, "`dimensions` must be between 1 and 32";
+        NotFinite { name: "texts[1]".to_owned() } => Decode, "load the model with `check_tensors=True`";
+        NoClassifier { source: ContextError::NotRanking { architecture: "bert".to_owned() } } => UnsupportedModel, "or `embed` query and documents";
+        Stopped => EmbeddingCancelled, "stopped before it was done";
         ForeignGrammar => Value, "compile it with this model's `compile_grammar`";
         BreakersWithoutModel => Value, "give `model`, or sequences of token ids";
     })
