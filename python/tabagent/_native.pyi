@@ -493,7 +493,7 @@ class Model:
     ) -> Stream:
         """With `hooked` the stream waits for its `take_hook` to change each row of logits.
 
-        `options`: max_tokens, sampling (a `SamplerConfig`'s `to_dict()`), stop, stop_tokens, ignore_eos, logprobs, logprobs_mode, cache_prompt,
+        `options`: max_tokens, sampling (a `SamplerConfig`'s `to_dict()`), stop, ban, stop_tokens, ignore_eos, logprobs, logprobs_mode, cache_prompt,
         priority, timeout (seconds), collect (the whole text in one event)."""
     def score(self, prompt: Sequence[int], continuations: Sequence[Sequence[int]], cache_prompt: bool) -> Stream:
         """A stream with one event for each continuation, without text: its tokens with their log-probabilities."""

@@ -228,6 +228,7 @@ class Model(Scorer, Embedder):
         max_tokens: int | None = None,
         sampling: SamplerConfig | None = None,
         stop: str | Sequence[str] = (),
+        ban: str | Sequence[str] = (),
         stop_tokens: Sequence[int] = (),
         ignore_eos: bool = False,
         logprobs: int | None = None,
@@ -257,6 +258,10 @@ class Model(Scorer, Embedder):
             max_tokens: most tokens to generate; None until the model ends the text or the context is full.
             sampling: how to choose tokens; None for `SamplerConfig()`.
             stop: a string or strings that end the text; none of them is ever part of it.
+            ban: a string or strings that must not come, in just this spelling (`"Sorry"` does not ban `"sorry"`), wherever they begin and end
+                within tokens. Where one comes, the generation goes back to before its first token, makes another choice there and goes on; text that
+                may still become one is held back, so none is ever shown. Each way back decodes a token again. `stop` comes first where a stop
+                string begins before a banned one ends. Processors see the tokens that were gone back to.
             stop_tokens: tokens that end the text, besides the model's own.
             ignore_eos: go on where the model would end.
             logprobs: give each token's log-probability and those of so many most probable ones (0: its own alone).
@@ -312,14 +317,12 @@ class Model(Scorer, Embedder):
         elif not isinstance(sampling, SamplerConfig):
             message = f"`sampling` must be a SamplerConfig, got {type_name(sampling)}"
             raise TypeError(message)
-        strings = [stop] if isinstance(stop, str) else as_texts(stop, "stop")
-        for index, string in enumerate(strings):
-            check_encodable(string, f"stop[{index}]")
         text = prompt if isinstance(prompt, str) else as_tokens(prompt, "prompt")
         options = {
             "max_tokens": None if max_tokens is None else as_int(max_tokens, "max_tokens", 0, MAX_TOKENS),
             "sampling": sampling.to_dict(),
-            "stop": strings,
+            "stop": _strings(stop, "stop"),
+            "ban": _strings(ban, "ban"),
             "stop_tokens": as_tokens(stop_tokens, "stop_tokens"),
             "ignore_eos": as_bool(ignore_eos, "ignore_eos"),
             "logprobs": None if logprobs is None else as_int(logprobs, "logprobs", 0, INT32_MAX),
@@ -554,6 +557,18 @@ def _info(facts: Mapping[str, Any], path: str, library: LoadedLibrary, adjustmen
     ours |= {"memory": MemoryNeed.from_native(facts["memory"]), "kv_types": tuple(facts["kv_types"])}
     known = {name: facts[name] for name in ModelInfo.__dataclass_fields__ if name not in ours}
     return ModelInfo(**known, **ours)  # type: ignore[arg-type] # the contract of the core gives each its type
+
+
+def _strings(value: object, name: str) -> list[str]:
+    """One string or several, as a list.
+
+    Raises:
+        TypeError, ValueError: it is something else, or no text.
+    """
+    strings = [value] if isinstance(value, str) else as_texts(value, name)
+    for index, string in enumerate(strings):
+        check_encodable(string, f"{name}[{index}]")
+    return strings
 
 
 def _processors(value: object) -> Sequence[LogitsProcessor]:

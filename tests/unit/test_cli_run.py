@@ -92,6 +92,9 @@ def test_escapes_are_replaced_only_when_asked_for(fake: FakeModel) -> None:
     assert fake.text_of(0) == r"a\nb\x41\q\\n"
     assert fake.text_of(1) == "a\nbA\\q\\n"
     assert fake.options[1]["stop"] == ["\n\n"]
+    assert "ban" not in fake.options[1]
+    assert main(["run", "m.gguf", "-e", "-p", "x", "--ban", r"a\n", "--ban", "b"]) == 0
+    assert fake.options[2]["ban"] == ["a\n", "b"]
 
 
 def test_options_reach_the_model(fake: FakeModel) -> None:

@@ -83,6 +83,7 @@ CALLS: dict[str, tuple[Call, str, tuple[Any, ...], tuple[Any, ...]]] = {
     "generate": (lambda m, v: m.generate(v), "prompt", tuple(v for v in NO_TOKENS if not isinstance(v, str)), (*NO_TOKEN_IDS, "\ud800")),
     "generate logprobs_mode": (lambda m, v: m.generate("a", logprobs_mode=v), "logprobs_mode", (None, 5, b"raw"), ("cooked", "\ud800")),
     "generate stop": (lambda m, v: m.generate("a", stop=v), "stop", (None, 5, b"a", {"a": 1}, [b"a"]), (["\ud800"], "\ud800")),
+    "generate ban": (lambda m, v: m.generate("a", ban=v), "ban", (None, 5, b"a", {"a": 1}, [b"a"]), (["\ud800"], "\ud800", "", ["a", ""])),
     "generate stop_tokens": (lambda m, v: m.generate("a", stop_tokens=v), "stop_tokens", NO_TOKENS, NO_TOKEN_IDS),
     "score": (lambda m, v: m.score(v, ["a"]), "prompt", tuple(v for v in NO_TOKENS if not isinstance(v, str)), (*NO_TOKEN_IDS, "\ud800")),
     "score choices": (lambda m, v: m.score("a", v), "choices", ("a", b"a", None, 5, {"a"}, np.array(1)), ([], [""], ["\ud800"])),

@@ -30,6 +30,10 @@ class LengthOptions:
         ),
     ] = -1
     stop: Annotated[list[str] | None, option(LENGTH, "--stop", metavar="TEXT", text="End before this text; may be given several times.")] = None
+    ban: Annotated[
+        list[str] | None,
+        option(LENGTH, "--ban", metavar="TEXT", text="Never write this text, in just this spelling; may be given several times."),
+    ] = None
     ignore_eos: Annotated[bool, option(LENGTH, "--ignore-eos", text="Go on when the model ends its text.")] = False
 
 
@@ -40,6 +44,7 @@ class GenerationOptions:
     max_tokens: int | None
     sampling: "SamplerConfig"
     stop: Sequence[str] = ()
+    ban: Sequence[str] = ()
     ignore_eos: bool = False
     structure: Mapping[str, Any] = field(default_factory=dict)
     logprobs: int | None = None
@@ -76,6 +81,8 @@ def generate(
     asked: dict[str, Any] = dict(options.structure)
     if options.logprobs is not None:
         asked["logprobs"] = options.logprobs
+    if options.ban:
+        asked["ban"] = list(options.ban)
     if processors:
         asked["logits_processors"] = processors
     stream = model.generate(

@@ -101,6 +101,7 @@ def run(
         max_tokens=None if length.max_tokens < 0 else length.max_tokens,
         sampling=sampling.config(),
         stop=[unescape(text) if prompt.escape else text for text in length.stop or ()],
+        ban=[unescape(text) if prompt.escape else text for text in length.ban or ()],
         ignore_eos=length.ignore_eos,
         structure=structure.arguments(escape=prompt.escape),
         logprobs=output.logprobs,

@@ -16,6 +16,8 @@ pub struct GenerateOptions {
     pub sampling: SamplerSettings,
     /// Texts that end the generation; they are not part of its text.
     pub stop: Vec<String>,
+    /// Texts that must not come; see [`Request::ban`](tabagent_runtime::Request::ban).
+    pub ban: Vec<String>,
     /// Tokens that end the generation, besides the model's own.
     pub stop_tokens: Vec<i32>,
     /// Never choose a token that ends the text.
@@ -40,6 +42,7 @@ impl Default for GenerateOptions {
             max_tokens: None,
             sampling: SamplerSettings::default(),
             stop: Vec::new(),
+            ban: Vec::new(),
             stop_tokens: Vec::new(),
             ignore_eos: false,
             logprobs: None,
@@ -67,6 +70,7 @@ impl GenerateOptions {
             max_tokens: given.integer("max_tokens", COUNT)?,
             sampling: given.take("sampling").map(SamplerSettings::read).transpose()?.unwrap_or_default(),
             stop: given.texts("stop")?.unwrap_or_default(),
+            ban: given.texts("ban")?.unwrap_or_default(),
             stop_tokens: given.tokens("stop_tokens")?.unwrap_or_default(),
             ignore_eos: given.flag("ignore_eos")?.unwrap_or_default(),
             logprobs: given.integer("logprobs", COUNT)?,

@@ -436,6 +436,7 @@ impl Model {
         let request = Request {
             max_tokens: options.max_tokens,
             stop: options.stop,
+            ban: options.ban,
             stop_tokens: options.stop_tokens,
             ignore_eos: options.ignore_eos,
             logprobs: options.logprobs,

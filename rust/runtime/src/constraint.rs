@@ -35,4 +35,13 @@ pub trait TokenConstraint: Send {
 
     /// Whether the text must end here, since nothing may follow.
     fn is_finished(&mut self) -> bool;
+
+    /// Takes the last `n` accepted tokens back. By default it cannot, which ends a request in which a banned text came.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot.
+    fn rollback(&mut self, n: usize) -> Result<(), ConstraintError> {
+        Err(format!("it cannot take its last {n} tokens back, which `ban` needs").into())
+    }
 }

@@ -64,7 +64,8 @@ impl<S> Run<S> {
 
     /// Measures the time since the last token, if it has more than `n_before` now.
     fn note_tokens(&mut self, n_before: usize, inbox: &Inbox) {
-        let n_new = self.n_tokens() - n_before;
+        // A banned text may have taken tokens back.
+        let n_new = self.n_tokens().saturating_sub(n_before);
         if let Some(gap) = self.gaps.note(Instant::now(), n_new) {
             inbox.metrics().token_gap(gap);
         }
@@ -347,12 +348,20 @@ impl<D: Decoder> Driver<D> {
 
     /// Cuts a request back to its first `keep` tokens; where the memory cannot do that, they are decoded again.
     fn rewind(&mut self, job: JobId, keep: usize, tail: &[TokenId]) {
-        let Some((seq, n_past)) = self.scheduler.seq(job) else { return };
-        let kept = if n_past <= keep || self.decoder.truncate(seq, keep) {
-            keep
-        } else {
-            self.decoder.clear(seq);
-            0
+        let kept = match self.scheduler.seq(job) {
+            Some((seq, n_past)) if n_past > keep && !self.decoder.truncate(seq, keep) => {
+                self.decoder.clear(seq);
+                0
+            }
+            Some(_) => keep,
+            // It was parked while its hook had the logits, and a saved state cannot be cut.
+            None => {
+                if let Some(run) = self.runs.get_mut(&job) {
+                    run.parked = None;
+                }
+                self.scheduler.lost(job);
+                0
+            }
         };
         self.scheduler.rewound(job, keep, kept, tail);
     }

@@ -45,6 +45,14 @@ pub enum EngineError {
         /// What the constraint said.
         message: String,
     },
+    /// Every way on that was tried brought a banned text.
+    #[error(
+        "found no text without a banned one in {n_tries} tries; loosen `ban`, or what else the text must be"
+    )]
+    Banned {
+        /// How many choices were excluded since the last token that stayed.
+        n_tries: usize,
+    },
     /// The request's logits hook failed, or its thread has gone.
     #[error("the logits hook failed: {message}")]
     Hook {
@@ -118,6 +126,15 @@ pub enum RequestError {
         /// Where in the list.
         index: usize,
     },
+    /// A banned text without text would match everywhere.
+    #[error("`ban[{index}]` is empty; remove it or give it text")]
+    EmptyBan {
+        /// Where in the list.
+        index: usize,
+    },
+    /// Banned texts need choices to be taken back.
+    #[error("`ban` needs a sampler that can take its choices back; give one that can `save` its state")]
+    BanNeedsSnapshots,
 }
 
 /// Why a request was not taken.

@@ -16,6 +16,11 @@ pub struct Request {
     pub max_tokens: Option<usize>,
     /// Strings that end the generation; none is ever part of the text.
     pub stop: Vec<String>,
+    /// Texts that must not come: none is ever part of the text, in this spelling (upper and lower case differ). Where one comes, the generation goes
+    /// back to before its first token that was not shown yet, and makes another choice there; text that may still become one is held back. A
+    /// stop string that begins before a banned text is complete ends the text first. Ends with [`EngineError::Banned`](crate::EngineError::Banned)
+    /// where no other text is found.
+    pub ban: Vec<String>,
     /// Tokens that end the generation, besides the model's own end-of-generation tokens.
     pub stop_tokens: Vec<TokenId>,
     /// Go on after an end-of-generation token. Keeping such a token from being chosen is the sampler's job.
@@ -50,6 +55,7 @@ impl Request {
             prompt,
             max_tokens: None,
             stop: Vec::new(),
+            ban: Vec::new(),
             stop_tokens: Vec::new(),
             ignore_eos: false,
             logprobs: None,
@@ -78,8 +84,11 @@ impl Request {
         }
         check_tokens("prompt", &self.prompt, n_vocab)?;
         check_tokens("stop_tokens", &self.stop_tokens, n_vocab)?;
-        match self.stop.iter().position(String::is_empty) {
-            Some(index) => Err(RequestError::EmptyStop { index }),
+        if let Some(index) = self.stop.iter().position(String::is_empty) {
+            return Err(RequestError::EmptyStop { index });
+        }
+        match self.ban.iter().position(String::is_empty) {
+            Some(index) => Err(RequestError::EmptyBan { index }),
             None => Ok(()),
         }
     }
@@ -91,6 +100,7 @@ impl fmt::Debug for Request {
             .field("prompt", &self.prompt)
             .field("max_tokens", &self.max_tokens)
             .field("stop", &self.stop)
+            .field("ban", &self.ban)
             .field("stop_tokens", &self.stop_tokens)
             .field("ignore_eos", &self.ignore_eos)
             .field("logprobs", &self.logprobs)
@@ -156,5 +166,6 @@ mod tests {
             "`stop_tokens[0]` is token -1 but the vocabulary has tokens 0 to 3"
         );
         assert!(error_of(|r| r.stop.push(String::new())).starts_with("`stop[0]` is empty"));
+        assert!(error_of(|r| r.ban = vec!["a".to_owned(), String::new()]).starts_with("`ban[1]` is empty"));
     }
 }

@@ -1,6 +1,12 @@
 //! How the next token is chosen.
 
+use std::any::Any;
+use std::sync::Arc;
+
 use crate::{TokenId, TokenMask};
+
+/// A sampler's state, as [`TokenSampler::save`] gives it.
+pub type SamplerSnapshot = Arc<dyn Any + Send + Sync>;
 
 /// What a [`TokenSampler`] may fail with; its text ends up in [`EngineError::Sampler`](crate::EngineError::Sampler).
 pub type SamplerError = Box<dyn std::error::Error + Send + Sync>;
@@ -34,4 +40,15 @@ pub trait TokenSampler: Send {
 
     /// Notes the next token: what [`sample`](Self::sample) chose, or what a constraint forced. Called once for each, also for the last one.
     fn accept(&mut self, token: TokenId);
+
+    /// All that decides the next choices besides the logits, to come back to. `None`, as by default, if the sampler cannot come back: a request
+    /// with [`ban`](crate::Request::ban) is then refused.
+    fn save(&self) -> Option<SamplerSnapshot> {
+        None
+    }
+
+    /// Comes back to what [`save`](Self::save) gave, as if no token had been chosen or accepted since.
+    fn restore(&mut self, snapshot: &SamplerSnapshot) {
+        let _ = snapshot;
+    }
 }

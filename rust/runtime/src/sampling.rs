@@ -1,8 +1,13 @@
 //! Implements the decode thread's traits for the sampler and the constraint of `tabagent-sampling`.
 
-use crate::{ConstraintError, SamplerError, TokenConstraint, TokenId, TokenMask, TokenSampler};
-use tabagent_sampling::Sampler;
+use std::sync::Arc;
+
 use tabagent_sampling::constraint::Constraint;
+use tabagent_sampling::{Sampler, SamplerState};
+
+use crate::{
+    ConstraintError, SamplerError, SamplerSnapshot, TokenConstraint, TokenId, TokenMask, TokenSampler,
+};
 
 impl TokenSampler for Sampler {
     fn sample(&mut self, logits: &[f32], mask: Option<&TokenMask>) -> Result<TokenId, SamplerError> {
@@ -23,6 +28,16 @@ impl TokenSampler for Sampler {
 
     fn accept(&mut self, token: TokenId) {
         Sampler::accept(self, token);
+    }
+
+    fn save(&self) -> Option<SamplerSnapshot> {
+        Some(Arc::new(self.state()))
+    }
+
+    fn restore(&mut self, snapshot: &SamplerSnapshot) {
+        if let Some(state) = snapshot.downcast_ref::<SamplerState>() {
+            self.set_state(state);
+        }
     }
 }
 
@@ -45,5 +60,9 @@ impl TokenConstraint for Constraint {
 
     fn is_finished(&mut self) -> bool {
         Constraint::is_finished(self)
+    }
+
+    fn rollback(&mut self, n: usize) -> Result<(), ConstraintError> {
+        Ok(Constraint::rollback(self, n)?)
     }
 }

@@ -1,10 +1,9 @@
 //! Stop strings found in text that comes in pieces.
 
-use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::RequestError;
-
-const ROOT: u32 = 0;
+use crate::patterns::{Patterns, ROOT};
 
 /// Finds the first stop string in a text that comes in pieces, and holds back only what may still become one.
 ///
@@ -23,7 +22,7 @@ const ROOT: u32 = 0;
 /// ```
 #[derive(Clone, Debug)]
 pub struct StopMatcher {
-    nodes: Vec<Node>,
+    patterns: Arc<Patterns>,
     state: u32,
     /// Text that was not let through yet.
     held: String,
@@ -32,18 +31,6 @@ pub struct StopMatcher {
     /// Bytes seen so far.
     seen: usize,
     candidate: Option<Candidate>,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Node {
-    /// Sorted by byte.
-    edges: Vec<(u8, u32)>,
-    /// The node of the longest proper suffix that is in the tree.
-    fail: u32,
-    /// Length of the string that leads here: how much of the text's end may become a stop string.
-    depth: usize,
-    /// The longest stop string that ends here: its index and its length.
-    ends: Option<(usize, usize)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -63,7 +50,7 @@ impl StopMatcher {
             return Err(RequestError::EmptyStop { index });
         }
         Ok(Self {
-            nodes: build(stops),
+            patterns: Arc::new(Patterns::new(stops)),
             state: ROOT,
             held: String::new(),
             released: 0,
@@ -76,7 +63,7 @@ impl StopMatcher {
     ///
     /// Do not call it again after a match.
     pub fn push(&mut self, text: &str, out: &mut String) -> Option<usize> {
-        if self.nodes.len() == 1 {
+        if self.patterns.is_empty() {
             out.push_str(text);
             return None;
         }
@@ -105,13 +92,13 @@ impl StopMatcher {
 
     /// The beginning of the earliest stop string that is not complete yet but still possible.
     fn earliest_open(&self) -> usize {
-        self.seen - self.nodes[self.state as usize].depth
+        self.seen - self.patterns.depth(self.state)
     }
 
     fn advance(&mut self, byte: u8) {
         self.seen += 1;
-        self.state = next_state(&self.nodes, self.state, byte);
-        if let Some((stop, len)) = self.nodes[self.state as usize].ends {
+        self.state = self.patterns.next(self.state, byte);
+        if let Some((stop, len)) = self.patterns.ends(self.state) {
             let start = self.seen - len;
             if self.candidate.is_none_or(|found| start < found.start) {
                 self.candidate = Some(Candidate { start, stop });
@@ -130,57 +117,6 @@ impl StopMatcher {
         let n_bytes = to - self.released;
         out.extend(self.held.drain(..n_bytes));
         self.released = to;
-    }
-}
-
-fn next_state(nodes: &[Node], mut state: u32, byte: u8) -> u32 {
-    loop {
-        let node = &nodes[state as usize];
-        if let Ok(edge) = node.edges.binary_search_by_key(&byte, |edge| edge.0) {
-            return node.edges[edge].1;
-        }
-        if state == ROOT {
-            return ROOT;
-        }
-        state = node.fail;
-    }
-}
-
-/// The tree of all stop strings with its failure links.
-fn build(stops: &[String]) -> Vec<Node> {
-    let mut nodes = vec![Node::default()];
-    for (index, stop) in stops.iter().enumerate() {
-        let mut at = ROOT;
-        for (depth, &byte) in stop.as_bytes().iter().enumerate() {
-            let n_nodes = nodes.len() as u32;
-            let edges = &mut nodes[at as usize].edges;
-            at = match edges.binary_search_by_key(&byte, |edge| edge.0) {
-                Ok(edge) => edges[edge].1,
-                Err(edge) => {
-                    edges.insert(edge, (byte, n_nodes));
-                    nodes.push(Node { depth: depth + 1, ..Node::default() });
-                    n_nodes
-                }
-            };
-        }
-        nodes[at as usize].ends.get_or_insert((index, stop.len()));
-    }
-    link(&mut nodes);
-    nodes
-}
-
-/// Sets the failure links breadth first, so that links of shorter strings exist when longer ones need them.
-fn link(nodes: &mut [Node]) {
-    let mut open: VecDeque<u32> = nodes[0].edges.iter().map(|edge| edge.1).collect();
-    while let Some(at) = open.pop_front() {
-        for (byte, child) in nodes[at as usize].edges.clone() {
-            let fail = next_state(nodes, nodes[at as usize].fail, byte);
-            let inherited = nodes[fail as usize].ends;
-            let node = &mut nodes[child as usize];
-            node.fail = fail;
-            node.ends = node.ends.or(inherited);
-            open.push_back(child);
-        }
     }
 }
 

@@ -36,8 +36,8 @@ pub struct Sampler {
     allowed: Option<TokenMask>,
     pieces: Option<Arc<TokenPieces>>,
     greedy: bool,
-    steps: Vec<Step>,
-    selector: Selector,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) selector: Selector,
     pub(crate) pool: Pool,
     masked: MaskedRow,
     /// What `allowed` and a mask have in common.
@@ -47,7 +47,7 @@ pub struct Sampler {
 
 /// What makes the choice.
 #[derive(Clone, Debug)]
-enum Selector {
+pub(crate) enum Selector {
     /// The probabilities alone.
     Dist,
     Mirostat1(Mirostat),

@@ -12,7 +12,7 @@ impl Failure for EngineError {
             Self::Forked => ErrorKind::Forked,
             Self::Panicked { .. } | Self::Decode { .. } | Self::Spawn { .. } => ErrorKind::Decode,
             Self::NoSpace { .. } => ErrorKind::ContextFull,
-            Self::Sampler { .. } | Self::Hook { .. } => ErrorKind::Sampling,
+            Self::Sampler { .. } | Self::Banned { .. } | Self::Hook { .. } => ErrorKind::Sampling,
             Self::Constraint { .. } => ErrorKind::Grammar,
         }
     }
@@ -26,7 +26,9 @@ impl Failure for RequestError {
             | Self::TokenOutOfRange { .. }
             | Self::NoContinuations
             | Self::EmptyContinuation { .. }
-            | Self::EmptyStop { .. } => ErrorKind::Value,
+            | Self::EmptyStop { .. }
+            | Self::EmptyBan { .. }
+            | Self::BanNeedsSnapshots => ErrorKind::Value,
         }
     }
 }

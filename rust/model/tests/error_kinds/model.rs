@@ -79,6 +79,7 @@ fn engines() -> Vec<Sample> {
         NoSpace { n_tokens: 9 } => ContextFull, "raise `context_size` or shorten the prompt";
         Sampler { message: "no logit".to_owned() } => Sampling, "no logit";
         Constraint { message: "no token fits".to_owned() } => Grammar, "no token fits";
+        Banned { n_tries: 9 } => Sampling, "in 9 tries; loosen `ban`";
         Hook { message: "it raised".to_owned() } => Sampling, "it raised";
         Spawn { message: "no more threads".to_owned() } => Decode, "no more threads";
     })
@@ -93,6 +94,8 @@ fn requests() -> Vec<Sample> {
         EmptyContinuation { index: 1 } => Value, "give it text";
         ContinuationTooLong { index: 1, n_tokens: 20, n_ctx: 8 } => ContextFull, "raise `context_size` or shorten them";
         EmptyStop { index: 1 } => Value, "remove it or give it text";
+        EmptyBan { index: 1 } => Value, "`ban[1]` is empty";
+        BanNeedsSnapshots => Value, "give one that can `save` its state";
     })
 }
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::{
     BatchToken, Decoder, DecoderError, Engine, EngineConfig, Finish, FinishReason, Poll, Request,
-    SamplerError, Stop, TokenEvent, TokenId, TokenMask, TokenSampler, TokenStream, Vocabulary,
+    SamplerError, SamplerSnapshot, Stop, TokenEvent, TokenId, TokenMask, TokenSampler, TokenStream,
+    Vocabulary,
 };
 
 /// Long enough for any machine; a test that runs into it has failed.
@@ -285,6 +286,10 @@ impl TokenSampler for Greedy {
     }
 
     fn accept(&mut self, _token: TokenId) {}
+
+    fn save(&self) -> Option<SamplerSnapshot> {
+        Some(Arc::new(()))
+    }
 }
 
 /// A request that goes on past end-of-generation tokens.

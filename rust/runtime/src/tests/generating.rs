@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// A sampler that takes the largest logit `n` times, then does something else.
-struct Then<F>(usize, F);
+pub(super) struct Then<F>(pub(super) usize, pub(super) F);
 
 impl<F: FnMut() -> Result<TokenId, SamplerError> + Send> TokenSampler for Then<F> {
     fn sample(&mut self, logits: &[f32], mask: Option<&TokenMask>) -> Result<TokenId, SamplerError> {

@@ -1,5 +1,6 @@
 //! The engine as a whole, on a fake decoder.
 
+mod banning;
 mod batching;
 mod cancelling;
 mod closing;

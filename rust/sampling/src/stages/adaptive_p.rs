@@ -42,6 +42,15 @@ impl AdaptiveP {
         adaptive
     }
 
+    /// The faded sums, all that changes from choice to choice.
+    pub(crate) fn faded(&self) -> (f64, f64) {
+        (self.weighted_sum, self.total_weight)
+    }
+
+    pub(crate) fn set_faded(&mut self, faded: (f64, f64)) {
+        (self.weighted_sum, self.total_weight) = faded;
+    }
+
     pub(crate) fn reset(&mut self) {
         self.total_weight = 1.0 / (1.0 - self.decay);
         self.weighted_sum = self.target * self.total_weight;

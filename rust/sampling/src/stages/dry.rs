@@ -57,6 +57,15 @@ impl Dry {
         self.tokens.push_back(token);
     }
 
+    /// The tokens of the window, oldest first.
+    pub(crate) fn tokens(&self) -> &VecDeque<TokenId> {
+        &self.tokens
+    }
+
+    pub(crate) fn set_tokens(&mut self, tokens: &VecDeque<TokenId>) {
+        self.tokens.clone_from(tokens);
+    }
+
     pub(crate) fn clear(&mut self) {
         self.tokens.clear();
         self.longest.clear();

@@ -25,6 +25,15 @@ impl Mirostat {
         Self { tau, eta: f64::from(eta), mu: 2.0 * tau, n_vocab: n_vocab as f64 }
     }
 
+    /// The surprise limit, all that changes from choice to choice.
+    pub(crate) fn limit(&self) -> f64 {
+        self.mu
+    }
+
+    pub(crate) fn set_limit(&mut self, limit: f64) {
+        self.mu = limit;
+    }
+
     pub(crate) fn reset(&mut self) {
         self.mu = 2.0 * self.tau;
     }

@@ -1,5 +1,7 @@
 //! One stage at work: its parameters and what it remembers.
 
+use std::collections::VecDeque;
+
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::Rng;
 
@@ -23,6 +25,14 @@ enum Memory {
     History(Box<History>),
     Dry(Box<Dry>),
     Infill(Box<Infill>),
+}
+
+/// What a stage remembers of the accepted tokens.
+#[derive(Clone, Debug)]
+pub(crate) enum Recollection {
+    Nothing,
+    History(Box<History>),
+    Dry(VecDeque<TokenId>),
 }
 
 impl Step {
@@ -61,6 +71,22 @@ impl Step {
             Memory::History(history) => history.accept(token),
             Memory::Dry(dry) => dry.accept(token),
             Memory::None | Memory::Infill(_) => {}
+        }
+    }
+
+    pub(crate) fn recollection(&self) -> Recollection {
+        match &self.memory {
+            Memory::History(history) => Recollection::History(history.clone()),
+            Memory::Dry(dry) => Recollection::Dry(dry.tokens().clone()),
+            Memory::None | Memory::Infill(_) => Recollection::Nothing,
+        }
+    }
+
+    pub(crate) fn recollect(&mut self, recollection: &Recollection) {
+        match (&mut self.memory, recollection) {
+            (Memory::History(history), Recollection::History(before)) => history.clone_from(before),
+            (Memory::Dry(dry), Recollection::Dry(tokens)) => dry.set_tokens(tokens),
+            _ => {}
         }
     }
 
