@@ -11,6 +11,7 @@ use crate::memory_need::{MemoryNeed, of_context};
 use crate::model::Model;
 use crate::pooling::Pooling;
 use crate::threadpool::{Threadpool, startable};
+use crate::threadpools::Threadpools;
 use crate::vocab_error::VocabError;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,7 +25,9 @@ use tabagent_sys::{
 pub struct Context {
     // Fields are dropped in this order: the context before its threads and before its model.
     handle: OwnedContext,
-    pool: Option<Threadpool>,
+    pools: Option<Threadpools>,
+    /// Threads that the next decode uses, once they were set.
+    threads_in_use: Option<u32>,
     pub(crate) model: Model,
     pub(crate) config: ContextConfig,
     pub(crate) resolved: Resolved,
@@ -146,7 +149,8 @@ impl Context {
         }
         let mut context = Self {
             handle,
-            pool,
+            pools: pool.map(Threadpools::new),
+            threads_in_use: None,
             model: model.clone(),
             config: config.clone(),
             resolved,
@@ -198,7 +202,8 @@ impl Context {
         let context = self.handle.ptr.as_ptr();
         // SAFETY: ids, sequences, positions and counts were checked; the arrays live in `self` and stay untouched during the
         // call; `&mut self` excludes another decode.
-        let (code, log) = log::capture(|| self.abort.watch(stop, || unsafe { call(context, c_batch) }));
+        let (code, lines) =
+            log::capture_warnings(|| self.abort.watch(stop, || unsafe { call(context, c_batch) }));
         match code {
             0 => {
                 self.outputs.extend_from_slice(&batch.outputs);
@@ -206,10 +211,10 @@ impl Context {
             }
             1 => Err(ContextError::Full { tokens: batch.len(), n_ctx: self.sequence_size() }),
             2 => {
-                log::retract(&log);
+                log::retract(&lines);
                 Err(ContextError::Aborted)
             }
-            code => Err(ContextError::Failed { code, log }),
+            code => Err(ContextError::Failed { code, log: log::errors(lines) }),
         }
     }
 
@@ -331,9 +336,32 @@ impl Context {
         self.resolved.n_seq_max
     }
 
-    /// Threads that generate.
+    /// Threads that generate, unless [`Context::set_threads`] has set another number.
     pub fn threads(&self) -> u32 {
         self.resolved.n_threads
+    }
+
+    /// Sets the number of threads that the next decodes use, for prompts too: at least 1, at most the number that the context was made with.
+    /// Results of attention over more than 512 tokens may differ in the last bits between numbers of threads, which split its sums
+    /// (`ggml_compute_forward_flash_attn_ext_f16` in ggml/src/ggml-cpu/ops.cpp).
+    pub fn set_threads(&mut self, count: u32) {
+        let most = self.resolved.n_threads.max(self.resolved.n_threads_batch);
+        let count = count.clamp(1, most);
+        if self.threads_in_use == Some(count) {
+            return;
+        }
+        self.threads_in_use = Some(count);
+        let ptr = self.ptr();
+        let (pool, replaced) =
+            self.pools.as_mut().map(|pools| pools.fit(self.model.library(), count)).unzip();
+        if let Some(pool) = pool {
+            // SAFETY: both are live; a pool is freed when another one is attached, or after the context; null means "the same for prompts".
+            unsafe { (self.model.api().llama_attach_threadpool)(ptr, pool, std::ptr::null_mut()) };
+        }
+        drop(replaced);
+        let count = count.cast_signed();
+        // SAFETY: the context is live, and nothing is being decoded; its pool has as many threads.
+        unsafe { (self.model.api().llama_set_n_threads)(ptr, count, count) };
     }
 
     pub(crate) fn api(&self) -> &Api {
@@ -441,7 +469,7 @@ impl Context {
     /// Whether decoding uses a thread pool of its own.
     #[doc(hidden)]
     pub fn has_threadpool(&self) -> bool {
-        self.pool.is_some()
+        self.pools.is_some()
     }
 }
 

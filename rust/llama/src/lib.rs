@@ -56,6 +56,7 @@ mod spelling;
 mod state;
 mod strings;
 mod threadpool;
+mod threadpools;
 mod token_attributes;
 mod vocab;
 mod vocab_error;

@@ -46,8 +46,8 @@ static STATE: Mutex<State> = Mutex::new(State { records: VecDeque::new(), unfini
 static MINIMUM: AtomicI32 = AtomicI32::new(LogLevel::Info as i32);
 
 thread_local! {
-    /// Errors of this thread since `capture` began.
-    static CAPTURED: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
+    /// Warnings and errors of this thread since `capture` began.
+    static CAPTURED: RefCell<Option<Vec<LogRecord>>> = const { RefCell::new(None) };
     /// Lines of this thread since `follow` began, and whether others see them, too.
     static FOLLOWED: RefCell<Option<(Vec<String>, bool)>> = const { RefCell::new(None) };
     /// Parts of warnings that this thread knows to be none.
@@ -74,10 +74,8 @@ pub fn note(level: LogLevel, text: &str) {
 
 /// Runs `work`; returns its result and the errors that llama.cpp logged on this thread meanwhile.
 pub(crate) fn capture<T>(work: impl FnOnce() -> T) -> (T, Vec<String>) {
-    let outer = CAPTURED.with(|c| c.borrow_mut().replace(Vec::new()));
-    let result = work();
-    let lines = CAPTURED.with(|c| std::mem::replace(&mut *c.borrow_mut(), outer)).unwrap_or_default();
-    (result, lines)
+    let (result, records) = capture_warnings(work);
+    (result, errors(records))
 }
 
 /// Runs `work`; returns its result and all that llama.cpp logged on this thread meanwhile, without details for its developers. With `quiet`, nobody
@@ -97,11 +95,24 @@ pub(crate) fn expecting<T>(parts: &'static [&'static str], work: impl FnOnce() -
     result
 }
 
-/// Removes captured lines from the log that are not errors after all, such as those about a decode that was asked to stop.
-pub(crate) fn retract(lines: &[String]) {
+/// The texts of the errors among `records`.
+pub(crate) fn errors(records: Vec<LogRecord>) -> Vec<String> {
+    records.into_iter().filter(|record| record.level >= LogLevel::Error).map(|record| record.text).collect()
+}
+
+/// Runs `work`; returns its result and the warnings and errors that llama.cpp logged on this thread meanwhile.
+pub(crate) fn capture_warnings<T>(work: impl FnOnce() -> T) -> (T, Vec<LogRecord>) {
+    let outer = CAPTURED.with(|c| c.borrow_mut().replace(Vec::new()));
+    let result = work();
+    let records = CAPTURED.with(|c| std::mem::replace(&mut *c.borrow_mut(), outer)).unwrap_or_default();
+    (result, records)
+}
+
+/// Removes captured lines from the log that tell of nothing wrong after all, such as those about a decode that was asked to stop.
+pub(crate) fn retract(records: &[LogRecord]) {
     let mut state = STATE.lock().unwrap_or_else(PoisonError::into_inner);
-    for line in lines {
-        let found = state.records.iter().rposition(|r| r.level == LogLevel::Error && r.text == *line);
+    for record in records {
+        let found = state.records.iter().rposition(|r| r == record);
         if let Some(index) = found {
             state.records.remove(index);
         }
@@ -158,10 +169,10 @@ fn finish(state: &mut State, mut line: LogRecord) {
     if line.text.is_empty() {
         return;
     }
-    if line.level >= LogLevel::Error {
+    if line.level >= LogLevel::Warn {
         CAPTURED.with(|captured| {
-            if let Some(lines) = captured.borrow_mut().as_mut() {
-                lines.push(line.text.clone());
+            if let Some(records) = captured.borrow_mut().as_mut() {
+                records.push(line.clone());
             }
         });
     }
@@ -208,8 +219,12 @@ mod tests {
 
     #[test]
     fn retracted_lines_are_gone() {
-        let ((), lines) = capture(|| record(ggml_log_level::ERROR, "not an error: stopped on request\n"));
-        retract(&lines);
+        let ((), records) = capture_warnings(|| {
+            record(ggml_log_level::WARN, "no reason to worry: stopped on request\n");
+            record(ggml_log_level::ERROR, "not an error: stopped on request\n");
+        });
+        assert_eq!(records.len(), 2);
+        retract(&records);
         assert!(drain_log().iter().all(|r| !r.text.contains("stopped on request")));
     }
 

@@ -1,8 +1,9 @@
 //! Sequences of a context: what they hold, copying and removing.
 
-use crate::batch::SeqId;
+use crate::batch::{Batch, SeqId};
 use crate::context::Context;
 use crate::context_error::ContextError;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 impl Context {
@@ -80,6 +81,29 @@ impl Context {
         let windowed = facts.sliding_window > 0 && !self.config.full_sliding_window;
         let needed = start.saturating_sub(facts.sliding_window);
         Ok(!windowed || self.first_position(sequence)?.is_none_or(|first| first <= needed))
+    }
+
+    /// Whether the sequences of a batch can be brought back to where they are now when its decode stops early.
+    ///
+    /// llama.cpp removes the tokens of the micro-batch at which it stops, and keeps those before it (`llama_context::decode` in src/llama-context.cpp). A
+    /// recurrent state cannot lose tokens; a sliding window has dropped what the tokens before one micro-batch need when it has taken in
+    /// another. A batch that fits a micro-batch is one if its sequences have equally many tokens (`llama_kv_cache_iswa::init_batch` in
+    /// src/llama-kv-cache-iswa.cpp).
+    pub fn can_undo(&self, batch: &Batch) -> bool {
+        let facts = self.model().facts();
+        if facts.recurrent || facts.hybrid {
+            return false;
+        }
+        if facts.sliding_window == 0 || self.config.full_sliding_window {
+            return true;
+        }
+        let mut counts = BTreeMap::new();
+        for sequence in batch.sequences.iter().flatten() {
+            *counts.entry(*sequence).or_insert(0_usize) += 1;
+        }
+        let mut counts = counts.into_values();
+        let first = counts.next();
+        batch.len() <= self.resolved.n_ubatch as usize && counts.all(|count| Some(count) == first)
     }
 
     /// Forgets a range of positions of a sequence. Positions after it keep their numbers.

@@ -12,8 +12,10 @@ use tabagent_sys::{
     ggml_threadpool, ggml_threadpool_free_fn, ggml_threadpool_new_fn, ggml_threadpool_params,
 };
 
-/// Polling level of a waiting thread: ggml's default (`ggml_threadpool_params_init`).
-const POLL: u32 = 50;
+/// Polling level of a waiting thread. It spins for some milliseconds a level (`ggml_graph_compute_poll_for_work` in ggml/src/ggml-cpu/ggml-cpu.c), then it
+/// sleeps. One level outlasts what lies between two decodes; ggml's default of 50 takes a core for a tenth of a second after the last one, from whoever
+/// needs it, and decodes no faster (benches/README.md).
+const POLL: u32 = 1;
 
 /// How many threads can be started, up to `wanted`.
 ///
@@ -40,6 +42,7 @@ const PROBE_STACK: usize = 64 * 1024;
 /// A pool of threads, the caller's own included.
 pub(crate) struct Threadpool {
     ptr: NonNull<ggml_threadpool>,
+    n_threads: u32,
     free: ggml_threadpool_free_fn,
 }
 
@@ -66,7 +69,12 @@ impl Threadpool {
         };
         // SAFETY: `params` has the layout of the header (checked by the header test) and a thread count within its bound.
         let ptr = unsafe { new(&raw mut params) };
-        NonNull::new(ptr).map(|ptr| Self { ptr, free })
+        NonNull::new(ptr).map(|ptr| Self { ptr, n_threads, free })
+    }
+
+    /// How many threads it has.
+    pub(crate) fn n_threads(&self) -> u32 {
+        self.n_threads
     }
 
     pub(crate) fn as_ptr(&self) -> *mut ggml_threadpool {

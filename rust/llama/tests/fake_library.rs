@@ -77,6 +77,28 @@ fn everything_is_freed_once_and_in_order_also_on_another_thread() {
 }
 
 #[test]
+fn each_number_of_threads_has_a_pool_that_is_freed_after_it_was_replaced() {
+    let fake = Fake::begin();
+    let model = fake.load().unwrap();
+    let mut context = model.create_context_with(&small().with_threads(4)).unwrap();
+    fake.with(|state| state.calls.clear());
+    for count in [1, 1, 3, 1, 3, 4, 2, 0, 100] {
+        context.set_threads(count);
+    }
+    let calls = fake.with(|state| state.calls.clone());
+    // Three threads' pool goes when two threads have theirs.
+    assert_eq!(
+        calls,
+        ["attach", "attach", "attach", "attach", "attach", "attach", "pool_free", "attach", "attach"]
+    );
+    let set = fake.with(|state| state.threads.clone());
+    assert_eq!(set, [1, 3, 1, 3, 4, 2, 1, 4].map(|count| (count, count)));
+    drop(context);
+    let calls = fake.with(|state| state.calls.split_off(9));
+    assert_eq!(calls, ["free", "pool_free", "pool_free", "pool_free"]);
+}
+
+#[test]
 fn parameters_hold_what_was_set_and_the_defaults_elsewhere() {
     let fake = Fake::begin();
     let library = fake.library();

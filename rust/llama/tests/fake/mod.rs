@@ -35,6 +35,8 @@ pub(crate) struct State {
     /// Lines logged as errors by loads, new contexts and decodes.
     pub(crate) says: Vec<&'static str>,
     pub(crate) decode_code: i32,
+    /// Numbers of threads that were set, for generation and prompts.
+    pub(crate) threads: Vec<(i32, i32)>,
     pub(crate) no_model: bool,
     pub(crate) no_context: bool,
     /// Progress values reported by a load.
@@ -166,6 +168,7 @@ fn address(name: &'static str) -> *mut c_void {
         llama_memory_seq_pos_max llama_model_default_params llama_context_default_params llama_model_free llama_model_get_vocab
         llama_model_load_from_file llama_token_to_piece llama_tokenize llama_vocab_n_tokens
         llama_set_abort_callback ggml_backend_reg_by_name ggml_backend_reg_get_proc_address llama_attach_threadpool
+        llama_set_n_threads
     }
 }
 
@@ -284,6 +287,10 @@ extern "C-unwind" fn llama_attach_threadpool(
     _batch: *mut c_void,
 ) {
     record("attach");
+}
+
+extern "C-unwind" fn llama_set_n_threads(_context: *mut llama_context, generation: i32, prompt: i32) {
+    with(|state| state.threads.push((generation, prompt)));
 }
 
 extern "C-unwind" fn ggml_backend_reg_by_name(_name: *const c_char) -> *mut c_void {
