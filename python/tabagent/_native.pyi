@@ -510,7 +510,7 @@ class Model:
         """`request`: kind (json_schema, json_object, regex, choices, lark or gbnf), source (a text, for choices a list of them), compact,
         starts, free_after, required. Raises `GrammarError`."""
     def stats(self) -> dict[str, int]:
-        """active, queued, parked, cells_used."""
+        """active, queued, parked, cells_used, threads, prompt_threads."""
     def metrics(self) -> dict[str, Any]:
         """The fields of `tabagent.metrics.Metrics`; latencies as dictionaries of those of `Latency`."""
     def prometheus(self) -> str:

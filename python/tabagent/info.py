@@ -70,6 +70,10 @@ class ModelStats:
     """Requests whose state waits in host memory for room."""
     cells_used: int
     """Tokens held in the context's memory, those that requests left for others included."""
+    threads: int
+    """Threads that steps of generation compute with now. It follows what else runs, unless `threads=` or `deterministic=True` fixes it."""
+    prompt_threads: int
+    """The same for prompts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +123,7 @@ class ModelInfo:
     batch_size: int
     """Tokens decoded in one go; 0 with `vocab_only`."""
     threads: int
-    """Threads of computation; 0 with `vocab_only`."""
+    """Threads of computation, at most: `Model.stats` has the numbers in use. 0 with `vocab_only`."""
     kv_types: tuple[str, str]
     """The types of the context's keys and of its values."""
     memory: MemoryNeed

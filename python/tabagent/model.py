@@ -119,7 +119,8 @@ class Model(Scorer, Embedder):
                 begins with what others decoded. Without it the same tokens may get slightly other logits in the company of others, because sums are
                 then taken in another order, and a near tie may go the other way.
             cache_bytes: how much host memory to keep for what requests leave behind for others that begin alike; None for 256 MiB.
-            threads: threads of computation, at most eight for each usable core; None for one for each.
+            threads: threads of computation, at most eight for each usable core. None for at most one for each, and fewer while other busy processes
+                make that faster (`stats` has the numbers in use); fixed with `deterministic`.
             batch_size: most tokens decoded in one go; None for 2,048, at most the context.
             micro_batch_size: most tokens computed at once; None for 512, at most the batch. Fewer take less memory and more time for prompts.
             kv_type: the type of the context's memory: `f32`, `f16`, `bf16`, `q8_0`, `q5_1`, `q5_0`, `q4_1`, `q4_0` or `iq4_nl`; a pair is the
@@ -522,7 +523,7 @@ class Model(Scorer, Embedder):
     def stats(self) -> ModelStats:
         """What the model is doing now."""
         numbers = self._native.stats()
-        return ModelStats(**{name: numbers[name] for name in ("active", "queued", "parked", "cells_used")})
+        return ModelStats(**{name: numbers[name] for name in ("active", "queued", "parked", "cells_used", "threads", "prompt_threads")})
 
     def chat_template(self, name: str | None = None) -> str | None:
         """The file's template for conversations, or its template of that name; None if there is none."""

@@ -5,18 +5,121 @@ use std::sync::Arc;
 use tabagent_llama::{Batch, Context, ContextError, Model, SequenceSnapshot};
 use tabagent_runtime::{BatchToken, Decoder, DecoderError, Stop, TokenId, Vocabulary};
 
+use crate::stopwatch::Stopwatch;
+use crate::thread_count::{Guess, Step, ThreadCount};
+use crate::threads_in_use::{ThreadsGauge, ThreadsInUse};
+
 /// The context that the decode thread owns.
 #[derive(Debug)]
 pub struct LlamaDecoder {
     context: Context,
     /// Reused between decodes.
     batch: Batch,
+    /// Tokens of the batch that the last decode had no part in, because an earlier one that was cut short had computed them.
+    n_before: usize,
+    /// Chooses the number of threads of each step; `None` where it is fixed.
+    threads: Option<ThreadCount>,
+    gauge: ThreadsGauge,
 }
 
 impl LlamaDecoder {
-    /// Takes over a context. Its sequences should be empty.
+    /// Takes over a context, and computes with its number of threads. Its sequences should be empty.
     pub fn new(context: Context) -> Self {
-        Self { context, batch: Batch::new() }
+        let gauge = ThreadsGauge::default();
+        let threads = context.threads() as usize;
+        gauge.set(ThreadsInUse { generation: threads, prompt: threads });
+        Self { context, batch: Batch::new(), n_before: 0, threads: None, gauge }
+    }
+
+    /// Takes over a context, and computes with as many threads as are fastest beside what else runs: at most its own number.
+    pub fn with_adapting_threads(context: Context) -> Self {
+        let facts = context.model().facts();
+        let guess = Guess { bytes: facts.size as f64, weights: facts.parameters as f64 };
+        let threads = ThreadCount::new(context.threads() as usize, guess);
+        Self { threads: Some(threads), ..Self::new(context) }
+    }
+
+    /// Its context.
+    pub(crate) fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// Tells the numbers of threads in use.
+    pub(crate) fn gauge(&self) -> ThreadsGauge {
+        self.gauge.clone()
+    }
+
+    fn fill(&mut self, rows: &[BatchToken]) -> Result<(), DecoderError> {
+        self.batch.clear();
+        for row in rows {
+            let position = u32::try_from(row.pos).map_err(|_| DecoderError::NoSpace)?;
+            self.batch.push(row.token, position, &[row.seq], row.logits);
+        }
+        Ok(())
+    }
+
+    /// Decodes with the number of threads that `threads` chooses. A step that it has cut short goes on with the next choice.
+    fn decode_timed(
+        &mut self,
+        rows: &[BatchToken],
+        stop: Stop<'_>,
+        threads: &mut ThreadCount,
+    ) -> Result<(), DecoderError> {
+        loop {
+            let rest = &rows[self.n_before..];
+            self.fill(rest)?;
+            let step = Step { n_tokens: rest.len(), can_redo: self.context.can_undo(&self.batch) };
+            let choice = threads.choose(step);
+            self.context.set_threads(u32::try_from(choice.threads).unwrap_or(u32::MAX));
+            let watch = Stopwatch::start(choice.limit);
+            let outcome = self.context.decode_unless(&self.batch, &|| watch.must_stop(stop));
+            match outcome {
+                Ok(()) => threads.note(step, watch.seconds()),
+                Err(ContextError::Aborted) if !stop() => {
+                    threads.note_cut(step, watch.seconds());
+                    self.n_before += self.keep_or_undo(rest)?;
+                    continue;
+                }
+                Err(_) => {}
+            }
+            let (generation, prompt) = threads.in_use();
+            self.gauge.set(ThreadsInUse { generation, prompt });
+            return outcome.map_err(|error| match error {
+                // Tokens of an attempt that was cut short may be in their sequences.
+                ContextError::Full { .. } if self.n_before > 0 => DecoderError::Failed(error.to_string()),
+                error => decoder_error(error),
+            });
+        }
+    }
+
+    /// After a decode of `rows` that was cut short: returns how many of the first ones need not be decoded again, and removes what is in memory of the
+    /// others.
+    fn keep_or_undo(&mut self, rows: &[BatchToken]) -> Result<usize, DecoderError> {
+        let failed = |error: ContextError| DecoderError::Failed(error.to_string());
+        let is_there = |row: &BatchToken| {
+            self.context.next_position(row.seq).map(|next| (row.pos as u64) < u64::from(next)).map_err(failed)
+        };
+        let there = rows.iter().map(is_there).collect::<Result<Vec<_>, _>>()?;
+        let n_there = there.iter().take_while(|there| **there).count();
+        if !there[n_there..].contains(&true) && rows[..n_there].iter().all(|row| !row.logits) {
+            return Ok(n_there);
+        }
+        // The first row of each sequence is where it began.
+        for (index, row) in rows.iter().enumerate() {
+            if rows[..index].iter().all(|other| other.seq != row.seq) && !self.truncate(row.seq, row.pos) {
+                let message = format!("sequence {} cannot be cut back to {} tokens", row.seq, row.pos);
+                return Err(DecoderError::Failed(message));
+            }
+        }
+        Ok(0)
+    }
+}
+
+fn decoder_error(error: ContextError) -> DecoderError {
+    match error {
+        ContextError::Aborted => DecoderError::Aborted,
+        ContextError::Full { .. } => DecoderError::NoSpace,
+        other => DecoderError::Failed(other.to_string()),
     }
 }
 
@@ -48,21 +151,20 @@ impl Decoder for LlamaDecoder {
     }
 
     fn decode(&mut self, batch: &[BatchToken], stop: Stop<'_>) -> Result<(), DecoderError> {
-        self.batch.clear();
-        for row in batch {
-            let position = u32::try_from(row.pos).map_err(|_| DecoderError::NoSpace)?;
-            self.batch.push(row.token, position, &[row.seq], row.logits);
+        self.n_before = 0;
+        if let Some(mut threads) = self.threads.take() {
+            let outcome = self.decode_timed(batch, stop, &mut threads);
+            self.threads = Some(threads);
+            return outcome;
         }
-        self.context.decode_unless(&self.batch, stop).map_err(|error| match error {
-            ContextError::Aborted => DecoderError::Aborted,
-            ContextError::Full { .. } => DecoderError::NoSpace,
-            other => DecoderError::Failed(other.to_string()),
-        })
+        self.fill(batch)?;
+        self.context.decode_unless(&self.batch, stop).map_err(decoder_error)
     }
 
     fn logits(&self, index: usize) -> &[f32] {
         // Without logits the sampler gets none and says so; rows are asked for only after a decode that wanted them.
-        self.context.logits(index).unwrap_or_default()
+        let row = index.checked_sub(self.n_before);
+        row.and_then(|row| self.context.logits(row).ok()).unwrap_or_default()
     }
 
     fn can_cut(&self, seq: u32, n: usize) -> bool {
@@ -116,3 +218,6 @@ impl Vocabulary for LlamaVocabulary {
         self.0.vocab().is_eog(token)
     }
 }
+
+#[cfg(test)]
+mod tests;

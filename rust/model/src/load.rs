@@ -10,6 +10,7 @@ use tabagent_runtime::EngineConfig;
 use tabagent_variants::{Hardware, default_threads};
 
 use crate::cache_options::CacheOptions;
+use crate::decoder::LlamaDecoder;
 use crate::error::Error;
 use crate::library::open_library;
 use crate::memory::{self, MemoryPrediction};
@@ -31,7 +32,7 @@ pub struct LoadOptions {
     pub deterministic: bool,
     /// Maximum size of what requests leave in host memory for others that begin alike, in bytes.
     pub cache_bytes: usize,
-    /// Threads that compute; one for each usable core.
+    /// Threads that compute; by default, as many as are fastest beside what else runs, at most one for each usable core.
     pub threads: Option<u32>,
     /// Maximum number of tokens decoded at once; 2,048, at most the context.
     pub batch_size: Option<u32>,
@@ -140,6 +141,11 @@ impl LoadOptions {
         }
     }
 
+    /// Whether the number of threads follows what else runs. Long sums depend on it in their last bits (`Context::set_threads`).
+    fn threads_adapt(&self) -> bool {
+        self.threads.is_none() && !self.deterministic
+    }
+
     fn context_config(&self) -> ContextConfig {
         self.cache.set(ContextConfig {
             context_size: self.context_size,
@@ -196,6 +202,7 @@ impl Model {
         let context = options.context_config();
         let engine = options.engine_config();
         let vocab_only = options.vocab_only;
+        let threads_adapt = options.threads_adapt();
         let library = open_library(library, module)?;
         let progress = Arc::new(progress);
         let watched = Arc::clone(&progress);
@@ -217,7 +224,14 @@ impl Model {
             return Err(ModelError::Cancelled(path).into());
         }
         match model.create_context_with(&context) {
-            Ok(context) => Ok(Open::generating(model, context, &engine)?.fitted(fitted).into()),
+            Ok(context) => {
+                let decoder = if threads_adapt {
+                    LlamaDecoder::with_adapting_threads(context)
+                } else {
+                    LlamaDecoder::new(context)
+                };
+                Ok(Open::generating(model, decoder, &engine)?.fitted(fitted).into())
+            }
             Err(ContextError::NotGenerative { architecture, reason }) => {
                 let longest = longest_text(&model, context.context_size);
                 let threads = context.threads.unwrap_or(1);

@@ -22,6 +22,7 @@ use crate::grammar::{Compiler, GrammarRequest};
 use crate::memory::Fitted;
 use crate::prompt::{self, PromptInput};
 use crate::settings::SamplerSettings;
+use crate::threads_in_use::{ThreadsGauge, ThreadsInUse};
 use crate::value::Value;
 use crate::vocabulary_facts::VocabularyFacts;
 
@@ -49,6 +50,8 @@ pub(crate) struct Open {
     memory: MemoryNeed,
     kv_types: (KvType, KvType),
     fitted: Option<Fitted>,
+    /// Zeros with `vocab_only`.
+    threads: ThreadsGauge,
     end_tokens: OnceLock<Vec<TokenId>>,
     compiler: Compiler,
     vocabulary: VocabularyFacts,
@@ -89,7 +92,7 @@ pub struct ContextSizes {
     pub batch_size: u32,
     /// Requests that are decoded together.
     pub max_sequences: u32,
-    /// Threads that compute.
+    /// Threads that compute, at most.
     pub threads: u32,
 }
 
@@ -108,19 +111,20 @@ impl ContextSizes {
 }
 
 impl Open {
-    /// Starts the decode thread of `context`.
+    /// Starts the thread of `decoder`.
     pub(crate) fn generating(
         model: LlamaModel,
-        context: Context,
+        decoder: LlamaDecoder,
         config: &EngineConfig,
     ) -> Result<Self, Error> {
-        let sizes = ContextSizes::of(&context, config);
-        let (memory, kv_types) = (context.memory_need(), context.kv_types());
-        let engine = Engine::spawn(LlamaDecoder::new(context), "tabagent-decode", config)?;
+        let context = decoder.context();
+        let sizes = ContextSizes::of(context, config);
+        let (memory, kv_types, gauge) = (context.memory_need(), context.kv_types(), decoder.gauge());
+        let engine = Engine::spawn(decoder, "tabagent-decode", config)?;
         let positions = model.embedding_facts().learned_positions.unwrap_or(u32::MAX);
         let longest = sizes.sequence_size.min(positions) as usize;
         let embedder = Embedder::new(&model, longest, sizes.batch_size, sizes.threads, true);
-        Ok(Self { memory, kv_types, ..Self::new(model, Ok(engine), Some(embedder), sizes) })
+        Ok(Self { memory, kv_types, threads: gauge, ..Self::new(model, Ok(engine), Some(embedder), sizes) })
     }
 
     /// A model that gives vectors only, of texts with `longest_text` tokens at the most and in batches of at most `batch_size`.
@@ -165,6 +169,7 @@ impl Open {
             memory,
             kv_types,
             fitted: None,
+            threads: ThreadsGauge::default(),
             end_tokens,
             compiler,
             vocabulary,
@@ -292,6 +297,14 @@ impl Model {
     /// [`Error::Engine`].
     pub fn metrics(&self) -> Result<Metrics, Error> {
         Ok(self.open()?.engine.as_ref().map(Engine::metrics).unwrap_or_default())
+    }
+
+    /// The numbers of threads that the decode thread computes with now; zeros with `vocab_only`.
+    ///
+    /// # Errors
+    /// [`Error::Engine`].
+    pub fn threads_in_use(&self) -> Result<ThreadsInUse, Error> {
+        Ok(self.open()?.threads.get())
     }
 
     /// A prompt's tokens: a text is tokenized, tokens stay as they are. With `add_special`, the special tokens that the model wants at its ends

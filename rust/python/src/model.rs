@@ -365,6 +365,9 @@ impl Model {
         dict.set_item("queued", stats.queued)?;
         dict.set_item("parked", stats.parked)?;
         dict.set_item("cells_used", stats.cells_used)?;
+        let threads = self.core.threads_in_use().map_err(|e| e.into_py(py))?;
+        dict.set_item("threads", threads.generation)?;
+        dict.set_item("prompt_threads", threads.prompt)?;
         Ok(dict)
     }
 

@@ -1,0 +1,172 @@
+//! Decoding with changing numbers of threads, over real models.
+
+use tabagent_llama::{ContextConfig, Library, ModelConfig};
+
+use super::*;
+
+const SMOLLM2: &str = "smollm2-135m-instruct-q4_1.gguf";
+const GEMMA: &str = "gemma-3-270m-q4_k_m.gguf";
+
+/// A context with two threads, for two sequences.
+fn context(file: &str) -> Option<Context> {
+    let (library, path) = (tabagent_material::library()?, tabagent_material::model(file)?);
+    let model = Model::load(&Library::open(library).unwrap(), ModelConfig::new(path).unwrap()).unwrap();
+    let config = ContextConfig {
+        max_sequences: 2,
+        max_outputs: Some(8),
+        micro_batch_size: Some(64),
+        ..ContextConfig::new().with_context_size(1024).with_threads(2)
+    };
+    Some(model.create_context_with(&config).unwrap())
+}
+
+fn rows(seq: u32, first: usize, tokens: &[TokenId], n_logits: usize) -> Vec<BatchToken> {
+    let row = |(index, token): (usize, &TokenId)| BatchToken {
+        seq,
+        pos: first + index,
+        token: *token,
+        logits: index + n_logits >= tokens.len(),
+    };
+    tokens.iter().enumerate().map(row).collect()
+}
+
+fn best(logits: &[f32]) -> TokenId {
+    let best = (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b]));
+    TokenId::try_from(best.unwrap()).unwrap()
+}
+
+/// Decodes a prompt in sequence 0 and generates; `prepare` is called before each decode.
+fn generate(
+    decoder: &mut LlamaDecoder,
+    n: usize,
+    mut prepare: impl FnMut(&mut LlamaDecoder, usize),
+) -> Vec<TokenId> {
+    let text = "The history of the sea is long, and whoever tells it begins with the ships. ".repeat(10);
+    let mut tokens = decoder.context.model().vocab().tokenize(&text, true, false).unwrap();
+    let n_prompt = tokens.len();
+    assert!(n_prompt > 128, "a prompt of several micro-batches");
+    decoder.clear(0);
+    let mut next = rows(0, 0, &tokens, 1);
+    while tokens.len() < n_prompt + n {
+        prepare(decoder, next.len());
+        decoder.decode(&next, &|| false).unwrap();
+        let token = best(decoder.logits(next.len() - 1));
+        next = rows(0, tokens.len(), &[token], 1);
+        tokens.push(token);
+    }
+    tokens.split_off(n_prompt)
+}
+
+/// A policy that tries two threads next for steps of `n_tokens` tokens, for less time than any step takes: it was told of very short ones.
+fn hasty(n_tokens: usize) -> ThreadCount {
+    let mut threads = ThreadCount::new(2, Guess { bytes: 1.0, weights: 1.0 });
+    let step = Step { n_tokens, can_redo: true };
+    for _ in 0..1000 {
+        let choice = threads.choose(step);
+        if choice.threads == 2 && choice.limit.is_some_and(|limit| limit < 1e-6) {
+            return threads;
+        }
+        threads.note(step, [1e-9, 1e-8][choice.threads - 1]);
+    }
+    panic!("two threads are never tried");
+}
+
+#[test]
+fn numbers_of_threads_that_change_between_steps_give_the_same_tokens() {
+    for file in [SMOLLM2, GEMMA] {
+        let Some(context) = context(file) else { return };
+        let mut decoder = LlamaDecoder::new(context);
+        let expected = generate(&mut decoder, 24, |decoder, _| decoder.context.set_threads(1));
+        let mut count = 0;
+        let found = generate(&mut decoder, 24, |decoder, _| {
+            count += 1;
+            decoder.context.set_threads([2, 1, 1, 2, 9][count % 5]);
+        });
+        assert_eq!(found, expected, "{file}");
+    }
+}
+
+#[test]
+fn adapting_gives_the_same_tokens_and_tells_the_numbers_in_use() {
+    let Some(context) = context(SMOLLM2) else { return };
+    let mut fixed = LlamaDecoder::new(context);
+    assert_eq!(fixed.gauge().get(), ThreadsInUse { generation: 2, prompt: 2 });
+    let expected = generate(&mut fixed, 48, |_, _| ());
+    let mut decoder = LlamaDecoder::with_adapting_threads(fixed.context);
+    assert_eq!(generate(&mut decoder, 48, |_, _| ()), expected);
+    let ThreadsInUse { generation, prompt } = decoder.gauge().get();
+    assert!((1..=2).contains(&generation) && (1..=2).contains(&prompt));
+    let policy = decoder.threads.as_ref().unwrap().in_use();
+    assert_eq!(policy, (generation, prompt));
+}
+
+#[test]
+fn steps_that_are_cut_short_lose_nothing() {
+    for file in [SMOLLM2, GEMMA] {
+        let Some(context) = context(file) else { return };
+        let mut decoder = LlamaDecoder::new(context);
+        let expected = generate(&mut decoder, 12, |decoder, _| decoder.context.set_threads(1));
+        let mut decoder = LlamaDecoder::with_adapting_threads(decoder.context);
+        let mut n_cut = 0;
+        let found = generate(&mut decoder, 12, |decoder, n_tokens| {
+            n_cut += usize::from(decoder.threads.as_ref().unwrap().has_cut());
+            decoder.threads = Some(hasty(n_tokens));
+        });
+        assert_eq!(found, expected, "{file}");
+        // Gemma's prompt is longer than a micro-batch, and cannot be brought back from within its sliding window.
+        assert!(n_cut >= 10, "{file}: {n_cut}");
+        let lines = tabagent_llama::drain_log();
+        let told: Vec<_> = lines.iter().filter(|line| line.level >= tabagent_llama::LogLevel::Warn).collect();
+        assert!(told.iter().all(|line| !line.text.contains("removing memory")), "{told:?}");
+    }
+}
+
+#[test]
+fn several_sequences_in_a_step_that_is_cut_short_go_on_where_they_were() {
+    let Some(context) = context(SMOLLM2) else { return };
+    let mut decoder = LlamaDecoder::new(context);
+    let step = |decoder: &mut LlamaDecoder| {
+        let batch: Vec<_> = [rows(0, 2, &[30, 40], 1), rows(1, 3, &[50], 1)].concat();
+        decoder.decode(&batch, &|| false).unwrap();
+        (best(decoder.logits(1)), best(decoder.logits(2)), decoder.logits(1).to_vec())
+    };
+    let begin = |decoder: &mut LlamaDecoder| {
+        decoder.clear(0);
+        decoder.clear(1);
+        let batch: Vec<_> = [rows(0, 0, &[1, 20], 1), rows(1, 0, &[1, 21, 22], 1)].concat();
+        decoder.decode(&batch, &|| false).unwrap();
+    };
+    decoder.context.set_threads(1);
+    begin(&mut decoder);
+    let expected = step(&mut decoder);
+    begin(&mut decoder);
+    decoder.threads = Some(hasty(3));
+    assert_eq!(step(&mut decoder), expected);
+    assert_eq!(decoder.context.next_position(0).unwrap(), 4);
+    assert_eq!(decoder.context.next_position(1).unwrap(), 4);
+}
+
+#[test]
+fn finished_micro_batches_are_kept_unless_their_logits_are_wanted() {
+    let Some(context) = context(SMOLLM2) else { return };
+    let mut decoder = LlamaDecoder::new(context);
+    let tokens: Vec<TokenId> = (100..250).collect();
+    for (n_logits, kept) in [(1, 64), (90, 0)] {
+        decoder.clear(0);
+        let batch = rows(0, 0, &tokens, n_logits);
+        decoder.fill(&batch[..64]).unwrap();
+        decoder.context.decode(&decoder.batch).unwrap();
+        assert_eq!(decoder.keep_or_undo(&batch).unwrap(), kept);
+        assert_eq!(decoder.context.next_position(0).unwrap() as usize, kept);
+    }
+}
+
+#[test]
+fn a_step_that_is_no_longer_wanted_is_not_decoded_again() {
+    let Some(context) = context(SMOLLM2) else { return };
+    let mut decoder = LlamaDecoder::with_adapting_threads(context);
+    decoder.threads = Some(hasty(2));
+    let batch = rows(0, 0, &[1, 2], 1);
+    assert_eq!(decoder.decode(&batch, &|| true), Err(DecoderError::Aborted));
+    assert!(decoder.logits(1).is_empty());
+}
