@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ def in_use(model: Model) -> tuple[int, int]:
 
 @pytest.mark.parametrize("options", [{"threads": 1}, {"threads": 2}, {"deterministic": True}], ids=str)
 @pytest.mark.filterwarnings("ignore:`threads=2` is more than")
-def test_number_that_is_given_stays(smollm2_path: Path, options: dict[str, int]) -> None:
+def test_number_that_is_given_stays(smollm2_path: Path, options: dict[str, Any]) -> None:
     with Model.load(smollm2_path, context_size=512, **options) as model:
         wanted = options.get("threads", tabagent.hardware().default_threads)
         assert model.info.threads == wanted
@@ -33,7 +34,7 @@ def test_number_that_is_given_stays(smollm2_path: Path, options: dict[str, int])
 
 
 def test_default_is_at_most_the_usable_cores_and_gives_the_same_text(smollm2_path: Path) -> None:
-    options = {"max_tokens": 64, "ignore_eos": True, "sampling": GREEDY}
+    options: dict[str, Any] = {"max_tokens": 64, "ignore_eos": True, "sampling": GREEDY}
     with Model.load(smollm2_path, context_size=512, threads=1) as fixed:
         wanted = fixed.generate("Once upon a time", **options).result().text
     with Model.load(smollm2_path, context_size=512) as model:

@@ -68,7 +68,9 @@ class LoadOptions:
     ] = "auto"
     threads: Annotated[
         int | None,
-        option(HARDWARE, "-t", "--threads", metavar="N", min=1, text="How many threads to compute with (default: what is fastest beside what else runs, at most the cores that may be used)."),
+        option(
+            HARDWARE, "-t", "--threads", metavar="N", min=1, text="Threads to compute with (default: what is fastest now, at most the usable cores)."
+        ),
     ] = None
     batch_size: Annotated[
         int | None, option(HARDWARE, "-b", "--batch-size", metavar="N", min=1, text="How many tokens of a prompt to decode in one go.")
