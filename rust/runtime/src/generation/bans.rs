@@ -170,10 +170,13 @@ impl Bans {
         }
     }
 
-    /// Allows all choices at the open place again, if it is the first of the tail: it is a later token that must differ. False if that was tried already.
+    /// Allows all choices at the open place again, if there is no other way at all places of the tail before it: it is a later token that must
+    /// differ. False if that was tried already.
     pub(super) fn loosen(&mut self) -> bool {
-        match self.tail.iter_mut().next() {
-            Some(place) if place.chosen.is_none() && !place.stuck => {
+        let n_before = self.tail.len().saturating_sub(1);
+        let only_way = self.tail.iter().take(n_before).all(|place| place.stuck);
+        match self.tail.back_mut() {
+            Some(place) if only_way && place.chosen.is_none() && !place.stuck => {
                 place.stuck = true;
                 place.excluded.clear();
                 true
