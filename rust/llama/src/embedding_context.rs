@@ -233,7 +233,7 @@ fn mixes_windows(model: &Model) -> bool {
     let every = stated.and_then(|text| text.parse().ok()).unwrap_or(usual);
     let windowed = |layer: u32| match every {
         0 => true,
-        _ if dense_first => layer % every != 0,
+        _ if dense_first => !layer.is_multiple_of(every),
         _ => layer % every < every - 1,
     };
     (0..facts.layers).any(windowed) && !(0..facts.layers).all(windowed)

@@ -10,7 +10,7 @@ use tabagent_llama::*;
 
 const NEVER: &(dyn Fn() -> bool + Sync) = &|| false;
 
-/// MiniLM, a BERT, converted.
+/// `MiniLM`, a BERT, converted.
 fn minilm() -> Option<Model> {
     let (library, folder) = (library()?, tabagent_material::model("all-MiniLM-L6-v2")?);
     let out = tempfile::NamedTempFile::new().unwrap().into_temp_path();

@@ -59,7 +59,7 @@ impl CacheOptions {
     }
 
     /// The configuration with these options in it.
-    pub(crate) fn set(&self, config: ContextConfig) -> ContextConfig {
+    pub(crate) fn set(self, config: &ContextConfig) -> ContextConfig {
         let (keys, values) = self.kv_types;
         ContextConfig {
             kv_type: keys,
@@ -69,7 +69,7 @@ impl CacheOptions {
             unified_cache: self.unified,
             offload_cache: self.offload_kv,
             offload_operations: self.offload_ops,
-            ..config
+            ..config.clone()
         }
     }
 }
@@ -126,7 +126,7 @@ mod tests {
             "offload_ops": false
         }))
         .unwrap();
-        let config = options.set(ContextConfig::new().with_context_size(9));
+        let config = options.set(&ContextConfig::new().with_context_size(9));
         let expected = ContextConfig {
             kv_type: KvType::F32,
             value_type: Some(KvType::Bf16),
@@ -138,7 +138,7 @@ mod tests {
             ..ContextConfig::new().with_context_size(9)
         };
         assert_eq!(config, expected);
-        let kept = CacheOptions::default().set(ContextConfig::new());
+        let kept = CacheOptions::default().set(&ContextConfig::new());
         assert_eq!(kept, ContextConfig { value_type: Some(KvType::F16), ..ContextConfig::new() });
     }
 }

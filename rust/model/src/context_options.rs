@@ -22,7 +22,7 @@ pub(crate) fn context_config(options: Value, threads: u32) -> Result<ContextConf
         prompt_threads: given.integer("prompt_threads", COUNT)?,
         ..default
     };
-    let config = CacheOptions::read(&mut given)?.set(config);
+    let config = CacheOptions::read(&mut given)?.set(&config);
     given.finish()?;
     Ok(config)
 }

@@ -147,7 +147,7 @@ impl LoadOptions {
     }
 
     fn context_config(&self) -> ContextConfig {
-        self.cache.set(ContextConfig {
+        self.cache.set(&ContextConfig {
             context_size: self.context_size,
             batch_size: self.batch_size,
             micro_batch_size: self.micro_batch_size,
@@ -196,7 +196,7 @@ impl Model {
         path: PathBuf,
         library: &std::path::Path,
         module: Option<String>,
-        options: LoadOptions,
+        options: &LoadOptions,
         progress: impl Fn(f32) -> bool + Send + Sync + 'static,
     ) -> Result<Self, Error> {
         let context = options.context_config();

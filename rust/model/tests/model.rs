@@ -21,7 +21,7 @@ fn load_file(
 ) -> Option<Result<Model, Error>> {
     let (library, path) = (tabagent_material::library()?, tabagent_material::model(file)?);
     let options = LoadOptions::read(options.into()).unwrap();
-    Some(Model::load(path, &library, None, options, progress))
+    Some(Model::load(path, &library, None, &options, progress))
 }
 
 fn load_with(

@@ -97,7 +97,7 @@ impl Model {
         let stop = AbortFlag::new();
         let mut progress = Progress::new(progress, &stop);
         let tell = progress.teller();
-        let work = move |_: &AbortFlag| core::Model::load(path, &library, module, options, tell);
+        let work = move |_: &AbortFlag| core::Model::load(path, &library, module, &options, tell);
         let loaded = job::run_listening(py, &stop, SLICE, work, |py| progress.report(py))?;
         let loaded = loaded.map_err(|e| e.into_py(py))?;
         progress.finish(py)?;

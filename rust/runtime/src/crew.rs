@@ -1,5 +1,6 @@
 //! Work on several requests at once, between two decodes.
 
+use std::cell::OnceCell;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -8,8 +9,8 @@ const WORTH_SHARING: Duration = Duration::from_micros(400);
 
 /// Does a step's work for each request, on several threads where it pays.
 pub(crate) struct Crew {
-    /// Made when it is needed first; `None` where the system gives no threads.
-    pool: Option<Option<rayon::ThreadPool>>,
+    /// Made when it is needed first.
+    pool: OnceCell<Option<rayon::ThreadPool>>,
     n_threads: usize,
     /// Seconds that one request's work took lately.
     each: f64,
@@ -18,7 +19,7 @@ pub(crate) struct Crew {
 impl Crew {
     /// `n_threads` counts the decode thread.
     pub(crate) fn new(n_threads: usize) -> Self {
-        Self { pool: None, n_threads, each: 0.0 }
+        Self { pool: OnceCell::new(), n_threads, each: 0.0 }
     }
 
     /// Calls `work` for each item, in no certain order.
@@ -41,10 +42,11 @@ impl Crew {
     fn share<T: Send>(&mut self, items: &mut [T], work: &(impl Fn(&mut T) + Sync)) -> usize {
         let n_helpers = (self.n_threads - 1).min(items.len() - 1);
         let n_pool = self.n_threads - 1;
-        let pool = self.pool.get_or_insert_with(|| {
+        let pool = self.pool.get_or_init(|| {
             let named = |index| format!("tabagent-sample-{index}");
             rayon::ThreadPoolBuilder::new().num_threads(n_pool).thread_name(named).build().ok()
         });
+        // None where the system gives no threads.
         let Some(pool) = pool else { return 1 };
         let queue = Mutex::new(items.iter_mut());
         let take = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();

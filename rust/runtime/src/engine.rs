@@ -265,6 +265,7 @@ impl Engine {
 }
 
 /// On which terms a request is served.
+#[derive(Clone, Copy)]
 struct Terms {
     cache_prompt: bool,
     priority: i32,

@@ -99,7 +99,7 @@ mod tests {
             let at = at % rows.len();
             for config in configs() {
                 let mut sampler = Sampler::new(&config, 9).unwrap();
-                let mut choose = |sampler: &mut Sampler, rows: &[Vec<f32>]| -> Vec<i32> {
+                let choose = |sampler: &mut Sampler, rows: &[Vec<f32>]| -> Vec<i32> {
                     rows.iter().map(|row| {
                         let token = sampler.sample(row).unwrap();
                         sampler.accept(token);

@@ -58,9 +58,8 @@ pub(crate) fn tokens_of<T: AsRef<str> + Sync>(
 fn cut(vocab: &Vocab, tokens: &mut Vec<TokenId>, longest: usize) -> Result<(), Error> {
     let back = match vocab.additions() {
         Ok(added) if tokens.ends_with(&added.back) && added.back.len() < longest => added.back.clone(),
-        Ok(_) => Vec::new(),
         // Tokens that were given need no tokenizer.
-        Err(tabagent_llama::VocabError::NoTokenizer) => Vec::new(),
+        Ok(_) | Err(tabagent_llama::VocabError::NoTokenizer) => Vec::new(),
         Err(error) => return Err(error.into()),
     };
     tokens.truncate(longest - back.len());

@@ -46,7 +46,9 @@ impl Pool {
 /// Gives a vector the length 1; one of zeros stays as it is.
 pub(crate) fn normalize(vector: &mut [f32]) {
     let length = length(vector.iter().map(|value| f64::from(*value)));
-    vector.iter_mut().for_each(|value| *value = (f64::from(*value) / length) as f32);
+    for value in vector {
+        *value = (f64::from(*value) / length) as f32;
+    }
 }
 
 /// A vector's length; 1 for one of zeros, so that it can be divided by.
@@ -56,6 +58,7 @@ fn length(values: impl Iterator<Item = f64>) -> f64 {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "the results are exact")]
 mod tests {
     use super::*;
 

@@ -36,7 +36,7 @@ impl<D: Decoder> Driver<D> {
         let started = Instant::now();
         self.fill(spans, started);
         if let Err(error) = self.run_decoder(spans) {
-            return self.failed(spans, error);
+            return self.failed(spans, &error);
         }
         let decode = started.elapsed();
         self.scheduler.decoded(spans);
@@ -127,17 +127,17 @@ impl<D: Decoder> Driver<D> {
     }
 
     /// Undoes what a failed decode left behind, and finds out whose fault it was.
-    fn failed(&mut self, spans: &[Span], error: DecoderError) {
-        if error == DecoderError::Aborted && self.inbox.bell.closing.is_raised() {
+    fn failed(&mut self, spans: &[Span], error: &DecoderError) {
+        if *error == DecoderError::Aborted && self.inbox.bell.closing.is_raised() {
             return;
         }
-        if error == DecoderError::NoSpace {
+        if *error == DecoderError::NoSpace {
             return self.scheduler.refused(self.batch.len());
         }
         for span in spans {
             self.undo(span);
         }
-        if error == DecoderError::Aborted && self.end_fated(Instant::now()) {
+        if *error == DecoderError::Aborted && self.end_fated(Instant::now()) {
             return;
         }
         match spans {

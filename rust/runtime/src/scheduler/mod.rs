@@ -358,7 +358,7 @@ impl Scheduler {
         let keep = common.iter().map(|(n, other)| (*n).min(other.n_past)).max()?;
         let decodes = |(n, other): &&(usize, &Job)| other.hold == Hold::Free && *n > other.n_past;
         let best = common.iter().filter(decodes).max_by_key(|(n, _)| *n)?;
-        (best.0 >= keep + WORTH_WAITING).then(|| (best.1.rank.id, best.0))
+        (best.0 >= keep + WORTH_WAITING).then_some((best.1.rank.id, best.0))
     }
 
     pub(crate) fn evicted(&mut self, seq: u32) {

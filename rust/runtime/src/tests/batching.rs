@@ -109,7 +109,9 @@ fn requests_of_higher_priority_begin_first() {
         .into();
     drop(gate);
     drain(&first);
-    streams.iter().for_each(|stream| drop(drain(stream)));
+    for stream in &streams {
+        drain(stream);
+    }
     assert_eq!(*firsts.lock().unwrap(), [3, 5, 2, 4]);
 }
 

@@ -246,7 +246,9 @@ impl Decoder for FakeDecoder {
     fn restore(&mut self, seq: u32, state: &Vec<u8>) -> Result<(), DecoderError> {
         check(self.sequences[seq as usize].is_empty(), "restore into a sequence that is not empty")?;
         check(self.n_used() + state.len() <= self.n_cells, "room for a restored sequence")?;
-        state.iter().for_each(|byte| self.push(seq, TokenId::from(*byte)));
+        for byte in state {
+            self.push(seq, TokenId::from(*byte));
+        }
         Ok(())
     }
 }

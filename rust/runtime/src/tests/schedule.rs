@@ -253,7 +253,9 @@ impl Simulation {
                 let cells = std::mem::take(&mut self.memory[seq as usize]);
                 let (id, dropped) = self.scheduler.stowed(seq, cells.len());
                 self.stored.insert(id, cells);
-                dropped.iter().for_each(|id| assert!(self.stored.remove(id).is_some()));
+                for id in dropped {
+                    assert!(self.stored.remove(&id).is_some());
+                }
                 assert!(self.stored.values().map(Vec::len).sum::<usize>() <= self.capacity.n_stored_bytes);
             }
             Step::Park { job, seq } => {
