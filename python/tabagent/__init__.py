@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from tabagent.info import DeviceInfo, ModelInfo, ModelStats, VariantInfo
     from tabagent.machine import Hardware, hardware
     from tabagent.memory import MemoryNeed, MemoryPrediction, predict_memory
-    from tabagent.metrics import Latency, Metrics
+    from tabagent.metrics import FinishCounts, Latency, Metrics
     from tabagent.model import Model
     from tabagent.pool import Lease, ModelPool
     from tabagent.pool_entry import PoolModelStats, PoolStats
@@ -68,6 +68,7 @@ __all__ = [
     "DecodeError",
     "DeviceInfo",
     "EmbeddingCancelledError",
+    "FinishCounts",
     "FinishReason",
     "ForkedError",
     "GgufCancelledError",
@@ -135,6 +136,7 @@ _HOMES = {
     "Constraint": "grammar",
     "Context": "context",
     "DeviceInfo": "info",
+    "FinishCounts": "metrics",
     "FinishReason": "completion",
     "Grammar": "grammar",
     "Hardware": "machine",

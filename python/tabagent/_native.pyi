@@ -24,6 +24,7 @@ __all__ = [
     "Grammar",
     "HookWorker",
     "Model",
+    "Stop",
     "Stream",
     "TokenEvent",
     "TokenLogprob",

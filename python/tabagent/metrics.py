@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from tabagent import _native
 
-__all__ = ["Latency", "Metrics"]
+__all__ = ["FinishCounts", "Latency", "Metrics"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,13 +29,24 @@ class Latency:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FinishCounts:
+    """How many requests ended, by `finish_reason`."""
+
+    stop: int
+    length: int
+    cancelled: int
+    timeout: int
+    error: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Metrics:
     """What a model did since it was loaded; made by `Model.metrics`."""
 
     submitted: int
     """Requests that were taken."""
-    ended: Mapping[str, int]
-    """Requests that ended, by `finish_reason`."""
+    ended: FinishCounts
+    """Requests that ended."""
     prompt_tokens: int
     """Tokens of prompts that were decoded."""
     cached_tokens: int
@@ -74,7 +84,8 @@ class Metrics:
         """What `native` measured up to now."""
         values: dict[str, Any] = native.metrics()
         latencies: dict[str, Any] = {name: Latency(**values.pop(name)) for name in ("queue", "first_token", "token_gap", "step")}
-        return cls(**values, **latencies, _text=native.prometheus())
+        ended = FinishCounts(**values.pop("ended"))
+        return cls(**values, **latencies, ended=ended, _text=native.prometheus())
 
     @property
     def requests_per_step(self) -> float:

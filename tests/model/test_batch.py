@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from near_ties import assert_alike
-from tabagent import Completion, Model, QueueFullError, SamplerConfig
+from tabagent import Completion, FinishCounts, Model, QueueFullError, SamplerConfig
 
 GREEDY = SamplerConfig.greedy()
 PROMPTS = [f"Story number {number}:" for number in range(40)]
@@ -116,7 +116,7 @@ def test_requests_share_their_steps(smollm2_path: Path) -> None:
         done = model.generate_batch(PROMPTS[:16], max_tokens=8, ignore_eos=True).results()
         metrics = model.metrics()
         assert metrics.submitted == 16
-        assert metrics.ended == {"stop": 0, "length": 16, "cancelled": 0, "timeout": 0, "error": 0}
+        assert metrics.ended == FinishCounts(stop=0, length=16, cancelled=0, timeout=0, error=0)
         assert metrics.completion_tokens == 16 * 8
         assert metrics.prompt_tokens + metrics.cached_tokens == sum(one.usage.prompt_tokens for one in done)
         assert metrics.cached_tokens == sum(one.usage.cached_tokens for one in done)

@@ -40,7 +40,19 @@ from tabagent import (
 )
 
 # Handles: of a running engine, an open file or a text that is being made. Their copies would be other ones.
-HANDLES = {"Constraint", "Context", "GgufFile", "GgufWriter", "Grammar", "Model", "TokenEvents", "TokenStream"}
+HANDLES = {
+    "CompletionBatch",
+    "Constraint",
+    "Context",
+    "GgufFile",
+    "GgufWriter",
+    "Grammar",
+    "Lease",
+    "Model",
+    "ModelPool",
+    "TokenEvents",
+    "TokenStream",
+}
 VIEWS = {"GgufArray", "GgufMetadata", "GgufTensor", "GgufTensors", "Imatrix"}
 TIMINGS = Timings(queued_s=0.5, prompt_s=1.0, decode_s=2.0, first_token_s=None, prompt_tokens_per_s=3.0, decode_tokens_per_s=None)
 USAGE = Usage(prompt_tokens=3, completion_tokens=2, cached_tokens=1, forced_tokens=1)
