@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import builtins
 import contextlib
 import inspect
 import os
@@ -108,7 +109,7 @@ def test_python_examples_run(block: Block, folder: Path, tiny_folder: Path, smol
     monkeypatch.chdir(tiny_folder if block.page.startswith(OF_TINY_FILES) else folder)
     code = compile(block.source, str(block), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     with names(block, smollm2) as namespace:
-        main = types.FunctionType(code, {"__name__": "__main__", **namespace})
+        main = types.FunctionType(code, {"__name__": "__main__", "__builtins__": builtins, **namespace})
         if code.co_flags & inspect.CO_COROUTINE:
             asyncio.run(main())
         else:
