@@ -20,7 +20,7 @@ PYTHON_CODE := python build_backend tests tools benches examples
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test test-fast wheel bench bench-serving fmt lint clean test-material test-env every-module
+.PHONY: help demo dev test test-fast wheel bench bench-serving soak fmt lint clean test-material test-env every-module
 .PHONY: check-rust-style check-rust check-python-style check-types check-python
 
 help: ## list the targets
@@ -128,6 +128,9 @@ wheel: $(STAMPS)/venv ## build the wheel into dist/
 bench: dev test-material ## compare speed and memory with the peers
 	$(RELEASE)
 	$(BENCH_ENV) $(BIN)/python benches/run.py
+
+soak: dev test-material ## serve many requests of every kind at once for ten minutes, and look for what is lost or grows
+	$(BIN)/python tests/soak.py "$(CACHE)/models/smollm2-135m-instruct-q4_1.gguf"
 
 bench-serving: dev test-material ## compare several streams at once with llama-server
 	$(RELEASE)

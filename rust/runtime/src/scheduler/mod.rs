@@ -103,6 +103,8 @@ const NEAR_HORIZON: usize = 32;
 const PATIENCE: u64 = 64;
 /// A request waits for another one to decode their common beginning if that saves at least so many tokens.
 const WORTH_WAITING: usize = 16;
+/// After so many requests that do not fit, no more are looked at: with thousands in the queue, a step would take long to plan.
+const LOOKAHEAD: usize = 32;
 /// Leftovers of fewer tokens are not kept in host memory.
 const WORTH_STOWING: usize = 32;
 
@@ -195,8 +197,9 @@ impl Scheduler {
         let mut choice = Choice::default();
         // The cells that the chosen ones have, and may come to need.
         let (mut covered, mut reserved) = (cells::Cover::default(), 0);
+        let mut n_passed = 0;
         for (index, job) in self.jobs.iter().enumerate() {
-            if choice.jobs.len() == self.capacity.n_running {
+            if choice.jobs.len() == self.capacity.n_running || n_passed == LOOKAHEAD {
                 break;
             }
             let in_memory = matches!(job.place, Place::Slot(_));
@@ -204,6 +207,7 @@ impl Scheduler {
                 continue;
             }
             let first = choice.jobs.is_empty();
+            n_passed += usize::from(!in_memory);
             match job.place {
                 Place::Slot(seq) => {
                     let needed = self.cells.beyond(&covered, seq) + job.growth(NEAR_HORIZON);
