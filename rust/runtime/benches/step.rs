@@ -128,6 +128,8 @@ fn main() {
         ("262,144 tokens, default sampling", 262_144, SamplerConfig::default()),
     ] {
         let [one, eight, many] = [1, 8, 32].map(|n_requests| measure(n_vocab, n_requests, &config));
-        println!("vocabulary of {name}: {one:.1} us a step for 1 request, {eight:.1} for 8, {many:.1} for 32");
+        println!(
+            "vocabulary of {name}: {one:.1} us a step for 1 request, {eight:.1} for 8, {many:.1} for 32"
+        );
     }
 }

@@ -4,7 +4,10 @@
 //! request generates, so that its next token is not long in coming: half of it goes to the first in order, which therefore always advances, the other
 //! half to the one with the least left, which is done soonest.
 
-use super::{Choice, Hold, Job, Place, Scheduler, Slot, Span, Step};
+use super::cells::Cover;
+use super::choice::Choice;
+use super::job::{Job, Place};
+use super::{Hold, Scheduler, Slot, Span, Step};
 
 /// A request with at most so many tokens to decode counts as one that generates.
 const FEW: usize = 16;
@@ -52,7 +55,7 @@ impl Scheduler {
     /// Where the cells of leftovers slow the step down, the leftover with such cells that was used longest ago.
     fn idle_leftover(&self) -> Option<u32> {
         let running = self.slots.iter().zip(0u32..).filter(|(slot, _)| matches!(slot, Slot::Taken(_)));
-        let mut covered = super::cells::Cover::default();
+        let mut covered = Cover::default();
         let n_running: usize = running.map(|(_, seq)| self.cells.cover(&mut covered, seq)).sum();
         if self.n_cells() - n_running <= self.capacity.n_idle {
             return None;

@@ -1,0 +1,202 @@
+//! Which requests take part in the next step, and what has to be done before.
+
+use super::cells::Cover;
+use super::job::{Job, Place};
+use super::prefix::{Prefix, Source, common};
+use super::{CanCut, Hold, JobId, Scheduler, Slot, Step};
+
+/// How many tokens ahead a request is thought to need cells for before it starts.
+const HORIZON: usize = 256;
+/// The same for a request that runs, which would have to be parked otherwise.
+const NEAR_HORIZON: usize = 32;
+/// A request waits for another one to decode their common beginning if that saves at least so many tokens.
+const WORTH_WAITING: usize = 16;
+/// After so many requests that do not fit, no more are looked at: with thousands in the queue, a step would take long to plan.
+const LOOKAHEAD: usize = 32;
+/// Leftovers of fewer tokens are not kept in host memory.
+const WORTH_STOWING: usize = 32;
+
+/// Which requests take part in the next step.
+#[derive(Default)]
+pub(super) struct Choice {
+    /// Indexes of jobs that have a sequence, by rank.
+    pub(super) jobs: Vec<usize>,
+    /// Places where a request has to stop for another one to copy what it has.
+    pub(super) stops: Vec<(JobId, usize)>,
+}
+
+impl Scheduler {
+    /// The requests of the next step, or what has to be done before.
+    pub(super) fn choose(&self, can_cut: CanCut<'_>) -> Result<Choice, Step> {
+        let n_ctx = self.n_ctx;
+        let mut choice = Choice::default();
+        // The cells that the chosen ones have, and may come to need.
+        let (mut covered, mut reserved) = (Cover::default(), 0);
+        let mut n_passed = 0;
+        for (index, job) in self.jobs.iter().enumerate() {
+            if choice.jobs.len() == self.capacity.n_running || n_passed == LOOKAHEAD {
+                break;
+            }
+            let in_memory = matches!(job.place, Place::Slot(_));
+            if job.hold == Hold::Stalled || (job.hold != Hold::Free && !in_memory) {
+                continue;
+            }
+            let first = choice.jobs.is_empty();
+            n_passed += usize::from(!in_memory);
+            match job.place {
+                Place::Slot(seq) => {
+                    let needed = self.cells.beyond(&covered, seq) + job.growth(NEAR_HORIZON);
+                    if first || reserved + needed <= n_ctx {
+                        self.cells.cover(&mut covered, seq);
+                        reserved += needed;
+                        choice.jobs.push(index);
+                    }
+                }
+                Place::Parked => {
+                    if first || reserved + job.n_past + job.growth(HORIZON) <= n_ctx {
+                        let n_cells = job.n_past + 1;
+                        match self.free_seq() {
+                            Some(seq) if self.n_free() >= n_cells => {
+                                return Err(Step::Restore { job: job.rank.id, seq });
+                            }
+                            _ => self.victim(&choice).map_or(Ok(()), Err)?,
+                        }
+                    }
+                }
+                Place::Queued => {
+                    if let Some(stop) = self.awaited(job, &choice) {
+                        choice.stops.push(stop);
+                        continue;
+                    }
+                    let prefix = self.prefix(job, can_cut);
+                    let counted = |seq| choice.jobs.iter().any(|at| self.jobs[*at].place == Place::Slot(seq));
+                    let shared = match prefix {
+                        Some(Prefix { source: Source::Running(seq), keep }) if counted(seq) => keep,
+                        _ => 0,
+                    };
+                    if first || reserved + job.growth(HORIZON) - shared <= n_ctx {
+                        self.enter(index, prefix, &choice).map_or(Ok(()), Err)?;
+                    }
+                }
+            }
+        }
+        Ok(choice)
+    }
+
+    /// The step that brings the queued request at `index` closer to memory; `None` when there is no room for it now.
+    fn enter(&self, index: usize, prefix: Option<Prefix>, choice: &Choice) -> Option<Step> {
+        let job = self.jobs[index].rank.id;
+        let (donor, take) = match prefix {
+            Some(Prefix { source: Source::Cached(seq), keep }) => {
+                (Some(seq), Some(Step::Take { job, seq, keep }))
+            }
+            _ => (None, None),
+        };
+        let make_room = || {
+            let leftover = self.oldest_leftover(donor).map(|seq| self.remove_leftover(seq));
+            leftover.or(take.clone()).or_else(|| self.victim(choice))
+        };
+        let Some(seq) = self.free_seq() else { return make_room() };
+        let n_cells = match prefix {
+            Some(Prefix { source: Source::Stored(entry), .. }) => {
+                self.entry(entry)?.leftover.tokens.len() + 1
+            }
+            _ => 1,
+        };
+        if self.n_free() < n_cells {
+            let anew = (self.n_free() > 0).then_some(Step::Place { job, seq });
+            return make_room().or(anew);
+        }
+        Some(match prefix {
+            None => Step::Place { job, seq },
+            Some(Prefix { source: Source::Cached(from) | Source::Running(from), keep }) => {
+                Step::Copy { job, from, seq, keep }
+            }
+            Some(Prefix { source: Source::Stored(entry), keep }) => Step::Fetch { job, entry, seq, keep },
+        })
+    }
+
+    /// The step that frees a sequence and its cells: the leftover used longest ago goes, else a request that stalls, else the last one that was not chosen.
+    ///
+    /// Without all of these, only the cells of the chosen ones are in use. A request fits beside these by what is reserved, so it never makes
+    /// room in vain.
+    pub(super) fn victim(&self, choice: &Choice) -> Option<Step> {
+        if let Some(seq) = self.oldest_leftover(None) {
+            return Some(self.remove_leftover(seq));
+        }
+        let others = self.jobs.iter().enumerate().filter_map(|(at, other)| match other.place {
+            Place::Slot(seq) if !choice.jobs.contains(&at) => Some((other, seq)),
+            _ => None,
+        });
+        let (stalled, others): (Vec<_>, Vec<_>) = others.partition(|(other, _)| other.hold == Hold::Stalled);
+        let stalled = stalled.into_iter().min_by_key(|(other, _)| (other.served, other.rank));
+        let other = stalled.or(others.last().copied());
+        other.map(|(other, seq)| Step::Park { job: other.rank.id, seq })
+    }
+
+    fn oldest_leftover(&self, spared: Option<u32>) -> Option<u32> {
+        let leftovers = self.slots.iter().zip(0u32..).filter_map(|(slot, seq)| match slot {
+            Slot::Cached(leftover) if Some(seq) != spared => Some((leftover.served, seq)),
+            _ => None,
+        });
+        leftovers.min().map(|(_, seq)| seq)
+    }
+
+    pub(super) fn remove_leftover(&self, seq: u32) -> Step {
+        let n_tokens = match &self.slots[seq as usize] {
+            Slot::Cached(leftover) => leftover.tokens.len(),
+            _ => 0,
+        };
+        let worth = n_tokens >= WORTH_STOWING && self.capacity.n_stored_bytes > 0;
+        if worth { Step::Stow { seq } } else { Step::Evict { seq } }
+    }
+
+    /// The longest beginning of a queued request's tokens that is decoded already.
+    fn prefix(&self, job: &Job, can_cut: CanCut<'_>) -> Option<Prefix> {
+        if !job.cache {
+            return None;
+        }
+        let wanted = &job.tokens[..job.n_reusable()];
+        let in_memory = self.slots.iter().zip(0u32..).filter_map(|(slot, seq)| {
+            let (source, tokens, group) = match slot {
+                Slot::Free => return None,
+                Slot::Cached(leftover) => (Source::Cached(seq), &leftover.tokens[..], leftover.group),
+                Slot::Taken(id) => {
+                    let other = &self.jobs[self.index(*id)?];
+                    if !other.cache {
+                        return None;
+                    }
+                    (Source::Running(seq), &other.tokens[..other.n_past], other.group)
+                }
+            };
+            let keep = common(tokens, wanted);
+            let fits = group == job.group && keep > 0 && (keep == tokens.len() || can_cut(seq, keep));
+            fits.then_some(Prefix { source, keep })
+        });
+        let stored = self.stored.iter().filter_map(|entry| {
+            let tokens = &entry.leftover.tokens;
+            let keep = common(tokens, wanted);
+            let can_cut = self.stored_can_cut || keep == tokens.len();
+            let fits = entry.leftover.group == job.group && keep >= WORTH_STOWING && can_cut;
+            fits.then_some(Prefix { source: Source::Stored(entry.id), keep })
+        });
+        // Of equal ones the first, which is in memory.
+        in_memory.chain(stored).reduce(|best, other| if other.keep > best.keep { other } else { best })
+    }
+
+    /// The chosen request that is about to decode what `job` begins with, and where it then has to stop.
+    fn awaited(&self, job: &Job, choice: &Choice) -> Option<(JobId, usize)> {
+        if !job.cache {
+            return None;
+        }
+        let wanted = &job.tokens[..job.n_reusable()];
+        let others = choice.jobs.iter().map(|index| &self.jobs[*index]);
+        let shares = others.filter(|other| other.cache && other.group == job.group);
+        let common: Vec<(usize, &Job)> = shares.map(|other| (common(&other.tokens, wanted), other)).collect();
+        // Only what chosen ones hold counts: the rest may go when room is made for this very request.
+        let keep = common.iter().map(|(n, other)| (*n).min(other.n_past)).max()?;
+        let decodes = |(n, other): &&(usize, &Job)| other.hold == Hold::Free && *n > other.n_past;
+        let best = common.iter().filter(decodes).max_by_key(|(n, _)| *n)?;
+        (best.0 >= keep + WORTH_WAITING).then_some((best.1.rank.id, best.0))
+    }
+}

@@ -1,0 +1,145 @@
+//! What was done: each step, once it is carried out, and what became of requests.
+
+use super::job::Place;
+use super::prefix::Stored;
+use super::{JobId, Scheduler, Slot, Span};
+use crate::TokenId;
+
+impl Scheduler {
+    pub(crate) fn evicted(&mut self, seq: u32) {
+        self.free(seq);
+    }
+
+    /// The leftover in `seq` is in host memory now, in `n_bytes`. Returns its number there, and the numbers of those that must be dropped for it.
+    pub(crate) fn stowed(&mut self, seq: u32, n_bytes: usize) -> (u64, Vec<u64>) {
+        self.n_stored += 1;
+        let id = self.n_stored;
+        let slot = std::mem::replace(&mut self.slots[seq as usize], Slot::Free);
+        self.cells.truncate(seq, 0);
+        let Slot::Cached(leftover) = slot else { return (id, vec![id]) };
+        // What it begins with need not be kept twice, where it can be cut.
+        let (cuts, n_limit) = (self.stored_can_cut, self.capacity.n_stored_bytes);
+        let mut dropped = Vec::new();
+        self.stored.retain(|old| {
+            let twice = cuts
+                && old.leftover.group == leftover.group
+                && leftover.tokens.starts_with(&old.leftover.tokens);
+            if twice {
+                dropped.push(old.id);
+            }
+            !twice
+        });
+        self.stored.push(Stored { id, leftover, n_bytes });
+        while self.stored.iter().map(|entry| entry.n_bytes).sum::<usize>() > n_limit {
+            let oldest = self.stored.iter().enumerate().min_by_key(|(_, entry)| entry.leftover.served);
+            let Some((at, _)) = oldest else { break };
+            dropped.push(self.stored.swap_remove(at).id);
+        }
+        (id, dropped)
+    }
+
+    pub(crate) fn parked(&mut self, id: JobId) {
+        self.move_job(id, Place::Parked);
+    }
+
+    /// The state of `id` could not be saved or put back: all its tokens will be decoded again.
+    pub(crate) fn lost(&mut self, id: JobId) {
+        self.move_job(id, Place::Queued);
+        if let Some(job) = self.job_mut(id) {
+            job.n_past = 0;
+        }
+    }
+
+    /// `id` has the empty `seq` now.
+    pub(crate) fn placed(&mut self, id: JobId, seq: u32) {
+        self.move_job(id, Place::Slot(seq));
+        self.set_past(id, 0);
+    }
+
+    /// `id` has `seq` now, with the first `n_past` tokens of `from` in it.
+    pub(crate) fn copied(&mut self, id: JobId, from: u32, seq: u32, n_past: usize) {
+        self.move_job(id, Place::Slot(seq));
+        self.cells.copy(from, seq, n_past);
+        self.set_past(id, n_past);
+        let clock = self.clock;
+        if let Slot::Cached(leftover) = &mut self.slots[from as usize] {
+            leftover.served = clock;
+        }
+    }
+
+    /// `id` has the leftover in `seq` now, of which its first `n_past` tokens are left.
+    pub(crate) fn taken(&mut self, id: JobId, seq: u32, n_past: usize) {
+        self.move_job(id, Place::Slot(seq));
+        self.cells.truncate(seq, n_past);
+        self.set_past(id, n_past);
+    }
+
+    /// `id` has `seq` now, with its first `n_past` tokens, from the leftover `entry`.
+    pub(crate) fn fetched(&mut self, id: JobId, entry: u64, seq: u32, n_past: usize) {
+        self.move_job(id, Place::Slot(seq));
+        self.cells.grow(seq, n_past);
+        self.set_past(id, n_past);
+        let clock = self.clock;
+        if let Some(entry) = self.stored.iter_mut().find(|stored| stored.id == entry) {
+            entry.leftover.served = clock;
+        }
+    }
+
+    /// A leftover from host memory cannot be cut.
+    pub(crate) fn stored_cannot_be_cut(&mut self) {
+        self.stored_can_cut = false;
+    }
+
+    pub(crate) fn restored(&mut self, id: JobId, seq: u32) {
+        self.move_job(id, Place::Slot(seq));
+        if let Some(index) = self.index(id) {
+            self.cells.grow(seq, self.jobs[index].n_past);
+        }
+    }
+
+    /// These were decoded.
+    pub(crate) fn decoded(&mut self, spans: &[Span]) {
+        self.clock += 1;
+        for span in spans {
+            let clock = self.clock;
+            self.cells.grow(span.seq, span.len);
+            if let Some(job) = self.job_mut(span.job) {
+                job.n_past += span.len;
+                job.served = clock;
+                job.alone = false;
+            }
+        }
+    }
+
+    /// The decoder found no room for `n_tokens` more, against its promise: it gets less to hold until the memory is empty again.
+    pub(crate) fn refused(&mut self, n_tokens: usize) {
+        self.n_ctx = self.n_ctx.min(self.n_cells() + n_tokens / 2);
+    }
+
+    /// A batch with `id` failed: it is decoded in one of its own next.
+    pub(crate) fn suspect(&mut self, id: JobId) {
+        if let Some(job) = self.job_mut(id) {
+            job.alone = true;
+        }
+    }
+
+    /// Adds the tokens that were chosen for `id`.
+    pub(crate) fn generated(&mut self, id: JobId, tokens: &[TokenId]) {
+        if let Some(job) = self.job_mut(id) {
+            job.tokens.extend_from_slice(tokens);
+        }
+    }
+
+    /// Replaces the tokens of `id` from index `keep` on by `tail`; of the tokens before, `n_past` are still in memory.
+    pub(crate) fn rewound(&mut self, id: JobId, keep: usize, n_past: usize, tail: &[TokenId]) {
+        if let Some(job) = self.job_mut(id) {
+            job.tokens.truncate(keep);
+            job.tokens.extend_from_slice(tail);
+            job.n_past = job.n_past.min(n_past);
+            let (place, n_past) = (job.place, job.n_past);
+            if let Place::Slot(seq) = place {
+                self.cells.truncate(seq, n_past);
+            }
+        }
+    }
+}
