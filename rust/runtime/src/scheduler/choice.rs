@@ -147,7 +147,9 @@ impl Scheduler {
             Slot::Cached(leftover) => leftover.tokens.len(),
             _ => 0,
         };
-        let worth = n_tokens >= WORTH_STOWING && self.capacity.n_stored_bytes > 0;
+        let n_limit = self.capacity.n_stored_bytes;
+        let fits = n_limit > 0 && n_tokens.saturating_mul(self.bytes_per_token) <= n_limit;
+        let worth = n_tokens >= WORTH_STOWING && fits;
         if worth { Step::Stow { seq } } else { Step::Evict { seq } }
     }
 

@@ -17,6 +17,7 @@ impl Scheduler {
         let slot = std::mem::replace(&mut self.slots[seq as usize], Slot::Free);
         self.cells.truncate(seq, 0);
         let Slot::Cached(leftover) = slot else { return (id, vec![id]) };
+        self.bytes_per_token = n_bytes / leftover.tokens.len().max(1);
         // What it begins with need not be kept twice, where it can be cut.
         let (cuts, n_limit) = (self.stored_can_cut, self.capacity.n_stored_bytes);
         let mut dropped = Vec::new();

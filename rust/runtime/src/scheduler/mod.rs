@@ -111,6 +111,8 @@ pub(crate) struct Scheduler {
     cells: Cells,
     stored: Vec<Stored>,
     n_stored: u64,
+    /// How many bytes of host memory a leftover takes for each token, as far as is known.
+    bytes_per_token: usize,
     /// Whether a leftover from host memory can be cut, as far as is known.
     stored_can_cut: bool,
     /// Cells that there are, as far as is known.
@@ -146,6 +148,7 @@ impl Scheduler {
             cells: Cells::new(n_seq_max),
             stored: Vec::new(),
             n_stored: 0,
+            bytes_per_token: 0,
             stored_can_cut: true,
             n_ctx: capacity.n_ctx,
             chunk: capacity.n_batch,
