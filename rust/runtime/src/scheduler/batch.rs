@@ -1,7 +1,7 @@
 //! How a step is shared.
 //!
 //! Requests that generate come first: each gets its next token, the one served longest ago first. Prompts share what is left, or [`Scheduler::chunk`] tokens where a
-//! request generates, so that its next token is not long in coming: half of it goes to the first in order, which therefore always advances, the other
+//! request generates, so that its next token is not long in coming (more where several prompts wait; see [`crowd`]): half of it goes to the first in order, which therefore always advances, the other
 //! half to the one with the least left, which is done soonest.
 
 use super::cells::Cover;
@@ -11,6 +11,8 @@ use super::{Hold, Scheduler, Slot, Span, Step};
 
 /// A request with at most so many tokens to decode counts as one that generates.
 const FEW: usize = 16;
+/// So many requests that generate weigh as much as one prompt of several.
+const CROWD: usize = 4;
 
 impl Scheduler {
     /// The step for the chosen requests.
@@ -31,7 +33,7 @@ impl Scheduler {
             spans.add(job, job.n_pending(), choice);
         }
         if !few.is_empty() {
-            spans.left = spans.left.min(self.chunk);
+            spans.left = spans.left.min(self.chunk.saturating_mul(crowd(many.len(), few.len())));
         }
         for (job, len) in many.iter().zip(shares(&many, spans.left)) {
             spans.add(job, len, choice);
@@ -132,6 +134,12 @@ impl Spans {
         let last = len == job.n_pending();
         self.list.push(Span { job: job.rank.id, seq, pos: job.n_past, len, rows, last });
     }
+}
+
+/// By how much the chunk grows where several prompts wait beside so many requests that generate: the others' steps may take longer then, since those who wait
+/// for their first token wait longest. One prompt alone never makes them longer.
+fn crowd(n_prompts: usize, n_generating: usize) -> usize {
+    if n_prompts > 1 { (CROWD * n_prompts / n_generating.max(1)).max(1) } else { 1 }
 }
 
 /// How many tokens each prompt gets of `n`.
