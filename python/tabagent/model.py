@@ -245,7 +245,7 @@ class Model(Scorer, Embedder):
         logits_processors: Sequence[LogitsProcessor] = (),
         add_special: bool = True,
         parse_special: bool = True,
-        cache_prompt: bool = True,
+        cache_prompt: bool = False,
         collect: bool = False,
         priority: int = 0,
         timeout: float | None = None,

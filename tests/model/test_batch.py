@@ -199,12 +199,12 @@ def test_prompts_that_begin_alike_are_decoded_once(smollm2_path: Path) -> None:
     shared = " ".join(f"word{number}" for number in range(120))
     with Model.load(smollm2_path, context_size=2048, threads=1) as model:
         n_shared = len(model.tokenize(shared))
-        done = model.generate_batch([f"{shared} {name}" for name in ("one", "two", "three", "four")], max_tokens=3).results()
+        done = model.generate_batch([f"{shared} {name}" for name in ("one", "two", "three", "four")], max_tokens=3, cache_prompt=True).results()
         assert [one.usage.cached_tokens >= n_shared - 2 for one in done] == [False, True, True, True]
         metrics = model.metrics()
         assert metrics.prompt_tokens < n_shared + 40
         assert metrics.cache_hit_rate > 0.7
-        again = model.generate(f"{shared} five", max_tokens=1).result()
+        again = model.generate(f"{shared} five", max_tokens=1, cache_prompt=True).result()
         assert again.usage.cached_tokens >= n_shared - 2
 
 

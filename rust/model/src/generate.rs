@@ -47,7 +47,7 @@ impl Default for GenerateOptions {
             ignore_eos: false,
             logprobs: None,
             logprobs_mode: LogprobsMode::default(),
-            cache_prompt: true,
+            cache_prompt: false,
             collect: false,
             priority: 0,
             timeout: None,
