@@ -48,6 +48,13 @@ WAITS_FOR_ANOTHER: Final = {
     "GgufArray.numpy": "a worker, as gguf.dequantize",
     "GgufArray.tolist": "hears signals every 65,536 items",
     "list_available_variants": "a worker, as gguf.open",
+    "Model.generate_batch": "begins requests, as Model.generate",
+    "CompletionBatch.as_completed": "CompletionBatch.__next__",
+    "CompletionBatch.results": "CompletionBatch.__next__",
+    "ModelPool.get": "loads a model, as Model.load",
+    "ModelPool.unload": "closes a model, which ends its running step",
+    "ModelPool.close": "closes models, which ends their running steps",
+    "predict_memory": "a worker, as gguf.open",
 }
 """Calls that wait in the same way as another one that is tried here, and which."""
 
@@ -55,7 +62,8 @@ SHORT: Final = {
     *("Completion.parse", "Constraint.accept", "Constraint.forced", "Constraint.mask", "Constraint.rollback", "Context.cancel"),
     *("DeviceInfo.from_json", "GgufTensor.numpy", "GgufWriter.add_tensor", "GgufWriter.remove", "GgufWriter.set", "GgufWriter.update"),
     *("GgufMetadata.type", "GgufTensors.names", "Variant.from_json"),
-    *("Model.aembed", "Model.aembed_tokens", "Model.arerank"),
+    *("Model.aembed", "Model.aembed_tokens", "Model.arerank", "Model.metrics", "Metrics.of", "Metrics.prometheus", "CompletionBatch.cancel"),
+    *("Lease.check", "Lease.goes_on", "MemoryNeed.from_native", "MemoryPrediction.from_native", "ModelPool.stats"),
     *("Hardware.from_json", "Model.chat_template", "Model.context_train_size", "Model.embedding_dim", "Model.is_control", "Model.is_eog"),
     *("Model.token_attributes", "Model.token_bos", "Model.token_eos", "Model.token_eot", "Model.token_fim_mid", "Model.token_fim_pad"),
     *("Model.token_fim_pre", "Model.token_fim_rep", "Model.token_fim_sep", "Model.token_fim_suf", "Model.token_mask", "Model.token_nl"),

@@ -258,7 +258,7 @@ CASES: Final[dict[str, Callable[[Path, Path], Pair]]] = {
     "Model.score": with_model(lambda model: lambda: model.score(WORDS * 300, [" and", " or"])),
     "Model.perplexity": with_model(lambda model: lambda: model.perplexity(WORDS * 400)),
     "Model.embed": with_model(lambda model: lambda: model.embed([WORDS * 20] * 60)),
-    "Model.embed_tokens": with_model(lambda model: lambda: model.embed_tokens(WORDS * 370)),
+    "Model.embed_tokens": with_model(lambda model: lambda: model.embed_tokens(WORDS * 330)),
     "Model.compile_grammar": with_model(
         lambda model: lambda: model.compile_grammar(json_schema={"enum": [f"{i * 7919} is item {i}" for i in range(90_000)]})
     ),
@@ -274,6 +274,7 @@ CASES: Final[dict[str, Callable[[Path, Path], Pair]]] = {
     "Context.logits": busy_context(lambda context: context.logits()),
     "TokenStream.__next__": with_model(lambda model: lambda: read_all(model.generate("Once", ignore_eos=True, sampling=GREEDY))),
     "TokenStream.result": with_model(lambda model: lambda: model.generate(WORDS * 300, sampling=GREEDY).result()),
+    "CompletionBatch.__next__": with_model(lambda model: lambda: read_all(model.generate_batch([WORDS * 20] * 40, ignore_eos=True, sampling=GREEDY))),
     "gguf.open": with_real_file(lambda path, _: until_interrupted(lambda: gguf.open(path, check="full"))),
     "gguf.quantize": quantize,
     "gguf.dequantize": dequantize,
