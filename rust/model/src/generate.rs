@@ -8,7 +8,7 @@ use crate::settings::SamplerSettings;
 use crate::value::{Fields, OptionError, Value};
 
 /// How to continue a prompt.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct GenerateOptions {
     /// Maximum number of tokens; `None` generates until the model ends the text or the context is full.
     pub max_tokens: Option<usize>,
@@ -34,25 +34,6 @@ pub struct GenerateOptions {
     pub priority: i32,
     /// How long the request may take, in the queue and at work.
     pub timeout: Option<Duration>,
-}
-
-impl Default for GenerateOptions {
-    fn default() -> Self {
-        Self {
-            max_tokens: None,
-            sampling: SamplerSettings::default(),
-            stop: Vec::new(),
-            ban: Vec::new(),
-            stop_tokens: Vec::new(),
-            ignore_eos: false,
-            logprobs: None,
-            logprobs_mode: LogprobsMode::default(),
-            cache_prompt: false,
-            collect: false,
-            priority: 0,
-            timeout: None,
-        }
-    }
 }
 
 impl GenerateOptions {
