@@ -61,6 +61,11 @@ pub trait Decoder: Send + 'static {
     /// The logits after token `index` of the last batch, a value for each token of the vocabulary. Empty when it wanted none.
     fn logits(&self, index: usize) -> &[f32];
 
+    /// Whether a sequence can lose the last tokens that one decode added to it. Without that, nothing is drafted.
+    fn can_rewind(&self) -> bool {
+        true
+    }
+
     /// Whether [`truncate`](Self::truncate) and [`copy`](Self::copy) can cut `seq`, which is longer, to its first `n` positions.
     fn can_cut(&self, seq: u32, n: usize) -> bool;
 

@@ -32,8 +32,12 @@ pub(crate) struct Driver<D: Decoder> {
     next_deadline: Option<Instant>,
     pace: Pace,
     crew: Crew,
+    /// How many requests generated in the last step.
+    n_generating: usize,
     /// Reused between steps.
     batch: Vec<BatchToken>,
+    /// Reused between drafts.
+    draft: Vec<TokenId>,
 }
 
 /// A request that the thread serves.
@@ -92,7 +96,9 @@ impl<D: Decoder> Driver<D> {
             n_submitted: 0,
             next_deadline: None,
             crew: Crew::new(n_threads),
+            n_generating: 1,
             batch: Vec::new(),
+            draft: Vec::new(),
         }
     }
 
@@ -340,8 +346,12 @@ impl<D: Decoder> Driver<D> {
             Progress::Tokens => {
                 let Some(run) = self.runs.get(&job) else { return };
                 self.scheduler.generated(job, run.task.next_tokens());
+                self.draft(job);
             }
-            Progress::Rewind { keep, tail } => self.rewind(job, keep, &tail),
+            Progress::Rewind { keep, tail } => {
+                self.rewind(job, keep, &tail);
+                self.draft(job);
+            }
         }
         self.deliver(job);
     }
@@ -364,6 +374,17 @@ impl<D: Decoder> Driver<D> {
             }
         };
         self.scheduler.rewound(job, keep, kept, tail);
+    }
+
+    /// Adds tokens to a request that may come next, where that makes it faster.
+    fn draft(&mut self, job: JobId) {
+        let Some(run) = self.runs.get_mut(&job).filter(|run| run.task.speculates()) else { return };
+        let (Some(cost), Some(_)) = (self.pace.draft_cost(), self.scheduler.seq(job)) else { return };
+        // Each drafted token takes a row of logits, of which others need theirs.
+        let n_rows = self.decoder.n_outputs_max().min(self.decoder.n_batch()) / self.n_generating.max(1);
+        self.draft.clear();
+        run.task.draft(n_rows.saturating_sub(1), cost, &mut self.draft);
+        self.scheduler.drafted(job, &self.draft);
     }
 
     /// Pushes the events that are ready, and holds the request if the consumer must catch up or a hook has its logits.

@@ -148,6 +148,7 @@ impl EngineConfig {
 pub(crate) struct Inner {
     pub(crate) inbox: Arc<Inbox>,
     deterministic: bool,
+    can_rewind: bool,
     n_ctx: usize,
     n_cells: usize,
     vocabulary: Arc<dyn Vocabulary>,
@@ -164,7 +165,7 @@ impl Engine {
     pub fn spawn<D: Decoder>(decoder: D, name: &str, config: &EngineConfig) -> Result<Self, EngineError> {
         let (capacity, n_ctx) = (config.capacity(&decoder), decoder.n_ctx());
         let (deterministic, n_threads) = (config.deterministic, config.threads);
-        let vocabulary = decoder.vocabulary();
+        let (vocabulary, can_rewind) = (decoder.vocabulary(), decoder.can_rewind());
         let inbox = Arc::new(Inbox::new(config.max_queue.unwrap_or(usize::MAX)));
         let for_thread = Arc::clone(&inbox);
         // Linux refuses names with a NUL; anything else it cuts to 15 bytes.
@@ -175,7 +176,7 @@ impl Engine {
         let thread_id = thread.thread().id();
         let thread = Mutex::new(Some(thread));
         let n_cells = capacity.n_ctx;
-        let inner = Inner { inbox, deterministic, n_ctx, n_cells, vocabulary, thread_id, thread };
+        let inner = Inner { inbox, deterministic, can_rewind, n_ctx, n_cells, vocabulary, thread_id, thread };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -185,9 +186,10 @@ impl Engine {
     ///
     /// [`SubmitError::Request`] for a wrong request, [`SubmitError::QueueFull`] when too many wait, [`SubmitError::Engine`] when the engine was closed, has failed, or belongs to
     /// the parent process.
-    pub fn submit(&self, request: Request) -> Result<TokenStream, SubmitError> {
-        let Inner { inbox, n_ctx, vocabulary, .. } = self.here()?;
+    pub fn submit(&self, mut request: Request) -> Result<TokenStream, SubmitError> {
+        let Inner { inbox, n_ctx, vocabulary, can_rewind, .. } = self.here()?;
         request.check(*n_ctx, vocabulary.n_tokens())?;
+        request.lookup = request.lookup.filter(|_| *can_rewind && !self.inner.deterministic);
         if let Some(hook) = &request.hook {
             hook.attach(&inbox.bell);
         }

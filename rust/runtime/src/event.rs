@@ -81,6 +81,10 @@ pub struct Usage {
     pub completion_tokens: usize,
     /// Tokens of the completion that were not sampled, because a constraint left no choice.
     pub forced_tokens: usize,
+    /// Tokens that were drafted and decoded before it was known whether they come.
+    pub drafted_tokens: usize,
+    /// Those of them that came.
+    pub accepted_tokens: usize,
 }
 
 /// Where the time went.

@@ -1,4 +1,4 @@
-//! How many tokens of prompts go into a step that other requests share.
+//! What a step takes: how many tokens of prompts go into one that other requests share, and what drafts cost.
 
 /// How much longer than a step without prompts a shared step may take.
 const STRETCH: f64 = 2.4;
@@ -8,6 +8,10 @@ const FIRST: usize = 16;
 const LEAST: usize = 4;
 /// After so many shared steps, one without prompts is measured anew.
 const REMEASURE: usize = 64;
+/// What a drafted token is thought to cost before it was measured, as a part of the time that a token takes without drafts.
+const DRAFT: f64 = 0.5;
+/// What it costs at least: the choice from its logits.
+const LEAST_DRAFT: f64 = 0.02;
 
 /// Measures steps, and chooses the size of the next chunk so that the streams of others go on at a steady rate.
 ///
@@ -19,14 +23,18 @@ pub(crate) struct Pace {
     chunk: usize,
     /// Seconds of a step in which requests only generate.
     plain: Option<f64>,
-    /// Shared steps since then.
+    /// How many requests these were.
+    n_plain: usize,
+    /// Seconds that a drafted token adds to a step, once it was measured.
+    per_draft: Option<f64>,
+    /// Steps with prompts or drafts since then.
     n_shared: usize,
 }
 
 impl Pace {
     /// `most` is the size of a batch.
     pub(crate) fn new(most: usize) -> Self {
-        Self { most, chunk: FIRST.min(most), plain: None, n_shared: 0 }
+        Self { most, chunk: FIRST.min(most), plain: None, n_plain: 1, per_draft: None, n_shared: 0 }
     }
 
     /// Maximum number of tokens of prompts in the next step, if other requests generate in it; 0 where such a step has to be measured first.
@@ -34,21 +42,34 @@ impl Pace {
         if self.plain.is_none() || self.n_shared >= REMEASURE { 0 } else { self.chunk }
     }
 
-    /// Notes a step of `seconds` in which `n_generating` requests generated and `n_prompt` tokens of prompts were decoded.
-    pub(crate) fn note(&mut self, n_generating: usize, n_prompt: usize, seconds: f64) {
+    /// By how much of the time that a token takes a drafted one makes a step longer; `None` where a step without drafts has to be measured first.
+    pub(crate) fn draft_cost(&self) -> Option<f64> {
+        let plain = self.plain.filter(|_| self.n_shared < REMEASURE)?;
+        let share = plain / self.n_plain as f64;
+        Some(self.per_draft.map_or(DRAFT, |seconds| (seconds / share).max(LEAST_DRAFT)))
+    }
+
+    /// Notes a step of `seconds` in which `n_generating` requests generated, and in which `n_prompt` tokens of prompts and `n_drafted` drafts were decoded, too.
+    pub(crate) fn note(&mut self, n_generating: usize, n_prompt: usize, n_drafted: usize, seconds: f64) {
         if n_generating == 0 {
             return;
         }
-        if n_prompt == 0 {
+        if n_prompt == 0 && n_drafted == 0 {
             let old = self.plain.unwrap_or(seconds);
             // After shared steps the measurement is what the next chunk goes by.
             self.plain = Some(if self.n_shared > 0 { seconds } else { old + 0.25 * (seconds - old) });
+            self.n_plain = n_generating;
             self.n_shared = 0;
             return;
         }
         self.n_shared += 1;
         let Some(plain) = self.plain else { return };
-        let per_token = ((seconds - plain) / n_prompt as f64).max(1e-9);
+        let per_token = ((seconds - plain) / (n_prompt + n_drafted) as f64).max(1e-9);
+        if n_prompt == 0 {
+            let old = self.per_draft.unwrap_or(per_token);
+            self.per_draft = Some(old + 0.25 * (per_token - old));
+            return;
+        }
         let fitting = (STRETCH - 1.0) * plain / per_token;
         let chunk = self.chunk as f64;
         // One step may have been disturbed, so the chunk shrinks at once but at most to the half, and grows slowly.
@@ -64,12 +85,12 @@ mod tests {
     fn settle(plain: f64, per_token: f64) -> (usize, f64) {
         let mut pace = Pace::new(2048);
         assert_eq!(pace.chunk(), 0);
-        pace.note(4, 0, plain);
+        pace.note(4, 0, 0, plain);
         let mut longest = 0.0_f64;
         for step in 0..60 {
             let n_prompt = pace.chunk();
             let seconds = plain + per_token * n_prompt as f64;
-            pace.note(4, n_prompt, seconds);
+            pace.note(4, n_prompt, 0, seconds);
             if step > 5 {
                 longest = longest.max(seconds);
             }
@@ -95,13 +116,32 @@ mod tests {
     #[test]
     fn steps_without_prompts_are_measured_again_now_and_then() {
         let mut pace = Pace::new(512);
-        pace.note(1, 0, 0.01);
+        pace.note(1, 0, 0, 0.01);
         for _ in 0..REMEASURE {
             assert!(pace.chunk() > 0);
-            pace.note(1, pace.chunk(), 0.02);
+            pace.note(1, pace.chunk(), 0, 0.02);
         }
         assert_eq!(pace.chunk(), 0);
-        pace.note(1, 0, 0.03);
+        pace.note(1, 0, 0, 0.03);
         assert!(pace.chunk() > 0);
+    }
+
+    #[test]
+    fn drafts_cost_what_they_were_measured_to() {
+        let mut pace = Pace::new(512);
+        assert_eq!(pace.draft_cost(), None);
+        pace.note(2, 0, 0, 0.02);
+        assert_eq!(pace.draft_cost(), Some(DRAFT));
+        for _ in 0..30 {
+            pace.note(2, 0, 5, 0.02 + 5.0 * 0.004);
+        }
+        // A token takes 10 ms without drafts.
+        assert!((pace.draft_cost().unwrap() - 0.4).abs() < 1e-9);
+        for _ in 0..REMEASURE {
+            pace.note(2, 0, 5, 0.01);
+        }
+        assert_eq!(pace.draft_cost(), None);
+        pace.note(2, 0, 0, 0.02);
+        assert_eq!(pace.draft_cost(), Some(LEAST_DRAFT));
     }
 }

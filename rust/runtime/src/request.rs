@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::{LogitsHook, LogprobsMode, RequestError, TokenConstraint, TokenId, TokenSampler};
+use crate::{LogitsHook, LogprobsMode, Lookup, RequestError, TokenConstraint, TokenId, TokenSampler};
 
 /// What to generate.
 ///
@@ -36,6 +36,10 @@ pub struct Request {
     pub constraint: Option<Box<dyn TokenConstraint>>,
     /// Changes the logits before a token is chosen; see [`logits_hook`](crate::logits_hook).
     pub hook: Option<LogitsHook>,
+    /// Draft the tokens that followed the last few ones when they came before, and decode them together where that is faster. The choice of tokens stays as it is.
+    /// Without effect with a `hook`, which sees one row of logits at a time, with [`deterministic`](crate::EngineConfig::deterministic), and where the memory cannot
+    /// take tokens back ([`Decoder::can_rewind`](crate::Decoder::can_rewind)).
+    pub lookup: Option<Lookup>,
     /// Begin with what other requests with this option have decoded, and leave this one's tokens for others. Reused tokens were decoded
     /// in batches of other sizes, so logits may differ in their last bits.
     pub cache_prompt: bool,
@@ -63,6 +67,7 @@ impl Request {
             sampler,
             constraint: None,
             hook: None,
+            lookup: None,
             cache_prompt: false,
             collect: false,
             priority: 0,
@@ -107,6 +112,7 @@ impl fmt::Debug for Request {
             .field("logprobs_mode", &self.logprobs_mode)
             .field("constrained", &self.constraint.is_some())
             .field("hook", &self.hook)
+            .field("lookup", &self.lookup)
             .field("cache_prompt", &self.cache_prompt)
             .field("collect", &self.collect)
             .field("priority", &self.priority)

@@ -54,10 +54,7 @@ impl Task {
     /// Takes the logits of a decode. `None`: there is more to decode first.
     pub(crate) fn advance(&mut self, decoded: &Decoded<'_>, submitted: Instant) -> Option<Progress> {
         match self {
-            Self::Generate(generation) => {
-                let logits = decoded.rows.first()?;
-                Some(generation.advance(logits, decoded.tokens, submitted))
-            }
+            Self::Generate(generation) => generation.advance(decoded, submitted),
             Self::Score(scoring) => scoring.advance(decoded, submitted),
         }
     }
@@ -80,6 +77,18 @@ impl Task {
         match self {
             Self::Generate(generation) => generation.next_tokens(),
             Self::Score(_) => &[],
+        }
+    }
+
+    /// Whether it may draft tokens.
+    pub(crate) fn speculates(&self) -> bool {
+        matches!(self, Self::Generate(generation) if generation.speculates())
+    }
+
+    /// Puts at most `n` tokens that may come next into `out`, if they are worth their `cost`.
+    pub(crate) fn draft(&mut self, n: usize, cost: f64, out: &mut Vec<TokenId>) {
+        if let Self::Generate(generation) = self {
+            generation.draft(n, cost, out);
         }
     }
 

@@ -40,8 +40,7 @@ impl<D: Decoder> Driver<D> {
         }
         let decode = started.elapsed();
         self.scheduler.decoded(spans);
-        let mut generating = 0;
-        let mut n_prompt = 0;
+        let (mut generating, mut n_prompt, mut n_drafted) = (0, 0, 0);
         let rows: Vec<&[f32]> = (0..self.batch.len())
             .filter(|index| self.batch[*index].logits)
             .map(|index| self.decoder.logits(index))
@@ -59,13 +58,15 @@ impl<D: Decoder> Driver<D> {
                 n_prompt += span.len;
             } else {
                 generating += 1;
+                n_drafted += span.rows.saturating_sub(1);
             }
             let end = span.pos + span.len;
             let tokens = self.scheduler.tokens(span.job);
             let decoded = Decoded { tokens, first: end - n_rows, rows, last: span.last };
             works.push(Work { job: span.job, run, in_prompt, n_tokens, decoded, progress: None });
         }
-        self.pace.note(generating, n_prompt, decode.as_secs_f64());
+        self.pace.note(generating, n_prompt, n_drafted, decode.as_secs_f64());
+        self.n_generating = generating;
         self.crew.each(&mut works, Work::advance);
         let took = started.elapsed();
         let n_works = works.len() as u32;

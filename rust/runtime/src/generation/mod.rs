@@ -11,7 +11,9 @@ use bans::{Bans, Chosen, MAX_TRIES};
 use chooser::{Chooser, Excluded};
 use text::Text;
 
+use crate::decoded::Decoded;
 use crate::progress::{End, Progress};
+use crate::speculation::Speculator;
 use crate::vocabulary::bytes_of;
 use crate::{
     EngineError, Finish, FinishReason, LogitsHook, LogprobsMode, Request, RequestError, StopMatch, Timings,
@@ -37,6 +39,7 @@ pub(crate) struct Generation {
     vocabulary: Arc<dyn Vocabulary>,
     text: Text,
     bans: Option<Bans>,
+    speculator: Option<Speculator>,
     /// Text on its way to the bans, kept to reuse its memory.
     piece: String,
     /// The logits before the hook changed them, if their log-probabilities are wanted.
@@ -77,12 +80,14 @@ impl Generation {
         if !request.ban.is_empty() && request.sampler.save().is_none() {
             return Err(RequestError::BanNeedsSnapshots);
         }
+        let lookup = request.lookup.filter(|_| request.hook.is_none());
         let n_vocab = vocabulary.n_tokens();
         let room = n_ctx.saturating_sub(request.prompt.len());
         let last = request.prompt.last().copied().unwrap_or_default();
         let generation = Self {
             text: Text::new(Arc::clone(&vocabulary), request.stop)?,
             bans: (!request.ban.is_empty()).then(|| Bans::new(&request.ban, last)),
+            speculator: lookup.map(|lookup| Speculator::new(&lookup, &request.prompt)),
             piece: String::new(),
             chooser: Chooser::new(request.sampler, request.constraint, n_vocab),
             hook: request.hook,
@@ -115,8 +120,52 @@ impl Generation {
         self.usage.completion_tokens >= self.max_tokens
     }
 
+    /// How many tokens the text has, those of the prompt included.
+    fn n_tokens(&self) -> usize {
+        self.usage.prompt_tokens + self.usage.completion_tokens
+    }
+
+    /// Takes the logits of a decode, row by row as long as the tokens that are chosen are those that were drafted. `None`: there is more to decode first.
+    pub(crate) fn advance(&mut self, decoded: &Decoded<'_>, submitted: Instant) -> Option<Progress> {
+        for (at, row) in (decoded.first..).zip(decoded.rows) {
+            let n_known = self.n_tokens();
+            if at + 1 < n_known {
+                // A constraint has chosen what comes here.
+                continue;
+            }
+            let progress = self.take(row, &decoded.tokens[..n_known], submitted);
+            let Progress::Tokens = progress else { return Some(progress) };
+            let drafted = &decoded.tokens[n_known..];
+            let n_same = self.next.iter().zip(drafted).take_while(|(chosen, draft)| chosen == draft).count();
+            self.usage.accepted_tokens += n_same;
+            if n_same < self.next.len() {
+                let tail = self.next.split_off(n_same);
+                if n_same < drafted.len() {
+                    return Some(Progress::Rewind { keep: n_known + n_same, tail });
+                }
+                self.next = tail;
+                return Some(Progress::Tokens);
+            }
+        }
+        None
+    }
+
+    /// Puts tokens that may come next into `out`, at most `n`; see [`Speculator::draft`].
+    pub(crate) fn draft(&mut self, n: usize, cost: f64, out: &mut Vec<TokenId>) {
+        let n_left = self.max_tokens.saturating_sub(self.usage.completion_tokens + 1);
+        if let Some(speculator) = &self.speculator {
+            speculator.draft(n.min(n_left), cost, out);
+            self.usage.drafted_tokens += out.len();
+        }
+    }
+
+    /// Whether it may draft tokens.
+    pub(crate) fn speculates(&self) -> bool {
+        self.speculator.is_some()
+    }
+
     /// Takes the logits after `tokens`: chooses the next token from them and makes text of it, or sends them to the hook.
-    pub(crate) fn advance(&mut self, logits: &[f32], tokens: &[TokenId], submitted: Instant) -> Progress {
+    fn take(&mut self, logits: &[f32], tokens: &[TokenId], submitted: Instant) -> Progress {
         let Some(hook) = &mut self.hook else { return self.step(logits, submitted) };
         if self.logprobs.is_some() && self.logprobs_mode == LogprobsMode::Raw {
             self.raw.clear();
@@ -304,6 +353,9 @@ impl Generation {
         let n_tokens = self.usage.completion_tokens - index;
         self.text.set_state(back.before.text);
         self.usage.completion_tokens = index;
+        if let Some(speculator) = &mut self.speculator {
+            speculator.go_back(n_tokens);
+        }
         self.usage.forced_tokens -= back.n_forced;
         self.closed = false;
         self.chooser.go_back(n_tokens, &back.before.sampler)?;
@@ -326,6 +378,9 @@ impl Generation {
         self.usage.completion_tokens += 1;
         self.usage.forced_tokens += usize::from(chosen.forced);
         self.next.push(token);
+        if let Some(speculator) = &mut self.speculator {
+            speculator.push(token);
+        }
         let stopped = match &mut self.bans {
             None => {
                 self.pending.token_ids.push(token);

@@ -2,7 +2,7 @@
 //!
 //! Requests that generate come first: each gets its next token, the one served longest ago first. Prompts share what is left, or [`Scheduler::chunk`] tokens where a
 //! request generates, so that its next token is not long in coming (more where several prompts wait; see [`crowd`]): half of it goes to the first in order, which therefore always advances, the other
-//! half to the one with the least left, which is done soonest.
+//! half to the one with the least left, which is done soonest. Drafts get what is left then: they never cost another request its turn.
 
 use super::cells::Cover;
 use super::choice::Choice;
@@ -25,18 +25,25 @@ impl Scheduler {
             return self.remove_leftover(seq);
         }
         let (mut few, many): (Vec<&Job>, Vec<&Job>) =
-            runnable.into_iter().partition(|job| job.n_pending() <= FEW);
+            runnable.into_iter().partition(|job| job.n_due() <= FEW);
         few.sort_by_key(|job| (job.served, job.rank));
         let mut spans =
             Spans { left: self.capacity.n_batch, n_outputs: self.capacity.n_outputs, list: Vec::new() };
         for job in &few {
-            spans.add(job, job.n_pending(), choice);
+            spans.add(job, job.n_due(), choice);
         }
+        let mut n_spared = 0;
         if !few.is_empty() {
+            let n_left = spans.left;
             spans.left = spans.left.min(self.chunk.saturating_mul(crowd(many.len(), few.len())));
+            n_spared = n_left - spans.left;
         }
         for (job, len) in many.iter().zip(shares(&many, spans.left)) {
             spans.add(job, len, choice);
+        }
+        spans.left += n_spared;
+        for job in few.iter().filter(|job| job.n_pending() > job.n_due()) {
+            spans.add(job, job.n_pending(), choice);
         }
         self.fit(spans.list, choice)
     }
@@ -81,6 +88,13 @@ impl Scheduler {
         // One that waits for its hook, else the last one.
         let last = chosen.min_by_key(|(job, _)| job.hold == Hold::Free).map(|(job, seq)| (job.rank.id, seq));
         if n_tokens > n_free {
+            // Drafts make nobody give way.
+            for span in &mut spans {
+                self.cut_draft(span);
+            }
+        }
+        let n_tokens: usize = spans.iter().map(|span| span.len).sum();
+        if n_tokens > n_free {
             if let Some(step) = self.victim(choice) {
                 return step;
             }
@@ -106,6 +120,15 @@ impl Scheduler {
         if spans.is_empty() { Step::Idle } else { Step::Decode(spans) }
     }
 
+    /// Leaves out what is not due of the span of a request that generates.
+    fn cut_draft(&self, span: &mut Span) {
+        let Some(index) = self.index(span.job) else { return };
+        let n_due = self.jobs[index].n_due();
+        if span.len > n_due {
+            (span.len, span.rows, span.last) = (n_due, self.rows(span, n_due), false);
+        }
+    }
+
     fn rows(&self, span: &Span, len: usize) -> usize {
         self.index(span.job).map_or(0, |index| self.jobs[index].rows(len))
     }
@@ -119,8 +142,13 @@ struct Spans {
 }
 
 impl Spans {
-    /// Adds up to `len` tokens of `job`.
+    /// Adds up to `len` tokens of `job`, those that it has here already counted.
     fn add(&mut self, job: &Job, len: usize, choice: &Choice) {
+        if let Some(at) = self.list.iter().position(|span| span.job == job.rank.id) {
+            let span = self.list.remove(at);
+            self.left += span.len;
+            self.n_outputs += span.rows;
+        }
         let stops = choice.stops.iter().filter(|(id, at)| *id == job.rank.id && *at > job.n_past);
         let stop = stops.map(|(_, at)| at - job.n_past).min().unwrap_or(usize::MAX);
         let len = job.within_outputs(len.min(self.left).min(stop), self.n_outputs);

@@ -124,10 +124,20 @@ impl Scheduler {
         }
     }
 
-    /// Adds the tokens that were chosen for `id`.
+    /// Adds the tokens that were chosen for `id`. What was drafted before them stays.
     pub(crate) fn generated(&mut self, id: JobId, tokens: &[TokenId]) {
         if let Some(job) = self.job_mut(id) {
             job.tokens.extend_from_slice(tokens);
+            job.n_drafted = 0;
+        }
+    }
+
+    /// Adds tokens that may come next for `id`, which has none of them yet: they are decoded with it where there is room, and all their logits are wanted, and those of the
+    /// token before. Then [`generated`](Self::generated) if all of them come, else [`rewound`](Self::rewound).
+    pub(crate) fn drafted(&mut self, id: JobId, tokens: &[TokenId]) {
+        if let Some(job) = self.job_mut(id) {
+            job.tokens.extend_from_slice(tokens);
+            job.n_drafted = tokens.len();
         }
     }
 
@@ -136,6 +146,7 @@ impl Scheduler {
         if let Some(job) = self.job_mut(id) {
             job.tokens.truncate(keep);
             job.tokens.extend_from_slice(tail);
+            job.n_drafted = 0;
             job.n_past = job.n_past.min(n_past);
             let (place, n_past) = (job.place, job.n_past);
             if let Place::Slot(seq) = place {

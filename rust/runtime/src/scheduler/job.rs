@@ -42,6 +42,8 @@ pub(super) struct Job {
     pub(super) tokens: Vec<TokenId>,
     /// How many of them are decoded.
     pub(super) n_past: usize,
+    /// How many of the last ones are drafted: whether they stay shows when the logits before them are there.
+    pub(super) n_drafted: usize,
     pub(super) n_max: usize,
     pub(super) place: Place,
     pub(super) hold: Hold,
@@ -81,6 +83,7 @@ impl Job {
             rank: Rank::new(new.priority, id),
             tokens: new.tokens,
             n_past: 0,
+            n_drafted: 0,
             n_max: new.n_max,
             place: Place::Queued,
             hold: Hold::Free,
@@ -103,25 +106,28 @@ impl Job {
         n_soon.min(self.n_max).max(self.tokens.len()) - self.n_past
     }
 
+    /// How many of these, at least one, are due whatever becomes of drafts.
+    pub(super) fn n_due(&self) -> usize {
+        self.n_pending().saturating_sub(self.n_drafted).max(1)
+    }
+
+    /// The index of the first token whose logits are wanted.
+    fn wanted_from(&self) -> usize {
+        self.logits_from.unwrap_or(self.tokens.len().saturating_sub(1 + self.n_drafted))
+    }
+
     /// How many of its first tokens may come from elsewhere: at least one must be decoded, and all whose logits are wanted.
     pub(super) fn n_reusable(&self) -> usize {
-        self.logits_from.unwrap_or(usize::MAX).min(self.tokens.len() - 1)
+        self.wanted_from().min(self.tokens.len() - 1)
     }
 
     /// The largest part of the next `len` tokens whose wanted logits are at most `n_outputs`.
     pub(super) fn within_outputs(&self, len: usize, n_outputs: usize) -> usize {
-        match self.logits_from {
-            Some(from) => len.min(from.saturating_sub(self.n_past) + n_outputs),
-            None if n_outputs == 0 && len == self.n_pending() => len - 1,
-            None => len,
-        }
+        len.min(self.wanted_from().saturating_sub(self.n_past) + n_outputs)
     }
 
     /// For how many of the next `len` tokens the logits are wanted.
     pub(super) fn rows(&self, len: usize) -> usize {
-        match self.logits_from {
-            Some(from) => (self.n_past + len).saturating_sub(from.max(self.n_past)),
-            None => usize::from(len == self.n_pending()),
-        }
+        (self.n_past + len).saturating_sub(self.wanted_from().max(self.n_past))
     }
 }

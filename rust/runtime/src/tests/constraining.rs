@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Allows a few tokens at each place, and the end from some place on.
-struct Places {
+pub(super) struct Places {
     allowed: Vec<Vec<TokenId>>,
     /// The text may end from this place on.
     can_end_from: usize,
@@ -21,7 +21,7 @@ struct Places {
 }
 
 impl Places {
-    fn new(allowed: &[&[TokenId]]) -> Self {
+    pub(super) fn new(allowed: &[&[TokenId]]) -> Self {
         let allowed: Vec<Vec<TokenId>> = allowed.iter().map(|tokens| tokens.to_vec()).collect();
         Self { can_end_from: allowed.len(), allowed, at: 0, jumps: true, mask: Vec::new() }
     }

@@ -95,6 +95,7 @@ pub(crate) struct FakeDecoder {
     /// Tokens that really fit, which may be fewer than `n_ctx` promises.
     pub(crate) n_cells: usize,
     pub(crate) can_cut: bool,
+    pub(crate) can_rewind: bool,
     pub(crate) can_save: bool,
     pub(crate) dropped: Arc<AtomicBool>,
     pub(crate) config: EngineConfig,
@@ -113,6 +114,7 @@ impl FakeDecoder {
             n_decoded: Arc::default(),
             n_cells: n_ctx,
             can_cut: true,
+            can_rewind: true,
             can_save: true,
             dropped: Arc::default(),
             config: EngineConfig::default(),
@@ -205,6 +207,10 @@ impl Decoder for FakeDecoder {
 
     fn logits(&self, index: usize) -> &[f32] {
         self.rows.get(index).map_or(&[], Vec::as_slice)
+    }
+
+    fn can_rewind(&self) -> bool {
+        self.can_rewind
     }
 
     fn can_cut(&self, seq: u32, n: usize) -> bool {

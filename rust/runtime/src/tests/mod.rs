@@ -12,3 +12,4 @@ mod parking;
 mod reusing;
 mod schedule;
 mod scoring;
+mod speculating;

@@ -1,4 +1,4 @@
-//! Properties of the scheduler, without threads or decoder.
+//! Any course of events, against an account of the memory that knows nothing of the scheduler's.
 
 use std::collections::{HashMap, HashSet};
 
@@ -37,6 +37,10 @@ enum Change {
         pick: usize,
         keep: usize,
     },
+    Draft {
+        pick: usize,
+        n: usize,
+    },
     Chunk(usize),
     Steps(usize),
 }
@@ -55,6 +59,7 @@ fn change() -> impl Strategy<Value = Change> {
         1 => pick().prop_map(|pick| Change::Suspect { pick }),
         1 => pick().prop_map(|pick| Change::Cancel { pick }),
         1 => (pick(), pick()).prop_map(|(pick, keep)| Change::Rewind { pick, keep }),
+        3 => (pick(), 1usize..20).prop_map(|(pick, n)| Change::Draft { pick, n }),
         1 => (0usize..30).prop_map(Change::Chunk),
         6 => (1usize..30).prop_map(Change::Steps),
     ]
@@ -74,8 +79,16 @@ struct Job {
     waits: bool,
     cache: bool,
     tokens: Vec<TokenId>,
+    /// How many of the last ones are drafts that were not looked at yet.
+    n_drafted: usize,
     parked: Option<Vec<usize>>,
     alone: bool,
+}
+
+impl Job {
+    fn wanted_from(&self) -> usize {
+        self.logits_from.unwrap_or(self.tokens.len() - 1 - self.n_drafted)
+    }
 }
 
 /// An independent account of the memory, checked against every step. Each cell has a number of its own.
@@ -139,6 +152,7 @@ impl Simulation {
                     waits: false,
                     cache,
                     tokens,
+                    n_drafted: 0,
                     parked: None,
                     alone: false,
                 });
@@ -166,11 +180,25 @@ impl Simulation {
                 let Some(id) = self.picked(pick) else { return };
                 let Some((seq, n_past)) = self.scheduler.seq(id) else { return };
                 let job = self.job(id);
-                let keep = 1 + keep % job.tokens.len();
+                let keep = 1 + keep % (job.tokens.len() - job.n_drafted);
                 job.tokens.truncate(keep);
+                job.n_drafted = 0;
                 let kept = n_past.min(keep - 1);
                 self.memory[seq as usize].truncate(kept);
                 self.scheduler.rewound(id, keep, kept, &[]);
+            }
+            Change::Draft { pick, n } => {
+                let Some(id) = self.picked(pick) else { return };
+                let Some((_, n_past)) = self.scheduler.seq(id) else { return };
+                let job = self.job(id);
+                let n = n.min(job.n_left.saturating_sub(1));
+                if job.logits_from.is_some() || job.n_drafted > 0 || n_past + 1 != job.tokens.len() {
+                    return;
+                }
+                let draft = vec![DRAFTED; n];
+                job.tokens.extend(&draft);
+                job.n_drafted = n;
+                self.scheduler.drafted(id, &draft);
             }
             Change::Chunk(chunk) => {
                 self.chunk = chunk;
@@ -350,10 +378,8 @@ impl Simulation {
         for span in spans {
             let Span { job: id, seq, pos, len, rows, last } = *span;
             assert!(!self.job(id).held);
-            let wanted = (pos..pos + len).filter(|&place| match self.job(id).logits_from {
-                Some(from) => place >= from,
-                None => last && place + 1 == pos + len,
-            });
+            let from = self.job(id).wanted_from();
+            let wanted = (pos..pos + len).filter(|&place| place >= from);
             assert_eq!(rows, wanted.count(), "the logits that are wanted are the last ones");
             assert_eq!(self.owners[seq as usize], Some(id));
             assert_eq!(self.memory[seq as usize].len(), pos);
@@ -367,19 +393,44 @@ impl Simulation {
             self.job(id).alone = false;
         }
         self.scheduler.decoded(spans);
-        for span in spans.iter().filter(|span| span.last) {
-            let token = (span.pos % 3) as TokenId;
-            let job = self.job(span.job);
-            if job.n_left == 0 {
-                self.finish(span.job, true);
-                continue;
+        for span in spans {
+            self.look_at(span);
+        }
+    }
+
+    /// Chooses tokens by the logits of a span.
+    fn look_at(&mut self, span: &Span) {
+        let id = span.job;
+        let places = (span.pos..span.pos + span.len).skip(span.len - span.rows);
+        if self.job(id).logits_from.is_some() || self.job(id).n_left == 0 {
+            if span.last {
+                self.finish(id, true);
             }
+            return;
+        }
+        for place in places {
+            let token = TokenId::from(!place.is_multiple_of(3));
+            let job = self.job(id);
             job.n_left -= 1;
-            job.tokens.push(token);
-            self.scheduler.generated(span.job, &[token]);
+            if job.n_drafted == 0 {
+                assert!(span.last && place + 1 == job.tokens.len());
+                job.tokens.push(token);
+                return self.scheduler.generated(id, &[token]);
+            }
+            if token != DRAFTED {
+                job.n_drafted = 0;
+                job.tokens.truncate(place + 1);
+                job.tokens.push(token);
+                self.memory[span.seq as usize].truncate(place + 1);
+                return self.scheduler.rewound(id, place + 1, place + 1, &[token]);
+            }
+            job.n_drafted -= 1;
         }
     }
 }
+
+/// The token that comes in two of three places.
+const DRAFTED: TokenId = 1;
 
 fn capacity() -> impl Strategy<Value = Capacity> {
     (2usize..80, 1usize..20, 1usize..6, 1usize..6, 1usize..6, 0usize..40, 0usize..100).prop_map(
@@ -421,132 +472,4 @@ proptest! {
         prop_assert!(simulation.jobs.is_empty(), "{:?}", simulation.jobs);
         prop_assert_eq!(simulation.scheduler.len(), 0);
     }
-}
-
-const ROOMY: Capacity = Capacity {
-    n_ctx: 1000,
-    n_batch: 100,
-    n_seq_max: 8,
-    n_outputs: 8,
-    n_running: 4,
-    n_idle: 1000,
-    n_stored_bytes: 0,
-};
-
-fn job(tokens: Vec<TokenId>, n_max: usize, cache: bool) -> NewJob {
-    NewJob { tokens, n_max, cache, ..NewJob::default() }
-}
-
-/// Does all steps up to the next decode, and that one; returns its spans as (request, tokens).
-fn decode(scheduler: &mut Scheduler) -> Vec<(JobId, usize)> {
-    loop {
-        match scheduler.plan(&|_, _| true) {
-            Step::Decode(spans) => {
-                scheduler.decoded(&spans);
-                for span in spans.iter().filter(|span| span.last) {
-                    scheduler.generated(span.job, &[7]);
-                }
-                return spans.iter().map(|span| (span.job, span.len)).collect();
-            }
-            Step::Place { job, seq } => scheduler.placed(job, seq),
-            Step::Copy { job, from, seq, keep } => scheduler.copied(job, from, seq, keep),
-            Step::Evict { seq } => scheduler.evicted(seq),
-            Step::Park { job, .. } => scheduler.parked(job),
-            other => panic!("{other:?}"),
-        }
-    }
-}
-
-#[test]
-fn a_prompt_shares_its_steps_with_those_that_generate() {
-    let mut scheduler = Scheduler::new(ROOMY);
-    scheduler.set_chunk(20);
-    for id in [1, 2] {
-        scheduler.submit(id, job(vec![0; 10], 100, false));
-    }
-    assert_eq!(decode(&mut scheduler), [(1, 10), (2, 10)]);
-    scheduler.submit(3, job(vec![1; 50], 100, false));
-    assert_eq!(decode(&mut scheduler), [(1, 1), (2, 1), (3, 20)]);
-    assert_eq!(decode(&mut scheduler), [(1, 1), (2, 1), (3, 20)]);
-    assert_eq!(decode(&mut scheduler), [(1, 1), (2, 1), (3, 10)]);
-    assert_eq!(decode(&mut scheduler).len(), 3);
-}
-
-#[test]
-fn many_prompts_outweigh_one_that_generates() {
-    let mut scheduler = Scheduler::new(Capacity { n_batch: 500, n_ctx: 4000, ..ROOMY });
-    scheduler.set_chunk(10);
-    scheduler.submit(1, job(vec![0; 10], 100, false));
-    assert_eq!(decode(&mut scheduler), [(1, 10)]);
-    for id in 2..4 {
-        scheduler.submit(id, job(vec![1; 100], 200, false));
-    }
-    assert_eq!(decode(&mut scheduler), [(1, 1), (2, 40), (3, 40)]);
-    scheduler.remove(3, false);
-    // One alone leaves the others their pace.
-    assert_eq!(decode(&mut scheduler), [(1, 1), (2, 10)]);
-}
-
-#[test]
-fn a_short_prompt_does_not_wait_for_a_long_one() {
-    let mut scheduler = Scheduler::new(ROOMY);
-    scheduler.submit(1, job(vec![0; 500], 510, false));
-    scheduler.submit(2, job(vec![1; 400], 410, false));
-    scheduler.submit(3, job(vec![2; 40], 50, false));
-    assert_eq!(decode(&mut scheduler), [(1, 60), (3, 40)]);
-    scheduler.set_chunk(30);
-    assert_eq!(decode(&mut scheduler), [(3, 1), (1, 50), (2, 49)]);
-}
-
-#[test]
-fn higher_priority_goes_first() {
-    let mut scheduler = Scheduler::new(Capacity { n_running: 1, ..ROOMY });
-    scheduler.submit(1, job(vec![0; 10], 100, false));
-    assert_eq!(decode(&mut scheduler), [(1, 10)]);
-    scheduler.submit(2, NewJob { priority: 5, ..job(vec![1; 10], 100, false) });
-    assert_eq!(decode(&mut scheduler), [(2, 10)]);
-    assert_eq!(decode(&mut scheduler), [(2, 1)]);
-    assert_eq!(scheduler.remove(2, true), Some(1));
-    assert_eq!(decode(&mut scheduler), [(1, 1)]);
-}
-
-#[test]
-fn only_the_request_that_does_not_fit_waits() {
-    let mut scheduler = Scheduler::new(Capacity { n_ctx: 100, ..ROOMY });
-    scheduler.submit(1, job(vec![0; 30], 60, false));
-    scheduler.submit(2, job(vec![1; 50], 60, false));
-    scheduler.submit(3, job(vec![2; 10], 20, false));
-    assert_eq!(decode(&mut scheduler), [(3, 10), (1, 30)]);
-    assert_eq!(scheduler.remove(1, true), Some(0));
-    assert_eq!(decode(&mut scheduler), [(3, 1), (2, 50)]);
-}
-
-#[test]
-fn requests_that_begin_alike_decode_the_beginning_once() {
-    let mut scheduler = Scheduler::new(ROOMY);
-    let prompts = [1, 2, 3].map(|last| [vec![0; 150], vec![last; 20]].concat());
-    for (id, prompt) in (1..).zip(&prompts) {
-        scheduler.submit(id, job(prompt.clone(), 200, true));
-    }
-    assert_eq!(decode(&mut scheduler), [(1, 100)]);
-    // It stops where the others go another way.
-    assert_eq!(decode(&mut scheduler), [(1, 50)]);
-    assert_eq!(decode(&mut scheduler), [(1, 20), (2, 20), (3, 20)]);
-    assert_eq!(scheduler.n_cells(), 210);
-}
-
-#[test]
-fn longest_beginning_is_shared_and_stays() {
-    let mut scheduler = Scheduler::new(ROOMY);
-    for (id, prompt) in [(1, vec![1, 2, 3]), (2, vec![1, 2, 4, 5])] {
-        scheduler.submit(id, job(prompt, 50, true));
-        decode(&mut scheduler);
-        assert_eq!(scheduler.remove(id, true), None);
-    }
-    scheduler.submit(3, job(vec![1, 2, 4, 9, 9], 50, true));
-    assert_eq!(scheduler.plan(&|_, _| true), Step::Copy { job: 3, from: 1, seq: 2, keep: 3 });
-    // What cannot be cut is of use only as a whole.
-    assert_eq!(scheduler.plan(&|_, _| false), Step::Place { job: 3, seq: 2 });
-    scheduler.submit(4, NewJob { priority: 1, group: 1, ..job(vec![1, 2, 4, 9, 9], 50, true) });
-    assert_eq!(scheduler.plan(&|_, _| true), Step::Place { job: 4, seq: 2 });
 }
