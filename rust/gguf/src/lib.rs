@@ -12,6 +12,7 @@
 mod array;
 mod byte_swap;
 mod check;
+mod control_vector;
 mod convert;
 mod diff;
 mod edit;
@@ -44,6 +45,7 @@ mod writer;
 
 pub use array::{Array, ArrayIter};
 pub use check::{ARCHITECTURES, check_data, check_model, check_model_with, check_parts};
+pub use control_vector::ControlVectorFile;
 pub use convert::{ConvertError, ConvertOptions, Converted, OutType, convert};
 pub use diff::{Deviation, Difference, diff_models, diff_models_with};
 pub use edit::{Edit, Edited, edit_metadata, edit_metadata_to, edited};
@@ -55,8 +57,8 @@ pub use hash::{Digest, Hashes, hash_model};
 pub use imatrix::Imatrix;
 pub use input::Inputs;
 pub use lora::{
-    ADAPTER_TYPES, ConvertedAdapter, LoraError, LoraOptions, MergeType, Merged, convert_adapter,
-    is_adapter_folder, merge_lora,
+    ADAPTER_TYPES, ConvertedAdapter, LoadableAdapter, LoraError, LoraOptions, MergeType, Merged,
+    convert_adapter, is_adapter_folder, merge_lora,
 };
 pub use metadata::Metadata;
 pub use metadata_override::MetadataOverride;

@@ -18,6 +18,10 @@ pub(super) struct Adapter {
     pub(super) changes: BTreeMap<String, LowRank>,
     /// Tensors that llama.cpp passes over.
     pub(super) ignored: Vec<String>,
+    /// The alpha of all tensors without one of their own; `None` where it equals each tensor's rank.
+    pub(super) alpha: Option<f64>,
+    /// The tokens from which on it works (activated `LoRA`: <https://arxiv.org/abs/2504.12397>); empty for an adapter that always works.
+    pub(super) invocation_tokens: Vec<i32>,
 }
 
 impl Adapter {
@@ -27,7 +31,13 @@ impl Adapter {
         let name = full.as_deref().unwrap_or(path).file_name();
         let name =
             name.map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
-        Self { name, changes: BTreeMap::new(), ignored: Vec::new() }
+        Self {
+            name,
+            changes: BTreeMap::new(),
+            ignored: Vec::new(),
+            alpha: None,
+            invocation_tokens: Vec::new(),
+        }
     }
 }
 

@@ -61,6 +61,11 @@ impl Factor {
         self
     }
 
+    /// The numbers as they are stored, if that is row after row.
+    pub(super) fn stored(&self) -> Option<(GgmlType, &SharedBytes)> {
+        (!self.is_transposed).then_some((self.kind, &self.bytes))
+    }
+
     pub(super) fn rows(&self) -> usize {
         if self.is_transposed { self.row_len } else { self.n_rows }
     }

@@ -18,6 +18,7 @@ use super::low_rank::LowRank;
 
 const A: &str = ".lora_a";
 const B: &str = ".lora_b";
+pub(super) const INVOCATION_TOKENS: &str = "adapter.alora.invocation_tokens";
 
 /// Reads a GGUF adapter, with the rules of `llama_adapter_lora_init_impl` in `src/llama-adapter.cpp`.
 pub(super) fn open(path: &Path, model: &GgufModel) -> Result<Adapter, LoraError> {
@@ -25,9 +26,12 @@ pub(super) fn open(path: &Path, model: &GgufModel) -> Result<Adapter, LoraError>
         GgufError::Open { path, source } => LoraError::Read { path, source },
         error => error.into(),
     })?;
-    let alpha = check_keys(path, &file, model)?;
+    let (alpha, invocation_tokens) = check_keys(path, &file, model)?;
     let fail = |problem: String| LoraError::adapter(path, problem);
     let mut adapter = Adapter::new(path);
+    // An alpha of 0, or none, stands for one that equals the rank (`get_scale` in `src/llama-adapter.h`).
+    adapter.alpha = Some(alpha).filter(|alpha| *alpha != 0.0);
+    adapter.invocation_tokens = invocation_tokens;
     let mut pairs: BTreeMap<&str, [Option<&TensorInfo>; 2]> = BTreeMap::new();
     for tensor in file.tensors() {
         if let Some(name) = tensor.name.strip_suffix(A) {
@@ -55,8 +59,7 @@ pub(super) fn open(path: &Path, model: &GgufModel) -> Result<Adapter, LoraError>
         };
         let (a, b) = (factor(a)?, factor(b)?);
         let (left, right) = if is_looked_up(name) { (a, b.transposed()) } else { (b, a) };
-        // An alpha of 0, or none, stands for one that equals the rank (`get_scale` in `src/llama-adapter.h`).
-        let strength = if alpha == 0.0 { 1.0 } else { alpha / left.columns() as f64 };
+        let strength = adapter.alpha.map_or(1.0, |alpha| alpha / left.columns() as f64);
         let change = LowRank { left, right, strength, permuted_heads: None };
         if let Some(problem) = change.problem() {
             return Err(fail(problem));
@@ -66,8 +69,8 @@ pub(super) fn open(path: &Path, model: &GgufModel) -> Result<Adapter, LoraError>
     Ok(adapter)
 }
 
-/// Proves by its keys that `file` is an adapter for `model`, and returns its alpha.
-fn check_keys(path: &Path, file: &GgufFile, model: &GgufModel) -> Result<f64, LoraError> {
+/// Proves by its keys that `file` is an adapter for `model`, and returns its alpha and its invocation tokens.
+fn check_keys(path: &Path, file: &GgufFile, model: &GgufModel) -> Result<(f64, Vec<i32>), LoraError> {
     let fail = |problem: String| Err(LoraError::adapter(path, problem));
     for (key, expected) in [("general.type", "adapter"), ("adapter.type", "lora")] {
         let value = file.metadata().get(key);
@@ -88,21 +91,22 @@ fn check_keys(path: &Path, file: &GgufFile, model: &GgufModel) -> Result<f64, Lo
             (shown(theirs.as_bytes()), shown(ours.as_bytes()), model.first().file_name());
         return fail(format!("it is for architecture `{theirs}`, but `{model}` has architecture `{ours}`"));
     }
-    if file
-        .metadata()
-        .get("adapter.alora.invocation_tokens")
-        .is_some_and(|tokens| tokens.as_array().is_none_or(|t| !t.is_empty()))
-    {
-        return fail(
-            "key `adapter.alora.invocation_tokens` makes it work only after some tokens, which a merged model cannot; load it beside the model"
-                .to_owned(),
-        );
-    }
+    let Some(tokens) = invocation_tokens(file) else {
+        return fail(format!("key `{INVOCATION_TOKENS}` must be a list of token ids"));
+    };
     match file.metadata().get("adapter.lora.alpha") {
-        None => Ok(0.0),
-        Some(value) => match value.as_f64().filter(|alpha| alpha.is_finite()) {
-            Some(alpha) => Ok(alpha),
+        None => Ok((0.0, tokens)),
+        // llama.cpp keeps it as an F32.
+        Some(value) => match value.as_f64().filter(|alpha| (*alpha as f32).is_finite()) {
+            Some(alpha) => Ok((alpha, tokens)),
             None => fail("key `adapter.lora.alpha` must be a finite float".to_owned()),
         },
     }
+}
+
+/// The tokens from which on an activated adapter works; `None` if they are no token ids.
+fn invocation_tokens(file: &GgufFile) -> Option<Vec<i32>> {
+    let Some(value) = file.metadata().get(INVOCATION_TOKENS) else { return Some(Vec::new()) };
+    let id = |value: Value| value.as_u64().and_then(|id| i32::try_from(id).ok());
+    value.as_array()?.iter().map(id).collect()
 }

@@ -133,7 +133,7 @@ fn merge(
         .iter()
         .map(|(path, scale)| {
             go_on(progress)?;
-            Ok((opening::open(path, &model)?, *scale))
+            Ok((opening::open_to_merge(path, &model)?, *scale))
         })
         .collect::<Result<_, LoraError>>()?;
     let failure = Failure::default();

@@ -9,6 +9,7 @@ mod error;
 mod export;
 mod factor;
 mod gguf_adapter;
+mod loadable;
 mod low_rank;
 mod merge;
 mod opening;
@@ -20,5 +21,6 @@ mod tensor;
 
 pub use error::LoraError;
 pub use export::{ConvertedAdapter, convert_adapter, is_adapter_folder};
+pub use loadable::LoadableAdapter;
 pub use merge::{LoraOptions, Merged, merge_lora};
 pub use out_type::{ADAPTER_TYPES, MergeType};

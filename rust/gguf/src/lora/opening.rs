@@ -8,7 +8,20 @@ use crate::text::shown;
 use super::adapter::Adapter;
 use super::base::Names;
 use super::error::LoraError;
+use super::gguf_adapter::INVOCATION_TOKENS;
 use super::{gguf_adapter, peft};
+
+/// Opens the adapter at `path` to be merged into `model`, and proves that it belongs to it.
+pub(super) fn open_to_merge(path: &Path, model: &GgufModel) -> Result<Adapter, LoraError> {
+    let adapter = open(path, model)?;
+    if adapter.invocation_tokens.is_empty() {
+        return Ok(adapter);
+    }
+    let problem = format!(
+        "key `{INVOCATION_TOKENS}` makes it work only after some tokens, which a merged model cannot; load it beside the model"
+    );
+    Err(LoraError::adapter(path, problem))
+}
 
 /// Opens the adapter at `path` and proves that it belongs to `model`.
 pub(super) fn open(path: &Path, model: &GgufModel) -> Result<Adapter, LoraError> {

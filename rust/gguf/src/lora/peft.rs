@@ -45,6 +45,7 @@ pub(super) fn open(path: &Path, names: &Names) -> Result<Adapter, LoraError> {
     let config = PeftConfig::read(&folder)?;
     let fail = |problem: String| LoraError::adapter(&weights, problem);
     let mut adapter = Adapter::new(path);
+    adapter.alpha = Some(config.alpha());
     let mut modules: BTreeMap<String, Pair> = BTreeMap::new();
     for (name, tensor) in open_file(&weights)? {
         match role(&name) {
