@@ -46,13 +46,17 @@ template <typename T> void field(const char * name, size_t offset, const T & val
 
 int main() {{
 {prints}
+    std::printf("> size: %zu, kind: %zu, counts: %zu, strides: %zu, sources: %zu\\n", sizeof(ggml_tensor), offsetof(ggml_tensor, type),
+                offsetof(ggml_tensor, ne), offsetof(ggml_tensor, nb), offsetof(ggml_tensor, src));
+    static_assert(sizeof(ggml_tensor::type) == 4 && sizeof(ggml_tensor::ne) == 4 * 8 && sizeof(ggml_tensor::nb) == 4 * 8, "as they are read");
+    static_assert(sizeof(ggml_tensor::src) == 10 * sizeof(void *), "as they are read");
 }}
 """
 
 LAYOUT: Final = """//! llama.cpp {version}, as `tools/make_layout.py` found it in the headers and default-params functions of that version.
 
 use super::{{{kinds}}};
-use crate::layout::{{AbiLayout, StructLayout}};
+use crate::layout::{{AbiLayout, StructLayout, TensorLayout}};
 
 pub(super) const LAYOUT: AbiLayout = AbiLayout {{
     name: "llama.cpp {version}",
@@ -99,8 +103,8 @@ def default_function(tree: Path, kind: str) -> str:
     raise LayoutError(message)
 
 
-def probed(tree: Path, header: str) -> dict[str, tuple[int, list[str]]]:
-    """Size and fields of each struct, the fields as Rust expressions."""
+def probed(tree: Path, header: str) -> tuple[dict[str, tuple[int, list[str]]], str]:
+    """Size and fields of each struct that crosses, the fields as Rust expressions; and where a tensor has its fields."""
     functions = "\n".join(default_function(tree, kind) for kind in PARAMS)
     prints = ""
     for kind in PARAMS:
@@ -119,28 +123,33 @@ def probed(tree: Path, header: str) -> dict[str, tuple[int, list[str]]]:
             raise LayoutError(message)
         lines = subprocess.run([program], check=True, capture_output=True, text=True).stdout.splitlines()
     result: dict[str, tuple[int, list[str]]] = {}
+    tensor = ""
     for line in lines:
         if line.startswith("!"):
             raise LayoutError(line)
-        if line.startswith("="):
+        if line.startswith(">"):
+            tensor = line.removeprefix("> ")
+        elif line.startswith("="):
             _, kind, size = line.split()
             fields: list[str] = []
             result[kind] = (int(size), fields)
         else:
             # As C prints a float, `512.000000`, and as Rust writes it.
             fields.append(re.sub(r"(\.\d+?)0*\)$", r"\1)", line))
-    return result
+    return result, tensor
 
 
 def layout_file(tree: Path, version: str) -> str:
     """The Rust file."""
     header = (tree / "include" / "llama.h").read_text(encoding="utf-8")
     structs, kinds = "", set()
-    for kind, (size, fields) in probed(tree, header).items():
+    found, tensor = probed(tree, header)
+    for kind, (size, fields) in found.items():
         kinds |= {field.partition("(")[0] for field in fields}
         body = "".join(f"            {field},\n" for field in fields)
         structs += f'    {kind}_params: StructLayout {{\n        name: "llama_{kind}_params",\n        size: {size},\n'
         structs += f"        fields: &[\n{body}        ],\n    }},\n"
+    structs += f"    tensor: TensorLayout {{ {tensor} }},\n"
     return LAYOUT.format(version=version, kinds=", ".join(sorted(kinds)), stem=stem(version), structs=structs)
 
 

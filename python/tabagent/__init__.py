@@ -15,11 +15,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from tabagent import errors, gguf
     from tabagent._native import TokenEvent, TokenLogprob, TopLogprob, __version__
+    from tabagent.adapters import Adapter, ControlVector
     from tabagent.batch import CompletionBatch
     from tabagent.completion import Completion, FinishReason, StopMatch, Timings, Usage
     from tabagent.context import Context
     from tabagent.embedding import RankedDocument
     from tabagent.errors import (
+        AdapterError,
         ClosedError,
         ContextFullError,
         DecodeError,
@@ -58,6 +60,8 @@ if TYPE_CHECKING:
     from tabagent.variants import Variant, auto_select_variant, get_cpu_variant, list_available_variants
 
 __all__ = [
+    "Adapter",
+    "AdapterError",
     "ChoiceScore",
     "ClosedError",
     "Completion",
@@ -65,6 +69,7 @@ __all__ = [
     "Constraint",
     "Context",
     "ContextFullError",
+    "ControlVector",
     "DecodeError",
     "DeviceInfo",
     "EmbeddingCancelledError",
@@ -130,11 +135,13 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Adapter": "adapters",
     "ChoiceScore": "scoring",
     "Completion": "completion",
     "CompletionBatch": "batch",
     "Constraint": "grammar",
     "Context": "context",
+    "ControlVector": "adapters",
     "DeviceInfo": "info",
     "FinishCounts": "metrics",
     "FinishReason": "completion",

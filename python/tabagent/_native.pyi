@@ -13,10 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "CAPTURE_LIMIT",
     "GGUF_MAX_THREADS",
     "KV_TYPES",
+    "Adapter",
     "Constraint",
     "Context",
+    "ControlVector",
     "GgufArray",
     "GgufFile",
     "GgufImatrix",
@@ -61,6 +64,8 @@ __all__ = [
 
 __version__: str
 
+CAPTURE_LIMIT: Final[int]
+"""Bytes that a context's captured tensors may take unless told otherwise."""
 KV_TYPES: Final[Sequence[str]]
 """The types that a context's memory may have."""
 
@@ -518,7 +523,32 @@ class Model:
         """The same and `stats`, in Prometheus' text format."""
     def create_context(self, options: Mapping[str, Any]) -> Context:
         """`options`: context_size, batch_size, micro_batch_size, max_sequences, threads, prompt_threads, kv_type, flash_attention,
-        full_sliding_window, kv_unified, offload_kv, offload_ops, as `Model.load` has them."""
+        full_sliding_window, kv_unified, offload_kv, offload_ops, as `Model.load` has them; captures, capture_limit."""
+    def load_adapter(self, path: str) -> Adapter: ...
+    def load_control_vector(self, path: str) -> ControlVector: ...
+    def control_vector(self, name: str, directions: Sequence[tuple[int, NDArray[np.float32]]]) -> ControlVector:
+        """`directions`: layers with the vectors that are added to what they give; errors call it `name`."""
+
+@final
+class Adapter:
+    """A low-rank adapter, loaded for a model."""
+
+    def facts(self) -> dict[str, Any]:
+        """name, path, rank, alpha (None: the rank), tensors, size, invocation_tokens, ignored."""
+    @property
+    def closed(self) -> bool: ...
+    def close(self) -> None: ...
+
+@final
+class ControlVector:
+    """Directions that are added to what layers give."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def model_hint(self) -> str | None: ...
+    @property
+    def layers(self) -> list[int]: ...
 
 @final
 class Context:
@@ -539,6 +569,11 @@ class Context:
     def threads(self) -> int: ...
     @property
     def sequence_size(self) -> int: ...
+    def captures(self) -> dict[str, NDArray[np.float32]]:
+        """The tensors that the last decode captured."""
+    def set_adapters(self, adapters: Sequence[tuple[Adapter, float]]) -> None: ...
+    def adapters(self) -> list[tuple[str, float]]: ...
+    def set_control_vectors(self, vectors: Sequence[tuple[ControlVector, float]], layers: tuple[int, int] | None) -> None: ...
     def next_position(self, sequence: int) -> int: ...
     def remove(self, sequence: int, start: int, end: int | None) -> None: ...
     def copy(self, source: int, target: int) -> None: ...

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tabagent import _native, log
 from tabagent._arguments import INT32_MAX, Tokens, as_bool, as_int, as_path, as_tokens, is_iterable, type_name
+from tabagent.adapters import as_adapters, as_control_vectors, as_layers
 from tabagent.errors import StateError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from typing_extensions import Self
+
+    from tabagent.adapters import Adapters, ControlVectors
 
 __all__ = ["Context"]
 
@@ -54,10 +57,12 @@ class Context:
 
         Raises:
             TypeError: an argument has the wrong type.
-            ValueError: a token, sequence or position is out of range, or there are more tokens than `batch_size`.
+            ValueError: a token, sequence or position is out of range, or there are more tokens than `batch_size`; or, in the first decode, no tensor
+                matches a pattern of `captures` (the tokens are in memory then).
             ContextFullError: the memory has no room for the tokens.
             BufferError: a view on earlier logits is still alive.
             DecodeError: llama.cpp failed, or the decode was cancelled.
+            OutOfMemoryError: the captured tensors take more than `capture_limit`.
         """
         batch = as_tokens(tokens, "tokens")
         if not batch:
@@ -90,6 +95,54 @@ class Context:
             ValueError: no logits were asked for at that place.
         """
         return self._native.logits(as_int(index, "index", -INT32_MAX, INT32_MAX), as_bool(copy, "copy"))
+
+    @property
+    def captures(self) -> dict[str, NDArray[np.float32]]:
+        """The tensors that the last `decode` captured, by name: those that match a pattern of the context's `captures`.
+
+        What has one row a token, such as `l_out-3`, the output of layer 3, has shape (tokens, width), with the rows of all micro-batches in order.
+        The last layer computes only tokens whose logits are wanted. Other tensors have the dimensions that they have in llama.cpp, in numpy's
+        order, without ones in front of the last two. Of several tensors of one name it is the one computed last; all types become float32.
+        Empty before the first decode and after one that failed. Copied at each access.
+        """
+        return self._native.captures()
+
+    def set_adapters(self, adapters: Adapters) -> None:
+        """Have all decodes from now on change the model by these adapters, in place of those before; by none with None or an empty sequence.
+
+            context.set_adapters({style: 0.8, facts: 0.5})
+
+        One adapter, a sequence of adapters or of pairs (adapter, scale), or a mapping to scales. Costs nothing where they are set already;
+        otherwise the next `decode` prepares its graph again. What the context holds was computed with the adapters of its time: `remove`
+        a sequence to compute it anew.
+
+        Raises:
+            TypeError: it is none of these.
+            ValueError: an adapter is there twice, or a scale is not finite.
+            AdapterError: an adapter is of another model.
+            ClosedError: an adapter, or the context, is closed.
+        """
+        self._native.set_adapters(as_adapters(adapters, "adapters"))
+
+    @property
+    def adapters(self) -> tuple[tuple[str, float], ...]:
+        """The names of the adapters that are set, with their scales, without those of scale 0."""
+        return tuple(self._native.adapters())
+
+    def set_control_vector(self, vectors: ControlVectors, *, layers: tuple[int, int] | None = None) -> None:
+        """Have all decodes from now on add control vectors to what layers give, in place of those before; none with None.
+
+            context.set_control_vector([(happy, 1.5), (brief, -0.5)], layers=(10, 20))
+
+        One control vector, a sequence of them or of pairs (vector, scale), or a mapping to scales; several add up. `layers` are the first and the
+        last layer that may be moved; None for all from 1 on. What the context holds was computed with the vectors of its time.
+
+        Raises:
+            TypeError: it is none of these.
+            ValueError: a scale is not finite, or `layers` are none of the model.
+            AdapterError: a vector is for another model.
+        """
+        self._native.set_control_vectors(as_control_vectors(vectors, "vectors"), as_layers(layers, "layers"))
 
     def next_position(self, sequence: int = 0) -> int:
         """The position that the sequence's next token would have; 0 for an empty one."""
@@ -148,7 +201,7 @@ class Context:
             raise TypeError(message)
 
     def clone(self) -> Context:
-        """A new context with the same settings and the same content."""
+        """A new context with the same settings, adapters, control vector and content."""
         return Context(self._native.clone(), self._model)
 
     def cancel(self) -> None:

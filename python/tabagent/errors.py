@@ -4,6 +4,7 @@ Wrong arguments are plain `TypeError` and `ValueError`, raised before anything i
 """
 
 __all__ = [
+    "AdapterError",
     "ClosedError",
     "ContextFullError",
     "DecodeError",
@@ -62,6 +63,10 @@ class GgufError(TabagentError, ValueError):
     """The tensor that breaks the rule."""
     rule: str | None = None
     """The rule, with what was expected and what was found."""
+
+
+class AdapterError(GgufError):
+    """An adapter or control vector is damaged, is none, or does not fit the model; says which tensor, what was expected and what was found."""
 
 
 class GgufCancelledError(TabagentError):

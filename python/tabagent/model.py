@@ -1,4 +1,7 @@
-"""A loaded model."""
+"""A loaded model.
+
+One file, although it is long: most of it is the documentation of the one class that users meet.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from tabagent import _native
+from tabagent import _native, log
 from tabagent import exit as at_exit
 from tabagent._arguments import (
     INT32_MAX,
@@ -19,6 +22,7 @@ from tabagent._arguments import (
     as_bool,
     as_float,
     as_int,
+    as_path,
     as_text,
     as_texts,
     as_tokens,
@@ -27,6 +31,7 @@ from tabagent._arguments import (
     type_name,
 )
 from tabagent._load_options import cache_options, load_options, optional_int
+from tabagent.adapters import Adapter, Adapters, ControlVector, ControlVectors, as_adapters, as_control_vectors, as_directions
 from tabagent.context import Context
 from tabagent.embedding import Embedder
 from tabagent.errors import ClosedError, GrammarError
@@ -40,6 +45,7 @@ from tabagent.scoring import Scorer
 from tabagent.stream import TokenStream
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
     from typing_extensions import Self
 
     from tabagent.batch import CompletionBatch
@@ -47,6 +53,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Model"]
 
+CAPTURE_LIMIT: Final = _native.CAPTURE_LIMIT
 MAX_TOKENS: Final = 2**63 - 1
 
 
@@ -434,16 +441,27 @@ class Model(Scorer, Embedder):
         kv_unified: bool = True,
         offload_kv: bool = True,
         offload_ops: bool = True,
+        adapters: Adapters = None,
+        control_vector: ControlVectors = None,
+        captures: Sequence[str] = (),
+        capture_limit: int = CAPTURE_LIMIT,
     ) -> Context:
         """A context of one's own beside the model's, for decoding step by step.
 
         Sizes are in tokens; None is the model's setting. `full_sliding_window` keeps everything that sliding-window layers would forget, so that
         sequences can be cut back anywhere. With `max_sequences` above 1, they share the context's tokens, unless `kv_unified` is False: then each
         has `context_size / max_sequences` of its own, rounded up to a multiple of 256, and no token may belong to several sequences. The other
-        options are those of `load`.
+        options are those of `load`. `adapters` and `control_vector` are what
+        `Context.set_adapters` and `Context.set_control_vector` set.
+
+        `captures` are patterns such as `l_out-*` of names of tensors inside of the model: after each `decode`, `Context.captures` has their
+        numbers, which may take `capture_limit` bytes. Each captured tensor makes all threads wait for each other once more.
 
         Raises:
-            ValueError: a size is wrong.
+            TypeError: an argument has the wrong type.
+            ValueError: a size, a scale or a pattern is wrong.
+            AdapterError: an adapter is of another model.
+            ClosedError: an adapter is closed.
             OutOfMemoryError: it does not fit.
             UnsupportedModelError: the model was loaded with `vocab_only`.
         """
@@ -462,9 +480,56 @@ class Model(Scorer, Embedder):
                 offload_kv=offload_kv,
                 offload_ops=offload_ops,
             ),
+            "captures": as_texts(captures, "captures"),
+            "capture_limit": as_int(capture_limit, "capture_limit", 1, 2**63 - 1),
         }
+        scaled = as_adapters(adapters, "adapters")
+        vectors = as_control_vectors(control_vector, "control_vector")
         native = self._native.create_context(options)
+        if scaled:
+            native.set_adapters(scaled)
+        if vectors:
+            native.set_control_vectors(vectors, None)
         return Context(native, self)
+
+    def load_adapter(self, path: str | os.PathLike[str]) -> Adapter:
+        """Load a low-rank adapter (LoRA) for this model: a GGUF file, a folder of the `peft` library, or the `.safetensors` file in one.
+
+            with model.load_adapter("style.gguf") as style, model.create_context(adapters=style) as context:
+                context.decode(model.tokenize("Once upon a time"))
+
+        Shapes, types, ranks and all numbers are checked against the model's tensors, and the model computes one token with it, which shows
+        whether llama.cpp uses all of it. Blocks meanwhile.
+
+        Raises:
+            AdapterError: it is damaged, is no adapter, or does not fit the model.
+            UnsupportedModelError: the model was loaded with `vocab_only`, or does not generate text.
+            OutOfMemoryError: it does not fit.
+            OSError: it cannot be read.
+            ClosedError: the model is closed.
+        """
+        try:
+            return Adapter(self._native.load_adapter(as_path(path, "path")))
+        finally:
+            log.forward()
+
+    def load_control_vector(self, source: str | os.PathLike[str] | ArrayLike | Mapping[int, ArrayLike]) -> ControlVector:
+        """Load a control vector for this model: a GGUF file of the architecture `controlvector`, or numbers.
+
+        Numbers are a matrix with a row for each layer from 1 on, or a mapping from layers to vectors, as wide as `info.embedding_dim`. Layer 0
+        cannot be moved.
+
+        Raises:
+            AdapterError: it is damaged, is no control vector, has another width, has layers that the model does not have, or has numbers that are
+                not finite.
+            UnsupportedModelError: llama.cpp applies no control vectors to models of this architecture.
+            TypeError, ValueError: the numbers are no matrix, and no vectors by layer.
+            OSError: the file cannot be read.
+            ClosedError: the model is closed.
+        """
+        if isinstance(source, (str, os.PathLike)):
+            return ControlVector(self._native.load_control_vector(as_path(source, "source")))
+        return ControlVector(self._native.control_vector("directions", as_directions(source, "source")))
 
     def _grammar(self, *, trigger: object, compact_json: bool, **given: Any) -> Grammar | None:
         """The grammar that was asked for, compiled; None if there is none."""

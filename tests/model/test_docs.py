@@ -21,6 +21,7 @@ import pytest
 
 from conftest import THREADS
 from support.documented import Block, commands, fenced, in_docstrings
+from support.real_adapters import write_adapter, write_control_vector
 from support.tiny_adapters import write_peft
 from support.tiny_checkpoints import smollm
 from support.tiny_embedders import tiny_embedder
@@ -43,6 +44,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory, smollm2_path: Path) -> Path
     folder = tmp_path_factory.mktemp("docs")
     shutil.copy(smollm2_path, folder / "model.gguf")
     (folder / "person.json").write_text('{"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}', encoding="utf-8")
+    write_adapter(folder / "style.gguf", smollm2_path)
+    write_adapter(folder / "facts.gguf", smollm2_path, seed=1)
+    write_control_vector(folder / "happy.gguf", smollm2_path)
     fill(folder)
     return folder
 
@@ -73,7 +77,7 @@ def fill(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def names(block: Block, model: Model) -> Iterator[dict[str, Any]]:
+def names(block: Block, model: Model, folder: Path) -> Iterator[dict[str, Any]]:
     """What an example of a docstring does not say again: its own module's names, and objects of the kind that it is about."""
     if not block.owner and block.page.endswith(".md"):
         yield {}
@@ -82,12 +86,18 @@ def names(block: Block, model: Model) -> Iterator[dict[str, Any]]:
     with model.create_context(context_size=256, threads=THREADS) as context:
         context.decode(model.tokenize("A number: "))
         grammar = model.compile_grammar(regex="[0-9]{3}")
+        style, facts = (model.load_adapter(folder / name) for name in ("style.gguf", "facts.gguf"))
+        happy = model.load_control_vector(folder / "happy.gguf")
         yield {
             **vars(module),
             "Model": Model,
             "model": model,
             "context": context,
             "grammar": grammar,
+            "style": style,
+            "facts": facts,
+            "happy": happy,
+            "brief": model.load_control_vector(folder / "happy.gguf"),
             "config": SamplerConfig(),
             "weights": np.ones((4, 256), np.float32),
             "np": np,
@@ -108,7 +118,7 @@ def test_python_examples_run(block: Block, folder: Path, tiny_folder: Path, smol
         return
     monkeypatch.chdir(tiny_folder if block.page.startswith(OF_TINY_FILES) else folder)
     code = compile(block.source, str(block), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    with names(block, smollm2) as namespace:
+    with names(block, smollm2, folder) as namespace:
         main = types.FunctionType(code, {"__name__": "__main__", "__builtins__": builtins, **namespace})
         if code.co_flags & inspect.CO_COROUTINE:
             asyncio.run(main())

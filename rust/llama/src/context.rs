@@ -1,11 +1,14 @@
 //! Contexts: a model's working memory.
 
 use crate::abort::{AbortSource, NEVER, Stop, should_abort};
+use crate::adapter::Adapter;
 use crate::available::available_memory;
 use crate::batch::{Batch, CBatch, TokenId};
 use crate::budget::{check_kv_type, context_bytes, vector_bytes};
+use crate::capture::{TensorTap, on_tensor};
 use crate::context_config::{ContextConfig, KvType, Resolved};
 use crate::context_error::{ContextConfigError, ContextError};
+use crate::control_vector::Control;
 use crate::log;
 use crate::memory_need::{MemoryNeed, of_context};
 use crate::model::Model;
@@ -14,26 +17,34 @@ use crate::threadpool::{Threadpool, startable};
 use crate::threadpools::Threadpools;
 use crate::vocab_error::VocabError;
 use std::ptr::NonNull;
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tabagent_sys::{
-    Api, ContextSettings, llama_batch, llama_context, llama_memory, llama_pooling_type, llama_pos,
+    Api, ContextSettings, ggml_backend_sched_eval_callback, llama_batch, llama_context, llama_memory,
+    llama_pooling_type, llama_pos,
 };
 
 /// A context: the KV cache of some sequences, and the buffers to decode with.
 ///
 /// It moves between threads but is used by one at a time; decoding takes `&mut self`. It keeps its model alive.
 pub struct Context {
-    // Fields are dropped in this order: the context before its threads and before its model.
+    // Fields are dropped in this order: the context before its threads, its tap, its adapters and its model.
     handle: OwnedContext,
     pools: Option<Threadpools>,
     /// Threads that the next decode uses, once they were set.
     threads_in_use: Option<u32>,
-    pub(crate) model: Model,
     pub(crate) config: ContextConfig,
     pub(crate) resolved: Resolved,
     /// Identifies this context: unlike an address, it is never used twice.
     pub(crate) id: u64,
     abort: Box<AbortSource>,
+    pub(crate) tap: Option<Box<TensorTap>>,
+    /// The adapters that change the model, which live as long as they do.
+    pub(crate) adapters: Vec<(Adapter, f32)>,
+    pub(crate) control: Option<Control>,
+    /// Whether llama.cpp reserves memory for a new graph at the next decode, for which it looks at all adapters of the model.
+    pub(crate) reserves: bool,
+    pub(crate) model: Model,
     arrays: CBatch,
     /// For each token of the last decode, whether its logits were computed.
     outputs: Vec<bool>,
@@ -98,6 +109,19 @@ impl Model {
 
 impl Context {
     pub(crate) fn new(model: &Model, config: &ContextConfig) -> Result<Self, ContextError> {
+        let tap = match config.captures.as_slice() {
+            [] => None,
+            patterns => Some(TensorTap::for_tensors(model.library(), patterns, config.capture_limit)?),
+        };
+        Self::with_tap(model, config, tap)
+    }
+
+    /// A context whose tensors `tap` is told of.
+    pub(crate) fn with_tap(
+        model: &Model,
+        config: &ContextConfig,
+        tap: Option<TensorTap>,
+    ) -> Result<Self, ContextError> {
         let facts = model.facts();
         let mut config = config.clone();
         if facts.recurrent || facts.hybrid || facts.sliding_window > 0 || !config.unified_cache {
@@ -105,7 +129,7 @@ impl Context {
         }
         let config = &config;
         refuse_unsuitable(model)?;
-        Self::build(model, config, Purpose::Logits)
+        Self::build(model, config, Purpose::Logits, tap)
     }
 
     /// A context for a model that has weights, and what `purpose` needs.
@@ -113,6 +137,7 @@ impl Context {
         model: &Model,
         config: &ContextConfig,
         purpose: Purpose,
+        tap: Option<TensorTap>,
     ) -> Result<Self, ContextError> {
         let mut resolved = config.resolve(model.facts().context_train_size)?;
         if purpose == Purpose::Logits {
@@ -134,7 +159,9 @@ impl Context {
         resolved.n_threads = resolved.n_threads.min(threads);
         resolved.n_threads_batch = resolved.n_threads_batch.min(threads);
         let abort = Box::new(AbortSource::default());
-        let (ptr, lines) = log::follow(model.is_dry(), || init(model, config, &resolved, purpose));
+        let tap = tap.map(Box::new);
+        let make = || init(model, config, &resolved, purpose, tap.as_deref());
+        let (ptr, lines) = log::follow(model.is_dry(), make);
         let ptr = ptr?;
         let handle = OwnedContext { ptr, free: model.api().llama_free };
         // SAFETY: the context is live, and the boxed `abort` outlives it, as a later field of the result.
@@ -156,6 +183,10 @@ impl Context {
             resolved,
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             abort,
+            tap,
+            adapters: Vec::new(),
+            control: None,
+            reserves: false,
             arrays: CBatch::default(),
             outputs: Vec::new(),
             memory_need: MemoryNeed::default(),
@@ -197,13 +228,29 @@ impl Context {
         call: Compute,
     ) -> Result<(), ContextError> {
         self.outputs.clear();
+        if let Some(tap) = &self.tap {
+            tap.begin();
+        }
         self.check(batch)?;
         let c_batch = self.arrays.fill(batch);
         let context = self.handle.ptr.as_ptr();
         // SAFETY: ids, sequences, positions and counts were checked; the arrays live in `self` and stay untouched during the
         // call; `&mut self` excludes another decode.
-        let (code, lines) =
-            log::capture_warnings(|| self.abort.watch(stop, || unsafe { call(context, c_batch) }));
+        let (code, lines) = self.with_reserve(|this| {
+            let Some(tap) = &this.tap else {
+                return log::capture_warnings(|| this.abort.watch(stop, || unsafe { call(context, c_batch) }));
+            };
+            let stop = || tap.wants_stop() || stop();
+            log::capture_warnings(|| this.abort.watch(&stop, || unsafe { call(context, c_batch) }))
+        });
+        if let Some(tap) = &self.tap
+            && let Err(error) = tap.finish(code == 0)
+        {
+            if code == 2 {
+                log::retract(&lines);
+            }
+            return Err(error);
+        }
         match code {
             0 => {
                 self.outputs.extend_from_slice(&batch.outputs);
@@ -511,6 +558,7 @@ fn init(
     config: &ContextConfig,
     resolved: &Resolved,
     purpose: Purpose,
+    tap: Option<&TensorTap>,
 ) -> Result<NonNull<llama_context>, ContextError> {
     let api = model.api();
     let pooling = match purpose {
@@ -534,16 +582,19 @@ fn init(
         unified_cache: config.unified_cache,
         cache_on_devices: config.offload_cache,
         offload_operations: config.offload_operations,
+        watcher: tap.map(|tap| (on_tensor as ggml_backend_sched_eval_callback, tap.address())),
     };
     // SAFETY: takes nothing; `ParamBlock` is larger than the struct and the layout was identified.
     let mut params = unsafe { (api.llama_context_default_params)() };
     model.library().layout().write_context(&mut params, &settings)?;
+    let list = model.adapter_list().read().unwrap_or_else(PoisonError::into_inner);
     // SAFETY: the model is live and has weights; `params` holds the library's own defaults with fields set through its layout.
     let make = || log::capture(|| unsafe { (api.llama_init_from_model)(model.ptr(), params) });
     let (ptr, log) = match purpose {
         Purpose::Logits => make(),
         Purpose::Vectors(_) => log::expecting(&EXPECTED, make),
     };
+    drop(list);
     NonNull::new(ptr).ok_or_else(|| {
         // The messages of `ggml_backend_buft_alloc_buffer`, of the CPU buffer type, and of `std::bad_alloc`.
         let is_memory = |line: &String| ["allocate", "bad_alloc"].iter().any(|sign| line.contains(sign));

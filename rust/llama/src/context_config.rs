@@ -1,5 +1,6 @@
 //! How to make a context.
 
+use crate::capture::check_patterns;
 use crate::context_error::ContextConfigError;
 use tabagent_gguf::usable_cores;
 use tabagent_sys::{ggml_type, llama_flash_attn_type};
@@ -166,7 +167,14 @@ pub struct ContextConfig {
     pub offload_cache: bool,
     /// Let GPUs compute with weights that lie in the host's memory.
     pub offload_operations: bool,
+    /// Patterns of names, such as `l_out-*`, of tensors inside of the model whose numbers are kept; see [`Context::captures`](crate::Context::captures).
+    pub captures: Vec<String>,
+    /// Bytes that the captured numbers of one decode may take.
+    pub capture_limit: usize,
 }
+
+/// Default of [`ContextConfig::capture_limit`]: 1 GiB.
+pub const CAPTURE_LIMIT: usize = 1 << 30;
 
 impl Default for ContextConfig {
     fn default() -> Self {
@@ -187,6 +195,8 @@ impl Default for ContextConfig {
             unified_cache: true,
             offload_cache: true,
             offload_operations: true,
+            captures: Vec::new(),
+            capture_limit: CAPTURE_LIMIT,
         }
     }
 }
@@ -291,7 +301,15 @@ impl ContextConfig {
         self
     }
 
+    /// Keeps the numbers of tensors whose names match a pattern.
+    #[must_use]
+    pub fn with_capture(mut self, pattern: &str) -> Self {
+        self.captures.push(pattern.to_owned());
+        self
+    }
+
     pub(crate) fn resolve(&self, context_train_size: u32) -> Result<Resolved, ContextConfigError> {
+        check_patterns(&self.captures)?;
         let n_ctx = self.tokens(context_train_size)?;
         let n_batch = match self.batch_size {
             Some(tokens) => in_range("batch_size", tokens, 1, MAX_CONTEXT)?.min(n_ctx),

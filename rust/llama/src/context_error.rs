@@ -1,5 +1,6 @@
 //! Errors of contexts.
 
+use crate::adapter_error::{AdapterError, ControlVectorError};
 use crate::vocab_error::VocabError;
 use tabagent_sys::UnsupportedSetting;
 
@@ -59,6 +60,16 @@ pub enum ContextConfigError {
         values: &'static str,
         /// The architecture.
         architecture: String,
+    },
+    /// A pattern of names that cannot be read.
+    #[error(
+        "pattern `{pattern}` of `captures` cannot be read: {problem}; write `*` for any text, `?` for one character and `[ab]` for one of several"
+    )]
+    BadPattern {
+        /// The pattern.
+        pattern: String,
+        /// What is wrong with it.
+        problem: &'static str,
     },
     /// A name that does not exist.
     #[error("unknown `{option}` `{got}`; known are {known}")]
@@ -263,6 +274,42 @@ pub enum ContextError {
         /// For which tokens there are logits, in words.
         available: String,
     },
+    /// A pattern that no tensor of the model's graph matches.
+    #[error("no tensor matches `{pattern}` of `captures`; this model has {known} and more")]
+    NoSuchTensor {
+        /// The pattern.
+        pattern: String,
+        /// Some of the names that exist.
+        known: String,
+    },
+    /// Captured tensors take more memory than they may.
+    #[error(
+        "with `{tensor}` the captured tensors take {needed} bytes but may take {limit}; capture fewer, decode fewer tokens at once, or raise `capture_limit`"
+    )]
+    CapturesTooLarge {
+        /// The tensor that did not fit.
+        tensor: String,
+        /// Bytes needed.
+        needed: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// A captured tensor whose parts cannot be joined.
+    #[error(
+        "tensor `{tensor}` was computed in {count} micro-batches, whose parts cannot be joined because they are no rows of one width; raise `micro_batch_size`, or decode fewer tokens at once"
+    )]
+    CaptureInPieces {
+        /// The tensor.
+        tensor: String,
+        /// The number of its parts.
+        count: usize,
+    },
+    /// A captured tensor of a type that holds no numbers.
+    #[error("tensor `{tensor}` has a type that is not read as numbers; leave it out of `captures`")]
+    CaptureOfNoNumbers {
+        /// The tensor.
+        tensor: String,
+    },
     /// Memory from which a part cannot be removed.
     #[error("this model's memory cannot remove positions {start}..{end} alone; remove the whole sequence")]
     CannotRemove {
@@ -280,6 +327,12 @@ pub enum ContextError {
     /// The build of llama.cpp does not support a setting.
     #[error(transparent)]
     Unsupported(#[from] UnsupportedSetting),
+    /// The adapters of a context cannot be set in another one.
+    #[error(transparent)]
+    Adapter(#[from] Box<AdapterError>),
+    /// The control vector of a context cannot be set in another one.
+    #[error(transparent)]
+    ControlVector(#[from] Box<ControlVectorError>),
     /// Tokenizing failed.
     #[error(transparent)]
     Vocab(#[from] VocabError),

@@ -84,7 +84,7 @@ impl EmbeddingContext {
             threads: config.threads,
             ..ContextConfig::default()
         };
-        let context = Context::build(model, &settings, Purpose::Vectors(config.pooling))?;
+        let context = Context::build(model, &settings, Purpose::Vectors(config.pooling), None)?;
         let facts = model.embedding_facts();
         let width = facts.width as usize;
         let sequence_width = match config.pooling {

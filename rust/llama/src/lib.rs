@@ -20,14 +20,18 @@
 //! ```
 
 mod abort;
+mod adapter;
+mod adapter_error;
 mod additions;
 mod available;
 mod batch;
 mod big_stack;
 mod budget;
+mod capture;
 mod context;
 mod context_config;
 mod context_error;
+mod control_vector;
 mod cpu_module;
 mod detokenize;
 mod device;
@@ -55,6 +59,7 @@ mod special_text;
 mod spelling;
 mod state;
 mod strings;
+mod tensor;
 mod threadpool;
 mod threadpools;
 mod token_attributes;
@@ -64,11 +69,15 @@ mod vocab_kind;
 mod weight_bytes;
 
 pub use abort::Stop;
+pub use adapter::{Adapter, AdapterFacts};
+pub use adapter_error::{AdapterError, ControlVectorError};
 pub use additions::Additions;
 pub use batch::{Batch, SeqId, TokenId};
+pub use capture::Captured;
 pub use context::Context;
-pub use context_config::{ContextConfig, FlashAttention, KvType};
+pub use context_config::{CAPTURE_LIMIT, ContextConfig, FlashAttention, KvType};
 pub use context_error::{ContextConfigError, ContextError};
+pub use control_vector::ControlVector;
 pub use cpu_module::ModuleChoice;
 pub use detokenize::DetokenizeOptions;
 pub use device::{Device, DeviceKind};

@@ -119,6 +119,12 @@ pub(crate) fn retract(records: &[LogRecord]) {
     }
 }
 
+/// Removes warnings with `sign` in them from the log, which nobody can do anything about.
+pub(crate) fn retract_warnings(sign: &str) {
+    let mut state = STATE.lock().unwrap_or_else(PoisonError::into_inner);
+    state.records.retain(|record| record.level != LogLevel::Warn || !record.text.contains(sign));
+}
+
 /// Directs the logs of llama.cpp and ggml here.
 pub(crate) fn install(api: &Api) {
     // SAFETY: `on_log` has the type the C side expects, is a static function, and needs no user data.
@@ -254,6 +260,17 @@ mod tests {
         let drained = drain_log();
         let holds = |text: &str| drained.iter().any(|r| r.text.contains(text));
         assert!(!holds("pooling 0") && holds("error: 1") && holds("pooling 2"));
+    }
+
+    #[test]
+    fn retracted_warnings_are_gone_and_others_stay() {
+        record(ggml_log_level::WARN, "x cannot use buft 'A'\n");
+        record(ggml_log_level::WARN, "x is odd\n");
+        record(ggml_log_level::INFO, "y cannot use buft 'A'\n");
+        retract_warnings("cannot use buft");
+        let texts: Vec<_> = drain_log().into_iter().map(|r| r.text).collect();
+        assert!(!texts.iter().any(|text| text == "x cannot use buft 'A'"), "{texts:?}");
+        assert!(texts.iter().any(|text| text == "x is odd"), "{texts:?}");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::vocab::Vocab;
 use std::collections::BTreeMap;
 use std::ffi::{CString, c_void};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, RwLock};
 use tabagent_sys::{Api, ModelSettings, ParamBlock, llama_model, llama_progress_callback};
 
 /// A model in memory. Cheap to clone; freed when the last clone and the last context of it are dropped.
@@ -38,6 +38,8 @@ struct Inner {
     context: ContextConfig,
     vocab: Vocab,
     fingerprint: OnceLock<Fingerprint>,
+    /// Held for writing while an adapter is loaded or freed, and for reading where llama.cpp looks at all of them: `llama_model::loras` has no lock.
+    adapter_list: RwLock<()>,
 }
 
 // SAFETY: after loading, llama.cpp only reads a `llama_model`; contexts of several threads share one (llama.h: a model is
@@ -141,6 +143,7 @@ impl Model {
             context: config.context,
             vocab,
             fingerprint: OnceLock::new(),
+            adapter_list: RwLock::new(()),
         })))
     }
 
@@ -219,6 +222,15 @@ impl Model {
         }
         let fingerprint = Fingerprint::of_file(&self.0.path)?;
         Ok(*self.0.fingerprint.get_or_init(|| fingerprint))
+    }
+
+    /// Whether both are the same model in memory, and not only of the same file.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    pub(crate) fn adapter_list(&self) -> &RwLock<()> {
+        &self.0.adapter_list
     }
 
     /// The settings of [`Model::create_context`].

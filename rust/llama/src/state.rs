@@ -168,12 +168,13 @@ impl Context {
         self.load_state(&bytes)
     }
 
-    /// A second context of the same model and settings, with the same contents.
+    /// A second context of the same model and settings, with the same adapters, control vector and contents.
     ///
     /// # Errors
     /// [`ContextError`] when the second context does not fit, or llama.cpp fails to copy.
     pub fn try_clone(&self) -> Result<Self, ContextError> {
         let mut copy = Self::new(&self.model, &self.config)?;
+        copy.take_changes_of(self)?;
         // SAFETY: the context is live.
         let size = unsafe { (self.api().llama_state_get_size)(self.ptr()) };
         let mut bytes = vec![0_u8; size];

@@ -6,6 +6,9 @@ use crate::cache_options::CacheOptions;
 use crate::error::Error;
 use crate::value::{COUNT, Fields, Value};
 
+/// The range of sizes in memory, in words.
+const SIZE: &str = "a number of bytes";
+
 /// Reads the options of a context by their names; `threads` is the number of threads where the options have none.
 ///
 /// # Errors
@@ -20,6 +23,8 @@ pub(crate) fn context_config(options: Value, threads: u32) -> Result<ContextConf
         max_sequences: given.integer("max_sequences", COUNT)?.unwrap_or(default.max_sequences),
         threads: given.integer("threads", COUNT)?.or(Some(threads).filter(|count| *count > 0)),
         prompt_threads: given.integer("prompt_threads", COUNT)?,
+        captures: given.texts("captures")?.unwrap_or_default(),
+        capture_limit: given.integer("capture_limit", SIZE)?.unwrap_or(default.capture_limit),
         ..default
     };
     let config = CacheOptions::read(&mut given)?.set(&config);

@@ -1,6 +1,8 @@
 //! What can go wrong with a loaded model, or on the way to one.
 
-use tabagent_llama::{ContextConfigError, ContextError, LibraryError, ModelError, VocabError};
+use tabagent_llama::{
+    AdapterError, ContextConfigError, ContextError, ControlVectorError, LibraryError, ModelError, VocabError,
+};
 use tabagent_runtime::{EngineError, QueueFull, RequestError, SubmitError};
 use tabagent_sampling::constraint::GrammarError;
 use tabagent_sampling::{ConfigError, SampleError};
@@ -26,6 +28,12 @@ pub enum Error {
     /// The context could not be made, or the model cannot generate.
     #[error(transparent)]
     Context(#[from] ContextError),
+    /// An adapter could not be loaded or used.
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
+    /// A control vector could not be loaded or used.
+    #[error(transparent)]
+    ControlVector(#[from] ControlVectorError),
     /// A text could not be tokenized, or tokens could not be turned into text.
     #[error(transparent)]
     Vocab(#[from] VocabError),

@@ -47,6 +47,8 @@ kinds! {
     Variant = "variant",
     /// A file is not an intact GGUF file, or cannot be made into one.
     Gguf = "gguf",
+    /// An adapter or control vector is damaged, is none, or does not fit the model.
+    Adapter = "adapter",
     /// A progress function stopped the work on a file.
     GgufCancelled = "gguf_cancelled",
     /// A model could not be loaded.

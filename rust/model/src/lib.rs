@@ -7,6 +7,7 @@
 //!
 //! Calls block, some of them for long; a face decides on which thread they run. Nothing here knows Python or HTTP.
 
+mod adapter_set;
 mod cache_options;
 mod context_options;
 mod decoder;
@@ -29,6 +30,7 @@ mod token_table;
 mod value;
 mod vocabulary_facts;
 
+pub use adapter_set::AdapterSet;
 pub use cache_options::CacheOptions;
 pub use decoder::LlamaDecoder;
 pub use embed::{EmbedOptions, RerankOptions, TextPooling, Vectors};
@@ -49,10 +51,11 @@ pub use value::{OptionError, Value};
 pub use vocabulary_facts::Breaker;
 
 pub use tabagent_llama::{
-    AtWork, Batch, Context, ContextConfigError, ContextError, DetokenizeOptions, EmbeddingFacts,
-    FlashAttention, KvType, Library, LibraryError, LogLevel, LogRecord, MemoryNeed, MetadataOverride,
-    Model as LlamaModel, ModelError, Pooling, Prompt, StateError, TokenAttributes, TokenId, Vocab,
-    VocabError, VocabKind, drain_log, guard_exit, note, set_log_level,
+    Adapter, AdapterError, AdapterFacts, AtWork, Batch, CAPTURE_LIMIT, Captured, Context, ContextConfigError,
+    ContextError, ControlVector, ControlVectorError, DetokenizeOptions, EmbeddingFacts, FlashAttention,
+    KvType, Library, LibraryError, LogLevel, LogRecord, MemoryNeed, MetadataOverride, Model as LlamaModel,
+    ModelError, Pooling, Prompt, StateError, TokenAttributes, TokenId, Vocab, VocabError, VocabKind,
+    drain_log, guard_exit, note, set_log_level,
 };
 pub use tabagent_runtime::{
     AbortFlag, EngineError, EngineStats, Finish, FinishReason, HookPoll, HookWorker, HookedRow, LogprobsMode,

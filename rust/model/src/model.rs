@@ -1,10 +1,12 @@
 //! A loaded model with its decode thread.
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use tabagent_llama::{
-    Context, ContextConfig, ContextError, DetokenizeOptions, KvType, MemoryNeed, Model as LlamaModel, Prompt,
-    TokenId,
+    Adapter, Context, ContextConfig, ContextError, ControlVector, DetokenizeOptions, KvType, MemoryNeed,
+    Model as LlamaModel, Prompt, TokenId,
 };
 use tabagent_runtime::{
     AbortFlag, Engine, EngineConfig, EngineError, EngineStats, HookWorker, Metrics, Request, ScoreRequest,
@@ -13,6 +15,7 @@ use tabagent_runtime::{
 use tabagent_sampling::constraint::Grammar;
 use tabagent_sampling::{Explanation, Sampler, SamplerConfig};
 
+use crate::adapter_set::AdapterSet;
 use crate::context_options::context_config;
 use crate::decoder::LlamaDecoder;
 use crate::embed::Embedder;
@@ -481,6 +484,42 @@ impl Model {
         let open = self.open()?;
         let config: ContextConfig = context_config(options, open.sizes.threads)?;
         Ok(open.model.create_context_with(&config)?)
+    }
+
+    /// Loads an adapter, a GGUF file or what the `peft` library wrote, for this model. Blocks for about as long as the model takes for a token.
+    ///
+    /// # Errors
+    /// [`Error::Adapter`], [`Error::Engine`].
+    pub fn load_adapter(&self, path: &Path) -> Result<Adapter, Error> {
+        Ok(self.open()?.model.load_adapter(path)?)
+    }
+
+    /// The set of adapters that a request is computed with.
+    ///
+    /// # Errors
+    /// [`Error::Adapter`], [`Error::Engine`].
+    pub fn adapter_set(&self, adapters: &[(Adapter, f32)]) -> Result<AdapterSet, Error> {
+        Ok(AdapterSet::new(&self.open()?.model, adapters)?)
+    }
+
+    /// Reads a control vector, a GGUF file, for this model.
+    ///
+    /// # Errors
+    /// [`Error::ControlVector`], [`Error::Engine`].
+    pub fn load_control_vector(&self, path: &Path) -> Result<ControlVector, Error> {
+        Ok(self.open()?.model.load_control_vector(path)?)
+    }
+
+    /// A control vector of numbers, the direction of each layer that it moves; errors call it `name`.
+    ///
+    /// # Errors
+    /// [`Error::ControlVector`], [`Error::Engine`].
+    pub fn control_vector(
+        &self,
+        name: &str,
+        directions: BTreeMap<u32, Vec<f32>>,
+    ) -> Result<ControlVector, Error> {
+        Ok(self.open()?.model.control_vector(name, directions)?)
     }
 
     /// Ends all streams, the decode thread and what computes vectors, and lets go of the weights, which are freed when nothing uses them any more. May be called again.

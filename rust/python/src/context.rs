@@ -1,13 +1,14 @@
 //! A context that the user makes, beside the decode thread's.
 
+use crate::adapter::{Adapter, ControlVector};
 use crate::errors::{IntoPyErr, classes, value_error};
 use crate::job;
 use crate::logits_view::Views;
-use numpy::PyArray1;
+use numpy::{PyArray1, PyArrayMethods};
 use pyo3::exceptions::PyBufferError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyDict};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -283,6 +284,44 @@ impl Context {
         } else {
             self.shared.views.view(py, Arc::clone(&self.shared) as Arc<_>, logits)
         }
+    }
+
+    /// The tensors that the last decode captured. Each array owns its memory.
+    fn captures<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let captured = self.with(py, Takes::Long, false, |c| c.captures())?;
+        let dict = PyDict::new(py);
+        for (name, core::Captured { shape, values }) in captured {
+            dict.set_item(name, PyArray1::from_vec(py, values).reshape(shape)?)?;
+        }
+        Ok(dict)
+    }
+
+    /// Sets adapters with their scales in place of those before.
+    fn set_adapters(&self, py: Python<'_>, adapters: Vec<(PyRef<'_, Adapter>, f64)>) -> PyResult<()> {
+        let adapters = adapters
+            .into_iter()
+            .map(|(adapter, scale)| Ok((adapter.get()?, scale as f32)))
+            .collect::<PyResult<Vec<_>>>()?;
+        self.try_with(py, Takes::Short, false, move |c| c.set_adapters(&adapters))
+    }
+
+    /// The names of the adapters that are set, with their scales.
+    fn adapters(&self, py: Python<'_>) -> PyResult<Vec<(String, f32)>> {
+        let named = |(adapter, scale): &(core::Adapter, f32)| (adapter.facts().name.clone(), *scale);
+        self.with(py, Takes::Short, false, move |c| c.adapters().iter().map(named).collect())
+    }
+
+    /// Sets control vectors with their scales in place of those before, for layers from the first to the last of `layers`.
+    fn set_control_vectors(
+        &self,
+        py: Python<'_>,
+        vectors: Vec<(PyRef<'_, ControlVector>, f64)>,
+        layers: Option<(u32, u32)>,
+    ) -> PyResult<()> {
+        let vectors: Vec<_> =
+            vectors.into_iter().map(|(vector, scale)| (vector.inner.clone(), scale as f32)).collect();
+        let layers = layers.map(|(first, last)| first..=last);
+        self.try_with(py, Takes::Short, false, move |c| c.set_control_vectors(&vectors, layers))
     }
 
     #[getter]

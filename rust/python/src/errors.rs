@@ -11,6 +11,7 @@ use tabagent_model::{ErrorKind, Failure};
 
 /// The classes, imported when one is first raised.
 pub(crate) mod classes {
+    pyo3::import_exception!(tabagent.errors, AdapterError);
     pyo3::import_exception!(tabagent.errors, ClosedError);
     pyo3::import_exception!(tabagent.errors, ContextFullError);
     pyo3::import_exception!(tabagent.errors, DecodeError);
@@ -67,6 +68,7 @@ fn exception(kind: ErrorKind, text: String) -> PyErr {
         ErrorKind::LibraryAlreadyLoaded => classes::LibraryAlreadyLoadedError::new_err(text),
         ErrorKind::Variant => classes::VariantError::new_err(text),
         ErrorKind::Gguf => classes::GgufError::new_err(text),
+        ErrorKind::Adapter => classes::AdapterError::new_err(text),
         ErrorKind::GgufCancelled => classes::GgufCancelledError::new_err(text),
         ErrorKind::ModelLoad => classes::ModelLoadError::new_err(text),
         ErrorKind::ModelNotFound => classes::ModelNotFoundError::new_err(text),

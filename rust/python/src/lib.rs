@@ -9,6 +9,7 @@
     missing_docs
 )]
 
+mod adapter;
 mod arguments;
 mod context;
 mod embed;
@@ -43,7 +44,10 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     interpreter::refuse_others(module.py())?;
     panics::keep_quiet();
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add("CAPTURE_LIMIT", tabagent_model::CAPTURE_LIMIT)?;
     module.add("KV_TYPES", tabagent_model::KvType::names())?;
+    module.add_class::<adapter::Adapter>()?;
+    module.add_class::<adapter::ControlVector>()?;
     module.add_class::<context::Context>()?;
     module.add_class::<embed::Stop>()?;
     module.add_class::<event::TokenEvent>()?;

@@ -1,5 +1,6 @@
 //! A loaded model with its decode thread.
 
+use crate::adapter::{Adapter, ControlVector};
 use crate::context::Context;
 use crate::embed::{Stop, inputs, part, to_array};
 use crate::errors::{IntoPyErr, value_error};
@@ -8,7 +9,7 @@ use crate::job;
 use crate::progress::Progress;
 use crate::stream::Stream;
 use crate::value::value_of;
-use numpy::PyArray2;
+use numpy::{PyArray2, PyReadonlyArray1};
 use pyo3::exceptions::PyUserWarning;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
@@ -385,6 +386,29 @@ impl Model {
     fn create_context(&self, py: Python<'_>, options: &Bound<'_, PyDict>) -> PyResult<Context> {
         let options = value_of(options)?;
         self.run(py, true, move |model, _| model.create_context(options)).map(Context::new)
+    }
+
+    fn load_adapter(&self, py: Python<'_>, path: PathBuf) -> PyResult<Adapter> {
+        self.run(py, true, move |model, _| model.load_adapter(&path)).map(Adapter::new)
+    }
+
+    fn load_control_vector(&self, py: Python<'_>, path: PathBuf) -> PyResult<ControlVector> {
+        let inner = self.run(py, true, move |model, _| model.load_control_vector(&path))?;
+        Ok(ControlVector { inner })
+    }
+
+    fn control_vector(
+        &self,
+        py: Python<'_>,
+        name: String,
+        directions: Vec<(u32, PyReadonlyArray1<'_, f32>)>,
+    ) -> PyResult<ControlVector> {
+        let directions = directions
+            .into_iter()
+            .map(|(layer, direction)| Ok((layer, direction.as_array().to_vec())))
+            .collect::<PyResult<_>>()?;
+        let inner = self.run(py, false, move |model, _| model.control_vector(&name, directions))?;
+        Ok(ControlVector { inner })
     }
 }
 

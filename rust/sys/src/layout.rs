@@ -2,6 +2,7 @@
 
 use crate::api::Api;
 use crate::block::ParamBlock;
+use crate::types::ggml_tensor;
 
 /// How a field of a parameter struct is read and written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +68,78 @@ impl StructLayout {
     }
 }
 
+/// Where `struct ggml_tensor` has the fields that are read, as offsets in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct TensorLayout {
+    /// `sizeof` in bytes.
+    pub size: usize,
+    /// `type`, an `enum ggml_type`.
+    pub kind: usize,
+    /// `ne`: four `int64_t`.
+    pub counts: usize,
+    /// `nb`: four `size_t`.
+    pub strides: usize,
+    /// `src`: ten pointers to tensors.
+    pub sources: usize,
+}
+
+/// `GGML_MAX_SRC` in `ggml/include/ggml.h`.
+const SOURCES: usize = 10;
+/// Size of `struct ggml_object` in `ggml/src/ggml.c`, which stands in front of every tensor.
+const OBJECT: usize = 32;
+
+impl TensorLayout {
+    /// Whether `overhead`, which `ggml_tensor_overhead` returned, agrees with the size: the one sign of this struct that a library gives.
+    pub const fn agrees(&self, overhead: usize) -> bool {
+        overhead == OBJECT + self.size
+    }
+
+    /// Type, dimensions and strides of a tensor.
+    ///
+    /// # Safety
+    /// `tensor` is a live tensor of a library with this layout.
+    pub unsafe fn read(&self, tensor: *const ggml_tensor) -> TensorFields {
+        // SAFETY: the caller's contract: an `int32_t` lies there, says the compiler.
+        let kind = unsafe { field(tensor, self.kind) };
+        // SAFETY: as above, for four `int64_t`.
+        let counts = unsafe { field(tensor, self.counts) };
+        // SAFETY: as above, for four `size_t`.
+        let strides = unsafe { field(tensor, self.strides) };
+        TensorFields { kind, counts, strides }
+    }
+
+    /// The tensors that a tensor is computed from; null where there are fewer.
+    ///
+    /// # Safety
+    /// `tensor` is a live tensor of a library with this layout.
+    pub unsafe fn read_sources(&self, tensor: *const ggml_tensor) -> [*const ggml_tensor; SOURCES] {
+        // SAFETY: as for `read`, for ten pointers.
+        unsafe { field(tensor, self.sources) }
+    }
+}
+
+/// The field of type `T` that lies `offset` bytes behind the beginning of a tensor.
+///
+/// # Safety
+/// The tensor is live, and a field of that type lies there.
+unsafe fn field<T: Copy>(tensor: *const ggml_tensor, offset: usize) -> T {
+    // SAFETY: the caller's contract: the place lies in the tensor.
+    let place = unsafe { tensor.byte_add(offset) };
+    // SAFETY: the caller's contract.
+    unsafe { place.cast::<T>().read_unaligned() }
+}
+
+/// What was read of a tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TensorFields {
+    /// The `enum ggml_type`.
+    pub kind: i32,
+    /// Numbers along each dimension.
+    pub counts: [i64; 4],
+    /// Bytes from one to the next along each dimension.
+    pub strides: [usize; 4],
+}
+
 /// The ABI of one family of builds.
 #[derive(Clone, Copy, Debug)]
 pub struct AbiLayout {
@@ -82,6 +155,8 @@ pub struct AbiLayout {
     pub model_params: StructLayout,
     /// `struct llama_context_params`
     pub context_params: StructLayout,
+    /// `struct ggml_tensor`
+    pub tensor: TensorLayout,
 }
 
 impl AbiLayout {

@@ -29,7 +29,7 @@ pub use block::ParamBlock;
 pub use evidence::{AbiMismatch, DefaultBytes, Evidence, VersionEvidence, identify};
 pub use explain::LoadFailure;
 pub use inspect::inspect;
-pub use layout::{AbiLayout, Field, FieldKind, StructLayout};
+pub use layout::{AbiLayout, Field, FieldKind, StructLayout, TensorFields, TensorLayout};
 pub use layouts::KNOWN as KNOWN_LAYOUTS;
 pub use open::{LocatedLibrary, OpenedLibrary, file_of_address, library_file, library_file_name, locate};
 pub use probe::probe;

@@ -6,8 +6,8 @@
 use crate::block::ParamBlock;
 use crate::layout::{AbiLayout, Field, FieldKind, StructLayout};
 use crate::types::{
-    ggml_type, llama_flash_attn_type, llama_load_mode, llama_model_kv_override, llama_pooling_type,
-    llama_progress_callback,
+    ggml_backend_sched_eval_callback, ggml_type, llama_flash_attn_type, llama_load_mode,
+    llama_model_kv_override, llama_pooling_type, llama_progress_callback,
 };
 use std::ffi::c_void;
 
@@ -67,6 +67,8 @@ pub struct ContextSettings {
     pub cache_on_devices: bool,
     /// Let GPUs compute with weights that lie in the host's memory.
     pub offload_operations: bool,
+    /// What is told of the tensors of each graph, and its user data, which must live as long as the context.
+    pub watcher: Option<(ggml_backend_sched_eval_callback, *mut c_void)>,
 }
 
 /// A setting that a build of llama.cpp does not support.
@@ -149,6 +151,12 @@ impl AbiLayout {
         }
         if !params.bool("op_offload", settings.offload_operations) && !settings.offload_operations {
             return Err(params.unsupported("offload_operations"));
+        }
+        if let Some((callback, data)) = settings.watcher {
+            let callback = callback as *const ();
+            params.must("watcher", |p| {
+                p.word("cb_eval", callback.addr()) && p.word("cb_eval_user_data", data.addr())
+            })?;
         }
         // In builds without this setting, sequences always share the cache.
         let told = params.bool("kv_unified", settings.unified_cache);

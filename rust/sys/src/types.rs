@@ -29,6 +29,10 @@ opaque! {
     ggml_backend_reg;
     /// A thread pool of ggml's CPU backend (`struct ggml_threadpool`).
     ggml_threadpool;
+    /// A loaded low-rank adapter (`struct llama_adapter_lora`); freed with its model, unless it was freed before.
+    llama_adapter_lora;
+    /// A tensor of a compute graph (`struct ggml_tensor`). Its fields are read where [`TensorLayout`](crate::TensorLayout) says they are.
+    ggml_tensor;
 }
 
 /// A token id (`llama_token`).
@@ -270,6 +274,9 @@ pub type ggml_log_callback = Option<unsafe extern "C-unwind" fn(ggml_log_level, 
 pub type llama_progress_callback = unsafe extern "C-unwind" fn(f32, *mut c_void) -> bool;
 /// `ggml_abort_callback`: returning true ends the computation.
 pub type ggml_abort_callback = unsafe extern "C-unwind" fn(*mut c_void) -> bool;
+/// `ggml_backend_sched_eval_callback`: asked (`true`) whether the tensor's value is wanted, and told (`false`) when it is computed.
+pub type ggml_backend_sched_eval_callback =
+    unsafe extern "C-unwind" fn(*mut ggml_tensor, bool, *mut c_void) -> bool;
 /// `ggml_threadpool_new`, found through the CPU backend's `get_proc_address`.
 pub type ggml_threadpool_new_fn =
     unsafe extern "C-unwind" fn(*mut ggml_threadpool_params) -> *mut ggml_threadpool;

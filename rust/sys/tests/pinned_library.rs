@@ -25,6 +25,20 @@ fn the_pinned_library_is_identified_by_version_symbols_and_default_bytes() {
     assert_eq!(identify(&evidence, KNOWN_LAYOUTS).unwrap().name, "llama.cpp 0.5.0");
 }
 
+/// The size of a tensor in the library that was built, and not only in the headers.
+#[test]
+fn the_pinned_library_says_how_large_its_tensors_are() {
+    let Some(path) = library() else { return };
+    let layout = AbiLayout::named("llama.cpp 0.5.0").unwrap();
+    let opened = locate(&path).unwrap().load().unwrap();
+    // SAFETY: the test set-up built this library from the pinned tree.
+    let api = unsafe { opened.api(layout) }.unwrap();
+    // SAFETY: it takes nothing.
+    let overhead = unsafe { (api.ggml_tensor_overhead)() };
+    assert!(layout.tensor.agrees(overhead), "{overhead}");
+    assert!(!layout.tensor.agrees(overhead + 8));
+}
+
 #[test]
 fn every_function_of_the_table_lies_in_the_directory_of_the_library() {
     let Some(path) = library() else { return };

@@ -103,6 +103,7 @@ impl Failure for ContextConfigError {
             | Self::KvTypeNeedsFlashAttention { .. }
             | Self::KvTypeWithoutFlashAttention { .. }
             | Self::KvTypesDiffer { .. }
+            | Self::BadPattern { .. }
             | Self::UnknownName { .. } => ErrorKind::Value,
         }
     }
@@ -118,7 +119,11 @@ impl Failure for ContextError {
             | Self::NotGenerative { .. }
             | Self::NotEmbedding { .. }
             | Self::NotRanking { .. } => ErrorKind::UnsupportedModel,
-            Self::OutOfMemory { .. } | Self::NoMemory { .. } => ErrorKind::OutOfMemory,
+            Self::Adapter(error) => error.kind(),
+            Self::ControlVector(error) => error.kind(),
+            Self::OutOfMemory { .. } | Self::NoMemory { .. } | Self::CapturesTooLarge { .. } => {
+                ErrorKind::OutOfMemory
+            }
             Self::Full { .. } => ErrorKind::ContextFull,
             Self::Refused { .. }
             | Self::StateFailed { .. }
@@ -138,6 +143,9 @@ impl Failure for ContextError {
             | Self::BadRange { .. }
             | Self::NoLogits { .. }
             | Self::NoVector { .. }
+            | Self::NoSuchTensor { .. }
+            | Self::CaptureInPieces { .. }
+            | Self::CaptureOfNoNumbers { .. }
             | Self::SequenceInUse { .. } => ErrorKind::Value,
         }
     }

@@ -1,5 +1,6 @@
 //! Errors that know their kind.
 
+mod adapter;
 mod gguf;
 mod llama;
 mod runtime;
@@ -39,6 +40,8 @@ impl Failure for Error {
             Self::Load(error) => error.kind(),
             Self::Memory(_) => ErrorKind::OutOfMemory,
             Self::Context(error) => error.kind(),
+            Self::Adapter(error) => error.kind(),
+            Self::ControlVector(error) => error.kind(),
             Self::Vocab(error) => error.kind(),
             Self::Sampler(error) => error.kind(),
             Self::Sample(error) => error.kind(),
@@ -59,9 +62,38 @@ impl Failure for Error {
         }
     }
 
+    fn io(&self) -> Option<(&Path, &io::Error)> {
+        match self {
+            Self::Adapter(error) => error.io(),
+            Self::ControlVector(error) => error.io(),
+            Self::Option(_)
+            | Self::Library(_)
+            | Self::Load(_)
+            | Self::Context(_)
+            | Self::Vocab(_)
+            | Self::Sampler(_)
+            | Self::Sample(_)
+            | Self::Grammar(_)
+            | Self::Request(_)
+            | Self::Engine(_)
+            | Self::PromptTooLong { .. }
+            | Self::TextTooLong { .. }
+            | Self::PairTooLong { .. }
+            | Self::NoTokens { .. }
+            | Self::TooManyDimensions { .. }
+            | Self::NotFinite { .. }
+            | Self::NoClassifier { .. }
+            | Self::Stopped
+            | Self::ForeignGrammar
+            | Self::BreakersWithoutModel => None,
+        }
+    }
+
     fn gguf(&self) -> Option<&GgufError> {
         match self {
             Self::Load(error) => error.gguf(),
+            Self::Adapter(error) => error.gguf(),
+            Self::ControlVector(error) => error.gguf(),
             Self::Option(_)
             | Self::Library(_)
             | Self::Memory(_)

@@ -4,7 +4,8 @@ use std::io::ErrorKind::PermissionDenied;
 
 use tabagent_llama::{AbiMismatch, BinaryFormat, LoadFailure, MissingSymbols, UnsupportedSetting};
 use tabagent_model::{
-    ContextConfigError, ContextError, ErrorKind, LibraryError, ModelError, StateError, VocabError,
+    AdapterError, ContextConfigError, ContextError, ControlVectorError, ErrorKind, LibraryError, ModelError,
+    StateError, VocabError,
 };
 
 use crate::sample::{Sample, sample, samples};
@@ -114,6 +115,7 @@ fn configs() -> Vec<Sample> {
         KvTypeNeedsFlashAttention { kv_type: "q8_0" } => Value, "leave `flash_attention` on `auto`";
         KvTypeWithoutFlashAttention { kv_type: "q8_0", architecture: "grok".to_owned() } => Value, "does not use for `grok`; take `f16`";
         KvTypesDiffer { keys: "q8_0", values: "f16", architecture: "deepseek2".to_owned() } => Value, "take one type for both";
+        BadPattern { pattern: "[".to_owned(), problem: "invalid range pattern" } => Value, "`[` of `captures` cannot be read: invalid range pattern";
         UnknownName { option: "kv_type", got: "f8".to_owned(), known: "`f16`, `f32`".to_owned() } => Value, "known are `f16`, `f32`";
     })
 }
@@ -146,9 +148,15 @@ fn contexts() -> Vec<Sample> {
         Aborted => Decode, "the decode was aborted";
         Failed { code: -3, log: vec!["the graph failed".to_owned()] } => Decode, "the graph failed";
         NoLogits { index: 3, available: "token 1".to_owned() } => Value, "the last decode computed them for token 1";
+        NoSuchTensor { pattern: "x-*".to_owned(), known: "`l_out-0`".to_owned() } => Value, "no tensor matches `x-*` of `captures`; this model has `l_out-0`";
+        CapturesTooLarge { tensor: "l_out-0".to_owned(), needed: 9, limit: 8 } => OutOfMemory, "raise `capture_limit`";
+        CaptureInPieces { tensor: "kq-0".to_owned(), count: 2 } => Value, "raise `micro_batch_size`";
+        CaptureOfNoNumbers { tensor: "x".to_owned() } => Value, "leave it out of `captures`";
         CannotRemove { start: 1, end: 3 } => Decode, "remove the whole sequence";
         SequenceInUse { sequence: 1 } => Value, "remove it before copying onto it";
         Unsupported(unsupported()) => IncompatibleLibrary, "use another build of llama.cpp";
+        Adapter(Box::new(AdapterError::VocabOnly)) => UnsupportedModel, "load it with its weights";
+        ControlVector(Box::new(ControlVectorError::Refused { log: vec![] })) => Decode, "it gave no reason";
         Vocab(VocabError::Stopped) => Decode, "stopped before all was done";
     })
 }

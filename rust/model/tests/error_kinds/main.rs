@@ -1,5 +1,6 @@
 //! A sample of every variant of every error that a face can get: what kind it is, what it says, and how.
 
+mod adapter;
 mod gguf;
 mod llama;
 mod model;
@@ -11,7 +12,7 @@ use sample::Sample;
 use tabagent_model::{ErrorKind, Failure};
 
 fn samples() -> Vec<Sample> {
-    [model::samples(), llama::samples(), gguf::samples()].into_iter().flatten().collect()
+    [model::samples(), llama::samples(), gguf::samples(), adapter::samples()].into_iter().flatten().collect()
 }
 
 #[test]
@@ -75,19 +76,22 @@ fn every_kind_is_that_of_an_error() {
 #[test]
 fn wrapping_errors_pass_on_facts() {
     use tabagent_gguf::{ConvertError, GgufError, LoraError, QuantizeError};
-    use tabagent_model::{Error, ModelError};
+    use tabagent_model::{AdapterError, ControlVectorError, Error, ModelError};
 
     let broken = || GgufError::Parts {
         file: "x.gguf".to_owned(),
         subject: tabagent_gguf::Subject::Header,
         problem: "is another".to_owned(),
     };
-    let wrapped: [(Box<dyn Failure>, ErrorKind); 5] = [
+    let wrapped: [(Box<dyn Failure>, ErrorKind); 8] = [
         (Box::new(ConvertError::from(broken())), ErrorKind::Gguf),
         (Box::new(LoraError::from(broken())), ErrorKind::Gguf),
         (Box::new(QuantizeError::from(broken())), ErrorKind::Gguf),
         (Box::new(ModelError::from(broken())), ErrorKind::InvalidModel),
         (Box::new(Error::from(ModelError::from(broken()))), ErrorKind::InvalidModel),
+        (Box::new(AdapterError::from(LoraError::from(broken()))), ErrorKind::Adapter),
+        (Box::new(Error::from(AdapterError::from(LoraError::from(broken())))), ErrorKind::Adapter),
+        (Box::new(Error::from(ControlVectorError::from(broken()))), ErrorKind::Adapter),
     ];
     for (error, kind) in wrapped {
         assert_eq!(error.kind(), kind, "{error}");
@@ -97,10 +101,12 @@ fn wrapping_errors_pass_on_facts() {
 
     let unwritten =
         || GgufError::Write { path: "/x/y".into(), source: std::io::Error::from_raw_os_error(28) };
-    let wrapped: [Box<dyn Failure>; 3] = [
+    let wrapped: [Box<dyn Failure>; 5] = [
         Box::new(ConvertError::from(unwritten())),
         Box::new(LoraError::from(unwritten())),
         Box::new(QuantizeError::from(unwritten())),
+        Box::new(Error::from(AdapterError::from(LoraError::from(unwritten())))),
+        Box::new(Error::from(ControlVectorError::from(unwritten()))),
     ];
     for error in wrapped {
         assert_eq!(error.kind(), ErrorKind::Io, "{error}");

@@ -24,6 +24,8 @@ fn errors() -> Vec<Sample> {
         Library(tabagent_model::LibraryError::BadPath("/a\0b".into())) => LibraryLoad, "NUL byte";
         Load(ModelError::NoLibrary) => ModelLoad, "set `TABAGENT_LIBRARY_PATH`";
         Context(tabagent_model::ContextError::VocabOnly) => UnsupportedModel, "load it with its weights";
+        Adapter(tabagent_model::AdapterError::VocabOnly) => UnsupportedModel, "load it with its weights";
+        ControlVector(tabagent_model::ControlVectorError::Refused { log: vec![] }) => Decode, "it gave no reason";
         Vocab(VocabError::NoTokenizer) => UnsupportedModel, "pass token ids instead of text";
         Sampler(ConfigError::NothingAllowed) => Value, "leave it out to allow all";
         Sample(SampleError::WrongLength { expected: 8, got: 7 }) => Sampling, "got `7`";

@@ -1,7 +1,7 @@
 //! llama.cpp 0.5.0, as `tools/make_layout.py` found it in the headers and default-params functions of that version.
 
 use super::{boolean, float, int, word};
-use crate::layout::{AbiLayout, StructLayout};
+use crate::layout::{AbiLayout, StructLayout, TensorLayout};
 
 pub(super) const LAYOUT: AbiLayout = AbiLayout {
     name: "llama.cpp 0.5.0",
@@ -74,4 +74,5 @@ pub(super) const LAYOUT: AbiLayout = AbiLayout {
             word("ctx_other", 152),
         ],
     },
+    tensor: TensorLayout { size: 336, kind: 0, counts: 16, strides: 48, sources: 152 },
 };

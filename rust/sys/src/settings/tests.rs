@@ -1,5 +1,7 @@
 use super::*;
+use crate::layout::TensorLayout;
 use crate::layouts::KNOWN;
+use crate::types::ggml_tensor;
 
 const fn int(name: &'static str, offset: usize) -> Field {
     Field { name, offset, kind: FieldKind::Int, default: 0 }
@@ -50,6 +52,7 @@ const OLD: AbiLayout = AbiLayout {
             int("pooling_type", 36),
         ],
     },
+    tensor: TensorLayout { size: 336, kind: 0, counts: 16, strides: 48, sources: 152 },
 };
 
 /// The fields of the old context but for the last.
@@ -93,6 +96,7 @@ fn context() -> ContextSettings {
         unified_cache: true,
         cache_on_devices: true,
         offload_operations: true,
+        watcher: None,
     }
 }
 
@@ -177,6 +181,29 @@ fn every_setting_of_a_context_reaches_its_field() {
     ] {
         assert_eq!(value(&layout.context_params, &block, field), expected, "{field}");
     }
+}
+
+unsafe extern "C-unwind" fn on_tensor(_tensor: *mut ggml_tensor, _asks: bool, _data: *mut c_void) -> bool {
+    false
+}
+
+#[test]
+fn a_watcher_of_tensors_reaches_both_of_its_fields_or_is_refused() {
+    let layout = KNOWN.last().unwrap();
+    let watcher = Some((on_tensor as ggml_backend_sched_eval_callback, 0x40 as *mut c_void));
+    let read = |settings: &ContextSettings| {
+        let mut block = layout.context_params.default_block();
+        layout.write_context(&mut block, settings).unwrap();
+        ["cb_eval", "cb_eval_user_data"].map(|name| value(&layout.context_params, &block, name))
+    };
+    assert_eq!(read(&context()), [0, 0]);
+    assert_eq!(
+        read(&ContextSettings { watcher, ..context() }),
+        [(on_tensor as *const ()).addr() as i64, 0x40]
+    );
+    let mut block = OLD.context_params.default_block();
+    let refused = OLD.write_context(&mut block, &ContextSettings { watcher, ..context() });
+    assert_eq!(refused.map_err(|error| error.setting), Err("watcher"));
 }
 
 #[test]
