@@ -69,6 +69,7 @@ impl Failure for Error {
             Self::Option(_)
             | Self::Library(_)
             | Self::Load(_)
+            | Self::Memory(_)
             | Self::Context(_)
             | Self::Vocab(_)
             | Self::Sampler(_)
@@ -76,6 +77,7 @@ impl Failure for Error {
             | Self::Grammar(_)
             | Self::Request(_)
             | Self::Engine(_)
+            | Self::QueueFull(_)
             | Self::PromptTooLong { .. }
             | Self::TextTooLong { .. }
             | Self::PairTooLong { .. }
