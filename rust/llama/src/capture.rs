@@ -215,7 +215,7 @@ impl State {
         let sources = tensor.source_names();
         if let Some(factors) = &mut self.factors {
             let is_factor = |name: &str| name.ends_with(".lora_a") || name.ends_with(".lora_b");
-            factors.extend(sources.iter().filter(|name| is_factor(name)).map(|name| name.to_string()));
+            factors.extend(sources.iter().filter(|name| is_factor(name)).map(ToString::to_string));
         }
         let shown: Vec<String> =
             std::iter::once(name.to_owned()).chain(sources.into_iter().map(Into::into)).collect();

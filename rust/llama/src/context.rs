@@ -234,13 +234,11 @@ impl Context {
         self.check(batch)?;
         let c_batch = self.arrays.fill(batch);
         let context = self.handle.ptr.as_ptr();
-        // SAFETY: ids, sequences, positions and counts were checked; the arrays live in `self` and stay untouched during the
-        // call; `&mut self` excludes another decode.
         let (code, lines) = self.with_reserve(|this| {
-            let Some(tap) = &this.tap else {
-                return log::capture_warnings(|| this.abort.watch(stop, || unsafe { call(context, c_batch) }));
-            };
-            let stop = || tap.wants_stop() || stop();
+            let tap = this.tap.as_deref();
+            let stop = || tap.is_some_and(TensorTap::wants_stop) || stop();
+            // SAFETY: ids, sequences, positions and counts were checked; the arrays live in `self` and stay untouched during the
+            // call; `&mut self` excludes another decode.
             log::capture_warnings(|| this.abort.watch(&stop, || unsafe { call(context, c_batch) }))
         });
         if let Some(tap) = &self.tap
