@@ -42,6 +42,8 @@ if TYPE_CHECKING:
         SamplingError,
         StateError,
         TabagentError,
+        ToolArgumentsError,
+        ToolError,
         UnsupportedModelError,
         VariantError,
     )
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
     from tabagent.sampling import SamplerConfig, StageReport, Step
     from tabagent.scoring import ChoiceScore, Perplexity
     from tabagent.stream import TokenEvents, TokenStream
+    from tabagent.tools import Tool
     from tabagent.variants import Variant, auto_select_variant, get_cpu_variant, list_available_variants
 
 __all__ = [
@@ -117,6 +120,9 @@ __all__ = [
     "TokenEvents",
     "TokenLogprob",
     "TokenStream",
+    "Tool",
+    "ToolArgumentsError",
+    "ToolError",
     "TopLogprob",
     "Trigger",
     "UnsupportedModelError",
@@ -171,6 +177,7 @@ _HOMES = {
     "TokenEvents": "stream",
     "TokenLogprob": "_native",
     "TokenStream": "stream",
+    "Tool": "tools",
     "TopLogprob": "_native",
     "Trigger": "grammar",
     "Usage": "completion",

@@ -25,6 +25,8 @@ __all__ = [
     "SamplingError",
     "StateError",
     "TabagentError",
+    "ToolArgumentsError",
+    "ToolError",
     "UnsupportedModelError",
     "VariantError",
 ]
@@ -115,6 +117,27 @@ class SamplingError(TabagentError, RuntimeError):
 
 class GrammarError(TabagentError, ValueError):
     """A schema or grammar cannot be compiled (the text says where and why), a token is none that it allows, or it cannot go on."""
+
+
+class ToolError(TabagentError, ValueError):
+    """A tool cannot be described or called; says which tool, and which field or parameter."""
+
+    tool: str | None
+    """The tool's name, if it has one."""
+    field: str | None
+    """The field of the definition, the parameter or the argument, if it is one."""
+
+    def __init__(self, message: str, *, tool: str | None = None, field: str | None = None) -> None:
+        super().__init__(message)
+        self.tool, self.field = tool, field
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """The text as the only argument, and the facts beside it."""
+        return (type(self), self.args, {"tool": self.tool, "field": self.field})
+
+
+class ToolArgumentsError(ToolError):
+    """The arguments of a call do not fit the tool; it was not called."""
 
 
 class StateError(TabagentError, ValueError):
