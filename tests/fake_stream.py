@@ -107,6 +107,8 @@ class FakeStream:
             "cached_tokens": 4,
             "completion_tokens": self.count,
             "forced_tokens": 0,
+            "drafted_tokens": 0,
+            "accepted_tokens": 0,
             "constraint_complete": self.constraint_complete,
             "queued_s": 0.0,
             "prompt_s": 2.0,

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from tabagent.pool_entry import PoolModelStats, PoolStats
     from tabagent.sampling import SamplerConfig, StageReport, Step
     from tabagent.scoring import ChoiceScore, Perplexity
+    from tabagent.speculation import SpeculativeConfig
     from tabagent.stream import TokenEvents, TokenStream
     from tabagent.tools import Tool
     from tabagent.variants import Variant, auto_select_variant, get_cpu_variant, list_available_variants
@@ -110,6 +111,7 @@ __all__ = [
     "RankedDocument",
     "SamplerConfig",
     "SamplingError",
+    "SpeculativeConfig",
     "StageReport",
     "StateError",
     "Step",
@@ -169,6 +171,7 @@ _HOMES = {
     "PoolStats": "pool_entry",
     "RankedDocument": "embedding",
     "SamplerConfig": "sampling",
+    "SpeculativeConfig": "speculation",
     "StageReport": "sampling",
     "Step": "sampling",
     "StopMatch": "completion",

@@ -386,7 +386,7 @@ class Stream:
     def summary(self) -> dict[str, Any] | None:
         """None while it runs, else finish_reason (str: stop, length, cancelled, timeout, error), stop_match (None, or a dict with kind
         `string`, `token`, `eog` or `constraint` and value), prompt_tokens, cached_tokens, completion_tokens, forced_tokens,
-        constraint_complete (None without a grammar), step_requests, and seconds: queued_s, prompt_s,
+        drafted_tokens, accepted_tokens, constraint_complete (None without a grammar), step_requests, and seconds: queued_s, prompt_s,
         decode_s, first_token_s (None without a token), token_gaps_s (three quantiles; None with fewer than two tokens)."""
 
 @final
@@ -500,7 +500,7 @@ class Model:
         """With `hooked` the stream waits for its `take_hook` to change each row of logits.
 
         `options`: max_tokens, sampling (a `SamplerConfig`'s `to_dict()`), stop, ban, stop_tokens, ignore_eos, logprobs, logprobs_mode, cache_prompt,
-        priority, timeout (seconds), collect (the whole text in one event)."""
+        speculative (None, or a mapping of min_match, max_match, max_draft), priority, timeout (seconds), collect (the whole text in one event)."""
     def score(self, prompt: Sequence[int], continuations: Sequence[Sequence[int]], cache_prompt: bool) -> Stream:
         """A stream with one event for each continuation, without text: its tokens with their log-probabilities."""
     def embed(

@@ -28,6 +28,10 @@ class Usage:
     """Tokens of the prompt that were in memory already and were not decoded again."""
     forced_tokens: int = 0
     """Tokens of the completion that its grammar left no choice about: taken without asking the model, and decoded together."""
+    drafted_tokens: int = 0
+    """Tokens that were guessed and decoded before it was known whether they come; 0 without `speculative`."""
+    accepted_tokens: int = 0
+    """Those of them that came."""
 
     @property
     def total_tokens(self) -> int:
@@ -164,6 +168,8 @@ def usage_of(summary: Mapping[str, Any]) -> Usage:
         completion_tokens=summary["completion_tokens"],
         cached_tokens=summary["cached_tokens"],
         forced_tokens=summary["forced_tokens"],
+        drafted_tokens=summary["drafted_tokens"],
+        accepted_tokens=summary["accepted_tokens"],
     )
 
 

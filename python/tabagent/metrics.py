@@ -53,6 +53,10 @@ class Metrics:
     """Tokens of prompts that other requests had decoded."""
     completion_tokens: int
     """Tokens that were generated, of requests that have ended."""
+    drafted_tokens: int
+    """Tokens that were guessed and decoded before it was known whether they come, of requests that have ended."""
+    accepted_tokens: int
+    """Those of them that came."""
     steps: int
     """Decodes."""
     step_requests: int

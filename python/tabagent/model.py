@@ -42,6 +42,7 @@ from tabagent.memory import MemoryNeed
 from tabagent.metrics import Metrics
 from tabagent.sampling import SamplerConfig
 from tabagent.scoring import Scorer
+from tabagent.speculation import SpeculativeConfig, speculation
 from tabagent.stream import TokenStream
 
 if TYPE_CHECKING:
@@ -252,6 +253,7 @@ class Model(Scorer, Embedder):
         logits_processors: Sequence[LogitsProcessor] = (),
         add_special: bool = True,
         parse_special: bool = True,
+        speculative: Literal["lookup"] | SpeculativeConfig | None = None,
         cache_prompt: bool = False,
         collect: bool = False,
         priority: int = 0,
@@ -295,6 +297,11 @@ class Model(Scorer, Embedder):
                 takes the prompt as it is.
             parse_special: read markers like `<|im_start|>` in a text as the tokens they name. It is on, other than in `tokenize`, because a
                 prompt is mostly written for its model; turn it off for text from outside, which could otherwise forge such markers.
+            speculative: guess tokens ahead and decode them together, where that is faster: the text stays the one that it would be without, up to
+                the last bits of logits that batches of other sizes may change. `"lookup"` guesses that what followed the last few tokens when they
+                came before, in prompt or text, follows again, as in edits, summaries and code; on other texts it turns itself off. A
+                `SpeculativeConfig` sets its limits. Without effect with processors, with `deterministic`, and on recurrent models. `usage` counts
+                the guesses.
             cache_prompt: begin with what other requests with this option have decoded, running ones included, and leave this one's tokens for
                 others. Prompts that begin alike are then decoded once; the last bits of logits may differ from a run alone.
             collect: hand the whole text over in one piece at the end, which costs least where nobody reads before that.
@@ -335,6 +342,7 @@ class Model(Scorer, Embedder):
             "ignore_eos": as_bool(ignore_eos, "ignore_eos"),
             "logprobs": None if logprobs is None else as_int(logprobs, "logprobs", 0, INT32_MAX),
             "logprobs_mode": check_encodable(as_text(logprobs_mode, "logprobs_mode"), "logprobs_mode"),
+            "speculative": speculation(speculative),
             "cache_prompt": as_bool(cache_prompt, "cache_prompt"),
             "collect": as_bool(collect, "collect"),
             "priority": as_int(priority, "priority", INT32_MIN, INT32_MAX),

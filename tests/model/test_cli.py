@@ -53,7 +53,15 @@ def test_module_is_the_same_command(model: Path) -> None:
 def test_json_has_text_and_counts(model: Path) -> None:
     report = json.loads(tabagent("run", model, "-p", PROMPT, *GREEDY, "--json").stdout)
     assert report["text"] == COUNTED
-    assert report["usage"] == {"prompt_tokens": 17, "completion_tokens": 9, "cached_tokens": 0, "forced_tokens": 0, "total_tokens": 26}
+    assert report["usage"] == {
+        "prompt_tokens": 17,
+        "completion_tokens": 9,
+        "cached_tokens": 0,
+        "forced_tokens": 0,
+        "drafted_tokens": 0,
+        "accepted_tokens": 0,
+        "total_tokens": 26,
+    }
     assert len(report["tokens"]) == 9
 
 

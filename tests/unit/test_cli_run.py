@@ -263,7 +263,15 @@ def test_json_is_one_object_with_text_usage_and_timings(fake: FakeModel, capsys:
     assert error == ""
     assert report["text"] == "lo, world"
     assert report["finish_reason"] == "stop"
-    assert report["usage"] == {"prompt_tokens": 4, "completion_tokens": 9, "cached_tokens": 0, "forced_tokens": 0, "total_tokens": 13}
+    assert report["usage"] == {
+        "prompt_tokens": 4,
+        "completion_tokens": 9,
+        "cached_tokens": 0,
+        "forced_tokens": 0,
+        "drafted_tokens": 0,
+        "accepted_tokens": 0,
+        "total_tokens": 13,
+    }
     assert report["timings"]["decode_s"] == 0.25
     assert report["model"]["variant"]["name"] == "haswell"
 

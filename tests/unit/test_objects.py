@@ -41,9 +41,11 @@ from tabagent import (
 
 # Handles: of a running engine, an open file or a text that is being made. Their copies would be other ones.
 HANDLES = {
+    "Adapter",
     "CompletionBatch",
     "Constraint",
     "Context",
+    "ControlVector",
     "GgufFile",
     "GgufWriter",
     "Grammar",
@@ -52,6 +54,7 @@ HANDLES = {
     "ModelPool",
     "TokenEvents",
     "TokenStream",
+    "Tool",
 }
 VIEWS = {"GgufArray", "GgufMetadata", "GgufTensor", "GgufTensors", "Imatrix"}
 TIMINGS = Timings(queued_s=0.5, prompt_s=1.0, decode_s=2.0, first_token_s=None, prompt_tokens_per_s=3.0, decode_tokens_per_s=None)

@@ -2,16 +2,17 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from tabagent.cli.options import option
 
 if TYPE_CHECKING:
-    from tabagent import Completion, LogitsProcessor, Model, SamplerConfig
+    from tabagent import Completion, LogitsProcessor, Model, SamplerConfig, SpeculativeConfig
 
-__all__ = ["Answer", "GenerationOptions", "LengthOptions", "generate"]
+__all__ = ["Answer", "GenerationOptions", "LengthOptions", "SpeedOptions", "generate"]
 
 LENGTH: Final = "Length"
+SPEED: Final = "Speed"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,27 @@ class LengthOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SpeedOptions:
+    """How tokens are guessed ahead."""
+
+    speculative: Annotated[
+        Literal["lookup"] | None,
+        option(SPEED, "--speculative", metavar="HOW", text="Guess tokens ahead: lookup, what followed the last few when they came before in the text."),
+    ] = None
+    draft_max: Annotated[
+        int | None, option(SPEED, "--draft-max", metavar="N", min=1, max=64, text="How many tokens to guess at most in one step; default: 16.")
+    ] = None
+
+    def config(self) -> "SpeculativeConfig | None":
+        """As `generate` takes it."""
+        from tabagent import SpeculativeConfig  # noqa: PLC0415 (not for --help)
+
+        if self.speculative is None:
+            return None
+        return SpeculativeConfig() if self.draft_max is None else SpeculativeConfig(max_draft=self.draft_max)
+
+
+@dataclass(frozen=True, kw_only=True)
 class GenerationOptions:
     """What stays the same for all generations of one command."""
 
@@ -48,6 +70,7 @@ class GenerationOptions:
     ignore_eos: bool = False
     structure: Mapping[str, Any] = field(default_factory=dict)
     logprobs: int | None = None
+    speculative: "SpeculativeConfig | None" = None
 
 
 class Answer:
@@ -83,6 +106,8 @@ def generate(
         asked["logprobs"] = options.logprobs
     if options.ban:
         asked["ban"] = list(options.ban)
+    if options.speculative is not None:
+        asked["speculative"] = options.speculative
     if processors:
         asked["logits_processors"] = processors
     stream = model.generate(

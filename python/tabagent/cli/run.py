@@ -10,7 +10,7 @@ import typer
 from tabagent.cli.conversation import Conversation
 from tabagent.cli.escapes import unescape
 from tabagent.cli.failure import UsageError, explained, one_line
-from tabagent.cli.generation import Answer, GenerationOptions, LengthOptions, generate
+from tabagent.cli.generation import Answer, GenerationOptions, LengthOptions, SpeedOptions, generate
 from tabagent.cli.line_reader import LineReader
 from tabagent.cli.load_options import LoadOptions, load
 from tabagent.cli.options import OUTPUT, Verbose, in_groups, naming_options, option
@@ -67,7 +67,7 @@ class OutputOptions:
     json: Annotated[bool, option(OUTPUT, "--json", text="Print one JSON object at the end: text, finish reason, usage, timings.")] = False
 
 
-GROUPS: Final = (PromptOptions, LengthOptions, StructureOptions, SamplerOptions, LoadOptions, OutputOptions)
+GROUPS: Final = (PromptOptions, LengthOptions, SpeedOptions, StructureOptions, SamplerOptions, LoadOptions, OutputOptions)
 
 
 @explained
@@ -77,6 +77,7 @@ def run(
     *,
     prompt: PromptOptions,
     length: LengthOptions,
+    speed: SpeedOptions,
     structure: StructureOptions,
     sampling: SamplerOptions,
     machine: LoadOptions,
@@ -95,7 +96,7 @@ def run(
 
     Exit code: 0, 1 for a failure, 2 for wrong usage, 130 after Ctrl-C.
     """
-    _check(prompt, output)
+    _check(prompt, speed, output)
     source = machine.source(model)
     options = GenerationOptions(
         max_tokens=None if length.max_tokens < 0 else length.max_tokens,
@@ -105,6 +106,7 @@ def run(
         ignore_eos=length.ignore_eos,
         structure=structure.arguments(escape=prompt.escape),
         logprobs=output.logprobs,
+        speculative=speed.config(),
     )
     settings = machine.settings()
     text = prompt.read()
@@ -125,12 +127,15 @@ def run(
     return 0
 
 
-def _check(prompt: PromptOptions, output: OutputOptions) -> None:
+def _check(prompt: PromptOptions, speed: SpeedOptions, output: OutputOptions) -> None:
     """Refuse options that do not go together.
 
     Raises:
         UsageError: they do not.
     """
+    if speed.draft_max is not None and speed.speculative is None:
+        message = "`--draft-max` limits what `--speculative lookup` guesses; give that too"
+        raise UsageError(message)
     if output.json and prompt.interactive:
         message = "`--json` prints one object at the end, and `-i` has no end; give one of them"
         raise UsageError(message)

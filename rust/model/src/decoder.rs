@@ -167,6 +167,11 @@ impl Decoder for LlamaDecoder {
         row.and_then(|row| self.context.logits(row).ok()).unwrap_or_default()
     }
 
+    fn can_rewind(&self) -> bool {
+        let facts = self.context.model().facts();
+        !(facts.recurrent || facts.hybrid)
+    }
+
     fn can_cut(&self, seq: u32, n: usize) -> bool {
         u32::try_from(n).is_ok_and(|n| self.context.can_truncate(seq, n).unwrap_or(false))
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tabagent_runtime::LogprobsMode;
+use tabagent_runtime::{LogprobsMode, Lookup};
 
 use crate::settings::SamplerSettings;
 use crate::value::{Fields, OptionError, Value};
@@ -26,6 +26,8 @@ pub struct GenerateOptions {
     pub logprobs: Option<usize>,
     /// The distribution that the log-probabilities are taken from.
     pub logprobs_mode: LogprobsMode,
+    /// Draft tokens from the text itself; see [`Request::lookup`](tabagent_runtime::Request::lookup).
+    pub lookup: Option<Lookup>,
     /// Begin with what other requests with this option have decoded, and leave this one's tokens for others.
     pub cache_prompt: bool,
     /// Hand the whole text over in one event, at the end.
@@ -56,6 +58,7 @@ impl GenerateOptions {
             ignore_eos: given.flag("ignore_eos")?.unwrap_or_default(),
             logprobs: given.integer("logprobs", COUNT)?,
             logprobs_mode: given.named("logprobs_mode", &MODES)?.unwrap_or_default(),
+            lookup: given.take("speculative").map(lookup).transpose()?,
             cache_prompt: given.flag("cache_prompt")?.unwrap_or(default.cache_prompt),
             collect: given.flag("collect")?.unwrap_or_default(),
             priority: given.integer("priority", "a 32-bit integer")?.unwrap_or_default(),
@@ -64,4 +67,28 @@ impl GenerateOptions {
         given.finish()?;
         Ok(read)
     }
+}
+
+/// Reads how drafts are looked up.
+fn lookup(options: Value) -> Result<Lookup, OptionError> {
+    const COUNT: &str = "an integer of at least 1";
+    let mut given = Fields::new(options, "speculative")?;
+    let default = Lookup::default();
+    let lookup = Lookup {
+        min_match: given.integer("min_match", COUNT)?.unwrap_or(default.min_match),
+        max_match: given.integer("max_match", COUNT)?.unwrap_or(default.max_match),
+        max_draft: given.integer("max_draft", COUNT)?.unwrap_or(default.max_draft),
+    };
+    given.finish()?;
+    let most = Lookup::MOST;
+    for (name, value, least) in [
+        ("min_match", lookup.min_match, 1),
+        ("max_match", lookup.max_match, lookup.min_match),
+        ("max_draft", lookup.max_draft, 1),
+    ] {
+        if !(least..=most).contains(&value) {
+            return Err(OptionError::out_of_range(name, format!("between {least} and {most}"), &value));
+        }
+    }
+    Ok(lookup)
 }

@@ -459,6 +459,7 @@ impl Model {
             logprobs_mode: options.logprobs_mode,
             constraint,
             hook,
+            lookup: options.lookup,
             cache_prompt: options.cache_prompt,
             collect: options.collect,
             priority: options.priority,

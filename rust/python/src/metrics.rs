@@ -22,6 +22,8 @@ pub(crate) fn to_dict<'py>(py: Python<'py>, metrics: &Metrics) -> PyResult<Bound
         ("prompt_tokens", metrics.prompt_tokens),
         ("cached_tokens", metrics.cached_tokens),
         ("completion_tokens", metrics.completion_tokens),
+        ("drafted_tokens", metrics.drafted_tokens),
+        ("accepted_tokens", metrics.accepted_tokens),
         ("steps", metrics.steps),
         ("step_requests", metrics.step_requests),
         ("parked", metrics.parked),

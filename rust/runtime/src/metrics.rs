@@ -20,6 +20,10 @@ pub struct Metrics {
     pub cached_tokens: u64,
     /// Generated tokens.
     pub completion_tokens: u64,
+    /// Tokens that were drafted and decoded before it was known whether they come.
+    pub drafted_tokens: u64,
+    /// Those of them that came.
+    pub accepted_tokens: u64,
     /// Decodes.
     pub steps: u64,
     /// Requests in all decodes together: by `steps`, this is how many share one on average.
@@ -101,6 +105,8 @@ impl Metrics {
             ("prompt_tokens_total", "Tokens of prompts that were decoded.", self.prompt_tokens as f64),
             ("cached_tokens_total", "Tokens of prompts that others had decoded.", self.cached_tokens as f64),
             ("completion_tokens_total", "Generated tokens.", self.completion_tokens as f64),
+            ("drafted_tokens_total", "Tokens that were drafted.", self.drafted_tokens as f64),
+            ("accepted_tokens_total", "Drafted tokens that came.", self.accepted_tokens as f64),
             ("steps_total", "Decodes.", self.steps as f64),
             ("step_requests_total", "Requests in all decodes together.", self.step_requests as f64),
             ("prompt_seconds_total", "Seconds in decodes with tokens of prompts.", self.prompt_seconds),
@@ -238,6 +244,8 @@ impl Recorder {
         } += 1;
         self.totals.cached_tokens += finish.usage.cached_tokens as u64;
         self.totals.completion_tokens += finish.usage.completion_tokens as u64;
+        self.totals.drafted_tokens += finish.usage.drafted_tokens as u64;
+        self.totals.accepted_tokens += finish.usage.accepted_tokens as u64;
         self.queue.add(finish.timings.queued);
         if let Some(first_token) = finish.timings.first_token {
             self.first_token.add(first_token);

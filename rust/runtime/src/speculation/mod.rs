@@ -28,6 +28,11 @@ pub struct Lookup {
     pub max_draft: usize,
 }
 
+impl Lookup {
+    /// Largest number of any of its fields that makes sense.
+    pub const MOST: usize = GUESS;
+}
+
 impl Default for Lookup {
     fn default() -> Self {
         Self { min_match: 2, max_match: 4, max_draft: 16 }

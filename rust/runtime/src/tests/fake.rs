@@ -89,6 +89,8 @@ pub(crate) struct FakeDecoder {
     cells: Vec<TokenId>,
     rows: Vec<Vec<f32>>,
     hook: Hook,
+    /// The logits after tokens.
+    pub(crate) predict: fn(&[TokenId]) -> Vec<f32>,
     pub(crate) n_outputs: usize,
     /// How many tokens were decoded in all.
     pub(crate) n_decoded: Arc<AtomicUsize>,
@@ -110,6 +112,7 @@ impl FakeDecoder {
             cells: Vec::new(),
             rows: Vec::new(),
             hook: Box::new(|_| Ok(())),
+            predict: logits_after,
             n_outputs: 8,
             n_decoded: Arc::default(),
             n_cells: n_ctx,
@@ -198,7 +201,7 @@ impl Decoder for FakeDecoder {
         for row in batch {
             check(self.sequences[row.seq as usize].len() == row.pos, "position")?;
             self.push(row.seq, row.token);
-            self.rows.push(if row.logits { logits_after(&self.tokens(row.seq)) } else { Vec::new() });
+            self.rows.push(if row.logits { (self.predict)(&self.tokens(row.seq)) } else { Vec::new() });
         }
         check(self.rows.iter().filter(|row| !row.is_empty()).count() <= self.n_outputs, "outputs")?;
         self.n_decoded.fetch_add(batch.len(), Ordering::SeqCst);

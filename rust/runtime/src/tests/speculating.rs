@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
+use tabagent_sampling::{Sampler, SamplerConfig};
 
 use super::constraining::Places;
 use super::fake::{FakeDecoder, Outcome, drain, logits_after, prompt, request, run, text_of};
@@ -271,6 +272,52 @@ proptest! {
         }
         prop_assert_eq!(engine.stats().cells_used, 0);
     }
+}
+
+/// Likes the token after the last one, and the others all the same.
+fn counting(tokens: &[TokenId]) -> Vec<f32> {
+    let mut logits = vec![0.0; 13];
+    logits[tokens.last().map_or(0, |token| (*token as usize + 1) % 13)] = 4.0;
+    logits
+}
+
+#[test]
+fn drawn_tokens_keep_their_distribution() {
+    let mut decoder = steady(1000, 64, 4);
+    decoder.predict = counting;
+    let engine = decoder.spawn();
+    let (mut counts, mut n_accepted) = ([0_u32; 13], 0);
+    for seed in 0..12 {
+        let mut request = request(&[1, 2], 800);
+        let config = SamplerConfig {
+            temperature: 1.0,
+            top_p: 1.0,
+            min_p: 0.0,
+            seed: Some(seed),
+            ..SamplerConfig::default()
+        };
+        request.sampler = Box::new(Sampler::new(&config, 13).unwrap());
+        request.lookup = Some(Lookup { min_match: 1, ..Lookup::default() });
+        let outcome = run(&engine, request);
+        n_accepted += outcome.finish.usage.accepted_tokens;
+        let tokens = outcome.tokens();
+        for pair in tokens.windows(2) {
+            counts[(pair[1] - pair[0]).rem_euclid(13) as usize] += 1;
+        }
+    }
+    assert!(n_accepted > 3000, "{n_accepted}");
+    let total = f64::from(counts.iter().sum::<u32>());
+    let sum = 4_f64.exp() + 12.0;
+    let statistic: f64 = counts
+        .iter()
+        .enumerate()
+        .map(|(step, count)| {
+            let expected = total * if step == 1 { 4_f64.exp() / sum } else { 1.0 / sum };
+            (f64::from(*count) - expected).powi(2) / expected
+        })
+        .sum();
+    // The 0.999 quantile of chi-squared with 12 degrees of freedom.
+    assert!(statistic < 32.9, "{statistic}: {counts:?}");
 }
 
 #[test]

@@ -1,0 +1,98 @@
+"""Tokens that are guessed ahead, on real models."""
+
+from pathlib import Path
+
+import pytest
+
+from near_ties import assert_alike
+from support.tiny_embedders import tiny_embedder
+from tabagent import Model, SamplerConfig, SpeculativeConfig
+
+GREEDY = SamplerConfig.greedy()
+LINES = "".join(
+    f"{number}. The {colour} box holds {number * 7} apples.\n" for number, colour in enumerate(("red", "blue", "green", "white", "black") * 2, 1)
+)
+COPY = f"{LINES}\nThe same list once more:\n{LINES[:90]}"
+
+
+@pytest.mark.parametrize("name", ["smollm2", "gemma"])
+def test_text_that_repeats_is_drafted_and_stays_the_same(name: str, request: pytest.FixtureRequest) -> None:
+    model: Model = request.getfixturevalue(name)
+    plain = model.generate(COPY, max_tokens=96, sampling=GREEDY, ignore_eos=True).result()
+    drafted = model.generate(COPY, max_tokens=96, sampling=GREEDY, ignore_eos=True, speculative="lookup").result()
+    assert (plain.usage.drafted_tokens, plain.usage.accepted_tokens) == (0, 0)
+    assert drafted.usage.completion_tokens == 96
+    assert drafted.usage.drafted_tokens >= drafted.usage.accepted_tokens > 30
+    assert_alike(model, COPY, drafted.tokens, plain.tokens)
+
+
+def test_many_requests_draft_side_by_side(smollm2: Model) -> None:
+    prompts = [f"{LINES}\nAgain, from line {line}:\n{line}." for line in range(1, 7)]
+    plain = [model_text.tokens for model_text in smollm2.generate_batch(prompts, max_tokens=48, sampling=GREEDY, ignore_eos=True)]
+    before = smollm2.metrics()
+    drafted = list(smollm2.generate_batch(prompts, max_tokens=48, sampling=GREEDY, ignore_eos=True, speculative=SpeculativeConfig(max_draft=6)))
+    for prompt, got, want in zip(prompts, drafted, plain, strict=True):
+        assert_alike(smollm2, prompt, got.tokens, want)
+    after = smollm2.metrics()
+    assert after.drafted_tokens - before.drafted_tokens == sum(done.usage.drafted_tokens for done in drafted)
+    assert after.accepted_tokens - before.accepted_tokens == sum(done.usage.accepted_tokens for done in drafted)
+
+
+def test_drafts_go_together_with_stops_bans_grammars_and_logprobs(smollm2: Model) -> None:
+    whole = smollm2.generate(COPY, max_tokens=64, sampling=GREEDY, speculative="lookup").result().text
+    stopped = smollm2.generate(COPY, max_tokens=64, sampling=GREEDY, speculative="lookup", stop="apples", logprobs=1).result()
+    assert stopped.text == whole[: whole.index("apples")]
+    assert stopped.logprobs is not None
+    assert tuple(entry.token for entry in stopped.logprobs) == stopped.tokens
+    banned = smollm2.generate(COPY, max_tokens=64, sampling=GREEDY, speculative="lookup", ban="apples").result()
+    assert "apples" not in banned.text
+    shaped = smollm2.generate(
+        COPY, max_tokens=64, sampling=GREEDY, speculative="lookup", regex=r"([0-9]{1,2}\. The [a-z]{3,5} box holds [0-9]{1,2} apples\.\n){2}"
+    ).result()
+    assert shaped.constraint_complete
+
+
+def test_same_seed_gives_the_same_text(smollm2: Model) -> None:
+    warm = SamplerConfig(temperature=0.3, top_p=0.9, seed=7)
+    texts = {smollm2.generate(COPY, max_tokens=12, sampling=warm, speculative=speculative).result().text for speculative in (None, "lookup")}
+    assert len(texts) == 1
+
+
+def test_memory_that_cannot_go_back_and_deterministic_models_draft_nothing(smollm2_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "mamba.gguf").write_bytes(tiny_embedder("mamba", context=512).to_bytes())
+    with Model.load(tmp_path / "mamba.gguf", threads=1, context_size=512) as recurrent:
+        done = recurrent.generate([1, 2, 3, 4] * 20, max_tokens=40, sampling=GREEDY, ignore_eos=True, speculative="lookup").result()
+        assert (done.usage.completion_tokens, done.usage.drafted_tokens) == (40, 0)
+    with Model.load(smollm2_path, threads=1, context_size=512, deterministic=True) as model:
+        plain, drafted = (
+            model.generate(COPY, max_tokens=24, sampling=GREEDY, ignore_eos=True, speculative=speculative).result()
+            for speculative in (None, "lookup")
+        )
+        assert drafted.tokens == plain.tokens
+        assert drafted.usage.drafted_tokens == 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "text"),
+    [
+        ("draft", ValueError, "`speculative` must be 'lookup', a SpeculativeConfig or None, got 'draft'"),
+        (3, TypeError, "`speculative` must be 'lookup', a SpeculativeConfig or None, got int"),
+        (True, TypeError, "got bool"),
+    ],
+)
+def test_wrong_values_are_named(smollm2: Model, wrong: object, error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match=text):
+        smollm2.generate("a", speculative=wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"min_match": 0}, "`min_match`"),
+        ({"max_draft": 65}, "`max_draft`"),
+        ({"min_match": 5, "max_match": 4}, "`max_match` must be at least `min_match`, got 4 with `min_match=5`"),
+    ],
+)
+def test_limits_of_the_settings(options: dict[str, int], text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        SpeculativeConfig(**options)
