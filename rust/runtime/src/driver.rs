@@ -107,7 +107,7 @@ impl<D: Decoder> Driver<D> {
         while !self.inbox.bell.closing.is_raised() {
             self.look_around();
             self.end_late();
-            self.scheduler.set_chunk(self.pace.chunk());
+            self.scheduler.set_chunk(self.pace.chunk(), self.pace.burst());
             match self.plan() {
                 Step::Idle => self.idle(),
                 step => self.execute(step),

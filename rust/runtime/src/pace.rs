@@ -8,6 +8,10 @@ const FIRST: usize = 16;
 const LEAST: usize = 4;
 /// After so many shared steps, one without prompts is measured anew.
 const REMEASURE: usize = 64;
+/// Seconds that requests which generate may wait while several others get their first token.
+const BURST: f64 = 1.5;
+/// A step of fewer tokens says little about how long many take.
+const MANY: usize = 32;
 /// What a drafted token is thought to cost before it was measured, as a part of the time that a token takes without drafts.
 const DRAFT: f64 = 0.5;
 /// What it costs at least: the choice from its logits.
@@ -25,6 +29,8 @@ pub(crate) struct Pace {
     plain: Option<f64>,
     /// How many requests these were.
     n_plain: usize,
+    /// Seconds of a token of a prompt, in steps in which no request generates.
+    per_prompt: Option<f64>,
     /// Seconds that a drafted token adds to a step, once it was measured.
     per_draft: Option<f64>,
     /// Steps with prompts or drafts since then.
@@ -34,12 +40,25 @@ pub(crate) struct Pace {
 impl Pace {
     /// `most` is the size of a batch.
     pub(crate) fn new(most: usize) -> Self {
-        Self { most, chunk: FIRST.min(most), plain: None, n_plain: 1, per_draft: None, n_shared: 0 }
+        Self {
+            most,
+            chunk: FIRST.min(most),
+            plain: None,
+            n_plain: 1,
+            per_prompt: None,
+            per_draft: None,
+            n_shared: 0,
+        }
     }
 
     /// Maximum number of tokens of prompts in the next step, if other requests generate in it; 0 where such a step has to be measured first.
     pub(crate) fn chunk(&self) -> usize {
         if self.plain.is_none() || self.n_shared >= REMEASURE { 0 } else { self.chunk }
+    }
+
+    /// Maximum number of tokens of prompts that are decoded at once where more requests wait for their first token than generate.
+    pub(crate) fn burst(&self) -> usize {
+        self.per_prompt.map_or(0, |seconds| (BURST / seconds) as usize)
     }
 
     /// By how much of the time that a token takes a drafted one makes a step longer; `None` where a step without drafts has to be measured first.
@@ -52,6 +71,11 @@ impl Pace {
     /// Notes a step of `seconds` in which `n_generating` requests generated, and in which `n_prompt` tokens of prompts and `n_drafted` drafts were decoded, too.
     pub(crate) fn note(&mut self, n_generating: usize, n_prompt: usize, n_drafted: usize, seconds: f64) {
         if n_generating == 0 {
+            if n_prompt >= MANY {
+                let now = seconds / n_prompt as f64;
+                let old = self.per_prompt.unwrap_or(now);
+                self.per_prompt = Some((old + 0.25 * (now - old)).max(1e-9));
+            }
             return;
         }
         if n_prompt == 0 && n_drafted == 0 {
@@ -143,5 +167,19 @@ mod tests {
         assert_eq!(pace.draft_cost(), None);
         pace.note(2, 0, 0, 0.02);
         assert_eq!(pace.draft_cost(), Some(LEAST_DRAFT));
+    }
+
+    #[test]
+    fn bursts_take_as_many_tokens_as_the_time_allows() {
+        let mut pace = Pace::new(512);
+        assert_eq!(pace.burst(), 0, "nothing is known yet");
+        pace.note(0, 5, 0, 0.5);
+        assert_eq!(pace.burst(), 0);
+        pace.note(0, 100, 0, 0.2);
+        assert_eq!(pace.burst(), (BURST / 0.002) as usize);
+        for _ in 0..50 {
+            pace.note(0, 100, 0, 0.4);
+        }
+        assert!(pace.burst().abs_diff((BURST / 0.004) as usize) <= 1);
     }
 }

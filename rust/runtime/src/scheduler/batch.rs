@@ -1,7 +1,7 @@
 //! How a step is shared.
 //!
 //! Requests that generate come first: each gets its next token, the one served longest ago first. Prompts share what is left, or [`Scheduler::chunk`] tokens where a
-//! request generates, so that its next token is not long in coming (more where several prompts wait; see [`crowd`]): half of it goes to the first in order, which therefore always advances, the other
+//! request generates, so that its next token is not long in coming (more where several prompts wait, and all of them where they are the most and short enough): half of it goes to the first in order, which therefore always advances, the other
 //! half to the one with the least left, which is done soonest. Drafts get what is left then: they never cost another request its turn.
 
 use super::cells::Cover;
@@ -35,7 +35,7 @@ impl Scheduler {
         let mut n_spared = 0;
         if !few.is_empty() {
             let n_left = spans.left;
-            spans.left = spans.left.min(self.chunk.saturating_mul(crowd(many.len(), few.len())));
+            spans.left = spans.left.min(self.room_for_prompts(&many, few.len()));
             n_spared = n_left - spans.left;
         }
         for (job, len) in many.iter().zip(shares(&many, spans.left)) {
@@ -46,6 +46,14 @@ impl Scheduler {
             spans.add(job, job.n_pending(), choice);
         }
         self.fit(spans.list, choice)
+    }
+
+    /// How many tokens of prompts go into a step in which so many requests generate.
+    fn room_for_prompts(&self, prompts: &[&Job], n_generating: usize) -> usize {
+        let n_pending: usize = prompts.iter().map(|job| job.n_pending()).sum();
+        let all_at_once = prompts.len() > n_generating.max(1) && n_pending <= self.burst;
+        let shared = self.chunk.saturating_mul(crowd(prompts.len(), n_generating));
+        if all_at_once { n_pending } else { shared }
     }
 
     /// The chosen requests that can be decoded together now.

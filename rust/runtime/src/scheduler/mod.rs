@@ -119,6 +119,8 @@ pub(crate) struct Scheduler {
     n_ctx: usize,
     /// Maximum number of tokens of prompts in a step that other requests share.
     chunk: usize,
+    /// The same where more requests wait for their first token than generate, and all their prompts fit.
+    burst: usize,
     /// Counts the steps that decoded.
     clock: u64,
 }
@@ -152,6 +154,7 @@ impl Scheduler {
             stored_can_cut: true,
             n_ctx: capacity.n_ctx,
             chunk: capacity.n_batch,
+            burst: 0,
             clock: 0,
         }
     }
@@ -164,9 +167,9 @@ impl Scheduler {
         self.jobs.insert(at, job);
     }
 
-    /// Sets the maximum number of tokens of prompts in a step in which requests generate, which may be 0.
-    pub(crate) fn set_chunk(&mut self, chunk: usize) {
-        self.chunk = chunk;
+    /// Sets the maximum number of tokens of prompts in a step in which requests generate, which may be 0, and in one in which more requests wait for their first token.
+    pub(crate) fn set_chunk(&mut self, chunk: usize, burst: usize) {
+        (self.chunk, self.burst) = (chunk, burst);
     }
 
     /// The next step. Changes nothing.

@@ -42,7 +42,7 @@ fn decode(scheduler: &mut Scheduler) -> Vec<(JobId, usize)> {
 #[test]
 fn a_prompt_shares_its_steps_with_those_that_generate() {
     let mut scheduler = Scheduler::new(ROOMY);
-    scheduler.set_chunk(20);
+    scheduler.set_chunk(20, 0);
     for id in [1, 2] {
         scheduler.submit(id, job(vec![0; 10], 100, false));
     }
@@ -57,7 +57,7 @@ fn a_prompt_shares_its_steps_with_those_that_generate() {
 #[test]
 fn many_prompts_outweigh_one_that_generates() {
     let mut scheduler = Scheduler::new(Capacity { n_batch: 500, n_ctx: 4000, ..ROOMY });
-    scheduler.set_chunk(10);
+    scheduler.set_chunk(10, 0);
     scheduler.submit(1, job(vec![0; 10], 100, false));
     assert_eq!(decode(&mut scheduler), [(1, 10)]);
     for id in 2..4 {
@@ -70,9 +70,33 @@ fn many_prompts_outweigh_one_that_generates() {
 }
 
 #[test]
+fn requests_that_come_together_get_their_first_tokens_together() {
+    let mut scheduler = Scheduler::new(Capacity { n_batch: 500, n_ctx: 4000, ..ROOMY });
+    scheduler.set_chunk(10, 150);
+    scheduler.submit(1, job(vec![0; 30], 60, false));
+    assert_eq!(decode(&mut scheduler), [(1, 30)]);
+    for id in 2..5 {
+        scheduler.submit(id, job(vec![1; 50], 60, false));
+    }
+    assert_eq!(decode(&mut scheduler), [(1, 1), (2, 50), (3, 50), (4, 50)]);
+    // Longer ones do not hold others up for so long, nor do few.
+    for (n_prompt, n_prompts) in [(60, 3), (100, 1)] {
+        let mut scheduler = Scheduler::new(Capacity { n_batch: 500, n_ctx: 4000, ..ROOMY });
+        scheduler.set_chunk(10, 150);
+        scheduler.submit(1, job(vec![0; 30], 60, false));
+        assert_eq!(decode(&mut scheduler), [(1, 30)]);
+        for id in 2..2 + n_prompts {
+            scheduler.submit(id, job(vec![1; n_prompt], 120, false));
+        }
+        let n_tokens: usize = decode(&mut scheduler).iter().map(|(_, len)| len).sum();
+        assert!(n_tokens <= 150, "{n_tokens}");
+    }
+}
+
+#[test]
 fn drafts_take_only_what_is_left() {
     let mut scheduler = Scheduler::new(Capacity { n_batch: 20, n_ctx: 100, n_outputs: 6, ..ROOMY });
-    scheduler.set_chunk(10);
+    scheduler.set_chunk(10, 0);
     for id in [1, 2] {
         scheduler.submit(id, job(vec![0; 10], 25, false));
     }
@@ -116,7 +140,7 @@ fn a_short_prompt_does_not_wait_for_a_long_one() {
     scheduler.submit(2, job(vec![1; 400], 410, false));
     scheduler.submit(3, job(vec![2; 40], 50, false));
     assert_eq!(decode(&mut scheduler), [(1, 60), (3, 40)]);
-    scheduler.set_chunk(30);
+    scheduler.set_chunk(30, 0);
     assert_eq!(decode(&mut scheduler), [(3, 1), (1, 50), (2, 49)]);
 }
 

@@ -41,7 +41,10 @@ enum Change {
         pick: usize,
         n: usize,
     },
-    Chunk(usize),
+    Chunk {
+        chunk: usize,
+        burst: usize,
+    },
     Steps(usize),
 }
 
@@ -60,7 +63,7 @@ fn change() -> impl Strategy<Value = Change> {
         1 => pick().prop_map(|pick| Change::Cancel { pick }),
         1 => (pick(), pick()).prop_map(|(pick, keep)| Change::Rewind { pick, keep }),
         3 => (pick(), 1usize..20).prop_map(|(pick, n)| Change::Draft { pick, n }),
-        1 => (0usize..30).prop_map(Change::Chunk),
+        1 => (0usize..30, 0usize..60).prop_map(|(chunk, burst)| Change::Chunk { chunk, burst }),
         6 => (1usize..30).prop_map(Change::Steps),
     ]
 }
@@ -104,6 +107,7 @@ struct Simulation {
     stored: HashMap<u64, Vec<usize>>,
     n_submitted: JobId,
     chunk: usize,
+    burst: usize,
     can_cut: bool,
     steps: Vec<Step>,
 }
@@ -120,6 +124,7 @@ impl Simulation {
             stored: HashMap::new(),
             n_submitted: 0,
             chunk: capacity.n_batch,
+            burst: 0,
             can_cut,
             steps: Vec::new(),
         }
@@ -200,9 +205,9 @@ impl Simulation {
                 job.n_drafted = n;
                 self.scheduler.drafted(id, &draft);
             }
-            Change::Chunk(chunk) => {
-                self.chunk = chunk;
-                self.scheduler.set_chunk(chunk);
+            Change::Chunk { chunk, burst } => {
+                (self.chunk, self.burst) = (chunk, burst);
+                self.scheduler.set_chunk(chunk, burst);
             }
             Change::Steps(n) => (0..n).for_each(|_| {
                 self.step();
@@ -372,7 +377,7 @@ impl Simulation {
             |simulation: &Self, span: &Span| simulation.scheduler.tokens(span.job).len() - span.pos;
         if spans.iter().any(|span| n_pending(self, span) == 1) {
             let prompts = spans.iter().filter(|span| n_pending(self, span) > 16);
-            let most = 4 * self.chunk * self.jobs.len();
+            let most = (4 * self.chunk * self.jobs.len()).max(self.burst);
             assert!(prompts.map(|span| span.len).sum::<usize>() <= most, "prompts leave room for others");
         }
         for span in spans {
@@ -461,7 +466,7 @@ proptest! {
         for pick in 0..simulation.jobs.len() {
             simulation.apply(&Change::Stall { pick, stalled: false });
         }
-        simulation.apply(&Change::Chunk(1));
+        simulation.apply(&Change::Chunk { chunk: 1, burst: 0 });
         // Each token takes a decode at most, each turn of a request no more than a step for every slot and two for itself.
         let n_jobs = simulation.jobs.len();
         let n_tokens: usize = simulation.jobs.iter().map(|job| job.tokens.len() + job.n_left + 1).sum();
