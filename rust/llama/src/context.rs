@@ -37,6 +37,8 @@ pub struct Context {
     pub(crate) resolved: Resolved,
     /// Identifies this context: unlike an address, it is never used twice.
     pub(crate) id: u64,
+    /// It took the place of another one.
+    pub(crate) is_rearranged: bool,
     abort: Box<AbortSource>,
     pub(crate) tap: Option<Box<TensorTap>>,
     /// The adapters that change the model, which live as long as they do.
@@ -182,6 +184,7 @@ impl Context {
             config: config.clone(),
             resolved,
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            is_rearranged: false,
             abort,
             tap,
             adapters: Vec::new(),
@@ -344,6 +347,16 @@ impl Context {
     /// Bytes of the model and of this context, as llama.cpp counted them.
     pub fn memory_need(&self) -> MemoryNeed {
         self.memory_need
+    }
+
+    /// Whether its sequences share the cells.
+    pub fn is_unified(&self) -> bool {
+        self.config.unified_cache
+    }
+
+    /// Number of sequences that were asked for: [`max_sequences`](Self::max_sequences) without spare ones.
+    pub fn asked_sequences(&self) -> u32 {
+        self.config.max_sequences.min(self.resolved.n_seq_max)
     }
 
     /// Its model.

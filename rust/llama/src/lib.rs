@@ -58,6 +58,7 @@ mod slow_text;
 mod special_text;
 mod spelling;
 mod state;
+mod streams;
 mod strings;
 mod tensor;
 mod threadpool;

@@ -5,7 +5,9 @@
 
 use crate::batch::SeqId;
 use crate::context::Context;
+use crate::context_config::ContextConfig;
 use crate::context_error::ContextError;
+use crate::streams;
 use sha2::{Digest, Sha256};
 use std::io::{Read as _, Write as _};
 use std::path::Path;
@@ -189,6 +191,30 @@ impl Context {
         Ok(copy)
     }
 
+    /// An empty context in the place of this one, with other numbers of tokens and sequences, which share their cells or not. It has the same adapters and control vector, and takes snapshots
+    /// of this one.
+    ///
+    /// # Errors
+    /// [`ContextError`] when it does not fit beside this one.
+    pub fn rearranged(
+        &self,
+        context_size: u32,
+        max_sequences: u32,
+        unified: bool,
+    ) -> Result<Self, ContextError> {
+        let config = ContextConfig {
+            context_size: Some(context_size),
+            max_sequences,
+            spare_sequences: 0,
+            unified_cache: unified,
+            ..self.config.clone()
+        };
+        let mut other = Self::new(&self.model, &config)?;
+        other.take_changes_of(self)?;
+        (other.id, other.is_rearranged) = (self.id, true);
+        Ok(other)
+    }
+
     /// One sequence, as plain bytes for this very context; see [`Context::restore_sequence`].
     ///
     /// # Errors
@@ -211,7 +237,8 @@ impl Context {
     /// Puts a snapshot of this context into a sequence and replaces what that holds. Decoding continues as if the snapshot had never been taken out.
     ///
     /// # Errors
-    /// [`ContextError::SequenceOutOfRange`]; [`ContextError::Full`] when there are no cells for it; [`ContextError::OtherContext`].
+    /// [`ContextError::SequenceOutOfRange`]; [`ContextError::Full`] when there are no cells for it; [`ContextError::OtherContext`];
+    /// [`ContextError::StateFailed`] when it is of a context that was [rearranged](Self::rearranged) since, and cannot be read.
     pub fn restore_sequence(
         &mut self,
         sequence: SeqId,
@@ -223,7 +250,17 @@ impl Context {
         }
         self.remove_sequence(slot)?;
         self.forget_outputs();
-        let bytes = &snapshot.bytes;
+        let n_streams = if self.config.unified_cache { 1 } else { self.resolved.n_seq_max };
+        let moved;
+        let bytes = if streams::n_streams(&snapshot.bytes) == Some(n_streams) || !self.is_rearranged {
+            &snapshot.bytes
+        } else {
+            let windowed = self.model.facts().sliding_window > 0;
+            moved = streams::in_streams(&snapshot.bytes, n_streams, windowed).ok_or(
+                ContextError::StateFailed { task: "move the sequence to memory of another arrangement" },
+            )?;
+            &moved
+        };
         // SAFETY: bytes that this context wrote, in a type that nobody else can make; the sequence exists.
         let read = unsafe {
             (self.api().llama_state_seq_set_data)(self.ptr(), bytes.as_ptr(), bytes.len(), slot.cast_signed())

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use tabagent_llama::{Batch, Context, ContextError, Model, SequenceSnapshot};
-use tabagent_runtime::{BatchToken, Decoder, DecoderError, Stop, TokenId, Vocabulary};
+use tabagent_llama::{Batch, Context, ContextError, Model, SequenceSnapshot, available_memory};
+use tabagent_runtime::{BatchToken, Decoder, DecoderError, Split, Stop, TokenId, Vocabulary};
 
 use crate::stopwatch::Stopwatch;
 use crate::thread_count::{Guess, Step, ThreadCount};
@@ -13,6 +13,9 @@ use crate::threads_in_use::{ThreadsGauge, ThreadsInUse};
 #[derive(Debug)]
 pub struct LlamaDecoder {
     context: Context,
+    /// The memory that it began with.
+    whole: Memory,
+    split: Option<Split>,
     /// Reused between decodes.
     batch: Batch,
     /// Tokens of the batch that the last decode had no part in, because an earlier one that was cut short had computed them.
@@ -22,13 +25,37 @@ pub struct LlamaDecoder {
     gauge: ThreadsGauge,
 }
 
+/// The size of a memory that sequences share.
+#[derive(Clone, Copy, Debug)]
+struct Memory {
+    n_ctx: u32,
+    n_cells: u32,
+    n_seq: u32,
+}
+
+/// Parts of a split memory have a multiple of so many cells (`llama_context::llama_context` in src/llama-context.cpp).
+const PART: u32 = 256;
+
 impl LlamaDecoder {
     /// Takes over a context, and computes with its number of threads. Its sequences should be empty.
     pub fn new(context: Context) -> Self {
         let gauge = ThreadsGauge::default();
         let threads = context.threads() as usize;
         gauge.set(ThreadsInUse { generation: threads, prompt: threads });
-        Self { context, batch: Batch::new(), n_before: 0, threads: None, gauge }
+        let whole = Memory {
+            n_ctx: context.sequence_size(),
+            n_cells: context.cells(),
+            n_seq: context.max_sequences(),
+        };
+        Self {
+            split: split_of(&context),
+            context,
+            whole,
+            batch: Batch::new(),
+            n_before: 0,
+            threads: None,
+            gauge,
+        }
     }
 
     /// Takes over a context, and computes with as many threads as are fastest beside what else runs: at most its own number.
@@ -47,6 +74,19 @@ impl LlamaDecoder {
     /// Tells the numbers of threads in use.
     pub(crate) fn gauge(&self) -> ThreadsGauge {
         self.gauge.clone()
+    }
+
+    /// Another context in the place of the empty one.
+    fn rearrange(&mut self, split: bool) -> Result<(), ContextError> {
+        let other = match self.split.filter(|_| split) {
+            Some(Split { n_seq, n_cells, .. }) => {
+                let (n_seq, n_cells) = (n_seq as u32, n_cells as u32);
+                self.context.rearranged(n_seq * n_cells, n_seq, false)?
+            }
+            None => self.context.rearranged(self.whole.n_ctx, self.whole.n_seq, true)?,
+        };
+        self.context = other;
+        Ok(())
     }
 
     fn fill(&mut self, rows: &[BatchToken]) -> Result<(), DecoderError> {
@@ -115,6 +155,15 @@ impl LlamaDecoder {
     }
 }
 
+/// How the memory of `context` can be split: where its sequences share cells, and each can have a part.
+fn split_of(context: &Context) -> Option<Split> {
+    let facts = context.model().facts();
+    let n_seq = context.asked_sequences();
+    let n_cells = context.cells() / n_seq / PART * PART;
+    let can = context.is_unified() && !facts.recurrent && !facts.hybrid && n_seq > 1 && n_cells > 0;
+    can.then_some(Split { n_seq: n_seq as usize, n_cells: n_cells as usize, n_worth: PART as usize })
+}
+
 fn decoder_error(error: ContextError) -> DecoderError {
     match error {
         ContextError::Aborted => DecoderError::Aborted,
@@ -127,11 +176,11 @@ impl Decoder for LlamaDecoder {
     type Saved = SequenceSnapshot;
 
     fn n_ctx(&self) -> usize {
-        self.context.sequence_size() as usize
+        self.whole.n_ctx as usize
     }
 
     fn n_cells(&self) -> usize {
-        self.context.cells() as usize
+        self.whole.n_cells as usize
     }
 
     fn n_batch(&self) -> usize {
@@ -143,7 +192,21 @@ impl Decoder for LlamaDecoder {
     }
 
     fn n_seq_max(&self) -> usize {
-        self.context.max_sequences() as usize
+        self.whole.n_seq as usize
+    }
+
+    fn split(&self) -> Option<Split> {
+        self.split
+    }
+
+    fn set_split(&mut self, split: bool) -> Result<(), DecoderError> {
+        // The other context is made while this one is there, so that there is one whatever happens.
+        let need = self.context.memory_need();
+        let n_bytes = need.cache.saturating_add(need.compute);
+        if available_memory(0).is_some_and(|available| available / 2 < n_bytes) {
+            return Err(DecoderError::Failed("there is no memory for another context".to_owned()));
+        }
+        self.rearrange(split).map_err(|error| DecoderError::Failed(error.to_string()))
     }
 
     fn vocabulary(&self) -> Arc<dyn Vocabulary> {

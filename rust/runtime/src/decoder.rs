@@ -17,6 +17,17 @@ pub struct BatchToken {
     pub logits: bool,
 }
 
+/// A memory in which each sequence has cells of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Split {
+    /// How many sequences there are then, numbered from 0.
+    pub n_seq: usize,
+    /// Cells of each of them.
+    pub n_cells: usize,
+    /// With fewer cells in use there is nothing to gain.
+    pub n_worth: usize,
+}
+
 /// Returns true when the result of the running decode is no longer wanted. It costs a few atomic loads, and any thread may call it.
 pub type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
 
@@ -44,6 +55,22 @@ pub trait Decoder: Send + 'static {
 
     /// How many sequences the memory can tell apart; they are numbered from 0.
     fn n_seq_max(&self) -> usize;
+
+    /// How the memory can be split, which makes steps of several sequences faster where attention passes over the cells of all of them. It begins unsplit, as the
+    /// other methods describe it; `None` if it stays so.
+    fn split(&self) -> Option<Split> {
+        None
+    }
+
+    /// Splits the memory, or makes it one again, while no sequence holds anything. Saved states stay valid.
+    ///
+    /// # Errors
+    ///
+    /// [`DecoderError`] when it stays as it is, for good.
+    fn set_split(&mut self, split: bool) -> Result<(), DecoderError> {
+        let _ = split;
+        Err(DecoderError::Failed("the memory cannot be split".to_owned()))
+    }
 
     /// The vocabulary of the tokens that it decodes.
     fn vocabulary(&self) -> Arc<dyn Vocabulary>;

@@ -249,12 +249,24 @@ impl<D: Decoder> Driver<D> {
             Step::Take { job, seq, keep } => self.take(job, seq, keep),
             Step::Fetch { job, entry, seq, keep } => self.fetch(job, entry, seq, keep),
             Step::Restore { job, seq } => self.restore(job, seq),
+            Step::Arrange { split, before } => self.arrange(split, before),
             Step::Stuck { job } => {
                 let n_tokens = self.scheduler.tokens(job).len();
                 self.end(job, End::error(EngineError::NoSpace { n_tokens }));
             }
         }
         self.inbox.publish(self.scheduler.census());
+    }
+
+    /// Splits the memory or makes it one, with all that is in it out of the way.
+    fn arrange(&mut self, split: bool, before: Vec<Step>) {
+        for step in before {
+            self.execute(step);
+        }
+        match self.decoder.set_split(split) {
+            Ok(()) => self.scheduler.arranged(split),
+            Err(_) => self.scheduler.cannot_arrange(),
+        }
     }
 
     fn stow(&mut self, seq: u32) {

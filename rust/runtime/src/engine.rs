@@ -138,6 +138,7 @@ impl EngineConfig {
             n_seq_max: if self.deterministic { 1 } else { n_seq_max },
             n_outputs: decoder.n_outputs_max(),
             n_running: self.max_running.unwrap_or(n_seq_max),
+            split: decoder.split().filter(|_| !self.deterministic),
             // Sequences with cells of their own do not pass over those of others.
             n_idle: if decoder.n_cells() > decoder.n_ctx() { usize::MAX } else { IDLE_CELLS },
             n_stored_bytes: if self.deterministic { 0 } else { self.cache_bytes },

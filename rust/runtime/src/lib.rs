@@ -48,7 +48,7 @@ mod tests;
 pub use abort::AbortFlag;
 pub use channel::CHANNEL_CAPACITY;
 pub use constraint::{ConstraintError, TokenConstraint};
-pub use decoder::{BatchToken, Decoder, DecoderError, Stop};
+pub use decoder::{BatchToken, Decoder, DecoderError, Split, Stop};
 pub use engine::{Engine, EngineConfig, EngineStats};
 pub use error::{EngineError, QueueFull, RequestError, SubmitError};
 pub use event::{Finish, FinishReason, StopMatch, Timings, TokenEvent, TokenLogprob, TopLogprob, Usage};

@@ -9,7 +9,7 @@ const LEAST: usize = 4;
 /// After so many shared steps, one without prompts is measured anew.
 const REMEASURE: usize = 64;
 /// Seconds that requests which generate may wait while several others get their first token.
-const BURST: f64 = 1.5;
+const BURST: f64 = 2.5;
 /// A step of fewer tokens says little about how long many take.
 const MANY: usize = 32;
 /// What a drafted token is thought to cost before it was measured, as a part of the time that a token takes without drafts.

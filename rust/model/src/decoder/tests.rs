@@ -170,3 +170,55 @@ fn a_step_that_is_no_longer_wanted_is_not_decoded_again() {
     assert_eq!(decoder.decode(&batch, &|| true), Err(DecoderError::Aborted));
     assert!(decoder.logits(1).is_empty());
 }
+
+#[test]
+fn sequences_go_on_in_a_split_memory_and_back() {
+    for file in [SMOLLM2, GEMMA] {
+        let Some(context) = context(file) else { return };
+        let mut decoder = LlamaDecoder::new(context);
+        let split = decoder.split().unwrap();
+        assert_eq!((split.n_seq, split.n_cells), (2, 512));
+        let model = decoder.context.model().clone();
+        let vocab = model.vocab();
+        let texts = ["The sea is wide and the ships are", "One, two, three, four, five, six,"];
+        let prompts = texts.map(|text| vocab.tokenize(text, true, false).unwrap());
+        let mut last = Vec::new();
+        for (seq, prompt) in (0..).zip(&prompts) {
+            decoder.decode(&rows(seq, 0, prompt, 1), &|| false).unwrap();
+            last.push(decoder.logits(prompt.len() - 1).to_vec());
+        }
+        let next = [best(&last[0]), best(&last[1])];
+        let step = |decoder: &mut LlamaDecoder| {
+            let batch: Vec<BatchToken> =
+                (0..2).flat_map(|seq| rows(seq as u32, prompts[seq].len(), &[next[seq]], 1)).collect();
+            decoder.decode(&batch, &|| false).unwrap();
+            let logits = [0, 1].map(|row| decoder.logits(row).to_vec());
+            for (seq, prompt) in (0..).zip(&prompts) {
+                assert!(decoder.truncate(seq, prompt.len()));
+            }
+            logits
+        };
+        let expected = step(&mut decoder);
+        for split in [true, false] {
+            let saved = [0, 1].map(|seq| decoder.save(seq).unwrap());
+            decoder.clear(0);
+            decoder.clear(1);
+            decoder.set_split(split).unwrap();
+            assert_eq!((decoder.n_ctx(), decoder.n_seq_max()), (1024, 2), "as seen from outside");
+            for (seq, saved) in (0..).zip(&saved) {
+                decoder.restore(seq, saved).unwrap();
+            }
+            for (row, expected) in step(&mut decoder).iter().zip(&expected) {
+                assert_eq!(best(row), best(expected));
+                let far = row.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(far < 0.7, "{file}: {far}");
+            }
+        }
+        // A part holds no more than its own cells.
+        decoder.clear(0);
+        decoder.clear(1);
+        decoder.set_split(true).unwrap();
+        let long = vec![next[0]; 513];
+        assert_eq!(decoder.decode(&rows(0, 0, &long, 1), &|| false), Err(DecoderError::NoSpace));
+    }
+}

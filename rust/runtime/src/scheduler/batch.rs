@@ -10,7 +10,7 @@ use super::job::{Job, Place};
 use super::{Hold, Scheduler, Slot, Span, Step};
 
 /// A request with at most so many tokens to decode counts as one that generates.
-const FEW: usize = 16;
+pub(super) const FEW: usize = 16;
 /// So many requests that generate weigh as much as one prompt of several.
 const CROWD: usize = 4;
 
@@ -21,7 +21,7 @@ impl Scheduler {
         if runnable.is_empty() {
             return Step::Idle;
         }
-        if let Some(seq) = self.idle_leftover() {
+        if let Some(seq) = self.idle_leftover().filter(|_| self.layout.current().is_none()) {
             return self.remove_leftover(seq);
         }
         let (mut few, many): (Vec<&Job>, Vec<&Job>) =
@@ -30,7 +30,7 @@ impl Scheduler {
         let mut spans =
             Spans { left: self.capacity.n_batch, n_outputs: self.capacity.n_outputs, list: Vec::new() };
         for job in &few {
-            spans.add(job, job.n_due(), choice);
+            spans.add(job, job.n_due(), self.room(job), choice);
         }
         let mut n_spared = 0;
         if !few.is_empty() {
@@ -39,11 +39,11 @@ impl Scheduler {
             n_spared = n_left - spans.left;
         }
         for (job, len) in many.iter().zip(shares(&many, spans.left)) {
-            spans.add(job, len, choice);
+            spans.add(job, len, self.room(job), choice);
         }
         spans.left += n_spared;
         for job in few.iter().filter(|job| job.n_pending() > job.n_due()) {
-            spans.add(job, job.n_pending(), choice);
+            spans.add(job, job.n_pending(), self.room(job), choice);
         }
         self.fit(spans.list, choice)
     }
@@ -150,8 +150,8 @@ struct Spans {
 }
 
 impl Spans {
-    /// Adds up to `len` tokens of `job`, those that it has here already counted.
-    fn add(&mut self, job: &Job, len: usize, choice: &Choice) {
+    /// Adds up to `len` tokens of `job`, those that it has here already counted; there is room for `room`.
+    fn add(&mut self, job: &Job, len: usize, room: usize, choice: &Choice) {
         if let Some(at) = self.list.iter().position(|span| span.job == job.rank.id) {
             let span = self.list.remove(at);
             self.left += span.len;
@@ -159,7 +159,7 @@ impl Spans {
         }
         let stops = choice.stops.iter().filter(|(id, at)| *id == job.rank.id && *at > job.n_past);
         let stop = stops.map(|(_, at)| at - job.n_past).min().unwrap_or(usize::MAX);
-        let len = job.within_outputs(len.min(self.left).min(stop), self.n_outputs);
+        let len = job.within_outputs(len.min(self.left).min(stop).min(room), self.n_outputs);
         let Place::Slot(seq) = job.place else { return };
         if len == 0 {
             return;

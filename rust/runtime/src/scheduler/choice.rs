@@ -28,7 +28,8 @@ pub(super) struct Choice {
 impl Scheduler {
     /// The requests of the next step, or what has to be done before.
     pub(super) fn choose(&self, can_cut: CanCut<'_>) -> Result<Choice, Step> {
-        let n_ctx = self.n_ctx;
+        // Where each sequence has its own cells, none has to be reserved.
+        let n_ctx = if self.layout.current().is_some() { usize::MAX } else { self.n_ctx };
         let mut choice = Choice::default();
         // The cells that the chosen ones have, and may come to need.
         let (mut covered, mut reserved) = (Cover::default(), 0);
@@ -40,6 +41,9 @@ impl Scheduler {
             let in_memory = matches!(job.place, Place::Slot(_));
             if job.hold == Hold::Stalled || (job.hold != Hold::Free && !in_memory) {
                 continue;
+            }
+            if let Some(step) = self.unsplit(job) {
+                return Err(step);
             }
             let first = choice.jobs.is_empty();
             n_passed += usize::from(!in_memory);
@@ -179,7 +183,8 @@ impl Scheduler {
             let tokens = &entry.leftover.tokens;
             let keep = common(tokens, wanted);
             let can_cut = self.stored_can_cut || keep == tokens.len();
-            let fits = entry.leftover.group == job.group && keep >= WORTH_STOWING && can_cut;
+            let has_room = self.layout.current().is_none_or(|split| tokens.len() <= split.n_cells);
+            let fits = entry.leftover.group == job.group && keep >= WORTH_STOWING && can_cut && has_room;
             fits.then_some(Prefix { source: Source::Stored(entry.id), keep })
         });
         // Of equal ones the first, which is in memory.

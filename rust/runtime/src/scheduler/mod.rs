@@ -6,6 +6,8 @@
 //! moves their state to host memory until their turn comes. A request never has more tokens than the context has cells, so alone in memory it always
 //! fits, and [`Scheduler::plan`] always finds a step while any request can run.
 //!
+//! Where the memory can be split (`layout`), it is while several requests generate that fit their parts.
+//!
 //! A request that allows it begins with what is decoded already: it shares the cells of the longest beginning that it has in common with another such request
 //! or a leftover. Where another request is about to decode such a beginning, it waits for that.
 
@@ -14,20 +16,21 @@ mod cells;
 mod choice;
 mod done;
 mod job;
+mod layout;
 mod prefix;
 
 use std::collections::HashMap;
 
-use crate::TokenId;
+use crate::{Split, TokenId};
 use cells::Cells;
 use job::{Job, Place, Rank};
+use layout::Layout;
 use prefix::{Leftover, Stored};
 
 pub(crate) use job::{Hold, JobId, NewJob};
 
 /// Sizes that no step may exceed.
 #[derive(Clone, Copy, Debug)]
-#[expect(clippy::struct_field_names, reason = "llama.cpp's own names")]
 pub(crate) struct Capacity {
     /// Cells for all sequences together; one that runs alone never needs more.
     pub(crate) n_ctx: usize,
@@ -36,6 +39,8 @@ pub(crate) struct Capacity {
     pub(crate) n_outputs: usize,
     /// Maximum number of requests that are decoded together.
     pub(crate) n_running: usize,
+    /// How the memory can be split.
+    pub(crate) split: Option<Split>,
     /// Cells of leftovers that may lie beside running requests. Attention passes over all cells up to the last one in use, also for tokens that do not see
     /// them: for SmolLM2-135M, 3,800 foreign cells make a step of one token a fifth to a third longer.
     pub(crate) n_idle: usize,
@@ -81,6 +86,8 @@ pub(crate) enum Step {
     Restore { job: JobId, seq: u32 },
     /// Decode these, at least one, of as many requests; then [`Scheduler::decoded`].
     Decode(Vec<Span>),
+    /// Do all of `before`, which leaves the memory empty, and split it, or make it one again; then [`Scheduler::arranged`] or [`Scheduler::cannot_arrange`].
+    Arrange { split: bool, before: Vec<Step> },
     /// There is no room for `job` though nothing else is in memory; end it.
     Stuck { job: JobId },
 }
@@ -109,6 +116,7 @@ pub(crate) struct Scheduler {
     ranks: HashMap<JobId, Rank>,
     slots: Vec<Slot>,
     cells: Cells,
+    layout: Layout,
     stored: Vec<Stored>,
     n_stored: u64,
     /// How many bytes of host memory a leftover takes for each token, as far as is known.
@@ -148,6 +156,7 @@ impl Scheduler {
             ranks: HashMap::new(),
             slots: (0..n_seq_max).map(|_| Slot::Free).collect(),
             cells: Cells::new(n_seq_max),
+            layout: Layout::new(capacity.split.filter(|split| split.n_seq >= capacity.n_running)),
             stored: Vec::new(),
             n_stored: 0,
             bytes_per_token: 0,
@@ -174,6 +183,9 @@ impl Scheduler {
 
     /// The next step. Changes nothing.
     pub(crate) fn plan(&self, can_cut: CanCut<'_>) -> Step {
+        if let Some(step) = self.split() {
+            return step;
+        }
         match self.choose(can_cut) {
             Ok(choice) => self.batch(&choice),
             Err(step) => step,
@@ -270,7 +282,8 @@ impl Scheduler {
     }
 
     fn free_seq(&self) -> Option<u32> {
-        self.slots.iter().position(|slot| matches!(slot, Slot::Free)).map(|seq| seq as u32)
+        let n_seq = self.layout.current().map_or(usize::MAX, |split| split.n_seq);
+        self.slots.iter().take(n_seq).position(|slot| matches!(slot, Slot::Free)).map(|seq| seq as u32)
     }
 
     fn entry(&self, id: u64) -> Option<&Stored> {
@@ -309,7 +322,7 @@ impl Scheduler {
         self.slots[seq as usize] = Slot::Free;
         self.cells.truncate(seq, 0);
         if self.n_cells() == 0 {
-            self.n_ctx = self.capacity.n_ctx;
+            self.n_ctx = self.n_cells_in_all();
         }
     }
 }

@@ -358,6 +358,10 @@ proptest! {
             }
             (FinishReason::Stop, Some(StopMatch::Eog(0))) => prop_assert!(!ignore_eos && all == text),
             (FinishReason::Length, None) => prop_assert!(all == text && outcome.tokens().len() == max_tokens),
+            // A stop string that holds a banned text back is decided only when it ends: until then many ways are tried.
+            (FinishReason::Error(EngineError::Banned { n_tries: MAX_TRIES }), None) => {
+                prop_assert!(stops.iter().any(|stop| bans.iter().any(|ban| stop.contains(ban.as_str()))));
+            }
             other => prop_assert!(false, "{other:?}"),
         }
         let plain = run(&engine, asked(&[]));

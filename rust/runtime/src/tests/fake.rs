@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::{
     BatchToken, Decoder, DecoderError, Engine, EngineConfig, Finish, FinishReason, Poll, Request,
-    SamplerError, SamplerSnapshot, Stop, TokenEvent, TokenId, TokenMask, TokenSampler, TokenStream,
+    SamplerError, SamplerSnapshot, Split, Stop, TokenEvent, TokenId, TokenMask, TokenSampler, TokenStream,
     Vocabulary,
 };
 
@@ -98,6 +98,13 @@ pub(crate) struct FakeDecoder {
     pub(crate) n_cells: usize,
     pub(crate) can_cut: bool,
     pub(crate) can_rewind: bool,
+    /// How the memory can be split.
+    pub(crate) split: Option<Split>,
+    is_split: bool,
+    /// What it refuses to be: split, or one again.
+    pub(crate) refuses_split: Option<bool>,
+    /// How often it was split or made one.
+    pub(crate) n_arranged: Arc<AtomicUsize>,
     pub(crate) can_save: bool,
     pub(crate) dropped: Arc<AtomicBool>,
     pub(crate) config: EngineConfig,
@@ -118,6 +125,10 @@ impl FakeDecoder {
             n_cells: n_ctx,
             can_cut: true,
             can_rewind: true,
+            split: None,
+            is_split: false,
+            refuses_split: None,
+            n_arranged: Arc::default(),
             can_save: true,
             dropped: Arc::default(),
             config: EngineConfig::default(),
@@ -200,6 +211,9 @@ impl Decoder for FakeDecoder {
         self.rows.clear();
         for row in batch {
             check(self.sequences[row.seq as usize].len() == row.pos, "position")?;
+            if let Some(split) = self.split.filter(|_| self.is_split) {
+                check(row.pos < split.n_cells && (row.seq as usize) < split.n_seq, "its part of the memory")?;
+            }
             self.push(row.seq, row.token);
             self.rows.push(if row.logits { (self.predict)(&self.tokens(row.seq)) } else { Vec::new() });
         }
@@ -210,6 +224,19 @@ impl Decoder for FakeDecoder {
 
     fn logits(&self, index: usize) -> &[f32] {
         self.rows.get(index).map_or(&[], Vec::as_slice)
+    }
+
+    fn split(&self) -> Option<Split> {
+        self.split
+    }
+
+    fn set_split(&mut self, split: bool) -> Result<(), DecoderError> {
+        assert_eq!(self.n_used(), 0, "only an empty memory is rearranged");
+        assert_ne!(self.is_split, split);
+        check(self.refuses_split != Some(split), "told not to rearrange")?;
+        self.is_split = split;
+        self.n_arranged.fetch_add(1, Ordering::SeqCst);
+        Ok(())
     }
 
     fn can_rewind(&self) -> bool {

@@ -13,3 +13,4 @@ mod reusing;
 mod schedule;
 mod scoring;
 mod speculating;
+mod splitting;

@@ -11,6 +11,7 @@ const ROOMY: Capacity = Capacity {
     n_seq_max: 8,
     n_outputs: 8,
     n_running: 4,
+    split: None,
     n_idle: 1000,
     n_stored_bytes: 0,
 };

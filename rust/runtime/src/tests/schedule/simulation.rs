@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use proptest::prelude::*;
 
-use crate::TokenId;
 use crate::scheduler::{Capacity, JobId, NewJob, Scheduler, Span, Step};
+use crate::{Split, TokenId};
 
 /// What may happen between two steps.
 #[derive(Clone, Debug)]
@@ -105,6 +105,7 @@ struct Simulation {
     cells: Vec<(TokenId, u64)>,
     owners: Vec<Option<JobId>>,
     stored: HashMap<u64, Vec<usize>>,
+    is_split: bool,
     n_submitted: JobId,
     chunk: usize,
     burst: usize,
@@ -122,6 +123,7 @@ impl Simulation {
             cells: Vec::new(),
             owners: vec![None; capacity.n_seq_max],
             stored: HashMap::new(),
+            is_split: false,
             n_submitted: 0,
             chunk: capacity.n_batch,
             burst: 0,
@@ -269,13 +271,43 @@ impl Simulation {
         if first.is_none() {
             assert_eq!(step, Step::Idle);
         }
+        if step == Step::Idle {
+            // A hook may keep the place of others for a while, and a prompt may have to wait for a step without prompts.
+            self.scheduler.lapse(false);
+            return false;
+        }
+        if let Step::Park { job, .. } = step {
+            // A waiting request keeps its place, for a while.
+            let waits = self.jobs.iter().any(|job| job.waits);
+            assert!(waits || Some(job) != first, "the first one is not parked");
+            let leftover =
+                (0..self.owners.len()).any(|i| self.owners[i].is_none() && !self.memory[i].is_empty());
+            assert!(!leftover, "leftovers go first");
+        }
+        self.execute(step);
+        assert_eq!(self.scheduler.n_cells(), self.n_used());
+        assert!(self.n_used() <= self.capacity.n_ctx);
+        if let Some(split) = self.capacity.split.filter(|_| self.is_split) {
+            assert!(self.memory.iter().all(|cells| cells.len() <= split.n_cells));
+            assert!(self.memory.iter().skip(split.n_seq).all(Vec::is_empty));
+        }
+        true
+    }
+
+    /// Does what was planned.
+    fn execute(&mut self, step: Step) {
         match step {
-            Step::Idle => {
-                // A hook may keep the place of others for a while, and a prompt may have to wait for a step without prompts.
-                self.scheduler.lapse(false);
-                return false;
-            }
+            Step::Idle => panic!("there is something to do"),
             Step::Stuck { job } => panic!("request {job} fits and yet is stuck"),
+            Step::Arrange { split, before } => {
+                for step in before {
+                    self.execute(step);
+                }
+                assert_eq!(self.n_used(), 0, "only an empty memory is rearranged");
+                assert_ne!(split, self.is_split);
+                self.is_split = split;
+                self.scheduler.arranged(split);
+            }
             Step::Evict { seq } => {
                 assert_eq!(self.owners[seq as usize], None, "only leftovers are evicted");
                 self.memory[seq as usize].clear();
@@ -292,12 +324,6 @@ impl Simulation {
                 assert!(self.stored.values().map(Vec::len).sum::<usize>() <= self.capacity.n_stored_bytes);
             }
             Step::Park { job, seq } => {
-                // A waiting request keeps its place, for a while.
-                let waits = self.jobs.iter().any(|job| job.waits);
-                assert!(waits || Some(job) != first, "the first one is not parked");
-                let leftover =
-                    (0..self.owners.len()).any(|i| self.owners[i].is_none() && !self.memory[i].is_empty());
-                assert!(!leftover, "leftovers go first");
                 assert_eq!(self.owners[seq as usize].take(), Some(job));
                 let state = std::mem::take(&mut self.memory[seq as usize]);
                 self.job(job).parked = Some(state);
@@ -347,9 +373,6 @@ impl Simulation {
             }
             Step::Decode(spans) => self.decode(&spans),
         }
-        assert_eq!(self.scheduler.n_cells(), self.n_used());
-        assert!(self.n_used() <= self.capacity.n_ctx);
-        true
     }
 
     /// New cells with the contents of old ones.
@@ -438,17 +461,21 @@ impl Simulation {
 const DRAFTED: TokenId = 1;
 
 fn capacity() -> impl Strategy<Value = Capacity> {
-    (2usize..80, 1usize..20, 1usize..6, 1usize..6, 1usize..6, 0usize..40, 0usize..100).prop_map(
-        |(n_ctx, n_batch, n_seq_max, n_outputs, n_running, n_idle, n_stored_bytes)| Capacity {
-            n_ctx,
-            n_batch,
-            n_seq_max,
-            n_outputs,
-            n_running: n_running.min(n_seq_max),
-            n_idle,
-            n_stored_bytes,
-        },
-    )
+    (2usize..80, 1usize..20, 1usize..6, 1usize..6, 1usize..6, 0usize..40, 0usize..100, any::<bool>())
+        .prop_map(|(n_ctx, n_batch, n_seq_max, n_outputs, n_running, n_idle, n_stored_bytes, splits)| {
+            let n_running = n_running.min(n_seq_max);
+            let split = Split { n_seq: n_running, n_cells: n_ctx / n_running, n_worth: 8 };
+            Capacity {
+                n_ctx,
+                n_batch,
+                n_seq_max,
+                n_outputs,
+                n_running,
+                split: (splits && split.n_cells > 1).then_some(split),
+                n_idle,
+                n_stored_bytes,
+            }
+        })
 }
 
 proptest! {
