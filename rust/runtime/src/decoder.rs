@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{TokenId, Vocabulary};
+use crate::{Group, TokenId, Vocabulary};
 
 /// A token to decode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +74,20 @@ pub trait Decoder: Send + 'static {
 
     /// The vocabulary of the tokens that it decodes.
     fn vocabulary(&self) -> Arc<dyn Vocabulary>;
+
+    /// Has the decodes from now on compute with what `group` stands for. Called before each decode; all tokens of a batch are of one group, and no sequence ever
+    /// has tokens of two.
+    ///
+    /// # Errors
+    ///
+    /// [`DecoderError::Failed`] when that cannot be; the requests of the batch then end with an error. An engine that knows no groups but the default one
+    /// need not define this.
+    fn enter(&mut self, group: &Group) -> Result<(), DecoderError> {
+        if group.is_default() {
+            return Ok(());
+        }
+        Err(DecoderError::Failed("this engine decodes with the model alone".to_owned()))
+    }
 
     /// Appends tokens to their sequences: 1 to `n_batch`, of any number of sequences, those of one sequence in order and without gaps. Afterwards
     /// [`logits`](Self::logits) has a row for each token that wanted one, at most `n_outputs_max`. Returns early when `stop` says so.

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use crate::channel::Producer;
 use crate::crew::Crew;
+use crate::group::GroupNumbers;
 use crate::inbox::{Inbox, Submission, Ticket};
 use crate::metrics::Gaps;
 use crate::pace::Pace;
 use crate::progress::{End, Progress};
 use crate::scheduler::{Capacity, Census, JobId, NewJob, Scheduler, Step};
 use crate::task::Task;
-use crate::{BatchToken, Decoder, EngineError, FinishReason, TokenId};
+use crate::{BatchToken, Decoder, EngineError, FinishReason, Group, TokenId};
 
 /// How long a request whose hook has the logits keeps its place when others could run in it.
 const HOOK_PATIENCE: Duration = Duration::from_millis(20);
@@ -27,6 +28,7 @@ pub(crate) struct Driver<D: Decoder> {
     runs: HashMap<JobId, Run<D::Saved>>,
     /// Leftovers of requests in host memory, by their numbers.
     stored: HashMap<u64, D::Saved>,
+    groups: GroupNumbers,
     n_submitted: JobId,
     /// The earliest deadline of all requests, or an earlier moment.
     next_deadline: Option<Instant>,
@@ -43,6 +45,7 @@ pub(crate) struct Driver<D: Decoder> {
 /// A request that the thread serves.
 struct Run<S> {
     task: Task,
+    group: Group,
     out: Producer,
     /// The saved state while the request is parked.
     parked: Option<S>,
@@ -93,6 +96,7 @@ impl<D: Decoder> Driver<D> {
             scheduler: Scheduler::new(capacity),
             runs: HashMap::new(),
             stored: HashMap::new(),
+            groups: GroupNumbers::default(),
             n_submitted: 0,
             next_deadline: None,
             crew: Crew::new(n_threads),
@@ -197,7 +201,7 @@ impl<D: Decoder> Driver<D> {
     }
 
     fn take_in(&mut self, submission: Submission, ticket: Ticket) {
-        let Submission { tokens, cache_prompt, priority, task, out, submitted, deadline } = submission;
+        let Submission { tokens, cache_prompt, group, priority, task, out, submitted, deadline } = submission;
         let nothing_to_do = task.is_full() && !cache_prompt;
         self.n_submitted += 1;
         let job = self.n_submitted;
@@ -207,11 +211,12 @@ impl<D: Decoder> Driver<D> {
             priority,
             cache: cache_prompt,
             logits_from: task.logits_from(),
-            group: 0,
+            group: self.groups.number(&group, || self.scheduler.groups()),
         };
         self.scheduler.submit(job, new);
         let run = Run {
             task,
+            group,
             out,
             parked: None,
             submitted,
@@ -431,8 +436,11 @@ impl<D: Decoder> Driver<D> {
         }
         run.task.timings_mut().token_gaps = run.gaps.quantiles();
         self.inbox.publish(self.scheduler.census());
-        let (events, finish) = run.task.end(end);
+        let Run { task, group, out, .. } = run;
+        // Who learns of the end may rely on this.
+        drop(group);
+        let (events, finish) = task.end(end);
         self.inbox.metrics().ended(&finish);
-        run.out.finish(events, finish);
+        out.finish(events, finish);
     }
 }

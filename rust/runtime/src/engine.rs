@@ -13,7 +13,8 @@ use crate::scheduler::Capacity;
 use crate::scoring::Scoring;
 use crate::task::Task;
 use crate::{
-    Decoder, EngineError, Metrics, Request, ScoreRequest, SubmitError, TokenId, TokenStream, Vocabulary,
+    Decoder, EngineError, Group, Metrics, Request, ScoreRequest, SubmitError, TokenId, TokenStream,
+    Vocabulary,
 };
 
 /// A decode thread that serves requests. Cheap to clone; all clones are the same engine.
@@ -196,6 +197,7 @@ impl Engine {
         }
         let terms = Terms {
             cache_prompt: request.cache_prompt,
+            group: request.group.clone(),
             priority: request.priority,
             timeout: request.timeout,
         };
@@ -215,6 +217,7 @@ impl Engine {
         request.check(*n_ctx, vocabulary.n_tokens())?;
         let terms = Terms {
             cache_prompt: request.cache_prompt,
+            group: request.group.clone(),
             priority: request.priority,
             timeout: request.timeout,
         };
@@ -235,6 +238,7 @@ impl Engine {
         inbox.submit(Submission {
             tokens,
             cache_prompt: terms.cache_prompt && !deterministic,
+            group: terms.group,
             priority: terms.priority,
             task,
             out,
@@ -268,9 +272,9 @@ impl Engine {
 }
 
 /// On which terms a request is served.
-#[derive(Clone, Copy)]
 struct Terms {
     cache_prompt: bool,
+    group: Group,
     priority: i32,
     timeout: Option<Duration>,
 }

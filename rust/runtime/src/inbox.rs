@@ -9,13 +9,14 @@ use crate::doorbell::Doorbell;
 use crate::metrics::Recorder;
 use crate::scheduler::Census;
 use crate::task::Task;
-use crate::{EngineError, QueueFull, SubmitError, TokenId};
+use crate::{EngineError, Group, QueueFull, SubmitError, TokenId};
 
 /// A request on its way to the decode thread.
 pub(crate) struct Submission {
     /// What to decode first.
     pub(crate) tokens: Vec<TokenId>,
     pub(crate) cache_prompt: bool,
+    pub(crate) group: Group,
     pub(crate) priority: i32,
     pub(crate) task: Task,
     pub(crate) out: Producer,

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::{LogitsHook, LogprobsMode, Lookup, RequestError, TokenConstraint, TokenId, TokenSampler};
+use crate::{
+    Group, LogitsHook, LogprobsMode, Lookup, RequestError, TokenConstraint, TokenId, TokenSampler,
+};
 
 /// What to generate.
 ///
@@ -43,6 +45,8 @@ pub struct Request {
     /// Begin with what other requests with this option have decoded, and leave this one's tokens for others. Reused tokens were decoded
     /// in batches of other sizes, so logits may differ in their last bits.
     pub cache_prompt: bool,
+    /// What it is decoded with besides the model; see [`Group`].
+    pub group: Group,
     /// Hand the whole text over in one event, at the end. Such a request never waits for its consumer.
     pub collect: bool,
     /// Requests of higher priority are served first; among equals the older ones.
@@ -69,6 +73,7 @@ impl Request {
             hook: None,
             lookup: None,
             cache_prompt: false,
+            group: Group::default(),
             collect: false,
             priority: 0,
             timeout: None,
@@ -114,6 +119,7 @@ impl fmt::Debug for Request {
             .field("hook", &self.hook)
             .field("lookup", &self.lookup)
             .field("cache_prompt", &self.cache_prompt)
+            .field("group", &self.group)
             .field("collect", &self.collect)
             .field("priority", &self.priority)
             .field("timeout", &self.timeout)

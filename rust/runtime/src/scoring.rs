@@ -10,7 +10,7 @@ use crate::progress::{End, Progress};
 use crate::request::check_tokens;
 use crate::vocabulary::bytes_of;
 use crate::{
-    Finish, FinishReason, RequestError, Timings, TokenEvent, TokenId, TokenLogprob, Usage, Vocabulary,
+    Finish, FinishReason, Group, RequestError, Timings, TokenEvent, TokenId, TokenLogprob, Usage, Vocabulary,
 };
 
 /// Texts whose probability is wanted: each of `continuations` after the same prompt.
@@ -26,6 +26,8 @@ pub struct ScoreRequest {
     pub continuations: Vec<Vec<TokenId>>,
     /// As [`Request::cache_prompt`](crate::Request::cache_prompt).
     pub cache_prompt: bool,
+    /// As [`Request::group`](crate::Request::group).
+    pub group: Group,
     /// As [`Request::priority`](crate::Request::priority).
     pub priority: i32,
     /// As [`Request::timeout`](crate::Request::timeout).

@@ -7,7 +7,7 @@ use crate::decoded::Decoded;
 use crate::metrics::StepTime;
 use crate::progress::{End, Progress};
 use crate::scheduler::{JobId, Span};
-use crate::{AbortFlag, BatchToken, Decoder, DecoderError, EngineError, FinishReason};
+use crate::{AbortFlag, BatchToken, Decoder, DecoderError, EngineError, FinishReason, Group};
 
 /// What a step computed for one request, and what the request does then.
 struct Work<'a, S> {
@@ -124,6 +124,8 @@ impl<D: Decoder> Driver<D> {
             };
             closing.is_raised() || watched.iter().all(unwanted)
         };
+        let group = spans.first().and_then(|span| self.runs.get(&span.job)).map(|run| &run.group);
+        self.decoder.enter(group.unwrap_or(&Group::default()))?;
         self.decoder.decode(&self.batch, &stop)
     }
 

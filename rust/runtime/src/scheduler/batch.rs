@@ -63,7 +63,7 @@ impl Scheduler {
         if let Some(suspect) = jobs.iter().position(|job| job.alone) {
             return vec![jobs[suspect]];
         }
-        if let Some(group) = jobs.iter().min_by_key(|job| (job.served, job.rank)).map(|job| job.group) {
+        if let Some(group) = self.turn.next(&jobs) {
             jobs.retain(|job| job.group == group);
         }
         jobs

@@ -101,6 +101,9 @@ impl Scheduler {
     /// These were decoded.
     pub(crate) fn decoded(&mut self, spans: &[Span]) {
         self.clock += 1;
+        if let Some(index) = spans.first().and_then(|span| self.index(span.job)) {
+            self.turn.note(self.jobs[index].group);
+        }
         for span in spans {
             let clock = self.clock;
             self.cells.grow(span.seq, span.len);

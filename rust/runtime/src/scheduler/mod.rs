@@ -8,6 +8,8 @@
 //!
 //! Where the memory can be split (`layout`), it is while several requests generate that fit their parts.
 //!
+//! Requests of one group only are decoded together; groups take turns (`turn`).
+//!
 //! A request that allows it begins with what is decoded already: it shares the cells of the longest beginning that it has in common with another such request
 //! or a leftover. Where another request is about to decode such a beginning, it waits for that.
 
@@ -18,16 +20,20 @@ mod done;
 mod job;
 mod layout;
 mod prefix;
+mod turn;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::{Split, TokenId};
 use cells::Cells;
 use job::{Job, Place, Rank};
 use layout::Layout;
 use prefix::{Leftover, Stored};
+use turn::Turn;
 
 pub(crate) use job::{Hold, JobId, NewJob};
+#[cfg(test)]
+pub(crate) use turn::TURN;
 
 /// Sizes that no step may exceed.
 #[derive(Clone, Copy, Debug)]
@@ -129,6 +135,7 @@ pub(crate) struct Scheduler {
     chunk: usize,
     /// The same where more requests wait for their first token than generate, and all their prompts fit.
     burst: usize,
+    turn: Turn,
     /// Counts the steps that decoded.
     clock: u64,
 }
@@ -164,13 +171,15 @@ impl Scheduler {
             n_ctx: capacity.n_ctx,
             chunk: capacity.n_batch,
             burst: 0,
+            turn: Turn::default(),
             clock: 0,
         }
     }
 
     /// Adds a request. Its number must be larger than all before.
     pub(crate) fn submit(&mut self, id: JobId, new: NewJob) {
-        let job = Job::new(id, new);
+        // As if it had just been served: who comes newly waits for a turn like the others.
+        let job = Job { served: self.clock, ..Job::new(id, new) };
         self.ranks.insert(id, job.rank);
         let at = self.jobs.partition_point(|other| other.rank < job.rank);
         self.jobs.insert(at, job);
@@ -239,6 +248,16 @@ impl Scheduler {
     /// The prompt and all generated tokens of `id`.
     pub(crate) fn tokens(&self, id: JobId) -> &[TokenId] {
         self.index(id).map_or(&[], |index| &self.jobs[index].tokens)
+    }
+
+    /// The groups of all requests, and of all that they left behind.
+    pub(crate) fn groups(&self) -> HashSet<u64> {
+        let cached = self.slots.iter().filter_map(|slot| match slot {
+            Slot::Cached(leftover) => Some(leftover.group),
+            _ => None,
+        });
+        let stored = self.stored.iter().map(|entry| entry.leftover.group);
+        self.jobs.iter().map(|job| job.group).chain(cached).chain(stored).collect()
     }
 
     /// Removes `id` and returns the sequence that must be cleared now. With `keep`, a request that allows it leaves what it decoded behind instead.

@@ -12,7 +12,7 @@ use super::fake::{
 use crate::{DecoderError, Engine, EngineConfig, FinishReason, QueueFull, Request, SubmitError};
 
 /// Keeps the first decode of an engine waiting, so that requests gather; dropping it lets the decode go on.
-struct Gate {
+pub(super) struct Gate {
     engine: Engine,
     entered: std::sync::mpsc::Receiver<()>,
     _open: std::sync::mpsc::Sender<()>,
@@ -20,7 +20,7 @@ struct Gate {
 
 impl Gate {
     /// A request whose decode waits now.
-    fn occupy(&self) -> crate::TokenStream {
+    pub(super) fn occupy(&self) -> crate::TokenStream {
         let stream = self.engine.submit(request(&[1], 0).with_cache()).unwrap();
         self.entered.recv_timeout(DEADLINE).unwrap();
         stream
@@ -28,7 +28,7 @@ impl Gate {
 }
 
 /// An engine whose first decode waits at a gate, with what `seen` makes of each later decode.
-fn gathering<T: Send + 'static>(
+pub(super) fn gathering<T: Send + 'static>(
     decoder: FakeDecoder,
     seen: impl Fn(&Call) -> T + Send + 'static,
 ) -> (Engine, Gate, Arc<Mutex<Vec<T>>>) {

@@ -1,4 +1,4 @@
-//! A decoder whose next token depends on everything in its sequence, so that any mix-up of sequences or positions shows.
+//! A decoder whose next token depends on everything in its sequence and on the group, so that any mix-up of sequences, positions or groups shows.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::{
-    BatchToken, Decoder, DecoderError, Engine, EngineConfig, Finish, FinishReason, Poll, Request,
+    BatchToken, Decoder, DecoderError, Engine, EngineConfig, Finish, FinishReason, Group, Poll, Request,
     SamplerError, SamplerSnapshot, Split, Stop, TokenEvent, TokenId, TokenMask, TokenSampler, TokenStream,
     Vocabulary,
 };
@@ -48,11 +48,27 @@ pub(crate) fn logits_after(tokens: &[TokenId]) -> Vec<f32> {
 
 /// The `n` tokens that follow `prompt`, end-of-generation tokens included.
 pub(crate) fn continuation(prompt: &[TokenId], n: usize) -> Vec<TokenId> {
-    let mut tokens = prompt.to_vec();
+    continuation_in(0, prompt, n)
+}
+
+/// The same for a request of [`group`] `number`.
+pub(crate) fn continuation_in(number: u64, prompt: &[TokenId], n: usize) -> Vec<TokenId> {
+    let mut tokens = in_group(number, prompt);
     for _ in 0..n {
         tokens.push(next_token(&tokens));
     }
-    tokens.split_off(prompt.len())
+    tokens.split_off(tokens.len() - n)
+}
+
+/// What the next token depends on: the group as a token of its own, and `tokens`.
+fn in_group(number: u64, tokens: &[TokenId]) -> Vec<TokenId> {
+    let group = (number > 0).then_some(-1 - number as TokenId);
+    group.into_iter().chain(tokens.iter().copied()).collect()
+}
+
+/// A group that the fake decoder knows; 0 is the default group.
+pub(crate) fn group(number: u64) -> Group {
+    if number == 0 { Group::default() } else { Group::new([number], Arc::new(number)) }
 }
 
 pub(crate) fn text_of(tokens: &[TokenId]) -> String {
@@ -85,8 +101,9 @@ pub(crate) struct FakeDecoder {
     n_batch: usize,
     /// For each sequence the cells that it holds.
     sequences: Vec<Vec<usize>>,
-    /// The tokens in all cells that there ever were.
-    cells: Vec<TokenId>,
+    /// The token and the group in each cell that there ever was.
+    cells: Vec<(TokenId, u64)>,
+    group: u64,
     rows: Vec<Vec<f32>>,
     hook: Hook,
     /// The logits after tokens.
@@ -117,6 +134,7 @@ impl FakeDecoder {
             n_batch,
             sequences: vec![Vec::new(); n_seq_max],
             cells: Vec::new(),
+            group: 0,
             rows: Vec::new(),
             hook: Box::new(|_| Ok(())),
             predict: logits_after,
@@ -150,12 +168,12 @@ impl FakeDecoder {
     }
 
     fn tokens(&self, seq: u32) -> Vec<TokenId> {
-        self.sequences[seq as usize].iter().map(|cell| self.cells[*cell]).collect()
+        self.sequences[seq as usize].iter().map(|cell| self.cells[*cell].0).collect()
     }
 
-    fn push(&mut self, seq: u32, token: TokenId) {
+    fn push(&mut self, seq: u32, cell: (TokenId, u64)) {
         self.sequences[seq as usize].push(self.cells.len());
-        self.cells.push(token);
+        self.cells.push(cell);
     }
 
     fn n_used(&self) -> usize {
@@ -174,7 +192,7 @@ fn check(holds: bool, what: &str) -> Result<(), DecoderError> {
 }
 
 impl Decoder for FakeDecoder {
-    type Saved = Vec<u8>;
+    type Saved = Vec<(TokenId, u64)>;
 
     fn n_ctx(&self) -> usize {
         self.n_ctx
@@ -196,10 +214,19 @@ impl Decoder for FakeDecoder {
         Arc::new(Pieces)
     }
 
+    fn enter(&mut self, group: &Group) -> Result<(), DecoderError> {
+        self.group = match group.content::<Arc<u64>>() {
+            Some(number) => **number,
+            None => check(group.is_default(), "told not to enter this group").map(|()| 0)?,
+        };
+        Ok(())
+    }
+
     fn decode(&mut self, batch: &[BatchToken], stop: Stop<'_>) -> Result<(), DecoderError> {
+        let group = self.group;
         if let Err(error) = (self.hook)(&Call { batch, stop }) {
             // Any number of the tokens may be in their sequences then.
-            batch[..batch.len() / 2].iter().for_each(|row| self.push(row.seq, row.token));
+            batch[..batch.len() / 2].iter().for_each(|row| self.push(row.seq, (row.token, group)));
             return Err(error);
         }
         check(!batch.is_empty() && batch.len() <= self.n_batch, "batch size")?;
@@ -214,8 +241,12 @@ impl Decoder for FakeDecoder {
             if let Some(split) = self.split.filter(|_| self.is_split) {
                 check(row.pos < split.n_cells && (row.seq as usize) < split.n_seq, "its part of the memory")?;
             }
-            self.push(row.seq, row.token);
-            self.rows.push(if row.logits { (self.predict)(&self.tokens(row.seq)) } else { Vec::new() });
+            self.push(row.seq, (row.token, group));
+            let sequence = &self.sequences[row.seq as usize];
+            check(sequence.iter().all(|cell| self.cells[*cell].1 == group), "one group a sequence")?;
+            let logits = || (self.predict)(&in_group(group, &self.tokens(row.seq)));
+            let row = if row.logits { logits() } else { Vec::new() };
+            self.rows.push(row);
         }
         check(self.rows.iter().filter(|row| !row.is_empty()).count() <= self.n_outputs, "outputs")?;
         self.n_decoded.fetch_add(batch.len(), Ordering::SeqCst);
@@ -270,20 +301,20 @@ impl Decoder for FakeDecoder {
         self.sequences[seq as usize].clear();
     }
 
-    fn save(&mut self, seq: u32) -> Result<Vec<u8>, DecoderError> {
+    fn save(&mut self, seq: u32) -> Result<Self::Saved, DecoderError> {
         check(self.can_save, "told not to save")?;
-        Ok(self.tokens(seq).iter().map(|&token| token as u8).collect())
+        Ok(self.sequences[seq as usize].iter().map(|cell| self.cells[*cell]).collect())
     }
 
-    fn saved_bytes(state: &Vec<u8>) -> usize {
+    fn saved_bytes(state: &Self::Saved) -> usize {
         state.len()
     }
 
-    fn restore(&mut self, seq: u32, state: &Vec<u8>) -> Result<(), DecoderError> {
+    fn restore(&mut self, seq: u32, state: &Self::Saved) -> Result<(), DecoderError> {
         check(self.sequences[seq as usize].is_empty(), "restore into a sequence that is not empty")?;
         check(self.n_used() + state.len() <= self.n_cells, "room for a restored sequence")?;
-        for byte in state {
-            self.push(seq, TokenId::from(*byte));
+        for cell in state {
+            self.push(seq, *cell);
         }
         Ok(())
     }
@@ -356,7 +387,13 @@ impl Outcome {
     /// Checks that the whole continuation came, in well-formed events.
     #[track_caller]
     pub(crate) fn assert_continues(&self, prompt: &[TokenId], n: usize) {
-        let expected = continuation(prompt, n);
+        self.assert_continues_in(0, prompt, n);
+    }
+
+    /// The same for a request of [`group`] `number`.
+    #[track_caller]
+    pub(crate) fn assert_continues_in(&self, number: u64, prompt: &[TokenId], n: usize) {
+        let expected = continuation_in(number, prompt, n);
         assert_eq!(self.finish.reason, FinishReason::Length);
         assert_eq!(self.tokens(), expected);
         assert_eq!(self.text(), text_of(&expected));

@@ -7,6 +7,7 @@ mod closing;
 mod constraining;
 mod fake;
 mod generating;
+mod grouping;
 mod hooking;
 mod parking;
 mod reusing;

@@ -5,7 +5,7 @@ mod simulation;
 use crate::TokenId;
 use crate::scheduler::{Capacity, JobId, NewJob, Scheduler, Step};
 
-const ROOMY: Capacity = Capacity {
+pub(super) const ROOMY: Capacity = Capacity {
     n_ctx: 1000,
     n_batch: 100,
     n_seq_max: 8,
@@ -16,12 +16,12 @@ const ROOMY: Capacity = Capacity {
     n_stored_bytes: 0,
 };
 
-fn job(tokens: Vec<TokenId>, n_max: usize, cache: bool) -> NewJob {
+pub(super) fn job(tokens: Vec<TokenId>, n_max: usize, cache: bool) -> NewJob {
     NewJob { tokens, n_max, cache, ..NewJob::default() }
 }
 
 /// Does all steps up to the next decode, and that one; returns its spans as (request, tokens).
-fn decode(scheduler: &mut Scheduler) -> Vec<(JobId, usize)> {
+pub(super) fn decode(scheduler: &mut Scheduler) -> Vec<(JobId, usize)> {
     loop {
         match scheduler.plan(&|_, _| true) {
             Step::Decode(spans) => {

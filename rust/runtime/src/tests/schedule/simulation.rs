@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use proptest::prelude::*;
 
-use crate::scheduler::{Capacity, JobId, NewJob, Scheduler, Span, Step};
+use crate::scheduler::{Capacity, JobId, NewJob, Scheduler, Span, Step, TURN};
 use crate::{Split, TokenId};
 
 /// What may happen between two steps.
@@ -51,7 +51,7 @@ enum Change {
 fn change() -> impl Strategy<Value = Change> {
     let pick = any::<usize>;
     prop_oneof![
-        4 => (1usize..40, 0usize..20, 0usize..30, any::<bool>(), 0..3i32, 0..2i32, 0..2u64).prop_map(
+        4 => (1usize..40, 0usize..20, 0usize..30, any::<bool>(), 0..3i32, 0..2i32, 0..3u64).prop_map(
             |(n_prompt, n_generate, scored, cache, variant, priority, group)| {
                 let scored = scored.saturating_sub(15);
                 Change::Submit { n_prompt, n_generate, scored, cache, variant, priority, group }
@@ -107,10 +107,13 @@ struct Simulation {
     stored: HashMap<u64, Vec<usize>>,
     is_split: bool,
     n_submitted: JobId,
+    n_suspected: usize,
     chunk: usize,
     burst: usize,
     can_cut: bool,
     steps: Vec<Step>,
+    /// The request that comes first, and for how many decodes its group had no turn.
+    waited: Option<(JobId, usize)>,
 }
 
 impl Simulation {
@@ -125,10 +128,12 @@ impl Simulation {
             stored: HashMap::new(),
             is_split: false,
             n_submitted: 0,
+            n_suspected: 0,
             chunk: capacity.n_batch,
             burst: 0,
             can_cut,
             steps: Vec::new(),
+            waited: None,
         }
     }
 
@@ -177,6 +182,7 @@ impl Simulation {
             Change::Suspect { pick } => {
                 let Some(id) = self.picked(pick) else { return };
                 self.job(id).alone = true;
+                self.n_suspected += 1;
                 self.scheduler.suspect(id);
             }
             Change::Cancel { pick } => {
@@ -385,6 +391,18 @@ impl Simulation {
         self.cells.len() - 1
     }
 
+    /// Counts how long the group of the first request waits for its turn.
+    fn note_turn(&mut self, groups: &HashSet<u64>) {
+        // One that waits for its hook may keep the place of the first.
+        let first = self.first().filter(|_| self.jobs.iter().all(|job| !job.waits));
+        let first = first.filter(|id| !groups.contains(&self.job(*id).group));
+        let before = self.waited.filter(|(id, _)| Some(*id) == first).map_or(0, |(_, n)| n);
+        self.waited = first.map(|id| (id, before + 1));
+        // Each other request may bring its group a turn before, and a step each time that it is a suspect.
+        let most = TURN * self.n_submitted as usize + self.n_suspected;
+        assert!(before <= most, "a group waits for {before} decodes");
+    }
+
     fn decode(&mut self, spans: &[Span]) {
         let n_tokens: usize = spans.iter().map(|span| span.len).sum();
         assert!((1..=self.capacity.n_batch).contains(&n_tokens));
@@ -394,6 +412,7 @@ impl Simulation {
         assert_eq!(different.len(), spans.len());
         let groups: HashSet<u64> = spans.iter().map(|span| self.job(span.job).group).collect();
         assert_eq!(groups.len(), 1, "one set of adapters a batch");
+        self.note_turn(&groups);
         let alone = spans.iter().any(|span| self.job(span.job).alone);
         assert!(!alone || spans.len() == 1, "a suspect is decoded alone");
         let n_pending =

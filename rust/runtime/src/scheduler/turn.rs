@@ -1,0 +1,48 @@
+//! Whose turn it is: requests of different groups are never decoded together, so groups take turns.
+//!
+//! A turn lasts a few steps, because an engine may have to prepare for each group anew: llama.cpp lays out its graph again for other adapters, which takes
+//! 5 ms for SmolLM2-135M where a step takes 8 ms. The next turn is that of the group none of whose requests was served for longest. (Not of the request
+//! served longest ago: prompts for which a step has no room would bring their group one turn after another.)
+
+use std::collections::HashMap;
+
+use super::job::{Job, Rank};
+
+/// How many steps a turn lasts while requests of other groups wait.
+pub(crate) const TURN: usize = 4;
+
+/// The turn that is now.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Turn {
+    group: u64,
+    /// Steps of it so far; 0 before the first one.
+    n_steps: usize,
+}
+
+impl Turn {
+    /// A step of `group` was done.
+    pub(super) fn note(&mut self, group: u64) {
+        if group != self.group {
+            *self = Self { group, n_steps: 0 };
+        }
+        self.n_steps += 1;
+    }
+
+    /// Which group of these requests comes next; `None` without any.
+    pub(super) fn next(self, jobs: &[&Job]) -> Option<u64> {
+        let first = jobs.first()?.group;
+        if jobs.iter().all(|job| job.group == first) {
+            return Some(first);
+        }
+        if (1..TURN).contains(&self.n_steps) && jobs.iter().any(|job| job.group == self.group) {
+            return Some(self.group);
+        }
+        let mut served: HashMap<u64, (u64, Rank)> = HashMap::new();
+        for job in jobs {
+            let group = served.entry(job.group).or_insert((job.served, job.rank));
+            *group = (group.0.max(job.served), group.1.min(job.rank));
+        }
+        let order = |(group, (served, rank)): &(u64, (u64, Rank))| (*served, *group == self.group, *rank);
+        served.into_iter().min_by_key(order).map(|(group, _)| group)
+    }
+}
