@@ -7,7 +7,7 @@ Errors are the classes of `tabagent.errors`; wrong arguments are plain `TypeErro
 import builtins
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
-from typing import Any, Final, Literal, final
+from typing import Any, Final, Literal, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -496,12 +496,13 @@ class Model:
         options: Mapping[str, Any],
         grammar: Grammar | None,
         hooked: bool,
+        changes: _Changes | None = None,
     ) -> Stream:
         """With `hooked` the stream waits for its `take_hook` to change each row of logits.
 
         `options`: max_tokens, sampling (a `SamplerConfig`'s `to_dict()`), stop, ban, stop_tokens, ignore_eos, logprobs, logprobs_mode, cache_prompt,
         speculative (None, or a mapping of min_match, max_match, max_draft), priority, timeout (seconds), collect (the whole text in one event)."""
-    def score(self, prompt: Sequence[int], continuations: Sequence[Sequence[int]], cache_prompt: bool) -> Stream:
+    def score(self, prompt: Sequence[int], continuations: Sequence[Sequence[int]], cache_prompt: bool, changes: _Changes | None = None) -> Stream:
         """A stream with one event for each continuation, without text: its tokens with their log-probabilities."""
     def embed(
         self, texts: list[str | list[int]], options: Mapping[str, Any], stop: Stop, progress: Callable[[float], object] | None
@@ -549,6 +550,9 @@ class ControlVector:
     def model_hint(self) -> str | None: ...
     @property
     def layers(self) -> list[int]: ...
+
+_Changes: TypeAlias = tuple[Sequence[tuple[Adapter, float]], Sequence[tuple[ControlVector, float]], tuple[int, int] | None]
+"""Adapters and control vectors of a request, each with a scale, and the first and the last layer for the latter."""
 
 @final
 class Context:

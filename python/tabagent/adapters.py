@@ -22,11 +22,11 @@ __all__ = ["Adapter", "Adapters", "ControlVector", "ControlVectors"]
 class Adapter:
     """A low-rank adapter, loaded for a model by `Model.load_adapter`.
 
-        with model.load_adapter("style.gguf") as style, model.create_context(adapters={style: 0.8}) as context:
-            context.decode(model.tokenize("Once upon a time"))
+        with model.load_adapter("style.gguf") as style:
+            print(model.generate("Once upon a time", adapters={style: 0.8}, max_tokens=64).result().text)
 
     It works with that model alone, and keeps it in memory. It is closed by `close`, at the end of its `with` block, or when nothing refers to
-    it any more; its memory is freed when no context uses it any more either. Equality is identity.
+    it any more; its memory is freed when no request and no context uses it any more either. Equality is identity.
     """
 
     __slots__ = ("__weakref__", "_facts", "_native")
@@ -91,7 +91,7 @@ class Adapter:
         return self._native.closed
 
     def close(self) -> None:
-        """Let go of it. Contexts that have it set go on with it; setting it anew raises `ClosedError`. Closing again is fine."""
+        """Let go of it. Requests and contexts that have it go on with it; using it anew raises `ClosedError`. Closing again is fine."""
         self._native.close()
 
     def __enter__(self) -> Self:
@@ -152,6 +152,18 @@ def as_adapters(value: object, name: str) -> list[tuple[_native.Adapter, float]]
 def as_control_vectors(value: object, name: str) -> list[tuple[_native.ControlVector, float]]:
     """The control vectors, in the form that the core takes."""
     return [(item._native, scale) for item, scale in _scaled(value, name, ControlVector)]  # noqa: SLF001 (its own other half)
+
+
+def as_changes(
+    adapters: object, control_vector: object, control_layers: object
+) -> tuple[list[tuple[_native.Adapter, float]], list[tuple[_native.ControlVector, float]], tuple[int, int] | None] | None:
+    """What changes the model for a request, in the form that the core takes; None for nothing."""
+    vectors, layers = as_control_vectors(control_vector, "control_vector"), as_layers(control_layers, "control_layers")
+    if layers is not None and not vectors:
+        message = "`control_layers` says which layers a control vector moves, and none was given; give `control_vector`"
+        raise ValueError(message)
+    scaled = as_adapters(adapters, "adapters")
+    return (scaled, vectors, layers) if scaled or vectors else None
 
 
 def as_layers(value: object, name: str) -> tuple[int, int] | None:

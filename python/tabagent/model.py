@@ -9,7 +9,7 @@ import functools
 import inspect
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -31,7 +31,7 @@ from tabagent._arguments import (
     type_name,
 )
 from tabagent._load_options import cache_options, load_options, optional_int
-from tabagent.adapters import Adapter, Adapters, ControlVector, ControlVectors, as_adapters, as_control_vectors, as_directions
+from tabagent.adapters import Adapter, Adapters, ControlVector, ControlVectors, as_adapters, as_changes, as_control_vectors, as_directions
 from tabagent.context import Context
 from tabagent.embedding import Embedder
 from tabagent.errors import ClosedError, GrammarError
@@ -251,6 +251,9 @@ class Model(Scorer, Embedder):
         trigger: str | int | Sequence[str | int] | Trigger | None = None,
         compact_json: bool = False,
         logits_processors: Sequence[LogitsProcessor] = (),
+        adapters: Adapters = None,
+        control_vector: ControlVectors = None,
+        control_layers: tuple[int, int] | None = None,
         add_special: bool = True,
         parse_special: bool = True,
         speculative: Literal["lookup"] | SpeculativeConfig | None = None,
@@ -292,6 +295,10 @@ class Model(Scorer, Embedder):
             logits_processors: functions `f(tokens, logits)` that change the logits in place before each token is chosen: `tokens` are all so
                 far (int32, read-only), `logits` one float32 for each token of the vocabulary. They run in a thread of their own, one after
                 another, before sampling and grammar, while the model serves other requests. What one raises ends this stream alone.
+            adapters: what `load_adapter` gave: one adapter, several, pairs (adapter, scale), or a mapping to scales. Requests with other adapters run
+                at the same time, but each step is for those of equal ones alone, so that they take turns.
+            control_vector: what `load_control_vector` gave, in the same forms; it counts like an adapter.
+            control_layers: the first and the last layer that control vectors may move; None for all from 1 on.
             add_special: add the tokens that the model wants at the beginning and the end of a text, such as its beginning-of-text token. A
                 prompt that has such a token there already, by its marker or as a token, does not get a second one, and a warning says so. False
                 takes the prompt as it is.
@@ -302,8 +309,9 @@ class Model(Scorer, Embedder):
                 came before, in prompt or text, follows again, as in edits, summaries and code; on other texts it turns itself off. A
                 `SpeculativeConfig` sets its limits. Without effect with processors, with `deterministic`, and on recurrent models. `usage` counts
                 the guesses.
-            cache_prompt: begin with what other requests with this option have decoded, running ones included, and leave this one's tokens for
-                others. Prompts that begin alike are then decoded once; the last bits of logits may differ from a run alone.
+            cache_prompt: begin with what other requests with this option, and with equal adapters and control vectors, have decoded, running ones
+                included, and leave this one's tokens for others. Prompts that begin alike are then decoded once; the last bits of logits may differ
+                from a run alone.
             collect: hand the whole text over in one piece at the end, which costs least where nobody reads before that.
             priority: requests of higher priority are served first, also before those that run already; among equals the older ones.
             timeout: seconds that it may take from now on, in the queue and at work; then it ends with `finish_reason` `timeout` and what came so far.
@@ -312,9 +320,10 @@ class Model(Scorer, Embedder):
             TypeError, ValueError: an argument is wrong.
             ContextFullError: the prompt has more tokens than the context holds.
             GrammarError: the schema or grammar cannot be compiled.
+            AdapterError: an adapter is of another model, or is an activated one (aLoRA), which works from some token of a text on.
             UnsupportedModelError: the model cannot generate.
             QueueFullError: as many requests wait as `max_queue` allows.
-            ClosedError, ForkedError: the model is closed, or was loaded before a fork.
+            ClosedError, ForkedError: the model or an adapter is closed, or the model was loaded before a fork.
         """
         compiled = self._grammar(
             json_schema=json_schema,
@@ -333,6 +342,7 @@ class Model(Scorer, Embedder):
             message = f"`sampling` must be a SamplerConfig, got {type_name(sampling)}"
             raise TypeError(message)
         text = prompt if isinstance(prompt, str) else as_tokens(prompt, "prompt")
+        changes = as_changes(adapters, control_vector, control_layers)
         options = {
             "max_tokens": None if max_tokens is None else as_int(max_tokens, "max_tokens", 0, MAX_TOKENS),
             "sampling": sampling.to_dict(),
@@ -356,6 +366,7 @@ class Model(Scorer, Embedder):
                 options=options,
                 grammar=None if compiled is None else compiled._native,  # noqa: SLF001 (its own other half)
                 hooked=bool(processors),
+                changes=changes,
             )
         except UnicodeEncodeError as error:
             raise surrogate_error(error, "prompt") from None
@@ -395,6 +406,8 @@ class Model(Scorer, Embedder):
                 raise TypeError(message)
         ahead = 4 * max(self._info.max_sequences, 1)
         options.setdefault("collect", True)
+        # Each prompt needs them, and an iterator gives them once.
+        options |= {name: list(value) for name, value in options.items() if isinstance(value, Iterator)}
         submit = functools.partial(self.generate, **options)
         return CompletionBatch(submit, prompts, ahead=ahead, return_errors=return_errors, progress=progress)
 
@@ -503,8 +516,8 @@ class Model(Scorer, Embedder):
     def load_adapter(self, path: str | os.PathLike[str]) -> Adapter:
         """Load a low-rank adapter (LoRA) for this model: a GGUF file, a folder of the `peft` library, or the `.safetensors` file in one.
 
-            with model.load_adapter("style.gguf") as style, model.create_context(adapters=style) as context:
-                context.decode(model.tokenize("Once upon a time"))
+            with model.load_adapter("style.gguf") as style:
+                print(model.generate("Once upon a time", adapters={style: 0.8}, max_tokens=64).result().text)
 
         Shapes, types, ranks and all numbers are checked against the model's tensors, and the model computes one token with it, which shows
         whether llama.cpp uses all of it. Blocks meanwhile.

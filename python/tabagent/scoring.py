@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Final
 from tabagent import exit as at_exit
 from tabagent import log
 from tabagent._arguments import INT32_MAX, Tokens, as_bool, as_int, as_text, as_tokens, type_name
+from tabagent.adapters import as_changes
 from tabagent.errors import TabagentError
 from tabagent.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from tabagent import _native
+    from tabagent.adapters import Adapters, ControlVectors
 
 __all__ = ["ChoiceScore", "Perplexity", "Scorer"]
 
@@ -68,6 +70,9 @@ class Scorer(Vocabulary):
         add_special: bool = True,
         parse_special: bool = True,
         cache_prompt: bool = False,
+        adapters: Adapters = None,
+        control_vector: ControlVectors = None,
+        control_layers: tuple[int, int] | None = None,
     ) -> list[ChoiceScore]:
         """How probable each of several texts is after a prompt, in their order. Blocks; Ctrl-C stops it.
 
@@ -78,11 +83,12 @@ class Scorer(Vocabulary):
         Raises:
             TypeError, ValueError: an argument is wrong, there is no choice, or an empty one.
             ContextFullError: prompt and choice together have more tokens than the context holds.
+            AdapterError: an adapter is of another model, or is an activated one.
             UnsupportedModelError: the model cannot generate.
-            ClosedError, ForkedError: the model is closed, or was loaded before a fork.
+            ClosedError, ForkedError: the model or an adapter is closed, or the model was loaded before a fork.
         """
         options = (as_bool(add_special, "add_special"), as_bool(parse_special, "parse_special"))
-        wanted = as_choices(choices)
+        wanted, changes = as_choices(choices), as_changes(adapters, control_vector, control_layers)
         for index, choice in enumerate(wanted):
             if not isinstance(choice, str):
                 self._known(choice, f"choices[{index}]")
@@ -98,7 +104,7 @@ class Scorer(Vocabulary):
         shared, rest = split_at_common(before, whole)
         texts = [choice if isinstance(choice, str) else self.detokenize(choice, continuation=True) for choice in wanted]
         try:
-            stream = self._native.score(shared, rest, as_bool(cache_prompt, "cache_prompt"))
+            stream = self._native.score(shared, rest, as_bool(cache_prompt, "cache_prompt"), changes)
         except ValueError as error:
             if shared or isinstance(error, TabagentError):
                 raise
@@ -107,19 +113,30 @@ class Scorer(Vocabulary):
             raise ValueError(message) from None
         return choice_scores(texts, list(read_scores(stream)))
 
-    def perplexity(self, text: str | Tokens, *, context_size: int | None = None, stride: int | None = None) -> Perplexity:
+    def perplexity(
+        self,
+        text: str | Tokens,
+        *,
+        context_size: int | None = None,
+        stride: int | None = None,
+        adapters: Adapters = None,
+        control_vector: ControlVectors = None,
+        control_layers: tuple[int, int] | None = None,
+    ) -> Perplexity:
         """How well the model predicts a text: `exp` of the mean negative log-likelihood of its tokens. Blocks; Ctrl-C stops it.
 
         The text is read in windows of `context_size` tokens (None: 512, or the model's context if that is smaller), each by itself and with the
         beginning-of-text token, if the model has one, in the place of its first. Without `stride` it is measured as llama.cpp's `perplexity`
         does: windows side by side, of each the second half scored, and what does not fill a window left out; a text shorter than a window is
         one window, of which all tokens but the first are scored. With `stride` each window begins so many tokens after the one before, and
-        every token but the first is scored, with at least `context_size - stride` tokens before it.
+        every token but the first is scored, with at least `context_size - stride` tokens before it. `adapters`, `control_vector` and `control_layers`
+        are those of `generate`.
 
         Raises:
             TypeError, ValueError: an argument is wrong, or the text has less than two tokens.
+            AdapterError: an adapter is of another model, or is an activated one.
             UnsupportedModelError: the model cannot generate.
-            ClosedError, ForkedError: the model is closed, or was loaded before a fork.
+            ClosedError, ForkedError: the model or an adapter is closed, or the model was loaded before a fork.
         """
         most = self._context_size or INT32_MAX
         size = min(DEFAULT_WINDOW, most) if context_size is None else as_int(context_size, "context_size", 4, most)
@@ -132,11 +149,12 @@ class Scorer(Vocabulary):
             message = f"`text` has {len(tokens)} tokens, and one is predicted from those before it; give a longer text"
             raise ValueError(message)
         bos = self.token_bos() if self.adds_bos else None
+        changes = as_changes(adapters, control_vector, control_layers)
         found: list[float] = []
         count = 0
         for before, scored in windows(tokens, size, step, bos):
             count += 1
-            for _, logprobs in read_scores(self._native.score(before, [scored], False)):
+            for _, logprobs in read_scores(self._native.score(before, [scored], False, changes)):
                 found.extend(logprobs)
         nll = -math.fsum(found)
         return Perplexity(nll=nll, tokens=len(found), perplexity=_exp(nll / len(found)), windows=count)

@@ -333,9 +333,7 @@ impl Context {
     /// Sets what changes the model in another context of it.
     pub(crate) fn take_changes_of(&mut self, other: &Self) -> Result<(), ContextError> {
         self.set_adapters(&other.adapters).map_err(Box::new)?;
-        if let Some(control) = &other.control {
-            self.apply_control(control.clone()).map_err(Box::new)?;
-        }
+        self.set_control(&other.control).map_err(Box::new)?;
         Ok(())
     }
 }

@@ -88,6 +88,14 @@ pub enum AdapterError {
         /// The adapter.
         name: String,
     },
+    /// An activated adapter for a whole request.
+    #[error(
+        "adapter `{name}` is an activated one (aLoRA), which works from its invocation tokens on, but a request is computed with its adapters from its first token on; decode with `create_context`, and set it at these tokens"
+    )]
+    Activated {
+        /// The adapter.
+        name: String,
+    },
     /// The adapter is there more than once.
     #[error("adapter `{name}` is given twice; give it once, with the sum of both scales")]
     Twice {

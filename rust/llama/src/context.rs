@@ -8,7 +8,7 @@ use crate::budget::{check_kv_type, context_bytes, vector_bytes};
 use crate::capture::{TensorTap, on_tensor};
 use crate::context_config::{ContextConfig, KvType, Resolved};
 use crate::context_error::{ContextConfigError, ContextError};
-use crate::control_vector::Control;
+use crate::control_vector::ControlSum;
 use crate::log;
 use crate::memory_need::{MemoryNeed, of_context};
 use crate::model::Model;
@@ -43,7 +43,7 @@ pub struct Context {
     pub(crate) tap: Option<Box<TensorTap>>,
     /// The adapters that change the model, which live as long as they do.
     pub(crate) adapters: Vec<(Adapter, f32)>,
-    pub(crate) control: Option<Control>,
+    pub(crate) control: ControlSum,
     /// Whether llama.cpp reserves memory for a new graph at the next decode, for which it looks at all adapters of the model.
     pub(crate) reserves: bool,
     pub(crate) model: Model,
@@ -188,7 +188,7 @@ impl Context {
             abort,
             tap,
             adapters: Vec::new(),
-            control: None,
+            control: ControlSum::default(),
             reserves: false,
             arrays: CBatch::default(),
             outputs: Vec::new(),

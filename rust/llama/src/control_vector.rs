@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tabagent_gguf::ControlVectorFile;
 
@@ -18,18 +19,14 @@ pub struct ControlVector(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    /// Identifies it: unlike an address, it is never used twice.
+    id: u64,
     name: String,
     model_hint: Option<String>,
     directions: BTreeMap<u32, Vec<f32>>,
 }
 
-/// What is added in a context.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Control {
-    /// The direction of every layer from 1 on, zeros where there is none.
-    numbers: Vec<f32>,
-    layers: RangeInclusive<u32>,
-}
+static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 
 /// Architectures whose graphs do not call `build_cvec` (`src/models`).
 const WITHOUT: [&str; 6] = ["dflash", "eagle3", "gemma4-assistant", "hy_v4", "plamo2", "qwen3tts"];
@@ -86,7 +83,8 @@ impl Model {
         model_hint: Option<String>,
         directions: BTreeMap<u32, Vec<f32>>,
     ) -> Result<ControlVector, ControlVectorError> {
-        let vector = ControlVector(Arc::new(Inner { name, model_hint, directions }));
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        let vector = ControlVector(Arc::new(Inner { id, name, model_hint, directions }));
         vector.check(self)?;
         Ok(vector)
     }
@@ -130,29 +128,48 @@ impl ControlVector {
     }
 }
 
-impl Context {
-    /// Has all decodes from now on add the sum of these control vectors, each times a scale, to what the layers give: all of them, or `layers`
-    /// alone. No vectors, no change.
-    ///
-    /// Costs nothing where that is set already. What is in the context was computed with the vectors of its time: remove a sequence to compute it
-    /// anew.
+/// Control vectors that are added together, each times a scale, to what some layers give. Cheap to clone; the default adds nothing.
+///
+/// Sums are equal if they add the same numbers to the same layers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ControlSum(Option<Arc<Sum>>);
+
+#[derive(Debug)]
+struct Sum {
+    /// The direction of every layer from 1 on, zeros where there is none.
+    numbers: Vec<f32>,
+    layers: RangeInclusive<u32>,
+    /// What it was made of: the layers, and of each vector the number and the bits of the scale.
+    key: Vec<u64>,
+}
+
+impl PartialEq for Sum {
+    fn eq(&self, other: &Self) -> bool {
+        self.key == other.key || (self.layers == other.layers && self.numbers == other.numbers)
+    }
+}
+
+impl ControlSum {
+    /// The sum of `vectors` for all layers of `model`, or for `layers` alone. No vectors, no change.
     ///
     /// # Errors
-    /// See [`ControlVectorError`]. After an error what is added is what was added before.
-    pub fn set_control_vectors(
-        &mut self,
+    /// See [`ControlVectorError`].
+    pub fn new(
+        model: &Model,
         vectors: &[(ControlVector, f32)],
         layers: Option<RangeInclusive<u32>>,
-    ) -> Result<(), ControlVectorError> {
-        let most = self.model().last_control_layer();
+    ) -> Result<Self, ControlVectorError> {
+        let most = model.last_control_layer();
         let layers = layers.unwrap_or(1..=most);
         if !vectors.is_empty() && (*layers.start() < 1 || *layers.end() > most || layers.is_empty()) {
             return Err(ControlVectorError::Layers { first: *layers.start(), last: *layers.end(), most });
         }
-        let width = self.model().facts().embedding_dim as usize;
+        let width = model.facts().embedding_dim as usize;
+        let mut key = vec![u64::from(*layers.start()), u64::from(*layers.end())];
         let mut numbers = Vec::new();
         for (vector, scale) in vectors {
-            vector.check(self.model())?;
+            vector.check(model)?;
+            key.extend([vector.0.id, u64::from(scale.to_bits())]);
             numbers.resize(width * most as usize, 0.0);
             for (layer, direction) in &vector.0.directions {
                 let start = width * (*layer as usize - 1);
@@ -165,28 +182,71 @@ impl Context {
             }
         }
         if numbers.iter().all(|number| *number == 0.0) {
-            return self.clear_control();
+            return Ok(Self::default());
         }
-        self.apply_control(Control { numbers, layers })
+        Ok(Self(Some(Arc::new(Sum { numbers, layers, key }))))
     }
 
-    fn clear_control(&mut self) -> Result<(), ControlVectorError> {
-        if self.control.is_none() {
+    /// Whether it adds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// What it was made of: sums of equal keys are equal. Empty for one that adds nothing.
+    pub fn key(&self) -> &[u64] {
+        self.0.as_ref().map_or(&[], |sum| &sum.key)
+    }
+}
+
+impl Context {
+    /// Has all decodes from now on add the sum of these control vectors, each times a scale, to what the layers give: all of them, or `layers`
+    /// alone; see [`Context::set_control`].
+    ///
+    /// # Errors
+    /// See [`ControlVectorError`]. After an error what is added is what was added before.
+    pub fn set_control_vectors(
+        &mut self,
+        vectors: &[(ControlVector, f32)],
+        layers: Option<RangeInclusive<u32>>,
+    ) -> Result<(), ControlVectorError> {
+        let sum = ControlSum::new(self.model(), vectors, layers)?;
+        self.set_control(&sum)
+    }
+
+    /// Has all decodes from now on add `sum`, in place of what was added before.
+    ///
+    /// Costs nothing where that is set already. What is in the context was computed with the vectors of its time: remove a sequence to compute it
+    /// anew.
+    ///
+    /// # Errors
+    /// [`ControlVectorError::Unfit`] for a sum that was made for a model of another shape, and [`ControlVectorError::Refused`]. After an error what is
+    /// added is what was added before.
+    pub fn set_control(&mut self, sum: &ControlSum) -> Result<(), ControlVectorError> {
+        if self.control == *sum {
             return Ok(());
         }
-        self.send_control(std::ptr::null(), 0, &(0..=0))?;
-        self.control = None;
+        match &sum.0 {
+            Some(added) => {
+                self.check_sum(added)?;
+                self.send_control(added.numbers.as_ptr(), added.numbers.len(), &added.layers)?;
+            }
+            None => self.send_control(std::ptr::null(), 0, &(0..=0))?,
+        }
+        self.control = sum.clone();
         Ok(())
     }
 
-    /// Sets numbers that were checked.
-    pub(crate) fn apply_control(&mut self, control: Control) -> Result<(), ControlVectorError> {
-        if self.control.as_ref() == Some(&control) {
+    /// Refuses what was summed up for a model of another shape.
+    fn check_sum(&self, sum: &Sum) -> Result<(), ControlVectorError> {
+        let wanted = self.model().facts().embedding_dim as usize * self.model().last_control_layer() as usize;
+        if sum.numbers.len() == wanted {
             return Ok(());
         }
-        self.send_control(control.numbers.as_ptr(), control.numbers.len(), &control.layers)?;
-        self.control = Some(control);
-        Ok(())
+        let problem = format!(
+            "it was made for a model whose layers take `{}` numbers together, but those of this one take `{wanted}`",
+            sum.numbers.len()
+        );
+        Err(ControlVectorError::Unfit { name: "sum".to_owned(), problem })
     }
 
     fn send_control(

@@ -78,7 +78,7 @@ pub use capture::Captured;
 pub use context::Context;
 pub use context_config::{CAPTURE_LIMIT, ContextConfig, FlashAttention, KvType};
 pub use context_error::{ContextConfigError, ContextError};
-pub use control_vector::ControlVector;
+pub use control_vector::{ControlSum, ControlVector};
 pub use cpu_module::ModuleChoice;
 pub use detokenize::DetokenizeOptions;
 pub use device::{Device, DeviceKind};

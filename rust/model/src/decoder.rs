@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use tabagent_llama::{Batch, Context, ContextError, Model, SequenceSnapshot, available_memory};
-use tabagent_runtime::{BatchToken, Decoder, DecoderError, Split, Stop, TokenId, Vocabulary};
+use tabagent_runtime::{BatchToken, Decoder, DecoderError, Group, Split, Stop, TokenId, Vocabulary};
 
+use crate::changes::Changes;
 use crate::stopwatch::Stopwatch;
 use crate::thread_count::{Guess, Step, ThreadCount};
 use crate::threads_in_use::{ThreadsGauge, ThreadsInUse};
@@ -16,6 +17,8 @@ pub struct LlamaDecoder {
     /// The memory that it began with.
     whole: Memory,
     split: Option<Split>,
+    /// What the context computes with; `None` if that is not known.
+    group: Option<Group>,
     /// Reused between decodes.
     batch: Batch,
     /// Tokens of the batch that the last decode had no part in, because an earlier one that was cut short had computed them.
@@ -37,7 +40,7 @@ struct Memory {
 const PART: u32 = 256;
 
 impl LlamaDecoder {
-    /// Takes over a context, and computes with its number of threads. Its sequences should be empty.
+    /// Takes over a context, and computes with its number of threads. Its sequences should be empty, and nothing should change its model.
     pub fn new(context: Context) -> Self {
         let gauge = ThreadsGauge::default();
         let threads = context.threads() as usize;
@@ -50,6 +53,7 @@ impl LlamaDecoder {
         Self {
             split: split_of(&context),
             context,
+            group: Some(Group::default()),
             whole,
             batch: Batch::new(),
             n_before: 0,
@@ -211,6 +215,16 @@ impl Decoder for LlamaDecoder {
 
     fn vocabulary(&self) -> Arc<dyn Vocabulary> {
         Arc::new(LlamaVocabulary(self.context.model().clone()))
+    }
+
+    fn enter(&mut self, group: &Group) -> Result<(), DecoderError> {
+        if self.group.as_ref() == Some(group) {
+            return Ok(());
+        }
+        self.group = None;
+        Changes::enter(group, &mut self.context)?;
+        self.group = Some(group.clone());
+        Ok(())
     }
 
     fn decode(&mut self, batch: &[BatchToken], stop: Stop<'_>) -> Result<(), DecoderError> {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tabagent_runtime::{LogprobsMode, Lookup};
 
+use crate::changes::Changes;
 use crate::settings::SamplerSettings;
 use crate::value::{Fields, OptionError, Value};
 
@@ -36,10 +37,13 @@ pub struct GenerateOptions {
     pub priority: i32,
     /// How long the request may take, in the queue and at work.
     pub timeout: Option<Duration>,
+    /// The adapters and control vectors that it is computed with. Requests of equal ones are decoded together, and share beginnings.
+    pub changes: Changes,
 }
 
 impl GenerateOptions {
-    /// Reads options by their names; missing ones have their defaults. `sampling` is a map of a sampler's settings.
+    /// Reads options by their names; missing ones have their defaults. `sampling` is a map of a sampler's settings. `changes` has no name here: no value
+    /// stands for what is loaded.
     ///
     /// # Errors
     /// [`OptionError`] names the option that is unknown or has a wrong type.
@@ -63,6 +67,7 @@ impl GenerateOptions {
             collect: given.flag("collect")?.unwrap_or_default(),
             priority: given.integer("priority", "a 32-bit integer")?.unwrap_or_default(),
             timeout: given.seconds("timeout")?,
+            changes: Changes::default(),
         };
         given.finish()?;
         Ok(read)

@@ -9,6 +9,7 @@
 
 mod adapter_set;
 mod cache_options;
+mod changes;
 mod context_options;
 mod decoder;
 mod embed;
@@ -32,6 +33,7 @@ mod vocabulary_facts;
 
 pub use adapter_set::AdapterSet;
 pub use cache_options::CacheOptions;
+pub use changes::Changes;
 pub use decoder::LlamaDecoder;
 pub use embed::{EmbedOptions, RerankOptions, TextPooling, Vectors};
 pub use error::Error;
@@ -52,10 +54,10 @@ pub use vocabulary_facts::Breaker;
 
 pub use tabagent_llama::{
     Adapter, AdapterError, AdapterFacts, AtWork, Batch, CAPTURE_LIMIT, Captured, Context, ContextConfigError,
-    ContextError, ControlVector, ControlVectorError, DetokenizeOptions, EmbeddingFacts, FlashAttention,
-    KvType, Library, LibraryError, LogLevel, LogRecord, MemoryNeed, MetadataOverride, Model as LlamaModel,
-    ModelError, Pooling, Prompt, StateError, TokenAttributes, TokenId, Vocab, VocabError, VocabKind,
-    drain_log, guard_exit, note, set_log_level,
+    ContextError, ControlSum, ControlVector, ControlVectorError, DetokenizeOptions, EmbeddingFacts,
+    FlashAttention, KvType, Library, LibraryError, LogLevel, LogRecord, MemoryNeed, MetadataOverride,
+    Model as LlamaModel, ModelError, Pooling, Prompt, StateError, TokenAttributes, TokenId, Vocab,
+    VocabError, VocabKind, drain_log, guard_exit, note, set_log_level,
 };
 pub use tabagent_runtime::{
     AbortFlag, EngineError, EngineStats, Finish, FinishReason, HookPoll, HookWorker, HookedRow, LogprobsMode,

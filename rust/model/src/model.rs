@@ -1,12 +1,13 @@
 //! A loaded model with its decode thread.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use tabagent_llama::{
-    Adapter, Context, ContextConfig, ContextError, ControlVector, DetokenizeOptions, KvType, MemoryNeed,
-    Model as LlamaModel, Prompt, TokenId,
+    Adapter, Context, ContextConfig, ContextError, ControlSum, ControlVector, DetokenizeOptions, KvType,
+    MemoryNeed, Model as LlamaModel, Prompt, TokenId,
 };
 use tabagent_runtime::{
     AbortFlag, Engine, EngineConfig, EngineError, EngineStats, HookWorker, Metrics, Request, ScoreRequest,
@@ -16,6 +17,7 @@ use tabagent_sampling::constraint::Grammar;
 use tabagent_sampling::{Explanation, Sampler, SamplerConfig};
 
 use crate::adapter_set::AdapterSet;
+use crate::changes::Changes;
 use crate::context_options::context_config;
 use crate::decoder::LlamaDecoder;
 use crate::embed::Embedder;
@@ -428,7 +430,7 @@ impl Model {
     /// when the request is in the queue.
     ///
     /// # Errors
-    /// [`Error::Sampler`], [`Error::Grammar`], [`Error::ForeignGrammar`], [`Error::Request`], [`Error::Engine`], [`Error::Vocab`],
+    /// [`Error::Sampler`], [`Error::Grammar`], [`Error::ForeignGrammar`], [`Error::Adapter`], [`Error::Request`], [`Error::Engine`], [`Error::Vocab`],
     /// [`Error::Context`] for a model without weights.
     pub fn generate(
         &self,
@@ -439,6 +441,7 @@ impl Model {
     ) -> Result<(TokenStream, Option<HookWorker>), Error> {
         let open = self.open()?;
         let engine = open.engine()?;
+        options.changes.check(&open.model)?;
         let mut config = open.sampler_config(options.sampling)?;
         if options.ignore_eos {
             config.logit_bias.extend(open.end_tokens().iter().map(|token| (*token, f32::NEG_INFINITY)));
@@ -461,6 +464,7 @@ impl Model {
             hook,
             lookup: options.lookup,
             cache_prompt: options.cache_prompt,
+            group: options.changes.group(),
             collect: options.collect,
             priority: options.priority,
             timeout: options.timeout,
@@ -469,12 +473,15 @@ impl Model {
         Ok((engine.submit(request)?, worker))
     }
 
-    /// Scores continuations of a prompt; see [`Engine::score`].
+    /// Scores continuations of a prompt with the model as `changes` make it; see [`Engine::score`].
     ///
     /// # Errors
-    /// [`Error::Request`], [`Error::Engine`], [`Error::Context`] for a model without weights.
-    pub fn score(&self, request: ScoreRequest) -> Result<TokenStream, Error> {
-        Ok(self.open()?.engine()?.score(request)?)
+    /// [`Error::Adapter`], [`Error::Request`], [`Error::Engine`], [`Error::Context`] for a model without weights.
+    pub fn score(&self, request: ScoreRequest, changes: &Changes) -> Result<TokenStream, Error> {
+        let open = self.open()?;
+        let engine = open.engine()?;
+        changes.check(&open.model)?;
+        Ok(engine.score(ScoreRequest { group: changes.group(), ..request })?)
     }
 
     /// Another context of this model, with the options of that name; see [`ContextConfig`].
@@ -495,12 +502,19 @@ impl Model {
         Ok(self.open()?.model.load_adapter(path)?)
     }
 
-    /// The set of adapters that a request is computed with.
+    /// What changes this model for requests: `adapters` and `vectors`, each with a scale, the latter in all layers or in `layers` alone.
     ///
     /// # Errors
-    /// [`Error::Adapter`], [`Error::Engine`].
-    pub fn adapter_set(&self, adapters: &[(Adapter, f32)]) -> Result<AdapterSet, Error> {
-        Ok(AdapterSet::new(&self.open()?.model, adapters)?)
+    /// [`Error::Adapter`], [`Error::ControlVector`], [`Error::Engine`].
+    pub fn changes(
+        &self,
+        adapters: &[(Adapter, f32)],
+        vectors: &[(ControlVector, f32)],
+        layers: Option<RangeInclusive<u32>>,
+    ) -> Result<Changes, Error> {
+        let open = self.open()?;
+        let adapters = AdapterSet::new(&open.model, adapters)?;
+        Ok(Changes::new(adapters, ControlSum::new(&open.model, vectors, layers)?)?)
     }
 
     /// Reads a control vector, a GGUF file, for this model.

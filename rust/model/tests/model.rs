@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tabagent_model::{
-    AbortFlag, ContextError, DetokenizeOptions, EngineError, Error, FinishReason, GenerateOptions,
+    AbortFlag, Changes, ContextError, DetokenizeOptions, EngineError, Error, FinishReason, GenerateOptions,
     GrammarRequest, LoadOptions, Model, ModelError, Poll, PromptInput, ScoreRequest, StopMatch, TokenStream,
 };
 
@@ -126,7 +126,7 @@ fn a_score_is_one_event_for_each_continuation() {
         continuations,
         ..ScoreRequest::default()
     };
-    let stream = model.score(request).unwrap();
+    let stream = model.score(request, &Changes::default()).unwrap();
     let mut totals = Vec::new();
     loop {
         match stream.next_timeout(Duration::from_mins(1)) {

@@ -3,6 +3,7 @@
 use crate::errors::classes;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use std::ops::RangeInclusive;
 use std::sync::{Mutex, PoisonError};
 use tabagent_model as core;
 
@@ -75,6 +76,36 @@ impl Drop for Adapter {
         let adapter = self.take();
         Python::attach(|py| py.detach(|| drop(adapter)));
     }
+}
+
+/// What changes a model for a request, as Python gives it: adapters and control vectors, each with a scale, and for the latter the first and the last layer.
+#[derive(FromPyObject)]
+pub(crate) struct Changes<'py>(
+    Vec<(PyRef<'py, Adapter>, f64)>,
+    Vec<(PyRef<'py, ControlVector>, f64)>,
+    Option<(u32, u32)>,
+);
+
+/// The same for the core.
+pub(crate) type CoreChanges =
+    (Vec<(core::Adapter, f32)>, Vec<(core::ControlVector, f32)>, Option<RangeInclusive<u32>>);
+
+impl Changes<'_> {
+    pub(crate) fn to_core(&self) -> PyResult<CoreChanges> {
+        Ok((adapters_of(&self.0)?, control_vectors_of(&self.1), self.2.map(|(first, last)| first..=last)))
+    }
+}
+
+/// Adapters for the core; an error if one is closed.
+pub(crate) fn adapters_of(given: &[(PyRef<'_, Adapter>, f64)]) -> PyResult<Vec<(core::Adapter, f32)>> {
+    given.iter().map(|(adapter, scale)| Ok((adapter.get()?, *scale as f32))).collect()
+}
+
+/// Control vectors for the core.
+pub(crate) fn control_vectors_of(
+    given: &[(PyRef<'_, ControlVector>, f64)],
+) -> Vec<(core::ControlVector, f32)> {
+    given.iter().map(|(vector, scale)| (vector.inner.clone(), *scale as f32)).collect()
 }
 
 /// A control vector for a model.

@@ -1,6 +1,6 @@
 //! A context that the user makes, beside the decode thread's.
 
-use crate::adapter::{Adapter, ControlVector};
+use crate::adapter::{Adapter, ControlVector, adapters_of, control_vectors_of};
 use crate::errors::{IntoPyErr, classes, value_error};
 use crate::job;
 use crate::logits_view::Views;
@@ -298,10 +298,7 @@ impl Context {
 
     /// Sets adapters with their scales in place of those before.
     fn set_adapters(&self, py: Python<'_>, adapters: Vec<(PyRef<'_, Adapter>, f64)>) -> PyResult<()> {
-        let adapters = adapters
-            .into_iter()
-            .map(|(adapter, scale)| Ok((adapter.get()?, scale as f32)))
-            .collect::<PyResult<Vec<_>>>()?;
+        let adapters = adapters_of(&adapters)?;
         self.try_with(py, Takes::Short, false, move |c| c.set_adapters(&adapters))
     }
 
@@ -318,8 +315,7 @@ impl Context {
         vectors: Vec<(PyRef<'_, ControlVector>, f64)>,
         layers: Option<(u32, u32)>,
     ) -> PyResult<()> {
-        let vectors: Vec<_> =
-            vectors.into_iter().map(|(vector, scale)| (vector.inner.clone(), scale as f32)).collect();
+        let vectors = control_vectors_of(&vectors);
         let layers = layers.map(|(first, last)| first..=last);
         self.try_with(py, Takes::Short, false, move |c| c.set_control_vectors(&vectors, layers))
     }

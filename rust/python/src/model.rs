@@ -1,6 +1,6 @@
 //! A loaded model with its decode thread.
 
-use crate::adapter::{Adapter, ControlVector};
+use crate::adapter::{Adapter, Changes, ControlVector};
 use crate::context::Context;
 use crate::embed::{Stop, inputs, part, to_array};
 use crate::errors::{IntoPyErr, value_error};
@@ -59,6 +59,13 @@ impl Model {
     ) -> PyResult<T> {
         let model = self.core();
         job::run_if(py, long, move |stop| work(&model, stop))?.map_err(|e| e.into_py(py))
+    }
+
+    /// What changes the model for a request.
+    fn changes(&self, py: Python<'_>, changes: Option<Changes<'_>>) -> PyResult<core::Changes> {
+        let Some(changes) = changes else { return Ok(core::Changes::default()) };
+        let (adapters, vectors, layers) = changes.to_core()?;
+        self.run(py, false, move |model, _| model.changes(&adapters, &vectors, layers))
     }
 
     /// Runs long `work` on the model, which another thread may end by `stop` and `progress` hears of.
@@ -277,7 +284,7 @@ impl Model {
         self.run(py, long, move |model, stop| model.detokenize_batch(&lists, options, stop))
     }
 
-    #[pyo3(signature = (prompt, *, add_special, parse_special, options, grammar, hooked))]
+    #[pyo3(signature = (prompt, *, add_special, parse_special, options, grammar, hooked, changes=None))]
     fn generate(
         &self,
         py: Python<'_>,
@@ -287,8 +294,10 @@ impl Model {
         options: &Bound<'_, PyDict>,
         grammar: Option<&Grammar>,
         hooked: bool,
+        changes: Option<Changes<'_>>,
     ) -> PyResult<Stream> {
-        let options = GenerateOptions::read(value_of(options)?).map_err(|e| e.into_py(py))?;
+        let mut options = GenerateOptions::read(value_of(options)?).map_err(|e| e.into_py(py))?;
+        options.changes = self.changes(py, changes)?;
         let prompt = self.prompt(py, prompt, add_special, parse_special, Some("prompt"))?;
         let grammar = grammar.map(|grammar| Arc::clone(&grammar.inner));
         let long = grammar.is_some() || options.sampling.needs_vocabulary() || is_long(prompt.len(), 1);
@@ -297,15 +306,18 @@ impl Model {
         Ok(Stream::with_hook(stream, worker))
     }
 
+    #[pyo3(signature = (prompt, continuations, cache_prompt, changes=None))]
     fn score(
         &self,
         py: Python<'_>,
         prompt: Vec<i32>,
         continuations: Vec<Vec<i32>>,
         cache_prompt: bool,
+        changes: Option<Changes<'_>>,
     ) -> PyResult<Stream> {
+        let changes = self.changes(py, changes)?;
         let request = ScoreRequest { prompt, continuations, cache_prompt, ..ScoreRequest::default() };
-        self.run(py, false, move |model, _| model.score(request)).map(Stream::new)
+        self.run(py, false, move |model, _| model.score(request, &changes)).map(Stream::new)
     }
 
     fn embed<'py>(

@@ -3,9 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::{
-    Group, LogitsHook, LogprobsMode, Lookup, RequestError, TokenConstraint, TokenId, TokenSampler,
-};
+use crate::{Group, LogitsHook, LogprobsMode, Lookup, RequestError, TokenConstraint, TokenId, TokenSampler};
 
 /// What to generate.
 ///

@@ -25,6 +25,7 @@ impl Failure for AdapterError {
             | Self::Unused { .. }
             | Self::InvocationToken { .. }
             | Self::Refused { .. }
+            | Self::Activated { .. }
             | Self::OtherModel { .. } => ErrorKind::Adapter,
             Self::OutOfMemory { .. } => ErrorKind::OutOfMemory,
             Self::NoFolder { .. } => ErrorKind::Io,
@@ -44,6 +45,7 @@ impl Failure for AdapterError {
             | Self::InvocationToken { .. }
             | Self::Refused { .. }
             | Self::OtherModel { .. }
+            | Self::Activated { .. }
             | Self::OutOfMemory { .. }
             | Self::Twice { .. }
             | Self::Scale { .. }
@@ -62,6 +64,7 @@ impl Failure for AdapterError {
             | Self::InvocationToken { .. }
             | Self::Refused { .. }
             | Self::OtherModel { .. }
+            | Self::Activated { .. }
             | Self::OutOfMemory { .. }
             | Self::NoFolder { .. }
             | Self::Twice { .. }

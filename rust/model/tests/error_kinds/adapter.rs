@@ -27,6 +27,7 @@ fn adapters() -> Vec<Sample> {
         NoFolder { path: "/tmp".into(), source: denied() } => Io, "name another place in `TMPDIR`";
         Trial(ContextError::Aborted) => Decode, "the decode was aborted";
         OtherModel { name: "a.gguf".to_owned() } => Adapter, "load it with this model's `load_adapter`";
+        Activated { name: "a.gguf".to_owned() } => Adapter, "adapter `a.gguf` is an activated one (aLoRA)";
         Twice { name: "a.gguf".to_owned() } => Value, "give it once, with the sum of both scales";
         Scale { name: "a.gguf".to_owned(), scale: f32::NAN, strength: 2.0 } => Value, "scale `NaN` of adapter `a.gguf` times the strength of its matrices, `2`, must be finite";
         TooMany { architecture: "qwen35".to_owned(), changes: 9, most: 8 } => Value, "at most 8; use fewer at a time";

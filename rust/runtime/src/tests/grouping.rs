@@ -61,7 +61,7 @@ fn groups_take_turns_however_much_work_each_has() {
     // Nobody has to wait where nobody else is.
     scheduler.remove(5, false);
     scheduler.remove(6, false);
-    for _ in 0..2 * TURN + 1 {
+    for _ in 0..=2 * TURN {
         assert_eq!(decode(&mut scheduler)[0].0, 1);
     }
     scheduler.submit(7, in_group(2, vec![5; 3]));

@@ -1,0 +1,69 @@
+//! What changes a model for a request.
+
+use tabagent_llama::{AdapterError, Context, ControlSum, Model as LlamaModel};
+use tabagent_runtime::{DecoderError, Group};
+
+use crate::adapter_set::AdapterSet;
+
+/// Adapters and control vectors that a request is computed with; made by [`Model::changes`](crate::Model::changes). The default is the model as it is.
+/// Cheap to clone.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Changes {
+    adapters: AdapterSet,
+    control: ControlSum,
+}
+
+impl Changes {
+    /// What `adapters` and `control` change together.
+    ///
+    /// # Errors
+    /// [`AdapterError::Activated`]: requests are computed with their adapters from their first token on.
+    pub(crate) fn new(adapters: AdapterSet, control: ControlSum) -> Result<Self, AdapterError> {
+        let facts = adapters.as_slice().iter().map(|(adapter, _)| adapter.facts());
+        match facts.into_iter().find(|facts| !facts.invocation_tokens.is_empty()) {
+            Some(facts) => Err(AdapterError::Activated { name: facts.name.clone() }),
+            None => Ok(Self { adapters, control }),
+        }
+    }
+
+    /// Whether nothing is changed.
+    pub fn is_empty(&self) -> bool {
+        self.adapters.is_empty() && self.control.is_empty()
+    }
+
+    /// Refuses adapters of other models.
+    pub(crate) fn check(&self, model: &LlamaModel) -> Result<(), AdapterError> {
+        match self.adapters.as_slice().iter().find(|(adapter, _)| !adapter.model().is_same(model)) {
+            Some((adapter, _)) => Err(AdapterError::OtherModel { name: adapter.facts().name.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// The requests that may be decoded together with one that has these changes.
+    pub(crate) fn group(&self) -> Group {
+        if self.is_empty() {
+            return Group::default();
+        }
+        let adapters = self.adapters.as_slice();
+        let mut key = vec![adapters.len() as u64];
+        key.extend(adapters.iter().flat_map(|(adapter, scale)| [adapter.id(), u64::from(scale.to_bits())]));
+        key.extend(self.control.key());
+        Group::new(key, self.clone())
+    }
+
+    /// Has `context` compute with the changes of a group that [`Self::group`] made.
+    pub(crate) fn enter(group: &Group, context: &mut Context) -> Result<(), DecoderError> {
+        let none = Self::default();
+        let changes = match group.content::<Self>() {
+            Some(changes) => changes,
+            None if group.is_default() => &none,
+            None => {
+                let message = "only adapters and control vectors change a llama.cpp model for a request";
+                return Err(DecoderError::Failed(message.to_owned()));
+            }
+        };
+        let failed = |error: &dyn std::error::Error| DecoderError::Failed(error.to_string());
+        context.set_adapters(changes.adapters.as_slice()).map_err(|error| failed(&error))?;
+        context.set_control(&changes.control).map_err(|error| failed(&error))
+    }
+}
