@@ -19,8 +19,8 @@ from support.tiny_lora import EMBEDDINGS, tiny_adapter, untied_llama
 from support.tiny_lora import RANK as TINY_RANK
 from tabagent import GgufCancelledError, GgufError, gguf
 from tabagent.cli import main
+from tabagent.cli.adapter_options import parse_scaled
 from tabagent.cli.failure import UsageError
-from tabagent.cli.merge_lora import parse_adapter
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "lora"
 CHANGED = [EMBEDDINGS, "blk.0.attn_q.weight", "blk.1.ffn_down.weight"]
@@ -243,12 +243,12 @@ def rewrite_safetensors(path: Path, tensors: dict[str, np.ndarray[Any, Any]]) ->
 
 
 def test_adapters_and_scales_are_read_from_the_command_line(tmp_path: Path) -> None:
-    assert [parse_adapter(text, "=") for text in ("a.gguf", "a.gguf=0.5", "a=b.gguf=-2")] == [("a.gguf", 1.0), ("a.gguf", 0.5), ("a=b.gguf", -2.0)]
-    assert parse_adapter("a.gguf:1e-1", ":") == ("a.gguf", 0.1)
+    assert [parse_scaled(text, "=") for text in ("a.gguf", "a.gguf=0.5", "a=b.gguf=-2")] == [("a.gguf", 1.0), ("a.gguf", 0.5), ("a=b.gguf", -2.0)]
+    assert parse_scaled("a.gguf:1e-1", ":") == ("a.gguf", 0.1)
     (tmp_path / "a=1").touch()
-    assert parse_adapter(str(tmp_path / "a=1"), "=") == (str(tmp_path / "a=1"), 1.0)
+    assert parse_scaled(str(tmp_path / "a=1"), "=") == (str(tmp_path / "a=1"), 1.0)
     with pytest.raises(UsageError, match="is no number"):
-        parse_adapter("a.gguf=loud", "=")
+        parse_scaled("a.gguf=loud", "=")
 
 
 def test_the_command_merges_and_says_so(folder: Path, capsys: Out) -> None:

@@ -69,6 +69,8 @@ class GenerationOptions:
     ban: Sequence[str] = ()
     ignore_eos: bool = False
     structure: Mapping[str, Any] = field(default_factory=dict)
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    """Adapters and control vectors, as `Model.generate` takes them."""
     logprobs: int | None = None
     speculative: "SpeculativeConfig | None" = None
 
@@ -101,7 +103,7 @@ def generate(
 
     Whatever ends it early, Ctrl-C and a broken pipe among them, stops the model too.
     """
-    asked: dict[str, Any] = dict(options.structure)
+    asked: dict[str, Any] = {**options.structure, **options.changes}
     if options.logprobs is not None:
         asked["logprobs"] = options.logprobs
     if options.ban:

@@ -6,13 +6,14 @@ from typing import Annotated
 import typer
 
 from tabagent import _native
+from tabagent.cli.adapter_options import parse_scaled
 from tabagent.cli.failure import UsageError, explained
 from tabagent.cli.options import Verbose
 from tabagent.cli.output import write_note
 from tabagent.cli.progress import ProgressBar
 from tabagent.cli.units import bytes_text, counted
 
-__all__ = ["merge_lora", "parse_adapter"]
+__all__ = ["merge_lora"]
 
 _, TYPES, _ = _native.gguf_out_types()
 
@@ -48,7 +49,7 @@ def merge_lora(
     """
     from tabagent import gguf  # noqa: PLC0415 (not needed for `--help`)
 
-    adapters = [parse_adapter(text, "=") for text in lora or ()] + [parse_adapter(text, ":") for text in lora_scaled or ()]
+    adapters = [parse_scaled(text, "=") for text in lora or ()] + [parse_scaled(text, ":") for text in lora_scaled or ()]
     if not adapters:
         message = "there is no adapter to merge; give `--lora FILE`"
         raise UsageError(message)
@@ -70,19 +71,3 @@ def merge_lora(
     if done.ignored:
         write_note(f"passed over {counted(len(done.ignored), 'tensor')} that llama.cpp does not take from adapters, such as `{done.ignored[0]}`")
     return 0
-
-
-def parse_adapter(text: str, separator: str) -> tuple[str, float]:
-    """The path and the scale of `FILE=SCALE` or `FILE:SCALE`; 1 for a `FILE` that is there or has no scale.
-
-    Raises:
-        UsageError: what stands after the separator is no number.
-    """
-    path, found, scale = text.rpartition(separator)
-    if not found or Path(text).exists():
-        return text, 1.0
-    try:
-        return path, float(scale)
-    except ValueError:
-        message = f"`{text}` has scale `{scale}`, which is no number; write `FILE{separator}SCALE`"
-        raise UsageError(message) from None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from tabagent.cli.adapter_options import AdapterOptions
 from tabagent.cli.conversation import Conversation
 from tabagent.cli.escapes import unescape
 from tabagent.cli.failure import UsageError, explained, one_line
@@ -67,7 +68,7 @@ class OutputOptions:
     json: Annotated[bool, option(OUTPUT, "--json", text="Print one JSON object at the end: text, finish reason, usage, timings.")] = False
 
 
-GROUPS: Final = (PromptOptions, LengthOptions, SpeedOptions, StructureOptions, SamplerOptions, LoadOptions, OutputOptions)
+GROUPS: Final = (PromptOptions, LengthOptions, SpeedOptions, StructureOptions, SamplerOptions, AdapterOptions, LoadOptions, OutputOptions)
 
 
 @explained
@@ -80,6 +81,7 @@ def run(
     speed: SpeedOptions,
     structure: StructureOptions,
     sampling: SamplerOptions,
+    adapters: AdapterOptions,
     machine: LoadOptions,
     output: OutputOptions,
     verbose: Verbose = False,
@@ -108,6 +110,7 @@ def run(
         logprobs=output.logprobs,
         speculative=speed.config(),
     )
+    adapters.parsed()  # what is wrong with them is said before the model is loaded
     settings = machine.settings()
     text = prompt.read()
     if verbose:
@@ -115,6 +118,7 @@ def run(
     try:
         started = time.monotonic()
         with load(source, settings) as loaded:
+            options = dataclasses.replace(options, changes=adapters.load(loaded))
             load_s = time.monotonic() - started
             if verbose and options.structure:
                 _note_limitations(loaded, options)
