@@ -13,9 +13,9 @@ from waiting import until
 
 
 @pytest.mark.parametrize(("deterministic", "readers"), [(True, 5), (False, 24)], ids=["one by one", "together"])
-def test_requests_of_every_kind_at_once_harm_nobody(smollm2_path: Path, *, deterministic: bool, readers: int) -> None:
+def test_requests_of_every_kind_at_once_harm_nobody(smollm2_path: Path, tmp_path: Path, *, deterministic: bool, readers: int) -> None:
     with Model.load(smollm2_path, context_size=1024, threads=1, deterministic=deterministic, cache_bytes=CACHE_BYTES) as model:
-        soak = Soak(model, readers=readers)
+        soak = Soak(model, tmp_path, readers=readers)
         soak.run(3)
         gc.collect()
         memory, threads = held()
