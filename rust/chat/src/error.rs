@@ -1,0 +1,72 @@
+//! What can go wrong between a conversation and its prompt.
+
+use crate::jinja;
+
+/// Why a template or a conversation cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ChatTemplateError {
+    /// The text is not a template, or the template failed while it ran.
+    #[error("the chat template failed in line {line}: {message}")]
+    Template {
+        /// The line of the template, from 1.
+        line: u32,
+        /// What failed: the template's own words where it refuses the conversation.
+        message: String,
+        /// The kind of failure.
+        fault: Fault,
+    },
+    /// A message has another shape than messages have.
+    #[error("message {index}: {problem}")]
+    Message {
+        /// The number of the message, from 0.
+        index: usize,
+        /// The field and what is wrong with it.
+        problem: String,
+    },
+    /// A tool has another shape than tools have.
+    #[error("tool {index}: {problem}")]
+    Tool {
+        /// The number of the tool, from 0.
+        index: usize,
+        /// The field and what is wrong with it.
+        problem: String,
+    },
+    /// The last message cannot be continued.
+    #[error("cannot continue the last message: {problem}")]
+    Continue {
+        /// Why not.
+        problem: String,
+    },
+}
+
+/// The kinds of failure of a template.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The text is no template.
+    Syntax,
+    /// The template refused the conversation with `raise_exception`.
+    Refused,
+    /// The template used what is undefined.
+    Undefined,
+    /// The template did what its values cannot do.
+    Operation,
+    /// The template did what the sandbox forbids.
+    Security,
+    /// The template needed more time, memory or output than a render may use.
+    Limit,
+}
+
+impl From<jinja::Fault> for ChatTemplateError {
+    fn from(fault: jinja::Fault) -> Self {
+        let fault = fault.into_body();
+        let kind = match fault.kind {
+            jinja::FaultKind::Syntax => Fault::Syntax,
+            jinja::FaultKind::Raised => Fault::Refused,
+            jinja::FaultKind::Undefined => Fault::Undefined,
+            jinja::FaultKind::Type | jinja::FaultKind::Value => Fault::Operation,
+            jinja::FaultKind::Security => Fault::Security,
+            jinja::FaultKind::Limit => Fault::Limit,
+        };
+        Self::Template { line: fault.line.unwrap_or(1), message: fault.message, fault: kind }
+    }
+}

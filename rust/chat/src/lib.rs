@@ -1,0 +1,35 @@
+//! Chat templates: conversations to prompts, in plain Rust, without an engine.
+//!
+//! A model's template is a small program in Jinja that turns messages into the text that the model was trained on. [`ChatTemplate`] renders
+//! it byte for byte as transformers' `apply_chat_template` does, within limits, and says of every part of the text whether the template wrote
+//! it or the conversation brought it in ([`Segment`]), so that only the template's own parts are searched for special tokens.
+//!
+//! ```
+//! use tabagent_chat::{ChatTemplate, Conversation, Message};
+//!
+//! let template = ChatTemplate::new(
+//!     "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}</s>{% endfor %}",
+//!     "<s>",
+//!     "</s>",
+//! )?;
+//! let conversation = Conversation::new(vec![Message::user("Hello")]);
+//! assert_eq!(template.render(&conversation)?, "<|user|>Hello</s>");
+//! # Ok::<(), tabagent_chat::ChatTemplateError>(())
+//! ```
+
+mod conversation;
+mod error;
+mod jinja;
+mod message;
+mod prefill;
+mod rendering;
+mod template;
+mod tool;
+
+pub use conversation::Conversation;
+pub use error::{ChatTemplateError, Fault};
+pub use jinja::{Limits, Moment};
+pub use message::{Content, Message, Role};
+pub use rendering::{Rendering, Segment};
+pub use template::ChatTemplate;
+pub use tool::{ToolCall, ToolDefinition};
