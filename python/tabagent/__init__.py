@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from tabagent._native import TokenEvent, TokenLogprob, TopLogprob, __version__
     from tabagent.adapters import Adapter, ControlVector
     from tabagent.batch import CompletionBatch
+    from tabagent.chat_template import ChatCapabilities, ChatTemplate, PromptSegment
     from tabagent.completion import Completion, FinishReason, StopMatch, Timings, Usage
     from tabagent.context import Context
     from tabagent.embedding import RankedDocument
     from tabagent.errors import (
         AdapterError,
+        ChatTemplateError,
         ClosedError,
         ContextFullError,
         DecodeError,
@@ -66,6 +68,9 @@ if TYPE_CHECKING:
 __all__ = [
     "Adapter",
     "AdapterError",
+    "ChatCapabilities",
+    "ChatTemplate",
+    "ChatTemplateError",
     "ChoiceScore",
     "ClosedError",
     "Completion",
@@ -107,6 +112,7 @@ __all__ = [
     "Perplexity",
     "PoolModelStats",
     "PoolStats",
+    "PromptSegment",
     "QueueFullError",
     "RankedDocument",
     "SamplerConfig",
@@ -144,6 +150,8 @@ __all__ = [
 
 _HOMES = {
     "Adapter": "adapters",
+    "ChatCapabilities": "chat_template",
+    "ChatTemplate": "chat_template",
     "ChoiceScore": "scoring",
     "Completion": "completion",
     "CompletionBatch": "batch",
@@ -169,6 +177,7 @@ _HOMES = {
     "Perplexity": "scoring",
     "PoolModelStats": "pool_entry",
     "PoolStats": "pool_entry",
+    "PromptSegment": "chat_template",
     "RankedDocument": "embedding",
     "SamplerConfig": "sampling",
     "SpeculativeConfig": "speculation",

@@ -69,6 +69,9 @@ CAPTURE_LIMIT: Final[int]
 KV_TYPES: Final[Sequence[str]]
 """The types that a context's memory may have."""
 
+def chat_template_names() -> list[str]:
+    """The names of the templates that need no text."""
+
 def error_kinds() -> dict[str, type[Exception]]:
     """The class that each kind of error of the core is raised as, by the kind's name, such as `context_full`."""
 
@@ -399,6 +402,27 @@ class HookWorker:
     def give_back(self, logits: NDArray[np.float32]) -> None: ...
     def fail(self, message: str) -> None:
         """Ends the stream with `SamplingError`."""
+
+@final
+class ChatTemplate:
+    """A parsed chat template. A `request` has the arguments of `tabagent.ChatTemplate.render` by their names: lists, bools, `now` as a tuple of
+    numbers, `continue_final_message` as a field's name or None, and `variables`."""
+
+    def __new__(cls, text: str, bos_token: str, eos_token: str) -> ChatTemplate: ...
+    @staticmethod
+    def named(name: str, bos_token: str, eos_token: str) -> ChatTemplate: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def bos_token(self) -> str: ...
+    @property
+    def eos_token(self) -> str: ...
+    def reads(self, name: str) -> bool:
+        """Whether the template has a variable of this name anywhere."""
+    def capabilities(self) -> dict[str, bool]: ...
+    def render(self, request: dict[str, Any]) -> str: ...
+    def render_segments(self, request: dict[str, Any]) -> list[tuple[str, bool]]:
+        """Each part of the prompt, with whether special tokens count in it."""
 
 @final
 class Grammar:

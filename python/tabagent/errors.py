@@ -3,8 +3,17 @@
 Wrong arguments are plain `TypeError` and `ValueError`, raised before anything is done.
 """
 
+from __future__ import annotations
+
+# `typing` takes longer to import than all of this; type checkers know the name.
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from typing import Literal
+
 __all__ = [
     "AdapterError",
+    "ChatTemplateError",
     "ClosedError",
     "ContextFullError",
     "DecodeError",
@@ -138,6 +147,17 @@ class ToolError(TabagentError, ValueError):
 
 class ToolArgumentsError(ToolError):
     """The arguments of a call do not fit the tool; it was not called."""
+
+
+class ChatTemplateError(TabagentError, ValueError):
+    """A chat template is none, failed while it ran, or refused the conversation."""
+
+    line: int | None = None
+    """The line of the template, from 1."""
+    message: str | None = None
+    """What failed, without the line: the template's own words where it refuses the conversation."""
+    fault: Literal["syntax", "refused", "undefined", "operation", "security", "limit"] | None = None
+    """What kind of failure it was; `refused` is the template's `raise_exception`, `limit` more time, memory or output than a render may use."""
 
 
 class StateError(TabagentError, ValueError):

@@ -100,7 +100,7 @@ CONVERSATIONS: list[tuple[str, list[Message], dict[str, Any]]] = [
     ("unicode", [system(UNICODE), user(UNICODE), assistant(UNICODE), user("日本")], {}),
     ("markup", [system(MARKUP), user(MARKUP), assistant(MARKUP), user(MARKUP)], {}),
     ("content parts", [user([text_part("a"), text_part("b")])], {}),
-    ("content parts everywhere", [system([text_part("s")])] + [user([text_part("a")]), assistant([text_part("b")]), user([text_part("c")])], {}),
+    ("content parts everywhere", [system([text_part("s")]), user([text_part("a")]), assistant([text_part("b")]), user([text_part("c")])], {}),
     ("no messages", [], {}),
     ("tools", [user("Weather in Prague?")], {"tools": TOOLS}),
     ("tools and a system", [system(), user("Weather in Prague?")], {"tools": TOOLS}),

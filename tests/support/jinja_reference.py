@@ -1,6 +1,7 @@
 """transformers' own renderer, which ours is compared with."""
 
 import datetime as dt
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ class PinnedDate(dt.datetime):
     @classmethod
     def now(cls, tz: dt.tzinfo | None = None) -> "PinnedDate":
         assert tz is None
-        return cls(PINNED.year, PINNED.month, PINNED.day, PINNED.hour, PINNED.minute, PINNED.second)  # noqa: DTZ001
+        return cls(PINNED.year, PINNED.month, PINNED.day, PINNED.hour, PINNED.minute, PINNED.second)
 
 
 chat_template_utils.datetime = PinnedDate
@@ -76,6 +77,9 @@ def render(
 def render_expression(template: str, variables: dict[str, Any]) -> Outcome:
     """Renders any template with any variables."""
     try:
-        return Outcome(text=chat_template_utils._compile_jinja_template(template).render(**variables))
+        with warnings.catch_warnings():
+            # Python warns of odd operations on literals in what Jinja compiles.
+            warnings.simplefilter("ignore", SyntaxWarning)
+            return Outcome(text=chat_template_utils._compile_jinja_template(template).render(**variables))
     except Exception as error:  # noqa: BLE001
         return Outcome(error=error, line=line_of(error))

@@ -1,6 +1,7 @@
 //! What can go wrong between a conversation and its prompt.
 
 use crate::jinja;
+use crate::shape::ShapeError;
 
 /// Why a template or a conversation cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -16,20 +17,33 @@ pub enum ChatTemplateError {
         fault: Fault,
     },
     /// A message has another shape than messages have.
-    #[error("message {index}: {problem}")]
+    #[error("message {index}: {shape}")]
     Message {
         /// The number of the message, from 0.
         index: usize,
         /// The field and what is wrong with it.
-        problem: String,
+        shape: ShapeError,
     },
     /// A tool has another shape than tools have.
-    #[error("tool {index}: {problem}")]
+    #[error("tool {index}: {shape}")]
     Tool {
         /// The number of the tool, from 0.
         index: usize,
         /// The field and what is wrong with it.
-        problem: String,
+        shape: ShapeError,
+    },
+    /// There is no template.
+    #[error(
+        "the model's file has no chat template; give one as `chat_template`: a text, a file, or a name such as `chatml`"
+    )]
+    Missing,
+    /// There is no template of this name.
+    #[error("there is no chat template `{name}`; there are {known}")]
+    UnknownName {
+        /// The name.
+        name: String,
+        /// The names that exist.
+        known: String,
     },
     /// The last message cannot be continued.
     #[error("cannot continue the last message: {problem}")]
@@ -54,6 +68,20 @@ pub enum Fault {
     Security,
     /// The template needed more time, memory or output than a render may use.
     Limit,
+}
+
+impl Fault {
+    /// Its name, such as `refused`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Syntax => "syntax",
+            Self::Refused => "refused",
+            Self::Undefined => "undefined",
+            Self::Operation => "operation",
+            Self::Security => "security",
+            Self::Limit => "limit",
+        }
+    }
 }
 
 impl From<jinja::Fault> for ChatTemplateError {

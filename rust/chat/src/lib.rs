@@ -17,19 +17,25 @@
 //! # Ok::<(), tabagent_chat::ChatTemplateError>(())
 //! ```
 
+mod adapt;
+mod builtin;
+mod capabilities;
 mod conversation;
 mod error;
 mod jinja;
 mod message;
 mod prefill;
 mod rendering;
+mod shape;
 mod template;
 mod tool;
 
+pub use capabilities::Capabilities;
 pub use conversation::Conversation;
 pub use error::{ChatTemplateError, Fault};
 pub use jinja::{Limits, Moment};
 pub use message::{Content, Message, Role};
 pub use rendering::{Rendering, Segment};
+pub use shape::ShapeError;
 pub use template::ChatTemplate;
 pub use tool::{ToolCall, ToolDefinition};

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::shape::ShapeError;
 use crate::tool::ToolCall;
 
 /// Who speaks.
@@ -115,15 +116,15 @@ impl Message {
     /// # Errors
     ///
     /// Names the field that has another shape.
-    pub fn from_json(value: Value) -> Result<Self, String> {
+    pub fn from_json(value: Value) -> Result<Self, ShapeError> {
         let Value::Object(fields) = value else {
-            return Err(format!("it must be an object, not {}", kind(&value)));
+            return Err(ShapeError::kind("it", "an object", &value));
         };
         match fields.get("role") {
             Some(Value::String(role)) if !role.is_empty() => {}
-            Some(Value::String(_)) => return Err("`role` must not be empty".into()),
-            Some(other) => return Err(format!("`role` must be a string, not {}", kind(other))),
-            None => return Err("`role` is missing".into()),
+            Some(Value::String(_)) => return Err(ShapeError::value("`role` must not be empty")),
+            Some(other) => return Err(ShapeError::kind("`role`", "a string", other)),
+            None => return Err(ShapeError::value("`role` is missing")),
         }
         match fields.get("content") {
             None | Some(Value::Null | Value::String(_)) => {}
@@ -131,27 +132,25 @@ impl Message {
                 parts.iter().enumerate().try_for_each(|(at, part)| check_part(at, part))?;
             }
             Some(other) => {
-                return Err(format!(
-                    "`content` must be a string, a list of parts or null, not {}",
-                    kind(other)
-                ));
+                return Err(ShapeError::kind("`content`", "a string, a list of parts or null", other));
             }
         }
         for name in ["reasoning_content", "reasoning", "thinking", "name", "tool_call_id", "refusal"] {
             if let Some(other) =
                 fields.get(name).filter(|value| !matches!(value, Value::Null | Value::String(_)))
             {
-                return Err(format!("`{name}` must be a string, not {}", kind(other)));
+                return Err(ShapeError::kind("`{name}`", "a string", other));
             }
         }
         match fields.get("tool_calls") {
             None | Some(Value::Null) => {}
             Some(Value::Array(calls)) => {
                 for (at, call) in calls.iter().enumerate() {
-                    ToolCall::check(call).map_err(|problem| format!("`tool_calls[{at}]`: {problem}"))?;
+                    ToolCall::check(call)
+                        .map_err(|problem| problem.inside(&format!("`tool_calls[{at}]`")))?;
                 }
             }
-            Some(other) => return Err(format!("`tool_calls` must be a list, not {}", kind(other))),
+            Some(other) => return Err(ShapeError::kind("`tool_calls`", "a list", other)),
         }
         Ok(Self(fields))
     }
@@ -218,9 +217,9 @@ impl Message {
 }
 
 impl TryFrom<Value> for Message {
-    type Error = String;
+    type Error = ShapeError;
 
-    fn try_from(value: Value) -> Result<Self, String> {
+    fn try_from(value: Value) -> Result<Self, ShapeError> {
         Self::from_json(value)
     }
 }
@@ -231,29 +230,17 @@ impl From<Message> for Value {
     }
 }
 
-fn check_part(at: usize, part: &Value) -> Result<(), String> {
+fn check_part(at: usize, part: &Value) -> Result<(), ShapeError> {
     let Value::Object(part) = part else {
-        return Err(format!("`content[{at}]` must be an object, not {}", kind(part)));
+        return Err(ShapeError::kind("`content[{at}]`", "an object", part));
     };
     match part.get("type") {
         Some(Value::String(_)) => {}
-        Some(other) => return Err(format!("`content[{at}].type` must be a string, not {}", kind(other))),
-        None => return Err(format!("`content[{at}].type` is missing")),
+        Some(other) => return Err(ShapeError::kind("`content[{at}].type`", "a string", other)),
+        None => return Err(ShapeError::value(format!("`content[{at}].type` is missing"))),
     }
     match part.get("text") {
         None | Some(Value::String(_) | Value::Null) => Ok(()),
-        Some(other) => Err(format!("`content[{at}].text` must be a string, not {}", kind(other))),
-    }
-}
-
-/// What kind of JSON a value is.
-pub(crate) fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
+        Some(other) => Err(ShapeError::kind("`content[{at}].text`", "a string", other)),
     }
 }

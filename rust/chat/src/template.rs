@@ -1,10 +1,15 @@
 //! A chat template and its rendering.
 
+use std::sync::OnceLock;
+
 use serde_json::{Map, Value};
 
+use crate::adapt;
+use crate::builtin;
+use crate::capabilities::Capabilities;
 use crate::conversation::Conversation;
 use crate::error::ChatTemplateError;
-use crate::jinja::{self, Ast, Input, Moment, Rendered};
+use crate::jinja::{self, Ast, Input, Moment, Origin, Rendered};
 use crate::message::Message;
 use crate::prefill;
 use crate::rendering::Rendering;
@@ -19,6 +24,7 @@ pub struct ChatTemplate {
     bos_token: String,
     eos_token: String,
     ast: Ast,
+    capabilities: OnceLock<Capabilities>,
 }
 
 impl ChatTemplate {
@@ -30,7 +36,31 @@ impl ChatTemplate {
     pub fn new(text: impl Into<String>, bos_token: &str, eos_token: &str) -> Result<Self, ChatTemplateError> {
         let text = text.into();
         let ast = jinja::parse(&text)?;
-        Ok(Self { text, bos_token: bos_token.into(), eos_token: eos_token.into(), ast })
+        Ok(Self {
+            text,
+            bos_token: bos_token.into(),
+            eos_token: eos_token.into(),
+            ast,
+            capabilities: OnceLock::new(),
+        })
+    }
+
+    /// The template for a format that llama.cpp knows by `name`, such as `chatml`.
+    ///
+    /// # Errors
+    ///
+    /// [`ChatTemplateError::UnknownName`].
+    pub fn named(name: &str, bos_token: &str, eos_token: &str) -> Result<Self, ChatTemplateError> {
+        let Some((_, text)) = builtin::TEMPLATES.iter().find(|(known, _)| *known == name) else {
+            let known = Self::names().collect::<Vec<_>>().join(", ");
+            return Err(ChatTemplateError::UnknownName { name: name.into(), known });
+        };
+        Self::new(*text, bos_token, eos_token)
+    }
+
+    /// The names that [`Self::named`] takes.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        builtin::TEMPLATES.iter().map(|(name, _)| *name)
     }
 
     /// The template's text.
@@ -69,7 +99,15 @@ impl ChatTemplate {
     ///
     /// As [`Self::render`].
     pub fn render_segments(&self, conversation: &Conversation) -> Result<Rendering, ChatTemplateError> {
-        self.render_plain(conversation)
+        if !conversation.adapt {
+            return self.render_plain(conversation);
+        }
+        self.render_plain(&adapt::adapted(conversation, self.capabilities())?)
+    }
+
+    /// What the template can write, found by rendering probes the first time that it is asked.
+    pub fn capabilities(&self) -> &Capabilities {
+        self.capabilities.get_or_init(|| Capabilities::of(self))
     }
 
     /// Renders the conversation as it is.
@@ -105,14 +143,22 @@ impl ChatTemplate {
         for (name, value) in [("bos_token", &bos), ("eos_token", &eos)] {
             let text = value.as_str().unwrap_or_default();
             if !text.is_empty() && !variables.contains_key(name) {
-                inputs.push(Input { name, value, user: false });
+                inputs.push(Input { name, value, origin: Origin::Template });
             }
         }
-        inputs.extend(variables.iter().map(|(name, value)| Input { name, value, user: !is_token(name) }));
-        inputs.push(Input { name: "messages", value: messages, user: true });
-        inputs.push(Input { name: "tools", value: tools, user: true });
-        inputs.push(Input { name: "documents", value: documents, user: true });
-        inputs.push(Input { name: "add_generation_prompt", value: &add_generation_prompt, user: true });
+        inputs.extend(variables.iter().map(|(name, value)| Input {
+            name,
+            value,
+            origin: if is_token(name) { Origin::Template } else { Origin::Setting },
+        }));
+        inputs.push(Input { name: "messages", value: messages, origin: Origin::Messages });
+        inputs.push(Input { name: "tools", value: tools, origin: Origin::User });
+        inputs.push(Input { name: "documents", value: documents, origin: Origin::User });
+        inputs.push(Input {
+            name: "add_generation_prompt",
+            value: &add_generation_prompt,
+            origin: Origin::User,
+        });
         let now = conversation.now.unwrap_or_else(Moment::now_utc);
         Ok(self.ast.render(&inputs, conversation.limits, now)?.into())
     }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::message::kind;
+use crate::shape::ShapeError;
 
 /// One call of a tool, as OpenAI's API has it: `{"id": …, "type": "function", "function": {"name": …, "arguments": …}}`.
 ///
@@ -32,34 +32,32 @@ impl ToolCall {
     /// # Errors
     ///
     /// Names the field that has another shape.
-    pub fn from_json(value: Value) -> Result<Self, String> {
+    pub fn from_json(value: Value) -> Result<Self, ShapeError> {
         Self::check(&value)?;
         match value {
             Value::Object(fields) => Ok(Self(fields)),
-            other => Err(format!("it must be an object, not {}", kind(&other))),
+            other => Err(ShapeError::kind("it", "an object", &other)),
         }
     }
 
-    pub(crate) fn check(value: &Value) -> Result<(), String> {
+    pub(crate) fn check(value: &Value) -> Result<(), ShapeError> {
         let Value::Object(fields) = value else {
-            return Err(format!("it must be an object, not {}", kind(value)));
+            return Err(ShapeError::kind("it", "an object", value));
         };
         // Some callers leave the `function` out and put its fields beside the id.
         let function = match fields.get("function") {
             Some(Value::Object(function)) => function,
-            Some(other) => return Err(format!("`function` must be an object, not {}", kind(other))),
+            Some(other) => return Err(ShapeError::kind("`function`", "an object", other)),
             None => fields,
         };
         match function.get("name") {
             Some(Value::String(_)) => {}
-            Some(other) => return Err(format!("`function.name` must be a string, not {}", kind(other))),
-            None => return Err("`function.name` is missing".into()),
+            Some(other) => return Err(ShapeError::kind("`function.name`", "a string", other)),
+            None => return Err(ShapeError::value("`function.name` is missing")),
         }
         match function.get("arguments") {
             None | Some(Value::Null | Value::String(_) | Value::Object(_)) => Ok(()),
-            Some(other) => {
-                Err(format!("`function.arguments` must be an object or its text, not {}", kind(other)))
-            }
+            Some(other) => Err(ShapeError::kind("`function.arguments`", "an object or its text", other)),
         }
     }
 
@@ -98,9 +96,9 @@ impl ToolCall {
 }
 
 impl TryFrom<Value> for ToolCall {
-    type Error = String;
+    type Error = ShapeError;
 
-    fn try_from(value: Value) -> Result<Self, String> {
+    fn try_from(value: Value) -> Result<Self, ShapeError> {
         Self::from_json(value)
     }
 }
@@ -136,29 +134,29 @@ impl ToolDefinition {
     /// # Errors
     ///
     /// Names the field that has another shape.
-    pub fn from_json(value: Value) -> Result<Self, String> {
+    pub fn from_json(value: Value) -> Result<Self, ShapeError> {
         let Value::Object(fields) = value else {
-            return Err(format!("it must be an object, not {}", kind(&value)));
+            return Err(ShapeError::kind("it", "an object", &value));
         };
         let function = match fields.get("function") {
             Some(Value::Object(function)) => function,
-            Some(other) => return Err(format!("`function` must be an object, not {}", kind(other))),
+            Some(other) => return Err(ShapeError::kind("`function`", "an object", other)),
             None => &fields,
         };
         match function.get("name") {
             Some(Value::String(name)) if !name.is_empty() => {}
-            Some(Value::String(_)) => return Err("`function.name` must not be empty".into()),
-            Some(other) => return Err(format!("`function.name` must be a string, not {}", kind(other))),
-            None => return Err("`function.name` is missing".into()),
+            Some(Value::String(_)) => return Err(ShapeError::value("`function.name` must not be empty")),
+            Some(other) => return Err(ShapeError::kind("`function.name`", "a string", other)),
+            None => return Err(ShapeError::value("`function.name` is missing")),
         }
         if let Some(other) =
             function.get("description").filter(|value| !matches!(value, Value::Null | Value::String(_)))
         {
-            return Err(format!("`function.description` must be a string, not {}", kind(other)));
+            return Err(ShapeError::kind("`function.description`", "a string", other));
         }
         match function.get("parameters") {
             None | Some(Value::Null | Value::Object(_)) => Ok(Self(fields)),
-            Some(other) => Err(format!("`function.parameters` must be an object, not {}", kind(other))),
+            Some(other) => Err(ShapeError::kind("`function.parameters`", "an object", other)),
         }
     }
 
@@ -188,9 +186,9 @@ impl ToolDefinition {
 }
 
 impl TryFrom<Value> for ToolDefinition {
-    type Error = String;
+    type Error = ShapeError;
 
-    fn try_from(value: Value) -> Result<Self, String> {
+    fn try_from(value: Value) -> Result<Self, ShapeError> {
         Self::from_json(value)
     }
 }

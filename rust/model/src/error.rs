@@ -1,5 +1,6 @@
 //! What can go wrong with a loaded model, or on the way to one.
 
+use tabagent_chat::ChatTemplateError;
 use tabagent_llama::{
     AdapterError, ContextConfigError, ContextError, ControlVectorError, LibraryError, ModelError, VocabError,
 };
@@ -46,6 +47,9 @@ pub enum Error {
     /// A schema or grammar cannot be compiled or begun.
     #[error(transparent)]
     Grammar(#[from] GrammarError),
+    /// A chat template is none, failed, or refused the conversation.
+    #[error(transparent)]
+    Chat(#[from] ChatTemplateError),
     /// The request is wrong.
     #[error(transparent)]
     Request(#[from] RequestError),

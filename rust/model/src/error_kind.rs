@@ -73,6 +73,8 @@ kinds! {
     Sampling = "sampling",
     /// A schema or grammar cannot be compiled, does not allow a token, or cannot go on.
     Grammar = "grammar",
+    /// A chat template is none, failed, or refused the conversation.
+    ChatTemplate = "chat_template",
     /// A saved state is damaged, or belongs to another model, build or setting.
     State = "state",
     /// What was asked for does not fit in memory.

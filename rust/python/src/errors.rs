@@ -6,12 +6,14 @@ use pyo3::types::PyDict;
 use std::fmt::Display;
 use std::io;
 use std::path::Path;
+use tabagent_chat::ChatTemplateError;
 use tabagent_gguf::{GgufError, Subject};
 use tabagent_model::{ErrorKind, Failure};
 
 /// The classes, imported when one is first raised.
 pub(crate) mod classes {
     pyo3::import_exception!(tabagent.errors, AdapterError);
+    pyo3::import_exception!(tabagent.errors, ChatTemplateError);
     pyo3::import_exception!(tabagent.errors, ClosedError);
     pyo3::import_exception!(tabagent.errors, ContextFullError);
     pyo3::import_exception!(tabagent.errors, DecodeError);
@@ -50,9 +52,10 @@ impl<E: Failure> IntoPyErr for E {
             return raised(source, py).unwrap_or_else(|| os_error(py, path, source, &self));
         }
         let exception = exception(self.kind(), self.to_string());
-        match self.gguf() {
-            Some(error) => with_facts(py, exception, error),
-            None => exception,
+        match (self.gguf(), self.chat()) {
+            (Some(error), _) => with_facts(py, exception, error),
+            (None, Some(error)) => with_line(py, exception, error),
+            (None, None) => exception,
         }
     }
 }
@@ -81,6 +84,7 @@ fn exception(kind: ErrorKind, text: String) -> PyErr {
         ErrorKind::EmbeddingCancelled => classes::EmbeddingCancelledError::new_err(text),
         ErrorKind::Sampling => classes::SamplingError::new_err(text),
         ErrorKind::Grammar => classes::GrammarError::new_err(text),
+        ErrorKind::ChatTemplate => classes::ChatTemplateError::new_err(text),
         ErrorKind::State => classes::StateError::new_err(text),
         ErrorKind::OutOfMemory => classes::OutOfMemoryError::new_err(text),
         ErrorKind::Closed => classes::ClosedError::new_err(text),
@@ -161,6 +165,20 @@ fn with_facts(py: Python<'_>, exception: PyErr, error: &GgufError) -> PyErr {
         object.setattr("key", key)?;
         object.setattr("tensor", tensor)?;
         object.setattr("rule", rule)
+    };
+    // The text says it all, too; an exception without attributes is better than none.
+    let _ = set();
+    exception
+}
+
+/// Puts line, the template's own words and the kind of fault of `error` on the exception made of it.
+fn with_line(py: Python<'_>, exception: PyErr, error: &ChatTemplateError) -> PyErr {
+    let ChatTemplateError::Template { line, message, fault } = error else { return exception };
+    let set = || -> PyResult<()> {
+        let object = exception.value(py);
+        object.setattr("line", line)?;
+        object.setattr("message", message)?;
+        object.setattr("fault", fault.name())
     };
     // The text says it all, too; an exception without attributes is better than none.
     let _ = set();

@@ -11,6 +11,7 @@
 
 mod adapter;
 mod arguments;
+mod chat_template;
 mod context;
 mod embed;
 mod errors;
@@ -21,6 +22,7 @@ mod grammar;
 mod hook;
 mod interpreter;
 mod job;
+mod json;
 mod library;
 mod log;
 mod logits_view;
@@ -48,6 +50,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("KV_TYPES", tabagent_model::KvType::names())?;
     module.add_class::<adapter::Adapter>()?;
     module.add_class::<adapter::ControlVector>()?;
+    module.add_class::<chat_template::ChatTemplate>()?;
     module.add_class::<context::Context>()?;
     module.add_class::<embed::Stop>()?;
     module.add_class::<event::TokenEvent>()?;
@@ -58,6 +61,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<hook::HookWorker>()?;
     module.add_class::<model::Model>()?;
     module.add_class::<stream::Stream>()?;
+    module.add_function(wrap_pyfunction!(chat_template::chat_template_names, module)?)?;
     module.add_function(wrap_pyfunction!(errors::error_kinds, module)?)?;
     module.add_function(wrap_pyfunction!(job::stop_jobs, module)?)?;
     module.add_function(wrap_pyfunction!(library::loaded_library, module)?)?;

@@ -286,7 +286,7 @@ impl Interpreter<'_> {
         Ok(Value::undefined(format!("{} has no element {}", owner.owner_name(), out.into_parts().0)))
     }
 
-    /// Python's `owner[start:stop:step]`, or what is undefined.
+    /// Python's `owner[start:stop:step]`.
     fn slice(&mut self, owner: &Value, bounds: &[Value; 3]) -> Outcome<Value> {
         owner.must_exist()?;
         let length = match owner {
@@ -296,7 +296,8 @@ impl Interpreter<'_> {
             }
             Value::List(items) | Value::Tuple(items) => items.len(),
             Value::Range(range) => range.len(),
-            other => return Ok(Value::undefined(format!("{} has no element slice", other.owner_name()))),
+            Value::Dict(_) => return Err(type_fault("unhashable type: 'slice'")),
+            other => return Err(type_fault(format!("'{}' object is not subscriptable", other.type_name()))),
         };
         let mut numbers = [None; 3];
         for (number, bound) in numbers.iter_mut().zip(bounds) {
@@ -304,9 +305,10 @@ impl Interpreter<'_> {
                 Value::None => None,
                 other => match other.as_index() {
                     Some(value) => Some(value),
-                    // Python's error here is one that Jinja answers with something undefined.
                     None => {
-                        return Ok(Value::undefined(format!("{} has no element slice", owner.owner_name())));
+                        return Err(type_fault(
+                            "slice indices must be integers or None or have an __index__ method",
+                        ));
                     }
                 },
             };

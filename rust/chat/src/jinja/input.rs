@@ -16,8 +16,49 @@ use super::value::{Dict, Value};
 pub(crate) struct Input<'v> {
     pub(crate) name: &'v str,
     pub(crate) value: &'v Json,
-    /// Whether its text is the conversation's, not the template's.
-    pub(crate) user: bool,
+    pub(crate) origin: Origin,
+}
+
+/// Whose the text of a variable is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The template's: it may be part of special tokens.
+    Template,
+    /// The conversation's.
+    User,
+    /// The conversation's, apart from the names of well-known roles: templates write markers such as `<|user|>` around them.
+    Messages,
+    /// The application's: single words are the template's, anything else is the conversation's.
+    Setting,
+}
+
+/// Roles that templates know. A marker cannot be forged with them.
+const ROLES: [&str; 12] = [
+    "system",
+    "developer",
+    "user",
+    "assistant",
+    "tool",
+    "function",
+    "model",
+    "ipython",
+    "observation",
+    "context",
+    "environment",
+    "assistant_tool_call",
+];
+
+impl Origin {
+    /// Whether `text` is not the template's.
+    fn is_user(self, text: &str) -> bool {
+        match self {
+            Self::Template => false,
+            Self::User | Self::Messages => true,
+            Self::Setting => {
+                !text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
+            }
+        }
+    }
 }
 
 /// Bytes that a value holds, roughly.
@@ -38,7 +79,7 @@ fn size(value: &Json, depth: u32) -> Outcome<usize> {
     })
 }
 
-fn value_of(meter: &Rc<Meter>, json: &Json, user: bool) -> Outcome<Value> {
+fn value_of(meter: &Rc<Meter>, json: &Json, origin: Origin) -> Outcome<Value> {
     Ok(match json {
         Json::Null => Value::None,
         Json::Bool(value) => Value::Bool(*value),
@@ -47,16 +88,18 @@ fn value_of(meter: &Rc<Meter>, json: &Json, user: bool) -> Outcome<Value> {
             (None, Some(value)) => Value::Int(value.into()),
             (None, None) => Value::Float(number.as_f64().unwrap_or(f64::NAN)),
         },
-        Json::String(text) => Value::Str(Text::new(meter, text, user)?),
+        Json::String(text) => Value::Str(Text::new(meter, text, origin.is_user(text))?),
         Json::Array(items) => {
-            let values = items.iter().map(|item| value_of(meter, item, user)).collect::<Outcome<_>>()?;
+            let values = items.iter().map(|item| value_of(meter, item, origin)).collect::<Outcome<_>>()?;
             Value::list(meter, values)?
         }
         Json::Object(entries) => {
             let mut dict = Dict::new(meter)?;
             for (key, value) in entries {
-                let value = value_of(meter, value, user)?;
-                dict.insert_str(key, user, value)?;
+                let is_role = origin == Origin::Messages && key == "role";
+                let known = is_role && value.as_str().is_some_and(|role| ROLES.contains(&role));
+                let value = value_of(meter, value, if known { Origin::Template } else { origin })?;
+                dict.insert_str(key, origin != Origin::Template, value)?;
             }
             Value::Dict(Rc::new(dict))
         }
@@ -76,7 +119,7 @@ impl Ast {
             }
             let bytes = size(input.value, 1)?;
             meter.allow(bytes);
-            variables.push((input.name.to_string(), value_of(&meter, input.value, input.user)?));
+            variables.push((input.name.to_string(), value_of(&meter, input.value, input.origin)?));
         }
         interpreter.run(variables)
     }

@@ -344,6 +344,11 @@ impl Loop {
         self.state.try_borrow().map_or(0, |state| state.taken)
     }
 
+    /// How many values there are, where that is known without taking them.
+    pub(crate) fn known_length(&self) -> Option<usize> {
+        self.state.try_borrow().ok().and_then(|state| state.length).or_else(|| self.iterable.length().ok())
+    }
+
     /// Forgets its values, so that nothing holds itself.
     pub(crate) fn clear(&self) {
         let state = LoopState {

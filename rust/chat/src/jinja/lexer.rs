@@ -1,7 +1,7 @@
 //! The template's text as tokens, with the white space that tags take away.
 
 use super::fault::{Fault, FaultKind, Outcome};
-use super::text::is_space;
+use super::letters::is_space;
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Token {
@@ -54,17 +54,18 @@ struct Lexer<'s> {
     tokens: Vec<(Token, u32)>,
 }
 
-/// Splits a template into tokens.
-pub(crate) fn tokenize(source: &str) -> Outcome<Vec<(Token, u32)>> {
+/// Splits a template into tokens, up to what is none.
+pub(crate) fn tokenize(source: &str) -> (Vec<(Token, u32)>, Option<Fault>) {
     let mut normal = source.replace("\r\n", "\n").replace('\r', "\n");
     if normal.ends_with('\n') {
         normal.pop();
     }
     let mut lexer = Lexer { source: &normal, at: 0, line: 1, line_starting: true, tokens: Vec::new() };
-    lexer.root()?;
-    let line = lexer.line;
+    let fault = lexer.root().err();
+    // The end has the line of the last token, as Jinja counts.
+    let line = lexer.tokens.last().map_or(1, |(_, line)| *line);
     lexer.tokens.push((Token::End, line));
-    Ok(lexer.tokens)
+    (lexer.tokens, fault)
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -182,6 +183,7 @@ impl<'s> Lexer<'s> {
 
     fn comment(&mut self) -> Outcome<()> {
         let line = self.line;
+        let begin = self.at;
         while self.at < self.source.len() {
             let Some(hash) = memchr::memchr3(b'#', b'-', b'+', self.rest().as_bytes()) else { break };
             self.advance(hash);
@@ -191,12 +193,16 @@ impl<'s> Lexer<'s> {
             }
             self.advance(1);
         }
-        Err(syntax(line, "Missing end of comment tag"))
+        // Jinja takes a comment that begins where the template ends.
+        if begin == self.source.len() { Ok(()) } else { Err(syntax(line, "Missing end of comment tag")) }
     }
 
     fn raw(&mut self) -> Outcome<()> {
         let line = self.line;
         let mut from = self.at;
+        if from == self.source.len() {
+            return Ok(());
+        }
         while let Some(found) = self.source[from..].find("{%") {
             let begin = from + found;
             let after = &self.source[begin + 2..];

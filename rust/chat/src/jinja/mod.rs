@@ -18,6 +18,7 @@ mod interpreter;
 mod iterate;
 mod key;
 mod lazy_filters;
+mod letters;
 mod lexer;
 mod macros;
 mod meter;
@@ -41,7 +42,7 @@ mod value;
 
 pub(crate) use ast::Ast;
 pub(crate) use fault::{Fault, FaultKind};
-pub(crate) use input::Input;
+pub(crate) use input::{Input, Origin};
 pub use interpreter::Limits;
 pub(crate) use interpreter::Rendered;
 pub use moment::Moment;

@@ -237,7 +237,7 @@ pub(crate) fn plus(value: &Value) -> Outcome<Value> {
 
 /// Python's `int(text, base)`.
 pub(crate) fn parse_int(text: &str, base: u32) -> Outcome<Option<i128>> {
-    let trimmed = text.trim_matches(super::text::is_space);
+    let trimmed = text.trim_matches(super::letters::is_space);
     let (negative, digits) = match trimmed.strip_prefix(['-', '+']) {
         Some(rest) => (trimmed.starts_with('-'), rest),
         None => (false, trimmed),
@@ -280,7 +280,7 @@ pub(crate) fn parse_int(text: &str, base: u32) -> Outcome<Option<i128>> {
 
 /// Python's `float(text)`.
 pub(crate) fn parse_float(text: &str) -> Option<f64> {
-    let trimmed = text.trim_matches(super::text::is_space);
+    let trimmed = text.trim_matches(super::letters::is_space);
     let plain = trimmed.strip_prefix(['-', '+']).unwrap_or(trimmed);
     let word = plain.to_ascii_lowercase();
     if !matches!(word.as_str(), "inf" | "infinity" | "nan")

@@ -412,6 +412,10 @@ impl Parser {
                 let (name, _) = self.expect_name()?;
                 self.next();
                 let value = self.expression(true)?;
+                if found.named.iter().any(|(known, _)| *known == name) {
+                    let message = format!("keyword argument repeated: {name}");
+                    self.unknown.push(Fault::at(FaultKind::Syntax, line, message));
+                }
                 found.named.push((name, value));
             } else {
                 found.positional.push(self.expression(true)?);

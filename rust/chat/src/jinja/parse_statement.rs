@@ -249,7 +249,7 @@ impl Parser {
         }
         let body = self.within(false, false, |parser| parser.body_to(&["endblock"]))?;
         let blank =
-            |piece: &Piece| matches!(piece, Piece::Data(text) if text.chars().all(super::text::is_space));
+            |piece: &Piece| matches!(piece, Piece::Data(text) if text.chars().all(super::letters::is_space));
         if required
             && !body
                 .iter()

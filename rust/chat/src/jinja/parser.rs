@@ -41,8 +41,9 @@ pub(super) struct Parser {
 
 /// Parses a template.
 pub(crate) fn parse(source: &str) -> Outcome<Ast> {
+    let (tokens, unreadable) = tokenize(source);
     let mut parser = Parser {
-        tokens: tokenize(source)?,
+        tokens,
         at: 0,
         names: HashMap::new(),
         literals: Vec::new(),
@@ -56,7 +57,12 @@ pub(crate) fn parse(source: &str) -> Outcome<Ast> {
         in_loop: false,
         blocks: Vec::new(),
     };
-    let body = parser.statements_until(None)?;
+    let parsed = parser.statements_until(None);
+    // Jinja reads on as it parses, so a fault before the text that cannot be read comes first.
+    if let Some(fault) = unreadable.filter(|_| parser.at + 1 >= parser.tokens.len()) {
+        return Err(fault);
+    }
+    let body = parsed?;
     if let Some(fault) = parser.assertion {
         return Err(fault);
     }

@@ -122,7 +122,12 @@ impl Interpreter<'_> {
             // What is undefined has a length and, for Jinja, items.
             "sequence" => matches!(
                 value,
-                Value::Str(_) | Value::List(_) | Value::Tuple(_) | Value::Dict(_) | Value::Range(_)
+                Value::Undefined(_)
+                    | Value::Str(_)
+                    | Value::List(_)
+                    | Value::Tuple(_)
+                    | Value::Dict(_)
+                    | Value::Range(_)
             ),
             "iterable" => is_iterable(value),
             "callable" => matches!(

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::compare::sort_by_key;
 use super::fault::{Outcome, type_fault, value_fault};
+use super::letters::is_printable;
 use super::text::{Builder, Text};
 use super::value::{Function, Value, ViewKind};
 
@@ -21,17 +22,6 @@ pub(crate) fn quoted(text: &str) -> String {
 
 fn quote_for(text: &str) -> char {
     if text.contains('\'') && !text.contains('"') { '"' } else { '\'' }
-}
-
-/// Whether Python's `str.isprintable` says so.
-pub(crate) fn is_printable(char: char) -> bool {
-    if char.is_ascii() {
-        return (' '..='~').contains(&char);
-    }
-    // The standard library escapes what cannot be printed; the letter before it keeps combining marks as they are.
-    let mut text = String::from("a");
-    text.push(char);
-    text.escape_debug().nth(1) != Some('\\')
 }
 
 fn push_escaped(out: &mut String, char: char, quote: char) {
@@ -202,7 +192,10 @@ pub(crate) fn write_repr(out: &mut Builder, value: &Value) -> Outcome<()> {
             let name = found.decl.name.as_deref().map_or("anonymous".into(), quoted);
             out.push_str(&format!("<Macro {name}>"), false)
         }
-        Value::Loop(found) => out.push_str(&format!("<LoopContext {}>", found.index()), false),
+        Value::Loop(found) => {
+            let length = found.known_length().map(|length| format!("/{length}")).unwrap_or_default();
+            out.push_str(&format!("<LoopContext {}{length}>", found.index()), false)
+        }
         Value::Method(bound) => {
             out.push_str(&format!("<built-in method {} of {} object>", bound.1, bound.0.type_name()), false)
         }

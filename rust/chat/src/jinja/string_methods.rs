@@ -5,8 +5,9 @@ use std::ops::Range;
 use super::arguments::Call;
 use super::fault::{Outcome, type_fault, value_fault};
 use super::interpreter::Interpreter;
-use super::text::{Builder, Text, is_space};
-use super::text_work::{Ends, capitalize, is_title, lines, replace, split, strip, title};
+use super::letters;
+use super::text::{Builder, Text};
+use super::text_work::{Ends, capitalize, casefolded, is_title, lines, replace, split, strip, title};
 use super::value::Value;
 
 /// The methods, sorted.
@@ -402,7 +403,7 @@ impl Interpreter<'_> {
         match name {
             "upper" => self.mapped(text, str::to_uppercase),
             "lower" => self.mapped(text, str::to_lowercase),
-            "casefold" => self.mapped(text, |part| part.to_lowercase().replace('ß', "ss").replace('ς', "σ")),
+            "casefold" => self.mapped(text, casefolded),
             "capitalize" => Ok(Value::Str(capitalize(text)?)),
             "title" => self.mapped(text, title),
             "swapcase" => self.mapped(text, |part| {
@@ -415,14 +416,13 @@ impl Interpreter<'_> {
                 };
                 part.chars().map(swap).collect()
             }),
-            "isalpha" => all(char::is_alphabetic),
-            "isalnum" => all(char::is_alphanumeric),
-            "isdecimal" | "isdigit" => all(|char| {
-                char.is_ascii_digit() || (!char.is_ascii() && char.is_numeric() && !char.is_alphabetic())
-            }),
-            "isnumeric" => all(char::is_numeric),
-            "isspace" => all(is_space),
-            "isprintable" => Ok(Value::Bool(source.chars().all(super::repr::is_printable))),
+            "isalpha" => all(letters::is_alpha),
+            "isalnum" => all(letters::is_alnum),
+            "isdecimal" => all(letters::is_decimal),
+            "isdigit" => all(letters::is_digit),
+            "isnumeric" => all(letters::is_numeric),
+            "isspace" => all(letters::is_space),
+            "isprintable" => Ok(Value::Bool(source.chars().all(letters::is_printable))),
             "isascii" => Ok(Value::Bool(source.is_ascii())),
             "isidentifier" => {
                 let good = source.chars().all(|char| char == '_' || char.is_alphanumeric());

@@ -202,8 +202,3 @@ impl Builder {
         (self.text, self.runs)
     }
 }
-
-/// Whether Python's `str.isspace` says so.
-pub(crate) fn is_space(char: char) -> bool {
-    char.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&char)
-}

@@ -56,7 +56,8 @@ impl Interpreter<'_> {
             "wordcount" => {
                 call.bind("do_wordcount", &[], 0)?;
                 let text = self.text_of(value)?;
-                let words = text.as_str().split(|char: char| !(char.is_alphanumeric() || char == '_'));
+                let words =
+                    text.as_str().split(|char: char| !(super::letters::is_alnum(char) || char == '_'));
                 Ok(Value::Int(words.filter(|word| !word.is_empty()).count() as i128))
             }
             "urlencode" => self.url_encode(value, call),
@@ -98,7 +99,7 @@ impl Interpreter<'_> {
         out.push_mapped(&text, |part| {
             let mut made = String::with_capacity(part.len());
             for char in part.chars() {
-                let breaks = matches!(char, '-' | '(' | '{' | '[' | '<') || super::text::is_space(char);
+                let breaks = matches!(char, '-' | '(' | '{' | '[' | '<') || super::letters::is_space(char);
                 if breaks {
                     made.push(char);
                 } else if starts {
@@ -195,18 +196,18 @@ impl Interpreter<'_> {
             Some(end) => self.text_of(&end)?,
             None => Text::new(&self.meter, "...", false)?,
         };
-        let Value::Str(text) = value else {
-            return Err(type_fault(format!("object of type '{}' has no len()", value.type_name())));
-        };
         if length < end.chars() as i128 {
             return Err(value_fault(format!("expected length >= {}, got {length}", end.chars())));
         }
         if leeway < 0 {
             return Err(value_fault(format!("expected leeway >= 0, got {leeway}")));
         }
-        if text.chars() as i128 <= length + leeway {
+        if value.length()? as i128 <= length + leeway {
             return Ok(value.clone());
         }
+        let Value::Str(text) = value else {
+            return Err(type_fault(format!("a value of type '{}' cannot be truncated", value.type_name())));
+        };
         let mut kept = text.byte_of(length as usize - end.chars());
         if !bound.flag(1) {
             kept = text.as_str()[..kept].rfind(' ').unwrap_or(kept);

@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use super::fault::{Outcome, value_fault};
-use super::text::{Builder, Text, is_space};
+use super::letters::is_space;
+use super::text::{Builder, Text};
 use super::value::Value;
 
 /// Which ends of a text a method works on.
@@ -217,4 +218,17 @@ pub(crate) fn split(
         }
     }
     parts.into_iter().map(|part| text.slice(part).map(Value::Str)).collect()
+}
+
+/// Python's `str.casefold`, but for a few letters of old scripts.
+pub(crate) fn casefolded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for char in text.chars() {
+        if char.is_ascii() || char == 'ı' {
+            out.push(char.to_ascii_lowercase());
+        } else {
+            out.extend(char.to_uppercase().flat_map(char::to_lowercase));
+        }
+    }
+    out
 }

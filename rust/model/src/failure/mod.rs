@@ -1,6 +1,7 @@
 //! Errors that know their kind.
 
 mod adapter;
+mod chat;
 mod gguf;
 mod llama;
 mod runtime;
@@ -10,6 +11,7 @@ mod variants;
 use std::io;
 use std::path::Path;
 
+use tabagent_chat::ChatTemplateError;
 use tabagent_gguf::GgufError;
 
 use crate::error::Error;
@@ -30,6 +32,11 @@ pub trait Failure: std::error::Error {
     fn gguf(&self) -> Option<&GgufError> {
         None
     }
+
+    /// The error of a chat template that it is or wraps.
+    fn chat(&self) -> Option<&ChatTemplateError> {
+        None
+    }
 }
 
 impl Failure for Error {
@@ -46,6 +53,7 @@ impl Failure for Error {
             Self::Sampler(error) => error.kind(),
             Self::Sample(error) => error.kind(),
             Self::Grammar(error) => error.kind(),
+            Self::Chat(error) => error.kind(),
             Self::Request(error) => error.kind(),
             Self::Engine(error) => error.kind(),
             Self::QueueFull(_) => ErrorKind::QueueFull,
@@ -87,8 +95,13 @@ impl Failure for Error {
             | Self::NoClassifier { .. }
             | Self::Stopped
             | Self::ForeignGrammar
-            | Self::BreakersWithoutModel => None,
+            | Self::BreakersWithoutModel
+            | Self::Chat(_) => None,
         }
+    }
+
+    fn chat(&self) -> Option<&ChatTemplateError> {
+        if let Self::Chat(error) = self { Some(error) } else { None }
     }
 
     fn gguf(&self) -> Option<&GgufError> {
@@ -104,6 +117,7 @@ impl Failure for Error {
             | Self::Sampler(_)
             | Self::Sample(_)
             | Self::Grammar(_)
+            | Self::Chat(_)
             | Self::Request(_)
             | Self::Engine(_)
             | Self::QueueFull(_)

@@ -1,6 +1,7 @@
 //! A sample of every variant of every error that a face can get: what kind it is, what it says, and how.
 
 mod adapter;
+mod chat;
 mod gguf;
 mod llama;
 mod model;
@@ -12,7 +13,10 @@ use sample::Sample;
 use tabagent_model::{ErrorKind, Failure};
 
 fn samples() -> Vec<Sample> {
-    [model::samples(), llama::samples(), gguf::samples(), adapter::samples()].into_iter().flatten().collect()
+    [model::samples(), llama::samples(), gguf::samples(), adapter::samples(), chat::samples()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 #[test]

@@ -26,6 +26,7 @@ fn errors() -> Vec<Sample> {
         Context(tabagent_model::ContextError::VocabOnly) => UnsupportedModel, "load it with its weights";
         Adapter(tabagent_model::AdapterError::VocabOnly) => UnsupportedModel, "load it with its weights";
         ControlVector(tabagent_model::ControlVectorError::Refused { log: vec![] }) => Decode, "it gave no reason";
+        Chat(tabagent_chat::ChatTemplateError::Missing) => ChatTemplate, "a name such as `chatml`";
         Vocab(VocabError::NoTokenizer) => UnsupportedModel, "pass token ids instead of text";
         Sampler(ConfigError::NothingAllowed) => Value, "leave it out to allow all";
         Sample(SampleError::WrongLength { expected: 8, got: 7 }) => Sampling, "got `7`";
