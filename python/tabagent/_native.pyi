@@ -480,6 +480,12 @@ class Model:
         weights, cache, compute, vocabulary), fitted (None, or asked and taken, each as `predict_memory` gives it)."""
     def metadata(self) -> dict[str, str]: ...
     def chat_template(self, name: str | None) -> str | None: ...
+    def chat_tokens(self) -> tuple[str, str]:
+        """The texts of the tokens that begin and end a text; empty where there are none."""
+    def chat_template_for(self, tools: bool, documents: bool) -> ChatTemplate:
+        """The file's template for a conversation with tools, or with documents. Raises `ChatTemplateError` if it has none."""
+    def chat_prompt(self, template: ChatTemplate, request: dict[str, Any]) -> tuple[str, list[int]]:
+        """The prompt of a conversation and its tokens; the request is as for `ChatTemplate.render`."""
     def special_tokens(self) -> dict[str, int | None]:
         """Keys bos, eos, eot, nl, pad, sep, mask, fim_pre, fim_suf, fim_mid, fim_pad, fim_rep, fim_sep."""
     def is_eog(self, token: int) -> bool: ...

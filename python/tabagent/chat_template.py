@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from tabagent import _native
 from tabagent._arguments import as_bool, as_text, is_iterable, type_name
 
-__all__ = ["ChatCapabilities", "ChatTemplate", "PromptSegment"]
+__all__ = ["ChatCapabilities", "ChatTemplate", "PromptSegment", "render_request"]
 
 
 class PromptSegment(NamedTuple):
@@ -52,6 +52,8 @@ class ChatCapabilities:
     """Reasoning of answers."""
     repeated_roles: bool
     """Several messages of the user in a row; otherwise they become one."""
+    no_tools: bool
+    """Conversations without tools as they are; otherwise they get an empty list of tools."""
     thinking_switch: bool
     """A variable such as `enable_thinking` is read."""
     writes_bos: bool
@@ -149,7 +151,7 @@ class ChatTemplate:
             TypeError: a message or tool has another shape; names its index and the field.
             ValueError: the same for wrong values.
         """
-        request = _request(
+        request = render_request(
             messages=messages,
             tools=tools,
             documents=documents,
@@ -174,7 +176,7 @@ class ChatTemplate:
         **kwargs: Any,
     ) -> list[PromptSegment]:
         """The prompt in parts that have one origin each; joined, they are what `render` gives. Arguments and errors as for `render`."""
-        request = _request(
+        request = render_request(
             messages=messages,
             tools=tools,
             documents=documents,
@@ -224,7 +226,7 @@ def _as_moment(now: object) -> tuple[int, int, int, int, int, int, int]:
     raise TypeError(message)
 
 
-def _request(
+def render_request(
     *,
     messages: object,
     tools: object,

@@ -32,6 +32,7 @@ from tabagent._arguments import (
 )
 from tabagent._load_options import cache_options, load_options, optional_int
 from tabagent.adapters import Adapter, Adapters, ControlVector, ControlVectors, as_adapters, as_changes, as_control_vectors, as_directions
+from tabagent.chat_prompt import ChatPrompter
 from tabagent.context import Context
 from tabagent.embedding import Embedder
 from tabagent.errors import ClosedError, GrammarError
@@ -58,7 +59,7 @@ CAPTURE_LIMIT: Final = _native.CAPTURE_LIMIT
 MAX_TOKENS: Final = 2**63 - 1
 
 
-class Model(Scorer, Embedder):
+class Model(Scorer, Embedder, ChatPrompter):
     """A loaded model: text in, text out, or vectors.
 
         with Model.load("model.gguf") as model:

@@ -5,16 +5,20 @@ use serde_json::{Map, Value, json};
 use crate::capabilities::Capabilities;
 use crate::conversation::Conversation;
 use crate::error::ChatTemplateError;
+use crate::jinja::Moment;
 use crate::message::{Content, Message, Role};
 use crate::shape::ShapeError;
+use crate::template::ChatTemplate;
 use crate::tool::{ToolCall, ToolDefinition};
 
 /// The conversation as the template can write it.
 pub(crate) fn adapted(
+    template: &ChatTemplate,
     conversation: &Conversation,
-    can: &Capabilities,
 ) -> Result<Conversation, ChatTemplateError> {
+    let can = template.capabilities();
     let mut adapted = conversation.clone();
+    supply(template, &mut adapted);
     for (index, message) in adapted.messages.iter_mut().enumerate() {
         fit_content(message, can).map_err(|shape| ChatTemplateError::Message { index, shape })?;
         if message.role() == "developer" && !can.developer {
@@ -27,6 +31,9 @@ pub(crate) fn adapted(
     {
         add_to_system(&mut adapted.messages, &described(&tools), can);
     }
+    if !can.no_tools && adapted.tools.is_none() {
+        adapted.tools = Some(Vec::new());
+    }
     if !can.tool_results {
         results_as_user(&mut adapted.messages, can);
     }
@@ -37,6 +44,27 @@ pub(crate) fn adapted(
         merge_users(&mut adapted.messages, can);
     }
     Ok(adapted)
+}
+
+/// Gives the template the variables that some read in place of `tools` and `strftime_now`, unless the caller did.
+pub(crate) fn supply(template: &ChatTemplate, conversation: &mut Conversation) {
+    let lacks = |conversation: &Conversation, name: &str| {
+        template.reads(name) && !conversation.variables.contains_key(name)
+    };
+    if lacks(conversation, "functions") {
+        let tools = conversation
+            .tools
+            .iter()
+            .flatten()
+            .map(|tool| Value::Object(tool.fields().clone()))
+            .collect::<Vec<_>>();
+        let text = if tools.is_empty() { String::new() } else { format!("{:#}", Value::Array(tools)) };
+        conversation.variables.insert("functions".into(), Value::String(text));
+    }
+    if lacks(conversation, "datetime") {
+        let now = conversation.now.unwrap_or_else(Moment::now_utc);
+        conversation.variables.insert("datetime".into(), Value::String(now.format("%b %d %Y")));
+    }
 }
 
 /// Sets the text of a message, in the shape that the template reads.

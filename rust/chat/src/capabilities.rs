@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::adapt;
 use crate::conversation::Conversation;
 use crate::jinja::Limits;
 use crate::message::{Message, Role};
@@ -53,6 +54,8 @@ pub struct Capabilities {
     pub repeated_roles: bool,
     /// Whether the variable `enable_thinking` (or one of its other names) is read.
     pub thinking_switch: bool,
+    /// Conversations without tools as they are; otherwise they get an empty list of tools.
+    pub no_tools: bool,
     /// Whether the template writes the beginning-of-text token itself.
     pub writes_bos: bool,
 }
@@ -76,6 +79,7 @@ impl Prober<'_> {
         let mut conversation = Conversation::new(messages).with_adapt(false);
         conversation.tools = tools;
         conversation.limits = LIMITS;
+        adapt::supply(self.template, &mut conversation);
         self.template.render_plain(&conversation).ok().map(crate::Rendering::into_text)
     }
 
@@ -124,14 +128,19 @@ impl Capabilities {
         let shows_parts = written_parts.is_some_and(|text| {
             text.contains(USER) && !text.contains("'text'") && !text.contains("\"text\"")
         });
+        // Some templates go through the tools without asking whether there are any.
+        let no_tools =
+            shows_text || shows_parts || !plain.shows(vec![user(&plain)], Some(Vec::new()), &[USER]);
+        let shows_text = shows_text || !no_tools;
         let prober = if !shows_text && shows_parts { typed } else { plain };
+        let none = || if no_tools { None } else { Some(Vec::new()) };
         let ask = || prober.message(Role::User, USER);
-        let system = prober.shows(vec![prober.message(Role::System, SYSTEM), ask()], None, &[SYSTEM, USER]);
+        let system = prober.shows(vec![prober.message(Role::System, SYSTEM), ask()], none(), &[SYSTEM, USER]);
         let developer =
-            prober.shows(vec![prober.message(Role::Developer, SYSTEM), ask()], None, &[SYSTEM, USER]);
+            prober.shows(vec![prober.message(Role::Developer, SYSTEM), ask()], none(), &[SYSTEM, USER]);
         let tools = || Some(vec![definition(TOOL), definition(SECOND)]);
         let shows_tools = prober.shows(vec![ask()], tools(), &[TOOL]);
-        let given = || if shows_tools { tools() } else { None };
+        let given = || if shows_tools { tools() } else { none() };
         let call = |arguments: Value| ToolCall::new(Some("call00001"), TOOL, arguments);
         let result = || {
             let mut message = prober.message(Role::Tool, RESULT);
@@ -164,7 +173,7 @@ impl Capabilities {
         bare.set("content", Value::Null);
         let without_content = prober.render(vec![ask(), bare], given());
         let answer = prober.message(Role::Assistant, ANSWER).with_reasoning(THOUGHT);
-        let last = prober.render(vec![ask(), answer], None);
+        let last = prober.render(vec![ask(), answer], none());
         let with_call = prober.call(vec![call(arguments())]).with_reasoning(THOUGHT);
         let before_result = prober.render(vec![ask(), with_call, result()], given());
         let thought = |found: &Option<String>| found.as_deref().is_some_and(|text| text.contains(THOUGHT));
@@ -183,17 +192,18 @@ impl Capabilities {
             text_arguments,
             empty_content: tool_calls && without_content.is_some_and(|text| !text.contains("None")),
             reasoning: thought(&last) || thought(&before_result),
-            repeated_roles: prober.shows(repeated, None, &[SYSTEM, USER]),
+            repeated_roles: prober.shows(repeated, none(), &[SYSTEM, USER]),
+            no_tools,
             thinking_switch: ["enable_thinking", "thinking", "thinking_mode"]
                 .iter()
                 .any(|name| template.reads(name)),
             writes_bos: !bos.is_empty()
-                && prober.render(vec![ask()], None).is_some_and(|text| text.starts_with(bos)),
+                && prober.render(vec![ask()], none()).is_some_and(|text| text.starts_with(bos)),
         }
     }
 
     /// Each capability with its name.
-    pub fn named(&self) -> [(&'static str, bool); 15] {
+    pub fn named(&self) -> [(&'static str, bool); 16] {
         [
             ("text_content", self.text_content),
             ("part_content", self.part_content),
@@ -209,6 +219,7 @@ impl Capabilities {
             ("reasoning", self.reasoning),
             ("repeated_roles", self.repeated_roles),
             ("thinking_switch", self.thinking_switch),
+            ("no_tools", self.no_tools),
             ("writes_bos", self.writes_bos),
         ]
     }

@@ -139,7 +139,7 @@ impl Message {
             if let Some(other) =
                 fields.get(name).filter(|value| !matches!(value, Value::Null | Value::String(_)))
             {
-                return Err(ShapeError::kind("`{name}`", "a string", other));
+                return Err(ShapeError::kind(&format!("`{name}`"), "a string", other));
             }
         }
         match fields.get("tool_calls") {
@@ -232,15 +232,15 @@ impl From<Message> for Value {
 
 fn check_part(at: usize, part: &Value) -> Result<(), ShapeError> {
     let Value::Object(part) = part else {
-        return Err(ShapeError::kind("`content[{at}]`", "an object", part));
+        return Err(ShapeError::kind(&format!("`content[{at}]`"), "an object", part));
     };
     match part.get("type") {
         Some(Value::String(_)) => {}
-        Some(other) => return Err(ShapeError::kind("`content[{at}].type`", "a string", other)),
+        Some(other) => return Err(ShapeError::kind(&format!("`content[{at}].type`"), "a string", other)),
         None => return Err(ShapeError::value(format!("`content[{at}].type` is missing"))),
     }
     match part.get("text") {
         None | Some(Value::String(_) | Value::Null) => Ok(()),
-        Some(other) => Err(ShapeError::kind("`content[{at}].text`", "a string", other)),
+        Some(other) => Err(ShapeError::kind(&format!("`content[{at}].text`"), "a string", other)),
     }
 }

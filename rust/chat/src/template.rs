@@ -102,7 +102,7 @@ impl ChatTemplate {
         if !conversation.adapt {
             return self.render_plain(conversation);
         }
-        self.render_plain(&adapt::adapted(conversation, self.capabilities())?)
+        self.render_plain(&adapt::adapted(self, conversation)?)
     }
 
     /// What the template can write, found by rendering probes the first time that it is asked.

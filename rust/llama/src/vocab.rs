@@ -3,6 +3,7 @@
 use crate::abort::{NEVER, Stop};
 use crate::additions::Additions;
 use crate::batch::TokenId;
+use crate::parts::Markers;
 use crate::slow_text::SlowText;
 use crate::token_attributes::TokenAttributes;
 use crate::vocab_error::VocabError;
@@ -19,6 +20,7 @@ pub struct Vocab {
     kind: VocabKind,
     len: usize,
     pub(crate) additions: OnceLock<Additions>,
+    pub(crate) markers: OnceLock<Option<Markers>>,
     slow: SlowText,
 }
 
@@ -50,7 +52,15 @@ impl Vocab {
         };
         // SAFETY: the caller's contract.
         let len = usize::try_from(unsafe { (api.llama_vocab_n_tokens)(ptr) }).unwrap_or(0);
-        Self { ptr, api: api.clone(), kind, len, additions: OnceLock::new(), slow: SlowText::new(pre) }
+        Self {
+            ptr,
+            api: api.clone(),
+            kind,
+            len,
+            additions: OnceLock::new(),
+            markers: OnceLock::new(),
+            slow: SlowText::new(pre),
+        }
     }
 
     /// Its family.

@@ -10,6 +10,7 @@
 mod adapter_set;
 mod cache_options;
 mod changes;
+mod chat;
 mod context_options;
 mod decoder;
 mod embed;
@@ -34,6 +35,7 @@ mod vocabulary_facts;
 pub use adapter_set::AdapterSet;
 pub use cache_options::CacheOptions;
 pub use changes::Changes;
+pub use chat::ChatPrompt;
 pub use decoder::LlamaDecoder;
 pub use embed::{EmbedOptions, RerankOptions, TextPooling, Vectors};
 pub use error::Error;
@@ -52,6 +54,7 @@ pub use token_table::token_table;
 pub use value::{OptionError, Value};
 pub use vocabulary_facts::Breaker;
 
+pub use tabagent_chat::{ChatTemplate, ChatTemplateError, Conversation};
 pub use tabagent_llama::{
     Adapter, AdapterError, AdapterFacts, AtWork, Batch, CAPTURE_LIMIT, Captured, Context, ContextConfigError,
     ContextError, ControlSum, ControlVector, ControlVectorError, DetokenizeOptions, EmbeddingFacts,

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::Path;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
+use tabagent_chat::ChatTemplate;
 use tabagent_llama::{
     Adapter, Context, ContextConfig, ContextError, ControlSum, ControlVector, DetokenizeOptions, KvType,
     MemoryNeed, Model as LlamaModel, Prompt, TokenId,
@@ -60,6 +61,8 @@ pub(crate) struct Open {
     end_tokens: OnceLock<Vec<TokenId>>,
     compiler: Compiler,
     vocabulary: VocabularyFacts,
+    /// The file's templates that were asked for, by name.
+    pub(crate) templates: Mutex<Vec<(Option<&'static str>, Arc<ChatTemplate>)>>,
 }
 
 /// Why a model has no decode thread.
@@ -178,6 +181,7 @@ impl Open {
             end_tokens,
             compiler,
             vocabulary,
+            templates: Mutex::default(),
         }
     }
 

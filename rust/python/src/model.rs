@@ -1,6 +1,7 @@
 //! A loaded model with its decode thread.
 
 use crate::adapter::{Adapter, Changes, ControlVector};
+use crate::chat_template::{ChatTemplate, conversation_of};
 use crate::context::Context;
 use crate::embed::{Stop, inputs, part, to_array};
 use crate::errors::{IntoPyErr, value_error};
@@ -164,6 +165,29 @@ impl Model {
 
     fn chat_template(&self, py: Python<'_>, name: Option<&str>) -> PyResult<Option<String>> {
         Ok(self.core.llama().map_err(|e| e.into_py(py))?.chat_template(name))
+    }
+
+    fn chat_tokens(&self, py: Python<'_>) -> PyResult<(String, String)> {
+        self.run(py, false, |model, _| model.chat_tokens())
+    }
+
+    fn chat_template_for(&self, py: Python<'_>, tools: bool, documents: bool) -> PyResult<ChatTemplate> {
+        let inner = self.run(py, false, move |model, _| model.chat_template_for(tools, documents))?;
+        Ok(ChatTemplate { inner })
+    }
+
+    fn chat_prompt(
+        &self,
+        py: Python<'_>,
+        template: &ChatTemplate,
+        request: &Bound<'_, PyDict>,
+    ) -> PyResult<(String, Vec<i32>)> {
+        let conversation = conversation_of(py, request)?;
+        let template = Arc::clone(&template.inner);
+        // Texts make up nearly all of a request.
+        let long = is_long(conversation.messages.iter().map(|message| message.text().len()).sum(), 1);
+        let prompt = self.run(py, long, move |model, _| model.chat_prompt(&template, &conversation))?;
+        Ok((prompt.text, prompt.tokens))
     }
 
     fn special_tokens<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
