@@ -447,6 +447,21 @@ class Constraint:
     def is_finished(self) -> bool: ...
 
 @final
+class JsonReader:
+    """Reads JSON while it is written. Raises `ValueError` where the text is not JSON."""
+
+    def __new__(cls) -> JsonReader: ...
+    def feed(self, piece: str) -> list[tuple[str, Any]]:
+        """What the piece has, as pairs: `{`, `[`, `end`, `key` with a name, `string`, `text` with more of the string, `end of string`, `number`
+        with its text, `value` with True, False or None."""
+
+    def finish(self) -> list[tuple[str, Any]]:
+        """Says that the text ends here."""
+
+    @property
+    def is_complete(self) -> bool: ...
+
+@final
 class Model:
     """A loaded model with its decode thread."""
 

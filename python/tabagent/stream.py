@@ -12,13 +12,14 @@ from tabagent import _native, log
 from tabagent import exit as at_exit
 from tabagent._native import TokenEvent
 from tabagent.completion import Completion, FinishReason, Timings, Usage, stop_match_of, timings_of, usage_of
-from tabagent.errors import SamplingError
+from tabagent.errors import GrammarError, SamplingError
 from tabagent.event_loop import running_loop
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from tabagent.hooks import Hooks
+    from tabagent.objects import ObjectStream
 
 __all__ = ["TokenEvents", "TokenStream"]
 
@@ -101,6 +102,35 @@ class TokenStream:
     def events(self) -> TokenEvents:
         """The rest of the stream as events: text with its token ids and, if asked for, log-probabilities. For `for` and `async for`."""
         return TokenEvents(self)
+
+    def objects(self, *, into: Any = None) -> ObjectStream:
+        """The values so far of the JSON text, one after each event, from the first token on. For `for` and `async for`.
+
+            for person in model.generate(..., json_schema=Person).objects(into=Person):
+                print(person.name)
+
+        A string is there as far as it has come, keys are in the order of the text, and everything else comes when it is certain; the last value is
+        the complete one. A value that was given does not change. Nothing may have been read from the stream before.
+
+        Args:
+            into: a class that pydantic can describe, such as the one that was given as `json_schema`: the values are objects of it. Fields that
+                have not come have their default, or None; those that are complete are validated, and so is the last object.
+
+        Raises:
+            GrammarError: no JSON was asked for, or where it begins cannot be seen in the text.
+            RuntimeError: the stream was read before.
+            ValueError: the text is not JSON, or breaks a rule of the type (pydantic's `ValidationError` is one).
+        """
+        from tabagent.grammar import TextAfter  # noqa: PLC0415 (needed here alone)
+        from tabagent.objects import ObjectStream  # noqa: PLC0415 (needed here alone)
+
+        if self._parser is None:
+            message = "there are no objects to read: the text was not asked for with `json_schema` or `json_mode`, or its beginning is a token"
+            raise GrammarError(message)
+        if self._seen:
+            message = "the stream was read before; call `objects` first"
+            raise RuntimeError(message)
+        return ObjectStream(self, into, self._parser.starts if isinstance(self._parser, TextAfter) else ())
 
     def result(self) -> Completion:
         """Wait for the end, and give the whole text from the first token on, whatever was read before. Blocks.

@@ -23,6 +23,7 @@ mod capabilities;
 mod conversation;
 mod error;
 mod jinja;
+pub mod json;
 mod message;
 mod prefill;
 mod rendering;

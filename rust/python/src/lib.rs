@@ -23,6 +23,7 @@ mod hook;
 mod interpreter;
 mod job;
 mod json;
+mod json_reader;
 mod library;
 mod log;
 mod logits_view;
@@ -59,6 +60,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<grammar::Constraint>()?;
     module.add_class::<grammar::Grammar>()?;
     module.add_class::<hook::HookWorker>()?;
+    module.add_class::<json_reader::JsonReader>()?;
     module.add_class::<model::Model>()?;
     module.add_class::<stream::Stream>()?;
     module.add_function(wrap_pyfunction!(chat_template::chat_template_names, module)?)?;
