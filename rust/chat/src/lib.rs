@@ -22,6 +22,7 @@ mod builtin;
 mod capabilities;
 mod conversation;
 mod error;
+pub mod format;
 mod jinja;
 pub mod json;
 mod message;

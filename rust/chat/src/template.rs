@@ -1,6 +1,6 @@
 //! A chat template and its rendering.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Value};
 
@@ -9,6 +9,7 @@ use crate::builtin;
 use crate::capabilities::Capabilities;
 use crate::conversation::Conversation;
 use crate::error::ChatTemplateError;
+use crate::format::OutputFormat;
 use crate::jinja::{self, Ast, Input, Moment, Origin, Rendered};
 use crate::message::Message;
 use crate::prefill;
@@ -25,6 +26,7 @@ pub struct ChatTemplate {
     eos_token: String,
     ast: Ast,
     capabilities: OnceLock<Capabilities>,
+    format: OnceLock<Arc<OutputFormat>>,
 }
 
 impl ChatTemplate {
@@ -42,6 +44,7 @@ impl ChatTemplate {
             eos_token: eos_token.into(),
             ast,
             capabilities: OnceLock::new(),
+            format: OnceLock::new(),
         })
     }
 
@@ -81,6 +84,11 @@ impl ChatTemplate {
     /// Whether the template reads the variable `name` anywhere.
     pub fn reads(&self, name: &str) -> bool {
         self.ast.symbol(name).is_some()
+    }
+
+    /// How the model writes its answers: found when it is first asked for, by rendering a few, and kept.
+    pub fn output_format(&self) -> Arc<OutputFormat> {
+        Arc::clone(self.format.get_or_init(|| Arc::new(OutputFormat::of(self))))
     }
 
     /// The prompt of a conversation.

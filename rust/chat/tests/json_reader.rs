@@ -1,4 +1,5 @@
 //! The reader of JSON in pieces: every cut, every value, and what is not JSON.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 use proptest::prelude::*;
 use serde_json::{Value, json};

@@ -43,6 +43,11 @@ impl JsonWriter {
         }
     }
 
+    /// Counts a value that was written beside this writer.
+    pub(crate) fn skip_value(&mut self) {
+        self.after_key = false;
+    }
+
     fn begin(&mut self, bracket: char, out: &mut String) {
         self.separate(out);
         out.push(bracket);

@@ -1,0 +1,25 @@
+//! What models write: the format of their messages, derived from a template, and the parser of it.
+
+mod analysis;
+mod call_analysis;
+mod call_reader;
+mod json_calls;
+mod literal;
+mod marker;
+mod message;
+mod named_json;
+mod output_format;
+mod parser;
+mod parsing;
+mod pieces;
+mod probe;
+mod sink;
+mod tagged_call;
+mod tool_types;
+mod whole_call;
+mod written;
+
+pub use message::{Delta, ParsedCall, ParsedMessage};
+pub use output_format::{Body, CallFormat, OutputFormat, Pair, Tagged};
+pub use parser::OutputParser;
+pub use tool_types::ToolTypes;

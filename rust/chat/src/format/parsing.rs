@@ -1,0 +1,37 @@
+//! Parsing by a template.
+
+use super::{OutputParser, ParsedMessage, ToolTypes};
+use crate::{ChatTemplate, ToolDefinition};
+use serde_json::Value;
+
+impl ChatTemplate {
+    /// A parser of the answer to a prompt; without the prompt, of the answer to what the template writes if nothing else is asked of it.
+    ///
+    /// `tools` are those that the model was told of: with an empty list nothing is a call, and without a list anything may be one.
+    pub fn parser(&self, tools: Option<&[ToolDefinition]>, prompt: Option<&str>) -> OutputParser {
+        let format = self.output_format();
+        let values = tools.map(|tools| tools.iter().cloned().map(Value::from).collect::<Vec<_>>());
+        let in_reasoning =
+            prompt.map_or(format.begins_in_reasoning, |prompt| format.is_in_reasoning_after(prompt));
+        OutputParser::new(format, ToolTypes::new(values.as_deref()), in_reasoning)
+    }
+
+    /// The message that a text of the model says. A `partial` text is one that goes on: what is not certain yet is not there.
+    ///
+    /// ```
+    /// use tabagent_chat::ChatTemplate;
+    ///
+    /// let template = ChatTemplate::new("{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}", "", "")?;
+    /// let message = template.parse("Now:\n<tool_call>\n{\"name\": \"now\", \"arguments\": {}}\n</tool_call>", None, false);
+    /// assert_eq!((message.content.as_str(), message.tool_calls[0].name.as_str()), ("Now:", "now"));
+    /// # Ok::<(), tabagent_chat::ChatTemplateError>(())
+    /// ```
+    pub fn parse(&self, text: &str, tools: Option<&[ToolDefinition]>, partial: bool) -> ParsedMessage {
+        let mut parser = self.parser(tools, None);
+        parser.feed(text);
+        if !partial {
+            parser.finish();
+        }
+        parser.into_message()
+    }
+}
