@@ -2,7 +2,9 @@
 
 mod analysis;
 mod call_analysis;
+mod call_frame;
 mod call_reader;
+mod constraint;
 mod json_calls;
 mod literal;
 mod marker;
@@ -19,6 +21,7 @@ mod tool_types;
 mod whole_call;
 mod written;
 
+pub use constraint::{OutputConstraint, ToolChoice, ToolChoiceError, Unenforced};
 pub use message::{Delta, ParsedCall, ParsedMessage};
 pub use output_format::{Body, CallFormat, OutputFormat, Pair, Tagged};
 pub use parser::OutputParser;

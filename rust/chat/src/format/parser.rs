@@ -270,7 +270,8 @@ impl OutputParser {
     fn in_reasoning(&mut self, rest: &str, pair: usize, at_end: bool) -> Step {
         let Pair { start, end } = &self.format.reasoning[pair];
         let mut markers = vec![end.trim().to_owned()];
-        if self.at_start && !start.trim().is_empty() {
+        let (begun, text) = (start.trim(), rest.trim_start());
+        if self.at_start && !begun.is_empty() && (text.starts_with(begun) || begun.starts_with(text)) {
             // The prompt may have begun the reasoning already, and the model begins it again.
             markers.push(start.trim().to_owned());
         }

@@ -42,6 +42,16 @@ impl ToolTypes {
         self.tools.as_ref().is_none_or(|tools| tools.iter().any(|(known, _)| known == name))
     }
 
+    /// The list or object without anything in it, if the parameter of a tool is one of them.
+    pub(super) fn empty(&self, tool: &str, parameter: &str) -> Option<&'static str> {
+        let (_, root) = self.tools.iter().flatten().find(|(name, _)| name == tool)?;
+        match root.get("properties")?.get(parameter)?.get("type")?.as_str()? {
+            "array" => Some("[]"),
+            "object" => Some("{}"),
+            _ => None,
+        }
+    }
+
     /// What the parameter of a tool may be.
     pub(super) fn kind(&self, tool: &str, parameter: &str) -> Kind {
         let Some((_, root)) = self.tools.iter().flatten().find(|(name, _)| name == tool) else {

@@ -67,16 +67,19 @@ impl WholeCall {
     }
 }
 
+/// What an element is to be, and what it is if there is nothing in it.
+type Expected = (Kind, Option<&'static str>);
+
 /// `name">`, then elements of arguments.
 fn elements_call(text: &str, tools: &ToolTypes) -> Option<(String, String)> {
     let (name, rest) = text.split_once('>')?;
     let name = name.trim().trim_matches('"');
-    let (inner, rest) = object(rest, 0, &|key| tools.kind(name, key))?;
+    let (inner, rest) = object(rest, 0, &|key| (tools.kind(name, key), tools.empty(name, key)))?;
     (rest.trim().is_empty() && !name.is_empty()).then_some((name.to_owned(), inner))
 }
 
 /// Elements up to the end of what is around them, as a JSON object or array.
-fn object<'a>(mut text: &'a str, depth: usize, kind: &dyn Fn(&str) -> Kind) -> Option<(String, &'a str)> {
+fn object<'a>(mut text: &'a str, depth: usize, kind: &dyn Fn(&str) -> Expected) -> Option<(String, &'a str)> {
     if depth > 64 {
         return None;
     }
@@ -89,8 +92,8 @@ fn object<'a>(mut text: &'a str, depth: usize, kind: &dyn Fn(&str) -> Kind) -> O
             break;
         }
         let (key, rest) = trimmed.strip_prefix('<')?.split_once('>')?;
-        let (value, rest) = if kind(key) != Kind::String && starts_element(rest) {
-            object(rest, depth + 1, &|_| Kind::Unknown)?
+        let (value, rest) = if kind(key).0 != Kind::String && starts_element(rest) {
+            object(rest, depth + 1, &|_| (Kind::Unknown, None))?
         } else {
             leaf(rest, key, kind(key))?
         };
@@ -119,9 +122,12 @@ fn starts_element(text: &str) -> bool {
     }) && name.is_some_and(|name| text.contains(&format!("</{name}>")))
 }
 
-fn leaf<'a>(text: &'a str, key: &str, kind: Kind) -> Option<(String, &'a str)> {
+fn leaf<'a>(text: &'a str, key: &str, (kind, empty): Expected) -> Option<(String, &'a str)> {
     let place = text.find(&format!("</{key}>"))?;
     let inner = &text[..place];
+    if let Some(empty) = empty.filter(|_| inner.trim().is_empty()) {
+        return Some((empty.to_owned(), &text[place..]));
+    }
     let value = literal(inner)
         .filter(|value| kind != Kind::String && !value.starts_with('"'))
         .unwrap_or_else(|| serde_json::Value::from(inner).to_string());

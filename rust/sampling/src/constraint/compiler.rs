@@ -11,8 +11,8 @@ use super::gbnf;
 use super::language::{self, Barren, Cause};
 use super::lark;
 use super::limits::{MAX_CHOICES, MAX_SOURCE_BYTES};
-use super::schema::{Written, write};
-use super::{Grammar, GrammarError, GrammarOptions, GrammarSource, TokenTable, TriggerStart};
+use super::schema::{Written, write, write_frame};
+use super::{Frame, Grammar, GrammarError, GrammarOptions, GrammarSource, TokenTable, TriggerStart};
 
 /// Compiles grammars for one vocabulary and keeps the last ones. Share it between threads.
 pub struct GrammarCompiler {
@@ -99,6 +99,7 @@ impl GrammarCompiler {
     fn compile_now(&self, source: &GrammarSource, options: &GrammarOptions) -> Result<Grammar, GrammarError> {
         let grammar = match source {
             GrammarSource::JsonSchema(text) => return self.compile_schema(text, options),
+            GrammarSource::Frame(frame) => return self.compile_frame(frame, options),
             GrammarSource::JsonObject => return self.compile_schema(r#"{"type": "object"}"#, options),
             GrammarSource::Regex(regex) => {
                 check_regex(regex)?;
@@ -134,7 +135,18 @@ impl GrammarCompiler {
     }
 
     fn compile_schema(&self, text: &str, options: &GrammarOptions) -> Result<Grammar, GrammarError> {
-        let Written { grammar, limitations } = write(text, options.whitespace)?;
+        self.compile_written(write(text, options.whitespace)?, options)
+    }
+
+    fn compile_frame(&self, frame: &Frame, options: &GrammarOptions) -> Result<Grammar, GrammarError> {
+        self.compile_written(
+            write_frame(frame, options.whitespace, &|text| self.table.find_special(text))?,
+            options,
+        )
+    }
+
+    fn compile_written(&self, written: Written, options: &GrammarOptions) -> Result<Grammar, GrammarError> {
+        let Written { grammar, limitations } = written;
         let mut parser =
             build_parser_of(&self.table, grammar).map_err(|message| match message.into_error() {
                 GrammarError::Syntax { message, .. } => GrammarError::schema("", message),
@@ -161,6 +173,7 @@ fn unsatisfiable(barren: &Barren) -> GrammarError {
 fn check_size(source: &GrammarSource) -> Result<(), GrammarError> {
     let bytes = match source {
         GrammarSource::JsonObject => 0,
+        GrammarSource::Frame(frame) => frame.len(),
         GrammarSource::JsonSchema(text)
         | GrammarSource::Regex(text)
         | GrammarSource::Lark(text)

@@ -31,6 +31,7 @@ mod construct;
 mod engine;
 mod error;
 mod forced_length;
+mod frame;
 mod gbnf;
 mod grammar;
 mod language;
@@ -47,6 +48,7 @@ mod unspellable;
 
 pub use compiler::GrammarCompiler;
 pub use error::GrammarError;
+pub use frame::Frame;
 pub use grammar::{Grammar, Limitation};
 pub use sequence::Constraint;
 pub use source::{AfterConstruct, GrammarOptions, GrammarSource, Trigger, TriggerStart, Whitespace};

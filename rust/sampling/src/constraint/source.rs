@@ -1,5 +1,6 @@
 //! What a grammar is made from.
 
+use super::Frame;
 use crate::TokenId;
 
 /// A grammar as its author wrote it.
@@ -25,12 +26,14 @@ pub enum GrammarSource {
     Lark(String),
     /// A grammar in llama.cpp's GBNF; the rule `root` is where it begins. The same is true of tokens that end the generation.
     Gbnf(String),
+    /// Texts around JSON values.
+    Frame(Frame),
 }
 
 /// How a source is compiled, and when its grammar applies.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct GrammarOptions {
-    /// Where JSON may have white space. Only JSON schemas and JSON objects look at it.
+    /// Where JSON may have white space. Only JSON schemas, JSON objects and frames look at it.
     pub whitespace: Whitespace,
     /// What the text must reach before the grammar applies; `None` applies it from the first token.
     pub trigger: Option<Trigger>,

@@ -200,6 +200,14 @@ impl TokenTable {
         trie.token_id_at_bytes(&special).or_else(|| trie.token_id_at_bytes(text)).map(|id| id as TokenId)
     }
 
+    /// The special token of this text, unless it ends the generation.
+    pub(crate) fn find_special(&self, text: &str) -> Option<TokenId> {
+        let mut special = vec![TokTrie::SPECIAL_TOKEN_MARKER];
+        special.extend_from_slice(text.as_bytes());
+        let token = self.factory.tok_env().tok_trie().token_id_at_bytes(&special)? as TokenId;
+        (!self.is_eos(token)).then_some(token)
+    }
+
     /// An error that names `token` and its text.
     pub(crate) fn outside(&self, token: TokenId) -> GrammarError {
         let text = String::from_utf8_lossy(self.text(token)).escape_debug().take(40).collect();

@@ -137,6 +137,12 @@ impl<'a> Document<'a> {
         Ok(bound.and_then(|resource| self.resources[resource].dynamic.get(name)).copied().unwrap_or(target))
     }
 
+    /// The schema that a pointer from the root leads to.
+    pub(super) fn at(&mut self, pointer: &str) -> Result<usize, GrammarError> {
+        let found = self.inside(0, pointer)?;
+        found.ok_or_else(|| GrammarError::schema(pointer, "it names nothing in the schema"))
+    }
+
     fn resolve_static(&mut self, reference: &str, place: usize, path: &str) -> Result<usize, GrammarError> {
         let (base, fragment) = reference.split_once('#').unwrap_or((reference, ""));
         let fragment = percent_decode(fragment);

@@ -87,6 +87,13 @@ impl<'a> Meaning<'a> {
         self.entered(0, scope)
     }
 
+    /// The schema that a pointer from the root of the document leads to.
+    pub(super) fn at(&mut self, pointer: &str) -> Result<Key, GrammarError> {
+        let place = self.document.at(pointer)?;
+        let scope = self.document.outermost();
+        Ok(self.entered(place, scope))
+    }
+
     pub(super) fn take_limitations(&mut self) -> Vec<Limitation> {
         // Schemas are numbered in their order.
         self.limitations.sort_by_key(|(place, _)| *place);

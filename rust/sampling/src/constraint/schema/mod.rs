@@ -26,6 +26,7 @@ mod decimal;
 mod digits;
 mod document;
 mod format;
+mod frames;
 mod keywords;
 mod meaning;
 mod number;
@@ -42,6 +43,7 @@ mod write_arrays;
 mod write_objects;
 mod writer;
 
+pub(crate) use frames::write_frame;
 pub(crate) use writer::{Written, write};
 
 /// `parent` with one more reference token (RFC 6901).

@@ -120,7 +120,7 @@ impl Writer<'_> {
     pub(super) fn tell_repeats(&mut self, productive: &[bool]) {
         let is_productive = |symbol: &Symbol| match symbol {
             Symbol::Rule(rule) => productive[*rule as usize],
-            Symbol::Terminal(_) => true,
+            Symbol::Terminal(_) | Symbol::Token(_) => true,
         };
         let Repeats { mut found, ways } = std::mem::take(&mut self.repeats);
         let written: Vec<bool> = ways.iter().map(|way| way.iter().all(is_productive)).collect();

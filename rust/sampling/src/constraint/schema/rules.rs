@@ -16,6 +16,8 @@ pub(super) enum Symbol {
     Terminal(ExprRef),
     /// What the rule of this number leads to.
     Rule(u32),
+    /// A token of the vocabulary.
+    Token(u32),
 }
 
 /// The kinds of repetition, by how often.
@@ -174,6 +176,9 @@ impl Rules {
                 let lexeme =
                     spec.add_greedy_lexeme(String::new(), RegexAst::ExprRef(expr), false, None, usize::MAX)?;
                 grammar.make_terminal(index, lexeme, &spec)?;
+            } else if let Symbol::Token(token) = symbol {
+                let lexeme = spec.add_special_token(format!("<[{token}]>"), vec![token..=token])?;
+                grammar.make_terminal(index, lexeme, &spec)?;
             } else {
                 pending.push(symbol);
             }
@@ -189,7 +194,7 @@ impl Rules {
             for way in self.ways(rule) {
                 let is_productive = |symbol: &Symbol| match symbol {
                     Symbol::Rule(rule) => productive[*rule as usize],
-                    Symbol::Terminal(_) => true,
+                    Symbol::Terminal(_) | Symbol::Token(_) => true,
                 };
                 if way.iter().all(is_productive) {
                     let symbols: Result<Vec<SymIdx>, Fault> =

@@ -41,27 +41,33 @@ pub(crate) fn write(text: &str, whitespace: Whitespace) -> Result<Written, Gramm
     {
         return Err(writer.nothing_fits(rule, &productive));
     }
-    let skip = match whitespace {
-        Whitespace::Flexible => RegexAst::Regex(r"[\x20\x0A\x0D\x09]{1,64}".to_owned()),
-        Whitespace::Compact => RegexAst::NoMatch,
-    };
     writer.tell_repeats(&productive);
     let limitations = writer.meaning.take_limitations();
-    let grammar =
-        writer.rules.grammar(root, &productive, writer.expressions.builder, skip).map_err(internal)?;
+    let grammar = writer
+        .rules
+        .grammar(root, &productive, writer.expressions.builder, skip_of(whitespace))
+        .map_err(internal)?;
     if n_symbols(&grammar) > MAX_SCHEMA_SYMBOLS {
         return Err(too_many_symbols());
     }
     Ok(Written { grammar, limitations })
 }
 
-fn too_many_symbols() -> GrammarError {
+/// The white space between tokens.
+pub(super) fn skip_of(whitespace: Whitespace) -> RegexAst {
+    match whitespace {
+        Whitespace::Flexible => RegexAst::Regex(r"[\x20\x0A\x0D\x09]{1,64}".to_owned()),
+        Whitespace::Compact => RegexAst::NoMatch,
+    }
+}
+
+pub(super) fn too_many_symbols() -> GrammarError {
     GrammarError::too_large(format!(
         "the schema becomes more than `{MAX_SCHEMA_SYMBOLS}` symbols of a grammar; split it"
     ))
 }
 
-fn n_symbols(grammar: &GrammarInit) -> usize {
+pub(super) fn n_symbols(grammar: &GrammarInit) -> usize {
     match grammar {
         GrammarInit::Internal(grammar, _) => grammar.num_symbols(),
         GrammarInit::Serialized(_) => 0,
@@ -97,7 +103,7 @@ pub(super) struct Marks {
 }
 
 impl<'a> Writer<'a> {
-    fn new(meaning: Meaning<'a>) -> Result<Self, Fault> {
+    pub(super) fn new(meaning: Meaning<'a>) -> Result<Self, Fault> {
         let mut expressions = Expressions::new(RegexBuilder::new());
         let mut mark = |text: &str| -> Result<Symbol, Fault> {
             Ok(Symbol::Terminal(expressions.builder.mk(&RegexAst::Literal(text.to_owned()))?))
@@ -136,7 +142,7 @@ impl<'a> Writer<'a> {
         symbol
     }
 
-    fn write_all(&mut self) -> Result<(), GrammarError> {
+    pub(super) fn write_all(&mut self) -> Result<(), GrammarError> {
         // What lies further out comes first.
         while let Some(key) = self.queue.pop_front() {
             let symbol = self.nodes[&key];
