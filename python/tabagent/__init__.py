@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tabagent._native import TokenEvent, TokenLogprob, TopLogprob, __version__
     from tabagent.adapters import Adapter, ControlVector
     from tabagent.batch import CompletionBatch
+    from tabagent.chat_message import ChatMessage, ToolCall
     from tabagent.chat_template import ChatCapabilities, ChatTemplate, PromptSegment
     from tabagent.completion import Completion, FinishReason, StopMatch, Timings, Usage
     from tabagent.context import Context
@@ -69,6 +70,7 @@ __all__ = [
     "Adapter",
     "AdapterError",
     "ChatCapabilities",
+    "ChatMessage",
     "ChatTemplate",
     "ChatTemplateError",
     "ChoiceScore",
@@ -130,6 +132,7 @@ __all__ = [
     "TokenStream",
     "Tool",
     "ToolArgumentsError",
+    "ToolCall",
     "ToolError",
     "TopLogprob",
     "Trigger",
@@ -151,6 +154,7 @@ __all__ = [
 _HOMES = {
     "Adapter": "adapters",
     "ChatCapabilities": "chat_template",
+    "ChatMessage": "chat_message",
     "ChatTemplate": "chat_template",
     "ChoiceScore": "scoring",
     "Completion": "completion",
@@ -190,6 +194,7 @@ _HOMES = {
     "TokenLogprob": "_native",
     "TokenStream": "stream",
     "Tool": "tools",
+    "ToolCall": "chat_message",
     "TopLogprob": "_native",
     "Trigger": "grammar",
     "Usage": "completion",

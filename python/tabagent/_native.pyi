@@ -420,6 +420,11 @@ class ChatTemplate:
     def reads(self, name: str) -> bool:
         """Whether the template has a variable of this name anywhere."""
     def capabilities(self) -> dict[str, bool]: ...
+    def parse(
+        self, text: str, tools: list[dict[str, Any]] | None, partial: bool, prompt: str | None
+    ) -> tuple[str, str | None, list[tuple[str | None, str, str]], list[str]]:
+        """Content, reasoning, calls (id, name, arguments as JSON text) and warnings."""
+
     def render(self, request: dict[str, Any]) -> str: ...
     def render_segments(self, request: dict[str, Any]) -> list[tuple[str, bool]]:
         """Each part of the prompt, with whether special tokens count in it."""

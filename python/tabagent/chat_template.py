@@ -5,10 +5,13 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tabagent import _native
 from tabagent._arguments import as_bool, as_text, is_iterable, type_name
+
+if TYPE_CHECKING:
+    from tabagent.chat_message import ChatMessage
 
 __all__ = ["ChatCapabilities", "ChatTemplate", "PromptSegment", "render_request"]
 
@@ -187,6 +190,25 @@ class ChatTemplate:
             variables=kwargs,
         )
         return [PromptSegment(*segment) for segment in self._native.render_segments(request)]
+
+    def parse(self, text: str, *, tools: Sequence[Any] | None = None, partial: bool = False, prompt: str | None = None) -> ChatMessage:
+        """The message that a text of the model says: content, reasoning and calls of tools, by the format that the template itself writes.
+
+        What cannot be read is content, with a warning in the message; nothing is lost.
+
+        Args:
+            text: what the model wrote.
+            tools: the tools that it was told of: functions, classes or definitions, as `Tool` takes them. With an empty list nothing is a call.
+            partial: the text goes on: what is not certain yet is not there.
+            prompt: what the model was given, which says whether its text begins inside of its reasoning. Without it, that is as in a prompt of this
+                template that was asked for nothing else.
+        """
+        from tabagent.chat_message import message_of  # noqa: PLC0415 (needed here alone)
+        from tabagent.tools import tools_from  # noqa: PLC0415 (needed here alone)
+
+        definitions = None if tools is None else [tool.as_dict() for tool in tools_from(tools)]
+        given = None if prompt is None else as_text(prompt, "prompt")
+        return message_of(*self._native.parse(as_text(text, "text"), definitions, as_bool(partial, "partial"), given))
 
     def __repr__(self) -> str:
         """The beginning of the template."""

@@ -147,6 +147,23 @@ fn bare_json_is_a_call_only_if_it_names_a_tool() {
 }
 
 #[test]
+fn a_template_without_tools_has_calls_in_a_list() {
+    let plain = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}";
+    for text in [
+        "[{\"name\": \"f\", \"arguments\": {}}, {\"name\": \"g\", \"arguments\": {\"a\": 1}}]<|end|>",
+        "<tool_call>{\"name\": \"f\", \"arguments\": {}}</tool_call>\n<tool_call>{\"name\": \"g\", \"arguments\": {\"a\": 1}}</tool_call>",
+    ] {
+        let message = parse(plain, text);
+        assert_eq!(
+            (calls(&message), message.content.as_str()),
+            (vec![("f", "{}"), ("g", "{\"a\": 1}")], ""),
+            "{text}"
+        );
+    }
+    assert_eq!(parse(plain, "[1, 2]").content, "[1, 2]");
+}
+
+#[test]
 fn values_in_tags_are_read_by_the_schema() {
     let call = |arguments: &str| {
         parse(TAGGED, &format!("<tool_call>\n<function=f>\n{arguments}</function>\n</tool_call>"))

@@ -17,6 +17,9 @@ pub(crate) struct ChatTemplate {
     pub(crate) inner: Arc<core::ChatTemplate>,
 }
 
+/// Content, reasoning, calls with id, name and arguments, and warnings.
+type Parsed = (String, Option<String>, Vec<(Option<String>, String, String)>, Vec<String>);
+
 /// A date and time, from the fields of a `datetime`.
 type Now = (i32, u8, u8, u8, u8, u8, u32);
 
@@ -62,6 +65,28 @@ impl ChatTemplate {
         Ok(dict)
     }
 
+    /// The message that a text says: content, reasoning, calls (id, name, arguments) and warnings.
+    fn parse(
+        &self,
+        py: Python<'_>,
+        text: &str,
+        tools: Option<Bound<'_, PyList>>,
+        partial: bool,
+        prompt: Option<&str>,
+    ) -> PyResult<Parsed> {
+        let tools = tools.map(|list| definitions(py, &list)).transpose()?;
+        let message = py.detach(|| {
+            let mut parser = self.inner.parser(tools.as_deref(), prompt);
+            parser.feed(text);
+            if !partial {
+                parser.finish();
+            }
+            parser.into_message()
+        });
+        let calls = message.tool_calls.into_iter().map(|call| (call.id, call.name, call.arguments)).collect();
+        Ok((message.content, message.reasoning, calls, message.warnings))
+    }
+
     fn render(&self, py: Python<'_>, request: &Bound<'_, PyDict>) -> PyResult<String> {
         let conversation = conversation_of(py, request)?;
         let rendered = job::here(py, || self.inner.render(&conversation))?;
@@ -94,6 +119,17 @@ fn required<'py>(request: &Bound<'py, PyDict>, name: &str) -> PyResult<Bound<'py
     request.get_item(name)?.ok_or_else(|| PyTypeError::new_err(format!("`{name}` is missing")))
 }
 
+/// Definitions of tools.
+fn definitions(py: Python<'_>, list: &Bound<'_, PyList>) -> PyResult<Vec<ToolDefinition>> {
+    let mut tools = Vec::new();
+    for (index, tool) in list.iter().enumerate() {
+        let tool = ToolDefinition::from_json(json_of(&tool, &format!("tools[{index}]"))?);
+        let tool = tool.map_err(|shape| ChatTemplateError::Tool { index, shape });
+        tools.push(tool.map_err(|e| e.into_py(py))?);
+    }
+    Ok(tools)
+}
+
 /// The conversation that a request describes: the arguments of `render` by their names.
 pub(crate) fn conversation_of(py: Python<'_>, request: &Bound<'_, PyDict>) -> PyResult<Conversation> {
     let mut messages = Vec::new();
@@ -104,13 +140,7 @@ pub(crate) fn conversation_of(py: Python<'_>, request: &Bound<'_, PyDict>) -> Py
     }
     let mut conversation = Conversation::new(messages);
     if let Some(list) = items(request, "tools")? {
-        let mut tools = Vec::new();
-        for (index, tool) in list.iter().enumerate() {
-            let tool = ToolDefinition::from_json(json_of(&tool, &format!("tools[{index}]"))?);
-            let tool = tool.map_err(|shape| ChatTemplateError::Tool { index, shape });
-            tools.push(tool.map_err(|e| e.into_py(py))?);
-        }
-        conversation.tools = Some(tools);
+        conversation.tools = Some(definitions(py, &list)?);
     }
     if let Some(list) = items(request, "documents")? {
         let document = |(at, item): (usize, Bound<'_, PyAny>)| json_of(&item, &format!("documents[{at}]"));

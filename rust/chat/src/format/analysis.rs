@@ -38,6 +38,9 @@ impl OutputFormat {
             format.calls = Some(calls.format);
         } else {
             format.has_space_before_calls = true;
+            if without.is_bare() {
+                format.drop_marker("</tool_call>");
+            }
             format.calls = Some(without);
         }
         format.read_header(&plain);

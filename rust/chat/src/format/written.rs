@@ -59,7 +59,14 @@ pub(super) fn calls_of(template: &str) -> CallFormat {
             Body::Tagged(tags),
         );
     }
-    hermes()
+    if template.contains("<tool_call>") { hermes() } else { bare() }
+}
+
+/// What models are told to write whose template knows no tools: a JSON list and nothing else. Many write `<tool_call>` all the same.
+fn bare() -> CallFormat {
+    let mut calls = with(Pair::default(), Pair::default(), json_list());
+    calls.other_starts = texts(&["<tool_call>"]);
+    calls
 }
 
 /// `MiniMax` M3: every tag after a marker.
@@ -73,8 +80,8 @@ pub(super) fn elements() -> CallFormat {
     )
 }
 
-/// What models are told to write whose template knows no tools: a JSON object between `<tool_call>` and `</tool_call>`.
-pub(super) fn hermes() -> CallFormat {
+/// A JSON object between `<tool_call>` and `</tool_call>`.
+fn hermes() -> CallFormat {
     let body = Body::Json {
         name: "name".into(),
         arguments: "arguments".into(),
