@@ -9,7 +9,7 @@ pub(crate) type JobId = u64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Rank {
     /// The priority, negated.
-    urgency: i64,
+    pub(super) urgency: i64,
     pub(crate) id: JobId,
 }
 

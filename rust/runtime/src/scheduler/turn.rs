@@ -2,7 +2,8 @@
 //!
 //! A turn lasts a few steps, because an engine may have to prepare for each group anew: llama.cpp lays out its graph again for other adapters, which takes
 //! 5 ms for SmolLM2-135M where a step takes 8 ms. The next turn is that of the group none of whose requests was served for longest. (Not of the request
-//! served longest ago: prompts for which a step has no room would bring their group one turn after another.)
+//! served longest ago: prompts for which a step has no room would bring their group one turn after another.) Only groups with a request of the highest priority
+//! have turns; others have to wait, as they would for a place.
 
 use std::collections::HashMap;
 
@@ -28,21 +29,23 @@ impl Turn {
         self.n_steps += 1;
     }
 
-    /// Which group of these requests comes next; `None` without any.
+    /// Which group of these requests comes next: one with a request of the highest priority. `None` without any.
     pub(super) fn next(self, jobs: &[&Job]) -> Option<u64> {
         let first = jobs.first()?.group;
         if jobs.iter().all(|job| job.group == first) {
             return Some(first);
         }
-        if (1..TURN).contains(&self.n_steps) && jobs.iter().any(|job| job.group == self.group) {
+        let urgency = jobs.iter().map(|job| job.rank.urgency).min()?;
+        let mut groups: HashMap<u64, (u64, Rank)> = HashMap::new();
+        for job in jobs {
+            let (served, rank) = groups.entry(job.group).or_insert((job.served, job.rank));
+            (*served, *rank) = (job.served.max(*served), job.rank.min(*rank));
+        }
+        groups.retain(|_, (_, rank)| rank.urgency == urgency);
+        if (1..TURN).contains(&self.n_steps) && groups.contains_key(&self.group) {
             return Some(self.group);
         }
-        let mut served: HashMap<u64, (u64, Rank)> = HashMap::new();
-        for job in jobs {
-            let group = served.entry(job.group).or_insert((job.served, job.rank));
-            *group = (group.0.max(job.served), group.1.min(job.rank));
-        }
         let order = |(group, (served, rank)): &(u64, (u64, Rank))| (*served, *group == self.group, *rank);
-        served.into_iter().min_by_key(order).map(|(group, _)| group)
+        groups.into_iter().min_by_key(order).map(|(group, _)| group)
     }
 }

@@ -88,6 +88,30 @@ fn requests_that_come_one_after_another_do_not_keep_another_group_waiting() {
 }
 
 #[test]
+fn a_group_with_a_request_of_higher_priority_goes_first() {
+    let mut scheduler = Scheduler::new(ROOMY);
+    scheduler.submit(1, in_group(1, vec![1; 5]));
+    scheduler.submit(2, in_group(2, vec![2; 5]));
+    assert_eq!(decode(&mut scheduler), [(1, 5)]);
+    scheduler.submit(3, NewJob { priority: 1, ..in_group(2, vec![3; 5]) });
+    scheduler.submit(4, NewJob { priority: 1, ..in_group(3, vec![4; 5]) });
+    let mut groups = HashSet::new();
+    for _ in 0..4 * TURN {
+        groups.extend(decode(&mut scheduler).into_iter().map(|(id, _)| id));
+    }
+    // Who is in the group goes along.
+    assert_eq!(groups, HashSet::from([2, 3, 4]));
+    for id in [3, 4] {
+        assert!(scheduler.remove(id, false).is_some());
+    }
+    groups.clear();
+    for _ in 0..2 * TURN {
+        groups.extend(decode(&mut scheduler).into_iter().map(|(id, _)| id));
+    }
+    assert_eq!(groups, HashSet::from([1, 2]));
+}
+
+#[test]
 fn groups_in_use_are_those_of_requests_and_of_what_they_left() {
     let mut scheduler = Scheduler::new(Capacity { n_stored_bytes: 1000, n_idle: 0, ..ROOMY });
     for (id, number) in [(1, 3), (2, 5)] {
