@@ -13,7 +13,7 @@ use crate::inbox::{Inbox, Submission, Ticket};
 use crate::metrics::Gaps;
 use crate::pace::Pace;
 use crate::progress::{End, Progress};
-use crate::scheduler::{Capacity, Census, JobId, NewJob, Scheduler, Step};
+use crate::scheduler::{Capacity, Census, JobId, NewJob, Scheduler, Step, TURN};
 use crate::task::Task;
 use crate::{BatchToken, Decoder, EngineError, FinishReason, Group, TokenId};
 
@@ -112,6 +112,7 @@ impl<D: Decoder> Driver<D> {
             self.look_around();
             self.end_late();
             self.scheduler.set_chunk(self.pace.chunk(), self.pace.burst());
+            self.scheduler.set_apart(self.pace.apart(TURN));
             match self.plan() {
                 Step::Idle => self.idle(),
                 step => self.execute(step),

@@ -61,6 +61,15 @@ impl Pace {
         self.per_prompt.map_or(0, |seconds| (BURST / seconds) as usize)
     }
 
+    /// Maximum number of tokens of prompts in a step of their own while requests generate that cannot be in it: they wait as long as for `n_steps` of
+    /// the steps that they could share.
+    pub(crate) fn apart(&self, n_steps: usize) -> usize {
+        let measured = self.plain.zip(self.per_prompt);
+        let one = measured.map_or(FIRST as f64, |(plain, per_token)| (STRETCH - 1.0) * plain / per_token);
+        // Fewer would not be measured.
+        ((n_steps as f64 * one) as usize).clamp(MANY, self.most.max(MANY))
+    }
+
     /// By how much of the time that a token takes a drafted one makes a step longer; `None` where a step without drafts has to be measured first.
     pub(crate) fn draft_cost(&self) -> Option<f64> {
         let plain = self.plain.filter(|_| self.n_shared < REMEASURE)?;
@@ -120,6 +129,22 @@ mod tests {
             }
         }
         (pace.chunk(), longest)
+    }
+
+    #[test]
+    fn prompts_apart_take_as_long_as_the_steps_that_they_stand_for() {
+        let mut pace = Pace::new(2048);
+        assert_eq!(pace.apart(4), 4 * FIRST, "enough to be measured");
+        for _ in 0..40 {
+            pace.note(0, pace.apart(4), 0, pace.apart(4) as f64 * 0.001);
+            pace.note(2, 0, 0, 0.05);
+        }
+        let seconds = pace.apart(4) as f64 * 0.001;
+        assert!((0.25..0.29).contains(&seconds), "4 steps of 50 ms may take {seconds} s longer");
+        // On a slow machine a step of prompts has enough tokens to be measured.
+        (0..40).for_each(|_| pace.note(0, pace.apart(4), 0, pace.apart(4) as f64));
+        assert_eq!(pace.apart(4), MANY);
+        assert_eq!(Pace::new(8).apart(4), MANY, "a batch is no larger for it");
     }
 
     #[test]

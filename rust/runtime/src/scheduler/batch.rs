@@ -24,6 +24,7 @@ impl Scheduler {
         if let Some(seq) = self.idle_leftover().filter(|_| self.layout.current().is_none()) {
             return self.remove_leftover(seq);
         }
+        let n_others = self.n_generating_apart(choice, runnable[0].group);
         let (mut few, many): (Vec<&Job>, Vec<&Job>) =
             runnable.into_iter().partition(|job| job.n_due() <= FEW);
         few.sort_by_key(|job| (job.served, job.rank));
@@ -37,6 +38,8 @@ impl Scheduler {
             let n_left = spans.left;
             spans.left = spans.left.min(self.room_for_prompts(&many, few.len()));
             n_spared = n_left - spans.left;
+        } else if n_others > 0 {
+            spans.left = spans.left.min(self.room_apart(&many, n_others));
         }
         for (job, len) in many.iter().zip(shares(&many, spans.left)) {
             spans.add(job, len, self.room(job), choice);
@@ -50,10 +53,25 @@ impl Scheduler {
 
     /// How many tokens of prompts go into a step in which so many requests generate.
     fn room_for_prompts(&self, prompts: &[&Job], n_generating: usize) -> usize {
-        let n_pending: usize = prompts.iter().map(|job| job.n_pending()).sum();
-        let all_at_once = prompts.len() > n_generating.max(1) && n_pending <= self.burst;
         let shared = self.chunk.saturating_mul(crowd(prompts.len(), n_generating));
-        if all_at_once { n_pending } else { shared }
+        self.all_at_once(prompts, n_generating).unwrap_or(shared)
+    }
+
+    /// How many tokens of prompts go into a step of their own while so many requests of other groups generate.
+    fn room_apart(&self, prompts: &[&Job], n_generating: usize) -> usize {
+        self.all_at_once(prompts, n_generating).unwrap_or(self.apart)
+    }
+
+    /// The tokens of prompts that are the most and short enough.
+    fn all_at_once(&self, prompts: &[&Job], n_generating: usize) -> Option<usize> {
+        let n_pending: usize = prompts.iter().map(|job| job.n_pending()).sum();
+        (prompts.len() > n_generating.max(1) && n_pending <= self.burst).then_some(n_pending)
+    }
+
+    /// How many requests of other groups generate.
+    fn n_generating_apart(&self, choice: &Choice, group: u64) -> usize {
+        let others = choice.jobs.iter().map(|index| &self.jobs[*index]).filter(|job| job.group != group);
+        others.filter(|job| job.hold == Hold::Free && job.n_pending() > 0 && job.n_due() <= FEW).count()
     }
 
     /// The chosen requests that can be decoded together now.

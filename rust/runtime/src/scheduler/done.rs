@@ -1,8 +1,9 @@
 //! What was done: each step, once it is carried out, and what became of requests.
 
+use super::batch::FEW;
 use super::job::Place;
 use super::prefix::Stored;
-use super::{JobId, Scheduler, Slot, Span};
+use super::{JobId, Scheduler, Slot, Span, TURN};
 use crate::TokenId;
 
 impl Scheduler {
@@ -102,7 +103,13 @@ impl Scheduler {
     pub(crate) fn decoded(&mut self, spans: &[Span]) {
         self.clock += 1;
         if let Some(index) = spans.first().and_then(|span| self.index(span.job)) {
-            self.turn.note(self.jobs[index].group);
+            let n_prompts = spans.iter().filter(|span| span.len > FEW).count();
+            let weight = match n_prompts {
+                0 => 1,
+                n if n < spans.len() => 2,
+                _ => TURN,
+            };
+            self.turn.note(self.jobs[index].group, weight);
         }
         for span in spans {
             let clock = self.clock;

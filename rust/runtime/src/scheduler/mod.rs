@@ -32,7 +32,6 @@ use prefix::{Leftover, Stored};
 use turn::Turn;
 
 pub(crate) use job::{Hold, JobId, NewJob};
-#[cfg(test)]
 pub(crate) use turn::TURN;
 
 /// Sizes that no step may exceed.
@@ -135,6 +134,8 @@ pub(crate) struct Scheduler {
     chunk: usize,
     /// The same where more requests wait for their first token than generate, and all their prompts fit.
     burst: usize,
+    /// Maximum number of tokens of prompts in a step of their own while requests of other groups generate.
+    apart: usize,
     turn: Turn,
     /// Counts the steps that decoded.
     clock: u64,
@@ -171,6 +172,7 @@ impl Scheduler {
             n_ctx: capacity.n_ctx,
             chunk: capacity.n_batch,
             burst: 0,
+            apart: capacity.n_batch,
             turn: Turn::default(),
             clock: 0,
         }
@@ -188,6 +190,11 @@ impl Scheduler {
     /// Sets the maximum number of tokens of prompts in a step in which requests generate, which may be 0, and in one in which more requests wait for their first token.
     pub(crate) fn set_chunk(&mut self, chunk: usize, burst: usize) {
         (self.chunk, self.burst) = (chunk, burst);
+    }
+
+    /// Sets the maximum number of tokens of prompts in a step of their own while requests of other groups generate.
+    pub(crate) fn set_apart(&mut self, apart: usize) {
+        self.apart = apart.max(1);
     }
 
     /// The next step. Changes nothing.

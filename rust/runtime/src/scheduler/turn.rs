@@ -9,7 +9,8 @@ use std::collections::HashMap;
 
 use super::job::{Job, Rank};
 
-/// How many steps a turn lasts while requests of other groups wait.
+/// How many steps a turn lasts while requests of other groups wait. One in which requests generate beside a prompt counts for two, and one of prompts alone
+/// for all.
 pub(crate) const TURN: usize = 4;
 
 /// The turn that is now.
@@ -21,12 +22,12 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    /// A step of `group` was done.
-    pub(super) fn note(&mut self, group: u64) {
+    /// A step of `group` was done, which counts for `weight`.
+    pub(super) fn note(&mut self, group: u64, weight: usize) {
         if group != self.group {
             *self = Self { group, n_steps: 0 };
         }
-        self.n_steps += 1;
+        self.n_steps += weight;
     }
 
     /// Which group of these requests comes next: one with a request of the highest priority. `None` without any.

@@ -53,7 +53,8 @@ fn groups_take_turns_however_much_work_each_has() {
     scheduler.submit(6, in_group(0, vec![6; 3]));
     for _ in 0..6 {
         for first in [1, 5, 6] {
-            for _ in 0..TURN {
+            // A step of prompts alone is a whole turn.
+            for _ in 0..if first == 1 { 1 } else { TURN } {
                 assert_eq!(decode(&mut scheduler)[0].0, first);
             }
         }
@@ -85,6 +86,34 @@ fn requests_that_come_one_after_another_do_not_keep_another_group_waiting() {
         turns.windows(2 * TURN + 1).all(|steps| steps.contains(&true) && steps.contains(&false)),
         "{turns:?}"
     );
+}
+
+#[test]
+fn a_prompt_goes_on_in_pieces_while_another_group_generates() {
+    let mut scheduler = Scheduler::new(Capacity { n_ctx: 9000, ..ROOMY });
+    scheduler.set_chunk(20, 0);
+    scheduler.set_apart(60);
+    scheduler.submit(1, in_group(1, vec![1; 5]));
+    assert_eq!(decode(&mut scheduler), [(1, 5)]);
+    for _ in 1..TURN {
+        assert_eq!(decode(&mut scheduler), [(1, 1)]);
+    }
+    scheduler.submit(2, in_group(2, vec![2; 150]));
+    for len in [60, 60, 30] {
+        assert_eq!(decode(&mut scheduler), [(2, len)], "one step a turn");
+        for _ in 0..TURN {
+            assert_eq!(decode(&mut scheduler), [(1, 1)]);
+        }
+    }
+    scheduler.submit(3, in_group(2, vec![3; 100]));
+    // Beside a request of its own group it gets a chunk.
+    for len in [20, 20] {
+        assert_eq!(decode(&mut scheduler), [(2, 1), (3, len)]);
+    }
+    assert_eq!(decode(&mut scheduler), [(1, 1)]);
+    // Alone it need not wait for anybody.
+    assert!(scheduler.remove(1, false).is_some() && scheduler.remove(2, false).is_some());
+    assert_eq!(decode(&mut scheduler), [(3, 60)]);
 }
 
 #[test]

@@ -216,6 +216,7 @@ impl Simulation {
             Change::Chunk { chunk, burst } => {
                 (self.chunk, self.burst) = (chunk, burst);
                 self.scheduler.set_chunk(chunk, burst);
+                self.scheduler.set_apart(chunk);
             }
             Change::Steps(n) => (0..n).for_each(|_| {
                 self.step();
