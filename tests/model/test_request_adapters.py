@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import child
+from near_ties import assert_alike
 from support.gguf_image import U32, array
 from support.tiny_lora import tiny_adapter, tiny_adapters, untied_llama
 from support.tiny_models import WIDTH
@@ -181,6 +182,38 @@ def test_base_is_the_same_after_adapters(exact: Model, tmp_path: Path) -> None:
         tokens_of(exact, changes)
         assert tokens_of(exact, {}) == before
         assert np.array_equal(scores_of(exact, {}), scores)
+
+
+def test_guesses_ahead_change_no_text(model: Model, tmp_path: Path) -> None:
+    prompt = PROMPT[:12] * 2
+
+    def text(changes: dict[str, Any], **options: Any) -> tuple[int, ...]:
+        return model.generate(prompt, max_tokens=LENGTH, sampling=GREEDY, ignore_eos=True, **changes, **options).result().tokens
+
+    changes = changes_of(model, tmp_path)
+    plain = {name: text(changes[name]) for name in changes}
+
+    def check(name: str) -> None:
+        assert_alike(model, prompt, text(changes[name], speculative="lookup"), plain[name], **changes[name])
+
+    all_at_once(check, [*changes, *changes])
+
+
+def test_texts_go_on_where_the_memory_is_arranged_anew(base: Path, tmp_path: Path) -> None:
+    with Model.load(base, context_size=4096, threads=1, max_sequences=8) as model:
+        changes = changes_of(model, tmp_path)
+        prompts = {name: [1, *np.random.default_rng(index).integers(40, 250, 150).tolist()] for index, name in enumerate(changes)}
+
+        def text(name: str) -> tuple[int, ...]:
+            return model.generate(prompts[name], max_tokens=80, sampling=GREEDY, ignore_eos=True, **changes[name]).result().tokens
+
+        alone = {name: text(name) for name in changes}
+
+        def check(name: str) -> None:
+            # With more than 256 tokens in memory and two texts that generate, each gets a part of it.
+            assert_alike(model, prompts[name], text(name), alone[name], **changes[name])
+
+        all_at_once(check, list(changes))
 
 
 def test_other_calls_take_adapters_too(exact: Model, tmp_path: Path) -> None:
