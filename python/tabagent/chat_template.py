@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tabagent import _native
 from tabagent._arguments import as_bool, as_text, is_iterable, type_name
+from tabagent._native import ChatTemplate as Native
+from tabagent._native import chat_template_names
 
 if TYPE_CHECKING:
     from tabagent.chat_message import ChatMessage
@@ -75,7 +76,7 @@ class ChatTemplate:
 
     __slots__ = ("_native",)
 
-    _native: _native.ChatTemplate
+    _native: Native
 
     def __init__(self, text: str, *, bos_token: str = "", eos_token: str = "") -> None:
         """Parse a template. `bos_token` and `eos_token` are the texts that it finds under these names.
@@ -84,21 +85,21 @@ class ChatTemplate:
             ChatTemplateError: the text is no template; says in which line and why.
         """
         bos, eos = as_text(bos_token, "bos_token"), as_text(eos_token, "eos_token")
-        self._native = _native.ChatTemplate(as_text(text, "text"), bos, eos)
+        self._native = Native(as_text(text, "text"), bos, eos)
 
     @classmethod
     def named(cls, name: str, *, bos_token: str = "", eos_token: str = "") -> ChatTemplate:
         """The template for a format that llama.cpp knows by name, such as `chatml`; `names` lists them."""
         bos, eos = as_text(bos_token, "bos_token"), as_text(eos_token, "eos_token")
-        return cls._of(_native.ChatTemplate.named(as_text(name, "name"), bos, eos))
+        return cls._of(Native.named(as_text(name, "name"), bos, eos))
 
     @staticmethod
     def names() -> list[str]:
         """The names that `named` takes."""
-        return _native.chat_template_names()
+        return chat_template_names()
 
     @classmethod
-    def _of(cls, native: _native.ChatTemplate) -> ChatTemplate:
+    def _of(cls, native: Native) -> ChatTemplate:
         template = cls.__new__(cls)
         template._native = native  # noqa: SLF001 (its own)
         return template

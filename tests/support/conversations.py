@@ -47,8 +47,8 @@ TOOLS = [WEATHER, SEARCH, NOW]
 DOCUMENTS = [{"title": "Rivers", "text": "The Elbe is 1,094 km long."}, {"title": "Ünïcode", "text": "<b>Lines</b>\nand “quotes”"}]
 
 
-def system(text: str = "You are terse.") -> Message:
-    return {"role": "system", "content": text}
+def system(content: Any = "You are terse.") -> Message:
+    return {"role": "system", "content": content}
 
 
 def user(content: Any = "How are you?") -> Message:

@@ -20,7 +20,7 @@ class PinnedDate(dt.datetime):
         return cls(PINNED.year, PINNED.month, PINNED.day, PINNED.hour, PINNED.minute, PINNED.second)
 
 
-chat_template_utils.datetime = PinnedDate
+setattr(chat_template_utils, "datetime", PinnedDate)  # noqa: B010 (the module does not export it)
 
 
 @dataclass(frozen=True)
@@ -52,17 +52,17 @@ def render(
     template: str,
     messages: list[dict[str, Any]],
     *,
-    tools: list[dict[str, Any]] | None = None,
-    documents: list[dict[str, Any]] | None = None,
-    add_generation_prompt: bool = True,
-    continue_final_message: bool | str = False,
+    tools: Any = None,
+    documents: Any = None,
+    add_generation_prompt: Any = True,
+    continue_final_message: Any = False,
     **variables: Any,
 ) -> Outcome:
     """Renders as `PreTrainedTokenizer.apply_chat_template` does."""
     try:
-        rendered, _ = chat_template_utils.render_jinja_template(
+        rendered: Any = chat_template_utils.render_jinja_template(
             conversations=[chat_template_utils._normalize_chat_messages(messages)],
-            tools=tools,
+            tools=None if tools is None else list(tools),
             documents=documents,
             chat_template=template,
             add_generation_prompt=add_generation_prompt,
@@ -71,7 +71,7 @@ def render(
         )
     except Exception as error:  # noqa: BLE001
         return Outcome(error=error, line=line_of(error))
-    return Outcome(text=rendered[0])
+    return Outcome(text=rendered[0][0])
 
 
 def render_expression(template: str, variables: dict[str, Any]) -> Outcome:

@@ -77,10 +77,10 @@ def test_parts_of_a_prompt_are_the_prompt(name: str) -> None:
 def test_continued_messages_end_as_in_transformers(name: str, field: str) -> None:
     text = source(name)
     template = ChatTemplate(text, **TOKENS)
-    endings = ["It is", "It is \n", "", [{"type": "text", "text": "It is"}]]
+    endings: list[Any] = ["It is", "It is \n", "", [{"type": "text", "text": "It is"}]]
     for content in endings:
         fields = {"content": content} if field == "content" else {"content": "", "reasoning_content": content}
-        messages = [{"role": "user", "content": "What is it?"}, {"role": "assistant", **fields}]
+        messages: list[dict[str, Any]] = [{"role": "user", "content": "What is it?"}, {"role": "assistant", **fields}]
         expected = render(text, messages, add_generation_prompt=False, continue_final_message=field, **TOKENS)
         if field == "reasoning_content" and not isinstance(content, str):
             continue
