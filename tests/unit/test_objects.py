@@ -23,6 +23,7 @@ from tabagent import (
     ModelInfo,
     ModelStats,
     Perplexity,
+    PromptSegment,
     SamplerConfig,
     StageReport,
     Step,
@@ -42,6 +43,7 @@ from tabagent import (
 # Handles: of a running engine, an open file or a text that is being made. Their copies would be other ones.
 HANDLES = {
     "Adapter",
+    "ChatTemplate",
     "CompletionBatch",
     "Constraint",
     "Context",
@@ -106,6 +108,7 @@ SAMPLES: dict[str, Callable[[], Any]] = {
     "ModelInfo": lambda: made(ModelInfo),
     "ModelStats": lambda: made(ModelStats),
     "Perplexity": lambda: Perplexity(nll=1.0, tokens=2, perplexity=3.0, windows=1),
+    "PromptSegment": lambda: PromptSegment("a", parse_special=True),
     "SamplerConfig": lambda: SamplerConfig(
         temperature=0.5, logit_bias={3: 1.0}, banned_tokens=[4], dry_breakers=["a", (1, 2)], order=["top_k", Step("top_p", top_p=0.5)]
     ),
@@ -150,7 +153,7 @@ def test_public_values_are_pickled_copied_and_compared(name: str, make: Callable
     assert copy.copy(value) == value
     assert copy.deepcopy(value) == value
     assert value != object()
-    if name not in {"SamplerConfig", "StageReport", "ModelInfo", "ModelStats", "Hardware", "Hashes"}:
+    if name not in {"SamplerConfig", "StageReport", "ModelInfo", "ModelStats", "Hardware", "Hashes", "ToolCall"}:
         assert hash(copy.deepcopy(value)) == hash(value)
 
 

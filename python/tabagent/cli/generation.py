@@ -44,7 +44,7 @@ class SpeedOptions:
 
     speculative: Annotated[
         Literal["lookup"] | None,
-        option(SPEED, "--speculative", metavar="HOW", text="Guess tokens ahead: lookup, what followed the last few when they came before in the text."),
+        option(SPEED, "--speculative", metavar="HOW", text="Guess tokens ahead: lookup, what followed the last few when they came before."),
     ] = None
     draft_max: Annotated[
         int | None, option(SPEED, "--draft-max", metavar="N", min=1, max=64, text="How many tokens to guess at most in one step; default: 16.")
