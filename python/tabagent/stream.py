@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,6 +14,7 @@ from tabagent._native import TokenEvent
 from tabagent.completion import Completion, FinishReason, Timings, Usage, stop_match_of, timings_of, usage_of
 from tabagent.errors import GrammarError, SamplingError
 from tabagent.event_loop import running_loop
+from tabagent.samples import Samples
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -50,8 +51,10 @@ class TokenStream:
         "_lock",
         "_model",
         "_native",
+        "_others",
         "_parser",
         "_ready",
+        "_samples",
         "_seen",
         "_wake_fd",
     )
@@ -71,6 +74,8 @@ class TokenStream:
         self._has_logprobs = has_logprobs
         self._parser = parser
         self._hooks = hooks
+        self._others: tuple[TokenStream, ...] = ()
+        self._samples = Samples()
         self._seen: list[TokenEvent] = []
         self._lock = threading.RLock()
         self._awaited = False
@@ -150,25 +155,55 @@ class TokenStream:
             pass
         return self._completion()
 
+    # Several texts of one prompt
+
+    def beside(self, others: Iterable[TokenStream], samples: Samples) -> TokenStream:
+        """Called by `Model.generate`: the others end with this one."""
+        self._others, self._samples = tuple(others), samples
+        return self
+
+    @property
+    def streams(self) -> tuple[TokenStream, ...]:
+        """The streams of all texts that `n` or `best_of` asked for, of which this one is the first."""
+        return (self, *self._others)
+
+    def results(self) -> list[Completion]:
+        """Wait for all texts that `n` asked for. With `best_of` they are those with the most probable tokens, best first, else all in order. Blocks.
+
+        Raises:
+            TabagentError: what ended one of their streams, if that was an error.
+        """
+        return self._samples.choose([stream.result() for stream in self.streams])
+
+    async def aresults(self) -> list[Completion]:
+        """As `results`, for an event loop."""
+        return self._samples.choose([await stream.aresult() for stream in self.streams])
+
     # Ending
 
     def cancel(self) -> None:
-        """End the generation. Returns at once; what has come already can still be read. No effect on a stream that has ended."""
+        """End the generation, and those of the other texts of `n`. Returns at once; what has come already can still be read. No effect at the end."""
         self._native.cancel()
+        for other in self._others:
+            other.cancel()
 
     def close(self) -> None:
         """End the generation and the reading, and wait until the model is free again, which takes one micro-batch at the most."""
         self._closed = True
-        self._native.cancel()
+        self.cancel()
         # An error that ended the stream is for its readers, and nobody reads any more.
         with contextlib.suppress(Exception):
             while self._wait_event() is not None:
                 pass
+        for other in self._others:
+            other.close()
 
     async def aclose(self) -> None:
         """As `close`, for an event loop."""
         self._closed = True
-        self._native.cancel()
+        self.cancel()
+        for other in self._others:
+            await other.aclose()
         if self._awaited:  # the task that waits sees the end
             return
         with contextlib.suppress(Exception):
