@@ -27,6 +27,7 @@ mod moment;
 mod number;
 mod number_filters;
 mod order_filters;
+mod parse_arguments;
 mod parse_expression;
 mod parse_statement;
 mod parser;

@@ -1,5 +1,6 @@
 //! Errors of a loaded model, its decode thread, its samplers and its grammars, and of the choice of a variant.
 
+use tabagent_chat::{ChatTemplateError, Fault, Message, ToolDefinition};
 use tabagent_model::{
     ContextError, EngineError, Error, ErrorKind, KvType, MemoryNeed, MemoryPrediction, MemoryShortage,
     ModelError, OptionError, RequestError, VariantError, VocabError,
@@ -11,7 +12,7 @@ use tabagent_variants::SelectError;
 use crate::sample::{Sample, sample, samples};
 
 pub(crate) fn samples() -> Vec<Sample> {
-    [errors(), options(), variants(), engines(), requests(), sampler_configs(), rows(), grammars()]
+    [errors(), options(), variants(), engines(), requests(), sampler_configs(), rows(), grammars(), chats()]
         .into_iter()
         .flatten()
         .collect()
@@ -31,6 +32,7 @@ fn errors() -> Vec<Sample> {
         Sampler(ConfigError::NothingAllowed) => Value, "leave it out to allow all";
         Sample(SampleError::WrongLength { expected: 8, got: 7 }) => Sampling, "got `7`";
         Grammar(GrammarError::Dead) => Grammar, "loosen the grammar";
+        Chat(ChatTemplateError::Missing) => ChatTemplate, "give one as `chat_template`: a text, a file, or a name";
         Request(RequestError::EmptyPrompt) => Value, "give at least one";
         Engine(EngineError::Closed) => Closed, "load it again";
         QueueFull(tabagent_model::QueueFull { n_waiting: 3 }) => QueueFull, "raise `max_queue`";
@@ -44,6 +46,19 @@ fn errors() -> Vec<Sample> {
         Stopped => EmbeddingCancelled, "stopped before it was done";
         ForeignGrammar => Value, "compile it with this model's `compile_grammar`";
         BreakersWithoutModel => Value, "give `model`, or sequences of token ids";
+    })
+}
+
+fn chats() -> Vec<Sample> {
+    let mistyped = Message::from_json(serde_json::json!({"role": 7})).expect_err("a role is a text");
+    let lacking = ToolDefinition::from_json(serde_json::json!({})).expect_err("a tool has a name");
+    samples!(ChatTemplateError {
+        Template { line: 3, message: "roles must alternate".to_owned(), fault: Fault::Refused } => ChatTemplate, "failed in line 3: roles must alternate";
+        Message { index: 2, shape: mistyped } => Type, "message 2: `role` must be a string, not a number";
+        Tool { index: 1, shape: lacking } => Value, "tool 1: `function.name` is missing";
+        Missing => ChatTemplate, "give one as `chat_template`";
+        UnknownName { name: "chatmll".to_owned(), known: "chatml".to_owned() } => Value, "there is no chat template `chatmll`; there are chatml";
+        Continue { problem: "it has no `content`".to_owned() } => ChatTemplate, "cannot continue the last message: it has no `content`";
     })
 }
 
