@@ -44,6 +44,7 @@ impl OutputFormat {
             format.calls = Some(without);
         }
         format.read_header(&plain);
+        format.calls_end_reasoning = ends_reasoning(template.text());
         if template.text().contains("<|python_tag|>") {
             format.drop_marker("<|python_tag|>");
         }
@@ -159,6 +160,13 @@ impl OutputFormat {
             self.dropped.push(marker.to_owned());
         }
     }
+}
+
+/// Whether the models of a template are known to call tools without ending their reasoning: Qwen 3.5, `DeepSeek` V4, Kimi K2.
+fn ends_reasoning(template: &str) -> bool {
+    let is_qwen =
+        template.contains("<tool_call>\\n<function=") || template.contains("<tool_call>\n<function=");
+    is_qwen || template.contains("｜DSML｜") || template.contains("<|tool_calls_section_begin|>")
 }
 
 /// Whether a marker speaks of thinking.

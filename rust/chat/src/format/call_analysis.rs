@@ -325,13 +325,12 @@ fn tagged_calls(probe: &Probe<'_>, calls: &Calls, name: &Range<usize>) -> Option
     if second.is_none() {
         found.call_start = std::mem::take(&mut found.section_start);
     }
-    split_call_end(&mut found);
-    Some(with_around(Body::Tagged(tags), found))
-}
-
-/// A call's end may be several tags: the first alone ends it, so that what follows is separators and the section's end.
-fn split_call_end(found: &mut super::pieces::Around) {
-    found.call_end = found.call_end.trim().to_owned();
+    let (mut format, rest) = with_around(Body::Tagged(tags), found);
+    // Of several tags the last one alone begins a call, too.
+    if let Some(place) = format.call.start.rfind('<').filter(|place| *place > 0) {
+        format.other_starts.push(format.call.start[place..].to_owned());
+    }
+    Some((format, rest))
 }
 
 /// How many characters two texts share at their ends.
@@ -425,10 +424,11 @@ fn finish_section(format: &mut CallFormat, rest: &str, end: &str, dropped: &mut 
 fn section_end(text: &str) -> usize {
     let mut length = 0;
     for piece in pieces(text) {
-        length += piece.len();
         if is_tag(piece) {
-            return length;
+            // Words in front of the tag are the end themselves.
+            return if text[..length].trim().is_empty() { length + piece.len() } else { length };
         }
+        length += piece.len();
     }
     text.len()
 }

@@ -3,6 +3,7 @@
 use super::json_calls::JsonCalls;
 use super::named_json::{NamedJson, Shape};
 use super::output_format::{Body, CallFormat};
+use super::pieces::first_tag;
 use super::sink::{CallSink, Progress};
 use super::tagged_call::TaggedCall;
 use super::tool_types::ToolTypes;
@@ -24,9 +25,10 @@ impl CallReader {
         match &format.body {
             Body::Json { .. } => Self::Json(Box::new(JsonCalls::new(false, !is_marked))),
             Body::NameKeyed { .. } => Self::Json(Box::new(JsonCalls::new(true, !is_marked))),
-            Body::NamedJson { prefix, id_before, id_between, has_index, .. } => {
+            Body::NamedJson { prefix, middle, id_before, id_between, has_index, .. } => {
                 Self::Named(Box::new(NamedJson::new(Shape {
                     prefix: prefix.clone(),
+                    middle: middle.clone(),
                     id_before: id_before.clone(),
                     id_between: id_between.clone(),
                     has_index: *has_index,
@@ -34,7 +36,9 @@ impl CallReader {
                     only_known: !is_marked,
                 })))
             }
-            Body::Tagged(tags) => Self::Tagged(Box::new(TaggedCall::new(tags.clone(), end))),
+            Body::Tagged(tags) => {
+                Self::Tagged(Box::new(TaggedCall::new(tags.clone(), first_tag(end.trim()))))
+            }
             Body::Python => Self::Whole(WholeCall::new(Form::Python, end)),
             Body::Gemma => Self::Whole(WholeCall::new(Form::Gemma, end)),
             Body::Elements { prefix } => {

@@ -25,6 +25,8 @@ pub(super) struct NamedJson {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Shape {
     pub(super) prefix: String,
+    /// What is between name and arguments.
+    pub(super) middle: String,
     pub(super) id_before: Option<String>,
     pub(super) id_between: Option<Pair>,
     pub(super) has_index: bool,
@@ -142,6 +144,12 @@ impl NamedJson {
         }
         if let Some(place) = brace {
             self.middle.push_str(&rest[..place]);
+            if !self.is_between(self.middle.trim()) {
+                return (
+                    0,
+                    Some(Progress::Failed("text that belongs to no argument follows its name".to_owned())),
+                );
+            }
             self.find_id(sink);
             self.phase = Phase::Arguments;
             return (place, None);
@@ -154,6 +162,17 @@ impl NamedJson {
             return (rest.len(), Some(Progress::Done));
         }
         (0, Some(Progress::More))
+    }
+
+    /// Whether a text between name and arguments is what may be there.
+    fn is_between(&self, text: &str) -> bool {
+        let middle = self.shape.middle.trim();
+        match &self.shape.id_between {
+            _ if text.is_empty() || text == middle => true,
+            Some(between) => text.ends_with(between.end.trim()),
+            // gpt-oss writes the channel and the form of the arguments there.
+            None => middle == "<|message|>" && text.ends_with(middle),
+        }
     }
 
     fn find_id(&mut self, sink: &mut CallSink) {

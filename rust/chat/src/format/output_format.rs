@@ -9,6 +9,10 @@ pub struct OutputFormat {
     pub reasoning: Vec<Pair>,
     /// Whether the template's prompt for an answer leaves the model inside of its reasoning.
     pub begins_in_reasoning: bool,
+    /// Whether a call ends the reasoning that it comes in. Other models write calls in their thoughts that they do not mean.
+    pub calls_end_reasoning: bool,
+    /// Markers that begin content, also where the reasoning before was not ended.
+    pub content_starts: Vec<String>,
     /// Markers around content and at the end of a message, which say nothing themselves.
     pub dropped: Vec<String>,
     /// Around the name of whom a part of the message is for, where that says nothing more.

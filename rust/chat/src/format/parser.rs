@@ -1,11 +1,15 @@
 //! The parser of a message that is being written.
 
-use super::call_reader::CallReader;
-use super::marker::{Found, Loose, find_marker, is_name_char, loose_match};
-use super::output_format::{Body, CallFormat, OutputFormat, Pair};
-use super::sink::{CallSink, Progress};
-use super::tool_types::ToolTypes;
-use super::{Delta, ParsedMessage};
+mod output;
+mod reasoning;
+
+use crate::format::call_reader::CallReader;
+use crate::format::marker::{Found, Loose, find_marker, is_name_char, loose_match};
+use crate::format::output_format::{Body, CallFormat, OutputFormat, Pair};
+use crate::format::pieces::first_tag;
+use crate::format::sink::{CallSink, Progress};
+use crate::format::tool_types::ToolTypes;
+use crate::format::{Delta, ParsedMessage};
 use std::sync::Arc;
 
 /// Takes a message in pieces and says what each has more: content, reasoning, calls with their arguments as JSON text.
@@ -30,6 +34,8 @@ pub struct OutputParser {
     gap: &'static str,
     has_content: bool,
     has_reasoning: bool,
+    /// The reasoning that a call interrupted, and the white space at its end, until the call is known to be one.
+    thought: Option<(usize, String)>,
     /// Whether a call without a marker may begin here.
     may_be_bare: bool,
 }
@@ -121,6 +127,7 @@ impl OutputParser {
             gap: "",
             has_content: false,
             has_reasoning: false,
+            thought: None,
         }
     }
 
@@ -267,40 +274,6 @@ impl OutputParser {
         }
     }
 
-    fn in_reasoning(&mut self, rest: &str, pair: usize, at_end: bool) -> Step {
-        let Pair { start, end } = &self.format.reasoning[pair];
-        let mut markers = vec![end.trim().to_owned()];
-        let (begun, text) = (start.trim(), rest.trim_start());
-        if self.at_start && !begun.is_empty() && (text.starts_with(begun) || begun.starts_with(text)) {
-            // The prompt may have begun the reasoning already, and the model begins it again.
-            markers.push(start.trim().to_owned());
-        }
-        match find_marker(rest, &markers, at_end) {
-            Found::At { place, marker } => {
-                self.reasoning(&rest[..place]);
-                self.held.clear();
-                self.at_start = true;
-                if marker == 0 {
-                    self.gap = if self.has_content { "\n\n" } else { "" };
-                    self.state = State::Content;
-                } else {
-                    self.state = State::Reasoning(pair);
-                }
-                (place + markers[marker].len(), true)
-            }
-            Found::Maybe { place } => {
-                self.reasoning(&rest[..place]);
-                self.state = State::Reasoning(pair);
-                (place, false)
-            }
-            Found::None => {
-                self.reasoning(rest);
-                self.state = State::Reasoning(pair);
-                (rest.len(), false)
-            }
-        }
-    }
-
     /// After the beginning of a section, or between two calls.
     fn between(&mut self, rest: &str, mut raw: String, is_first: bool, at_end: bool) -> Step {
         let text = rest.trim_start();
@@ -353,10 +326,11 @@ impl OutputParser {
         }
         if is_first {
             self.warn("calls were announced but none follows");
-            self.raw_content(&raw);
+            self.not_a_call(&raw);
+            return (0, true);
         }
         self.after_calls();
-        (if is_first { 0 } else { space }, true)
+        (space, true)
     }
 
     fn begin_call_or_header(&mut self, raw: String) {
@@ -428,6 +402,7 @@ impl OutputParser {
         raw.push_str(&rest[..length]);
         let why = match progress {
             Progress::Done => {
+                self.thought = None;
                 self.state = State::AfterCall;
                 return (length, true);
             }
@@ -448,8 +423,7 @@ impl OutputParser {
             self.warn(&format!("a call could not be read: {why}"));
         }
         self.may_be_bare = false;
-        self.raw_content(&raw);
-        self.state = State::Content;
+        self.not_a_call(&raw);
         (length, true)
     }
 
@@ -465,82 +439,13 @@ impl OutputParser {
                 self.state = State::AfterCall;
                 return (0, false);
             }
-            _ => 0,
+            // The first of several tags alone will do.
+            _ => match loose_match(text, first_tag(&end)) {
+                Loose::Is(length) => rest.len() - text.len() + length,
+                _ => 0,
+            },
         };
         self.state = next;
         (length, true)
-    }
-
-    // What comes out
-
-    fn content(&mut self, text: &str) {
-        if let Some(text) = self.visible(text) {
-            self.has_content = true;
-            self.sink.deltas.push(Delta::Content(text));
-        }
-    }
-
-    fn reasoning(&mut self, text: &str) {
-        if let Some(text) = self.visible(text) {
-            self.has_reasoning = true;
-            self.sink.deltas.push(Delta::Reasoning(text));
-        }
-    }
-
-    /// The text without white space that may say nothing: in front, and for now at the end.
-    fn visible(&mut self, text: &str) -> Option<String> {
-        let text = if self.at_start { text.trim_start() } else { text };
-        if text.is_empty() {
-            return None;
-        }
-        self.at_start = false;
-        let body = text.trim_end();
-        if body.is_empty() {
-            self.held.push_str(text);
-            return None;
-        }
-        let mut out = std::mem::take(&mut self.gap).to_owned();
-        out.push_str(&std::mem::take(&mut self.held));
-        out.push_str(body);
-        text[body.len()..].clone_into(&mut self.held);
-        Some(out)
-    }
-
-    /// Content as it is, markers too.
-    fn raw_content(&mut self, text: &str) {
-        let held = std::mem::take(&mut self.held);
-        if !text.is_empty() || !held.is_empty() {
-            let gap = std::mem::take(&mut self.gap);
-            self.has_content = true;
-            self.at_start = false;
-            self.sink.deltas.push(Delta::Content(format!("{gap}{held}{text}")));
-        }
-    }
-
-    fn release(&mut self) {
-        if !self.held.is_empty() {
-            self.raw_content("");
-        }
-    }
-
-    fn warn(&mut self, what: &str) {
-        self.message.warnings.push(what.to_owned());
-    }
-
-    /// What is left at the end of the message.
-    fn end(&mut self) {
-        match std::mem::replace(&mut self.state, State::Content) {
-            State::Content => {
-                let space = &self.format.space_after_content;
-                if !space.is_empty() && self.held.ends_with(space.as_str()) {
-                    let length = self.held.len() - space.len();
-                    self.held.truncate(length);
-                }
-                self.release();
-            }
-            State::Header { raw } => self.raw_content(&raw),
-            _ => {}
-        }
-        self.held.clear();
     }
 }

@@ -43,6 +43,11 @@ pub(super) fn tags(text: &str) -> impl Iterator<Item = &str> {
     pieces(text).into_iter().filter(|piece| is_tag(piece))
 }
 
+/// A text up to the end of its first tag; all of it if it does not begin with one.
+pub(super) fn first_tag(text: &str) -> &str {
+    tag_length(text).map_or(text, |length| &text[..length])
+}
+
 /// How long the beginning is that two texts share.
 pub(super) fn common_prefix(one: &str, other: &str) -> usize {
     pieces(one).iter().zip(pieces(other)).take_while(|(a, b)| **a == *b).map(|(a, _)| a.len()).sum()

@@ -101,6 +101,9 @@ impl TaggedCall {
     /// The next argument, or the end of the call.
     fn between(&mut self, rest: &str, at_end: bool, sink: &mut CallSink) -> (usize, Option<Progress>) {
         match find_marker(rest, &self.next, at_end) {
+            Found::At { place, .. } if !self.is_between(rest[..place].trim()) => {
+                (0, Some(Progress::Failed("it has text that belongs to no argument".to_owned())))
+            }
             Found::At { place, marker: 0 } => {
                 self.phase = Phase::Key;
                 (place + self.next[0].len(), None)
@@ -119,6 +122,14 @@ impl TaggedCall {
             }
             _ => (0, Some(Progress::More)),
         }
+    }
+
+    /// Whether a text between the name, the arguments and the end is one of the tags that may be there.
+    fn is_between(&self, text: &str) -> bool {
+        let (name_end, value_end) = (self.tags.name_end.trim(), self.tags.value_end.trim());
+        // Kimi K3 numbers its calls after the name.
+        let is_number = self.tags.type_marks.is_some() && text.starts_with(name_end) && !self.has_begun;
+        text.is_empty() || text == name_end || text == value_end || is_number
     }
 
     fn end(&mut self, sink: &mut CallSink) {

@@ -174,6 +174,8 @@ fn envelopes() -> OutputFormat {
     OutputFormat {
         reasoning: vec![Pair::new("<|open|>think<|sep|>", "<|close|>think<|sep|>")],
         begins_in_reasoning: true,
+        calls_end_reasoning: true,
+        content_starts: texts(&["<|open|>response<|sep|>"]),
         dropped: texts(&[
             "<|open|>response<|sep|>",
             "<|close|>response<|sep|>",

@@ -1,0 +1,114 @@
+"""The cases of llama.cpp's own tests of its parsers, read from the pinned tree: what is read otherwise here, and why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+import pytest
+
+import needs
+from support.llama_cpp_cases import Case, cases
+from tabagent import ChatMessage, ChatTemplate
+
+SPACE = "white space around reasoning and content says nothing: templates write it and models do not keep to it"
+SPLIT = "reasoning always comes apart; there is no format in which it stays in the content"
+FENCE = "a text that was asked for by schema is constrained and cannot be in a fence or have a line break after it"
+PROMPT = "what the prompt wrote of the reasoning is the prompt's"
+KEPT = "nothing is lost: what is no call of a tool stays content"
+
+DIFFERENCES: dict[str, str] = {
+    "Qwen3.5-4B.jinja:2377": "the model begins its reasoning once more after the prompt has; the marker is no thought",
+    "Qwen3.5-4B.jinja:2426": SPACE,
+    "Qwen3.5-4B.jinja:2447": SPACE,
+    "Qwen3.5-4B.jinja:2469": SPACE,
+    "Qwen3-Coder.jinja:3581": SPACE,
+    "deepseek-ai-DeepSeek-V3.1.jinja:3983": SPACE,
+    "inclusionai-ling-3.0-flash.jinja:4703": SPACE,
+    "mistralai-Ministral-3-14B-Reasoning-2512.jinja:2606": SPLIT,
+    "CohereForAI-c4ai-command-r7b-12-2024-tool_use.jinja:2831": SPLIT,
+    "Cohere2MoE.jinja:2883": SPLIT,
+    "mistralai-Ministral-3-14B-Reasoning-2512.jinja:2648": FENCE,
+    "meta-llama-Llama-3.1-8B-Instruct.jinja:6302": FENCE,
+    "meta-llama-Llama-3.1-8B-Instruct.jinja:6309": FENCE,
+    "google-gemma-4-31B-it.jinja:3173": KEPT,
+    "openai-gpt-oss-120b.jinja:6547": KEPT,
+    "openai-gpt-oss-120b.jinja:6556": KEPT,
+    "openai-gpt-oss-120b.jinja:6567": KEPT,
+    "openai-gpt-oss-120b.jinja:6575": KEPT,
+    "deepseek-ai-DeepSeek-R1-Distill-Qwen-32B.jinja:6107": KEPT,
+    "MiniMax-M3.jinja:5793": "elements in an argument that may be a text or an object are an object",
+    "deepseek-ai-DeepSeek-R1-Distill-Qwen-32B.jinja:6066": "the prompt has ended the reasoning, so the text begins after it",
+    "Reka-Edge.jinja:6159": "the name of an argument is given when it is complete",
+    "Apriel-1.6-15b-Thinker-fixed.jinja:6211": PROMPT,
+    "Apriel-1.6-15b-Thinker-fixed.jinja:6219": PROMPT,
+}
+"""Where ours differs, by template and line of the case."""
+
+UNRENDERED = {"fireworks-ai-llama-3-firefunction-v2.jinja", "CohereForAI-c4ai-command-r-plus-tool_use.jinja"}
+"""Templates whose prompt needs more than a message and tools: variables of their own, or tools in any case."""
+
+
+@lru_cache
+def template(name: str) -> ChatTemplate:
+    text = (needs.tree() / "models/templates" / name).read_text(encoding="utf-8")
+    return ChatTemplate(text, bos_token="<BOS>", eos_token="<EOS>")  # noqa: S106 (no password)
+
+
+def prompt_of(case: Case) -> str | None:
+    if case.template in UNRENDERED:
+        return None
+    return template(case.template).render([{"role": "user", "content": "Hey there!"}], tools=case.tools, **case.variables)
+
+
+def read(case: Case) -> ChatMessage:
+    return template(case.template).parse(case.text, tools=case.tools, partial=case.partial, prompt=prompt_of(case))
+
+
+def plain(arguments: str) -> Any:
+    try:
+        return json.loads(arguments or "{}")
+    except ValueError:
+        return arguments
+
+
+def agrees(case: Case, message: ChatMessage) -> bool:
+    calls = [(call.name, plain(call.arguments_json)) for call in message.tool_calls]
+    expected = [(name, plain(arguments)) for name, arguments, _ in case.calls]
+    return (message.content, message.reasoning or "", calls) == (case.content, case.reasoning, expected)
+
+
+def comparable() -> Iterator[Case]:
+    return (case for case in cases(needs.tree()) if not (case.conversation or case.continued or case.unparsed_reasoning))
+
+
+def test_cases_are_read_as_llama_cpp_reads_them_but_for_the_differences() -> None:
+    found = list(comparable())
+    assert len(found) > 280
+    wrong = {case.name: read(case) for case in found if not agrees(case, read(case))}
+    unknown = {name: message for name, message in wrong.items() if name not in DIFFERENCES}
+    assert unknown == {}
+    assert DIFFERENCES.keys() - wrong.keys() == set()
+
+
+def test_beginnings_of_cases_are_beginnings_of_their_messages() -> None:
+    for case in comparable():
+        whole = read(case)
+        if whole.warnings:
+            continue
+        step = max(1, len(case.text) // 12)
+        prompt = prompt_of(case)
+        for end in range(0, len(case.text), step):
+            part = template(case.template).parse(case.text[:end], tools=case.tools, partial=True, prompt=prompt)
+            assert whole.content.startswith(part.content), case.name
+            assert (whole.reasoning or "").startswith(part.reasoning or ""), case.name
+            for call, other in zip(part.tool_calls, whole.tool_calls, strict=False):
+                assert call.name == other.name, case.name
+                assert other.arguments_json.startswith(call.arguments_json), case.name
+
+
+@pytest.mark.parametrize("reason", sorted(set(DIFFERENCES.values())))
+def test_each_difference_has_a_reason(reason: str) -> None:
+    assert len(reason.split()) > 5
