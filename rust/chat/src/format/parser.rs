@@ -23,6 +23,10 @@ pub struct OutputParser {
     roles: Vec<Role>,
     /// Text that was not read yet.
     input: String,
+    /// Text of a call that is none, which is read again.
+    again: String,
+    /// How many calls could not be read.
+    failures: usize,
     state: State,
     sink: CallSink,
     message: ParsedMessage,
@@ -68,11 +72,16 @@ enum State {
     Call {
         reader: Box<CallReader>,
         raw: String,
+        /// How much of `raw` announced the call.
+        lead: usize,
         from: usize,
     },
     /// After a call, where what ends it may be.
     AfterCall,
 }
+
+/// After so many calls that cannot be read nothing is taken for one any more.
+const MAX_FAILURES: usize = 32;
 
 /// How much of the rest was read, and whether another step can follow.
 type Step = (usize, bool);
@@ -120,6 +129,8 @@ impl OutputParser {
             markers,
             roles,
             input: String::new(),
+            again: String::new(),
+            failures: 0,
             state,
             sink: CallSink::default(),
             message: ParsedMessage::default(),
@@ -153,11 +164,15 @@ impl OutputParser {
     }
 
     fn run(&mut self, at_end: bool) -> Vec<Delta> {
-        let input = std::mem::take(&mut self.input);
+        let mut input = std::mem::take(&mut self.input);
         let mut place = 0;
         loop {
             let (length, goes_on) = self.step(&input[place..], at_end);
             place += length;
+            if !self.again.is_empty() {
+                input = std::mem::take(&mut self.again) + &input[place..];
+                place = 0;
+            }
             if !goes_on {
                 break;
             }
@@ -180,7 +195,7 @@ impl OutputParser {
             State::Between { raw, is_first } => self.between(rest, raw, is_first, at_end),
             State::Header { raw } => self.header(rest, raw, at_end),
             State::Recipient => self.recipient(rest, at_end),
-            State::Call { reader, raw, from } => self.in_call(rest, reader, raw, from, at_end),
+            State::Call { reader, raw, lead, from } => self.in_call(rest, reader, (raw, lead), from, at_end),
             State::AfterCall => self.after_call(rest, at_end),
         }
     }
@@ -263,7 +278,7 @@ impl OutputParser {
     fn begin_call(&mut self, raw: String, is_marked: bool) {
         if let Some(calls) = &self.format.calls {
             let reader = Box::new(CallReader::new(calls, is_marked));
-            self.state = State::Call { reader, raw, from: self.sink.count };
+            self.state = State::Call { reader, lead: raw.len(), raw, from: self.sink.count };
         }
     }
 
@@ -394,7 +409,7 @@ impl OutputParser {
         &mut self,
         rest: &str,
         mut reader: Box<CallReader>,
-        mut raw: String,
+        (mut raw, lead): (String, usize),
         from: usize,
         at_end: bool,
     ) -> Step {
@@ -407,7 +422,7 @@ impl OutputParser {
                 return (length, true);
             }
             Progress::More if !at_end => {
-                self.state = State::Call { reader, raw, from };
+                self.state = State::Call { reader, raw, lead, from };
                 return (length, false);
             }
             Progress::More => "the text ends before it does".to_owned(),
@@ -423,8 +438,22 @@ impl OutputParser {
             self.warn(&format!("a call could not be read: {why}"));
         }
         self.may_be_bare = false;
-        self.not_a_call(&raw);
+        self.failures += 1;
+        if self.failures == MAX_FAILURES {
+            self.forget_calls();
+        }
+        // What announced the call is content. The rest may be anything and is read again.
+        raw[lead..].clone_into(&mut self.again);
+        self.not_a_call(&raw[..lead]);
         (length, true)
+    }
+
+    /// From here on nothing begins a call: a text that is full of what looks like calls must not be read over and over.
+    fn forget_calls(&mut self) {
+        let kept = |role: &Role| !matches!(role, Role::Section | Role::Call);
+        let mut roles = self.roles.iter();
+        self.markers.retain(|_| roles.next().is_some_and(kept));
+        self.roles.retain(kept);
     }
 
     fn after_call(&mut self, rest: &str, at_end: bool) -> Step {
