@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tabagent.adapters import Adapter, ControlVector
     from tabagent.batch import CompletionBatch
     from tabagent.chat_message import ChatMessage, ToolCall
+    from tabagent.chat_stream import ChatDelta, ChatEvents, ChatStream, ContentDelta, Finish, ReasoningDelta, ToolCallDelta, ToolCallsDropped
     from tabagent.chat_template import ChatCapabilities, ChatTemplate, PromptSegment
     from tabagent.completion import Completion, FinishReason, StopMatch, Timings, Usage
     from tabagent.context import Context
@@ -70,7 +71,10 @@ __all__ = [
     "Adapter",
     "AdapterError",
     "ChatCapabilities",
+    "ChatDelta",
+    "ChatEvents",
     "ChatMessage",
+    "ChatStream",
     "ChatTemplate",
     "ChatTemplateError",
     "ChoiceScore",
@@ -78,12 +82,14 @@ __all__ = [
     "Completion",
     "CompletionBatch",
     "Constraint",
+    "ContentDelta",
     "Context",
     "ContextFullError",
     "ControlVector",
     "DecodeError",
     "DeviceInfo",
     "EmbeddingCancelledError",
+    "Finish",
     "FinishCounts",
     "FinishReason",
     "ForkedError",
@@ -117,6 +123,7 @@ __all__ = [
     "PromptSegment",
     "QueueFullError",
     "RankedDocument",
+    "ReasoningDelta",
     "SamplerConfig",
     "SamplingError",
     "SpeculativeConfig",
@@ -133,6 +140,8 @@ __all__ = [
     "Tool",
     "ToolArgumentsError",
     "ToolCall",
+    "ToolCallDelta",
+    "ToolCallsDropped",
     "ToolError",
     "TopLogprob",
     "Trigger",
@@ -152,6 +161,14 @@ __all__ = [
 ]
 
 _HOMES = {
+    "ChatEvents": "chat_stream",
+    "ChatStream": "chat_stream",
+    "ContentDelta": "chat_stream",
+    "Finish": "chat_stream",
+    "ReasoningDelta": "chat_stream",
+    "ToolCallDelta": "chat_stream",
+    "ToolCallsDropped": "chat_stream",
+    "ChatDelta": "chat_stream",
     "Adapter": "adapters",
     "ChatCapabilities": "chat_template",
     "ChatMessage": "chat_message",

@@ -17,6 +17,7 @@ __all__ = [
     "GGUF_MAX_THREADS",
     "KV_TYPES",
     "Adapter",
+    "ChatParser",
     "ChatTemplate",
     "Constraint",
     "Context",
@@ -27,6 +28,7 @@ __all__ = [
     "GgufWriter",
     "Grammar",
     "HookWorker",
+    "JsonReader",
     "Model",
     "Stop",
     "Stream",
@@ -406,6 +408,16 @@ class HookWorker:
         """Ends the stream with `SamplingError`."""
 
 @final
+class ChatParser:
+    """Reads an answer while it comes. What is new comes as kind (`content`, `reasoning`, `call`, `call id`, `arguments`, `end of call`, `dropped`),
+    the call's place, text (of `call` the tool's name) and id."""
+
+    def feed(self, text: str) -> list[tuple[str, int, str, str | None]]: ...
+    def finish(self) -> list[tuple[str, int, str, str | None]]: ...
+    def message(self) -> tuple[str, str | None, list[tuple[str | None, str, str]], list[str]]:
+        """As `ChatTemplate.parse`."""
+
+@final
 class ChatTemplate:
     """A parsed chat template. A `request` has the arguments of `tabagent.ChatTemplate.render` by their names: lists, bools, `now` as a tuple of
     numbers, `continue_final_message` as a field's name or None, and `variables`."""
@@ -426,6 +438,10 @@ class ChatTemplate:
         self, text: str, tools: list[dict[str, Any]] | None, partial: bool, prompt: str | None
     ) -> tuple[str, str | None, list[tuple[str | None, str, str]], list[str]]:
         """Content, reasoning, calls (id, name, arguments as JSON text) and warnings."""
+
+    def parser(self, tools: list[dict[str, Any]] | None, prompt: str) -> ChatParser: ...
+    def reasoning_end(self, prompt: str) -> str | None:
+        """What ends the reasoning that the model is in after `prompt`; None if it is in none."""
 
     def render(self, request: dict[str, Any]) -> str: ...
     def render_segments(self, request: dict[str, Any]) -> list[tuple[str, bool]]:
@@ -506,6 +522,11 @@ class Model:
         """The texts of the tokens that begin and end a text; empty where there are none."""
     def chat_template_for(self, tools: bool, documents: bool) -> ChatTemplate:
         """The file's template for a conversation with tools, or with documents. Raises `ChatTemplateError` if it has none."""
+    def compile_calls(
+        self, template: ChatTemplate, tools: list[dict[str, Any]], choice: str, name: str | None, parallel: bool, prompt: str
+    ) -> tuple[Grammar, list[tuple[str, str, str]]] | None:
+        """What holds the answer to `prompt` to calls of `tools`, and what of their schemas it does not enforce (tool, parameter, keyword). `choice`
+        is `auto`, `none` or `required`, or of one tool by its `name`."""
     def chat_prompt(self, template: ChatTemplate, request: dict[str, Any]) -> tuple[str, list[int]]:
         """The prompt of a conversation and its tokens; the request is as for `ChatTemplate.render`."""
     def special_tokens(self) -> dict[str, int | None]:
@@ -552,7 +573,8 @@ class Model:
     ) -> Stream:
         """With `hooked` the stream waits for its `take_hook` to change each row of logits.
 
-        `options`: max_tokens, sampling (a `SamplerConfig`'s `to_dict()`), stop, ban, stop_tokens, ignore_eos, logprobs, logprobs_mode, cache_prompt,
+        `options`: max_tokens, sampling (a `SamplerConfig`'s `to_dict()`), stop, ban, stop_tokens, ignore_eos, logprobs, logprobs_mode, show_special,
+        cache_prompt,
         speculative (None, or a mapping of min_match, max_match, max_draft), priority, timeout (seconds), collect (the whole text in one event)."""
     def score(self, prompt: Sequence[int], continuations: Sequence[Sequence[int]], cache_prompt: bool, changes: _Changes | None = None) -> Stream:
         """A stream with one event for each continuation, without text: its tokens with their log-probabilities."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tabagent import _native
 
-__all__ = ["ChatPrompter"]
+__all__ = ["ChatPrompter", "template_of"]
 
 
 class ChatPrompter(Vocabulary):
@@ -112,7 +112,7 @@ class ChatPrompter(Vocabulary):
             now=now,
             variables=variables,
         )
-        template = _template(chat_template, self._native, request)._native  # noqa: SLF001 (a module of ours)
+        template = template_of(chat_template, self._native, request)._native  # noqa: SLF001 (a module of ours)
         if not as_bool(tokenize, "tokenize"):
             return template.render(request)
         return self._native.chat_prompt(template, request)[1]
@@ -123,7 +123,7 @@ class ChatPrompter(Vocabulary):
         return ChatCapabilities(**self._native.chat_template_for(tools=False, documents=False).capabilities())
 
 
-def _template(value: object, native: _native.Model, request: dict[str, Any]) -> ChatTemplate:
+def template_of(value: object, native: _native.Model, request: dict[str, Any]) -> ChatTemplate:
     """The template that `value` stands for: None (the file's), a `ChatTemplate`, a text, a path, or a name that llama.cpp knows.
 
     Raises:

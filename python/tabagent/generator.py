@@ -79,6 +79,7 @@ class Generator(Vocabulary):
         parse_special: bool = True,
         speculative: Literal["lookup"] | SpeculativeConfig | None = None,
         cache_prompt: bool = False,
+        show_special: bool = False,
         collect: bool = False,
         priority: int = 0,
         timeout: float | None = None,
@@ -135,6 +136,7 @@ class Generator(Vocabulary):
             cache_prompt: begin with what other requests with this option, and with equal adapters and control vectors, have decoded, running ones
                 included, and leave this one's tokens for others. Prompts that begin alike are then decoded once; the last bits of logits may differ
                 from a run alone.
+            show_special: show control tokens, such as `<|im_end|>`, as their text; they are left out otherwise.
             collect: hand the whole text over in one piece at the end, which costs least where nobody reads before that.
             priority: requests of higher priority are served first, also before those that run already; among equals the older ones.
             timeout: seconds that it may take from now on, in the queue and at work; then it ends with `finish_reason` `timeout` and what came so far.
@@ -180,6 +182,7 @@ class Generator(Vocabulary):
             "logprobs_mode": check_encodable(as_text(logprobs_mode, "logprobs_mode"), "logprobs_mode"),
             "speculative": speculation(speculative),
             "cache_prompt": as_bool(cache_prompt, "cache_prompt"),
+            "show_special": as_bool(show_special, "show_special"),
             "collect": as_bool(collect, "collect"),
             "priority": as_int(priority, "priority", INT32_MIN, INT32_MAX),
             "timeout": None if timeout is None else as_float(timeout, "timeout"),

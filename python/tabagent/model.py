@@ -24,11 +24,10 @@ from tabagent._arguments import (
 )
 from tabagent._load_options import cache_options, load_options, optional_int
 from tabagent.adapters import Adapter, Adapters, ControlVector, ControlVectors, as_adapters, as_control_vectors, as_directions
-from tabagent.chat_prompt import ChatPrompter
+from tabagent.chat import Chatter
 from tabagent.context import Context
 from tabagent.embedding import Embedder
 from tabagent.errors import ClosedError
-from tabagent.generator import Generator
 from tabagent.info import ModelInfo, ModelStats
 from tabagent.loading import LoadedLibrary, fallback_paths, load_first, open_library, resolve_model_path, warn_of_too_many_threads
 from tabagent.memory import MemoryNeed
@@ -46,7 +45,7 @@ CAPTURE_LIMIT: Final = _native.CAPTURE_LIMIT
 MAX_TOKENS: Final = 2**63 - 1
 
 
-class Model(Generator, Scorer, Embedder, ChatPrompter):
+class Model(Chatter, Scorer, Embedder):
     """A loaded model: text in, text out, or vectors.
 
         with Model.load("model.gguf") as model:

@@ -111,7 +111,7 @@ class TokenStream:
     def objects(self, *, into: Any = None) -> ObjectStream:
         """The values so far of the JSON text, one after each event, from the first token on. For `for` and `async for`.
 
-            for person in model.generate(..., json_schema=Person).objects(into=Person):
+            for person in model.generate("A sailor: ", json_schema=Person, max_tokens=64).objects(into=Person):
                 print(person.name)
 
         A string is there as far as it has come, keys are in the order of the text, and everything else comes when it is certain; the last value is

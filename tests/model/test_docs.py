@@ -6,6 +6,7 @@ import ast
 import asyncio
 import builtins
 import contextlib
+import importlib
 import inspect
 import os
 import shutil
@@ -14,10 +15,11 @@ import sys
 import types
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import pytest
+from pydantic import BaseModel, Field
 
 from conftest import THREADS
 from support.documented import Block, commands, fenced, in_docstrings
@@ -76,13 +78,19 @@ def fill(folder: Path) -> None:
     (folder / "lines.txt").write_text("one\ntwo\n", encoding="utf-8")
 
 
+class Person(BaseModel):
+    """What examples ask for."""
+
+    name: str = Field(max_length=12)
+
+
 @contextlib.contextmanager
 def names(block: Block, model: Model, folder: Path) -> Iterator[dict[str, Any]]:
     """What an example of a docstring does not say again: its own module's names, and objects of the kind that it is about."""
     if not block.owner and block.page.endswith(".md"):
         yield {}
         return
-    module = sys.modules[block.page.removeprefix("python/").removesuffix(".py").removesuffix("/__init__").replace("/", ".")]
+    module = importlib.import_module(block.page.removeprefix("python/").removesuffix(".py").removesuffix("/__init__").replace("/", "."))
     with model.create_context(context_size=256, threads=THREADS) as context:
         context.decode(model.tokenize("A number: "))
         grammar = model.compile_grammar(regex="[0-9]{3}")
@@ -101,6 +109,8 @@ def names(block: Block, model: Model, folder: Path) -> Iterator[dict[str, Any]]:
             "config": SamplerConfig(),
             "weights": np.ones((4, 256), np.float32),
             "np": np,
+            "Literal": Literal,
+            "Person": Person,
         }
 
 

@@ -43,6 +43,8 @@ from tabagent import (
 # Handles: of a running engine, an open file or a text that is being made. Their copies would be other ones.
 HANDLES = {
     "Adapter",
+    "ChatEvents",
+    "ChatStream",
     "ChatTemplate",
     "CompletionBatch",
     "Constraint",

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use tabagent_chat::{ChatTemplate, ChatTemplateError, Conversation};
+use tabagent_chat::format::{ToolChoice, Unenforced};
+use tabagent_chat::{ChatTemplate, ChatTemplateError, Conversation, ToolDefinition};
 use tabagent_llama::{TextPart, TokenId, Vocab};
+use tabagent_sampling::constraint::Grammar;
 
 use crate::error::Error;
+use crate::grammar::GrammarRequest;
 use crate::model::Model;
 
 /// A conversation as the model reads it.
@@ -15,6 +18,15 @@ pub struct ChatPrompt {
     pub text: String,
     /// Its tokens, with the special tokens that the model wants in front of every text; each is there once.
     pub tokens: Vec<TokenId>,
+}
+
+/// What holds a model to calls of tools.
+#[derive(Clone, Debug)]
+pub struct CallGrammar {
+    /// The grammar.
+    pub grammar: Arc<Grammar>,
+    /// What of the tools' schemas it does not enforce.
+    pub unenforced: Vec<Unenforced>,
 }
 
 /// The text of a token that may not be there.
@@ -55,6 +67,27 @@ impl Model {
         let template = Arc::new(ChatTemplate::new(text, &bos, &eos)?);
         parsed.push((name, Arc::clone(&template)));
         Ok(template)
+    }
+
+    /// What holds the answer to `prompt` to calls of tools that can be read; `None` where nothing is to be held to. Without `parallel` there is one call at the most.
+    ///
+    /// # Errors
+    /// [`Error::ToolChoice`] if the choice asks for what there is not, [`Error::Grammar`], [`Error::Engine`].
+    pub fn compile_calls(
+        &self,
+        template: &ChatTemplate,
+        tools: &[ToolDefinition],
+        choice: &ToolChoice,
+        parallel: bool,
+        prompt: &str,
+    ) -> Result<Option<CallGrammar>, Error> {
+        let format = template.output_format();
+        let in_reasoning = format.is_in_reasoning_after(prompt);
+        let Some(made) = format.constrain_calls(tools, choice, parallel, in_reasoning)? else {
+            return Ok(None);
+        };
+        let grammar = self.compile_grammar(&GrammarRequest { source: made.source, options: made.options })?;
+        Ok(Some(CallGrammar { grammar, unenforced: made.unenforced }))
     }
 
     /// The prompt of a conversation. What the conversation brought in is never read as special tokens.

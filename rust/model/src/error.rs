@@ -1,6 +1,7 @@
 //! What can go wrong with a loaded model, or on the way to one.
 
 use tabagent_chat::ChatTemplateError;
+use tabagent_chat::format::ToolChoiceError;
 use tabagent_llama::{
     AdapterError, ContextConfigError, ContextError, ControlVectorError, LibraryError, ModelError, VocabError,
 };
@@ -50,6 +51,9 @@ pub enum Error {
     /// A chat template is none, failed, or refused the conversation.
     #[error(transparent)]
     Chat(#[from] ChatTemplateError),
+    /// A choice of tools that cannot be met.
+    #[error(transparent)]
+    ToolChoice(#[from] ToolChoiceError),
     /// The request is wrong.
     #[error(transparent)]
     Request(#[from] RequestError),

@@ -31,6 +31,8 @@ pub struct GenerateOptions {
     pub lookup: Option<Lookup>,
     /// Begin with what other requests with this option have decoded, and leave this one's tokens for others.
     pub cache_prompt: bool,
+    /// Show control tokens as their text.
+    pub show_special: bool,
     /// Hand the whole text over in one event, at the end.
     pub collect: bool,
     /// Requests of higher priority are served first.
@@ -64,6 +66,7 @@ impl GenerateOptions {
             logprobs_mode: given.named("logprobs_mode", &MODES)?.unwrap_or_default(),
             lookup: given.take("speculative").map(lookup).transpose()?,
             cache_prompt: given.flag("cache_prompt")?.unwrap_or(default.cache_prompt),
+            show_special: given.flag("show_special")?.unwrap_or_default(),
             collect: given.flag("collect")?.unwrap_or_default(),
             priority: given.integer("priority", "a 32-bit integer")?.unwrap_or_default(),
             timeout: given.seconds("timeout")?,

@@ -35,7 +35,7 @@ mod vocabulary_facts;
 pub use adapter_set::AdapterSet;
 pub use cache_options::CacheOptions;
 pub use changes::Changes;
-pub use chat::ChatPrompt;
+pub use chat::{CallGrammar, ChatPrompt};
 pub use decoder::LlamaDecoder;
 pub use embed::{EmbedOptions, RerankOptions, TextPooling, Vectors};
 pub use error::Error;

@@ -469,6 +469,7 @@ impl Model {
             lookup: options.lookup,
             cache_prompt: options.cache_prompt,
             group: options.changes.group(),
+            show_special: options.show_special,
             collect: options.collect,
             priority: options.priority,
             timeout: options.timeout,

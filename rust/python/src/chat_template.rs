@@ -1,5 +1,6 @@
 //! Chat templates, which need no model.
 
+use crate::chat_parser::{ChatParser, Parsed, parsed};
 use crate::errors::IntoPyErr;
 use crate::job;
 use crate::json::json_of;
@@ -16,9 +17,6 @@ use tabagent_chat::{ChatTemplateError, Conversation, Message, Moment, ToolDefini
 pub(crate) struct ChatTemplate {
     pub(crate) inner: Arc<core::ChatTemplate>,
 }
-
-/// Content, reasoning, calls with id, name and arguments, and warnings.
-type Parsed = (String, Option<String>, Vec<(Option<String>, String, String)>, Vec<String>);
 
 /// A date and time, from the fields of a `datetime`.
 type Now = (i32, u8, u8, u8, u8, u8, u32);
@@ -83,8 +81,22 @@ impl ChatTemplate {
             }
             parser.into_message()
         });
-        let calls = message.tool_calls.into_iter().map(|call| (call.id, call.name, call.arguments)).collect();
-        Ok((message.content, message.reasoning, calls, message.warnings))
+        Ok(parsed(message))
+    }
+
+    /// A parser of the answer to `prompt`.
+    fn parser(&self, py: Python<'_>, tools: Option<Bound<'_, PyList>>, prompt: &str) -> PyResult<ChatParser> {
+        let tools = tools.map(|list| definitions(py, &list)).transpose()?;
+        Ok(ChatParser::new(py.detach(|| self.inner.parser(tools.as_deref(), Some(prompt)))))
+    }
+
+    /// What ends the reasoning that the model is in after `prompt`; `None` if it is in none.
+    fn reasoning_end(&self, py: Python<'_>, prompt: &str) -> Option<String> {
+        py.detach(|| {
+            let format = self.inner.output_format();
+            let pair = format.reasoning.first().filter(|_| format.is_in_reasoning_after(prompt));
+            pair.map(|pair| pair.end.trim().to_owned())
+        })
     }
 
     fn render(&self, py: Python<'_>, request: &Bound<'_, PyDict>) -> PyResult<String> {
@@ -120,7 +132,7 @@ fn required<'py>(request: &Bound<'py, PyDict>, name: &str) -> PyResult<Bound<'py
 }
 
 /// Definitions of tools.
-fn definitions(py: Python<'_>, list: &Bound<'_, PyList>) -> PyResult<Vec<ToolDefinition>> {
+pub(crate) fn definitions(py: Python<'_>, list: &Bound<'_, PyList>) -> PyResult<Vec<ToolDefinition>> {
     let mut tools = Vec::new();
     for (index, tool) in list.iter().enumerate() {
         let tool = ToolDefinition::from_json(json_of(&tool, &format!("tools[{index}]"))?);

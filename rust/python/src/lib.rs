@@ -11,6 +11,7 @@
 
 mod adapter;
 mod arguments;
+mod chat_parser;
 mod chat_template;
 mod context;
 mod embed;
@@ -51,6 +52,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("KV_TYPES", tabagent_model::KvType::names())?;
     module.add_class::<adapter::Adapter>()?;
     module.add_class::<adapter::ControlVector>()?;
+    module.add_class::<chat_parser::ChatParser>()?;
     module.add_class::<chat_template::ChatTemplate>()?;
     module.add_class::<context::Context>()?;
     module.add_class::<embed::Stop>()?;

@@ -1,7 +1,7 @@
 //! A loaded model with its decode thread.
 
 use crate::adapter::{Adapter, Changes, ControlVector};
-use crate::chat_template::{ChatTemplate, conversation_of};
+use crate::chat_template::{ChatTemplate, conversation_of, definitions};
 use crate::context::Context;
 use crate::embed::{Stop, inputs, part, to_array};
 use crate::errors::{IntoPyErr, value_error};
@@ -19,6 +19,7 @@ use std::ffi::CString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tabagent_chat::format::ToolChoice;
 use tabagent_model as core;
 use tabagent_model::{
     AbortFlag, DetokenizeOptions, EmbedOptions, GenerateOptions, LoadOptions, PromptInput, RerankOptions,
@@ -188,6 +189,34 @@ impl Model {
         let long = is_long(conversation.messages.iter().map(|message| message.text().len()).sum(), 1);
         let prompt = self.run(py, long, move |model, _| model.chat_prompt(&template, &conversation))?;
         Ok((prompt.text, prompt.tokens))
+    }
+
+    /// The grammar of calls and what it does not enforce (tool, parameter, keyword). `choice` is `auto`, `none`, `required`, or with `name` that of a tool.
+    #[expect(clippy::type_complexity, reason = "it is what Python gets")]
+    fn compile_calls(
+        &self,
+        py: Python<'_>,
+        template: &ChatTemplate,
+        tools: &Bound<'_, PyList>,
+        choice: &str,
+        name: Option<String>,
+        parallel: bool,
+        prompt: String,
+    ) -> PyResult<Option<(Grammar, Vec<(String, String, String)>)>> {
+        let tools = definitions(py, tools)?;
+        let choice = match (choice, name) {
+            (_, Some(name)) => ToolChoice::Named(name),
+            ("required", None) => ToolChoice::Required,
+            ("none", None) => ToolChoice::None,
+            (_, None) => ToolChoice::Auto,
+        };
+        let template = Arc::clone(&template.inner);
+        let made = self.run(py, true, move |model, _| {
+            model.compile_calls(&template, &tools, &choice, parallel, &prompt)
+        })?;
+        let parts = |part: tabagent_chat::format::Unenforced| (part.tool, part.parameter, part.keyword);
+        Ok(made
+            .map(|made| (Grammar { inner: made.grammar }, made.unenforced.into_iter().map(parts).collect())))
     }
 
     fn special_tokens<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {

@@ -45,6 +45,8 @@ pub struct Request {
     pub cache_prompt: bool,
     /// What it is decoded with besides the model; see [`Group`].
     pub group: Group,
+    /// Show control tokens, such as `<tool_call>`, as their text, which is left out of the text otherwise.
+    pub show_special: bool,
     /// Hand the whole text over in one event, at the end. Such a request never waits for its consumer.
     pub collect: bool,
     /// Requests of higher priority are served first; among equals the older ones.
@@ -72,6 +74,7 @@ impl Request {
             lookup: None,
             cache_prompt: false,
             group: Group::default(),
+            show_special: false,
             collect: false,
             priority: 0,
             timeout: None,
@@ -118,6 +121,7 @@ impl fmt::Debug for Request {
             .field("lookup", &self.lookup)
             .field("cache_prompt", &self.cache_prompt)
             .field("group", &self.group)
+            .field("show_special", &self.show_special)
             .field("collect", &self.collect)
             .field("priority", &self.priority)
             .field("timeout", &self.timeout)

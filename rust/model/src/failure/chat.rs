@@ -1,6 +1,7 @@
 //! The kinds of errors of chat templates and conversations.
 
 use tabagent_chat::ChatTemplateError;
+use tabagent_chat::format::ToolChoiceError;
 
 use super::Failure;
 use crate::error_kind::ErrorKind;
@@ -16,5 +17,14 @@ impl Failure for ChatTemplateError {
 
     fn chat(&self) -> Option<&ChatTemplateError> {
         Some(self)
+    }
+}
+
+impl Failure for ToolChoiceError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoTools | Self::Unknown { .. } => ErrorKind::Value,
+            Self::NoCalls => ErrorKind::ChatTemplate,
+        }
     }
 }

@@ -54,6 +54,7 @@ impl Failure for Error {
             Self::Sample(error) => error.kind(),
             Self::Grammar(error) => error.kind(),
             Self::Chat(error) => error.kind(),
+            Self::ToolChoice(error) => error.kind(),
             Self::Request(error) => error.kind(),
             Self::Engine(error) => error.kind(),
             Self::QueueFull(_) => ErrorKind::QueueFull,
@@ -96,7 +97,8 @@ impl Failure for Error {
             | Self::Stopped
             | Self::ForeignGrammar
             | Self::BreakersWithoutModel
-            | Self::Chat(_) => None,
+            | Self::Chat(_)
+            | Self::ToolChoice(_) => None,
         }
     }
 
@@ -118,6 +120,7 @@ impl Failure for Error {
             | Self::Sample(_)
             | Self::Grammar(_)
             | Self::Chat(_)
+            | Self::ToolChoice(_)
             | Self::Request(_)
             | Self::Engine(_)
             | Self::QueueFull(_)

@@ -1,11 +1,24 @@
 //! Errors of chat templates and conversations.
 
 use serde_json::json;
+use tabagent_chat::format::ToolChoiceError;
 use tabagent_chat::{ChatTemplate, ChatTemplateError, Fault, Message, ToolDefinition};
 
 use crate::sample::{Sample, samples};
 
 pub(crate) fn samples() -> Vec<Sample> {
+    [templates(), choices()].into_iter().flatten().collect()
+}
+
+fn choices() -> Vec<Sample> {
+    samples!(ToolChoiceError {
+        NoTools => Value, "give `tools`";
+        Unknown { name: "a".to_owned(), known: "`b`".to_owned() } => Value, "names the tool `a`, but the tools are `b`";
+        NoCalls => ChatTemplate, "how the model calls tools";
+    })
+}
+
+fn templates() -> Vec<Sample> {
     let no_template = ChatTemplate::new("{% if %}", "", "").map(|_| ()).expect_err("it has the wrong shape");
     assert!(matches!(no_template, ChatTemplateError::Template { fault: Fault::Syntax, .. }));
     let message = Message::from_json(json!("hello")).map(|_| ()).expect_err("it has the wrong shape");

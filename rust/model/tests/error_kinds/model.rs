@@ -28,11 +28,11 @@ fn errors() -> Vec<Sample> {
         Adapter(tabagent_model::AdapterError::VocabOnly) => UnsupportedModel, "load it with its weights";
         ControlVector(tabagent_model::ControlVectorError::Refused { log: vec![] }) => Decode, "it gave no reason";
         Chat(tabagent_chat::ChatTemplateError::Missing) => ChatTemplate, "a name such as `chatml`";
+        ToolChoice(tabagent_chat::format::ToolChoiceError::NoTools) => Value, "give `tools`";
         Vocab(VocabError::NoTokenizer) => UnsupportedModel, "pass token ids instead of text";
         Sampler(ConfigError::NothingAllowed) => Value, "leave it out to allow all";
         Sample(SampleError::WrongLength { expected: 8, got: 7 }) => Sampling, "got `7`";
         Grammar(GrammarError::Dead) => Grammar, "loosen the grammar";
-        Chat(ChatTemplateError::Missing) => ChatTemplate, "give one as `chat_template`: a text, a file, or a name";
         Request(RequestError::EmptyPrompt) => Value, "give at least one";
         Engine(EngineError::Closed) => Closed, "load it again";
         QueueFull(tabagent_model::QueueFull { n_waiting: 3 }) => QueueFull, "raise `max_queue`";

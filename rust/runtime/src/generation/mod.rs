@@ -85,7 +85,7 @@ impl Generation {
         let room = n_ctx.saturating_sub(request.prompt.len());
         let last = request.prompt.last().copied().unwrap_or_default();
         let generation = Self {
-            text: Text::new(Arc::clone(&vocabulary), request.stop)?,
+            text: Text::new(Arc::clone(&vocabulary), request.show_special, request.stop)?,
             bans: (!request.ban.is_empty()).then(|| Bans::new(&request.ban, last)),
             speculator: lookup.map(|lookup| Speculator::new(&lookup, &request.prompt)),
             piece: String::new(),

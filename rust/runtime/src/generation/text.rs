@@ -7,6 +7,8 @@ use crate::{RequestError, StopMatcher, TokenId, Utf8Decoder, Vocabulary};
 /// Turns tokens into text that is free of stop strings.
 pub(super) struct Text {
     vocabulary: Arc<dyn Vocabulary>,
+    /// Control tokens have text.
+    special: bool,
     stop: Vec<String>,
     state: TextState,
     /// Text on its way from the UTF-8 decoder to the stop matcher, kept to reuse its memory.
@@ -29,17 +31,22 @@ pub(super) struct TextState {
 pub(super) struct Mark(pub(super) usize, pub(super) usize);
 
 impl Text {
-    pub(super) fn new(vocabulary: Arc<dyn Vocabulary>, stop: Vec<String>) -> Result<Self, RequestError> {
+    /// `special`: control tokens have text.
+    pub(super) fn new(
+        vocabulary: Arc<dyn Vocabulary>,
+        special: bool,
+        stop: Vec<String>,
+    ) -> Result<Self, RequestError> {
         let stops = StopMatcher::new(&stop)?;
         let state = TextState { bytes: Utf8Decoder::new(), stops, n_decoded: 0 };
-        Ok(Self { vocabulary, stop, state, chars: String::new(), piece: Vec::new() })
+        Ok(Self { vocabulary, special, stop, state, chars: String::new(), piece: Vec::new() })
     }
 
     /// Appends to `out` the text that a token completes; returns the index of the stop string that it completes.
     pub(super) fn push(&mut self, token: TokenId, out: &mut String) -> Option<usize> {
         self.chars.clear();
         self.piece.clear();
-        self.vocabulary.push_token_bytes(token, false, &mut self.piece);
+        self.vocabulary.push_token_bytes(token, self.special, &mut self.piece);
         self.state.bytes.push(&self.piece, &mut self.chars);
         self.state.n_decoded += self.chars.len();
         self.state.stops.push(&self.chars, out)

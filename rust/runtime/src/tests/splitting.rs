@@ -1,9 +1,10 @@
 //! A memory that is split while several requests generate.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
 
-use super::fake::{FakeDecoder, drain, next, prompt, request, run};
+use super::fake::{DEADLINE, FakeDecoder, drain, next, prompt, request, run};
 use crate::{EngineConfig, EngineError, FinishReason, Split};
 
 const SPLIT: Split = Split { n_seq: 4, n_cells: 60, n_worth: 20 };
@@ -57,13 +58,25 @@ fn one_request_alone_is_never_moved() {
 }
 
 #[test]
-fn waiting_hooks_and_cancelled_requests_survive_the_moment() {
+fn requests_that_are_cancelled_around_the_moment_leave_the_others_alone() {
     let (decoder, n_arranged) = splitting(8);
-    let engine = decoder.spawn();
+    let (cancelled, mut n_decodes) = (Arc::new(AtomicBool::new(false)), 0);
+    let seen = Arc::clone(&cancelled);
+    let engine = decoder
+        .with_hook(move |_| {
+            n_decodes += 1;
+            let started = Instant::now();
+            while n_decodes > 20 && !seen.load(Ordering::SeqCst) && started.elapsed() < DEADLINE {
+                std::thread::yield_now();
+            }
+            Ok(())
+        })
+        .spawn();
     let prompts: Vec<_> = (0..4).map(|i| prompt(50 + i, 12)).collect();
     let streams: Vec<_> = prompts.iter().map(|prompt| engine.submit(request(prompt, 40)).unwrap()).collect();
     assert!(next(&streams[3]).is_some());
     streams[3].cancel();
+    cancelled.store(true, Ordering::SeqCst);
     for (stream, prompt) in streams.iter().zip(&prompts).take(3) {
         drain(stream).assert_continues(prompt, 40);
     }

@@ -1,0 +1,205 @@
+"""Conversations with a model."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from tabagent._arguments import as_bool, as_choice, type_name
+from tabagent.chat_message import ChatMessage
+from tabagent.chat_prompt import ChatPrompter, template_of
+from tabagent.chat_stream import ChatStream
+from tabagent.chat_template import ChatTemplate, render_request
+from tabagent.errors import ChatTemplateError
+from tabagent.generator import Generator
+from tabagent.grammar import Grammar, Trigger
+
+if TYPE_CHECKING:
+    from datetime import date, datetime
+    from os import PathLike
+
+    from tabagent.sampling import SamplerConfig
+
+__all__ = ["Chatter"]
+
+STRUCTURE: Final = ("json_schema", "json_mode", "regex", "choices", "grammar", "grammar_format", "compact_json")
+"""Options of `generate` that say what the content must look like."""
+OWN: Final = {"prompt", "add_special", "parse_special", "trigger", "show_special", "n", "best_of"}
+"""Options of `generate` that a conversation decides."""
+
+
+class Chatter(Generator, ChatPrompter):
+    """The part of `Model` that talks."""
+
+    __slots__ = ()
+
+    def chat(
+        self,
+        messages: Sequence[Any],
+        *,
+        tools: Sequence[Any] | None = None,
+        tool_choice: Literal["auto", "none", "required"] | Mapping[str, Any] = "auto",
+        parallel_tool_calls: bool = True,
+        response_format: Mapping[str, Any] | None = None,
+        reasoning: Literal["auto", "on", "off"] = "auto",
+        reasoning_effort: str | None = None,
+        documents: Sequence[Any] | None = None,
+        continue_final_message: bool | str = False,
+        chat_template: str | PathLike[str] | ChatTemplate | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+        adapt: bool = True,
+        now: datetime | date | None = None,
+        sampling: SamplerConfig | None = None,
+        max_tokens: int | None = None,
+        stop: str | Sequence[str] = (),
+        **options: Any,
+    ) -> ChatStream:
+        """Have the model answer a conversation. Returns at once; the answer comes through the stream.
+
+            for text in model.chat([{"role": "user", "content": "Hello"}], max_tokens=64):
+                print(text, end="")
+
+        What is decoded of a conversation stays, so the next turn decodes only what is new (`cache_prompt=False` turns that off).
+
+        Args:
+            messages: the conversation: dicts as OpenAI has them, or messages of this package. See `ChatTemplate.render`.
+            tools: what the model may call: functions, classes, definitions or `Tool`s. The calls are in the message; nothing is called here.
+            tool_choice: `auto` lets the model decide, `required` demands a call, `none` forbids it, `{"name": ...}` (or OpenAI's form of it) demands
+                one of that tool. Arguments fit the tool's schema, as far as the format allows: where a call begins, what follows is held to it.
+            parallel_tool_calls: several calls may come in one message, if the template has that.
+            response_format: what the content must be, as OpenAI has it: `{"type": "json_object"}`, or
+                `{"type": "json_schema", "json_schema": {"schema": ...}}`. The options of `generate`, such as `json_schema` and `regex`, do the same.
+            reasoning: `on` and `off` tell templates that can be told (`enable_thinking`); `auto` leaves it to the template.
+            reasoning_effort: the variable of that name, for templates that read it.
+            documents: as for `ChatTemplate.render`.
+            continue_final_message: as there.
+            chat_template: as for `apply_chat_template`.
+            chat_template_kwargs: as there.
+            adapt: as there.
+            now: as there.
+            sampling: as for `generate`.
+            max_tokens: as there.
+            stop: as there.
+            **options: all other options of `generate` but those that concern the prompt.
+
+        Raises:
+            ChatTemplateError: the file has no template, or it failed or refused the conversation.
+            TypeError, ValueError: an argument, a message or a tool is wrong; names its index and the field.
+            Others: as `generate`.
+        """
+        _check_options(options, inspect.signature(self.generate).parameters)
+        choice, name = _choice(tool_choice)
+        given = _tools(tools) if choice != "none" else None
+        variables = _with_reasoning(chat_template_kwargs, reasoning)
+        if reasoning_effort is not None:
+            variables["reasoning_effort"] = reasoning_effort
+        request = render_request(
+            messages=_plain(messages),
+            tools=given,
+            documents=documents,
+            add_generation_prompt=True,
+            continue_final_message=continue_final_message,
+            adapt=adapt,
+            now=now,
+            variables=variables,
+        )
+        template = template_of(chat_template, self._native, request)._native  # noqa: SLF001 (a module of ours)
+        text, tokens = self._native.chat_prompt(template, request)
+        structure = {name: options.pop(name) for name in STRUCTURE if name in options} | _structure(response_format)
+        grammar = None
+        if structure:
+            if given and choice != "auto":
+                message = "`tool_choice` demands a call, whose text cannot have another form, too; leave one of them out"
+                raise ValueError(message)
+            end = template.reasoning_end(text)
+            grammar = self.compile_grammar(**structure, trigger=None if end is None else Trigger(end))
+        elif given or choice == "required":
+            grammar = self._calls(template, given or [], choice, name, text, parallel=as_bool(parallel_tool_calls, "parallel_tool_calls"))
+        options.setdefault("cache_prompt", True)
+        stream = self.generate(
+            tokens, max_tokens=max_tokens, sampling=sampling, stop=stop, grammar=grammar, add_special=False, show_special=True, **options
+        )
+        parser = template.parser(None if tools is None else given or [], text)
+        return ChatStream(stream, parser, None if grammar is None else grammar._parser)  # noqa: SLF001 (its own other half)
+
+    def _calls(self, template: Any, tools: list[dict[str, Any]], choice: str, name: str | None, text: str, *, parallel: bool) -> Grammar | None:
+        """What holds the model to calls that can be read."""
+        try:
+            made = self._native.compile_calls(template, tools, choice, name, parallel, text)
+        except ChatTemplateError:
+            # Such a template does not say how a call looks; the model may still write one that is known.
+            if choice != "auto" or name is not None:
+                raise
+            return None
+        return None if made is None else Grammar(made[0], vocab_size=self.vocab_size(), parser=None)
+
+
+def _check_options(options: Mapping[str, Any], known: Mapping[str, object]) -> None:
+    for name in options:
+        if name not in known or name in OWN:
+            message = f"`chat` has no option `{name}`; it takes those of `generate` that do not concern the prompt"
+            raise TypeError(message)
+
+
+def _plain(messages: Any) -> Any:
+    """Messages of ours as dicts; what else there is, as it is."""
+    if isinstance(messages, (str, bytes, Mapping)) or not isinstance(messages, Sequence):
+        return messages
+    return [message.as_dict() if isinstance(message, ChatMessage) else message for message in messages]
+
+
+def _tools(tools: Sequence[Any] | None) -> list[dict[str, Any]] | None:
+    if tools is None:
+        return None
+    from tabagent.tools import tools_from  # noqa: PLC0415 (for conversations with tools)
+
+    return [tool.as_dict() for tool in tools_from(tools)] or None
+
+
+def _choice(value: object) -> tuple[str, str | None]:
+    """What is to be called, and the name of the one tool if there is one."""
+    if isinstance(value, Mapping):
+        function = value.get("function", value)
+        name = function.get("name") if isinstance(function, Mapping) else None
+        if not isinstance(name, str):
+            message = '`tool_choice` must name a tool as `{"name": ...}`'
+            raise ValueError(message)  # noqa: TRY004 (a mapping is what it takes)
+        return "required", name
+    if not isinstance(value, str):
+        message = f"`tool_choice` must be 'auto', 'none', 'required' or a mapping with a name, got {type_name(value)}"
+        raise TypeError(message)
+    return as_choice(value, "tool_choice", ("auto", "none", "required")), None
+
+
+def _with_reasoning(variables: Mapping[str, Any] | None, reasoning: object) -> dict[str, Any]:
+    """The template's variables, with the switch for reasoning."""
+    made = {} if variables is None else dict(variables)
+    chosen = as_choice(reasoning, "reasoning", ("auto", "on", "off"))
+    if chosen != "auto":
+        made["enable_thinking"] = chosen == "on"
+    return made
+
+
+def _structure(response_format: Mapping[str, Any] | None) -> dict[str, Any]:
+    """OpenAI's `response_format` as options of `generate`."""
+    if response_format is None:
+        return {}
+    if not isinstance(response_format, Mapping):
+        message = f"`response_format` must be a mapping, got {type_name(response_format)}"
+        raise TypeError(message)
+    kind = response_format.get("type")
+    if kind == "text":
+        return {}
+    if kind == "json_object":
+        schema = response_format.get("schema")
+        return {"json_mode": True} if schema is None else {"json_schema": schema}
+    if kind == "json_schema":
+        described = response_format.get("json_schema")
+        schema = described.get("schema") if isinstance(described, Mapping) else None
+        if schema is None:
+            message = '`response_format` of the type `json_schema` must have its schema as `{"json_schema": {"schema": ...}}`'
+            raise ValueError(message)
+        return {"json_schema": schema}
+    message = f"`response_format` must have the type `text`, `json_object` or `json_schema`, got {kind!r}"
+    raise ValueError(message)
