@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tabagent.chat_template import ChatCapabilities, ChatTemplate, PromptSegment
     from tabagent.completion import Completion, FinishReason, StopMatch, Timings, Usage
     from tabagent.context import Context
+    from tabagent.conversation import Conversation, ToolResult, Turn, TurnDelta
     from tabagent.embedding import RankedDocument
     from tabagent.errors import (
         AdapterError,
@@ -86,6 +87,7 @@ __all__ = [
     "Context",
     "ContextFullError",
     "ControlVector",
+    "Conversation",
     "DecodeError",
     "DeviceInfo",
     "EmbeddingCancelledError",
@@ -143,8 +145,11 @@ __all__ = [
     "ToolCallDelta",
     "ToolCallsDropped",
     "ToolError",
+    "ToolResult",
     "TopLogprob",
     "Trigger",
+    "Turn",
+    "TurnDelta",
     "UnsupportedModelError",
     "Usage",
     "Variant",
@@ -169,6 +174,10 @@ _HOMES = {
     "ToolCallDelta": "chat_stream",
     "ToolCallsDropped": "chat_stream",
     "ChatDelta": "chat_stream",
+    "Conversation": "conversation",
+    "ToolResult": "conversation",
+    "Turn": "conversation",
+    "TurnDelta": "conversation",
     "Adapter": "adapters",
     "ChatCapabilities": "chat_template",
     "ChatMessage": "chat_message",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from tabagent._arguments import as_bool, as_choice, type_name
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from datetime import date, datetime
     from os import PathLike
 
+    from tabagent.chat_message import ToolCall
+    from tabagent.conversation import Conversation
     from tabagent.sampling import SamplerConfig
 
 __all__ = ["Chatter"]
@@ -122,6 +124,52 @@ class Chatter(Generator, ChatPrompter):
         )
         parser = template.parser(None if tools is None else given or [], text)
         return ChatStream(stream, parser, None if grammar is None else grammar._parser)  # noqa: SLF001 (its own other half)
+
+    def conversation(
+        self,
+        *,
+        system: str | None = None,
+        messages: Sequence[Any] = (),
+        tools: Sequence[Any] | None = None,
+        max_rounds: int = 8,
+        tool_timeout: float | None = None,
+        approve: Callable[[ToolCall], bool | str] | None = None,
+        shorten: Callable[[list[dict[str, Any]]], list[dict[str, Any]]] | None = None,
+        **options: Any,
+    ) -> Conversation:
+        """A conversation that keeps its messages and calls its tools.
+
+            chat = model.conversation(system="Be brief.")
+            print(chat.send("Hello", max_tokens=32).result().content)
+
+        Args:
+            system: the system message.
+            messages: what was said before.
+            tools: functions, classes or `Tool`s that the model may call, and that are then called.
+            max_rounds: how often calls are made in one turn at most; then the model answers without.
+            tool_timeout: seconds that a call may take; then the model is told so. The function itself is not stopped.
+            approve: is asked before each call; False or a reason refuses it, which the model is told.
+            shorten: is given the messages where they do not fit the context, and gives fewer or shorter ones. Without it that is a
+                `ContextFullError`; nothing is ever left out otherwise.
+            **options: options of `chat` for every turn.
+
+        Raises:
+            TypeError, ValueError: an argument is wrong.
+            ToolError: a tool cannot be described.
+        """
+        from tabagent.conversation import Conversation  # noqa: PLC0415 (needed here alone)
+
+        return Conversation(
+            self,
+            system=system,
+            messages=messages,
+            tools=tools,
+            max_rounds=max_rounds,
+            tool_timeout=tool_timeout,
+            approve=approve,
+            shorten=shorten,
+            options=options,
+        )
 
     def _calls(self, template: Any, tools: list[dict[str, Any]], choice: str, name: str | None, text: str, *, parallel: bool) -> Grammar | None:
         """What holds the model to calls that can be read."""

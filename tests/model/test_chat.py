@@ -15,6 +15,7 @@ from tabagent import (
     Model,
     SamplerConfig,
     ToolCallDelta,
+    ToolResult,
 )
 
 GREEDY = SamplerConfig.greedy()
@@ -166,3 +167,22 @@ def test_wrong_messages_are_named_and_base_models_say_what_to_do(smollm2: Model,
     with pytest.raises(ChatTemplateError, match="give one as `chat_template`"):
         gemma.chat(HELLO)
     assert gemma.chat(HELLO, chat_template="gemma", max_tokens=4, sampling=GREEDY).result().usage is not None
+
+
+def test_conversations_keep_their_cells_and_call_their_tools(smollm2: Model) -> None:
+    made: list[tuple[str, int]] = []
+
+    def forecast(city: str, days: int = 1) -> str:
+        """The weather in a city."""
+        made.append((city, days))
+        return "sun"
+
+    chat = smollm2.conversation(tools=[forecast], chat_template=WITH_TOOLS, sampling=GREEDY, max_tokens=60, max_rounds=1)
+    turn = chat.send("How is the weather in Rome?", tool_choice="required", parallel_tool_calls=False)
+    (result,) = [delta for delta in turn.events() if isinstance(delta, ToolResult)]
+    assert len(made) == 1
+    assert (result.content, result.failed) == ("sun", False)
+    assert [message["role"] for message in chat.messages] == ["user", "assistant", "tool", "assistant"]
+    again = chat.send("Thank you.", max_tokens=4).result()
+    assert again.usage is not None
+    assert again.usage.cached_tokens > 40

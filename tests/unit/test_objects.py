@@ -31,6 +31,8 @@ from tabagent import (
     Timings,
     TokenEvent,
     TokenLogprob,
+    ToolCall,
+    ToolResult,
     TopLogprob,
     Trigger,
     Usage,
@@ -50,6 +52,7 @@ HANDLES = {
     "Constraint",
     "Context",
     "ControlVector",
+    "Conversation",
     "GgufFile",
     "GgufWriter",
     "Grammar",
@@ -59,6 +62,7 @@ HANDLES = {
     "TokenEvents",
     "TokenStream",
     "Tool",
+    "Turn",
 }
 VIEWS = {"GgufArray", "GgufMetadata", "GgufTensor", "GgufTensors", "Imatrix"}
 TIMINGS = Timings(queued_s=0.5, prompt_s=1.0, decode_s=2.0, first_token_s=None, prompt_tokens_per_s=3.0, decode_tokens_per_s=None)
@@ -120,6 +124,7 @@ SAMPLES: dict[str, Callable[[], Any]] = {
     "Timings": lambda: TIMINGS,
     "TokenEvent": lambda: TokenEvent("é", [1, 2], [logprob(1), logprob(2)]),
     "TokenLogprob": lambda: logprob(3),
+    "ToolResult": lambda: ToolResult(ToolCall(name="a", arguments={}, arguments_json="{}"), "x"),
     "TopLogprob": lambda: TopLogprob(3, -0.25, b"\xc3"),
     "Trigger": lambda: Trigger(("a", 7), then="free"),
     "Usage": lambda: USAGE,
@@ -155,7 +160,7 @@ def test_public_values_are_pickled_copied_and_compared(name: str, make: Callable
     assert copy.copy(value) == value
     assert copy.deepcopy(value) == value
     assert value != object()
-    if name not in {"SamplerConfig", "StageReport", "ModelInfo", "ModelStats", "Hardware", "Hashes", "ToolCall"}:
+    if name not in {"SamplerConfig", "StageReport", "ModelInfo", "ModelStats", "Hardware", "Hashes", "ToolCall", "ToolResult"}:
         assert hash(copy.deepcopy(value)) == hash(value)
 
 
