@@ -233,11 +233,11 @@ class Conversation:
 class Turn(Iterator[str], AsyncIterator[str]):
     """One turn of a conversation while it is answered: an iterator of the text, also for `async for`. Made by `Conversation.send`.
 
-    The conversation has the turn once an answer has come; if the first one fails or is left before it ends, the conversation is as before, but for
-    what `cancel` left of it.
+    The conversation has the turn once an answer has come. If the first one fails or is left before it ends, the conversation is as before; what came
+    before `cancel` or Ctrl-C stays.
     """
 
-    __slots__ = ("_conversation", "_events", "_events_async", "_message", "_options", "_question", "_stream")
+    __slots__ = ("_cancelled", "_conversation", "_events", "_events_async", "_message", "_options", "_question", "_stream")
 
     def __init__(self, conversation: Conversation, question: dict[str, Any], options: Mapping[str, Any]) -> None:
         """Made by `Conversation.send`."""
@@ -246,6 +246,7 @@ class Turn(Iterator[str], AsyncIterator[str]):
         self._options = options
         self._stream: ChatStream | None = None
         self._message: ChatMessage | None = None
+        self._cancelled = False
         self._events: Generator[TurnDelta] | None = None
         self._events_async: AsyncIterator[TurnDelta] | None = None
 
@@ -291,8 +292,14 @@ class Turn(Iterator[str], AsyncIterator[str]):
             pass
         return self._last()
 
+    @property
+    def message(self) -> ChatMessage | None:
+        """The last answer; None before the first one has ended."""
+        return self._message
+
     def cancel(self) -> None:
-        """End the answer that is being written, and the turn with it. What has come stays in the conversation."""
+        """End the answer that is being written, and the turn with it, as Ctrl-C does. What has come stays in the conversation."""
+        self._cancelled = True
         if self._stream is not None:
             self._stream.cancel()
 
@@ -318,6 +325,9 @@ class Turn(Iterator[str], AsyncIterator[str]):
                 for result in self._conversation._run(calls):  # noqa: SLF001 (its own other half)
                     self._tell(result)
                     yield result
+        except KeyboardInterrupt:
+            self.cancel()
+            raise
         finally:
             self._clean_up(before)
 
@@ -370,7 +380,7 @@ class Turn(Iterator[str], AsyncIterator[str]):
     def _clean_up(self, before: Messages) -> None:
         """Without an answer, the conversation is as before."""
         if self._message is None:
-            came = None if self._stream is None or self._stream.finish_reason != "cancelled" else self._stream.result()
+            came = self._stream.result() if self._cancelled and self._stream is not None else None
             if came is not None and (came.content or came.reasoning):
                 self._message = came
                 self._conversation.messages.append(came.as_dict())

@@ -3,80 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from typing_extensions import Self
 
-from tabagent import ChatMessage, ContentDelta, ContextFullError, Finish, ToolCall, ToolResult
+from chat_script import Reply, Script
+from tabagent import ContextFullError, ToolCall, ToolResult
 from tabagent.chat import Chatter
 from tabagent.conversation import Conversation
-
-Reply = str | list[tuple[str, dict[str, Any]]] | Exception
-
-
-class Answer:
-    """A chat stream that is written already."""
-
-    def __init__(self, message: ChatMessage) -> None:
-        self.message = message
-        self.finish_reason: str | None = message.finish_reason
-
-    def events(self) -> Events:
-        return Events([ContentDelta(self.message.content), Finish(self.message)])
-
-    def result(self) -> ChatMessage:
-        return self.message
-
-    async def aresult(self) -> ChatMessage:
-        return self.message
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None: ...
-
-
-class Events:
-    def __init__(self, deltas: Sequence[Any]) -> None:
-        self.deltas = list(deltas)
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self.deltas)
-
-    async def __aiter__(self) -> AsyncIterator[Any]:
-        for delta in self.deltas:
-            yield delta
-
-
-class Script:
-    """Answers with what it is told to, and remembers what it was asked."""
-
-    def __init__(self, *replies: Reply) -> None:
-        self.replies = list(replies)
-        self.asked: list[list[dict[str, Any]]] = []
-        self.options: list[dict[str, Any]] = []
-
-    def chat(self, messages: Sequence[Any], **options: Any) -> Answer:
-        self.asked.append([dict(message) for message in messages])
-        self.options.append(options)
-        reply = self.replies.pop(0)
-        if isinstance(reply, Exception):
-            raise reply
-        if isinstance(reply, str):
-            return Answer(ChatMessage(content=reply, finish_reason="stop"))
-        calls = tuple(ToolCall(name=name, arguments=given, arguments_json=json.dumps(given)) for name, given in reply)
-        return Answer(ChatMessage(content="", tool_calls=calls, finish_reason="stop"))
 
 
 def conversation(*replies: Reply, **settings: Any) -> tuple[Conversation, Script]:
@@ -138,7 +75,7 @@ def test_tools_are_called_until_the_model_answers() -> None:
 
 
 def test_what_goes_wrong_is_told_to_the_model() -> None:
-    replies: Reply = [("broken", {"number": 3}), ("double", {"number": "x"}), ("nothing", {})]
+    replies: list[tuple[str, dict[str, Any]]] = [("broken", {"number": 3}), ("double", {"number": "x"}), ("nothing", {})]
     chat, script = conversation(replies, "sorry", tools=[double, broken])
     results = [delta for delta in chat.send("go").events() if isinstance(delta, ToolResult)]
     assert all(result.failed for result in results)

@@ -1,4 +1,4 @@
-"""The command line: `tabagent run`, `embed`, `info`, `convert`, `gguf`, `variants` and `doctor`.
+"""The command line: `tabagent run`, `chat`, `embed`, `info`, `convert`, `gguf`, `variants` and `doctor`.
 
 Nothing here is imported by the rest of the package, so that programs which use the library never load typer and rich.
 """

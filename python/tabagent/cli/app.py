@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from tabagent.cli.bench import bench
+from tabagent.cli.chat import chat
 from tabagent.cli.convert import convert
 from tabagent.cli.doctor import doctor
 from tabagent.cli.embed import embed
@@ -28,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (run, embed, info, convert, quantize, variants, doctor, bench):
+for _command in (run, chat, embed, info, convert, quantize, variants, doctor, bench):
     app.command(cls=ExamplesCommand)(_command)
 app.add_typer(gguf_app, name="gguf")
 

@@ -19,6 +19,12 @@ EXAMPLES: Final = {
         tabagent run demo -p "Describe a person: " --json-schema person.json
         tabagent run model.gguf -f question.txt --choices yes --choices no --trigger "</think>"
     """,
+    "chat": """\
+        tabagent chat model.gguf
+        tabagent chat model.gguf -sys "Answer in one sentence." --temp 0.3
+        echo "What is a tide?" | tabagent chat model.gguf -n 64
+        tabagent chat base-model.gguf --chat-template chatml
+    """,
     "embed": """\
         tabagent embed minilm.gguf "How many people live in Berlin?"
         tabagent embed minilm.gguf -f lines.txt -o vectors.npy

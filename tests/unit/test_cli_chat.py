@@ -1,0 +1,100 @@
+"""`tabagent chat` with a model that answers from a script."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from chat_script import Reply, Script
+from tabagent import ChatDelta, ChatMessage, ContentDelta, ContextFullError, ReasoningDelta
+from tabagent.chat import Chatter
+from tabagent.cli import main
+from tabagent.cli.line_reader import LineReader
+from tabagent.cli.talk import Talk
+from tabagent.conversation import Conversation
+
+
+class Lines(LineReader):
+    """A terminal, or a pipe, with a script: lines, exceptions, and at its end Ctrl-D."""
+
+    def __init__(self, *script: str | BaseException, terminal: bool = True) -> None:
+        super().__init__()
+        self.is_terminal = terminal
+        self.script = list(script)
+
+    def read(self, prompt: str = "> ") -> str | None:
+        if not self.script:
+            return None
+        item = self.script.pop(0)
+        if isinstance(item, BaseException):
+            raise item
+        return item
+
+
+def talk(reader: Lines, *replies: Reply, first: str | None = None, system: str | None = None) -> tuple[Conversation, Script]:
+    script = Script(*replies)
+    settings: dict[str, Any] = {"messages": (), "tools": None, "max_rounds": 8, "tool_timeout": None, "approve": None, "shorten": None, "options": {}}
+    conversation = Conversation(cast("Chatter", script), system=system, **settings)
+    Talk(conversation, reader, lambda message: f"stats of {message.content}").run(first)
+    return conversation, script
+
+
+def test_turns_and_answers_alternate(capsys: pytest.CaptureFixture[str]) -> None:
+    _, script = talk(Lines("one", "", "two \\", "three", '"""', "a", "/b", '"""', terminal=False), "A", "B\n", "C", "D", first="zero")
+    assert capsys.readouterr() == ("A\nB\nC\nD\n", "")
+    assert [asked[-1]["content"] for asked in script.asked] == ["zero", "one", "two \nthree", "a\n/b"]
+
+
+def test_commands_change_the_conversation(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "talk.json"
+    script = ["hello", "/stats", f"/save {path}", "/system Be kind.", "/undo", "/undo", "/clear", f"/load {path}", "/system", "/bye", "never"]
+    conversation, _ = talk(Lines(*script), "hi", system="Be brief.")
+    assert [message["content"] for message in conversation.messages] == ["hello", "hi"]
+    assert path.exists()
+    out, err = capsys.readouterr()
+    assert out == "hi\n"
+    notes = [line.removeprefix("tabagent: ") for line in err.splitlines()]
+    assert notes[1:] == ["stats of hi", "taken back: hello", "there is no turn to take back"]
+
+
+def test_wrong_commands_are_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    talk(Lines("/foo", "/save", f"/load {tmp_path / 'none'}", "/stats", "/help"))
+    err = capsys.readouterr().err
+    for part in ("no command `/foo`", "`/save` needs the name of a file", "none", "no answer yet", "/system TEXT"):
+        assert part in err
+
+
+def test_interrupted_answers_stay_and_the_prompt_ends_it(capsys: pytest.CaptureFixture[str]) -> None:
+    cut: list[ChatDelta | BaseException] = [ContentDelta("Once "), KeyboardInterrupt()]
+    conversation, script = talk(Lines("go", "and?", KeyboardInterrupt(), "never"), cut, "then")
+    assert [message["content"] for message in conversation.messages] == ["go", "Once ", "and?", "then"]
+    assert len(script.asked) == 2
+    assert capsys.readouterr().out == "Once \nthen\n\n"
+
+
+def test_thoughts_stand_apart_from_the_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    thinking: list[ChatDelta | BaseException] = [ReasoningDelta("hm"), ReasoningDelta("m"), ContentDelta("yes")]
+    conversation, _ = talk(Lines("is it?"), thinking)
+    assert capsys.readouterr().out == "hmm\nyes\n"
+    assert conversation.messages[-1]["reasoning_content"] == "hmm"
+
+
+def test_a_full_context_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    conversation, _ = talk(Lines("long", "/clear", "short"), ContextFullError("the context is full"), "ok")
+    assert "/clear begins anew" in capsys.readouterr().err
+    assert [message["content"] for message in conversation.messages] == ["short", "ok"]
+    with pytest.raises(ContextFullError):
+        talk(Lines("long", terminal=False), ContextFullError("the context is full"))
+
+
+def test_wrong_options_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["chat", "m.gguf", "--reasoning", "deep"]) == 2
+    assert "`--reasoning deep` is not known" in capsys.readouterr().err
+    assert main(["chat", "m.gguf", "--draft-max", "4"]) == 2
+    assert "give that too" in capsys.readouterr().err
+
+
+def test_messages_of_the_package_are_taken_too() -> None:
+    assert ChatMessage(content="a").as_dict() == {"role": "assistant", "content": "a"}
