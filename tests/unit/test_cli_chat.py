@@ -66,12 +66,12 @@ def test_wrong_commands_are_named(capsys: pytest.CaptureFixture[str], tmp_path: 
         assert part in err
 
 
-def test_interrupted_answers_stay_and_the_prompt_ends_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_ctrl_c_ends_answers_and_never_the_conversation(capsys: pytest.CaptureFixture[str]) -> None:
     cut: list[ChatDelta | BaseException] = [ContentDelta("Once "), KeyboardInterrupt()]
-    conversation, script = talk(Lines("go", "and?", KeyboardInterrupt(), "never"), cut, "then")
+    conversation, script = talk(Lines("go", KeyboardInterrupt(), "and?"), cut, "then")
     assert [message["content"] for message in conversation.messages] == ["go", "Once ", "and?", "then"]
     assert len(script.asked) == 2
-    assert capsys.readouterr().out == "Once \nthen\n\n"
+    assert capsys.readouterr().out == "Once \n\nthen\n"
 
 
 def test_thoughts_stand_apart_from_the_answer(capsys: pytest.CaptureFixture[str]) -> None:

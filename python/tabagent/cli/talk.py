@@ -43,13 +43,13 @@ class Talk:
     def run(self, first: str | None) -> None:
         """Answer turns, `first` before those that are read, until the input ends or `/bye`.
 
-        Ctrl-C ends the answer that is being written; at a terminal's prompt it ends the conversation.
+        Ctrl-C ends the answer that is being written, never the conversation.
 
         Raises:
             TabagentError: an answer failed and nobody is there to go on.
         """
         if self._reader.is_terminal:
-            write_note("Ctrl-C stops an answer, /help lists commands, /bye leaves")
+            write_note("Ctrl-C stops an answer, /help lists commands, /bye or Ctrl-D leaves")
         turn = first if first is not None else self._next()
         while turn is not None:
             if turn.strip() and not self._take(turn):
@@ -73,7 +73,8 @@ class Talk:
             if not self._reader.is_terminal:
                 raise
             write_line()
-            return None
+            write_note("/bye or Ctrl-D leaves")
+            return ""
 
     def _quoted(self) -> str:
         lines: list[str] = []
