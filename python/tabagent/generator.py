@@ -31,6 +31,7 @@ from tabagent.stream import TokenStream
 from tabagent.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
+    from tabagent import _native
     from tabagent.batch import CompletionBatch
     from tabagent.hooks import LogitsProcessor
     from tabagent.info import ModelInfo
@@ -192,36 +193,38 @@ class Generator(Vocabulary):
         if samples.are_ranked and logprobs is None:
             options["logprobs"] = 0
 
-        def begin(sampling: SamplerConfig) -> TokenStream:
-            try:
+        streams: list[TokenStream] = []
+        try:
+            for config in samples.configs(sampling):
+                # Called here, not in a function of its own: its warnings are about the line that called `generate`.
                 native = self._native.generate(
                     text,
                     add_special=as_bool(add_special, "add_special"),
                     parse_special=as_bool(parse_special, "parse_special"),
-                    options=options | {"sampling": sampling.to_dict()},
+                    options=options | {"sampling": config.to_dict()},
                     grammar=None if compiled is None else compiled._native,  # noqa: SLF001 (its own other half)
                     hooked=bool(processors),
                     changes=changes,
                 )
-            except UnicodeEncodeError as error:
-                raise surrogate_error(error, "prompt") from None
-            hooks = None
-            if processors:
-                from tabagent.hooks import Hooks  # noqa: PLC0415 (needed here alone)
-
-                hooks = Hooks(native, processors)
-            parser = None if compiled is None else compiled._parser  # noqa: SLF001 (its own other half)
-            return TokenStream(native, model=self, has_logprobs=options["logprobs"] is not None, parser=parser, hooks=hooks)
-
-        streams: list[TokenStream] = []
-        try:
-            streams.extend(map(begin, samples.configs(sampling)))
-        except BaseException:
+                streams.append(self._stream(native, compiled, processors, has_logprobs=options["logprobs"] is not None))
+        except BaseException as error:
             for stream in streams:
                 stream.cancel()
+            if isinstance(error, UnicodeEncodeError):
+                raise surrogate_error(error, "prompt") from None
             raise
         first, *others = streams
         return first.beside(others, samples) if others else first
+
+    def _stream(self, native: _native.Stream, compiled: Grammar | None, processors: Sequence[LogitsProcessor], *, has_logprobs: bool) -> TokenStream:
+        """The Python half of a stream."""
+        hooks = None
+        if processors:
+            from tabagent.hooks import Hooks  # noqa: PLC0415 (needed here alone)
+
+            hooks = Hooks(native, processors)
+        parser = None if compiled is None else compiled._parser  # noqa: SLF001 (its own other half)
+        return TokenStream(native, model=self, has_logprobs=has_logprobs, parser=parser, hooks=hooks)
 
     def generate_batch(
         self,

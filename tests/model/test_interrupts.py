@@ -55,6 +55,22 @@ WAITS_FOR_ANOTHER: Final = {
     "ModelPool.unload": "closes a model, which ends its running step",
     "ModelPool.close": "closes models, which ends their running steps",
     "predict_memory": "a worker, as gguf.open",
+    "Adapter.close": "frees what a worker loaded",
+    "Context.set_adapters": "a worker, as Context.clear",
+    "Context.set_control_vector": "a worker, as Context.clear",
+    "Model.load_adapter": "a worker, as gguf.open",
+    "Model.load_control_vector": "a worker, as gguf.open",
+    "TokenStream.results": "TokenStream.result",
+    "TokenStream.objects": "TokenStream.__next__",
+    "Model.apply_chat_template": "a worker, as Model.tokenize",
+    "Model.chat": "begins a request, as Model.generate; its grammar is compiled by a worker, as Model.compile_grammar",
+    "ChatEvents.__next__": "TokenStream.__next__",
+    "ChatStream.__next__": "TokenStream.__next__",
+    "ChatStream.close": "TokenStream.close",
+    "ChatStream.result": "TokenStream.result",
+    "Turn.__next__": "TokenStream.__next__; tools are Python functions",
+    "Turn.result": "TokenStream.result; tools are Python functions",
+    "Tool.call": "a Python function",
 }
 """Calls that wait in the same way as another one that is tried here, and which."""
 
@@ -69,6 +85,12 @@ SHORT: Final = {
     *("Model.token_fim_pre", "Model.token_fim_rep", "Model.token_fim_sep", "Model.token_fim_suf", "Model.token_mask", "Model.token_nl"),
     *("Model.token_pad", "Model.token_score", "Model.token_sep", "Model.token_text", "Model.token_to_bytes", "Model.vocab_size"),
     *("SamplerConfig.greedy", "SamplerConfig.llama_cpp", "SamplerConfig.replace", "SamplerConfig.to_dict", "Step.to_dict"),
+    *("ChatMessage.as_dict", "ChatStream.aclose", "ChatStream.aresult", "ChatStream.cancel", "ChatStream.events", "ToolCall.as_dict"),
+    # The limits of templates end a render in a few seconds, whatever the template.
+    *("ChatTemplate.named", "ChatTemplate.names", "ChatTemplate.parse", "ChatTemplate.render", "ChatTemplate.render_segments"),
+    *("Conversation.branch", "Conversation.load", "Conversation.save", "Conversation.send", "Conversation.undo", "Model.conversation"),
+    *("Tool.acall", "Tool.as_dict", "Tool.read", "Turn.aevents", "Turn.aresult", "Turn.cancel", "Turn.events"),
+    *("TokenStream.aresults", "TokenStream.beside"),
     *("TokenStream.aclose", "TokenStream.aresult", "TokenStream.cancel", "TokenStream.close", "TokenStream.events"),
 }
 """Calls that are done in a moment, or let an event loop go on."""
