@@ -40,7 +40,7 @@ def weather(city: str, days: int = 1) -> str:
 
 
 def test_answers_are_those_of_the_prompt(smollm2: Model) -> None:
-    stream = smollm2.chat(HELLO, max_tokens=12, sampling=GREEDY)
+    stream = smollm2.chat(HELLO, max_tokens=12, sampling=GREEDY, cache_prompt=False)
     text = "".join(stream)
     message = stream.result()
     assert isinstance(message, ChatMessage)
@@ -118,11 +118,11 @@ def test_content_has_the_form_that_was_asked_for(smollm2: Model) -> None:
 def test_event_loops_read_it_too(smollm2: Model) -> None:
     async def read() -> tuple[str, str]:
         text = ""
-        async with smollm2.chat(HELLO, max_tokens=8, sampling=GREEDY) as stream:
+        async with smollm2.chat(HELLO, max_tokens=8, sampling=GREEDY, cache_prompt=False) as stream:
             async for delta in stream.events():
                 if isinstance(delta, ContentDelta):
                     text += delta.text
-        return text, (await smollm2.chat(HELLO, max_tokens=8, sampling=GREEDY).aresult()).content
+        return text, (await smollm2.chat(HELLO, max_tokens=8, sampling=GREEDY, cache_prompt=False).aresult()).content
 
     streamed, whole = asyncio.run(read())
     assert streamed == whole != ""
