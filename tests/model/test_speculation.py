@@ -19,11 +19,14 @@ COPY = f"{LINES}\nThe same list once more:\n{LINES[:90]}"
 def test_text_that_repeats_is_drafted_and_stays_the_same(name: str, request: pytest.FixtureRequest) -> None:
     model: Model = request.getfixturevalue(name)
     plain = model.generate(COPY, max_tokens=96, sampling=GREEDY, ignore_eos=True).result()
-    drafted = model.generate(COPY, max_tokens=96, sampling=GREEDY, ignore_eos=True, speculative="lookup").result()
+    # How much is drafted follows from measured times, which other work on the machine disturbs: one of a few tries is undisturbed.
+    for _ in range(5):
+        drafted = model.generate(COPY, max_tokens=96, sampling=GREEDY, ignore_eos=True, speculative="lookup").result()
+        if drafted.usage.accepted_tokens > 30:
+            break
     assert (plain.usage.drafted_tokens, plain.usage.accepted_tokens) == (0, 0)
     assert drafted.usage.completion_tokens == 96
-    # How much is drafted follows from measured times, which other work on the machine disturbs.
-    assert drafted.usage.drafted_tokens >= drafted.usage.accepted_tokens > 8
+    assert drafted.usage.drafted_tokens >= drafted.usage.accepted_tokens > 30
     assert_alike(model, COPY, drafted.tokens, plain.tokens)
 
 

@@ -1,5 +1,8 @@
 # ruff: noqa: E501 (templates are shown whole)
-"""The language of chat templates, against jinja2 as transformers sets it up."""
+"""The language of chat templates, against jinja2 as transformers sets it up.
+
+One file, although it is long: most of it is a list of templates.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Tools of functions, classes and definitions: their schemas, their calls, and what is refused."""
+"""Tools of functions, classes and definitions: their schemas, their calls, and what is refused.
+
+One file, although it is long: most of it is small functions and classes that tools are made of.
+"""
 
 from __future__ import annotations
 

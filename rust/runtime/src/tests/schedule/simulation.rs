@@ -1,4 +1,6 @@
 //! Any course of events, against an account of the memory that knows nothing of the scheduler's.
+//!
+//! One file, although it is long: the account and what changes it are read together.
 
 use std::collections::{HashMap, HashSet};
 
