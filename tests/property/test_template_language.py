@@ -513,6 +513,12 @@ SHOWN_ADDRESS: Final = (" at 0x", "<built-in method", "<generator", "<bound meth
 @settings(max_examples=1500, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(st.recursive(atoms, grow, max_leaves=6))
 @example("(number % [])")
+@example("(missing | attr('name'))")
+@example("(missing | attr('__name__'))")
+@example("((missing | attr('__class__')).x)")
+@example("(missing | attr('_undefined_name'))")
+@example("((box.nope | attr('_undefined_name')).x)")
+@example("(box.__class__ | attr('x'))")
 def test_random_expressions(expression: str) -> None:
     template = GIVEN + TEMPLATE % expression
     expected = theirs(template, VARIABLES)

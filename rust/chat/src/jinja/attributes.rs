@@ -56,6 +56,28 @@ fn hidden(owner: &Value, name: &str) -> Value {
     Value::Undefined(Rc::new(Missing { message, security: true }))
 }
 
+/// What jinja2's undefined values have of their own, and keep to themselves.
+const UNDEFINED_OWN: [&str; 7] = [
+    "_fail_with_undefined_error",
+    "_undefined_exception",
+    "_undefined_hint",
+    "_undefined_message",
+    "_undefined_name",
+    "_undefined_obj",
+    "__slots__",
+];
+
+/// `missing | attr(name)`: asking an undefined value for anything is an error, but for Python's own names.
+pub(crate) fn of_undefined(owner: &Value, name: &str) -> Outcome<Value> {
+    if HIDDEN.contains(&name) || UNDEFINED_OWN.contains(&name) {
+        return Ok(hidden(owner, name));
+    }
+    if !(name.starts_with("__") && name.ends_with("__")) {
+        owner.must_exist()?;
+    }
+    Ok(Value::undefined(format!("'jinja2.runtime.Undefined object' has no attribute {}", quoted(name))))
+}
+
 fn one_of(names: &[&'static str], name: &str) -> Option<&'static str> {
     names.iter().find(|known| **known == name).copied()
 }

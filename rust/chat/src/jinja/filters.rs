@@ -1,6 +1,7 @@
 //! The filters behind `|`.
 
 use super::arguments::Call;
+use super::attributes;
 use super::fault::{Fault, FaultKind, Outcome, type_fault, value_fault};
 use super::interpreter::Interpreter;
 use super::iterate::{Generator, Stage, iter_of};
@@ -110,10 +111,7 @@ impl Interpreter<'_> {
                     return Err(type_fault("attribute name must be string"));
                 };
                 if value.is_undefined() {
-                    return Ok(Value::undefined(format!(
-                        "'jinja2.runtime.Undefined object' has no attribute {}",
-                        quoted(attribute)
-                    )));
+                    return attributes::of_undefined(&value, attribute);
                 }
                 if let Some(found) = self.own_attribute(&value, attribute)? {
                     return Ok(found);
