@@ -61,7 +61,7 @@ dev: $(STAMPS)/dev ## make .venv with the package, its libraries and the tools, 
 
 demo: dev ## stream a text from the demo model
 	@echo
-	@$(BIN)/tabagent run demo -p "$(PROMPT)" -n 64 --display-prompt --show-timings
+	@$(BIN)/tabagent run demo --raw -p "$(PROMPT)" -n 64 --display-prompt --show-timings
 
 test-material: dev ## fetch the models and the schema suite that the tests read
 	@$(BIN)/python tests/material.py

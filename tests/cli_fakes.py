@@ -57,6 +57,7 @@ class FakeModel:
         self.options: list[dict[str, Any]] = []
         self.streams: list[FakeStream] = []
         self.closed = False
+        self.metadata: dict[str, str] = {}
         self.loaded: tuple[str, dict[str, Any]] | None = None
         self.info = SimpleNamespace(path="m.gguf", description="fake", context_size=CONTEXT, threads=1, layers_on_gpu=0, variant=VARIANT)
 
@@ -68,6 +69,13 @@ class FakeModel:
 
     def tokenize(self, text: str, *, add_special: bool = True, parse_special: bool = False) -> list[int]:
         return [0] * add_special + [ord(character) for character in text]
+
+    def detokenize(self, tokens: Sequence[int], **_: bool) -> str:
+        return "".join(chr(token) for token in tokens if token)
+
+    def apply_chat_template(self, messages: Sequence[dict[str, str]], *, tokenize: bool) -> list[int]:
+        assert tokenize
+        return self.tokenize("".join(f"<{message['role']}>{message['content']}" for message in messages) + "<assistant>")
 
     def generate(self, tokens: list[int], **options: Any) -> FakeStream:
         if len(tokens) >= CONTEXT:

@@ -21,7 +21,7 @@ SCRIPT: Final = Path(sys.executable).parent / "tabagent"
 PROMPT: Final = "1, 2, 3, 4, 5, 6,"
 COUNTED: Final = " 7, 8, 9,"
 # One thread: with two, llama.cpp's threads wait for each other at every operation, which takes long on a busy machine.
-GREEDY: Final = ("-n", "9", "--temp", "0", "-t", "1")
+GREEDY: Final = ("--raw", "-n", "9", "--temp", "0", "-t", "1")
 
 
 @pytest.fixture(scope="session")
@@ -50,6 +50,16 @@ def test_module_is_the_same_command(model: Path) -> None:
     assert done.stdout == f"{COUNTED}\n".encode()
 
 
+def test_instruct_models_are_asked_by_their_template(model: Path) -> None:
+    arguments = ("-p", "Say hello.", "-n", "8", "--temp", "0", "-t", "1")
+    asked = tabagent("run", model, *arguments, "--display-prompt").stdout.decode()
+    assert "<|im_start|>user\nSay hello.<|im_end|>\n<|im_start|>assistant\n" in asked
+    answer = asked.rpartition("<|im_start|>assistant\n")[2]
+    by_hand = asked.rpartition(answer)[0]
+    assert tabagent("run", model, "--raw", "-p", by_hand, *arguments[2:]).stdout.decode() == answer
+    assert tabagent("run", model, "--raw", *arguments).stdout.decode() != answer
+
+
 def test_json_has_text_and_counts(model: Path) -> None:
     report = json.loads(tabagent("run", model, "-p", PROMPT, *GREEDY, "--json").stdout)
     assert report["text"] == COUNTED
@@ -66,7 +76,7 @@ def test_json_has_text_and_counts(model: Path) -> None:
 
 
 def test_same_seed_gives_the_same_text(model: Path) -> None:
-    texts = {tabagent("run", model, "-p", "Once", "-n", "16", "-t", "1", "-s", seed).stdout for seed in ("7", "7", "8")}
+    texts = {tabagent("run", model, "--raw", "-p", "Once", "-n", "16", "-t", "1", "-s", seed).stdout for seed in ("7", "7", "8")}
     assert len(texts) == 2
 
 
@@ -75,7 +85,7 @@ def test_stop_text_is_not_printed(model: Path) -> None:
 
 
 def test_text_is_printed_as_it_comes(model: Path) -> None:
-    with start("run", model, "-p", "Once upon a time", "-n", "400", "--ignore-eos", "-t", "1") as process:
+    with start("run", model, "--raw", "-p", "Once upon a time", "-n", "400", "--ignore-eos", "-t", "1") as process:
         assert process.stdout is not None
         assert process.stdout.read(1)
         assert process.poll() is None
@@ -84,7 +94,7 @@ def test_text_is_printed_as_it_comes(model: Path) -> None:
 
 def test_reader_that_goes_away_ends_it_quietly(model: Path) -> None:
     started = time.monotonic()
-    with start("run", model, "-p", "Once upon a time", "-n", "4000", "--ignore-eos", "-t", "1") as process:
+    with start("run", model, "--raw", "-p", "Once upon a time", "-n", "4000", "--ignore-eos", "-t", "1") as process:
         assert process.stdout is not None
         assert process.stderr is not None
         assert len(process.stdout.read(10)) == 10
@@ -95,7 +105,7 @@ def test_reader_that_goes_away_ends_it_quietly(model: Path) -> None:
 
 
 def test_interrupt_in_the_middle_ends_with_130_at_once(model: Path) -> None:
-    with start("run", model, "-p", "Once upon a time", "-n", "4000", "--ignore-eos", "-t", "1") as process:
+    with start("run", model, "--raw", "-p", "Once upon a time", "-n", "4000", "--ignore-eos", "-t", "1") as process:
         assert process.stdout is not None
         process.stdout.read(10)
         process.send_signal(signal.SIGINT)
@@ -107,7 +117,7 @@ def test_interrupt_in_the_middle_ends_with_130_at_once(model: Path) -> None:
 
 
 def test_interrupt_of_an_answer_leads_back_to_the_next_turn(model: Path) -> None:
-    with start("run", model, "-i", "-v", "--ignore-eos", "--temp", "0", "-t", "1", stdin=subprocess.PIPE) as process:
+    with start("run", model, "--raw", "-i", "-v", "--ignore-eos", "--temp", "0", "-t", "1", stdin=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(b"Once upon a time\n")
@@ -133,7 +143,7 @@ def test_piped_conversation_keeps_its_context_and_decodes_only_what_is_new(model
 
 
 def test_prompt_longer_than_the_context_names_both_numbers(model: Path) -> None:
-    done = tabagent("run", model, "-p", "one " * 400, "-c", "256")
+    done = tabagent("run", model, "--raw", "-p", "one " * 400, "-c", "256")
     assert (done.returncode, done.stdout) == (1, b"")
     assert done.stderr.count(b"\n") == 1
     assert b"prompt has 401 tokens but the context holds 256" in done.stderr
@@ -175,7 +185,7 @@ def test_variants_and_doctor_agree(model: Path) -> None:
 )
 def test_unusual_locales_are_no_reason_to_crash(model: Path, settings: dict[str, str]) -> None:
     environment = {**os.environ, **settings, "NO_COLOR": "1"}
-    done = tabagent("run", model, "-p", "Grüße, ☃", "-n", "4", "-t", "1", "--display-prompt", env=environment)
+    done = tabagent("run", model, "--raw", "-p", "Grüße, ☃", "-n", "4", "-t", "1", "--display-prompt", env=environment)
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.startswith(b"Gr")
     for command in (["info", str(model)], ["variants"], ["run", "--help"], ["info", str(model), "--metadata", "*"]):
@@ -205,8 +215,8 @@ def test_shell_completion_offers_commands_and_options() -> None:
 
 CLOSED = {"2>&-": 0, "2>/dev/full": 0, "<&-": 0, ">&-": 1, ">&- 2>&-": 1, "<&- >&- 2>&-": 1, ">/dev/full": 1, ">/dev/full 2>&-": 1}
 COMMANDS = {
-    "run": "run MODEL -p Once -n 3 --temp 0 -t 1 -c 64",
-    "run -v": "run MODEL -p Once -n 3 --temp 0 -t 1 -c 64 -v",
+    "run": "run MODEL --raw -p Once -n 3 --temp 0 -t 1 -c 64",
+    "run -v": "run MODEL --raw -p Once -n 3 --temp 0 -t 1 -c 64 -v",
     "info": "info MODEL",
     "info --json": "info MODEL --json",
     "variants": "variants",

@@ -25,7 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, smollm2_path: Path) -> Path
 
 
 def run(smollm2_path: Path, *arguments: str) -> int:
-    return main(["run", str(smollm2_path), "-t", "1", "-c", "256", "-p", PROMPT, "--temp", "0", "-n", "8", *arguments])
+    return main(["run", "--raw", str(smollm2_path), "-t", "1", "-c", "256", "-p", PROMPT, "--temp", "0", "-n", "8", *arguments])
 
 
 def test_each_option_does_what_the_package_does(smollm2: Model, smollm2_path: Path, folder: Path, capsys: Out) -> None:

@@ -11,7 +11,7 @@ from tabagent.cli import main
 
 
 def test_explanation_shows_what_the_grammar_leaves(smollm2_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    common = ["run", str(smollm2_path), "-t", "1", "-c", "256", "-p", "The capital of France is", "--temp", "0.8", "--seed", "1"]
+    common = ["run", "--raw", str(smollm2_path), "-t", "1", "-c", "256", "-p", "The capital of France is", "--temp", "0.8", "--seed", "1"]
     assert main([*common, "--regex", "[0-9]{3}", "--explain"]) == 0
     out = capsys.readouterr().out
     text = out.splitlines()[-1]
@@ -25,7 +25,7 @@ def test_explanation_shows_what_the_grammar_leaves(smollm2_path: Path, capsys: p
 
 
 def test_wrong_form_is_named_by_its_option(smollm2_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    common = ["run", str(smollm2_path), "-t", "1", "-c", "64", "-p", "a"]
+    common = ["run", "--raw", str(smollm2_path), "-t", "1", "-c", "64", "-p", "a"]
     for arguments, named in ((["--regex", "("], "`--regex`: "), (["--regex", "a", "--trigger-token", "99999"], "`--trigger` names token `99999`")):
         assert main([*common, *arguments]) == 1
         assert named in capsys.readouterr().err
@@ -33,7 +33,7 @@ def test_wrong_form_is_named_by_its_option(smollm2_path: Path, capsys: pytest.Ca
 
 def test_what_is_not_enforced_is_told_to_who_asks(smollm2_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     schema = '{"type": "array", "items": {"type": "integer"}, "maxItems": 2, "uniqueItems": true}'
-    common = ["run", str(smollm2_path), "-t", "1", "-c", "64", "-p", "a", "-n", "2", "--json-schema", schema]
+    common = ["run", "--raw", str(smollm2_path), "-t", "1", "-c", "64", "-p", "a", "-n", "2", "--json-schema", schema]
     assert main([*common, "-v"]) == 0
     assert "not enforced: `uniqueItems` at `/` of the schema" in capsys.readouterr().err
     assert main(common) == 0
@@ -41,12 +41,12 @@ def test_what_is_not_enforced_is_told_to_who_asks(smollm2_path: Path, capsys: py
 
 
 def test_empty_stop_text_is_named_by_its_option(smollm2_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["run", str(smollm2_path), "-t", "1", "-c", "64", "-p", "a", "--stop", ""]) == 1
+    assert main(["run", "--raw", str(smollm2_path), "-t", "1", "-c", "64", "-p", "a", "--stop", ""]) == 1
     assert "`--stop` is empty" in capsys.readouterr().err
 
 
 def test_form_logprobs_and_explanation_are_printed(smollm2_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    common = ["run", str(smollm2_path), "-t", "1", "-c", "256", "-p", "The capital of France is", "--temp", "0", "-n", "4"]
+    common = ["run", "--raw", str(smollm2_path), "-t", "1", "-c", "256", "-p", "The capital of France is", "--temp", "0", "-n", "4"]
     assert main([*common, "--choices", " Paris", "--choices", " London", "--logprobs", "2"]) == 0
     text, *table = capsys.readouterr().out.splitlines()
     assert text == " Paris"

@@ -96,3 +96,14 @@ def test_full_context_of_a_piped_conversation_is_an_error(monkeypatch: pytest.Mo
     assert capsys.readouterr().err == (
         f"tabagent: error: the context is full: prompt has 72 tokens but the context holds {CONTEXT}; raise `-c` or shorten the prompt\n"
     )
+
+
+def test_turns_of_models_with_a_template_are_messages(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    model = FakeModel(["B", "D"])
+    model.metadata["tokenizer.chat_template"] = "{{ messages }}"
+    monkeypatch.setattr(Model, "load", loader(model))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"C\n"), encoding="ascii"))
+    assert main(["run", "m.gguf", "-i", "-p", "A", "-sys", "S"]) == 0
+    assert capsys.readouterr() == ("B\nD\n", "")
+    assert model.text_of(0) == "<system>S<user>A<assistant>"
+    assert model.text_of(1) == "<system>S<user>A<assistant>B<user>C<assistant>"

@@ -345,3 +345,37 @@ def test_characters_that_stdout_cannot_hold_are_escaped(monkeypatch: pytest.Monk
     monkeypatch.setattr(sys, "stdout", out)
     assert main(["run", "m.gguf", "-p", "x"]) == 0
     assert out.buffer.getvalue() == b"n\\xe9\\u2603\n"
+
+
+@pytest.fixture
+def chat_model(fake: FakeModel) -> FakeModel:
+    """The scripted model with a chat template in its file."""
+    fake.metadata["tokenizer.chat_template"] = "{{ messages }}"
+    return fake
+
+
+def test_models_with_a_template_are_asked_by_it(chat_model: FakeModel, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "m.gguf", "-p", "Hel"]) == 0
+    assert chat_model.text_of(0) == "<user>Hel<assistant>"
+    capsys.readouterr()
+
+
+def test_system_messages_come_first_and_the_whole_prompt_is_shown(chat_model: FakeModel, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "m.gguf", "-p", "Hel", "-sys", "Be brief.", "--display-prompt"]) == 0
+    assert chat_model.text_of(0) == "<system>Be brief.<user>Hel<assistant>"
+    assert capsys.readouterr().out.startswith("<system>Be brief.<user>Hel<assistant>")
+
+
+@pytest.mark.parametrize("flag", ["--raw", "-no-cnv", "--no-conversation"])
+def test_raw_text_is_continued(chat_model: FakeModel, flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "m.gguf", "-p", "Hel", flag, "--display-prompt"]) == 0
+    assert chat_model.text_of(0) == "Hel"
+    assert capsys.readouterr().out.startswith("Hel")
+
+
+def test_a_system_message_without_a_place_is_wrong_usage(fake: FakeModel, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "m.gguf", "-p", "x", "-sys", "s"]) == 2
+    assert "this model's file has no chat template" in capsys.readouterr().err
+    fake.metadata["tokenizer.chat_template"] = "x"
+    assert main(["run", "m.gguf", "-p", "x", "-sys", "s", "--raw"]) == 2
+    assert "leave `--raw` out" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""A conversation in the terminal: every turn and every answer stay in the context, token for token."""
+"""A conversation in the terminal: every turn and every answer stay in the context."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -6,40 +6,31 @@ from typing import TYPE_CHECKING
 from tabagent.cli.generation import Answer, GenerationOptions, generate
 from tabagent.cli.line_reader import LineReader
 from tabagent.cli.output import write_line, write_note, write_text
+from tabagent.cli.transcript import ChatTranscript, Transcript
 from tabagent.errors import ContextFullError
 
 if TYPE_CHECKING:
     from tabagent import Completion, Model
 
-__all__ = ["Conversation", "Transcript"]
-
-
-class Transcript:
-    """What was said so far, as token ids.
-
-    Answers are kept as the tokens that were generated, not as text that is tokenized again, so that the model finds them in its memory
-    and decodes only what is new.
-    """
-
-    def __init__(self, model: "Model") -> None:
-        self._model = model
-        self.tokens: list[int] = []
-
-    def with_turn(self, text: str) -> list[int]:
-        """The tokens of the transcript and of a new turn. Every turn but the first begins a new line."""
-        begins = not self.tokens
-        return self.tokens + self._model.tokenize(text if begins else f"\n{text}", add_special=begins, parse_special=True)
+__all__ = ["Conversation"]
 
 
 class Conversation:
     """Reads turns and prints answers. `show` gets every answer that was not interrupted."""
 
-    def __init__(self, model: "Model", options: GenerationOptions, reader: LineReader, show: Callable[["Completion"], None]) -> None:
+    def __init__(
+        self,
+        model: "Model",
+        options: GenerationOptions,
+        reader: LineReader,
+        show: Callable[["Completion"], None],
+        transcript: Transcript | None = None,
+    ) -> None:
         self._model = model
         self._options = options
         self._reader = reader
         self._show = show
-        self._transcript = Transcript(model)
+        self._transcript = transcript or Transcript(model)
 
     def run(self, first: str | None) -> None:
         """Answer turns, `first` before those that are read, until the input ends.
@@ -50,7 +41,9 @@ class Conversation:
             ContextFullError: the context is full and nobody is there to begin another conversation.
         """
         if self._reader.is_terminal:
-            write_note("a conversation in plain text: what you type is continued; Ctrl-C stops an answer, Ctrl-D leaves")
+            is_chat = isinstance(self._transcript, ChatTranscript)
+            how = "what you type is said by the model's chat template" if is_chat else "what you type is continued as plain text"
+            write_note(f"a conversation: {how}; Ctrl-C stops an answer, Ctrl-D leaves")
         turn = first if first is not None else self._next_turn()
         while turn is not None:
             if turn and not self._take_turn(turn):
@@ -71,7 +64,7 @@ class Conversation:
         try:
             self._answer(turn)
         except ContextFullError as error:
-            if not self._transcript.tokens:
+            if self._transcript.is_empty:
                 raise
             message = f"the context is full: {error}"
             if not self._reader.is_terminal:
@@ -83,7 +76,7 @@ class Conversation:
             except KeyboardInterrupt:
                 write_line()
                 return False
-            self._transcript = Transcript(self._model)
+            self._transcript = self._transcript.cleared()
             return self._take_turn(turn)
         return True
 
@@ -95,9 +88,9 @@ class Conversation:
             completion = generate(self._model, prompt, self._options, answer)
         except KeyboardInterrupt:
             if prompt:
-                self._transcript.tokens = prompt + answer.tokens
+                self._transcript.keep(turn, prompt, answer.tokens)
             answer.end_line()
             return
-        self._transcript.tokens = prompt + list(completion.tokens)
+        self._transcript.keep(turn, prompt, completion.tokens)
         answer.end_line()
         self._show(completion)

@@ -10,13 +10,14 @@ __all__ = ["EXAMPLES", "ExamplesCommand"]
 
 EXAMPLES: Final = {
     "run": """\
-        tabagent run demo -p "Once upon a time" -n 64
+        tabagent run demo -p "Name three rivers." -n 64
+        tabagent run demo --raw -p "Once upon a time" -n 64
         tabagent run model.gguf -f prompt.txt --temp 0 > answer.txt
         echo "The capital of France is" | tabagent run model.gguf -n 8
         tabagent run hf:bartowski/SmolLM2-360M-Instruct-GGUF/*Q4_K_M.gguf -p "Hello" -ngl 32
         tabagent run demo -i
-        tabagent run demo -p "Count: 1 2 3" -n 16 --seed 1 --json
-        tabagent run demo -p "Describe a person: " --json-schema person.json
+        tabagent run demo --raw -p "Count: 1 2 3" -n 16 --seed 1 --json
+        tabagent run demo -p "Describe a person." --json-schema person.json
         tabagent run model.gguf -f question.txt --choices yes --choices no --trigger "</think>"
     """,
     "chat": """\

@@ -18,15 +18,26 @@ PROMPT: Final = "Prompt"
 
 @dataclass(frozen=True, kw_only=True)
 class PromptOptions:
-    """The text to continue, and whether it is the first of many turns."""
+    """The text to answer or to continue, and whether it is the first of many turns."""
 
     prompt: Annotated[
-        str | None, option(PROMPT, "-p", "--prompt", metavar="TEXT", text="The text to continue. Without it and -f: standard input.")
+        str | None, option(PROMPT, "-p", "--prompt", metavar="TEXT", text="What to answer, or to continue. Without it and -f: standard input.")
     ] = None
-    file: Annotated[
-        str | None, option(PROMPT, "-f", "--file", metavar="FILE", text="A file with the text to continue, in UTF-8; `-` is standard input.")
-    ] = None
+    file: Annotated[str | None, option(PROMPT, "-f", "--file", metavar="FILE", text="A file with that text, in UTF-8; `-` is standard input.")] = None
     escape: Annotated[bool, option(PROMPT, "-e", "--escape", text="Replace \\n, \\t, \\xHH and the like in the prompt and in stop texts.")] = False
+    raw: Annotated[
+        bool,
+        option(
+            PROMPT,
+            "--raw",
+            "-no-cnv",
+            "--no-conversation",
+            text="Continue the text as it is, also of a model whose file has a chat template. Markers such as <|im_start|> in it count then.",
+        ),
+    ] = False
+    system: Annotated[
+        str | None, option(PROMPT, "-sys", "--system-prompt", metavar="TEXT", text="The system message, for models with a chat template.")
+    ] = None
     interactive: Annotated[
         bool, option(PROMPT, "-i", "--interactive", text="A conversation: each line is a turn, and all turns stay in the context.")
     ] = False

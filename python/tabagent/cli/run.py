@@ -1,4 +1,4 @@
-"""`tabagent run`: continue a text, or converse."""
+"""`tabagent run`: answer or continue a text, or converse."""
 
 import dataclasses
 import time
@@ -20,6 +20,7 @@ from tabagent.cli.prompt_source import PromptOptions
 from tabagent.cli.report import completion_json, logprobs_table, timings_line
 from tabagent.cli.sampler_options import SamplerOptions
 from tabagent.cli.structure import StructureOptions
+from tabagent.cli.transcript import Transcript, transcript_of
 from tabagent.cli.xray import Xray
 from tabagent.errors import TabagentError
 
@@ -86,15 +87,17 @@ def run(
     output: OutputOptions,
     verbose: Verbose = False,
 ) -> int:
-    """Continue a text with a model, printing it as it comes.
+    """Have a model answer or continue a text, printing what it writes as it comes.
 
-    The prompt is given with -p, with -f, or piped in; it is printed again
-    with --display-prompt only. Special tokens in it, such as <|im_start|>,
-    are understood as such.
+    The prompt is given with -p, with -f, or piped in. A model whose file has
+    a chat template is asked by it, and answers; with --raw, and without a
+    template, it continues the text, in which special tokens such as
+    <|im_start|> are understood as such. The prompt is printed again with
+    --display-prompt only.
 
-    With -i, each line that you type (or pipe in) is a turn. Turns and answers
-    are one growing plain text that the model continues: chat templates are
-    not applied. Ctrl-C stops an answer, and leaves at the prompt, as Ctrl-D.
+    With -i, each line that you type (or pipe in) is a turn, by the template
+    or as one growing plain text. Ctrl-C stops an answer, and leaves at the
+    prompt, as Ctrl-D. `tabagent chat` has more for conversations.
 
     Exit code: 0, 1 for a failure, 2 for wrong usage, 130 after Ctrl-C.
     """
@@ -122,10 +125,11 @@ def run(
             load_s = time.monotonic() - started
             if verbose and options.structure:
                 _note_limitations(loaded, options)
+            transcript = transcript_of(loaded, raw=prompt.raw, system=prompt.system)
             if prompt.interactive:
-                _converse(loaded, text, options, output)
+                _converse(transcript, text, options, output)
             else:
-                _complete(loaded, text or "", options, output, load_s)
+                _complete(transcript, text or "", options, output, load_s)
     except (TabagentError, ValueError) as error:
         raise _in_options(error) from error
     return 0
@@ -154,8 +158,8 @@ def _note_limitations(model: "Model", options: GenerationOptions) -> None:
         write_note(f"not enforced: `{limit.keyword}` at `{limit.path}` of the schema: {limit.message}")
 
 
-def _complete(model: "Model", prompt: str, options: GenerationOptions, output: OutputOptions, load_s: float) -> None:
-    tokens = model.tokenize(prompt, add_special=True, parse_special=True)
+def _complete(transcript: Transcript, prompt: str, options: GenerationOptions, output: OutputOptions, load_s: float) -> None:
+    model, tokens = transcript.model, transcript.with_turn(prompt)
     if not tokens:
         message = "the prompt is empty, and this model cannot begin without one; give some text"
         raise ValueError(message)
@@ -164,8 +168,9 @@ def _complete(model: "Model", prompt: str, options: GenerationOptions, output: O
     xray = None
     if output.explain:
         xray = Xray(model, options.sampling, answer, model.compile_grammar(**options.structure) if options.structure else None)
-    if output.display_prompt and not output.json:
-        write_text(prompt)
+    shown = transcript.shown(prompt, tokens) if output.display_prompt else ""
+    if shown and not output.json:
+        write_text(shown)
     try:
         completion = generate(model, tokens, options, xray or answer, [xray.look] if xray else ())
     except KeyboardInterrupt:
@@ -176,21 +181,23 @@ def _complete(model: "Model", prompt: str, options: GenerationOptions, output: O
         write_text("".join(pieces))
     if output.json:
         report = completion_json(completion, model.info, load_s)
-        write_json({"prompt": prompt, **report} if output.display_prompt else report)
+        write_json({"prompt": shown, **report} if output.display_prompt else report)
     elif completion.logprobs is not None:
         write_tables(logprobs_table(completion.logprobs))
     if output.show_timings:
         write_note(timings_line(completion, model.info, load_s))
 
 
-def _converse(model: "Model", first: str | None, options: GenerationOptions, output: OutputOptions) -> None:
+def _converse(transcript: Transcript, first: str | None, options: GenerationOptions, output: OutputOptions) -> None:
+    model = transcript.model
+
     def report(completion: "Completion") -> None:
         if output.show_timings:
             write_note(timings_line(completion, model.info, None))
         elif completion.finish_reason == "length" and completion.usage.completion_tokens != options.max_tokens:
             write_note(f"the answer ends here: the context of {model.info.context_size:,} tokens is full")
 
-    Conversation(model, options, LineReader(), report).run(first)
+    Conversation(model, options, LineReader(), report, transcript).run(first)
 
 
 def _in_options(error: Exception) -> Exception:
