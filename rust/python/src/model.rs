@@ -418,6 +418,13 @@ impl Model {
         })
     }
 
+    fn infill_prompt(&self, py: Python<'_>, request: &Bound<'_, PyDict>) -> PyResult<Vec<i32>> {
+        let request = core::InfillRequest::read(value_of(request)?).map_err(|e| e.into_py(py))?;
+        let bytes = request.extra.iter().map(|file| file.text.len()).sum::<usize>();
+        let long = is_long(bytes + request.prefix.len() + request.suffix.len(), 1);
+        self.run(py, long, move |model, _| model.infill_prompt(&request))
+    }
+
     fn compile_grammar(&self, py: Python<'_>, request: &Bound<'_, PyDict>) -> PyResult<Grammar> {
         let request = core::GrammarRequest::read(value_of(request)?).map_err(|e| e.into_py(py))?;
         let inner = self.run(py, true, move |model, _| model.compile_grammar(&request))?;

@@ -62,6 +62,7 @@ impl Failure for Error {
                 ErrorKind::ContextFull
             }
             Self::NoClassifier { source } => source.kind(),
+            Self::NoInfill { .. } => ErrorKind::UnsupportedModel,
             Self::NotFinite { .. } => ErrorKind::Decode,
             Self::Stopped => ErrorKind::EmbeddingCancelled,
             Self::ForeignGrammar
@@ -94,6 +95,7 @@ impl Failure for Error {
             | Self::TooManyDimensions { .. }
             | Self::NotFinite { .. }
             | Self::NoClassifier { .. }
+            | Self::NoInfill { .. }
             | Self::Stopped
             | Self::ForeignGrammar
             | Self::BreakersWithoutModel
@@ -131,6 +133,7 @@ impl Failure for Error {
             | Self::TooManyDimensions { .. }
             | Self::NotFinite { .. }
             | Self::NoClassifier { .. }
+            | Self::NoInfill { .. }
             | Self::Stopped
             | Self::ForeignGrammar
             | Self::BreakersWithoutModel => None,

@@ -43,6 +43,7 @@ fn errors() -> Vec<Sample> {
         TooManyDimensions { dimensions: 99, width: 32 } => Value, "`dimensions` must be between 1 and 32";
         NotFinite { name: "texts[1]".to_owned() } => Decode, "load the model with `check_tensors=True`";
         NoClassifier { source: ContextError::NotRanking { architecture: "bert".to_owned() } } => UnsupportedModel, "or `embed` query and documents";
+        NoInfill { missing: "suffix, middle".to_owned() } => UnsupportedModel, "has no token for suffix, middle; take a model";
         Stopped => EmbeddingCancelled, "stopped before it was done";
         ForeignGrammar => Value, "compile it with this model's `compile_grammar`";
         BreakersWithoutModel => Value, "give `model`, or sequences of token ids";
