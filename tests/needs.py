@@ -30,6 +30,11 @@ def model(name: str) -> Path:
     return _present(models() / name, "TABAGENT_TEST_MODELS")
 
 
+def clients() -> Path:
+    """The Python of an environment with other programs' clients and frameworks: `TABAGENT_TEST_CLIENTS`."""
+    return _named("TABAGENT_TEST_CLIENTS")
+
+
 def tree() -> Path:
     """The unpacked pinned tree of llama.cpp: `TABAGENT_LLAMA_CPP_TREE`."""
     return _named("TABAGENT_LLAMA_CPP_TREE")

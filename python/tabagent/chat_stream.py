@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from tabagent._native import TokenLogprob
 from tabagent.chat_message import ChatMessage, message_of
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ class ContentDelta:
     """More of what is meant for the user."""
 
     text: str
+    logprobs: tuple[TokenLogprob, ...] = field(default=(), compare=False)
+    """With `logprobs`, those of the tokens that came with it: also of tokens before it that gave no delta of their own, such as markers."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class ReasoningDelta:
     """More of what the model thinks."""
 
     text: str
+    logprobs: tuple[TokenLogprob, ...] = field(default=(), compare=False)
+    """As those of `ContentDelta`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +54,8 @@ class ToolCallDelta:
     """More of the JSON text of its arguments."""
     complete: bool = False
     """The call has ended."""
+    logprobs: tuple[TokenLogprob, ...] = field(default=(), compare=False)
+    """As those of `ContentDelta`."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +87,7 @@ class ChatStream:
     runs whether or not anybody reads, all readers share one position, and dropping it, leaving its `with` block, `close` and `cancel` end it.
     """
 
-    __slots__ = ("_ended", "_lock", "_message", "_parser", "_pending", "_read_json", "_stream")
+    __slots__ = ("_ended", "_lock", "_logprobs", "_message", "_parser", "_pending", "_read_json", "_stream")
 
     def __init__(self, stream: TokenStream, parser: _native.ChatParser, read_json: Callable[[str], Any] | None) -> None:
         """Made by `Model.chat`. `read_json` reads the content where an object was asked for."""
@@ -88,6 +95,7 @@ class ChatStream:
         self._parser = parser
         self._read_json = read_json
         self._pending: deque[ChatDelta] = deque()
+        self._logprobs: tuple[TokenLogprob, ...] = ()
         self._message: ChatMessage | None = None
         self._ended = False
         self._lock = threading.RLock()
@@ -196,11 +204,20 @@ class ChatStream:
     def _take_in(self, event: _native.TokenEvent | None) -> None:
         """Read what an event adds; None is the end."""
         if event is not None:
-            self._pending.extend(map(_delta, self._parser.feed(event.text)))
+            self._logprobs += tuple(event.logprobs)
+            self._add(self._parser.feed(event.text))
             return
-        self._pending.extend(map(_delta, self._parser.finish()))
+        self._add(self._parser.finish())
         self._pending.append(Finish(self._whole()))
         self._ended = True
+
+    def _add(self, parts: list[tuple[str, int, str, str | None]]) -> None:
+        """Take what the core's parser found; the first delta of them brings the log-probabilities that have come."""
+        for part in parts:
+            delta = _delta(part)
+            if self._logprobs and not isinstance(delta, ToolCallsDropped):
+                delta, self._logprobs = replace(delta, logprobs=self._logprobs), ()
+            self._pending.append(delta)
 
     def _whole(self) -> ChatMessage:
         """The message, once the answer has ended."""
@@ -243,7 +260,7 @@ class ChatEvents(Iterator[ChatDelta], AsyncIterator[ChatDelta]):
         return delta
 
 
-def _delta(part: tuple[str, int, str, str | None]) -> ChatDelta:
+def _delta(part: tuple[str, int, str, str | None]) -> ContentDelta | ReasoningDelta | ToolCallDelta | ToolCallsDropped:
     """A delta of what the core's parser found."""
     kind, index, text, identity = part
     if kind == "content":

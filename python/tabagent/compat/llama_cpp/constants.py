@@ -1,0 +1,56 @@
+"""The constants of llama.cpp that callers of llama-cpp-python use, by their names there."""
+
+from __future__ import annotations
+
+from typing import Final
+
+LLAMA_DEFAULT_SEED: Final = 0xFFFFFFFF
+"""The seed that stands for a random one."""
+
+LLAMA_SPLIT_MODE_NONE: Final = 0
+LLAMA_SPLIT_MODE_LAYER: Final = 1
+LLAMA_SPLIT_MODE_ROW: Final = 2
+
+LLAMA_POOLING_TYPE_UNSPECIFIED: Final = -1
+LLAMA_POOLING_TYPE_NONE: Final = 0
+LLAMA_POOLING_TYPE_MEAN: Final = 1
+LLAMA_POOLING_TYPE_CLS: Final = 2
+LLAMA_POOLING_TYPE_LAST: Final = 3
+LLAMA_POOLING_TYPE_RANK: Final = 4
+
+LLAMA_ATTENTION_TYPE_UNSPECIFIED: Final = -1
+
+LLAMA_ROPE_SCALING_TYPE_UNSPECIFIED: Final = -1
+LLAMA_ROPE_SCALING_TYPE_NONE: Final = 0
+LLAMA_ROPE_SCALING_TYPE_LINEAR: Final = 1
+LLAMA_ROPE_SCALING_TYPE_YARN: Final = 2
+LLAMA_ROPE_SCALING_TYPE_LONGROPE: Final = 3
+
+GGML_TYPE_F32: Final = 0
+GGML_TYPE_F16: Final = 1
+GGML_TYPE_Q4_0: Final = 2
+GGML_TYPE_Q4_1: Final = 3
+GGML_TYPE_Q5_0: Final = 6
+GGML_TYPE_Q5_1: Final = 7
+GGML_TYPE_Q8_0: Final = 8
+GGML_TYPE_IQ4_NL: Final = 20
+GGML_TYPE_BF16: Final = 30
+
+POOLING_NAMES: Final = {LLAMA_POOLING_TYPE_MEAN: "mean", LLAMA_POOLING_TYPE_CLS: "cls", LLAMA_POOLING_TYPE_LAST: "last"}
+ROPE_SCALING_NAMES: Final = {
+    LLAMA_ROPE_SCALING_TYPE_NONE: "none",
+    LLAMA_ROPE_SCALING_TYPE_LINEAR: "linear",
+    LLAMA_ROPE_SCALING_TYPE_YARN: "yarn",
+    LLAMA_ROPE_SCALING_TYPE_LONGROPE: "longrope",
+}
+KV_TYPE_NAMES: Final = {
+    GGML_TYPE_F32: "f32",
+    GGML_TYPE_F16: "f16",
+    GGML_TYPE_BF16: "bf16",
+    GGML_TYPE_Q8_0: "q8_0",
+    GGML_TYPE_Q5_1: "q5_1",
+    GGML_TYPE_Q5_0: "q5_0",
+    GGML_TYPE_Q4_1: "q4_1",
+    GGML_TYPE_Q4_0: "q4_0",
+    GGML_TYPE_IQ4_NL: "iq4_nl",
+}
