@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from tabagent.pool_entry import PoolModelStats, PoolStats
     from tabagent.sampling import SamplerConfig, StageReport, Step
     from tabagent.scoring import ChoiceScore, Perplexity
+    from tabagent.server import Server, serve
     from tabagent.speculation import SpeculativeConfig
     from tabagent.stream import TokenEvents, TokenStream
     from tabagent.tools import Tool
@@ -128,6 +129,7 @@ __all__ = [
     "ReasoningDelta",
     "SamplerConfig",
     "SamplingError",
+    "Server",
     "SpeculativeConfig",
     "StageReport",
     "StateError",
@@ -163,6 +165,7 @@ __all__ = [
     "hardware",
     "list_available_variants",
     "predict_memory",
+    "serve",
 ]
 
 _HOMES = {
@@ -210,6 +213,7 @@ _HOMES = {
     "PromptSegment": "chat_template",
     "RankedDocument": "embedding",
     "SamplerConfig": "sampling",
+    "Server": "server",
     "SpeculativeConfig": "speculation",
     "StageReport": "sampling",
     "Step": "sampling",
@@ -232,6 +236,7 @@ _HOMES = {
     "hardware": "machine",
     "list_available_variants": "variants",
     "predict_memory": "memory",
+    "serve": "server",
 }
 """The module of each public name; those not listed are in `errors`."""
 

@@ -373,6 +373,31 @@ class Stop:
     def set(self) -> None: ...
 
 @final
+class Server:
+    """A server that listens, with threads of its own that never run Python."""
+
+    def __new__(
+        cls,
+        model: Model,
+        *,
+        name: str,
+        aliases: list[str],
+        path: str | PathLike[str],
+        template: ChatTemplate | None,
+        defaults: dict[str, Any] | None,
+        settings: dict[str, Any],
+    ) -> Server:
+        """Listens. `defaults` are options of `generate` as `Model.generate` has them here. `settings` has host, port, unix_path, prefix, keys, hosts, origins,
+        threads, max_connections, max_body_bytes, head_timeout, timeout, drain_timeout, ping, max_choices, metrics, slots, props, embeddings, reranking,
+        prefill; missing ones have their defaults."""
+    def url(self) -> str:
+        """`http://host:port`, or `unix:path`."""
+    def port(self) -> tuple[str, int] | None:
+        """Host and port; None of a socket in the file system."""
+    def stop(self) -> None:
+        """Stops gracefully, and waits for that."""
+
+@final
 class Stream:
     """The consumer's end of one request. Dropping it cancels the request."""
 

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from tabagent import _native
 
-__all__ = ["close_all", "watch_model", "watch_stream", "watch_thread"]
+__all__ = ["close_all", "watch_model", "watch_server", "watch_stream", "watch_thread"]
 
 PATIENCE_S: Final = 2.0
 """How long the threads of all streams together may take to end at exit."""
@@ -31,6 +31,7 @@ _streams: Final[weakref.WeakValueDictionary[int, _Cancellable]] = weakref.WeakVa
 _of_daemons: Final[weakref.WeakSet[_Cancellable]] = weakref.WeakSet()
 """Streams that daemon threads have started."""
 _models: Final[weakref.WeakValueDictionary[int, _Closable]] = weakref.WeakValueDictionary()
+_servers: Final[weakref.WeakValueDictionary[int, _Closable]] = weakref.WeakValueDictionary()
 _threads: Final[weakref.WeakSet[threading.Thread]] = weakref.WeakSet()
 _home: Final = os.getpid()
 
@@ -58,6 +59,11 @@ def watch_model(model: _Closable) -> None:
     _models[id(model)] = model
 
 
+def watch_server(server: _Closable) -> None:
+    """Stop the server at exit if it is still alive."""
+    _servers[id(server)] = server
+
+
 def watch_thread(thread: threading.Thread) -> None:
     """Wait for the thread at exit if it is still alive. It ends with its stream."""
     _threads.add(thread)
@@ -69,6 +75,10 @@ def close_all() -> None:
         return
     # Stops the calls that other threads wait for, and those that Ctrl-C has left behind.
     _native.stop_jobs(0)
+    # Running requests may still end.
+    for server in (reference() for reference in _servers.valuerefs()):
+        if server is not None:
+            server.close()
     # Streams are cancelled before the models close, so that one that a daemon thread still reads ends without an error.
     for stream in (reference() for reference in _streams.valuerefs()):
         if stream is not None:

@@ -36,7 +36,9 @@ mod vocabulary_facts;
 pub use adapter_set::AdapterSet;
 pub use cache_options::CacheOptions;
 pub use changes::Changes;
-pub use chat::{CallGrammar, ChatPrompt};
+pub use chat::{
+    CallGrammar, ChatEvent, ChatFinish, ChatPoll, ChatPrompt, ChatRequest, ChatStream, PreparedChat,
+};
 pub use decoder::LlamaDecoder;
 pub use embed::{EmbedOptions, RerankOptions, TextPooling, Vectors};
 pub use error::Error;
@@ -53,9 +55,10 @@ pub use prompt::PromptInput;
 pub use settings::SamplerSettings;
 pub use threads_in_use::ThreadsInUse;
 pub use token_table::token_table;
-pub use value::{OptionError, Value};
+pub use value::{Fields, OptionError, Value};
 pub use vocabulary_facts::Breaker;
 
+pub use tabagent_chat::format::{Delta, ParsedCall, ParsedMessage, ToolChoice, ToolChoiceError};
 pub use tabagent_chat::{ChatTemplate, ChatTemplateError, Conversation};
 pub use tabagent_llama::{
     Adapter, AdapterError, AdapterFacts, AtWork, Batch, CAPTURE_LIMIT, Captured, Context, ContextConfigError,
@@ -66,6 +69,10 @@ pub use tabagent_llama::{
 };
 pub use tabagent_runtime::{
     AbortFlag, EngineError, EngineStats, Finish, FinishReason, HookPoll, HookWorker, HookedRow, LogprobsMode,
-    Metrics, Poll, QueueFull, RequestError, ScoreRequest, StopMatch, Summary, TokenEvent, TokenLogprob,
-    TokenStream, TopLogprob,
+    Lookup, Metrics, Poll, QueueFull, RequestError, ScoreRequest, StopMatch, Summary, Timings, TokenEvent,
+    TokenLogprob, TokenStream, TopLogprob, Usage,
 };
+pub use tabagent_sampling::constraint::{
+    AfterConstruct, GrammarError, GrammarOptions, GrammarSource, Trigger, TriggerStart, Whitespace,
+};
+pub use tabagent_sampling::{ConfigError, SamplerConfig, Stage};

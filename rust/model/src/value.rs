@@ -116,14 +116,17 @@ impl OptionError {
 pub(crate) const COUNT: &str = "an integer between 0 and 4294967295";
 
 /// Named options that are read one by one, each with the type that it must have. An option that is null counts as missing.
-pub(crate) struct Fields {
+pub struct Fields {
     left: BTreeMap<String, Value>,
     read: Vec<&'static str>,
 }
 
 impl Fields {
     /// The options in `value`. If it is not a map, the error calls it `what`.
-    pub(crate) fn new(value: Value, what: &'static str) -> Result<Self, OptionError> {
+    ///
+    /// # Errors
+    /// [`OptionError::WrongType`].
+    pub fn new(value: Value, what: &'static str) -> Result<Self, OptionError> {
         match value {
             Value::Map(fields) => {
                 let left = fields.into_iter().filter(|(_, value)| *value != Value::Null).collect();
@@ -133,7 +136,8 @@ impl Fields {
         }
     }
 
-    pub(crate) fn take(&mut self, name: &'static str) -> Option<Value> {
+    /// An option, taken out.
+    pub fn take(&mut self, name: &'static str) -> Option<Value> {
         self.read.push(name);
         self.left.remove(name)
     }
@@ -146,7 +150,11 @@ impl Fields {
         self.take(name).map(|value| read(name, value)).transpose()
     }
 
-    pub(crate) fn flag(&mut self, name: &'static str) -> Result<Option<bool>, OptionError> {
+    /// A truth value.
+    ///
+    /// # Errors
+    /// [`OptionError::WrongType`].
+    pub fn flag(&mut self, name: &'static str) -> Result<Option<bool>, OptionError> {
         self.read(name, |name, value| match value {
             Value::Bool(flag) => Ok(flag),
             other => Err(OptionError::wrong_type(name, "a bool", &other)),
@@ -154,12 +162,18 @@ impl Fields {
     }
 
     /// A number; integers are numbers.
-    pub(crate) fn number(&mut self, name: &'static str) -> Result<Option<f32>, OptionError> {
+    ///
+    /// # Errors
+    /// [`OptionError::WrongType`].
+    pub fn number(&mut self, name: &'static str) -> Result<Option<f32>, OptionError> {
         self.read(name, |name, value| number(name, &value))
     }
 
     /// A number of seconds, 0 or more.
-    pub(crate) fn seconds(&mut self, name: &'static str) -> Result<Option<Duration>, OptionError> {
+    ///
+    /// # Errors
+    /// [`OptionError::WrongType`], [`OptionError::OutOfRange`].
+    pub fn seconds(&mut self, name: &'static str) -> Result<Option<Duration>, OptionError> {
         self.read(name, |name, value| {
             let seconds = match &value {
                 Value::Int(integer) => *integer as f64,
@@ -172,7 +186,10 @@ impl Fields {
     }
 
     /// An integer that `T` holds; `range` says in words which do.
-    pub(crate) fn integer<T: TryFrom<i128>>(
+    ///
+    /// # Errors
+    /// [`OptionError::WrongType`], [`OptionError::OutOfRange`].
+    pub fn integer<T: TryFrom<i128>>(
         &mut self,
         name: &'static str,
         range: &'static str,
@@ -180,23 +197,43 @@ impl Fields {
         self.read(name, |name, value| integer(name, range, &value))
     }
 
-    pub(crate) fn text(&mut self, name: &'static str) -> Result<Option<String>, OptionError> {
+    /// A text.
+    ///
+    /// # Errors
+    /// [`OptionError::WrongType`].
+    pub fn text(&mut self, name: &'static str) -> Result<Option<String>, OptionError> {
         self.read(name, text)
     }
 
-    pub(crate) fn list(&mut self, name: &'static str) -> Result<Option<Vec<Value>>, OptionError> {
+    /// A sequence.
+    ///
+    /// # Errors
+    /// [`OptionError::WrongType`].
+    pub fn list(&mut self, name: &'static str) -> Result<Option<Vec<Value>>, OptionError> {
         self.read(name, list)
     }
 
-    pub(crate) fn texts(&mut self, name: &'static str) -> Result<Option<Vec<String>>, OptionError> {
+    /// A sequence of texts.
+    ///
+    /// # Errors
+    /// [`OptionError::WrongType`].
+    pub fn texts(&mut self, name: &'static str) -> Result<Option<Vec<String>>, OptionError> {
         self.read(name, |name, value| list(name, value)?.into_iter().map(|item| text(name, item)).collect())
     }
 
-    pub(crate) fn tokens(&mut self, name: &'static str) -> Result<Option<Vec<i32>>, OptionError> {
+    /// A sequence of token ids.
+    ///
+    /// # Errors
+    /// [`OptionError::WrongType`], [`OptionError::OutOfRange`].
+    pub fn tokens(&mut self, name: &'static str) -> Result<Option<Vec<i32>>, OptionError> {
         self.read(name, tokens)
     }
 
-    pub(crate) fn map(&mut self, name: &'static str) -> Result<Option<Vec<(String, Value)>>, OptionError> {
+    /// Named values.
+    ///
+    /// # Errors
+    /// [`OptionError::WrongType`].
+    pub fn map(&mut self, name: &'static str) -> Result<Option<Vec<(String, Value)>>, OptionError> {
         self.read(name, |name, value| match value {
             Value::Map(fields) => Ok(fields),
             other => Err(OptionError::wrong_type(name, "named values", &other)),
@@ -204,7 +241,10 @@ impl Fields {
     }
 
     /// One of the names that `T` reads.
-    pub(crate) fn named<T>(
+    ///
+    /// # Errors
+    /// [`OptionError::WrongType`], [`OptionError::OutOfRange`].
+    pub fn named<T>(
         &mut self,
         name: &'static str,
         all: &[(&'static str, T)],
@@ -223,7 +263,10 @@ impl Fields {
     }
 
     /// Refuses options that were not read.
-    pub(crate) fn finish(self) -> Result<(), OptionError> {
+    ///
+    /// # Errors
+    /// [`OptionError::Unknown`].
+    pub fn finish(self) -> Result<(), OptionError> {
         let Some(name) = self.left.into_keys().next() else { return Ok(()) };
         let known: Vec<String> = self.read.iter().map(|name| format!("`{name}`")).collect();
         Err(OptionError::Unknown { name, known: known.join(", ") })

@@ -34,6 +34,7 @@ mod model;
 mod panics;
 mod progress;
 mod sampling;
+mod server;
 mod stream;
 mod summary;
 mod value;
@@ -64,6 +65,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<hook::HookWorker>()?;
     module.add_class::<json_reader::JsonReader>()?;
     module.add_class::<model::Model>()?;
+    module.add_class::<server::Server>()?;
     module.add_class::<stream::Stream>()?;
     module.add_function(wrap_pyfunction!(chat_template::chat_template_names, module)?)?;
     module.add_function(wrap_pyfunction!(errors::error_kinds, module)?)?;

@@ -66,6 +66,7 @@ impl Failure for Error {
             Self::NotFinite { .. } => ErrorKind::Decode,
             Self::Stopped => ErrorKind::EmbeddingCancelled,
             Self::ForeignGrammar
+            | Self::CallsAndStructure
             | Self::BreakersWithoutModel
             | Self::NoTokens { .. }
             | Self::TooManyDimensions { .. } => ErrorKind::Value,
@@ -98,6 +99,7 @@ impl Failure for Error {
             | Self::NoInfill { .. }
             | Self::Stopped
             | Self::ForeignGrammar
+            | Self::CallsAndStructure
             | Self::BreakersWithoutModel
             | Self::Chat(_)
             | Self::ToolChoice(_) => None,
@@ -136,6 +138,7 @@ impl Failure for Error {
             | Self::NoInfill { .. }
             | Self::Stopped
             | Self::ForeignGrammar
+            | Self::CallsAndStructure
             | Self::BreakersWithoutModel => None,
         }
     }

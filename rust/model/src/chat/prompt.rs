@@ -1,4 +1,4 @@
-//! Prompts of conversations.
+//! Prompts of conversations, and grammars of calls.
 
 use std::sync::Arc;
 

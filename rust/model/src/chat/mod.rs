@@ -1,0 +1,13 @@
+//! Conversations: from messages to the model's answer, as it comes.
+
+mod event;
+mod prepared;
+mod prompt;
+mod request;
+mod stream;
+
+pub use event::{ChatEvent, ChatFinish, ChatPoll};
+pub use prepared::PreparedChat;
+pub use prompt::{CallGrammar, ChatPrompt};
+pub use request::ChatRequest;
+pub use stream::ChatStream;

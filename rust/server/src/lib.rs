@@ -1,0 +1,55 @@
+//! The HTTP server: the routes of OpenAI and llama.cpp over loaded models, on one port.
+//!
+//! [`Server::start`] listens with threads of its own, which never touch Python, and [`Server::stop`] ends gracefully.
+//!
+//! # How a request goes
+//!
+//! `guard` gives it an id, checks host, origin and key. The handler of a protocol reads the body into a `JsonFields`, translates it to
+//! `tabagent_model::ChatRequest` or a `TextRequest`, has `Models` resolve the model, and begins it with `Running::chat` or `Running::text`. Both give a
+//! `Running`: all the streams of the request, whose `next` yields `Step`s (an event, or the end of one stream). The handler writes them in its own shapes: at once as
+//! one body, or with `streamed` as server-sent events or lines. Nothing polls: the decode thread wakes the task. A client that goes away drops the body, which
+//! drops the `Running`, which cancels its streams; a client that reads slowly lets the stream's bounded channel fill, which pauses the request.
+//!
+//! # Adding a protocol
+//!
+//! A protocol is one folder (`openai/`, `llama_cpp/`) with
+//!
+//! - a `pub(crate) const PROTOCOL: Protocol` ([`protocol`]): `owns` says which paths are its own, `routes` gives its `Router<App>`, `error` writes an [`ApiError`](error)
+//!   as the body that its clients know. It is listed in `protocol::ALL`, and that is all the registration there is. A path is rendered by the first protocol that owns it;
+//!   llama.cpp's, the last, owns the rest.
+//! - handlers `async fn(State(app): State<App>, body: JsonFields) -> Result<Response, ApiError>`. An `ApiError` that a handler returns, or that the guard or the router
+//!   makes, is rendered by the protocol that owns the path; inside of a stream the handler itself writes `error` as an event.
+//! - fields: [`fields::JsonFields`] reads a JSON object name by name, null as missing, and its errors name the field. `sampler_fields::read` reads the sampler's and
+//!   generator's options under llama.cpp's names, which most clients share.
+//!
+//! Blocking work (rendering, tokenizing, compiling, embedding) runs in `app.work(move || …)`.
+
+mod app;
+mod error;
+mod fields;
+mod guard;
+mod host;
+mod keys;
+mod listener;
+mod llama_cpp;
+mod models;
+mod numbers;
+mod openai;
+mod protocol;
+mod random;
+mod running;
+mod sampler_fields;
+mod server;
+mod settings;
+mod slots;
+mod stop;
+mod stream_body;
+mod text_request;
+mod timed_io;
+
+#[cfg(test)]
+mod tests;
+
+pub use models::{Models, Served};
+pub use server::{Server, StartError};
+pub use settings::{Address, Settings};

@@ -1,0 +1,240 @@
+//! `/completion`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::Response;
+use serde_json::{Map, Value, json};
+use tabagent_model::{ChatFinish, DetokenizeOptions, FinishReason, LogprobsMode, StopMatch, TokenId};
+
+use super::settings_json::settings;
+use crate::app::App;
+use crate::error::ApiError;
+use crate::fields::JsonFields;
+use crate::models::Served;
+use crate::numbers::{logprobs, timings};
+use crate::openai::{error, so_far, text_in};
+use crate::running::{Running, Step, Whole};
+use crate::sampler_fields;
+use crate::stream_body::{Kind, Pieces, json as json_response, streamed};
+use crate::text_request::{TextRequest, prompts};
+
+/// Most tokens whose probabilities are given at each place.
+const MOST_LOGPROBS: i64 = 1000;
+
+/// What the client wants of a response.
+struct Wanted {
+    model: String,
+    stream: bool,
+    return_tokens: bool,
+    timings_per_token: bool,
+    return_progress: bool,
+    sampled: bool,
+    /// Names of fields, those inside of others after a slash; all if there are none.
+    fields: Vec<String>,
+    /// `generation_settings`.
+    settings: Value,
+    /// The texts of the prompts, one for each stream.
+    prompts: Vec<Arc<str>>,
+}
+
+fn read(
+    fields: &mut JsonFields,
+    app: &App,
+    served: &Served,
+) -> Result<(TextRequest, Wanted, Option<Duration>), ApiError> {
+    let prompt = fields.take("prompt").ok_or_else(|| ApiError::field("prompt", "`prompt` is missing"))?;
+    let prompts = prompts("prompt", prompt)?;
+    let most = i64::try_from(app.settings.max_choices).unwrap_or(i64::MAX);
+    let n = fields.integer_of(&["n_cmpl", "n"], 1..=most)?.unwrap_or(1) as usize;
+    let stream = fields.flag("stream")?.unwrap_or_default();
+    let structure = sampler_fields::structure(fields)?;
+    let mut options = sampler_fields::read(fields, served)?;
+    let probabilities = fields.integer_of(&["n_probs", "logprobs"], 0..=MOST_LOGPROBS)?.filter(|n| *n > 0);
+    options.logprobs = probabilities.map(|n| n as usize);
+    if fields.flag("post_sampling_probs")?.unwrap_or_default() {
+        options.logprobs_mode = LogprobsMode::Sampled;
+    }
+    let limit = fields.integer("t_max_predict_ms", -1..=i64::MAX)?.filter(|limit| *limit > 0);
+    let limit = limit.map(|limit| Duration::from_millis(limit as u64));
+    options.collect = !stream && limit.is_none();
+    let mut shown = settings(&options);
+    shown["stream"] = stream.into();
+    let wanted = Wanted {
+        model: served.name.clone(),
+        stream,
+        return_tokens: fields.flag("return_tokens")?.unwrap_or_default(),
+        timings_per_token: fields.flag("timings_per_token")?.unwrap_or_default(),
+        return_progress: fields.flag("return_progress")?.unwrap_or_default(),
+        sampled: options.logprobs_mode == LogprobsMode::Sampled,
+        fields: fields.texts("response_fields")?.unwrap_or_default(),
+        settings: shown,
+        prompts: Vec::new(),
+    };
+    Ok((TextRequest { prompts, n, structure, options }, wanted, limit))
+}
+
+/// Continues texts.
+pub(crate) async fn complete(State(app): State<App>, mut fields: JsonFields) -> Result<Response, ApiError> {
+    let served = app.model(fields.text("model")?.as_deref()).await?;
+    let shared = app.clone();
+    let (running, wanted) = app
+        .work(move || {
+            let (request, mut wanted, limit) = read(&mut fields, &shared, &served)?;
+            let mut running = request.begin(&shared, &served)?;
+            running.time_limit = limit;
+            wanted.prompts = texts_of(&served, &running)?;
+            Ok((running, wanted))
+        })
+        .await?;
+    if wanted.stream {
+        let kind = Kind::Events { ping: app.settings.ping };
+        return Ok(streamed(kind, move |pieces| write(pieces, running, wanted)));
+    }
+    let slots: Vec<usize> = (0..running.len()).map(|index| running.part(index).slot()).collect();
+    let texts = running.collect().await?;
+    let mut written: Vec<Value> = texts
+        .iter()
+        .zip(slots)
+        .enumerate()
+        .map(|(index, (text, slot))| wanted.whole(index, slot, text))
+        .collect();
+    match written.len() {
+        1 => Ok(json_response(&written.swap_remove(0))),
+        _ => Ok(json_response(&written.into())),
+    }
+}
+
+/// The text of each stream's prompt, special tokens included.
+fn texts_of(served: &Served, running: &Running) -> Result<Vec<Arc<str>>, ApiError> {
+    let mut texts: Vec<Arc<str>> = Vec::with_capacity(running.len());
+    for index in 0..running.len() {
+        let tokens = &running.part(index).prompt;
+        let same = index.checked_sub(1).filter(|before| Arc::ptr_eq(&running.part(*before).prompt, tokens));
+        let text = match same {
+            Some(before) => Arc::clone(&texts[before]),
+            None => {
+                let options = DetokenizeOptions { unparse_special: true, ..DetokenizeOptions::default() };
+                served.model.detokenize(tokens, options)?.into()
+            }
+        };
+        texts.push(text);
+    }
+    Ok(texts)
+}
+
+async fn write(mut pieces: Pieces, mut running: Running, wanted: Wanted) {
+    let mut contents = vec![String::new(); running.len()];
+    while let Some(step) = running.next().await {
+        match step {
+            Err(problem) => {
+                pieces.event(&error(&problem)).await;
+                return;
+            }
+            Ok((index, Step::Event(event))) => {
+                let part = running.part(index);
+                let text = text_in(&event);
+                contents[index].push_str(&text);
+                let tokens: &[TokenId] = if wanted.return_tokens { &event.token_ids } else { &[] };
+                let mut chunk = json!({
+                    "index": index,
+                    "content": text,
+                    "tokens": tokens,
+                    "stop": false,
+                    "id_slot": part.slot(),
+                    "tokens_predicted": part.decoded,
+                    "tokens_evaluated": part.prompt.len(),
+                });
+                if wanted.timings_per_token {
+                    chunk["timings"] = so_far(&running, index);
+                }
+                if wanted.return_progress && part.decoded == event.token_ids.len() {
+                    chunk["prompt_progress"] = progress(&running, index);
+                }
+                if !event.logprobs.is_empty() {
+                    chunk["completion_probabilities"] = logprobs(&event.logprobs, wanted.sampled);
+                }
+                pieces.event(&chunk).await;
+            }
+            Ok((index, Step::End(finish))) => {
+                // What came is with the client already.
+                let mut last = wanted.last(index, running.part(index).slot(), &finish, &contents[index]);
+                last["content"] = "".into();
+                last["tokens"] = json!([]);
+                pieces.event(&wanted.chosen(last)).await;
+            }
+        }
+    }
+}
+
+/// How much of the prompt is decoded, once its first token is there: all of it.
+fn progress(running: &Running, index: usize) -> Value {
+    let part = running.part(index);
+    let first = part.first.unwrap_or(running.began);
+    json!({
+        "total": part.prompt.len(), "cache": 0, "processed": part.prompt.len(),
+        "time_ms": (first - running.began).as_millis() as u64,
+    })
+}
+
+fn stop_type(finish: &ChatFinish) -> &'static str {
+    match (&finish.finish.reason, &finish.finish.stop_match) {
+        (FinishReason::Length | FinishReason::Timeout, _) => "limit",
+        (_, Some(StopMatch::String(_))) => "word",
+        (FinishReason::Stop, _) => "eos",
+        _ => "none",
+    }
+}
+
+impl Wanted {
+    /// A text that has ended.
+    fn last(&self, index: usize, slot: usize, finish: &ChatFinish, content: &str) -> Value {
+        let usage = &finish.finish.usage;
+        let word = match &finish.finish.stop_match {
+            Some(StopMatch::String(text)) => text.as_str(),
+            _ => "",
+        };
+        json!({
+            "index": index,
+            "content": content,
+            "tokens": [],
+            "id_slot": slot,
+            "stop": true,
+            "model": self.model,
+            "tokens_predicted": usage.completion_tokens,
+            "tokens_evaluated": usage.prompt_tokens,
+            "generation_settings": self.settings,
+            "prompt": &*self.prompts[index],
+            "has_new_line": content.contains('\n'),
+            "truncated": false,
+            "stop_type": stop_type(finish),
+            "stopping_word": word,
+            "tokens_cached": usage.prompt_tokens + usage.completion_tokens,
+            "timings": timings(usage, &finish.finish.timings),
+        })
+    }
+
+    fn whole(&self, index: usize, slot: usize, text: &Whole) -> Value {
+        let mut written = self.last(index, slot, &text.finish, &text.finish.message.content);
+        if self.return_tokens {
+            written["tokens"] = text.tokens.as_slice().into();
+        }
+        if !text.logprobs.is_empty() {
+            written["completion_probabilities"] = logprobs(&text.logprobs, self.sampled);
+        }
+        self.chosen(written)
+    }
+
+    /// The fields that the client wants, those inside of others under their whole names.
+    fn chosen(&self, written: Value) -> Value {
+        if self.fields.is_empty() {
+            return written;
+        }
+        let find = |name: &String| {
+            let found = name.split('/').try_fold(&written, |value, key| value.as_object()?.get(key))?;
+            Some((name.clone(), found.clone()))
+        };
+        Value::Object(self.fields.iter().filter_map(find).collect::<Map<_, _>>())
+    }
+}

@@ -1,0 +1,39 @@
+//! llama.cpp's own routes, as llama-server has them.
+
+mod completion;
+mod embedding;
+mod health;
+mod props;
+mod settings_json;
+mod tokens;
+
+use axum::Router;
+use axum::routing::{get, post};
+
+use crate::app::App;
+use crate::openai;
+use crate::protocol::Protocol;
+
+/// llama.cpp's clients; every path that no other protocol owns is theirs.
+pub(crate) const PROTOCOL: Protocol = Protocol { owns: |_| true, routes, error: openai::error };
+
+fn routes(_: &App) -> Router<App> {
+    Router::new()
+        .route("/health", get(health::health))
+        .route("/v1/health", get(health::health))
+        .route("/completion", post(completion::complete))
+        .route("/completions", post(completion::complete))
+        .route("/tokenize", post(tokens::tokenize))
+        .route("/detokenize", post(tokens::detokenize))
+        .route("/apply-template", post(tokens::apply_template))
+        .route("/embedding", post(embedding::embed))
+        .route("/embeddings", post(embedding::embed))
+        .route("/rerank", post(embedding::rerank))
+        .route("/reranking", post(embedding::rerank))
+        .route("/v1/rerank", post(embedding::rerank))
+        .route("/v1/reranking", post(embedding::rerank))
+        .route("/props", get(props::props).post(props::set_props))
+        .route("/slots", get(props::slots))
+        .route("/metrics", get(props::metrics))
+        .route("/lora-adapters", get(props::adapters))
+}

@@ -1,0 +1,43 @@
+//! The protocols that the server speaks.
+
+use axum::Router;
+use axum::response::Response;
+use serde_json::Value;
+
+use crate::app::App;
+use crate::error::ApiError;
+use crate::{llama_cpp, openai};
+
+/// One client's way of asking.
+pub(crate) struct Protocol {
+    /// Whether a path is its own. Paths have no prefix here.
+    pub(crate) owns: fn(&str) -> bool,
+    /// Its routes.
+    pub(crate) routes: fn(&App) -> Router<App>,
+    /// The body of an error.
+    pub(crate) error: fn(&ApiError) -> Value,
+}
+
+/// All protocols; the first that owns a path writes its errors.
+pub(crate) const ALL: &[Protocol] = &[openai::PROTOCOL, llama_cpp::PROTOCOL];
+
+/// All routes.
+pub(crate) fn routes(app: &App) -> Router<App> {
+    ALL.iter().fold(Router::new(), |router, protocol| router.merge((protocol.routes)(app)))
+}
+
+/// Gives an error's response the body that the clients of `path` know; other responses stay as they are.
+pub(crate) fn render(path: &str, mut response: Response) -> Response {
+    let Some(error) = response.extensions_mut().remove::<ApiError>() else { return response };
+    let protocol = ALL.iter().find(|protocol| (protocol.owns)(path));
+    let body = protocol.map_or(Value::Null, |protocol| (protocol.error)(&error));
+    let (parts, _) = response.into_parts();
+    let mut rendered = crate::stream_body::json(&body);
+    *rendered.status_mut() = parts.status;
+    for (name, value) in &parts.headers {
+        if name != "content-length" && name != "content-type" {
+            rendered.headers_mut().insert(name, value.clone());
+        }
+    }
+    rendered
+}

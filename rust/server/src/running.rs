@@ -1,0 +1,241 @@
+//! The streams of one request.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tabagent_model::{
+    ChatEvent, ChatFinish, ChatPoll, ChatRequest, ChatStream, Delta, FinishReason, GenerateOptions,
+    PreparedChat, TokenId, TokenLogprob,
+};
+use tokio::sync::Notify;
+
+use crate::app::App;
+use crate::error::{ApiError, Problem};
+use crate::models::Served;
+use crate::slots::{Request, Slot};
+use crate::stop::stopping;
+
+/// What a stream gives.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// More of it.
+    Event(ChatEvent),
+    /// Its end.
+    End(ChatFinish),
+}
+
+/// A stream that has ended, with everything it gave.
+#[derive(Debug)]
+pub(crate) struct Whole {
+    pub(crate) finish: ChatFinish,
+    pub(crate) tokens: Vec<TokenId>,
+    pub(crate) logprobs: Vec<TokenLogprob>,
+}
+
+/// All streams of a request, in the order of their choices. Dropping it cancels them.
+pub(crate) struct Running {
+    app: App,
+    parts: Vec<Part>,
+    woken: Arc<Notify>,
+    /// Where to look first.
+    turn: usize,
+    /// Time for the text after its first token; it ends after a line break then.
+    pub(crate) time_limit: Option<Duration>,
+    pub(crate) began: Instant,
+}
+
+/// One of the streams.
+pub(crate) struct Part {
+    stream: ChatStream,
+    slot: Slot,
+    ended: bool,
+    /// The time was up.
+    cut: bool,
+    has_line_break: bool,
+    /// The prompt's tokens.
+    pub(crate) prompt: Arc<[TokenId]>,
+    /// When its first token came.
+    pub(crate) first: Option<Instant>,
+    /// Tokens that came.
+    pub(crate) decoded: usize,
+}
+
+/// The options of the `index`th of several texts of a prompt.
+pub(crate) fn varied(options: &GenerateOptions, index: usize) -> GenerateOptions {
+    let mut options = options.clone();
+    if let Some(seed) = &mut options.sampling.config.seed {
+        *seed = seed.wrapping_add(index as u64);
+    }
+    options
+}
+
+impl Running {
+    pub(crate) fn new(app: &App) -> Self {
+        Self {
+            app: app.clone(),
+            parts: Vec::new(),
+            woken: Arc::default(),
+            turn: 0,
+            time_limit: None,
+            began: Instant::now(),
+        }
+    }
+
+    /// Begins `n` answers to a conversation. Blocks.
+    pub(crate) fn chat(app: &App, served: &Served, request: ChatRequest, n: usize) -> Result<Self, ApiError> {
+        let prepared = served.model.prepare_chat(request)?;
+        Self::prepared_chat(app, served, &prepared, n)
+    }
+
+    /// Begins `n` answers to a conversation whose prompt is made. Blocks.
+    pub(crate) fn prepared_chat(
+        app: &App,
+        served: &Served,
+        prepared: &PreparedChat,
+        n: usize,
+    ) -> Result<Self, ApiError> {
+        let mut running = Self::new(app);
+        let tokens: Arc<[TokenId]> = prepared.prompt.tokens.as_slice().into();
+        for index in 0..n {
+            let options = varied(&prepared.options, index);
+            let most = options.max_tokens;
+            let stream = served.model.start_chat(prepared, options)?;
+            running.push(stream, &tokens, most);
+        }
+        Ok(running)
+    }
+
+    /// Adds a stream that has begun.
+    pub(crate) fn push(&mut self, stream: ChatStream, prompt: &Arc<[TokenId]>, max_tokens: Option<usize>) {
+        let request = Request { prompt_tokens: prompt.len(), max_tokens, ..Request::default() };
+        let woken = Arc::clone(&self.woken);
+        stream.set_waker(Box::new(move || woken.notify_one()));
+        self.parts.push(Part {
+            stream,
+            slot: self.app.slots.take(request),
+            ended: false,
+            cut: false,
+            has_line_break: false,
+            prompt: Arc::clone(prompt),
+            first: None,
+            decoded: 0,
+        });
+    }
+
+    /// How many streams there are.
+    pub(crate) fn len(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// One of them.
+    pub(crate) fn part(&self, index: usize) -> &Part {
+        &self.parts[index]
+    }
+
+    /// What comes next, and of which stream; `None` once all have ended.
+    ///
+    /// # Errors
+    /// What ended a stream, if that was an error; all others are cancelled when this is dropped.
+    pub(crate) async fn next(&mut self) -> Option<Result<(usize, Step), ApiError>> {
+        loop {
+            if self.parts.iter().all(|part| part.ended) {
+                return None;
+            }
+            for offset in 0..self.parts.len() {
+                let index = (self.turn + offset) % self.parts.len();
+                let limit = self.time_limit;
+                if let Some(step) = self.parts[index].poll(limit) {
+                    self.turn = index + 1;
+                    return Some(step.map(|step| (index, step)));
+                }
+            }
+            tokio::select! {
+                () = self.woken.notified() => {}
+                () = self.app.stop.ending() => return Some(Err(stopping())),
+            }
+        }
+    }
+
+    /// Waits for the ends of all streams.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    pub(crate) async fn collect(mut self) -> Result<Vec<Whole>, ApiError> {
+        let mut gathered: Vec<(Vec<TokenId>, Vec<TokenLogprob>)> = vec![<_>::default(); self.parts.len()];
+        let mut finished: Vec<Option<ChatFinish>> = vec![None; self.parts.len()];
+        while let Some(step) = self.next().await {
+            match step? {
+                (index, Step::Event(event)) => {
+                    gathered[index].0.extend(event.token_ids);
+                    gathered[index].1.extend(event.logprobs);
+                }
+                (index, Step::End(finish)) => finished[index] = Some(finish),
+            }
+        }
+        let whole = finished
+            .into_iter()
+            .zip(gathered)
+            .filter_map(|(finish, (tokens, logprobs))| Some(Whole { finish: finish?, tokens, logprobs }));
+        Ok(whole.collect())
+    }
+}
+
+impl Part {
+    /// The number under which it runs.
+    pub(crate) fn slot(&self) -> usize {
+        self.slot.number
+    }
+
+    /// The message so far.
+    pub(crate) fn stream(&self) -> &ChatStream {
+        &self.stream
+    }
+
+    fn poll(&mut self, time_limit: Option<Duration>) -> Option<Result<Step, ApiError>> {
+        if self.ended {
+            return None;
+        }
+        match self.stream.try_next() {
+            ChatPoll::Pending => None,
+            ChatPoll::Event(event) => {
+                self.count(&event, time_limit);
+                Some(Ok(Step::Event(event)))
+            }
+            ChatPoll::Finished => {
+                self.ended = true;
+                Some(self.end())
+            }
+        }
+    }
+
+    fn count(&mut self, event: &ChatEvent, time_limit: Option<Duration>) {
+        let first = *self.first.get_or_insert_with(Instant::now);
+        self.decoded += event.token_ids.len();
+        self.slot.count(event.token_ids.len());
+        let Some(limit) = time_limit else { return };
+        self.has_line_break |=
+            event.deltas.iter().any(|delta| matches!(delta, Delta::Content(text) if text.contains('\n')));
+        if self.has_line_break && first.elapsed() > limit && !self.cut {
+            self.cut = true;
+            self.stream.cancel();
+        }
+    }
+
+    fn end(&self) -> Result<Step, ApiError> {
+        let Some(mut finish) = self.stream.finish() else {
+            return Err(ApiError::new(
+                Problem::Internal,
+                "the stream ended without a reason; this is a defect of tabagent",
+            ));
+        };
+        match &finish.finish.reason {
+            FinishReason::Error(error) => Err(error.clone().into()),
+            FinishReason::Cancelled if self.cut => {
+                finish.finish.reason = FinishReason::Length;
+                Ok(Step::End(finish))
+            }
+            FinishReason::Cancelled => Err(stopping()),
+            FinishReason::Stop | FinishReason::Length | FinishReason::Timeout => Ok(Step::End(finish)),
+        }
+    }
+}

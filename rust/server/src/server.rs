@@ -1,0 +1,167 @@
+//! A server that runs.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+use crate::app::App;
+use crate::error::{ApiError, Problem};
+use crate::guard::guard;
+use crate::listener::{Listener, accept};
+use crate::models::Models;
+use crate::protocol;
+use crate::settings::{Address, Settings};
+
+/// How long connections may take once their streams were ended.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// Threads that render, tokenize, compile and embed, at most.
+const WORKERS: usize = 64;
+
+/// Why a server could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address cannot be listened at.
+    #[error("cannot listen at `{address}`: {source}")]
+    Bind {
+        /// The address.
+        address: String,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// The system gave no threads.
+    #[error("cannot start the server's threads: {0}")]
+    Threads(#[source] io::Error),
+    /// What stands before paths must begin with `/` and not end with it.
+    #[error(
+        "`prefix` must begin with `/`, not end with it, and have letters, digits, `-`, `_`, `.` and `/` alone, got `{0}`"
+    )]
+    Prefix(String),
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "http://[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "http://{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// A server that listens, with threads of its own. Dropping it ends it at once.
+pub struct Server {
+    runtime: Option<Runtime>,
+    app: App,
+    address: Address,
+    places: Arc<Semaphore>,
+    accepting: Option<JoinHandle<()>>,
+    process: u32,
+}
+
+impl Server {
+    /// Listens, and returns when the first request can come.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn start(settings: Settings, models: Models) -> Result<Self, StartError> {
+        check_prefix(&settings.prefix)?;
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(settings.threads.max(1))
+            .max_blocking_threads(WORKERS)
+            .thread_name("tabagent-http")
+            .enable_io()
+            .enable_time()
+            .build()
+            .map_err(StartError::Threads)?;
+        let bind_error = |source| StartError::Bind { address: settings.address.to_string(), source };
+        let listener = runtime.block_on(Listener::bind(&settings.address)).map_err(bind_error)?;
+        let address = listener.address(&settings.address).map_err(bind_error)?;
+        let places = Arc::new(Semaphore::new(settings.max_connections.clamp(1, Semaphore::MAX_PERMITS)));
+        let app = App::new(settings, models);
+        let accepting = runtime.spawn(accept(listener, app.clone(), router(&app), Arc::clone(&places)));
+        let process = std::process::id();
+        Ok(Self { runtime: Some(runtime), app, address, places, accepting: Some(accepting), process })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Stops: takes nothing more, lets running requests end for as long as [`Settings::drain_timeout`], then ends them with an error. Blocks. Does nothing the second
+    /// time, and in a forked child, which has no threads of the server.
+    pub fn stop(&mut self) {
+        let Some(runtime) = self.runtime.take() else { return };
+        if self.process != std::process::id() {
+            std::mem::forget(runtime);
+            return;
+        }
+        self.app.stop.drain();
+        let accepting = self.accepting.take();
+        let all = u32::try_from(self.app.settings.max_connections.max(1)).unwrap_or(u32::MAX);
+        let drain = self.app.settings.drain_timeout;
+        runtime.block_on(async {
+            if let Some(accepting) = accepting {
+                // Closes the port.
+                let _ = accepting.await;
+            }
+            if tokio::time::timeout(drain, self.places.acquire_many(all)).await.is_err() {
+                self.app.stop.end();
+                let _ = tokio::time::timeout(LAST_WORDS, self.places.acquire_many(all)).await;
+            }
+        });
+        runtime.shutdown_timeout(LAST_WORDS);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let Some(runtime) = self.runtime.take() else { return };
+        if self.process == std::process::id() {
+            self.app.stop.drain();
+            self.app.stop.end();
+            runtime.shutdown_background();
+        } else {
+            std::mem::forget(runtime);
+        }
+    }
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+fn check_prefix(prefix: &str) -> Result<(), StartError> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte);
+    if prefix.is_empty() || (prefix.starts_with('/') && !prefix.ends_with('/') && prefix.bytes().all(plain)) {
+        return Ok(());
+    }
+    Err(StartError::Prefix(prefix.to_owned()))
+}
+
+/// All routes, behind the guard.
+pub(crate) fn router(app: &App) -> Router {
+    let routes = protocol::routes(app);
+    let prefix = app.settings.prefix.as_str();
+    let routes = if prefix.is_empty() { routes } else { Router::new().nest(prefix, routes) };
+    routes
+        .fallback(|| async {
+            ApiError::new(Problem::NotFound, "there is no such path; `docs/server.md` lists them")
+        })
+        .method_not_allowed_fallback(|| async {
+            ApiError::new(
+                Problem::MethodNotAllowed,
+                "this path takes another method; `docs/server.md` lists them",
+            )
+        })
+        .layer(from_fn_with_state(app.clone(), guard))
+        .with_state(app.clone())
+}

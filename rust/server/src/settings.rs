@@ -1,0 +1,188 @@
+//! How a server listens, and what it allows.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tabagent_model::{Fields, OptionError, Value};
+
+/// This machine alone.
+const HOST: &str = "127.0.0.1";
+const PORT: u16 = 8080;
+
+/// Where a server listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// A host name or address, and a port; port 0 is any free one.
+    Tcp {
+        /// The host.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+    /// A socket in the file system. One that was left behind is replaced.
+    Unix(PathBuf),
+}
+
+/// How a server listens, and what it allows.
+///
+/// ```
+/// use tabagent_server::{Address, Settings};
+///
+/// let settings = Settings::default();
+/// assert_eq!(settings.address, Address::Tcp { host: "127.0.0.1".to_owned(), port: 8080 });
+/// assert!(settings.origins.is_empty() && !settings.metrics && !settings.slots);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Where it listens.
+    pub address: Address,
+    /// What stands before every path, such as `/llm`; empty for nothing.
+    pub prefix: String,
+    /// Keys, one of which every request must have; none for open access.
+    pub keys: Vec<String>,
+    /// Host names under which it may be asked, besides `localhost` and addresses. Checked where it listens on this machine alone and has no keys, against
+    /// pages whose own name leads to it.
+    pub hosts: Vec<String>,
+    /// Origins of web pages that may ask, such as `https://example.org`; `*` for any.
+    pub origins: Vec<String>,
+    /// Threads that serve HTTP.
+    pub threads: usize,
+    /// Connections at the same time.
+    pub max_connections: usize,
+    /// Size of a body, in bytes.
+    pub max_body_bytes: usize,
+    /// How long a client may take to send the head of a request.
+    pub head_timeout: Duration,
+    /// How long a client may stop in the middle of sending a body or of reading a response.
+    pub timeout: Duration,
+    /// How long running requests may take to end once the server stops; they end with an error then.
+    pub drain_timeout: Duration,
+    /// How often a silent stream of events says that it is there; `None` for never.
+    pub ping: Option<Duration>,
+    /// Texts, choices and prompts of one request together.
+    pub max_choices: usize,
+    /// `/metrics` is there.
+    pub metrics: bool,
+    /// `/slots` is there.
+    pub slots: bool,
+    /// `/props` may be changed.
+    pub props: bool,
+    /// Embeddings are there.
+    pub embeddings: bool,
+    /// Ranking is there.
+    pub reranking: bool,
+    /// The last message of the assistant is continued.
+    pub prefill: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            address: Address::Tcp { host: HOST.to_owned(), port: PORT },
+            prefix: String::new(),
+            keys: Vec::new(),
+            hosts: Vec::new(),
+            origins: Vec::new(),
+            threads: 2,
+            max_connections: 4096,
+            max_body_bytes: 64 << 20,
+            head_timeout: Duration::from_secs(30),
+            timeout: Duration::from_hours(1),
+            drain_timeout: Duration::from_secs(30),
+            ping: Some(Duration::from_secs(30)),
+            max_choices: 256,
+            metrics: false,
+            slots: false,
+            props: false,
+            embeddings: true,
+            reranking: true,
+            prefill: true,
+        }
+    }
+}
+
+impl Settings {
+    /// Reads settings by their names; missing ones have their defaults. The address is `host` and `port`, or `unix_path`; a `ping` of 0 is none.
+    ///
+    /// # Errors
+    /// [`OptionError`] names the setting that is unknown, or has a wrong type or value.
+    pub fn read(settings: Value) -> Result<Self, OptionError> {
+        const COUNT: &str = "an integer of at least 1";
+        const PORT_RANGE: &str = "an integer between 0 and 65535";
+        let mut given = Fields::new(settings, "settings")?;
+        let default = Self::default();
+        let (asked_host, asked_port) = (given.text("host")?, given.integer("port", PORT_RANGE)?);
+        let address = match given.text("unix_path")? {
+            Some(path) => Address::Unix(path.into()),
+            None => Address::Tcp {
+                host: asked_host.unwrap_or_else(|| HOST.to_owned()),
+                port: asked_port.unwrap_or(PORT),
+            },
+        };
+        let ping = given.seconds("ping")?.map_or(default.ping, Some).filter(|interval| !interval.is_zero());
+        let read = Self {
+            address,
+            prefix: given.text("prefix")?.unwrap_or(default.prefix),
+            keys: given.texts("keys")?.unwrap_or_default(),
+            hosts: given.texts("hosts")?.unwrap_or_default(),
+            origins: given.texts("origins")?.unwrap_or_default(),
+            threads: given.integer("threads", COUNT)?.unwrap_or(default.threads),
+            max_connections: given.integer("max_connections", COUNT)?.unwrap_or(default.max_connections),
+            max_body_bytes: given.integer("max_body_bytes", COUNT)?.unwrap_or(default.max_body_bytes),
+            head_timeout: given.seconds("head_timeout")?.unwrap_or(default.head_timeout),
+            timeout: given.seconds("timeout")?.unwrap_or(default.timeout),
+            drain_timeout: given.seconds("drain_timeout")?.unwrap_or(default.drain_timeout),
+            ping,
+            max_choices: given.integer("max_choices", COUNT)?.unwrap_or(default.max_choices),
+            metrics: given.flag("metrics")?.unwrap_or(default.metrics),
+            slots: given.flag("slots")?.unwrap_or(default.slots),
+            props: given.flag("props")?.unwrap_or(default.props),
+            embeddings: given.flag("embeddings")?.unwrap_or(default.embeddings),
+            reranking: given.flag("reranking")?.unwrap_or(default.reranking),
+            prefill: given.flag("prefill")?.unwrap_or(default.prefill),
+        };
+        given.finish()?;
+        for (name, value) in [
+            ("threads", read.threads),
+            ("max_connections", read.max_connections),
+            ("max_choices", read.max_choices),
+        ] {
+            if value == 0 {
+                return Err(OptionError::OutOfRange {
+                    name: name.to_owned(),
+                    range: COUNT.to_owned(),
+                    got: "0".to_owned(),
+                });
+            }
+        }
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn settings_are_read_by_name() {
+        assert_eq!(Settings::read(json!({}).into()), Ok(Settings::default()));
+        let read =
+            Settings::read(json!({"port": 0, "keys": ["k"], "ping": 0, "timeout": 1.5}).into()).unwrap();
+        assert_eq!(read.address, Address::Tcp { host: "127.0.0.1".to_owned(), port: 0 });
+        assert_eq!(
+            (read.keys, read.ping, read.timeout),
+            (vec!["k".to_owned()], None, Duration::from_millis(1500))
+        );
+        let read = Settings::read(json!({"unix_path": "/tmp/s"}).into()).unwrap();
+        assert_eq!(read.address, Address::Unix("/tmp/s".into()));
+        for (wrong, text) in [
+            (json!({"port": 65536}), "`port` must be an integer between 0 and 65535, got `65536`"),
+            (json!({"threads": 0}), "`threads` must be an integer of at least 1, got `0`"),
+            (json!({"prot": 1}), "unknown option `prot`"),
+        ] {
+            assert!(Settings::read(wrong.into()).unwrap_err().to_string().starts_with(text));
+        }
+    }
+}
