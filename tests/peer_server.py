@@ -50,6 +50,11 @@ for argument in given:
         made.append(argument)
 os.execv(SERVER[0], [*SERVER, *made])
 """
+PLUGIN: Final = """from utils import ServerPreset
+
+# It starts every kind of server once, so that the models are downloaded.
+ServerPreset.load_all = staticmethod(lambda: None)
+"""
 
 
 def main() -> int:
@@ -72,9 +77,21 @@ def main() -> int:
         wrapper.write_text(WRAPPER.format(python=sys.executable, stand_ins=STAND_INS, models=str(models), server=server))
         wrapper.chmod(0o755)
         report = root / "report.xml"
-        command = [clients.make(), "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--timeout={options.timeout}", f"--junit-xml={report}"]
+        (root / "without_downloads.py").write_text(PLUGIN)
+        command = [
+            clients.make(),
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "without_downloads",
+            f"--timeout={options.timeout}",
+            f"--junit-xml={report}",
+        ]
         command += ["-k", options.k] if options.k else []
-        environment = {**os.environ, "LLAMA_SERVER_BIN_PATH": str(wrapper), "PYTHONPATH": str(folder)}
+        environment = {**os.environ, "LLAMA_SERVER_BIN_PATH": str(wrapper), "PYTHONPATH": f"{folder}{os.pathsep}{root}"}
         subprocess.run([*command, *options.tests], cwd=folder, env=environment, check=False, stdout=sys.stderr)
         sys.stdout.write(json.dumps(_outcomes(report), indent=1) + "\n")
     return 0
