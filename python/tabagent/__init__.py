@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from tabagent.model import Model
     from tabagent.pool import Lease, ModelPool
     from tabagent.pool_entry import PoolModelStats, PoolStats
+    from tabagent.reasoning import ReasoningBudget
     from tabagent.sampling import SamplerConfig, StageReport, Step
     from tabagent.scoring import ChoiceScore, Perplexity
     from tabagent.server import Server, serve
@@ -126,6 +127,7 @@ __all__ = [
     "PromptSegment",
     "QueueFullError",
     "RankedDocument",
+    "ReasoningBudget",
     "ReasoningDelta",
     "SamplerConfig",
     "SamplingError",
@@ -214,6 +216,7 @@ _HOMES = {
     "RankedDocument": "embedding",
     "SamplerConfig": "sampling",
     "Server": "server",
+    "ReasoningBudget": "reasoning",
     "SpeculativeConfig": "speculation",
     "StageReport": "sampling",
     "Step": "sampling",

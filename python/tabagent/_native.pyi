@@ -468,6 +468,9 @@ class ChatTemplate:
     def reasoning_end(self, prompt: str) -> str | None:
         """What ends the reasoning that the model is in after `prompt`; None if it is in none."""
 
+    def thoughts(self, prompt: str, tools: bool) -> dict[str, Any] | None:
+        """Where thoughts are in the answer to `prompt`, as options of a budget: `kinds`, `inside`, `interrupts`, `calls`. None if there are none."""
+
     def render(self, request: dict[str, Any]) -> str: ...
     def render_segments(self, request: dict[str, Any]) -> list[tuple[str, bool]]:
         """Each part of the prompt, with whether special tokens count in it."""
@@ -550,10 +553,18 @@ class Model:
     def infill_prompt(self, request: dict[str, Any]) -> list[int]:
         """The tokens after which the missing text comes; see `Model.infill`. Raises `UnsupportedModelError`."""
     def compile_calls(
-        self, template: ChatTemplate, tools: list[dict[str, Any]], choice: str, name: str | None, parallel: bool, prompt: str
+        self,
+        template: ChatTemplate,
+        tools: list[dict[str, Any]],
+        choice: str,
+        name: str | None,
+        parallel: bool,
+        prompt: str,
+        content: dict[str, Any] | None = None,
     ) -> tuple[Grammar, list[tuple[str, str, str]]] | None:
         """What holds the answer to `prompt` to calls of `tools`, and what of their schemas it does not enforce (tool, parameter, keyword). `choice`
-        is `auto`, `none` or `required`, or of one tool by its `name`."""
+        is `auto`, `none` or `required`, or of one tool by its `name`. With `content`, a request as `compile_grammar` takes it, the answer is calls or
+        such content, whatever the choice."""
     def chat_prompt(self, template: ChatTemplate, request: dict[str, Any]) -> tuple[str, list[int]]:
         """The prompt of a conversation and its tokens; the request is as for `ChatTemplate.render`."""
     def special_tokens(self) -> dict[str, int | None]:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from tabagent._arguments import as_bool, as_choice, type_name
+from tabagent._arguments import as_bool, as_choice, as_int, as_text, check_encodable, surrogate_error, type_name
 from tabagent.chat_message import ChatMessage
 from tabagent.chat_prompt import ChatPrompter, template_of
 from tabagent.chat_stream import ChatStream
 from tabagent.chat_template import ChatTemplate, render_request
 from tabagent.errors import ChatTemplateError
-from tabagent.generator import Generator
-from tabagent.grammar import Grammar, Trigger
+from tabagent.generator import MAX_TOKENS, Generator
+from tabagent.grammar import Grammar, Limitation, Source, TextAfter, Trigger, source_of
+from tabagent.reasoning import TemplateBudget
 
 if TYPE_CHECKING:
     from datetime import date, datetime
     from os import PathLike
 
+    from tabagent import _native
     from tabagent.chat_message import ToolCall
     from tabagent.conversation import Conversation
     from tabagent.sampling import SamplerConfig
@@ -27,7 +31,7 @@ __all__ = ["Chatter"]
 
 STRUCTURE: Final = ("json_schema", "json_mode", "regex", "choices", "grammar", "grammar_format", "compact_json")
 """Options of `generate` that say what the content must look like."""
-OWN: Final = {"prompt", "add_special", "parse_special", "trigger", "show_special", "n", "best_of"}
+OWN: Final = {"prompt", "add_special", "parse_special", "trigger", "show_special", "reasoning_budget", "n", "best_of"}
 """Options of `generate` that a conversation decides."""
 
 
@@ -44,7 +48,8 @@ class Chatter(Generator, ChatPrompter):
         tool_choice: Literal["auto", "none", "required"] | Mapping[str, Any] = "auto",
         parallel_tool_calls: bool = True,
         response_format: Mapping[str, Any] | None = None,
-        reasoning: Literal["auto", "on", "off"] = "auto",
+        reasoning: Literal["auto", "on", "off"] | int = "auto",
+        reasoning_budget_message: str = "",
         reasoning_effort: str | None = None,
         documents: Sequence[Any] | None = None,
         continue_final_message: bool | str = False,
@@ -72,7 +77,12 @@ class Chatter(Generator, ChatPrompter):
             parallel_tool_calls: several calls may come in one message, if the template has that.
             response_format: what the content must be, as OpenAI has it: `{"type": "json_object"}`, or
                 `{"type": "json_schema", "json_schema": {"schema": ...}}`. The options of `generate`, such as `json_schema` and `regex`, do the same.
-            reasoning: `on` and `off` tell templates that can be told (`enable_thinking`); `auto` leaves it to the template.
+                With tools it concerns the answer without calls: under `auto` calls come or such content, and where a call is demanded it comes.
+            reasoning: `on` and `off` tell templates that can be told (`enable_thinking`); `auto` leaves it to the template. A number is how many
+                tokens all thoughts of the answer may have together: where they are used up, the template's end of a thought is put into it, and
+                the model goes on after it. 0 is `off`, and ends at once what thought a model begins all the same. Where the template has no
+                thoughts there is nothing to limit.
+            reasoning_budget_message: is put in front of that end (not with 0), such as `" That is enough."`: it tells the model why.
             reasoning_effort: the variable of that name, for templates that read it.
             documents: as for `ChatTemplate.render`.
             continue_final_message: as there.
@@ -93,7 +103,9 @@ class Chatter(Generator, ChatPrompter):
         _check_options(options, inspect.signature(self.generate).parameters)
         choice, name = _choice(tool_choice)
         given = _tools(tools) if choice != "none" else None
-        variables = _with_reasoning(chat_template_kwargs, reasoning)
+        how, budget = _reasoning(reasoning)
+        message = check_encodable(as_text(reasoning_budget_message, "reasoning_budget_message"), "reasoning_budget_message")
+        variables = _with_reasoning(chat_template_kwargs, how)
         if reasoning_effort is not None:
             variables["reasoning_effort"] = reasoning_effort
         request = render_request(
@@ -109,21 +121,29 @@ class Chatter(Generator, ChatPrompter):
         template = template_of(chat_template, self._native, request)._native  # noqa: SLF001 (a module of ours)
         text, tokens = self._native.chat_prompt(template, request)
         structure = {name: options.pop(name) for name in STRUCTURE if name in options} | _structure(response_format)
-        grammar = None
-        if structure:
-            if given and choice != "auto":
-                message = "`tool_choice` demands a call, whose text cannot have another form, too; leave one of them out"
-                raise ValueError(message)
+        parallel = as_bool(parallel_tool_calls, "parallel_tool_calls")
+        held = Held()
+        if given or choice == "required":
+            held = self._hold_to_calls(template, text, given or [], (choice, name), structure, parallel=parallel)
+        elif structure:
             end = template.reasoning_end(text)
-            grammar = self.compile_grammar(**structure, trigger=None if end is None else Trigger(end))
-        elif given or choice == "required":
-            grammar = self._calls(template, given or [], choice, name, text, parallel=as_bool(parallel_tool_calls, "parallel_tool_calls"))
+            held = Held(self.compile_grammar(**structure, trigger=None if end is None else Trigger(end)))
+        for demand in held.unenforced:
+            warnings.warn(f"`tools`: {demand.message}", stacklevel=2)
         options.setdefault("cache_prompt", True)
         stream = self.generate(
-            tokens, max_tokens=max_tokens, sampling=sampling, stop=stop, grammar=grammar, add_special=False, show_special=True, **options
+            tokens,
+            max_tokens=max_tokens,
+            sampling=sampling,
+            stop=stop,
+            grammar=held.grammar,
+            reasoning_budget=_budget(template, text, budget, message, tools=bool(given)),
+            add_special=False,
+            show_special=True,
+            **options,
         )
         parser = template.parser(None if tools is None else given or [], text)
-        return ChatStream(stream, parser, None if grammar is None else grammar._parser)  # noqa: SLF001 (its own other half)
+        return ChatStream(stream, parser, held.read_json, held.unenforced + held.limitations)
 
     def conversation(
         self,
@@ -171,16 +191,82 @@ class Chatter(Generator, ChatPrompter):
             options=options,
         )
 
-    def _calls(self, template: Any, tools: list[dict[str, Any]], choice: str, name: str | None, text: str, *, parallel: bool) -> Grammar | None:
-        """What holds the model to calls that can be read."""
+    def _hold_to_calls(
+        self,
+        template: _native.ChatTemplate,
+        prompt: str,
+        tools: list[dict[str, Any]],
+        choice: tuple[str, str | None],
+        structure: Mapping[str, Any],
+        *,
+        parallel: bool,
+    ) -> Held:
+        """What holds the model to calls that can be read, or where it may answer without one, to the form of the content."""
+        compact = as_bool(structure.get("compact_json", False), "compact_json")
+        source = _source(structure, may_answer=choice[0] == "auto")
+        content = None
+        if source is not None and choice[0] == "auto":
+            content = {"kind": source.kind, "source": source.source, "compact": compact}
         try:
-            made = self._native.compile_calls(template, tools, choice, name, parallel, text)
+            made = self._native.compile_calls(template, tools, *choice, parallel, prompt, content)
         except ChatTemplateError:
             # Such a template does not say how a call looks; the model may still write one that is known.
-            if choice != "auto" or name is not None:
+            if choice != ("auto", None):
                 raise
+            made = None
+        except UnicodeEncodeError as error:
+            raise surrogate_error(error, "response_format" if source is None else source.argument) from None
+        if made is None:
+            return Held()
+        native, unenforced = made
+        grammar = Grammar(native, vocab_size=self.vocab_size(), parser=None)
+        return Held(grammar, tuple(_demand(*parts) for parts in unenforced), None if source is None or content is None else source.parser)
+
+
+@dataclass(frozen=True)
+class Held:
+    """What an answer is held to."""
+
+    grammar: Grammar | None = None
+    unenforced: tuple[Limitation, ...] = ()
+    """What of the tools' schemas calls may break."""
+    parser: Callable[[str], Any] | None = None
+    """Reads content that is an alternative to calls."""
+
+    @property
+    def read_json(self) -> Callable[[str], Any] | None:
+        """What reads the content, which has no more in it than the object."""
+        if self.grammar is None or self.parser is not None:
+            return self.parser
+        parser = self.grammar._parser  # noqa: SLF001 (its own other half)
+        return parser.parser if isinstance(parser, TextAfter) else parser
+
+    @property
+    def limitations(self) -> tuple[Limitation, ...]:
+        """What the grammar does not enforce."""
+        return () if self.grammar is None else self.grammar.limitations
+
+
+def _source(structure: Mapping[str, Any], *, may_answer: bool) -> Source | None:
+    """The form of content beside calls.
+
+    Raises:
+        ValueError: there may be content and it is a grammar, which cannot stand beside calls, or there are several forms.
+    """
+    if structure.get("grammar") is not None:
+        if not may_answer:
             return None
-        return None if made is None else Grammar(made[0], vocab_size=self.vocab_size(), parser=None)
+        message = (
+            "`grammar` cannot hold the content where the model may also call tools; give a JSON schema, `regex` or `choices`, or `tool_choice='none'`"
+        )
+        raise ValueError(message)
+    return source_of(**{name: value for name, value in structure.items() if name != "compact_json"})
+
+
+def _demand(tool: str, parameter: str, keyword: str) -> Limitation:
+    """A demand of a tool's schema that calls may break."""
+    what = f"`{keyword}` of `{parameter}` of the tool `{tool}` is not enforced, since the model does not write that argument as JSON"
+    return Limitation(f"/{tool}/properties/{parameter}", keyword, what)
 
 
 def _check_options(options: Mapping[str, Any], known: Mapping[str, object]) -> None:
@@ -220,12 +306,28 @@ def _choice(value: object) -> tuple[str, str | None]:
     return as_choice(value, "tool_choice", ("auto", "none", "required")), None
 
 
-def _with_reasoning(variables: Mapping[str, Any] | None, reasoning: object) -> dict[str, Any]:
+def _reasoning(value: object) -> tuple[str, int | None]:
+    """Whether to think, and how many tokens that may take."""
+    if isinstance(value, str):
+        return as_choice(value, "reasoning", ("auto", "on", "off")), None
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        message = f"`reasoning` must be 'auto', 'on', 'off' or a number of tokens, got {type_name(value)}"
+        raise TypeError(message)
+    budget = as_int(value, "reasoning", 0, MAX_TOKENS)
+    return "on" if budget else "off", budget
+
+
+def _budget(template: _native.ChatTemplate, prompt: str, budget: int | None, message: str, *, tools: bool) -> TemplateBudget | None:
+    """What limits the thoughts in the answer to a prompt, if anything does."""
+    thoughts = None if budget is None else template.thoughts(prompt, tools)
+    return None if thoughts is None else TemplateBudget({"max_tokens": budget, "message": message, **thoughts})
+
+
+def _with_reasoning(variables: Mapping[str, Any] | None, reasoning: str) -> dict[str, Any]:
     """The template's variables, with the switch for reasoning."""
     made = {} if variables is None else dict(variables)
-    chosen = as_choice(reasoning, "reasoning", ("auto", "on", "off"))
-    if chosen != "auto":
-        made["enable_thinking"] = chosen == "on"
+    if reasoning != "auto":
+        made["enable_thinking"] = reasoning == "on"
     return made
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from tabagent import _native
     from tabagent.completion import Completion, FinishReason
+    from tabagent.grammar import Limitation
     from tabagent.stream import TokenStream
 
 __all__ = ["ChatDelta", "ChatEvents", "ChatStream", "ContentDelta", "Finish", "ReasoningDelta", "ToolCallDelta", "ToolCallsDropped"]
@@ -87,10 +88,17 @@ class ChatStream:
     runs whether or not anybody reads, all readers share one position, and dropping it, leaving its `with` block, `close` and `cancel` end it.
     """
 
-    __slots__ = ("_ended", "_lock", "_logprobs", "_message", "_parser", "_pending", "_read_json", "_stream")
+    __slots__ = ("_ended", "_lock", "_logprobs", "_message", "_parser", "_pending", "_read_json", "_stream", "_unenforced")
 
-    def __init__(self, stream: TokenStream, parser: _native.ChatParser, read_json: Callable[[str], Any] | None) -> None:
+    def __init__(
+        self,
+        stream: TokenStream,
+        parser: _native.ChatParser,
+        read_json: Callable[[str], Any] | None,
+        unenforced: tuple[Limitation, ...] = (),
+    ) -> None:
         """Made by `Model.chat`. `read_json` reads the content where an object was asked for."""
+        self._unenforced = unenforced
         self._stream = stream
         self._parser = parser
         self._read_json = read_json
@@ -181,6 +189,11 @@ class ChatStream:
         """The stream of what the model writes, markers and calls included. What is read there is missing here."""
         return self._stream
 
+    @property
+    def unenforced(self) -> tuple[Limitation, ...]:
+        """What of the schemas of tools and content the answer may break all the same. `Model.chat` warns of what concerns tools."""
+        return self._unenforced
+
     def __repr__(self) -> str:
         return f"<ChatStream {self.finish_reason or 'running'}>"
 
@@ -225,12 +238,15 @@ class ChatStream:
             done = self._stream.result()
             message = message_of(*self._parser.message())
             self._message = replace(
-                message, finish_reason=done.finish_reason, usage=done.usage, timings=done.timings, parsed=self._parsed(message.content, done)
+                message, finish_reason=done.finish_reason, usage=done.usage, timings=done.timings, parsed=self._parsed(message, done)
             )
         return self._message
 
-    def _parsed(self, content: str, done: Completion) -> Any:
-        return self._read_json(content) if self._read_json is not None and done.constraint_complete else None
+    def _parsed(self, message: ChatMessage, done: Completion) -> Any:
+        """The object that the content is, if one was asked for and no call came in its place."""
+        if self._read_json is None or not done.constraint_complete or message.tool_calls:
+            return None
+        return self._read_json(message.content)
 
 
 class ChatEvents(Iterator[ChatDelta], AsyncIterator[ChatDelta]):

@@ -24,6 +24,7 @@ from tabagent._arguments import (
 from tabagent.adapters import Adapters, ControlVectors, as_changes
 from tabagent.errors import GrammarError
 from tabagent.grammar import Grammar, Trigger, compile_source, parser_of, source_of, trigger_of
+from tabagent.reasoning import ReasoningBudget, TemplateBudget, budget_options
 from tabagent.samples import Samples
 from tabagent.sampling import SamplerConfig
 from tabagent.speculation import SpeculativeConfig, speculation
@@ -78,6 +79,7 @@ class Generator(Vocabulary):
         control_layers: tuple[int, int] | None = None,
         add_special: bool = True,
         parse_special: bool = True,
+        reasoning_budget: ReasoningBudget | TemplateBudget | None = None,
         speculative: Literal["lookup"] | SpeculativeConfig | None = None,
         cache_prompt: bool = False,
         show_special: bool = False,
@@ -129,6 +131,8 @@ class Generator(Vocabulary):
                 takes the prompt as it is.
             parse_special: read markers like `<|im_start|>` in a text as the tokens they name. It is on, other than in `tokenize`, because a
                 prompt is mostly written for its model; turn it off for text from outside, which could otherwise forge such markers.
+            reasoning_budget: how many tokens the model may spend on its thoughts, and what ends one that takes longer. Markers count as text does,
+                control tokens or not. A grammar may put the end off. `chat` has it as `reasoning`.
             speculative: guess tokens ahead and decode them together, where that is faster: the text stays the one that it would be without, up to
                 the last bits of logits that batches of other sizes may change. `"lookup"` guesses that what followed the last few tokens when they
                 came before, in prompt or text, follows again, as in edits, summaries and code; on other texts it turns itself off. A
@@ -181,6 +185,7 @@ class Generator(Vocabulary):
             "ignore_eos": as_bool(ignore_eos, "ignore_eos"),
             "logprobs": None if logprobs is None else as_int(logprobs, "logprobs", 0, INT32_MAX),
             "logprobs_mode": check_encodable(as_text(logprobs_mode, "logprobs_mode"), "logprobs_mode"),
+            "reasoning_budget": budget_options(reasoning_budget),
             "speculative": speculation(speculative),
             "cache_prompt": as_bool(cache_prompt, "cache_prompt"),
             "show_special": as_bool(show_special, "show_special"),

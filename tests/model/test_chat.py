@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import warnings
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from tabagent import (
     ChatTemplateError,
     ContentDelta,
     Finish,
+    GrammarError,
     Model,
     SamplerConfig,
     ToolCallDelta,
@@ -115,6 +117,68 @@ def test_content_has_the_form_that_was_asked_for(smollm2: Model) -> None:
     assert smollm2.chat(HELLO, choices=["aye", "no"], max_tokens=8, sampling=GREEDY).result().content in {"aye", "no"}
 
 
+COLOUR = {"type": "object", "properties": {"colour": {"enum": ["red", "blue"]}}, "required": ["colour"], "additionalProperties": False}
+AS_COLOUR = {"type": "json_schema", "json_schema": {"name": "c", "schema": COLOUR}}
+CALL_OR_COLOUR: dict[str, Any] = {"tools": [weather], "chat_template": WITH_TOOLS, "max_tokens": 80, "sampling": GREEDY, "parallel_tool_calls": False}
+
+
+def test_a_demanded_call_comes_whatever_the_content_is_to_be(smollm2: Model) -> None:
+    messages = [{"role": "user", "content": "What is the weather in Rome?"}]
+    for choice in ("required", {"name": "weather"}):
+        message = smollm2.chat(messages, response_format=AS_COLOUR, tool_choice=choice, **CALL_OR_COLOUR).result()
+        assert [call.name for call in message.tool_calls] == ["weather"]
+        assert (message.content, message.parsed) == ("", None)
+
+
+def test_with_tools_the_content_has_its_form_or_a_call_comes(smollm2: Model) -> None:
+    answer = smollm2.chat(HELLO, response_format=AS_COLOUR, continue_final_message=False, **CALL_OR_COLOUR).result()
+    assert answer.tool_calls or answer.parsed["colour"] in {"red", "blue"}
+    kinds = set()
+    for seed in range(12):
+        options = {**CALL_OR_COLOUR, "sampling": SamplerConfig(temperature=3.0, top_k=0, top_p=1.0, min_p=0.0, seed=seed), "max_tokens": 60}
+        message = smollm2.chat(HELLO, response_format=AS_COLOUR, **options).result()
+        if message.finish_reason == "length":
+            continue
+        kinds.add("call" if message.tool_calls else "content")
+        if message.tool_calls:
+            assert isinstance(message.tool_calls[0].arguments["city"], str)
+            assert message.parsed is None
+        else:
+            assert message.parsed == json.loads(message.content)
+            assert set(message.parsed) == {"colour"}
+    assert "content" in kinds
+    choice = smollm2.chat(HELLO, choices=["a.b", "c|d"], **CALL_OR_COLOUR).result()
+    assert choice.tool_calls or choice.content in {"a.b", "c|d"}
+
+
+def test_demands_that_calls_may_break_are_told(smollm2: Model) -> None:
+    template = """{%- if tools %}{% for tool in tools %}{{ tool | tojson }}{% endfor %}{% endif %}
+{%- for message in messages %}<|im_start|>{{ message.role }}
+{{ message.content or '' }}{% for call in message.tool_calls or [] %}{% set call = call.function or call %}<tool_call>
+<function={{ call.name }}>
+{% for key, value in call.arguments | items %}<parameter={{ key }}>
+{{ value if value is string else value | tojson }}
+</parameter>
+{% endfor %}</function>
+</tool_call>{% endfor %}<|im_end|>
+{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+{% endif %}"""
+    tool = {
+        "type": "function",
+        "function": {"name": "find", "parameters": {"type": "object", "properties": {"code": {"type": "string", "pattern": "^[A-Z]{3}$"}}}},
+    }
+    with pytest.warns(UserWarning, match=r"`pattern` of `code` of the tool `find` is not enforced") as warned:
+        stream = smollm2.chat(HELLO, tools=[tool], chat_template=template, max_tokens=1)
+    assert len(warned) == 1
+    assert warned[0].filename == __file__
+    (demand, *_) = stream.unenforced
+    assert (demand.path, demand.keyword) == ("/find/properties/code", "pattern")
+    stream.result()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert smollm2.chat(HELLO, tools=[weather], chat_template=WITH_TOOLS, max_tokens=1).unenforced == ()
+
+
 def test_event_loops_read_it_too(smollm2: Model) -> None:
     async def read() -> tuple[str, str]:
         text = ""
@@ -153,7 +217,8 @@ def test_cancelled_answers_keep_what_came(smollm2: Model) -> None:
         ({"reasoning": "deep"}, ValueError, "`reasoning`"),
         ({"response_format": {"type": "xml"}}, ValueError, "`response_format` must have the type"),
         ({"response_format": {"type": "json_schema"}}, ValueError, "`response_format` of the type `json_schema`"),
-        ({"response_format": {"type": "json_object"}, "tools": [weather], "tool_choice": "required"}, ValueError, "leave one of them out"),
+        ({"grammar": "start: /a/", "tools": [weather]}, ValueError, "`grammar` cannot hold the content where the model may also call tools"),
+        ({"json_schema": {"type": 7}, "tools": [weather]}, GrammarError, "type"),
     ],
 )
 def test_wrong_arguments_are_named(smollm2: Model, options: dict[str, Any], error: type[Exception], text: str) -> None:

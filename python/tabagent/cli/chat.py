@@ -39,8 +39,17 @@ class ChatOptions:
     ] = None
     reasoning: Annotated[
         str,
-        option(CONVERSATION, "--reasoning", metavar="HOW", text="Whether to think first, of models that can be told: on, off or auto (default)."),
+        option(
+            CONVERSATION,
+            "--reasoning",
+            metavar="HOW",
+            text="Whether to think first, of models that can be told: on, off, auto (default), or for how many tokens at most.",
+        ),
     ] = "auto"
+    budget_message: Annotated[
+        str,
+        option(CONVERSATION, "--reasoning-budget-message", metavar="TEXT", text="What is put in where the tokens of `--reasoning N` are used up."),
+    ] = ""
 
 
 GROUPS: Final = (ChatOptions, LengthOptions, SpeedOptions, SamplerOptions, LoadOptions)
@@ -66,8 +75,9 @@ def chat(
 
     Exit code: 0, 1 for a failure, 2 for wrong usage, 130 after Ctrl-C.
     """
-    if talk.reasoning not in {"auto", "on", "off"}:
-        message = f"`--reasoning {talk.reasoning}` is not known; there are `auto`, `on` and `off`"
+    is_number = talk.reasoning.isascii() and talk.reasoning.isdigit()
+    if not is_number and talk.reasoning not in {"auto", "on", "off"}:
+        message = f"`--reasoning {talk.reasoning}` is not known; there are `auto`, `on`, `off` and numbers of tokens"
         raise UsageError(message)
     if speed.draft_max is not None and speed.speculative is None:
         message = "`--draft-max` limits what `--speculative lookup` guesses; give that too"
@@ -80,7 +90,8 @@ def chat(
         "ban": list(length.ban or ()),
         "ignore_eos": length.ignore_eos,
         "speculative": speed.config(),
-        "reasoning": talk.reasoning,
+        "reasoning": int(talk.reasoning) if is_number else talk.reasoning,
+        "reasoning_budget_message": talk.budget_message,
         "chat_template": talk.template,
     }
     try:

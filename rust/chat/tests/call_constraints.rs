@@ -262,3 +262,33 @@ fn choices_that_cannot_be_met_are_refused() {
         "`tool_choice` names the tool `x`, but the tools are `get_weather`, `find`"
     );
 }
+
+/// Whether a text of bytes is allowed to its end.
+fn is_allowed(compiler: &GrammarCompiler, constraint: &OutputConstraint, text: &str) -> bool {
+    let mut state = start(compiler, constraint);
+    text.bytes().all(|byte| state.accept(i32::from(byte)).is_ok()) && state.can_end()
+}
+
+#[test]
+fn content_of_a_form_stands_beside_calls() {
+    let compiler = compiler();
+    let template = ChatTemplate::named("chatml", "", "").unwrap();
+    let format = template.output_format();
+    let call = r#"[{"name": "get_weather", "arguments": {"city": "Rome"}}]"#;
+    let sources = [
+        (GrammarSource::JsonSchema(r#"{"enum": ["red", 7]}"#.into()), vec!["\"red\"", "7"], vec!["8", "red"]),
+        (GrammarSource::JsonObject, vec!["{\"a\": 1}"], vec!["[1]"]),
+        (GrammarSource::Regex("a[0-9]b".into()), vec!["a1b"], vec!["ab"]),
+        (GrammarSource::Choices(vec!["a.b".into(), "c|d".into()]), vec!["a.b", "c|d"], vec!["axb", "c"]),
+    ];
+    for (source, good, bad) in sources {
+        let made = format.constrain_calls_or_content(&tools(), true, false, &source).unwrap();
+        assert!(is_allowed(&compiler, &made, call), "{source:?}");
+        assert!(good.iter().all(|text| is_allowed(&compiler, &made, text)), "{source:?}");
+        assert!(!bad.iter().any(|text| is_allowed(&compiler, &made, text)), "{source:?}");
+        assert!(!is_allowed(&compiler, &made, &format!("{call}{}", good[0])), "{source:?}");
+    }
+    let lark = GrammarSource::Lark("start: /a/".into());
+    let refused = format.constrain_calls_or_content(&tools(), true, false, &lark);
+    assert_eq!(refused.unwrap_err(), ToolChoiceError::ContentGrammar);
+}

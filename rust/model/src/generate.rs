@@ -6,6 +6,7 @@ use tabagent_runtime::{LogprobsMode, Lookup};
 
 use crate::changes::Changes;
 use crate::settings::SamplerSettings;
+use crate::thought::ThoughtOptions;
 use crate::value::{Fields, OptionError, Value};
 
 /// How to continue a prompt.
@@ -29,6 +30,8 @@ pub struct GenerateOptions {
     pub logprobs_mode: LogprobsMode,
     /// Draft tokens from the text itself; see [`Request::lookup`](tabagent_runtime::Request::lookup).
     pub lookup: Option<Lookup>,
+    /// How long the model may think.
+    pub thought: Option<ThoughtOptions>,
     /// Begin with what other requests with this option have decoded, and leave this one's tokens for others.
     pub cache_prompt: bool,
     /// Show control tokens as their text.
@@ -65,6 +68,7 @@ impl GenerateOptions {
             logprobs: given.integer("logprobs", COUNT)?,
             logprobs_mode: given.named("logprobs_mode", &MODES)?.unwrap_or_default(),
             lookup: given.take("speculative").map(lookup).transpose()?,
+            thought: given.take("reasoning_budget").map(ThoughtOptions::read).transpose()?,
             cache_prompt: given.flag("cache_prompt")?.unwrap_or(default.cache_prompt),
             show_special: given.flag("show_special")?.unwrap_or_default(),
             collect: given.flag("collect")?.unwrap_or_default(),

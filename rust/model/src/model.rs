@@ -455,6 +455,7 @@ impl Model {
             sampler.accept(*token);
         }
         let constraint = grammar.map(|grammar| open.constraint(grammar)).transpose()?;
+        let thought = options.thought.map(|thought| thought.budget(open.model.vocab())).transpose()?;
         let (hook, worker) = hooked.then(logits_hook).unzip();
         let request = Request {
             max_tokens: options.max_tokens,
@@ -465,6 +466,7 @@ impl Model {
             logprobs: options.logprobs,
             logprobs_mode: options.logprobs_mode,
             constraint,
+            thought,
             hook,
             lookup: options.lookup,
             cache_prompt: options.cache_prompt,

@@ -99,6 +99,26 @@ impl ChatTemplate {
         })
     }
 
+    /// Where thoughts are in the answer to `prompt`, as `ThoughtOptions` reads it; `None` if the template has none.
+    fn thoughts<'py>(
+        &self,
+        py: Python<'py>,
+        prompt: &str,
+        tools: bool,
+    ) -> PyResult<Option<Bound<'py, PyDict>>> {
+        let Some(thoughts) = py.detach(|| self.inner.output_format().thoughts(prompt, tools)) else {
+            return Ok(None);
+        };
+        let dict = PyDict::new(py);
+        let kinds: Vec<_> = thoughts.kinds.into_iter().map(|pair| vec![pair.start, pair.end]).collect();
+        let calls = thoughts.calls.into_iter().map(|(pair, interrupts)| (pair.start, pair.end, interrupts));
+        dict.set_item("kinds", kinds)?;
+        dict.set_item("inside", thoughts.is_inside)?;
+        dict.set_item("interrupts", thoughts.interrupts)?;
+        dict.set_item("calls", calls.collect::<Vec<_>>())?;
+        Ok(Some(dict))
+    }
+
     fn render(&self, py: Python<'_>, request: &Bound<'_, PyDict>) -> PyResult<String> {
         let conversation = conversation_of(py, request)?;
         let rendered = job::here(py, || self.inner.render(&conversation))?;

@@ -191,8 +191,13 @@ impl Model {
         Ok((prompt.text, prompt.tokens))
     }
 
-    /// The grammar of calls and what it does not enforce (tool, parameter, keyword). `choice` is `auto`, `none`, `required`, or with `name` that of a tool.
-    #[expect(clippy::type_complexity, reason = "it is what Python gets")]
+    /// The grammar of calls, or of calls and `content`, and what it does not enforce (tool, parameter, keyword). `choice` is `auto`, `none`, `required`, or with `name` that of a tool.
+    #[expect(
+        clippy::type_complexity,
+        clippy::too_many_arguments,
+        reason = "it is what Python gives and gets"
+    )]
+    #[pyo3(signature = (template, tools, choice, name, parallel, prompt, content=None))]
     fn compile_calls(
         &self,
         py: Python<'_>,
@@ -202,6 +207,7 @@ impl Model {
         name: Option<String>,
         parallel: bool,
         prompt: String,
+        content: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Option<(Grammar, Vec<(String, String, String)>)>> {
         let tools = definitions(py, tools)?;
         let choice = match (choice, name) {
@@ -211,8 +217,15 @@ impl Model {
             (_, None) => ToolChoice::Auto,
         };
         let template = Arc::clone(&template.inner);
-        let made = self.run(py, true, move |model, _| {
-            model.compile_calls(&template, &tools, &choice, parallel, &prompt)
+        let content = match content {
+            Some(request) => Some(core::GrammarRequest::read(value_of(request)?).map_err(|e| e.into_py(py))?),
+            None => None,
+        };
+        let made = self.run(py, true, move |model, _| match content {
+            Some(content) => {
+                model.compile_calls_or_content(&template, &tools, parallel, &prompt, &content).map(Some)
+            }
+            None => model.compile_calls(&template, &tools, &choice, parallel, &prompt),
         })?;
         let parts = |part: tabagent_chat::format::Unenforced| (part.tool, part.parameter, part.keyword);
         Ok(made

@@ -40,6 +40,7 @@ mod speculation;
 mod stops;
 mod stream;
 mod task;
+mod thought;
 mod utf8;
 mod vocabulary;
 
@@ -65,5 +66,6 @@ pub use speculation::Lookup;
 pub use stops::StopMatcher;
 pub use stream::TokenStream;
 pub use tabagent_sampling::TokenMask;
+pub use thought::{Opaque, Thought, ThoughtBudget};
 pub use utf8::Utf8Decoder;
 pub use vocabulary::{TokenId, Vocabulary};

@@ -3,7 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::{Group, LogitsHook, LogprobsMode, Lookup, RequestError, TokenConstraint, TokenId, TokenSampler};
+use crate::{
+    Group, LogitsHook, LogprobsMode, Lookup, RequestError, ThoughtBudget, TokenConstraint, TokenId,
+    TokenSampler,
+};
 
 /// What to generate.
 ///
@@ -34,6 +37,8 @@ pub struct Request {
     /// What the text must look like. The generation ends where nothing may follow, `ignore_eos` or not. Forced tokens are taken without asking
     /// the model and decoded together, except with `logprobs` and with a `hook`, which need the logits at every place.
     pub constraint: Option<Box<dyn TokenConstraint>>,
+    /// How long it may think; see [`ThoughtBudget`].
+    pub thought: Option<ThoughtBudget>,
     /// Changes the logits before a token is chosen; see [`logits_hook`](crate::logits_hook).
     pub hook: Option<LogitsHook>,
     /// Draft the tokens that followed the last few ones when they came before, and decode them together where that is faster. The choice of tokens stays as it is.
@@ -70,6 +75,7 @@ impl Request {
             logprobs_mode: LogprobsMode::default(),
             sampler,
             constraint: None,
+            thought: None,
             hook: None,
             lookup: None,
             cache_prompt: false,
@@ -95,6 +101,9 @@ impl Request {
         }
         check_tokens("prompt", &self.prompt, n_vocab)?;
         check_tokens("stop_tokens", &self.stop_tokens, n_vocab)?;
+        for kind in self.thought.iter().flat_map(|thought| &thought.kinds) {
+            check_tokens("closing", &kind.closing, n_vocab)?;
+        }
         if let Some(index) = self.stop.iter().position(String::is_empty) {
             return Err(RequestError::EmptyStop { index });
         }
@@ -117,6 +126,7 @@ impl fmt::Debug for Request {
             .field("logprobs", &self.logprobs)
             .field("logprobs_mode", &self.logprobs_mode)
             .field("constrained", &self.constraint.is_some())
+            .field("thought", &self.thought)
             .field("hook", &self.hook)
             .field("lookup", &self.lookup)
             .field("cache_prompt", &self.cache_prompt)
@@ -178,6 +188,14 @@ mod tests {
         assert_eq!(
             error_of(|r| r.stop_tokens.push(-1)),
             "`stop_tokens[0]` is token -1 but the vocabulary has tokens 0 to 3"
+        );
+        let thought = |closing| crate::Thought { closing, ..crate::Thought::default() };
+        assert_eq!(
+            error_of(|r| {
+                r.thought =
+                    Some(ThoughtBudget { kinds: vec![thought(vec![0, 7])], ..ThoughtBudget::default() });
+            }),
+            "`closing[1]` is token 7 but the vocabulary has tokens 0 to 3"
         );
         assert!(error_of(|r| r.stop.push(String::new())).starts_with("`stop[0]` is empty"));
         assert!(error_of(|r| r.ban = vec!["a".to_owned(), String::new()]).starts_with("`ban[1]` is empty"));

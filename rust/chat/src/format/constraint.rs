@@ -38,6 +38,11 @@ pub enum ToolChoiceError {
     /// The model's format has no calls.
     #[error("the template does not say how the model calls tools")]
     NoCalls,
+    /// The content is to follow a grammar that cannot stand beside calls.
+    #[error(
+        "the content cannot be held to a grammar where the model may also call tools; give a JSON schema, a regular expression or choices, or `tool_choice=\"none\"`"
+    )]
+    ContentGrammar,
 }
 
 /// A grammar and when it applies.
@@ -95,19 +100,46 @@ impl OutputFormat {
             });
         }
         let calls = self.calls.as_ref().ok_or(ToolChoiceError::NoCalls)?;
-        let max = (!parallel || !calls.is_parallel).then_some(1);
-        let frames = CallFrames { format: calls, tools: &allowed, max, dropped: &self.dropped };
+        let frames = self.frames(calls, &allowed, parallel);
         let is_auto = *choice == ToolChoice::Auto;
-        let mut made = if is_auto { auto(calls, &frames) } else { self.required(&frames, in_reasoning) };
-        for tool in &allowed {
-            let found = unenforced(tool, &calls.body).into_iter();
-            made.unenforced.extend(found.map(|(parameter, keyword)| Unenforced {
-                tool: tool.name().to_owned(),
-                parameter,
-                keyword,
-            }));
-        }
+        let whole = || self.after_reasoning(frames.whole(self.begins_in_call), in_reasoning);
+        let mut made = if is_auto { auto(calls, &frames) } else { whole() };
+        made.unenforced = all_unenforced(calls, &allowed);
         Ok(Some(made))
+    }
+
+    /// What holds the model to either calls of `tools`, as [`constrain_calls`](Self::constrain_calls) has them, or content of a form. Where the format has
+    /// no calls there is only content.
+    ///
+    /// # Errors
+    ///
+    /// [`ToolChoiceError::ContentGrammar`] if the form is a grammar in Lark or GBNF.
+    pub fn constrain_calls_or_content(
+        &self,
+        tools: &[ToolDefinition],
+        parallel: bool,
+        in_reasoning: bool,
+        content: &GrammarSource,
+    ) -> Result<OutputConstraint, ToolChoiceError> {
+        let content = content_frame(content).ok_or(ToolChoiceError::ContentGrammar)?;
+        let allowed: Vec<&ToolDefinition> = tools.iter().collect();
+        let Some(calls) = self.calls.as_ref().filter(|_| !allowed.is_empty()) else {
+            return Ok(self.after_reasoning(content, in_reasoning));
+        };
+        let whole = self.frames(calls, &allowed, parallel).whole(self.begins_in_call);
+        let mut made = self.after_reasoning(Frame::Choice(vec![whole, content]), in_reasoning);
+        made.unenforced = all_unenforced(calls, &allowed);
+        Ok(made)
+    }
+
+    fn frames<'f>(
+        &'f self,
+        calls: &'f CallFormat,
+        tools: &'f [&'f ToolDefinition],
+        parallel: bool,
+    ) -> CallFrames<'f> {
+        let max = (!parallel || !calls.is_parallel).then_some(1);
+        CallFrames { format: calls, tools, max, dropped: &self.dropped }
     }
 
     /// What holds the model's content to a grammar: from the first token on, or once its reasoning has ended.
@@ -125,8 +157,8 @@ impl OutputFormat {
         }
     }
 
-    /// Calls from the first token on, after the reasoning if there is some.
-    fn required(&self, frames: &CallFrames<'_>, in_reasoning: bool) -> OutputConstraint {
+    /// A frame from the first token on, after the reasoning if there is some.
+    fn after_reasoning(&self, frame: Frame, in_reasoning: bool) -> OutputConstraint {
         let mut parts = Vec::new();
         if let Some(pair) = self.reasoning.first().filter(|pair| !pair.end.trim().is_empty()) {
             let end = Frame::Until(pair.end.trim().to_owned());
@@ -136,13 +168,48 @@ impl OutputFormat {
                 parts.push(Frame::Sequence(vec![Frame::Text(pair.start.trim().to_owned()), end]).optional());
             }
         }
-        parts.push(frames.whole(self.begins_in_call));
+        parts.push(frame);
         OutputConstraint {
             source: GrammarSource::Frame(Frame::Sequence(parts)),
             options: GrammarOptions::default(),
             unenforced: Vec::new(),
         }
     }
+}
+
+/// What of the tools' schemas is not enforced.
+fn all_unenforced(calls: &CallFormat, tools: &[&ToolDefinition]) -> Vec<Unenforced> {
+    let of = |tool: &&ToolDefinition| {
+        let name = tool.name().to_owned();
+        let found = unenforced(tool, &calls.body).into_iter();
+        found.map(move |(parameter, keyword)| Unenforced { tool: name.clone(), parameter, keyword })
+    };
+    tools.iter().flat_map(of).collect()
+}
+
+/// The form of content as a part of a frame; `None` for grammars.
+fn content_frame(source: &GrammarSource) -> Option<Frame> {
+    Some(match source {
+        GrammarSource::JsonSchema(schema) => Frame::Value(schema.clone()),
+        GrammarSource::JsonObject => Frame::Value(r#"{"type": "object"}"#.to_owned()),
+        GrammarSource::Regex(regex) => Frame::Regex(regex.clone()),
+        GrammarSource::Choices(choices) => {
+            Frame::Choice(choices.iter().map(|choice| Frame::Regex(escaped(choice))).collect())
+        }
+        GrammarSource::Frame(frame) => frame.clone(),
+        GrammarSource::Lark(_) | GrammarSource::Gbnf(_) => return None,
+    })
+}
+
+/// A regular expression that matches a text and nothing else.
+fn escaped(text: &str) -> String {
+    text.chars().fold(String::new(), |mut escaped, c| {
+        if r"\.+*?()|[]{}^$#&-~".contains(c) {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+        escaped
+    })
 }
 
 /// Calls from their marker on.

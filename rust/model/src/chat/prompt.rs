@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tabagent_chat::format::{ToolChoice, Unenforced};
 use tabagent_chat::{ChatTemplate, ChatTemplateError, Conversation, ToolDefinition};
 use tabagent_llama::{TextPart, TokenId, Vocab};
-use tabagent_sampling::constraint::Grammar;
+use tabagent_sampling::constraint::{Grammar, GrammarOptions};
 
 use crate::error::Error;
 use crate::grammar::GrammarRequest;
@@ -88,6 +88,28 @@ impl Model {
         };
         let grammar = self.compile_grammar(&GrammarRequest { source: made.source, options: made.options })?;
         Ok(Some(CallGrammar { grammar, unenforced: made.unenforced }))
+    }
+
+    /// What holds the answer to `prompt` to either calls of tools that can be read, or content of a form.
+    ///
+    /// # Errors
+    /// [`Error::ToolChoice`] if the form is a grammar in Lark or GBNF, [`Error::Grammar`], [`Error::Engine`].
+    pub fn compile_calls_or_content(
+        &self,
+        template: &ChatTemplate,
+        tools: &[ToolDefinition],
+        parallel: bool,
+        prompt: &str,
+        content: &GrammarRequest,
+    ) -> Result<CallGrammar, Error> {
+        let format = template.output_format();
+        let in_reasoning = format.is_in_reasoning_after(prompt);
+        let made = format.constrain_calls_or_content(tools, parallel, in_reasoning, &content.source)?;
+        // By itself, the form's errors name their place.
+        self.compile_grammar(content)?;
+        let options = GrammarOptions { whitespace: content.options.whitespace, ..made.options };
+        let grammar = self.compile_grammar(&GrammarRequest { source: made.source, options })?;
+        Ok(CallGrammar { grammar, unenforced: made.unenforced })
     }
 
     /// The prompt of a conversation. What the conversation brought in is never read as special tokens.

@@ -23,7 +23,7 @@ impl Failure for ChatTemplateError {
 impl Failure for ToolChoiceError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoTools | Self::Unknown { .. } => ErrorKind::Value,
+            Self::NoTools | Self::Unknown { .. } | Self::ContentGrammar => ErrorKind::Value,
             Self::NoCalls => ErrorKind::ChatTemplate,
         }
     }

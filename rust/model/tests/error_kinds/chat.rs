@@ -15,6 +15,7 @@ fn choices() -> Vec<Sample> {
         NoTools => Value, "give `tools`";
         Unknown { name: "a".to_owned(), known: "`b`".to_owned() } => Value, "names the tool `a`, but the tools are `b`";
         NoCalls => ChatTemplate, "how the model calls tools";
+        ContentGrammar => Value, "give a JSON schema, a regular expression or choices";
     })
 }
 

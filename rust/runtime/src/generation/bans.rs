@@ -10,10 +10,10 @@
 
 use std::collections::VecDeque;
 
-use super::chooser::Excluded;
+use super::chooser::{ChooserState, Excluded};
 use super::text::{Mark, TextState};
 use crate::patterns::{Patterns, ROOT};
-use crate::{SamplerSnapshot, TokenEvent, TokenId, TokenLogprob, TokenMask, Vocabulary};
+use crate::{TokenEvent, TokenId, TokenLogprob, TokenMask, Vocabulary};
 
 /// Choices that are excluded between two tokens that stay.
 pub(super) const MAX_TRIES: usize = 256;
@@ -61,7 +61,7 @@ pub(super) struct Chosen {
 /// The state before a token was chosen.
 #[derive(Clone)]
 pub(super) struct Before {
-    pub(super) sampler: SamplerSnapshot,
+    pub(super) chooser: ChooserState,
     pub(super) text: TextState,
     state: u32,
     n_seen: usize,
@@ -98,8 +98,8 @@ impl Bans {
     }
 
     /// Notes the state before the next token.
-    pub(super) fn open(&mut self, start: Mark, sampler: SamplerSnapshot, text: TextState) {
-        let before = Before { sampler, text, state: self.state, n_seen: self.n_seen };
+    pub(super) fn open(&mut self, start: Mark, chooser: ChooserState, text: TextState) {
+        let before = Before { chooser, text, state: self.state, n_seen: self.n_seen };
         self.tail.push_back(Place { chosen: None, start, excluded: Vec::new(), stuck: false, before });
     }
 

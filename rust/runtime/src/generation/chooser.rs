@@ -1,7 +1,8 @@
-//! The choice of a token: a request's sampler and its constraint, whose panics become errors of this request alone.
+//! The choice of a token: a request's sampler and its constraint, whose panics become errors of this request alone, and the budget of its thoughts.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::budget::{Budget, BudgetState};
 use crate::logprobs::kept_logprob;
 use crate::{
     ConstraintError, EngineError, SamplerError, SamplerSnapshot, TokenConstraint, TokenId, TokenLogprob,
@@ -11,11 +12,19 @@ use crate::{
 pub(super) struct Chooser {
     sampler: Box<dyn TokenSampler>,
     constraint: Option<Box<dyn TokenConstraint>>,
+    budget: Option<Budget>,
     n_vocab: usize,
     /// What may be chosen, kept to reuse its memory.
     mask: TokenMask,
     /// What the last token was drawn from, kept to reuse its memory.
     kept: Vec<(TokenId, f32)>,
+}
+
+/// All that decides the next choices besides the logits and the constraint.
+#[derive(Clone)]
+pub(super) struct ChooserState {
+    sampler: SamplerSnapshot,
+    budget: Option<BudgetState>,
 }
 
 /// Tokens that must not be chosen at a place.
@@ -30,9 +39,15 @@ impl Chooser {
     pub(super) fn new(
         sampler: Box<dyn TokenSampler>,
         constraint: Option<Box<dyn TokenConstraint>>,
+        budget: Option<Budget>,
         n_vocab: usize,
     ) -> Self {
-        Self { sampler, constraint, n_vocab, mask: TokenMask::new(n_vocab), kept: Vec::new() }
+        Self { sampler, constraint, budget, n_vocab, mask: TokenMask::new(n_vocab), kept: Vec::new() }
+    }
+
+    /// Whether tokens may be forced.
+    pub(super) fn can_force(&self) -> bool {
+        self.constraint.is_some() || self.budget.is_some()
     }
 
     pub(super) fn is_constrained(&self) -> bool {
@@ -41,7 +56,9 @@ impl Chooser {
 
     /// Chooses a token and tells the sampler, not the constraint.
     pub(super) fn choose(&mut self, logits: &[f32], excluded: Excluded<'_>) -> Result<TokenId, EngineError> {
+        let due = self.due()?;
         let words = match &mut self.constraint {
+            _ if due.is_some() => None,
             Some(constraint) => catch_unwind(AssertUnwindSafe(move || {
                 // Moved in, so that the mask may outlive the closure.
                 let constraint = constraint;
@@ -52,10 +69,15 @@ impl Chooser {
             None => None,
         };
         let excludes = !excluded.tokens.is_empty();
-        match words {
-            Some(words) => self.mask.copy_from_words(words),
-            None if excludes => self.mask.allow_all(),
-            None => {}
+        let is_masked = words.is_some() || due.is_some() || excludes;
+        match (words, due.as_deref()) {
+            (_, Some([token, ..])) => {
+                self.mask = TokenMask::new(self.n_vocab);
+                self.mask.allow(*token);
+            }
+            (Some(words), _) => self.mask.copy_from_words(words),
+            _ if excludes => self.mask.allow_all(),
+            _ => {}
         }
         if excludes {
             for token in excluded.tokens {
@@ -65,7 +87,7 @@ impl Chooser {
                 self.mask.intersect(others);
             }
         }
-        let mask = (words.is_some() || excludes).then_some(&self.mask);
+        let mask = is_masked.then_some(&self.mask);
         let sampler = &mut self.sampler;
         let chosen = catch_unwind(AssertUnwindSafe(|| {
             let token = sampler.sample(logits, mask)?;
@@ -95,8 +117,29 @@ impl Chooser {
         kept_logprob(&mut self.kept, token, n_top, bytes_of)
     }
 
-    /// The tokens that the constraint leaves no choice about.
+    /// The tokens that end a thought for which nothing is left, unless the constraint demands something else first.
+    fn due(&mut self) -> Result<Option<Vec<TokenId>>, EngineError> {
+        let Some((tokens, may_wait)) = self.budget.as_ref().and_then(Budget::closing) else {
+            return Ok(None);
+        };
+        let tokens = tokens.to_vec();
+        if !may_wait {
+            return Ok(Some(tokens));
+        }
+        let first = tokens.first().copied().and_then(|token| usize::try_from(token).ok()).unwrap_or_default();
+        let allowed = self.guarded(|constraint| {
+            let words = constraint.mask()?;
+            Ok(words
+                .is_none_or(|words| words.get(first / 32).is_some_and(|word| word >> (first % 32) & 1 == 1)))
+        })?;
+        Ok((allowed != Some(false)).then_some(tokens))
+    }
+
+    /// The tokens that the end of a thought or the constraint leaves no choice about.
     pub(super) fn forced(&mut self) -> Result<Vec<TokenId>, EngineError> {
+        if let Some(tokens) = self.due()? {
+            return Ok(tokens);
+        }
         Ok(self.guarded(|constraint| Ok(constraint.forced()))?.unwrap_or_default())
     }
 
@@ -116,9 +159,13 @@ impl Chooser {
         })))
     }
 
-    /// Tells the constraint of the next token.
+    /// Tells the constraint and the budget of the next token.
     pub(super) fn accept(&mut self, token: TokenId) -> Result<(), EngineError> {
-        self.guarded(|constraint| constraint.accept(token)).map(|_| ())
+        self.guarded(|constraint| constraint.accept(token))?;
+        if let Some(budget) = &mut self.budget {
+            budget.accept(token);
+        }
+        Ok(())
     }
 
     /// Whether the constraint lets nothing follow; false without one.
@@ -131,17 +178,22 @@ impl Chooser {
         matches!(self.guarded(|constraint| Ok(constraint.can_end())), Ok(Some(true)))
     }
 
-    /// The sampler's state, if it can tell it.
-    pub(super) fn state(&self) -> Result<Option<SamplerSnapshot>, EngineError> {
-        sampled(catch_unwind(AssertUnwindSafe(|| Ok(self.sampler.save()))))
+    /// The state of sampler and budget, if the sampler can tell it.
+    pub(super) fn state(&self) -> Result<Option<ChooserState>, EngineError> {
+        let sampler = sampled(catch_unwind(AssertUnwindSafe(|| Ok(self.sampler.save()))))?;
+        let budget = self.budget.as_ref().map(Budget::state);
+        Ok(sampler.map(|sampler| ChooserState { sampler, budget }))
     }
 
-    /// Takes the constraint back by its last `n_tokens` tokens, and the sampler to an earlier state.
-    pub(super) fn go_back(&mut self, n_tokens: usize, state: &SamplerSnapshot) -> Result<(), EngineError> {
+    /// Takes the constraint back by its last `n_tokens` tokens, and the rest to an earlier state.
+    pub(super) fn go_back(&mut self, n_tokens: usize, state: &ChooserState) -> Result<(), EngineError> {
+        if let (Some(budget), Some(state)) = (&mut self.budget, &state.budget) {
+            budget.set_state(state.clone());
+        }
         self.guarded(|constraint| if n_tokens == 0 { Ok(()) } else { constraint.rollback(n_tokens) })?;
         let sampler = &mut self.sampler;
         sampled(catch_unwind(AssertUnwindSafe(|| {
-            sampler.restore(state);
+            sampler.restore(&state.sampler);
             Ok(())
         })))
     }

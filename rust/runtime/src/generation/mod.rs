@@ -1,6 +1,7 @@
 //! One request's way from logits to events.
 
 mod bans;
+mod budget;
 mod chooser;
 mod text;
 
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bans::{Bans, Chosen, MAX_TRIES};
+use budget::Budget;
 use chooser::{Chooser, Excluded};
 use text::Text;
 
@@ -89,7 +91,12 @@ impl Generation {
             bans: (!request.ban.is_empty()).then(|| Bans::new(&request.ban, last)),
             speculator: lookup.map(|lookup| Speculator::new(&lookup, &request.prompt)),
             piece: String::new(),
-            chooser: Chooser::new(request.sampler, request.constraint, n_vocab),
+            chooser: Chooser::new(
+                request.sampler,
+                request.constraint,
+                request.thought.map(|thought| Budget::new(thought, Arc::clone(&vocabulary))),
+                n_vocab,
+            ),
             hook: request.hook,
             waiting: false,
             stop_tokens: request.stop_tokens,
@@ -280,10 +287,10 @@ impl Generation {
         self.append(Chosen { token, forced: false, logprob })
     }
 
-    /// Takes the tokens that the constraint forces, without looking at their logits. Log-probabilities and a hook need the logits, so with them
+    /// Takes the tokens that the constraint or the end of a thought forces, without looking at their logits. Log-probabilities and a hook need the logits, so with them
     /// these tokens are chosen one by one as all others are; so is a token that the sampler must not choose, and a place where a token is excluded.
     fn jump(&mut self, submitted: Instant) -> Option<Turn> {
-        if !self.chooser.is_constrained() || self.logprobs.is_some() || self.hook.is_some() {
+        if !self.chooser.can_force() || self.logprobs.is_some() || self.hook.is_some() {
             return None;
         }
         let forced = match self.chooser.forced() {
@@ -320,9 +327,9 @@ impl Generation {
     fn open_place(&mut self) -> Result<(), EngineError> {
         if let Some(bans) = &mut self.bans
             && !bans.is_open()
-            && let Some(sampler) = self.chooser.state()?
+            && let Some(chooser) = self.chooser.state()?
         {
-            bans.open(self.text.mark(), sampler, self.text.state());
+            bans.open(self.text.mark(), chooser, self.text.state());
         }
         Ok(())
     }
@@ -358,7 +365,7 @@ impl Generation {
         }
         self.usage.forced_tokens -= back.n_forced;
         self.closed = false;
-        self.chooser.go_back(n_tokens, &back.before.sampler)?;
+        self.chooser.go_back(n_tokens, &back.before.chooser)?;
         Ok(back.previous)
     }
 

@@ -15,3 +15,4 @@ mod schedule;
 mod scoring;
 mod speculating;
 mod splitting;
+mod thinking;
