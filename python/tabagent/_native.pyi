@@ -387,9 +387,9 @@ class Server:
         defaults: dict[str, Any] | None,
         settings: dict[str, Any],
     ) -> Server:
-        """Listens. `defaults` are options of `generate` as `Model.generate` has them here. `settings` has host, port, unix_path, prefix, keys, hosts, origins,
-        threads, max_connections, max_body_bytes, head_timeout, timeout, drain_timeout, ping, max_choices, metrics, slots, props, embeddings, reranking,
-        prefill; missing ones have their defaults."""
+        """Listens. `defaults` are options of `generate` as `Model.generate` has them here. `settings` has host, port, unix_path, prefix, keys,
+        hosts, origins, threads, max_connections, max_body_bytes, head_timeout, timeout, drain_timeout, ping, max_choices, metrics, slots, props,
+        embeddings, reranking, prefill; missing ones have their defaults."""
     def url(self) -> str:
         """`http://host:port`, or `unix:path`."""
     def port(self) -> tuple[str, int] | None:

@@ -34,8 +34,8 @@ class Server:
         with Model.load("demo") as model, Server(model, port=0) as server:
             print(server.url)  # http://127.0.0.1:54321
 
-    It listens when it is made, and stops with `close`, at the end of its `with` block, and when the interpreter exits. The model can be used from Python
-    meanwhile, and stays open.
+    It listens when it is made, and stops with `close`, at the end of its `with` block, and when the interpreter exits. The model can be used
+    from Python meanwhile, and stays open.
     """
 
     __slots__ = ("__weakref__", "_model", "_native")
@@ -82,7 +82,8 @@ class Server:
             aliases: other names of it, for the list of models.
             api_keys: keys, one of which every request must have; none for open access.
             prefix: what stands before every path, such as `/llm`.
-            allowed_hosts: host names under which it may be asked, besides `localhost` and addresses, where it listens on this machine alone without keys.
+            allowed_hosts: host names under which it may be asked, besides `localhost` and addresses, where it listens on this machine alone
+                without keys.
             allowed_origins: origins of web pages that may ask, such as `https://example.org`, or `*`. Pages of this machine may always.
             chat_template: in place of the file's template, as for `apply_chat_template`.
             sampling: how tokens are chosen where a request does not say; None for llama.cpp's own way.
@@ -171,7 +172,7 @@ class Server:
         return self._model
 
     def close(self) -> None:
-        """Stop: take nothing more, let running requests end for as long as `drain_timeout`, then end them with an error. Blocks; may be called again."""
+        """Stop: take nothing more, let running requests end for `drain_timeout`, then end them with an error. Blocks; may be called again."""
         self._native.stop()
 
     def __enter__(self) -> Self:

@@ -33,7 +33,8 @@ class Reply:
 
 def ask(server: Server, method: str, path: str, body: Any = None, *, headers: dict[str, str] | None = None) -> Reply:
     """One request on a connection of its own. A body that is no bytes is sent as JSON."""
-    assert server.host is not None and server.port is not None
+    assert server.host is not None
+    assert server.port is not None
     connection = http.client.HTTPConnection(server.host, server.port, timeout=120)
     try:
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
@@ -45,7 +46,8 @@ def ask(server: Server, method: str, path: str, body: Any = None, *, headers: di
 
 
 def connect(server: Server) -> socket.socket:
-    assert server.host is not None and server.port is not None
+    assert server.host is not None
+    assert server.port is not None
     return socket.create_connection((server.host, server.port), timeout=120)
 
 

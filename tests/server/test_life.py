@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from server.http import ask, connect, send
 
+from server.http import ask, connect, send
 from tabagent import Server
 from waiting import until
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from server.http import ask
 
 import needs
+from server.http import ask
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -58,7 +59,8 @@ def test_a_stream_says_what_the_whole_answer_says(client: OpenAI, server: Server
     assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices][-1] == whole.choices[0].finish_reason
     assert len({chunk.id for chunk in chunks}) == 1
     assert chunks[-1].choices == []
-    assert chunks[-1].usage is not None and whole.usage is not None
+    assert chunks[-1].usage is not None
+    assert whole.usage is not None
     assert chunks[-1].usage.completion_tokens == whole.usage.completion_tokens
     reply = ask(server, "POST", "/chat/completions", {"messages": HELLO, "max_tokens": 2, "stream": True})
     assert reply.headers["content-type"] == "text/event-stream"
@@ -107,7 +109,8 @@ def test_stop_strings_end_the_answer_and_are_not_in_it(client: OpenAI) -> None:
 def test_probabilities_of_tokens(client: OpenAI) -> None:
     answer = client.chat.completions.create(model="any", messages=HELLO, max_tokens=4, temperature=0, logprobs=True, top_logprobs=3)
     logprobs = answer.choices[0].logprobs
-    assert logprobs is not None and logprobs.content is not None
+    assert logprobs is not None
+    assert logprobs.content is not None
     assert len(logprobs.content) == 4
     for token in logprobs.content:
         assert token.logprob <= 0
@@ -153,14 +156,15 @@ def test_structured_output_fits_its_schema(client: OpenAI) -> None:
 
 
 def test_a_demanded_tool_is_called(qwen: OpenAI) -> None:
-    for choice in ("required", {"type": "function", "function": {"name": "get_weather"}}):
+    choices: tuple[Any, ...] = ("required", {"type": "function", "function": {"name": "get_weather"}})
+    for choice in choices:
         answer = qwen.chat.completions.create(
             model="any",
             messages=PARIS,
             tools=WEATHER,
             tool_choice=choice,
             max_tokens=100,
-            temperature=0,  # type: ignore[arg-type]
+            temperature=0,
         )
         (call,) = answer.choices[0].message.tool_calls or []
         assert call.type == "function"
@@ -183,7 +187,7 @@ def test_a_streamed_call_is_the_whole_one(qwen: OpenAI) -> None:
             assert call.function is not None
             name += call.function.name or ""
             arguments += call.function.arguments or ""
-    assert (name, arguments) == (whole[0].function.name, whole[0].function.arguments)  # type: ignore[union-attr]
+    assert (name, arguments) == (whole[0].function.name, whole[0].function.arguments)
     assert len(ids) == 1
 
 
@@ -242,7 +246,7 @@ def test_a_wrong_field_is_named(server: Server, change: dict[str, Any], field: s
     error = reply.json()["error"]
     assert error["type"] == "invalid_request_error"
     assert error["param"] == field, error
-    assert f"`{field.split('[')[0].split('.')[0]}" in error["message"]
+    assert f"`{re.split('[[.]', field)[0]}" in error["message"]
 
 
 def test_errors_are_the_clients_own(client: OpenAI, server: Server) -> None:

@@ -17,6 +17,8 @@ from tabagent.cli.info import info
 from tabagent.cli.output import prepare_streams, write_error, write_line
 from tabagent.cli.quantize import quantize
 from tabagent.cli.run import run
+from tabagent.cli.serve import serve
+from tabagent.cli.server_options import ServeCommand
 from tabagent.cli.variants import variants
 
 __all__ = ["app", "run_app"]
@@ -31,6 +33,7 @@ app = typer.Typer(
 )
 for _command in (run, chat, embed, info, convert, quantize, variants, doctor, bench):
     app.command(cls=ExamplesCommand)(_command)
+app.command(cls=ServeCommand)(serve)
 app.add_typer(gguf_app, name="gguf")
 
 

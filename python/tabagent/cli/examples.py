@@ -26,6 +26,12 @@ EXAMPLES: Final = {
         echo "What is a tide?" | tabagent chat model.gguf -n 64
         tabagent chat base-model.gguf --chat-template chatml
     """,
+    "serve": """\
+        tabagent serve demo
+        tabagent serve model.gguf --port 8000 -c 16384 -np 4
+        tabagent serve model.gguf --host 0.0.0.0 --api-key-file keys.txt --metrics
+        tabagent serve model.gguf --host /run/tabagent.sock --alias gpt-4o-mini
+    """,
     "embed": """\
         tabagent embed minilm.gguf "How many people live in Berlin?"
         tabagent embed minilm.gguf -f lines.txt -o vectors.npy

@@ -12,7 +12,7 @@ import typer
 from tabagent.cli.output import Verbosity, write_error
 from tabagent.errors import TabagentError
 
-__all__ = ["UsageError", "explained", "one_line", "report_usage"]
+__all__ = ["UsageError", "explained", "nearest_name", "one_line", "report_usage"]
 
 P = ParamSpec("P")
 LOG: Final = logging.getLogger("tabagent.cli")
@@ -98,10 +98,10 @@ def report_usage(error: Exception) -> int | None:
 def _usage_text(error: _ParserError, context: Any) -> str:
     option = getattr(error, "option_name", None)
     if type(error).__name__ == "NoSuchOption" and isinstance(option, str):
-        return f"no such option `{option}`{_suggestion(option, _option_names(context))}"
+        return f"no such option `{option}`{nearest_name(option, _option_names(context))}"
     if (command := NO_COMMAND.match(error.format_message())) is not None:
         known = list(getattr(getattr(context, "command", None), "commands", ()))
-        return f"no such command `{command[1]}`{_suggestion(command[1], known) or '; there are ' + ', '.join(f'`{name}`' for name in known)}"
+        return f"no such command `{command[1]}`{nearest_name(command[1], known) or '; there are ' + ', '.join(f'`{name}`' for name in known)}"
     text = re.sub(r": Input should be (a valid \w+), .*", r": it is not \1", " ".join(error.format_message().split())).rstrip(".").replace("'", "`")
     return text[:1].lower() + text[1:]
 
@@ -113,6 +113,7 @@ def _option_names(context: Any) -> list[str]:
     ]
 
 
-def _suggestion(asked: str, known: Sequence[str]) -> str:
+def nearest_name(asked: str, known: Sequence[str]) -> str:
+    """The end of a sentence about a name that is not known: which one may be meant, if any is near."""
     nearest = difflib.get_close_matches(asked, known, n=1, cutoff=0.5)
     return f"; did you mean `{nearest[0]}`?" if nearest else ""

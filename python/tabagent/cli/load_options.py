@@ -117,10 +117,12 @@ class LoadOptions:
     use_mmap: Annotated[bool, option(HARDWARE, "--mmap/--no-mmap", text="Map the file into memory instead of reading it (default), or not.")] = True
     mlock: Annotated[bool, option(HARDWARE, "--mlock", text="Keep the model in memory, never swapped out.")] = False
     check_tensors: Annotated[bool, option(HARDWARE, "--check-tensors", text="Look for invalid numbers in all weights while loading.")] = False
-    hf: Annotated[str | None, option(HARDWARE, "--hf", metavar="OWNER/REPO", text="A repository on the Hugging Face Hub, instead of MODEL.")] = None
-    hf_file: Annotated[str | None, option(HARDWARE, "--hf-file", metavar="PATTERN", text="The file in that repository, such as `*Q4_K_M.gguf`.")] = (
-        None
-    )
+    hf: Annotated[
+        str | None, option(HARDWARE, "--hf", "-hf", "--hf-repo", metavar="OWNER/REPO", text="A repository on the Hugging Face Hub, instead of MODEL.")
+    ] = None
+    hf_file: Annotated[
+        str | None, option(HARDWARE, "--hf-file", "-hff", metavar="PATTERN", text="The file in that repository, such as `*Q4_K_M.gguf`.")
+    ] = None
 
     def source(self, model: str | None) -> ModelSource:
         """The model that is meant, by name or by the options.

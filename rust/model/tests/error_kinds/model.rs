@@ -45,6 +45,7 @@ fn errors() -> Vec<Sample> {
         NoClassifier { source: ContextError::NotRanking { architecture: "bert".to_owned() } } => UnsupportedModel, "or `embed` query and documents";
         NoInfill { missing: "suffix, middle".to_owned() } => UnsupportedModel, "has no token for suffix, middle; take a model";
         Stopped => EmbeddingCancelled, "stopped before it was done";
+        CallsAndStructure => Value, "leave one of them out";
         ForeignGrammar => Value, "compile it with this model's `compile_grammar`";
         BreakersWithoutModel => Value, "give `model`, or sequences of token ids";
     })

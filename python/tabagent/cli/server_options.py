@@ -1,0 +1,220 @@
+"""The options of a server, under llama-server's names, and the environment variables that set them."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from tabagent.cli.examples import ExamplesCommand
+from tabagent.cli.failure import UsageError, nearest_name
+from tabagent.cli.options import option
+
+__all__ = ["AnswerOptions", "ServeCommand", "ServerOptions"]
+
+SERVER: Final = "Server"
+ANSWERS: Final = "Answers"
+SOCKET: Final = ".sock"
+
+VARIABLES: Final = {
+    "-m": "LLAMA_ARG_MODEL",
+    "--hf": "LLAMA_ARG_HF_REPO",
+    "--hf-file": "LLAMA_ARG_HF_FILE",
+    "-c": "LLAMA_ARG_CTX_SIZE",
+    "-np": "LLAMA_ARG_N_PARALLEL",
+    "-b": "LLAMA_ARG_BATCH",
+    "-ub": "LLAMA_ARG_UBATCH",
+    "-t": "LLAMA_ARG_THREADS",
+    "-ngl": "LLAMA_ARG_N_GPU_LAYERS",
+    "-ctk": "LLAMA_ARG_CACHE_TYPE_K",
+    "-ctv": "LLAMA_ARG_CACHE_TYPE_V",
+    "-fa": "LLAMA_ARG_FLASH_ATTN",
+    "-kvu": "LLAMA_ARG_KV_UNIFIED",
+    "-kvo": "LLAMA_ARG_KV_OFFLOAD",
+    "--swa-full": "LLAMA_ARG_SWA_FULL",
+    "--cache-ram": "LLAMA_ARG_CACHE_RAM",
+    "-n": "LLAMA_ARG_N_PREDICT",
+    "--temp": "LLAMA_ARG_TEMPERATURE",
+    "--top-k": "LLAMA_ARG_TOP_K",
+    "--top-p": "LLAMA_ARG_TOP_P",
+    "--min-p": "LLAMA_ARG_MIN_P",
+    "--repeat-penalty": "LLAMA_ARG_REPEAT_PENALTY",
+    "--presence-penalty": "LLAMA_ARG_PRESENCE_PENALTY",
+    "--frequency-penalty": "LLAMA_ARG_FREQUENCY_PENALTY",
+    "--host": "LLAMA_ARG_HOST",
+    "--port": "LLAMA_ARG_PORT",
+    "--api-key": "LLAMA_API_KEY",
+    "--api-key-file": "LLAMA_ARG_API_KEY_FILE",
+    "--api-prefix": "LLAMA_ARG_API_PREFIX",
+    "-a": "LLAMA_ARG_ALIAS",
+    "-to": "LLAMA_ARG_TIMEOUT",
+    "--threads-http": "LLAMA_ARG_THREADS_HTTP",
+    "--sse-ping-interval": "LLAMA_ARG_SSE_PING_INTERVAL",
+    "--cors-origins": "LLAMA_ARG_CORS_ORIGINS",
+    "--metrics": "LLAMA_ARG_ENDPOINT_METRICS",
+    "--slots": "LLAMA_ARG_ENDPOINT_SLOTS",
+    "--embeddings": "LLAMA_ARG_EMBEDDINGS",
+    "--reranking": "LLAMA_ARG_RERANKING",
+    "--prefill-assistant": "LLAMA_ARG_PREFILL_ASSISTANT",
+    "--jinja": "LLAMA_ARG_JINJA",
+    "-cb": "LLAMA_ARG_CONT_BATCHING",
+    "--chat-template": "LLAMA_ARG_CHAT_TEMPLATE",
+    "--chat-template-file": "LLAMA_ARG_CHAT_TEMPLATE_FILE",
+}
+"""The variable of each option, by one of the option's names; llama-server's, so that its deployments work."""
+PREFIX: Final = "LLAMA_ARG_"
+
+
+class ServeCommand(ExamplesCommand):
+    """A command whose options are also read from llama-server's variables."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for parameter in self.params:
+            names = (*parameter.opts, *parameter.secondary_opts)
+            found = [variable for name, variable in VARIABLES.items() if name in names]
+            parameter.envvar = found[0] if found else None
+
+
+def refuse_unknown_variables(environment: Mapping[str, str] = os.environ) -> None:
+    """Refuse variables that llama-server may know and that nothing here reads.
+
+    Raises:
+        UsageError: one is set; names the nearest.
+    """
+    known = set(VARIABLES.values())
+    for name in sorted(environment):
+        if name.startswith(PREFIX) and name not in known:
+            message = f"`{name}` is set, and no option reads it{nearest_name(name, sorted(known))}; unset it"
+            raise UsageError(message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerOptions:
+    """Where it listens, and whom it answers."""
+
+    host: Annotated[
+        str | None, option(SERVER, "--host", metavar="HOST", text="The address to listen at, or a socket `PATH.sock` (default 127.0.0.1).")
+    ] = None
+    port: Annotated[int | None, option(SERVER, "--port", metavar="N", min=0, max=65535, text="The port; 0: any free one (default 8080).")] = None
+    parallel: Annotated[
+        int | None, option(SERVER, "-np", "--parallel", metavar="N", min=1, text="How many requests to decode together (default 8).")
+    ] = None
+    max_queue: Annotated[
+        int | None,
+        option(SERVER, "--max-queue", metavar="N", min=0, text="How many more may wait; others are told to come back (default: any number)."),
+    ] = None
+    api_keys: Annotated[
+        list[str] | None, option(SERVER, "--api-key", metavar="KEY", text="A key that requests must have; several after commas, or given again.")
+    ] = None
+    api_key_file: Annotated[Path | None, option(SERVER, "--api-key-file", metavar="FILE", text="A file with a key in each line.")] = None
+    alias: Annotated[str | None, option(SERVER, "-a", "--alias", metavar="NAMES", text="What to call the model; several names after commas.")] = None
+    prefix: Annotated[str | None, option(SERVER, "--api-prefix", metavar="PATH", text="What stands before every path, such as `/llm`.")] = None
+    allowed_hosts: Annotated[
+        list[str] | None,
+        option(SERVER, "--allowed-host", metavar="NAME", text="A host name under which it may be asked; may be given several times."),
+    ] = None
+    allowed_origins: Annotated[
+        str | None,
+        option(SERVER, "--cors-origins", metavar="ORIGINS", text="Web pages that may ask, such as `https://a.example`, after commas; `*`: all."),
+    ] = None
+    http_threads: Annotated[int | None, option(SERVER, "--threads-http", metavar="N", min=1, text="Threads that serve HTTP (default 2).")] = None
+    max_connections: Annotated[
+        int | None, option(SERVER, "--max-connections", metavar="N", min=1, text="Connections at the same time (default 4,096).")
+    ] = None
+    timeout: Annotated[
+        float | None,
+        option(SERVER, "-to", "--timeout", metavar="S", min=0, text="Seconds that a client may stop reading or sending (default 3,600)."),
+    ] = None
+    drain_timeout: Annotated[
+        float | None, option(SERVER, "--drain-timeout", metavar="S", min=0, text="Seconds for running requests to end at the end (default 30).")
+    ] = None
+    ping: Annotated[
+        float | None,
+        option(SERVER, "--sse-ping-interval", metavar="S", text="Seconds between signs of life in silent streams; -1: none (default 30)."),
+    ] = None
+    metrics: Annotated[bool, option(SERVER, "--metrics", text="Show figures for Prometheus at `/metrics`.")] = False
+    slots: Annotated[bool, option(SERVER, "--slots/--no-slots", text="Show what runs at `/slots`, or not (default).")] = False
+    embeddings: Annotated[bool, option(SERVER, "--embeddings/--no-embeddings", "--embedding", text="Give embeddings (default), or not.")] = True
+    reranking: Annotated[bool, option(SERVER, "--reranking/--no-reranking", "--rerank", text="Rank documents (default), or not.")] = True
+
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of `Server`.
+
+        Raises:
+            UsageError: an option says nothing.
+            OSError: the file of keys cannot be read.
+        """
+        host, unix_path = self.host, None
+        if host is not None and host.endswith(SOCKET):
+            host, unix_path = None, host
+        names = _listed(self.alias)
+        return {
+            "host": host,
+            "port": self.port,
+            "unix_path": unix_path,
+            "name": names[0] if names else None,
+            "aliases": names[1:],
+            "api_keys": self._keys(),
+            "prefix": self.prefix,
+            "allowed_hosts": self.allowed_hosts or (),
+            "allowed_origins": _listed(self.allowed_origins),
+            "http_threads": self.http_threads,
+            "max_connections": self.max_connections,
+            "timeout": self.timeout,
+            "drain_timeout": self.drain_timeout,
+            "ping": None if self.ping is None else max(self.ping, 0.0),
+            "metrics": self.metrics,
+            "slots": self.slots,
+            "embeddings": self.embeddings,
+            "reranking": self.reranking,
+        }
+
+    def _keys(self) -> list[str]:
+        keys = [key for given in self.api_keys or () for key in _listed(given)]
+        if self.api_key_file is not None:
+            lines = self.api_key_file.read_text(encoding="utf-8").splitlines()
+            keys.extend(line.strip() for line in lines if line.strip())
+        if not keys and (self.api_keys is not None or self.api_key_file is not None):
+            message = "`--api-key` and `--api-key-file` give no key, and anybody could ask; give one, or leave them out"
+            raise UsageError(message)
+        return keys
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerOptions:
+    """What requests have that do not say otherwise, and how conversations are read."""
+
+    max_tokens: Annotated[
+        int, option(ANSWERS, "-n", "--predict", "--n-predict", metavar="N", min=-1, text="Most tokens of a text; -1: until it ends (default).")
+    ] = -1
+    chat_template: Annotated[
+        str | None, option(ANSWERS, "--chat-template", metavar="TEXT", text="In place of the file's template: a text, or a name such as `chatml`.")
+    ] = None
+    chat_template_file: Annotated[Path | None, option(ANSWERS, "--chat-template-file", metavar="FILE", text="The same, from a file.")] = None
+    prefill: Annotated[
+        bool,
+        option(ANSWERS, "--prefill-assistant/--no-prefill-assistant", text="Continue a last message of the assistant (default), or answer it."),
+    ] = True
+    cache_ram: Annotated[
+        int | None,
+        option(ANSWERS, "-cram", "--cache-ram", metavar="MIB", min=0, text="Host memory for the beginnings of texts, in MiB (default 256)."),
+    ] = None
+    jinja: Annotated[bool, option(ANSWERS, "--jinja", text="Read templates as Jinja, which is always so.")] = True
+    cont_batching: Annotated[bool, option(ANSWERS, "-cb", "--cont-batching", text="Decode requests together, which is always so.")] = True
+
+    def template(self) -> str | Path | None:
+        """The template that is meant.
+
+        Raises:
+            UsageError: there are two.
+        """
+        if self.chat_template is not None and self.chat_template_file is not None:
+            message = "`--chat-template` and `--chat-template-file` exclude each other; give one of them"
+            raise UsageError(message)
+        return self.chat_template_file if self.chat_template is None else self.chat_template
+
+
+def _listed(text: str | None) -> list[str]:
+    """Names that stand between commas."""
+    return [name.strip() for name in (text or "").split(",") if name.strip()]

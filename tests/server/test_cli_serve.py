@@ -1,0 +1,67 @@
+"""`tabagent serve`."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+TABAGENT: Final = (sys.executable, "-m", "tabagent")
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        (*TABAGENT, "serve", *arguments), capture_output=True, text=True, env={**os.environ, **environment}, timeout=120, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "text"),
+    [
+        (("demo", "--prot", "1"), {}, "did you mean `--port`?"),
+        (("demo", "--no-webui"), {}, "no such option `--no-webui`"),
+        (("demo",), {"LLAMA_ARG_PROT": "1"}, "did you mean `LLAMA_ARG_PORT`?"),
+        (("demo",), {"LLAMA_ARG_MMPROJ": "x"}, "`LLAMA_ARG_MMPROJ` is set, and no option reads it"),
+        (("demo", "-m", "other.gguf"), {}, "both name a model"),
+        (("demo", "--port", "65536"), {}, "--port"),
+        (("demo", "--api-key", ","), {}, "give no key"),
+        (("demo", "--chat-template", "chatml", "--chat-template-file", "x"), {}, "exclude each other"),
+    ],
+)
+def test_wrong_usage_is_told(arguments: tuple[str, ...], environment: dict[str, str], text: str) -> None:
+    done = run(*arguments, **environment)
+    assert done.returncode == 2, done.stderr
+    assert text in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.model
+def test_it_serves_until_it_is_told_to_stop(smollm2_path: Path, tmp_path: Path) -> None:
+    keys = tmp_path / "keys.txt"
+    keys.write_text("secret\n\n", encoding="utf-8")
+    environment = {**os.environ, "LLAMA_ARG_PORT": "0", "LLAMA_ARG_THREADS": "1", "LLAMA_ARG_CTX_SIZE": "512"}
+    command = (*TABAGENT, "serve", "-m", str(smollm2_path), "--api-key-file", str(keys), "--alias", "small,other", "-np", "2", "--temp", "0")
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        found = re.search(r"at http://127\.0\.0\.1:(\d+)", line)
+        assert found, line
+
+        def get(path: str) -> Any:
+            with socket.create_connection(("127.0.0.1", int(found[1]))) as stream:
+                stream.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer secret\r\nConnection: close\r\n\r\n".encode())
+                return b"".join(iter(lambda: stream.recv(1 << 16), b""))
+
+        assert b'"id":"small"' in get("/v1/models")
+        props = get("/props")
+        assert b'"total_slots":2' in props
+        assert b'"temperature":0.0' in props
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
