@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from server.http import ask, connect, send
-from tabagent import Server
+from tabagent import ClosedError, Server
 from waiting import until
 
 if TYPE_CHECKING:
@@ -64,6 +64,33 @@ def test_a_client_that_does_not_read_holds_only_itself_up(server: Server) -> Non
     assert reply.status == 200
     lost.close()
     until(lambda: idle(server))
+
+
+def test_a_client_that_never_reads_is_ended(smollm2_path: Path) -> None:
+    from tabagent import Model
+
+    body = {"prompt": "Once", "n_predict": 4000, "ignore_eos": True, "stream": True, "n_probs": 500}
+    with Model.load(smollm2_path, context_size=4096, threads=1) as model, Server(model, port=0, timeout=0.5) as server:
+        lost = send(server, "/completion", body)
+        until(lambda: model.stats.active == 1)
+        until(lambda: idle(server), limit_s=120)
+        assert model.metrics().ended.cancelled == 1
+        lost.close()
+
+
+def test_a_silent_stream_says_that_it_is_there(smollm2_path: Path) -> None:
+    from tabagent import Model
+
+    with Model.load(smollm2_path, context_size=2048, threads=1, max_sequences=1) as model, Server(model, port=0, ping=0.05) as server:
+        first = send(server, "/v1/chat/completions", {**LONG, "stream": True})
+        until(lambda: model.stats.active == 1)
+        with send(server, "/v1/chat/completions", {**LONG, "stream": True, "max_tokens": 1}) as second:
+            came = b""
+            while b"\n:\n\n" not in came:
+                came += second.recv(1 << 16)
+            assert b"data:" not in came
+        first.close()
+        until(lambda: idle(server))
 
 
 def test_malformed_requests_are_answered_and_nothing_else_happens(server: Server) -> None:
@@ -253,6 +280,8 @@ def test_a_closed_model_is_told_of(smollm2_path: Path) -> None:
     model = Model.load(smollm2_path, context_size=512, threads=1)
     with Server(model, port=0) as server:
         model.close()
+        with pytest.raises(ClosedError):
+            Server(model, port=0)
         reply = ask(server, "POST", "/v1/chat/completions", {"messages": LONG["messages"]})
         assert (reply.status, reply.json()["error"]["type"]) == (503, "unavailable_error")
         assert "closed" in json.dumps(reply.json())

@@ -58,6 +58,18 @@ def test_echo_begins_with_the_prompt(client: OpenAI) -> None:
     assert "".join(chunk.choices[0].text for chunk in stream) == PROMPT + plain
 
 
+def test_a_middle_is_filled_in(qwen: OpenAI) -> None:
+    made = qwen.completions.create(model="any", prompt="def add(a, b):\n    return ", suffix="\n\nprint(add(1, 2))\n", max_tokens=8, temperature=0)
+    assert made.choices[0].text.strip().startswith("a + b")
+
+
+def test_a_model_without_tokens_for_middles_refuses_a_suffix(server: Server) -> None:
+    reply = ask(server, "POST", "/v1/completions", {"prompt": "a", "suffix": "b"})
+    assert (reply.status, reply.json()["error"]["type"]) in {(400, "invalid_request_error"), (501, "not_supported_error")}, reply.body
+    reply = ask(server, "POST", "/v1/completions", {"prompt": [1], "suffix": "b"})
+    assert (reply.status, reply.json()["error"]["param"]) == (400, "suffix")
+
+
 def test_the_best_of_several_is_the_most_probable(client: OpenAI, server: Server) -> None:
     options: dict[str, Any] = {"model": "any", "prompt": PROMPT, "max_tokens": 6, "seed": 3, "temperature": 1.5}
     every = client.completions.create(**options, n=4, logprobs=0)
@@ -91,7 +103,6 @@ def test_probabilities_come_in_openais_form(client: OpenAI) -> None:
         ({"prompt": []}, "prompt"),
         ({"prompt": {"a": 1}}, "prompt"),
         ({"prompt": [[1.5]]}, "prompt[0][0]"),
-        ({"prompt": "a", "suffix": "b"}, "suffix"),
         ({"prompt": "a", "echo": True, "logprobs": 1}, "echo"),
         ({"prompt": "a", "best_of": 2, "stream": True}, "best_of"),
         ({"prompt": "a", "logprobs": "x"}, "logprobs"),

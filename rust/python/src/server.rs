@@ -35,6 +35,8 @@ impl Server {
         settings: &Bound<'_, PyDict>,
     ) -> PyResult<Self> {
         let settings = Settings::read(value_of(settings)?).map_err(|e| e.into_py(py))?;
+        // A closed model would refuse every request.
+        model.core().llama().map_err(|e| e.into_py(py))?;
         let mut served = Served::new(model.core(), name, path);
         served.aliases = aliases;
         served.template = template.map(|template| template.inner.clone());

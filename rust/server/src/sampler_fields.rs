@@ -220,6 +220,7 @@ fn logit_bias(given: Value, model: &Model) -> Result<Vec<(i32, f32)>, ApiError> 
             }
             (None, Value::String(text)) => {
                 biases.extend(model.tokenize(&text, false, false)?.into_iter().map(|token| (token, bias)));
+                limit(NAME, biases.len())?;
             }
             (None, other) => return Err(mistyped(NAME, "token ids or texts", &other)),
         }

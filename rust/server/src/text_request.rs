@@ -87,6 +87,11 @@ fn prompt(name: &str, value: Value) -> Result<GivenPrompt, ApiError> {
 }
 
 impl GivenPrompt {
+    /// A prompt of tokens alone.
+    pub(crate) fn of_tokens(tokens: Vec<TokenId>) -> Self {
+        Self::Pieces(tokens.into_iter().map(Piece::Token).collect())
+    }
+
     /// Whether nothing is in it.
     pub(crate) fn is_empty(&self) -> bool {
         match self {

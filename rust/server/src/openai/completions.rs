@@ -5,7 +5,10 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use serde_json::{Value, json};
-use tabagent_model::{DetokenizeOptions, FinishReason, LogprobsMode, Model, TokenId, TokenLogprob, Usage};
+use tabagent_model::{
+    DetokenizeOptions, FinishReason, GenerateOptions, InfillRequest, LogprobsMode, Model, TokenId,
+    TokenLogprob, Usage,
+};
 
 use super::chat::so_far;
 use super::chat_chunk::FINGERPRINT;
@@ -19,7 +22,7 @@ use crate::random;
 use crate::running::{Running, Step, Whole};
 use crate::sampler_fields;
 use crate::stream_body::{Kind, Pieces, json as json_response, streamed};
-use crate::text_request::{TextRequest, prompts};
+use crate::text_request::{GivenPrompt, TextRequest, prompts};
 
 /// Most tokens whose probabilities are given at each place.
 const MOST_LOGPROBS: i64 = 1000;
@@ -65,9 +68,7 @@ fn read(mut fields: JsonFields, app: &App, served: &Served) -> Result<Asked, Api
     if stream && best_of > n {
         return Err(ApiError::field("best_of", "`best_of` cannot be streamed: the best is known at the end"));
     }
-    if fields.text("suffix")?.is_some_and(|suffix| !suffix.is_empty()) {
-        return Err(ApiError::field("suffix", "`suffix` is not supported here; use `/infill`"));
-    }
+    let suffix = fields.text("suffix")?.filter(|suffix| !suffix.is_empty());
     let echo = fields.flag("echo")?.unwrap_or_default();
     let stream_options = fields.object("stream_options")?;
     let include_usage =
@@ -75,6 +76,10 @@ fn read(mut fields: JsonFields, app: &App, served: &Served) -> Result<Asked, Api
     let timings_per_token = fields.flag("timings_per_token")?.unwrap_or_default();
     let structure = sampler_fields::structure(&mut fields)?;
     let mut options = sampler_fields::read(&mut fields, served)?;
+    let prompts = match suffix {
+        Some(suffix) => with_suffix(prompts, &suffix, &options, &served.model)?,
+        None => prompts,
+    };
     let wanted = match fields.take("logprobs") {
         None | Some(Value::Bool(false)) => None,
         Some(Value::Bool(true)) => Some(0),
@@ -121,6 +126,30 @@ fn read(mut fields: JsonFields, app: &App, served: &Served) -> Result<Asked, Api
         shows_logprobs,
     };
     Ok(Asked { request: TextRequest { prompts, n: best_of as usize, structure, options }, envelope })
+}
+
+/// The prompts after which the model writes what is between each of `prompts` and `suffix`.
+fn with_suffix(
+    prompts: Vec<GivenPrompt>,
+    suffix: &str,
+    options: &GenerateOptions,
+    model: &Model,
+) -> Result<Vec<GivenPrompt>, ApiError> {
+    let between = |prompt: GivenPrompt| match prompt {
+        GivenPrompt::Text(prefix) => {
+            let request = InfillRequest {
+                prefix,
+                suffix: suffix.to_owned(),
+                max_tokens: options.max_tokens,
+                ..InfillRequest::default()
+            };
+            Ok(GivenPrompt::of_tokens(model.infill_prompt(&request)?))
+        }
+        GivenPrompt::Pieces(_) => {
+            Err(ApiError::field("suffix", "`suffix` needs a `prompt` that is a text, not tokens"))
+        }
+    };
+    prompts.into_iter().map(between).collect()
 }
 
 /// Continues texts.

@@ -1,1 +1,93 @@
-//! The router over real models.
+//! The router over a real model.
+//!
+//! Needs `TABAGENT_LIBRARY_PATH` and `TABAGENT_TEST_MODELS`, which `make test` provides.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use tabagent_model::{LoadOptions, Model};
+use tower::ServiceExt;
+
+use crate::app::App;
+use crate::server::router;
+use crate::{Models, Served, Settings};
+
+/// SmolLM2 behind the router.
+fn app(settings: Settings) -> Option<App> {
+    let (library, path) =
+        (tabagent_material::library()?, tabagent_material::model("smollm2-135m-instruct-q4_1.gguf")?);
+    let options = LoadOptions { context_size: Some(512), threads: Some(1), ..LoadOptions::default() };
+    let model = Model::load(path.clone(), &library, None, &options, |_| true).unwrap();
+    Some(App::new(settings, Models::one(Served::new(model, "small", path))))
+}
+
+async fn ask(router: &Router, path: &str, body: Value) -> (StatusCode, Vec<u8>) {
+    let request = Request::post(path).header("host", "localhost").body(Body::from(body.to_string())).unwrap();
+    let response = router.clone().oneshot(request).await.unwrap();
+    let status = response.status();
+    (status, response.into_body().collect().await.unwrap().to_bytes().to_vec())
+}
+
+fn run<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(120), work).await.unwrap() })
+}
+
+#[test]
+fn a_conversation_is_answered_whole_and_in_pieces() {
+    let Some(app) = app(Settings::default()) else { return };
+    let router = router(&app);
+    let body =
+        json!({"messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 8, "temperature": 0});
+    let (status, whole) = run(ask(&router, "/v1/chat/completions", body.clone()));
+    assert_eq!(status, StatusCode::OK);
+    let whole: Value = serde_json::from_slice(&whole).unwrap();
+    let text = whole["choices"][0]["message"]["content"].as_str().unwrap();
+    assert!(!text.is_empty() && whole["usage"]["completion_tokens"] == 8);
+    let mut streamed = body;
+    streamed["stream"] = true.into();
+    let (_, events) = run(ask(&router, "/chat/completions", streamed));
+    let events = String::from_utf8(events).unwrap();
+    let pieces = events
+        .split("\n\n")
+        .filter_map(|event| serde_json::from_str::<Value>(event.strip_prefix("data: ")?).ok());
+    let together: String = pieces
+        .filter_map(|piece| Some(piece["choices"][0]["delta"]["content"].as_str()?.to_owned()))
+        .collect();
+    assert_eq!(together, text);
+    assert!(events.ends_with("data: [DONE]\n\n"), "{events}");
+}
+
+#[test]
+fn a_body_that_is_dropped_cancels_its_request() {
+    let Some(app) = app(Settings::default()) else { return };
+    let router = router(&app);
+    let body = json!({"prompt": "Once", "n_predict": 400, "ignore_eos": true, "stream": true});
+    run(async {
+        let request = Request::post("/completion").body(Body::from(body.to_string())).unwrap();
+        let mut response = router.oneshot(request).await.unwrap().into_body();
+        response.frame().await.unwrap().unwrap();
+        assert_eq!(app.slots.all().len(), 1);
+        drop(response);
+        assert!(app.slots.all().is_empty());
+    });
+    let model = app.models.all()[0].model.clone();
+    let until = std::time::Instant::now() + Duration::from_secs(30);
+    while model.stats().unwrap().active > 0 {
+        assert!(std::time::Instant::now() < until, "the request still runs");
+        std::thread::yield_now();
+    }
+    assert_eq!(model.metrics().unwrap().ended.cancelled, 1);
+}
+
+#[test]
+fn an_error_has_the_form_of_its_protocol() {
+    let Some(app) = app(Settings { keys: vec!["key".to_owned()], ..Settings::default() }) else { return };
+    let (status, body) = run(ask(&router(&app), "/v1/chat/completions", json!({})));
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!((status, &body["error"]["type"]), (StatusCode::UNAUTHORIZED, &json!("authentication_error")));
+}
