@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from tabagent.sampling import SamplerConfig, StageReport, Step
     from tabagent.scoring import ChoiceScore, Perplexity
     from tabagent.server import Server, serve
+    from tabagent.session import Session
     from tabagent.speculation import SpeculativeConfig
     from tabagent.stream import TokenEvents, TokenStream
     from tabagent.tools import Tool
@@ -132,6 +133,7 @@ __all__ = [
     "SamplerConfig",
     "SamplingError",
     "Server",
+    "Session",
     "SpeculativeConfig",
     "StageReport",
     "StateError",
@@ -217,6 +219,7 @@ _HOMES = {
     "SamplerConfig": "sampling",
     "Server": "server",
     "ReasoningBudget": "reasoning",
+    "Session": "session",
     "SpeculativeConfig": "speculation",
     "StageReport": "sampling",
     "Step": "sampling",

@@ -30,6 +30,7 @@ __all__ = [
     "HookWorker",
     "JsonReader",
     "Model",
+    "Session",
     "Stop",
     "Stream",
     "TokenEvent",
@@ -422,6 +423,26 @@ class Stream:
         decode_s, first_token_s (None without a token), token_gaps_s (three quantiles; None with fewer than two tokens)."""
 
 @final
+class Session:
+    """A conversation that is kept. All calls but `closed` wait for a cancelled text to end."""
+
+    @property
+    def closed(self) -> bool: ...
+    def close(self) -> None: ...
+    def is_running(self) -> bool:
+        """Whether a text is being generated that nobody has cancelled; all other calls raise then."""
+    def tokens(self) -> list[int]: ...
+    def append(self, input: str | Sequence[int], add_special: bool, parse_special: bool) -> list[int]:  # noqa: A002 (named as what it takes)
+        """The tokens that were added."""
+    def generate(self, *, options: Mapping[str, Any], sampling: Mapping[str, Any] | None, grammar: Grammar | None, hooked: bool) -> Stream:
+        """As `Model.generate`; `sampling` replaces the session's."""
+    def set_sampling(self, sampling: Mapping[str, Any]) -> None:
+        """The random generator goes on from where it is."""
+    def rewind(self, n: int) -> None: ...
+    def branch(self) -> Session: ...
+    def save(self, path: str, note: str) -> None: ...
+
+@final
 class HookWorker:
     """Brings a stream's logits to a Python thread and back. Dropping it ends the stream when it has another row to change."""
 
@@ -608,12 +629,18 @@ class Model:
         grammar: Grammar | None,
         hooked: bool,
         changes: _Changes | None = None,
+        fork: tuple[Stream, Sequence[int]] | None = None,
     ) -> Stream:
-        """With `hooked` the stream waits for its `take_hook` to change each row of logits.
+        """`fork` goes on after tokens that another stream of the prompt gave.
+
+        With `hooked` the stream waits for its `take_hook` to change each row of logits.
 
         `options`: max_tokens, sampling (a `SamplerConfig`'s `to_dict()`), stop, ban, stop_tokens, ignore_eos, logprobs, logprobs_mode, show_special,
         cache_prompt,
         speculative (None, or a mapping of min_match, max_match, max_draft), priority, timeout (seconds), collect (the whole text in one event)."""
+    def session(self, sampling: Mapping[str, Any], changes: _Changes | None = None) -> Session: ...
+    def load_session(self, path: str) -> tuple[Session, str]:
+        """The session of a file, with the default sampling, and its note."""
     def score(self, prompt: Sequence[int], continuations: Sequence[Sequence[int]], cache_prompt: bool, changes: _Changes | None = None) -> Stream:
         """A stream with one event for each continuation, without text: its tokens with their log-probabilities."""
     def embed(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -14,6 +16,7 @@ from tabagent._arguments import (
     as_bool,
     as_float,
     as_int,
+    as_path,
     as_text,
     as_texts,
     as_tokens,
@@ -27,12 +30,14 @@ from tabagent.grammar import Grammar, Trigger, compile_source, parser_of, source
 from tabagent.reasoning import ReasoningBudget, TemplateBudget, budget_options
 from tabagent.samples import Samples
 from tabagent.sampling import SamplerConfig
+from tabagent.session import Session, load
 from tabagent.speculation import SpeculativeConfig, speculation
 from tabagent.stream import TokenStream
 from tabagent.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from tabagent import _native
+    from tabagent._native import TokenEvent
     from tabagent.batch import CompletionBatch
     from tabagent.hooks import LogitsProcessor
     from tabagent.info import ModelInfo
@@ -40,6 +45,18 @@ if TYPE_CHECKING:
 __all__ = ["Generator"]
 
 MAX_TOKENS: Final = 2**63 - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class _Asked:
+    """A text that was asked for, to ask for another one alike."""
+
+    prompt: str | Sequence[int]
+    options: dict[str, Any]
+    given: dict[str, Any]
+    config: SamplerConfig
+    compiled: Grammar | None
+    processors: Sequence[LogitsProcessor]
 
 
 class Generator(Vocabulary):
@@ -55,7 +72,7 @@ class Generator(Vocabulary):
 
     def generate(
         self,
-        prompt: str | Tokens,
+        prompt: str | Tokens | Session,
         *,
         max_tokens: int | None = None,
         sampling: SamplerConfig | None = None,
@@ -94,7 +111,7 @@ class Generator(Vocabulary):
         A schema or grammar that was not used before is compiled first, which blocks for some milliseconds, and longer for the first one of a model.
 
         Args:
-            prompt: the text, or its token ids (a list, or a numpy integer array).
+            prompt: the text, or its token ids (a list, or a numpy integer array); or a session, which is continued, as by `Session.generate`.
             max_tokens: most tokens to generate; None until the model ends the text or the context is full.
             sampling: how to choose tokens; None for `SamplerConfig()`.
             stop: a string or strings that end the text; none of them is ever part of it.
@@ -169,13 +186,11 @@ class Generator(Vocabulary):
             compact_json=compact_json,
         )
         processors = _processors(logits_processors)
-        if sampling is None:
-            sampling = SamplerConfig()
-        elif not isinstance(sampling, SamplerConfig):
+        if not (sampling is None or isinstance(sampling, SamplerConfig)):
             message = f"`sampling` must be a SamplerConfig, got {type_name(sampling)}"
             raise TypeError(message)
         samples = Samples.of(n, best_of, keep_logprobs=logprobs is not None)
-        text = prompt if isinstance(prompt, str) else as_tokens(prompt, "prompt")
+        text = prompt if isinstance(prompt, (str, Session)) else as_tokens(prompt, "prompt")
         changes = as_changes(adapters, control_vector, control_layers)
         options: dict[str, Any] = {
             "max_tokens": None if max_tokens is None else as_int(max_tokens, "max_tokens", 0, MAX_TOKENS),
@@ -198,20 +213,26 @@ class Generator(Vocabulary):
         if samples.are_ranked and logprobs is None:
             options["logprobs"] = 0
 
+        if isinstance(text, Session):
+            if changes is not None or samples.generated > 1:
+                message = "a session has its own adapters and control vectors, and one text at a time; leave them, `n` and `best_of` out"
+                raise ValueError(message)
+            native = text._continue(self, options, sampling, None if compiled is None else compiled._native, hooked=bool(processors))  # noqa: SLF001 (its own other half)
+            return self._stream(native, compiled, processors, has_logprobs=logprobs is not None)
+        given: dict[str, Any] = {
+            "add_special": as_bool(add_special, "add_special"),
+            "parse_special": as_bool(parse_special, "parse_special"),
+            "grammar": None if compiled is None else compiled._native,  # noqa: SLF001 (its own other half)
+            "hooked": bool(processors),
+            "changes": changes,
+        }
         streams: list[TokenStream] = []
         try:
-            for config in samples.configs(sampling):
+            for config in samples.configs(sampling or SamplerConfig()):
                 # Called here, not in a function of its own: its warnings are about the line that called `generate`.
-                native = self._native.generate(
-                    text,
-                    add_special=as_bool(add_special, "add_special"),
-                    parse_special=as_bool(parse_special, "parse_special"),
-                    options=options | {"sampling": config.to_dict()},
-                    grammar=None if compiled is None else compiled._native,  # noqa: SLF001 (its own other half)
-                    hooked=bool(processors),
-                    changes=changes,
-                )
-                streams.append(self._stream(native, compiled, processors, has_logprobs=options["logprobs"] is not None))
+                native = self._native.generate(text, options=options | {"sampling": config.to_dict()}, **given)
+                again = functools.partial(self._fork, _Asked(text, options, given, config, compiled, processors))
+                streams.append(self._stream(native, compiled, processors, has_logprobs=options["logprobs"] is not None, again=again))
         except BaseException as error:
             for stream in streams:
                 stream.cancel()
@@ -221,7 +242,26 @@ class Generator(Vocabulary):
         first, *others = streams
         return first.beside(others, samples) if others else first
 
-    def _stream(self, native: _native.Stream, compiled: Grammar | None, processors: Sequence[LogitsProcessor], *, has_logprobs: bool) -> TokenStream:
+    def _fork(self, asked: _Asked, of: TokenStream, seen: Sequence[TokenEvent], choose: Callable[[SamplerConfig], SamplerConfig]) -> TokenStream:
+        """Another text that was asked for like this one, after events that were read of it."""
+        asked = dataclasses.replace(asked, config=choose(asked.config))
+        tokens = [token for event in seen for token in event.token_ids]
+        options = asked.options | {"sampling": asked.config.to_dict()}
+        native = self._native.generate(asked.prompt, options=options, fork=(of._native, tokens), **asked.given)  # noqa: SLF001 (its own other half)
+        again = functools.partial(self._fork, asked)
+        has_logprobs = asked.options["logprobs"] is not None
+        return self._stream(native, asked.compiled, asked.processors, has_logprobs=has_logprobs, again=again, seen=seen)
+
+    def _stream(
+        self,
+        native: _native.Stream,
+        compiled: Grammar | None,
+        processors: Sequence[LogitsProcessor],
+        *,
+        has_logprobs: bool,
+        again: Callable[..., TokenStream] | None = None,
+        seen: Sequence[TokenEvent] = (),
+    ) -> TokenStream:
         """The Python half of a stream."""
         hooks = None
         if processors:
@@ -229,7 +269,58 @@ class Generator(Vocabulary):
 
             hooks = Hooks(native, processors)
         parser = None if compiled is None else compiled._parser  # noqa: SLF001 (its own other half)
-        return TokenStream(native, model=self, has_logprobs=has_logprobs, parser=parser, hooks=hooks)
+        return TokenStream(native, model=self, has_logprobs=has_logprobs, parser=parser, hooks=hooks, again=again, seen=seen)
+
+    def session(
+        self,
+        *,
+        sampling: SamplerConfig | None = None,
+        adapters: Adapters = None,
+        control_vector: ControlVectors = None,
+        control_layers: tuple[int, int] | None = None,
+    ) -> Session:
+        """A text that is continued again and again, whose tokens are decoded once: its cells are kept until the session is closed.
+
+            with model.session() as session:
+                session.append("Once upon a time")
+                for text in session.generate(max_tokens=32):
+                    print(text, end="", flush=True)
+
+        Args:
+            sampling: how to choose its tokens; None for `SamplerConfig()`.
+            adapters: what all its texts are computed with, as in `generate`.
+            control_vector: the same.
+            control_layers: the layers that it moves, as in `generate`.
+
+        Raises:
+            TypeError, ValueError: an argument is wrong.
+            AdapterError: an adapter is of another model, or is an activated one.
+            UnsupportedModelError: the model cannot generate.
+            ClosedError, ForkedError: the model or an adapter is closed, or the model was loaded before a fork.
+        """
+        if not (sampling is None or isinstance(sampling, SamplerConfig)):
+            message = f"`sampling` must be a SamplerConfig, got {type_name(sampling)}"
+            raise TypeError(message)
+        config = sampling or SamplerConfig()
+        changes = as_changes(adapters, control_vector, control_layers)
+        return Session(self, self._native.session(config.to_dict(), changes), config)
+
+    def load_session(self, path: str | os.PathLike[str]) -> Session:
+        """The session of a file that `Session.save` wrote, in this process or another one: it goes on as if it had never been saved.
+
+        With a seed, its text is the same as that of the session that was saved, to the last bit of every logit, where both models are loaded
+        alike (with the same `threads`, too) and nothing else runs beside them. The file may come from anywhere: it is checked as a whole before
+        anything of it is used.
+
+        Raises:
+            OSError: the file cannot be read.
+            StateError: it is none, is damaged, or belongs to another model, to another build of llama.cpp or to other options of `load`; the
+                text says which.
+            ContextFullError: it has more tokens than this model's context holds.
+            ValueError: it has tokens that this model's vocabulary does not have.
+            ClosedError, ForkedError, UnsupportedModelError: as `session`.
+        """
+        return load(self, self._native.load_session(as_path(path, "path")))
 
     def generate_batch(
         self,

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Final
 
-from tabagent._arguments import as_int
+from tabagent._arguments import as_int, type_name
 from tabagent.completion import Completion
 from tabagent.sampling import SEED_RANGE, SamplerConfig
 
@@ -54,6 +54,21 @@ class Samples:
             return texts
         best = sorted(texts, key=_mean_logprob, reverse=True)[: self.kept]
         return best if self.keep_logprobs else [dataclasses.replace(text, logprobs=None) for text in best]
+
+
+def forked(config: SamplerConfig, seed: int | None, sampling: SamplerConfig | None, number: int) -> SamplerConfig:
+    """How the fork of that number of a text is chosen.
+
+    Raises:
+        TypeError, ValueError: `seed` is none, or `sampling` is no SamplerConfig.
+    """
+    if not (sampling is None or isinstance(sampling, SamplerConfig)):
+        message = f"`sampling` must be a SamplerConfig, got {type_name(sampling)}"
+        raise TypeError(message)
+    if sampling is None and seed is None and config.seed is not None:
+        seed = (config.seed + number) % (SEED_RANGE[1] + 1)
+    chosen = sampling or config
+    return chosen if seed is None else dataclasses.replace(chosen, seed=seed)
 
 
 def _mean_logprob(text: Completion) -> float:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,13 +15,14 @@ from tabagent._native import TokenEvent
 from tabagent.completion import Completion, FinishReason, Timings, Usage, stop_match_of, timings_of, usage_of
 from tabagent.errors import GrammarError, SamplingError
 from tabagent.event_loop import running_loop
-from tabagent.samples import Samples
+from tabagent.samples import Samples, forked
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from tabagent.hooks import Hooks
     from tabagent.objects import ObjectStream
+    from tabagent.sampling import SamplerConfig
 
 __all__ = ["TokenEvents", "TokenStream"]
 
@@ -44,8 +46,10 @@ class TokenStream:
 
     __slots__ = (
         "__weakref__",
+        "_again",
         "_awaited",
         "_closed",
+        "_forks",
         "_has_logprobs",
         "_hooks",
         "_lock",
@@ -67,6 +71,8 @@ class TokenStream:
         has_logprobs: bool = False,
         parser: Callable[[str], Any] | None = None,
         hooks: Hooks | None = None,
+        again: Callable[[TokenStream, Sequence[TokenEvent], Callable[[SamplerConfig], SamplerConfig]], TokenStream] | None = None,
+        seen: Iterable[TokenEvent] = (),
     ) -> None:
         """Made by `Model.generate`. The model is kept alive as long as the stream."""
         self._native = native
@@ -76,7 +82,9 @@ class TokenStream:
         self._hooks = hooks
         self._others: tuple[TokenStream, ...] = ()
         self._samples = Samples()
-        self._seen: list[TokenEvent] = []
+        self._again = again
+        self._forks = 0
+        self._seen: list[TokenEvent] = list(seen)
         self._lock = threading.RLock()
         self._awaited = False
         self._closed = False
@@ -178,6 +186,33 @@ class TokenStream:
     async def aresults(self) -> list[Completion]:
         """As `results`, for an event loop."""
         return self._samples.choose([await stream.aresult() for stream in self.streams])
+
+    def fork(self, *, seed: int | None = None, sampling: SamplerConfig | None = None) -> TokenStream:
+        """Another text that begins as this one, as far as it was read, and goes its own way from here. This one goes on as before.
+
+            stream = model.generate("Once upon a time", sampling=SamplerConfig(seed=1))
+            beginning = "".join(itertools.islice(stream, 8))
+            other = stream.fork()
+
+        Reading gives what comes after the beginning; `result` has the whole text, and `max_tokens` counts it. It is computed with the options of
+        this one, and shares its cells while that one runs, so that the beginning is not decoded again (where the memory can be cut there).
+
+        Args:
+            seed: the seed of its choices; None for that of this text plus 1 for its first fork, 2 for the second and so on, or for a new one if
+                this text has none.
+            sampling: how to choose its tokens from here on; None for as this one.
+
+        Raises:
+            TypeError, ValueError: an argument is wrong, or the text has `ban`.
+            RuntimeError: it is a text of a session, of which `Session.branch` makes another one.
+            Others: those of `Model.generate`.
+        """
+        if self._again is None:
+            message = "a text of a session is not forked; call `Session.branch` before it is generated"
+            raise RuntimeError(message)
+        self._forks += 1
+        choose = functools.partial(forked, seed=seed, sampling=sampling, number=self._forks)
+        return self._again(self, tuple(self._seen), choose)
 
     # Ending
 

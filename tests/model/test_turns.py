@@ -6,29 +6,18 @@ from typing import Final
 import pytest
 
 from near_ties import assert_alike
-from support.tiny_architectures import tiny_context
-from support.tiny_embedders import tiny_embedder
-from support.tiny_models import tiny_llama
+from support.tiny_memories import MEMORIES, memory_file
 from tabagent import Model, SamplerConfig
 
 GREEDY: Final = SamplerConfig.greedy()
-MEMORIES: Final = ("full", "windows", "recurrent", "hybrid")
 # What the user adds in each turn.
 TURNS: Final = ([5, 9, 33, 7] * 6, [12, 40, 8], [77, 3, 21, 21, 6], [90], [44, 45, 46, 47] * 5)
-
-
-def file_of(memory: str, folder: Path) -> Path:
-    """A tiny model with this kind of memory."""
-    path = folder / f"{memory}.gguf"
-    image = tiny_llama() if memory == "full" else tiny_embedder("mamba", context=512) if memory == "recurrent" else tiny_context(memory)
-    path.write_bytes(image.to_bytes())
-    return path
 
 
 @pytest.fixture(params=MEMORIES)
 def memory(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path]:
     """Each kind of memory, and a model file with it."""
-    return request.param, file_of(request.param, tmp_path)
+    return request.param, memory_file(request.param, tmp_path)
 
 
 def talk(model: Model, *, cache_prompt: bool) -> tuple[list[list[int]], list[tuple[int, ...]], list[int]]:

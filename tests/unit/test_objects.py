@@ -59,6 +59,7 @@ HANDLES = {
     "Lease",
     "Model",
     "ModelPool",
+    "Session",
     "TokenEvents",
     "TokenStream",
     "Tool",

@@ -55,6 +55,7 @@ mod pooling;
 mod preflight;
 mod progress;
 mod prompt;
+mod sequence_state;
 mod slow_text;
 mod special_text;
 mod spelling;

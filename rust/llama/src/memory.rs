@@ -138,15 +138,23 @@ impl Context {
         if removed { Ok(()) } else { Err(ContextError::CannotRemove { start, end }) }
     }
 
-    /// Makes the empty sequence `to` hold what `from` holds. Cells are shared, so it costs no memory.
+    /// Makes the empty sequence `to` hold what `from` holds. Cells are shared where sequences share theirs, so that it costs no memory.
     ///
     /// # Errors
-    /// [`ContextError::SequenceOutOfRange`], or [`ContextError::SequenceInUse`] when `to` is not empty.
+    /// [`ContextError::SequenceOutOfRange`], [`ContextError::SequenceInUse`] when `to` is not empty, or [`ContextError::StateFailed`] when llama.cpp fails to copy cells.
     pub fn copy_sequence(&mut self, from: SeqId, to: SeqId) -> Result<(), ContextError> {
         let source = self.check_sequence(i64::from(from))?;
         let target = self.check_sequence(i64::from(to))?;
         if self.first_position(target)?.is_some() {
             return Err(ContextError::SequenceInUse { sequence: to });
+        }
+        if !self.config.unified_cache {
+            // llama.cpp would copy the cells at the next decode only (`llama_kv_cache::seq_cp` in src/llama-kv-cache.cpp), and a snapshot taken before that has what was there before.
+            if self.first_position(source)?.is_some() {
+                let snapshot = self.snapshot_sequence(source)?;
+                self.put_sequence(target, &snapshot)?;
+            }
+            return Ok(());
         }
         // SAFETY: the memory is live, both sequences exist, the target is empty, and -1 means "all positions".
         unsafe {

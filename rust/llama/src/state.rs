@@ -7,10 +7,13 @@ use crate::batch::SeqId;
 use crate::context::Context;
 use crate::context_config::ContextConfig;
 use crate::context_error::ContextError;
+use crate::model::Model;
+use crate::sequence_state::{Memory, Shape, has_shape};
 use crate::streams;
 use sha2::{Digest, Sha256};
 use std::io::{Read as _, Write as _};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Why a state could not be saved or loaded.
 #[derive(Debug, thiserror::Error)]
@@ -123,31 +126,8 @@ impl Context {
     /// See [`StateError`].
     pub fn save_state_file(&self, path: &Path) -> Result<(), StateError> {
         let failed = |source| StateError::Io { path: path.display().to_string(), source };
-        // Renaming a file onto `/dev/null` would replace the device.
-        if std::fs::metadata(path).is_ok_and(|old| !old.is_file() && !old.is_dir()) {
-            let problem = "it is a device or a pipe; give the path of a file";
-            return Err(failed(std::io::Error::new(std::io::ErrorKind::InvalidInput, problem)));
-        }
-        let mut inputs = tabagent_gguf::Inputs::default();
-        inputs.add_path(self.model.path());
-        if inputs.refuse(path).is_err() {
-            let problem = "it is the model's own file; give another name for the state";
-            return Err(failed(std::io::Error::new(std::io::ErrorKind::InvalidInput, problem)));
-        }
-        let bytes = self.save_state()?;
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".{}.tmp", std::process::id()));
-        let temporary = path.with_file_name(name);
-        let write = || -> std::io::Result<()> {
-            let mut file = std::fs::File::create(&temporary)?;
-            file.write_all(&bytes)?;
-            file.sync_all()?;
-            std::fs::rename(&temporary, path)
-        };
-        write().map_err(|source| {
-            let _ = std::fs::remove_file(&temporary);
-            failed(source)
-        })
+        self.model.check_target(path).map_err(failed)?;
+        write_whole(path, &[&self.save_state()?]).map_err(failed)
     }
 
     /// [`Context::load_state`] from a file.
@@ -248,9 +228,18 @@ impl Context {
         if snapshot.context != self.id {
             return Err(ContextError::OtherContext);
         }
-        self.remove_sequence(slot)?;
         self.forget_outputs();
-        let n_streams = if self.config.unified_cache { 1 } else { self.resolved.n_seq_max };
+        self.put_sequence(slot, snapshot)
+    }
+
+    /// Puts a snapshot of this context into a sequence that exists.
+    pub(crate) fn put_sequence(
+        &mut self,
+        slot: SeqId,
+        snapshot: &SequenceSnapshot,
+    ) -> Result<(), ContextError> {
+        self.remove_sequence(slot)?;
+        let n_streams = self.n_streams();
         let moved;
         let bytes = if streams::n_streams(&snapshot.bytes) == Some(n_streams) || !self.is_rearranged {
             &snapshot.bytes
@@ -270,6 +259,68 @@ impl Context {
         }
         self.remove_sequence(slot)?;
         Err(ContextError::Full { tokens: 0, n_ctx: self.resolved.n_ctx })
+    }
+
+    /// A snapshot of a sequence of `n_tokens` tokens as bytes that another context of the same model, build and kind of memory can take, in this process or another one. `None` if
+    /// the memory is of a kind that [`import_sequence`](Self::import_sequence) cannot check.
+    pub fn export_sequence(&self, snapshot: &SequenceSnapshot, n_tokens: u32) -> Option<Vec<u8>> {
+        let n_streams = streams::n_streams(&snapshot.bytes)?;
+        let bytes = match self.memory_kind() {
+            Memory::Whole | Memory::Windowed => self.in_streams(&snapshot.bytes, n_streams, 1)?,
+            Memory::Recurrent | Memory::Hybrid => snapshot.bytes.clone(),
+        };
+        let n_streams = streams::n_streams(&bytes)?;
+        has_shape(&bytes, self.shape(n_tokens, n_streams)).then_some(bytes)
+    }
+
+    /// A snapshot for this context of bytes that [`export_sequence`](Self::export_sequence) gave. They may come from anywhere: everything that llama.cpp relies on is checked. What
+    /// the numbers in them mean, nobody can check. `None` if they are no state of `n_tokens` tokens.
+    pub fn import_sequence(&self, bytes: &[u8], n_tokens: u32) -> Option<SequenceSnapshot> {
+        let n_streams = self.n_streams();
+        let bytes = match self.memory_kind() {
+            Memory::Whole | Memory::Windowed => {
+                has_shape(bytes, self.shape(n_tokens, 1)).then_some(())?;
+                self.in_streams(bytes, 1, n_streams)?
+            }
+            Memory::Recurrent | Memory::Hybrid => bytes.to_vec(),
+        };
+        let fits = has_shape(&bytes, self.shape(n_tokens, n_streams));
+        fits.then_some(SequenceSnapshot { bytes, context: self.id })
+    }
+
+    /// How many parts the memory is kept in.
+    fn n_streams(&self) -> u32 {
+        if self.config.unified_cache { 1 } else { self.resolved.n_seq_max }
+    }
+
+    fn in_streams(&self, bytes: &[u8], from: u32, to: u32) -> Option<Vec<u8>> {
+        if from == to {
+            return Some(bytes.to_vec());
+        }
+        streams::in_streams(bytes, to, self.memory_kind() == Memory::Windowed)
+    }
+
+    fn shape(&self, n_tokens: u32, n_streams: u32) -> Shape {
+        Shape { n_tokens, n_streams, memory: self.memory_kind() }
+    }
+
+    fn memory_kind(&self) -> Memory {
+        let facts = self.model.facts();
+        match (facts.recurrent, facts.hybrid) {
+            (_, true) => Memory::Hybrid,
+            (true, false) => Memory::Recurrent,
+            (false, false) if facts.sliding_window > 0 => Memory::Windowed,
+            (false, false) => Memory::Whole,
+        }
+    }
+
+    /// The settings that a context must share with this one to take its exported sequences, and the build of llama.cpp, each with its name.
+    pub fn sequence_settings(&self) -> [(&'static str, String); 3] {
+        [
+            ("build", self.model.library().info().build.clone()),
+            ("kv_type", crate::context_config::describe_kv_types(self.config.kv_types())),
+            ("flash_attention", format!("{:?}", self.config.flash_attention).to_lowercase()),
+        ]
     }
 
     fn check_state<'a>(&self, state: &'a [u8]) -> Result<(usize, &'a [u8]), StateError> {
@@ -314,9 +365,63 @@ impl Context {
     }
 
     fn model_digest(&self) -> Result<[u8; 32], StateError> {
-        let path = self.model.path().display().to_string();
-        self.model.fingerprint().map(|f| f.0).map_err(|source| StateError::Io { path, source })
+        self.model.digest()
     }
+}
+
+impl Model {
+    /// A digest of the file's length and of parts of it: equal for the same file, different for a fine-tune of the same shape.
+    ///
+    /// # Errors
+    /// [`StateError::Io`] when the file is gone.
+    pub fn digest(&self) -> Result<[u8; 32], StateError> {
+        let path = self.path().display().to_string();
+        self.fingerprint().map(|f| f.0).map_err(|source| StateError::Io { path, source })
+    }
+
+    /// Writes a file about this model, which appears whole or not at all: what was there before stays if it cannot be written.
+    ///
+    /// # Errors
+    /// [`StateError::Io`], also for the model's own file.
+    pub fn write_file(&self, path: &Path, parts: &[&[u8]]) -> Result<(), StateError> {
+        let failed = |source| StateError::Io { path: path.display().to_string(), source };
+        self.check_target(path).map_err(failed)?;
+        write_whole(path, parts).map_err(failed)
+    }
+
+    /// Refuses what no file about this model may replace.
+    fn check_target(&self, path: &Path) -> std::io::Result<()> {
+        let refused = |problem| Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, problem));
+        // Renaming a file onto `/dev/null` would replace the device.
+        if std::fs::metadata(path).is_ok_and(|old| !old.is_file() && !old.is_dir()) {
+            return refused("it is a device or a pipe; give the path of a file");
+        }
+        let mut inputs = tabagent_gguf::Inputs::default();
+        inputs.add_path(self.path());
+        if inputs.refuse(path).is_err() {
+            return refused("it is the model's own file; give another name for the state");
+        }
+        Ok(())
+    }
+}
+
+/// Writes beside `path`, and puts the file in its place when it is whole and on the disk.
+fn write_whole(path: &Path, parts: &[&[u8]]) -> std::io::Result<()> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}-{}.tmp", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
+    let temporary = path.with_file_name(name);
+    let write = || -> std::io::Result<()> {
+        let mut file = std::fs::File::create(&temporary)?;
+        for part in parts {
+            file.write_all(part)?;
+        }
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)
+    };
+    write().inspect_err(|_| {
+        let _ = std::fs::remove_file(&temporary);
+    })
 }
 
 /// One sequence of a context, for that context only.

@@ -210,6 +210,34 @@ fn copying_needs_an_empty_target() {
 }
 
 #[test]
+fn copies_in_memory_of_their_own_are_whole_at_once() {
+    let Some(model) = load(SMOLLM2) else { return };
+    let config = ContextConfig {
+        unified_cache: false,
+        ..ContextConfig::new().with_context_size(1024).with_max_sequences(4)
+    };
+    let mut context = model.create_context_with(&config).unwrap();
+    context.decode(&Batch::prompt(0, 0, &[1, 2, 3])).unwrap();
+    context.copy_sequence(0, 1).unwrap();
+    // Logits stay where they are.
+    assert!(context.logits(2).is_ok());
+    // Before anything else was decoded.
+    let snapshot = context.snapshot_sequence(1).unwrap();
+    context.restore_sequence(2, &snapshot).unwrap();
+    let mut after = |sequence| {
+        context.decode(&Batch::prompt(sequence, 3, &[4])).unwrap();
+        context.logits(0).unwrap().to_vec()
+    };
+    let expected = after(0);
+    assert_eq!(after(1), expected);
+    assert_eq!(after(2), expected);
+    context.copy_sequence(3, 1).unwrap_err();
+    context.remove_sequence(1).unwrap();
+    context.copy_sequence(3, 1).unwrap();
+    assert_eq!(context.next_position(1).unwrap(), 0);
+}
+
+#[test]
 fn state_with_any_flipped_bit_is_refused() {
     let Some(model) = load(SMOLLM2) else { return };
     let mut context = context(&model);

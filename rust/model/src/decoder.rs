@@ -278,6 +278,14 @@ impl Decoder for LlamaDecoder {
         state.len()
     }
 
+    fn export(&self, state: &SequenceSnapshot, n_tokens: usize) -> Option<Vec<u8>> {
+        self.context.export_sequence(state, u32::try_from(n_tokens).ok()?)
+    }
+
+    fn import(&self, bytes: &[u8], n_tokens: usize) -> Option<SequenceSnapshot> {
+        self.context.import_sequence(bytes, u32::try_from(n_tokens).ok()?)
+    }
+
     fn restore(&mut self, seq: u32, state: &SequenceSnapshot) -> Result<(), DecoderError> {
         self.context.restore_sequence(seq, state).map_err(|e| DecoderError::Failed(e.to_string()))
     }

@@ -10,6 +10,7 @@ use tabagent_sampling::constraint::GrammarError;
 use tabagent_sampling::{ConfigError, SampleError};
 
 use crate::memory::MemoryShortage;
+use crate::session_error::SessionError;
 use crate::value::OptionError;
 
 /// Why a model could not be loaded, or could not do what was asked of it.
@@ -143,6 +144,9 @@ pub enum Error {
     /// Vectors are no longer wanted.
     #[error("the work was stopped before it was done")]
     Stopped,
+    /// A session cannot do what was asked of it, or cannot be saved or loaded.
+    #[error(transparent)]
+    Session(#[from] SessionError),
     /// A grammar whose tokens are those of another model.
     #[error("`grammar` was compiled by another model; compile it with this model's `compile_grammar`")]
     ForeignGrammar,

@@ -25,6 +25,9 @@ mod load;
 mod memory;
 mod model;
 mod prompt;
+mod session;
+mod session_error;
+mod session_file;
 mod settings;
 mod stopwatch;
 mod thought;
@@ -53,6 +56,8 @@ pub use load::LoadOptions;
 pub use memory::{Fitted, MemoryPrediction, MemoryShortage};
 pub use model::{ContextSizes, Model, distribution};
 pub use prompt::PromptInput;
+pub use session::Session;
+pub use session_error::SessionError;
 pub use settings::SamplerSettings;
 pub use thought::ThoughtOptions;
 pub use threads_in_use::ThreadsInUse;
@@ -71,8 +76,8 @@ pub use tabagent_llama::{
 };
 pub use tabagent_runtime::{
     AbortFlag, EngineError, EngineStats, Finish, FinishReason, HookPoll, HookWorker, HookedRow, LogprobsMode,
-    Lookup, Metrics, Poll, QueueFull, RequestError, ScoreRequest, StopMatch, Summary, Timings, TokenEvent,
-    TokenLogprob, TokenStream, TopLogprob, Usage,
+    Lookup, Metrics, Poll, QueueFull, RequestError, ScoreRequest, StopMatch, StreamId, Summary, Timings,
+    TokenEvent, TokenLogprob, TokenStream, TopLogprob, Usage,
 };
 pub use tabagent_sampling::constraint::{
     AfterConstruct, GrammarError, GrammarOptions, GrammarSource, Trigger, TriggerStart, Whitespace,

@@ -11,11 +11,11 @@ use tabagent_llama::{
     MemoryNeed, Model as LlamaModel, Prompt, TokenId,
 };
 use tabagent_runtime::{
-    AbortFlag, Engine, EngineConfig, EngineError, EngineStats, HookWorker, Metrics, Request, ScoreRequest,
-    TokenConstraint, TokenStream, logits_hook,
+    AbortFlag, Engine, EngineConfig, EngineError, EngineStats, Fork, HookWorker, Metrics, Owner, Record,
+    Request, ScoreRequest, StreamId, TokenConstraint, TokenStream, logits_hook,
 };
 use tabagent_sampling::constraint::Grammar;
-use tabagent_sampling::{Explanation, Sampler, SamplerConfig};
+use tabagent_sampling::{Draws, Explanation, Sampler, SamplerConfig};
 
 use crate::adapter_set::AdapterSet;
 use crate::changes::Changes;
@@ -55,6 +55,8 @@ pub(crate) struct Open {
     sizes: ContextSizes,
     memory: MemoryNeed,
     kv_types: (KvType, KvType),
+    /// What a saved session must share with this model, and its value.
+    sequence_settings: Vec<(&'static str, String)>,
     fitted: Option<Fitted>,
     /// Zeros with `vocab_only`.
     threads: ThreadsGauge,
@@ -63,6 +65,16 @@ pub(crate) struct Open {
     vocabulary: VocabularyFacts,
     /// The file's templates that were asked for, by name.
     pub(crate) templates: Mutex<Vec<(Option<&'static str>, Arc<ChatTemplate>)>>,
+}
+
+/// What a text goes on from that was begun before.
+#[derive(Default)]
+pub(crate) struct Begun {
+    pub(crate) fork: Option<Fork>,
+    pub(crate) owner: Option<Owner>,
+    pub(crate) record: Option<Record>,
+    /// Where the sampler was.
+    pub(crate) draws: Option<Draws>,
 }
 
 /// Why a model has no decode thread.
@@ -128,11 +140,13 @@ impl Open {
         let context = decoder.context();
         let sizes = ContextSizes::of(context, config);
         let (memory, kv_types, gauge) = (context.memory_need(), context.kv_types(), decoder.gauge());
+        let sequence_settings = context.sequence_settings().to_vec();
         let engine = Engine::spawn(decoder, "tabagent-decode", config)?;
         let positions = model.embedding_facts().learned_positions.unwrap_or(u32::MAX);
         let longest = sizes.sequence_size.min(positions) as usize;
         let embedder = Embedder::new(&model, longest, sizes.batch_size, sizes.threads, true);
-        Ok(Self { memory, kv_types, threads: gauge, ..Self::new(model, Ok(engine), Some(embedder), sizes) })
+        let new = Self::new(model, Ok(engine), Some(embedder), sizes);
+        Ok(Self { memory, kv_types, sequence_settings, threads: gauge, ..new })
     }
 
     /// A model that gives vectors only, of texts with `longest_text` tokens at the most and in batches of at most `batch_size`.
@@ -176,6 +190,7 @@ impl Open {
             sizes,
             memory,
             kv_types,
+            sequence_settings: Vec::new(),
             fitted: None,
             threads: ThreadsGauge::default(),
             end_tokens,
@@ -190,7 +205,25 @@ impl Open {
         Self { fitted, ..self }
     }
 
-    fn engine(&self) -> Result<&Engine, Error> {
+    pub(crate) fn sizes(&self) -> ContextSizes {
+        self.sizes
+    }
+
+    pub(crate) fn memory(&self) -> MemoryNeed {
+        self.memory
+    }
+
+    pub(crate) fn sequence_settings(&self) -> &[(&'static str, String)] {
+        &self.sequence_settings
+    }
+
+    /// Refuses settings that make no sampler.
+    pub(crate) fn check_sampler(&self, settings: &SamplerSettings) -> Result<(), Error> {
+        Sampler::new(&self.sampler_config(settings.clone())?, self.model.vocab().len())?;
+        Ok(())
+    }
+
+    pub(crate) fn engine(&self) -> Result<&Engine, Error> {
         self.engine.as_ref().map_err(|why| why.error().into())
     }
 
@@ -443,6 +476,35 @@ impl Model {
         grammar: Option<&Arc<Grammar>>,
         hooked: bool,
     ) -> Result<(TokenStream, Option<HookWorker>), Error> {
+        self.begin(prompt, options, grammar, hooked, Begun::default())
+    }
+
+    /// As [`generate`](Self::generate), but goes on where a running text has come to: after `tokens`, which `of` generated from the same prompt and with the same options, but for
+    /// how tokens are chosen. Cells are shared while that one runs.
+    ///
+    /// # Errors
+    /// Those of [`generate`](Self::generate).
+    pub fn fork(
+        &self,
+        prompt: Vec<TokenId>,
+        options: GenerateOptions,
+        grammar: Option<&Arc<Grammar>>,
+        hooked: bool,
+        (of, tokens): (StreamId, Vec<TokenId>),
+    ) -> Result<(TokenStream, Option<HookWorker>), Error> {
+        let fork = Some(Fork { of, tokens });
+        self.begin(prompt, options, grammar, hooked, Begun { fork, ..Begun::default() })
+    }
+
+    /// As [`generate`](Self::generate), for a text that was begun before.
+    pub(crate) fn begin(
+        &self,
+        prompt: Vec<TokenId>,
+        options: GenerateOptions,
+        grammar: Option<&Arc<Grammar>>,
+        hooked: bool,
+        begun: Begun,
+    ) -> Result<(TokenStream, Option<HookWorker>), Error> {
         let open = self.open()?;
         let engine = open.engine()?;
         options.changes.check(&open.model)?;
@@ -451,8 +513,12 @@ impl Model {
             config.logit_bias.extend(open.end_tokens().iter().map(|token| (*token, f32::NEG_INFINITY)));
         }
         let mut sampler = Sampler::new(&config, open.model.vocab().len())?;
-        for token in &prompt {
+        let generated = begun.fork.iter().flat_map(|fork| &fork.tokens);
+        for token in prompt.iter().chain(generated) {
             sampler.accept(*token);
+        }
+        if let Some(draws) = &begun.draws {
+            sampler.set_draws(draws);
         }
         let constraint = grammar.map(|grammar| open.constraint(grammar)).transpose()?;
         let thought = options.thought.map(|thought| thought.budget(open.model.vocab())).transpose()?;
@@ -470,6 +536,9 @@ impl Model {
             hook,
             lookup: options.lookup,
             cache_prompt: options.cache_prompt,
+            owner: begun.owner,
+            fork: begun.fork,
+            record: begun.record,
             group: options.changes.group(),
             show_special: options.show_special,
             collect: options.collect,

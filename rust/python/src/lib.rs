@@ -35,6 +35,7 @@ mod panics;
 mod progress;
 mod sampling;
 mod server;
+mod session;
 mod stream;
 mod summary;
 mod value;
@@ -66,6 +67,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<json_reader::JsonReader>()?;
     module.add_class::<model::Model>()?;
     module.add_class::<server::Server>()?;
+    module.add_class::<session::Session>()?;
     module.add_class::<stream::Stream>()?;
     module.add_function(wrap_pyfunction!(chat_template::chat_template_names, module)?)?;
     module.add_function(wrap_pyfunction!(errors::error_kinds, module)?)?;

@@ -8,6 +8,7 @@ use crate::errors::{IntoPyErr, value_error};
 use crate::grammar::Grammar;
 use crate::job;
 use crate::progress::Progress;
+use crate::session::{self, Session};
 use crate::stream::Stream;
 use crate::value::value_of;
 use numpy::{PyArray2, PyReadonlyArray1};
@@ -350,7 +351,7 @@ impl Model {
         self.run(py, long, move |model, stop| model.detokenize_batch(&lists, options, stop))
     }
 
-    #[pyo3(signature = (prompt, *, add_special, parse_special, options, grammar, hooked, changes=None))]
+    #[pyo3(signature = (prompt, *, add_special, parse_special, options, grammar, hooked, changes=None, fork=None))]
     fn generate(
         &self,
         py: Python<'_>,
@@ -361,15 +362,40 @@ impl Model {
         grammar: Option<&Grammar>,
         hooked: bool,
         changes: Option<Changes<'_>>,
+        fork: Option<(PyRef<'_, Stream>, Vec<i32>)>,
     ) -> PyResult<Stream> {
         let mut options = GenerateOptions::read(value_of(options)?).map_err(|e| e.into_py(py))?;
         options.changes = self.changes(py, changes)?;
-        let prompt = self.prompt(py, prompt, add_special, parse_special, Some("prompt"))?;
+        // Of a fork, the first stream's prompt has told already.
+        let name = fork.is_none().then_some("prompt");
+        let prompt = self.prompt(py, prompt, add_special, parse_special, name)?;
         let grammar = grammar.map(|grammar| Arc::clone(&grammar.inner));
         let long = grammar.is_some() || options.sampling.needs_vocabulary() || is_long(prompt.len(), 1);
-        let (stream, worker) =
-            self.run(py, long, move |model, _| model.generate(prompt, options, grammar.as_ref(), hooked))?;
+        let fork = fork.map(|(stream, tokens)| (stream.id(), tokens));
+        let (stream, worker) = self.run(py, long, move |model, _| match fork {
+            None => model.generate(prompt, options, grammar.as_ref(), hooked),
+            Some(fork) => model.fork(prompt, options, grammar.as_ref(), hooked, fork),
+        })?;
         Ok(Stream::with_hook(stream, worker))
+    }
+
+    /// A session whose texts are chosen as `sampling` says.
+    #[pyo3(signature = (sampling, changes=None))]
+    fn session(
+        &self,
+        py: Python<'_>,
+        sampling: &Bound<'_, PyDict>,
+        changes: Option<Changes<'_>>,
+    ) -> PyResult<Session> {
+        let settings = session::settings(py, sampling)?;
+        let changes = self.changes(py, changes)?;
+        self.run(py, settings.needs_vocabulary(), move |model, _| model.session(settings, changes))
+            .map(Session::new)
+    }
+
+    fn load_session(&self, py: Python<'_>, path: PathBuf) -> PyResult<(Session, String)> {
+        let (session, note) = self.run(py, true, move |model, stop| model.load_session(&path, stop))?;
+        Ok((Session::new(session), note))
     }
 
     #[pyo3(signature = (prompt, continuations, cache_prompt, changes=None))]

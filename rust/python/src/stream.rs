@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
-use tabagent_model::{FinishReason, Poll, TokenStream};
+use tabagent_model::{FinishReason, Poll, StreamId, TokenStream};
 
 /// The consumer's end of one request. Dropping it cancels the request.
 #[pyclass(frozen, module = "tabagent._native")]
@@ -28,6 +28,10 @@ impl Stream {
 
     pub(crate) fn with_hook(inner: TokenStream, hook: Option<tabagent_model::HookWorker>) -> Self {
         Self { inner, wake: OnceLock::new(), ended: AtomicBool::new(false), hook: Mutex::new(hook) }
+    }
+
+    pub(crate) fn id(&self) -> StreamId {
+        self.inner.id()
     }
 
     fn event(&self, py: Python<'_>, poll: Poll) -> PyResult<Option<TokenEvent>> {

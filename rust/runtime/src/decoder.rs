@@ -133,6 +133,19 @@ pub trait Decoder: Send + 'static {
     /// The size of a saved state in bytes.
     fn saved_bytes(state: &Self::Saved) -> usize;
 
+    /// A saved state of `n_tokens` tokens as bytes, to be kept elsewhere. `None`, as by default, if there is no form of it that [`import`](Self::import) can check.
+    fn export(&self, state: &Self::Saved, n_tokens: usize) -> Option<Vec<u8>> {
+        let _ = (state, n_tokens);
+        None
+    }
+
+    /// The state of `n_tokens` tokens from bytes that may come from anywhere, checked so far that [`restore`](Self::restore) is safe. `None` if they are no such state of
+    /// this memory.
+    fn import(&self, bytes: &[u8], n_tokens: usize) -> Option<Self::Saved> {
+        let _ = (bytes, n_tokens);
+        None
+    }
+
     /// Puts a saved state into `seq`, which is empty and need not be the one that it was saved from.
     ///
     /// # Errors

@@ -13,9 +13,9 @@ use crate::inbox::{Inbox, Submission, Ticket};
 use crate::metrics::Gaps;
 use crate::pace::Pace;
 use crate::progress::{End, Progress};
-use crate::scheduler::{Capacity, Census, JobId, NewJob, Scheduler, Step, TURN};
+use crate::scheduler::{Capacity, Census, JobId, NewJob, OwnerId, Scheduler, Step, TURN};
 use crate::task::Task;
-use crate::{BatchToken, Decoder, EngineError, FinishReason, Group, TokenId};
+use crate::{BatchToken, Decoder, EngineError, FinishReason, Group, Owner, TokenId};
 
 /// How long a request whose hook has the logits keeps its place when others could run in it.
 const HOOK_PATIENCE: Duration = Duration::from_millis(20);
@@ -29,7 +29,6 @@ pub(crate) struct Driver<D: Decoder> {
     /// Leftovers of requests in host memory, by their numbers.
     stored: HashMap<u64, D::Saved>,
     groups: GroupNumbers,
-    n_submitted: JobId,
     /// The earliest deadline of all requests, or an earlier moment.
     next_deadline: Option<Instant>,
     pace: Pace,
@@ -46,6 +45,8 @@ pub(crate) struct Driver<D: Decoder> {
 struct Run<S> {
     task: Task,
     group: Group,
+    /// Lives as long as the request at least.
+    _owner: Option<Owner>,
     out: Producer,
     /// The saved state while the request is parked.
     parked: Option<S>,
@@ -97,7 +98,6 @@ impl<D: Decoder> Driver<D> {
             runs: HashMap::new(),
             stored: HashMap::new(),
             groups: GroupNumbers::default(),
-            n_submitted: 0,
             next_deadline: None,
             crew: Crew::new(n_threads),
             n_generating: 1,
@@ -144,7 +144,7 @@ impl<D: Decoder> Driver<D> {
             let (events, finish) = run.task.end(end_of(&run.out));
             run.out.finish(events, finish);
         }
-        for (submission, _) in waiting {
+        for (_, submission, _) in waiting {
             let (events, finish) = submission.task.end(end_of(&submission.out));
             submission.out.finish(events, finish);
         }
@@ -154,9 +154,13 @@ impl<D: Decoder> Driver<D> {
     /// nothing changed.
     fn look_around(&mut self) {
         let Some(submissions) = self.inbox.collect() else { return };
+        for owner in self.inbox.released() {
+            self.scheduler.release(owner);
+            self.trim();
+        }
         let known: Vec<JobId> = self.runs.keys().copied().collect();
-        for (submission, ticket) in submissions {
-            self.take_in(submission, ticket);
+        for (job, submission, ticket) in submissions {
+            self.take_in(job, submission, ticket);
         }
         for job in known {
             let Some(run) = self.runs.get_mut(&job) else { continue };
@@ -201,23 +205,46 @@ impl<D: Decoder> Driver<D> {
         any
     }
 
-    fn take_in(&mut self, submission: Submission, ticket: Ticket) {
-        let Submission { tokens, cache_prompt, group, priority, task, out, submitted, deadline } = submission;
+    fn take_in(&mut self, job: JobId, submission: Submission, ticket: Ticket) {
+        let Submission {
+            tokens,
+            cache_prompt,
+            fork_of,
+            group,
+            owner,
+            priority,
+            mut task,
+            out,
+            submitted,
+            deadline,
+        } = submission;
         let nothing_to_do = task.is_full() && !cache_prompt;
-        self.n_submitted += 1;
-        let job = self.n_submitted;
+        let owner_id = owner.as_ref().and_then(|owner| owner.id_for(&self.inbox)).unwrap_or(0);
+        let number = self.groups.number(&group, || self.scheduler.groups());
+        if let Task::Transfer(transfer) = &mut task
+            && let Some(bytes) = transfer.take_bytes()
+        {
+            let end = if nothing_to_do { Ok(()) } else { self.import(tokens, &bytes, number, owner_id) };
+            let end = end.map_or_else(End::error, |()| End::new(FinishReason::Stop));
+            let (events, finish) = task.end(end);
+            return out.finish(events, finish);
+        }
         let new = NewJob {
             n_max: task.n_max(tokens.len()),
             tokens,
             priority,
             cache: cache_prompt,
             logits_from: task.logits_from(),
-            group: self.groups.number(&group, || self.scheduler.groups()),
+            group: number,
+            owner: owner_id,
+            donor: fork_of,
+            only_cells: task.wants_cells(),
         };
         self.scheduler.submit(job, new);
-        let run = Run {
+        let mut run = Run {
             task,
             group,
+            _owner: owner,
             out,
             parked: None,
             submitted,
@@ -226,7 +253,7 @@ impl<D: Decoder> Driver<D> {
             gaps: Gaps::default(),
             steps: (0, 0),
         };
-        let fate = run.fate(Instant::now());
+        let fate = run.fate(Instant::now()).or_else(|| run.task.take_end());
         self.next_deadline = [self.next_deadline, deadline].into_iter().flatten().min();
         self.runs.insert(job, run);
         if let Some(end) = fate {
@@ -250,7 +277,7 @@ impl<D: Decoder> Driver<D> {
             }
             Step::Stow { seq } => self.stow(seq),
             Step::Park { job, seq } => self.park(job, seq),
-            Step::Place { job, seq } => self.scheduler.placed(job, seq),
+            Step::Place { job, seq } => self.place(job, seq),
             Step::Copy { job, from, seq, keep } => self.copy(job, from, seq, keep),
             Step::Take { job, seq, keep } => self.take(job, seq, keep),
             Step::Fetch { job, entry, seq, keep } => self.fetch(job, entry, seq, keep),
@@ -273,6 +300,38 @@ impl<D: Decoder> Driver<D> {
             Ok(()) => self.scheduler.arranged(split),
             Err(_) => self.scheduler.cannot_arrange(),
         }
+    }
+
+    /// Drops leftovers of which there are too many.
+    fn trim(&mut self) {
+        for id in self.scheduler.trim() {
+            self.stored.remove(&id);
+        }
+    }
+
+    /// Takes a state in from outside, as a leftover of `owner`.
+    fn import(
+        &mut self,
+        tokens: Vec<TokenId>,
+        bytes: &[u8],
+        group: u64,
+        owner: OwnerId,
+    ) -> Result<(), EngineError> {
+        let n_tokens = tokens.len();
+        let state = self.decoder.import(bytes, n_tokens).ok_or(EngineError::NoCells { n_tokens })?;
+        let id = self.scheduler.adopted(tokens, group, owner, D::saved_bytes(&state));
+        self.stored.insert(id, state);
+        self.trim();
+        Ok(())
+    }
+
+    /// Gives the cells of a request that wants them to its consumer.
+    fn export(&mut self, job: JobId) {
+        let Some(Run { task: Task::Transfer(transfer), .. }) = self.runs.get(&job) else { return };
+        let Some((seq, n_tokens)) = self.scheduler.seq(job) else { return };
+        let state = self.decoder.save(seq).ok().filter(|_| n_tokens > 0);
+        let bytes = state.and_then(|state| self.decoder.export(&state, n_tokens));
+        transfer.put(bytes.map(|bytes| (n_tokens, bytes)));
     }
 
     fn stow(&mut self, seq: u32) {
@@ -317,7 +376,7 @@ impl<D: Decoder> Driver<D> {
             self.note_cached(job, keep);
         } else {
             self.decoder.clear(seq);
-            self.scheduler.placed(job, seq);
+            self.place(job, seq);
         }
     }
 
@@ -344,7 +403,7 @@ impl<D: Decoder> Driver<D> {
             self.scheduler.stored_cannot_be_cut();
         }
         self.decoder.clear(seq);
-        self.scheduler.placed(job, seq);
+        self.place(job, seq);
     }
 
     /// Counts the tokens of a prompt that need not be decoded.
@@ -354,6 +413,20 @@ impl<D: Decoder> Driver<D> {
         {
             run.task.usage_mut().cached_tokens = n_tokens;
         }
+        self.note_placed(job);
+    }
+
+    /// Ends a request that wants nothing decoded.
+    fn note_placed(&mut self, job: JobId) {
+        if self.scheduler.has_its_cells(job) {
+            self.end(job, End::new(FinishReason::Length));
+        }
+    }
+
+    /// Gives a request an empty sequence.
+    fn place(&mut self, job: JobId, seq: u32) {
+        self.scheduler.placed(job, seq);
+        self.note_placed(job);
     }
 
     /// Acts on what the logits of a request led to.
@@ -424,9 +497,13 @@ impl<D: Decoder> Driver<D> {
     fn end(&mut self, job: JobId, end: End) {
         // What led to an error may lie in its cells.
         let keep = !matches!(end.reason, FinishReason::Error(_));
+        if end.reason == FinishReason::Length {
+            self.export(job);
+        }
         if let Some(seq) = self.scheduler.remove(job, keep) {
             self.decoder.clear(seq);
         }
+        self.trim();
         let Some(mut run) = self.runs.remove(&job) else { return };
         if run.is_waiting() {
             run.task.timings_mut().queued = run.submitted.elapsed();

@@ -12,9 +12,10 @@ use crate::inbox::{Inbox, Submission};
 use crate::scheduler::Capacity;
 use crate::scoring::Scoring;
 use crate::task::Task;
+use crate::transfer::Transfer;
 use crate::{
-    Decoder, EngineError, Group, Metrics, Request, ScoreRequest, SubmitError, TokenId, TokenStream,
-    Vocabulary,
+    CellsRequest, Decoder, EngineError, ExportedCells, Group, Metrics, Owner, Request, ScoreRequest,
+    StreamId, SubmitError, TokenId, TokenStream, Vocabulary,
 };
 
 /// A decode thread that serves requests. Cheap to clone; all clones are the same engine.
@@ -196,8 +197,10 @@ impl Engine {
             hook.attach(&inbox.bell);
         }
         let terms = Terms {
-            cache_prompt: request.cache_prompt,
+            cache_prompt: request.cache_prompt || request.owner.is_some(),
             group: request.group.clone(),
+            owner: request.owner.take(),
+            fork_of: request.fork.as_ref().map(|fork| fork.of),
             priority: request.priority,
             timeout: request.timeout,
         };
@@ -218,11 +221,55 @@ impl Engine {
         let terms = Terms {
             cache_prompt: request.cache_prompt,
             group: request.group.clone(),
+            owner: None,
+            fork_of: None,
             priority: request.priority,
             timeout: request.timeout,
         };
         let (scoring, tokens) = Scoring::new(request, Arc::clone(vocabulary));
         self.enqueue(tokens, terms, Task::Score(Box::new(scoring)))
+    }
+
+    /// Someone who keeps what requests leave behind; see [`Request::owner`].
+    pub fn owner(&self) -> Owner {
+        let inbox = &self.inner.inbox;
+        Owner::new(inbox.new_owner(), inbox)
+    }
+
+    /// Gives the cells of tokens as bytes: of as many of the first ones as there are cells of, in memory or kept. Nothing is decoded. They stay there, kept for the owner.
+    ///
+    /// The stream has no events, and ends with [`FinishReason::Stop`](crate::FinishReason::Stop) when the bytes are there. There are none from a decoder that has no form
+    /// for them ([`Decoder::export`]), nor with [`deterministic`](EngineConfig::deterministic), where nothing is kept.
+    ///
+    /// # Errors
+    ///
+    /// As [`submit`](Self::submit).
+    pub fn export(&self, request: CellsRequest) -> Result<(TokenStream, ExportedCells), SubmitError> {
+        let cells = ExportedCells::default();
+        let transfer = Transfer::out(cells.clone(), request.tokens.len());
+        Ok((self.transfer(request, transfer)?, cells))
+    }
+
+    /// Puts the cells of tokens from bytes that [`export`](Self::export) gave, in this process or another one, where a request with this owner finds them. Bytes from elsewhere do
+    /// no harm, but what they hold is taken for the tokens' cells.
+    ///
+    /// The stream has no events. It ends with [`FinishReason::Stop`](crate::FinishReason::Stop), or with [`EngineError::NoCells`] if they are no such cells; with
+    /// [`deterministic`](EngineConfig::deterministic) they are passed over.
+    ///
+    /// # Errors
+    ///
+    /// As [`submit`](Self::submit).
+    pub fn import(&self, request: CellsRequest, bytes: Vec<u8>) -> Result<TokenStream, SubmitError> {
+        let transfer = Transfer::into_memory(bytes, request.tokens.len());
+        self.transfer(request, transfer)
+    }
+
+    fn transfer(&self, request: CellsRequest, transfer: Transfer) -> Result<TokenStream, SubmitError> {
+        let Inner { n_ctx, vocabulary, .. } = self.here()?;
+        request.check(*n_ctx, vocabulary.n_tokens())?;
+        let CellsRequest { tokens, group, owner } = request;
+        let terms = Terms { cache_prompt: true, group, owner, fork_of: None, priority: 0, timeout: None };
+        self.enqueue(tokens, terms, Task::Transfer(Box::new(transfer)))
     }
 
     /// What the handles share, or an error in a forked child.
@@ -235,17 +282,19 @@ impl Engine {
         let channel = Channel::new(&inbox.bell);
         let out = Producer::new(Arc::clone(&channel));
         let submitted = Instant::now();
-        inbox.submit(Submission {
+        let id = inbox.submit(Submission {
             tokens,
             cache_prompt: terms.cache_prompt && !deterministic,
             group: terms.group,
+            owner: terms.owner.filter(|_| !deterministic),
+            fork_of: terms.fork_of.filter(|_| !deterministic).map(|id| id.0),
             priority: terms.priority,
             task,
             out,
             submitted,
             deadline: terms.timeout.and_then(|timeout| submitted.checked_add(timeout)),
         })?;
-        Ok(TokenStream::new(channel))
+        Ok(TokenStream::new(channel, StreamId(id)))
     }
 
     /// Ends all streams with [`EngineError::Closed`], stops the thread and drops the decoder.
@@ -275,6 +324,8 @@ impl Engine {
 struct Terms {
     cache_prompt: bool,
     group: Group,
+    owner: Option<Owner>,
+    fork_of: Option<StreamId>,
     priority: i32,
     timeout: Option<Duration>,
 }

@@ -59,6 +59,12 @@ pub enum EngineError {
         /// What the hook said.
         message: String,
     },
+    /// Bytes that are not the cells of the tokens that they are said to be.
+    #[error("the bytes are no cells of these {n_tokens} tokens in this model's memory")]
+    NoCells {
+        /// How many tokens.
+        n_tokens: usize,
+    },
     /// The operating system gave no thread.
     #[error("cannot start the decode thread: {message}")]
     Spawn {
@@ -88,7 +94,7 @@ pub enum RequestError {
     /// A token that the vocabulary does not have.
     #[error("`{list}[{index}]` is token {token} but the vocabulary has tokens 0 to {}", n_vocab.saturating_sub(1))]
     TokenOutOfRange {
-        /// `prompt`, `stop_tokens` or `continuation`.
+        /// `prompt`, `stop_tokens`, `fork` or `continuation`.
         list: &'static str,
         /// Where in the list.
         index: usize,
@@ -132,6 +138,11 @@ pub enum RequestError {
         /// Where in the list.
         index: usize,
     },
+    /// Where a text was forked, nothing can be taken back.
+    #[error(
+        "a text with `ban` cannot be forked, as what is before the fork cannot be taken back; leave one of them out"
+    )]
+    ForkWithBan,
     /// Banned texts need choices to be taken back.
     #[error("`ban` needs a sampler that can take its choices back; give one that can `save` its state")]
     BanNeedsSnapshots,

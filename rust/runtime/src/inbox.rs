@@ -1,22 +1,25 @@
 //! What the handles of an engine and its decode thread share.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::channel::Producer;
 use crate::doorbell::Doorbell;
 use crate::metrics::Recorder;
-use crate::scheduler::Census;
+use crate::scheduler::{Census, JobId, OwnerId};
 use crate::task::Task;
-use crate::{EngineError, Group, QueueFull, SubmitError, TokenId};
+use crate::{EngineError, Group, Owner, QueueFull, SubmitError, TokenId};
 
 /// A request on its way to the decode thread.
 pub(crate) struct Submission {
     /// What to decode first.
     pub(crate) tokens: Vec<TokenId>,
     pub(crate) cache_prompt: bool,
+    /// The request whose cells it may begin with, whatever both say about sharing.
+    pub(crate) fork_of: Option<JobId>,
     pub(crate) group: Group,
+    pub(crate) owner: Option<Owner>,
     pub(crate) priority: i32,
     pub(crate) task: Task,
     pub(crate) out: Producer,
@@ -42,11 +45,15 @@ pub(crate) struct Inbox {
     metrics: Mutex<Recorder>,
     n_waiting: Arc<AtomicUsize>,
     max_waiting: usize,
+    n_owners: AtomicU64,
 }
 
 #[derive(Default)]
 struct State {
-    submissions: Vec<(Submission, Ticket)>,
+    submissions: Vec<(JobId, Submission, Ticket)>,
+    n_submitted: JobId,
+    /// Owners that were dropped.
+    released: Vec<OwnerId>,
     ended: Option<EngineError>,
 }
 
@@ -55,11 +62,32 @@ impl Inbox {
     pub(crate) fn new(max_waiting: usize) -> Self {
         let (state, census, n_waiting) = Default::default();
         let metrics = Mutex::new(Recorder::new());
-        Self { bell: Arc::new(Doorbell::new()), state, census, metrics, n_waiting, max_waiting }
+        let (bell, n_owners) = (Arc::new(Doorbell::new()), AtomicU64::new(0));
+        Self { bell, state, census, metrics, n_waiting, max_waiting, n_owners }
     }
 
-    /// Hands a request to the thread, unless the thread has ended or too many wait.
-    pub(crate) fn submit(&self, submission: Submission) -> Result<(), SubmitError> {
+    /// A number that no other owner has.
+    pub(crate) fn new_owner(&self) -> OwnerId {
+        self.n_owners.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Tells the thread that an owner keeps nothing any more.
+    pub(crate) fn release(&self, owner: OwnerId) {
+        let mut state = self.lock();
+        if state.ended.is_none() {
+            state.released.push(owner);
+        }
+        drop(state);
+        self.bell.ring();
+    }
+
+    /// The owners that were dropped since the last call.
+    pub(crate) fn released(&self) -> Vec<OwnerId> {
+        std::mem::take(&mut self.lock().released)
+    }
+
+    /// Hands a request to the thread, unless the thread has ended or too many wait. Returns its number.
+    pub(crate) fn submit(&self, submission: Submission) -> Result<JobId, SubmitError> {
         let mut state = self.lock();
         if let Some(error) = &state.ended {
             return Err(error.clone().into());
@@ -73,21 +101,23 @@ impl Inbox {
             return Err(QueueFull { n_waiting }.into());
         }
         self.n_waiting.fetch_add(1, Ordering::Relaxed);
-        state.submissions.push((submission, Ticket(Arc::clone(&self.n_waiting))));
+        state.n_submitted += 1;
+        let number = state.n_submitted;
+        state.submissions.push((number, submission, Ticket(Arc::clone(&self.n_waiting))));
         drop(state);
         self.metrics().submitted();
         self.bell.ring();
-        Ok(())
+        Ok(number)
     }
 
     /// What was submitted, if anything changed since the last call. Costs one atomic operation if not.
-    pub(crate) fn collect(&self) -> Option<Vec<(Submission, Ticket)>> {
+    pub(crate) fn collect(&self) -> Option<Vec<(JobId, Submission, Ticket)>> {
         // A submission from here on rings again.
         self.bell.answer().then(|| std::mem::take(&mut self.lock().submissions))
     }
 
     /// Refuses all further submissions with `error` and returns those that were still waiting.
-    pub(crate) fn end(&self, error: EngineError) -> Vec<(Submission, Ticket)> {
+    pub(crate) fn end(&self, error: EngineError) -> Vec<(JobId, Submission, Ticket)> {
         let mut state = self.lock();
         state.ended = Some(error);
         std::mem::take(&mut state.submissions)

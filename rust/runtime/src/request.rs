@@ -4,8 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::{
-    Group, LogitsHook, LogprobsMode, Lookup, RequestError, ThoughtBudget, TokenConstraint, TokenId,
-    TokenSampler,
+    Group, LogitsHook, LogprobsMode, Lookup, Owner, Record, RequestError, StreamId, ThoughtBudget,
+    TokenConstraint, TokenId, TokenSampler,
 };
 
 /// What to generate.
@@ -48,6 +48,13 @@ pub struct Request {
     /// Begin with what other requests with this option have decoded, and leave this one's tokens for others. Reused tokens were decoded
     /// in batches of other sizes, so logits may differ in their last bits.
     pub cache_prompt: bool,
+    /// Keeps what this request leaves behind, for the next one of this owner; it counts as `cache_prompt`. Without effect with
+    /// [`deterministic`](crate::EngineConfig::deterministic).
+    pub owner: Option<Owner>,
+    /// The request goes on where a running one has come to.
+    pub fork: Option<Fork>,
+    /// Where to note how far the request came, for who goes on from there.
+    pub record: Option<Record>,
     /// What it is decoded with besides the model; see [`Group`].
     pub group: Group,
     /// Show control tokens, such as `<tool_call>`, as their text, which is left out of the text otherwise.
@@ -59,6 +66,18 @@ pub struct Request {
     /// How long the request may take from its submission on, in the queue and at work. Then it ends with
     /// [`FinishReason::Timeout`](crate::FinishReason::Timeout) and what came so far.
     pub timeout: Option<Duration>,
+}
+
+/// Where a request begins in the middle of another one's text.
+///
+/// Its stream has what comes after `tokens`, as that of the other request would have it: characters and stop strings may lie across. The tokens count as generated, for
+/// `max_tokens` too. Its sampler must know of them already.
+#[derive(Clone, Debug)]
+pub struct Fork {
+    /// The request whose cells it shares, if they are still in memory and can be cut there; else its tokens are decoded.
+    pub of: StreamId,
+    /// What that one generated so far.
+    pub tokens: Vec<TokenId>,
 }
 
 impl Request {
@@ -79,6 +98,9 @@ impl Request {
             hook: None,
             lookup: None,
             cache_prompt: false,
+            owner: None,
+            fork: None,
+            record: None,
             group: Group::default(),
             show_special: false,
             collect: false,
@@ -96,10 +118,16 @@ impl Request {
         if self.prompt.is_empty() {
             return Err(RequestError::EmptyPrompt);
         }
-        if self.prompt.len() > n_ctx {
-            return Err(RequestError::PromptTooLong { n_prompt: self.prompt.len(), n_ctx });
+        let begun = self.fork.as_ref().map_or(&[][..], |fork| &fork.tokens);
+        let n_prompt = self.prompt.len() + begun.len();
+        if n_prompt > n_ctx {
+            return Err(RequestError::PromptTooLong { n_prompt, n_ctx });
+        }
+        if self.fork.is_some() && !self.ban.is_empty() {
+            return Err(RequestError::ForkWithBan);
         }
         check_tokens("prompt", &self.prompt, n_vocab)?;
+        check_tokens("fork", begun, n_vocab)?;
         check_tokens("stop_tokens", &self.stop_tokens, n_vocab)?;
         for kind in self.thought.iter().flat_map(|thought| &thought.kinds) {
             check_tokens("closing", &kind.closing, n_vocab)?;
@@ -130,6 +158,9 @@ impl fmt::Debug for Request {
             .field("hook", &self.hook)
             .field("lookup", &self.lookup)
             .field("cache_prompt", &self.cache_prompt)
+            .field("owner", &self.owner)
+            .field("fork", &self.fork)
+            .field("record", &self.record)
             .field("group", &self.group)
             .field("show_special", &self.show_special)
             .field("collect", &self.collect)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::channel::Channel;
-use crate::{EngineError, Finish, Poll};
+use crate::{AbortFlag, EngineError, Finish, Poll};
 
 /// The events of one request, for one consumer.
 ///
@@ -13,11 +13,21 @@ use crate::{EngineError, Finish, Poll};
 /// [`Poll::Finished`] at once, with [`EngineError::Forked`] in [`finish`](Self::finish).
 pub struct TokenStream {
     channel: Arc<Channel>,
+    id: StreamId,
 }
 
+/// Which request of an engine a stream is of; see [`Fork`](crate::Fork).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamId(pub(crate) u64);
+
 impl TokenStream {
-    pub(crate) fn new(channel: Arc<Channel>) -> Self {
-        Self { channel }
+    pub(crate) fn new(channel: Arc<Channel>, id: StreamId) -> Self {
+        Self { channel, id }
+    }
+
+    /// Which request it is of.
+    pub fn id(&self) -> StreamId {
+        self.id
     }
 
     /// The next event, if there is one now. Never blocks.
@@ -39,6 +49,11 @@ impl TokenStream {
             self.channel.abort.raise();
             self.channel.bell.ring();
         }
+    }
+
+    /// The flag that [`cancel`](Self::cancel), or dropping the stream, raises.
+    pub fn cancelled(&self) -> AbortFlag {
+        self.channel.abort.clone()
     }
 
     /// How the request ended, or `None` while it runs. There may still be events to take.

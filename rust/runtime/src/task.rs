@@ -1,4 +1,4 @@
-//! What a request wants: text, or the probability of texts.
+//! What a request wants: text, the probability of texts, or cells.
 
 use std::time::{Duration, Instant};
 
@@ -6,19 +6,21 @@ use crate::decoded::Decoded;
 use crate::generation::Generation;
 use crate::progress::{End, Progress};
 use crate::scoring::Scoring;
+use crate::transfer::Transfer;
 use crate::{Finish, Timings, TokenEvent, TokenId, Usage};
 
 /// A request at work.
 pub(crate) enum Task {
     Generate(Box<Generation>),
     Score(Box<Scoring>),
+    Transfer(Box<Transfer>),
 }
 
 impl Task {
     /// The index of the first token whose logits are wanted, if it is not the last one.
     pub(crate) fn logits_from(&self) -> Option<usize> {
         match self {
-            Self::Generate(_) => None,
+            Self::Generate(_) | Self::Transfer(_) => None,
             Self::Score(scoring) => Some(scoring.logits_from()),
         }
     }
@@ -26,8 +28,22 @@ impl Task {
     /// Maximum number of tokens that it will have in memory at a time; it begins with `n_tokens`.
     pub(crate) fn n_max(&self, n_tokens: usize) -> usize {
         match self {
-            Self::Generate(generation) => n_tokens + generation.max_tokens(),
+            Self::Generate(generation) => generation.n_max(n_tokens),
             Self::Score(scoring) => scoring.n_max(),
+            Self::Transfer(_) => n_tokens,
+        }
+    }
+
+    /// Whether it wants what is in memory of its tokens, and nothing decoded.
+    pub(crate) fn wants_cells(&self) -> bool {
+        matches!(self, Self::Transfer(_))
+    }
+
+    /// How it ends before its first step, if it does.
+    pub(crate) fn take_end(&mut self) -> Option<End> {
+        match self {
+            Self::Generate(generation) => generation.take_end(),
+            Self::Score(_) | Self::Transfer(_) => None,
         }
     }
 
@@ -36,6 +52,7 @@ impl Task {
         match self {
             Self::Generate(generation) => generation.is_full(),
             Self::Score(_) => false,
+            Self::Transfer(_) => true,
         }
     }
 
@@ -56,6 +73,7 @@ impl Task {
         match self {
             Self::Generate(generation) => generation.advance(decoded, submitted),
             Self::Score(scoring) => scoring.advance(decoded, submitted),
+            Self::Transfer(_) => None,
         }
     }
 
@@ -68,7 +86,7 @@ impl Task {
     pub(crate) fn resume(&mut self, submitted: Instant) -> Option<Progress> {
         match self {
             Self::Generate(generation) => generation.resume(submitted),
-            Self::Score(_) => None,
+            Self::Score(_) | Self::Transfer(_) => None,
         }
     }
 
@@ -76,7 +94,7 @@ impl Task {
     pub(crate) fn next_tokens(&self) -> &[TokenId] {
         match self {
             Self::Generate(generation) => generation.next_tokens(),
-            Self::Score(_) => &[],
+            Self::Score(_) | Self::Transfer(_) => &[],
         }
     }
 
@@ -97,6 +115,7 @@ impl Task {
         match self {
             Self::Generate(generation) => generation.take_event(),
             Self::Score(scoring) => scoring.take_event(),
+            Self::Transfer(_) => None,
         }
     }
 
@@ -105,6 +124,7 @@ impl Task {
         match self {
             Self::Generate(generation) => generation.end(end),
             Self::Score(scoring) => scoring.end(end),
+            Self::Transfer(transfer) => (Vec::new(), transfer.end(end)),
         }
     }
 
@@ -112,6 +132,7 @@ impl Task {
         match self {
             Self::Generate(generation) => &mut generation.usage,
             Self::Score(scoring) => &mut scoring.usage,
+            Self::Transfer(transfer) => &mut transfer.usage,
         }
     }
 
@@ -119,6 +140,7 @@ impl Task {
         match self {
             Self::Generate(generation) => &mut generation.timings,
             Self::Score(scoring) => &mut scoring.timings,
+            Self::Transfer(transfer) => &mut transfer.timings,
         }
     }
 
@@ -126,6 +148,7 @@ impl Task {
         match self {
             Self::Generate(generation) => &generation.timings,
             Self::Score(scoring) => &scoring.timings,
+            Self::Transfer(transfer) => &transfer.timings,
         }
     }
 }

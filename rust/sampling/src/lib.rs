@@ -73,6 +73,7 @@
 mod batch;
 mod config;
 pub mod constraint;
+mod draws;
 mod error;
 mod explain;
 mod last_draw;
@@ -89,6 +90,7 @@ mod reference;
 
 pub use batch::sample_batch;
 pub use config::SamplerConfig;
+pub use draws::Draws;
 pub use error::{ConfigError, SampleError};
 pub use explain::{Explanation, StageReport, TokenShare};
 pub use mask::TokenMask;

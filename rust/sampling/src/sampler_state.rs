@@ -22,13 +22,13 @@ use crate::stages::step::Recollection;
 /// ```
 #[derive(Clone, Debug)]
 pub struct SamplerState {
-    random: Xoshiro256PlusPlus,
+    pub(crate) random: Xoshiro256PlusPlus,
     steps: Vec<Recollection>,
-    selector: SelectorState,
+    pub(crate) selector: SelectorState,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum SelectorState {
+pub(crate) enum SelectorState {
     Dist,
     Mirostat(f64),
     AdaptiveP((f64, f64)),
@@ -54,14 +54,18 @@ impl Sampler {
     pub fn set_state(&mut self, state: &SamplerState) {
         self.random = state.random.clone();
         self.steps.iter_mut().zip(&state.steps).for_each(|(step, before)| step.recollect(before));
-        match (&mut self.selector, state.selector) {
-            (
-                Selector::Mirostat1(mirostat) | Selector::Mirostat2(mirostat),
-                SelectorState::Mirostat(limit),
-            ) => {
+        self.selector.set_state(state.selector);
+    }
+}
+
+impl Selector {
+    /// Comes back to a state; to that of another kind of choice it does not.
+    pub(crate) fn set_state(&mut self, state: SelectorState) {
+        match (self, state) {
+            (Self::Mirostat1(mirostat) | Self::Mirostat2(mirostat), SelectorState::Mirostat(limit)) => {
                 mirostat.set_limit(limit);
             }
-            (Selector::AdaptiveP(adaptive), SelectorState::AdaptiveP(faded)) => adaptive.set_faded(faded),
+            (Self::AdaptiveP(adaptive), SelectorState::AdaptiveP(faded)) => adaptive.set_faded(faded),
             _ => {}
         }
     }

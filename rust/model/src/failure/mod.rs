@@ -6,6 +6,7 @@ mod gguf;
 mod llama;
 mod runtime;
 mod sampling;
+mod session;
 mod variants;
 
 use std::io;
@@ -63,6 +64,7 @@ impl Failure for Error {
             }
             Self::NoClassifier { source } => source.kind(),
             Self::NoInfill { .. } => ErrorKind::UnsupportedModel,
+            Self::Session(error) => error.kind(),
             Self::NotFinite { .. } => ErrorKind::Decode,
             Self::Stopped => ErrorKind::EmbeddingCancelled,
             Self::ForeignGrammar
@@ -77,6 +79,7 @@ impl Failure for Error {
         match self {
             Self::Adapter(error) => error.io(),
             Self::ControlVector(error) => error.io(),
+            Self::Session(error) => error.io(),
             Self::Option(_)
             | Self::Library(_)
             | Self::Load(_)
@@ -137,6 +140,7 @@ impl Failure for Error {
             | Self::NoClassifier { .. }
             | Self::NoInfill { .. }
             | Self::Stopped
+            | Self::Session(_)
             | Self::ForeignGrammar
             | Self::CallsAndStructure
             | Self::BreakersWithoutModel => None,

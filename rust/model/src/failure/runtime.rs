@@ -12,6 +12,7 @@ impl Failure for EngineError {
             Self::Forked => ErrorKind::Forked,
             Self::Panicked { .. } | Self::Decode { .. } | Self::Spawn { .. } => ErrorKind::Decode,
             Self::NoSpace { .. } => ErrorKind::ContextFull,
+            Self::NoCells { .. } => ErrorKind::State,
             Self::Sampler { .. } | Self::Banned { .. } | Self::Hook { .. } => ErrorKind::Sampling,
             Self::Constraint { .. } => ErrorKind::Grammar,
         }
@@ -28,6 +29,7 @@ impl Failure for RequestError {
             | Self::EmptyContinuation { .. }
             | Self::EmptyStop { .. }
             | Self::EmptyBan { .. }
+            | Self::ForkWithBan
             | Self::BanNeedsSnapshots => ErrorKind::Value,
         }
     }

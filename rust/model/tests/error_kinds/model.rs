@@ -3,7 +3,7 @@
 use tabagent_chat::{ChatTemplateError, Fault, Message, ToolDefinition};
 use tabagent_model::{
     ContextError, EngineError, Error, ErrorKind, KvType, MemoryNeed, MemoryPrediction, MemoryShortage,
-    ModelError, OptionError, RequestError, VariantError, VocabError,
+    ModelError, OptionError, RequestError, SessionError, StateError, VariantError, VocabError,
 };
 use tabagent_sampling::constraint::GrammarError;
 use tabagent_sampling::{ConfigError, SampleError};
@@ -12,10 +12,21 @@ use tabagent_variants::SelectError;
 use crate::sample::{Sample, sample, samples};
 
 pub(crate) fn samples() -> Vec<Sample> {
-    [errors(), options(), variants(), engines(), requests(), sampler_configs(), rows(), grammars(), chats()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        errors(),
+        options(),
+        variants(),
+        engines(),
+        sessions(),
+        requests(),
+        sampler_configs(),
+        rows(),
+        grammars(),
+        chats(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn errors() -> Vec<Sample> {
@@ -46,6 +57,7 @@ fn errors() -> Vec<Sample> {
         NoInfill { missing: "suffix, middle".to_owned() } => UnsupportedModel, "has no token for suffix, middle; take a model";
         Stopped => EmbeddingCancelled, "stopped before it was done";
         CallsAndStructure => Value, "leave one of them out";
+        Session(SessionError::Running) => Value, "read its stream to the end";
         ForeignGrammar => Value, "compile it with this model's `compile_grammar`";
         BreakersWithoutModel => Value, "give `model`, or sequences of token ids";
     })
@@ -90,6 +102,24 @@ fn variants() -> Vec<Sample> {
     all
 }
 
+fn sessions() -> Vec<Sample> {
+    let source = std::io::Error::from_raw_os_error(28);
+    let file = StateError::Io { path: "/x/session".to_owned(), source };
+    samples!(SessionError {
+        Running => Value, "read its stream to the end, or close it first";
+        Closed => Closed, "make or load another one";
+        TooFar { n: 9, n_tokens: 7 } => Value, "cannot take 9 tokens back: the session has 7";
+        Changed => Value, "save its `tokens` instead";
+        NotASession { reason: "it is cut off" } => State, "it is cut off";
+        Damaged => State, "its digest does not match its contents";
+        OtherModel => State, "load it with the model file that it was saved with";
+        OtherBuild { expected: "b6000".to_owned(), found: "b5000".to_owned() } => State, "written with `b5000` and this process runs `b6000`";
+        OtherSettings { what: "kv_type", expected: "f16".to_owned(), found: "q8_0".to_owned() } => State, "made with `kv_type` `q8_0` and this model has `f16`";
+        Cells => State, "none that this model's memory takes";
+        File(file) => Io, "`/x/session`";
+    })
+}
+
 fn engines() -> Vec<Sample> {
     samples!(EngineError {
         Closed => Closed, "load it again to generate more";
@@ -97,6 +127,7 @@ fn engines() -> Vec<Sample> {
         Panicked { message: "index out of bounds".to_owned() } => Decode, "close the model and load it again";
         Decode { message: "the graph failed".to_owned() } => Decode, "the graph failed";
         NoSpace { n_tokens: 9 } => ContextFull, "raise `context_size` or shorten the prompt";
+        NoCells { n_tokens: 9 } => State, "no cells of these 9 tokens";
         Sampler { message: "no logit".to_owned() } => Sampling, "no logit";
         Constraint { message: "no token fits".to_owned() } => Grammar, "no token fits";
         Banned { n_tries: 9 } => Sampling, "in 9 tries; loosen `ban`";
@@ -115,6 +146,7 @@ fn requests() -> Vec<Sample> {
         ContinuationTooLong { index: 1, n_tokens: 20, n_ctx: 8 } => ContextFull, "raise `context_size` or shorten them";
         EmptyStop { index: 1 } => Value, "remove it or give it text";
         EmptyBan { index: 1 } => Value, "`ban[1]` is empty";
+        ForkWithBan => Value, "leave one of them out";
         BanNeedsSnapshots => Value, "give one that can `save` its state";
     })
 }

@@ -15,6 +15,7 @@ use text::Text;
 
 use crate::decoded::Decoded;
 use crate::progress::{End, Progress};
+use crate::record::Recorder;
 use crate::speculation::Speculator;
 use crate::vocabulary::bytes_of;
 use crate::{
@@ -42,6 +43,7 @@ pub(crate) struct Generation {
     text: Text,
     bans: Option<Bans>,
     speculator: Option<Speculator>,
+    recorder: Option<Recorder>,
     /// Text on its way to the bans, kept to reuse its memory.
     piece: String,
     /// The logits before the hook changed them, if their log-probabilities are wanted.
@@ -52,6 +54,8 @@ pub(crate) struct Generation {
     pending: TokenEvent,
     /// No more tokens come, and what was held back for them has been looked at.
     closed: bool,
+    /// How it ends before its first step, if it does.
+    over: Option<End>,
     pub(crate) usage: Usage,
     pub(crate) timings: Timings,
 }
@@ -86,9 +90,10 @@ impl Generation {
         let n_vocab = vocabulary.n_tokens();
         let room = n_ctx.saturating_sub(request.prompt.len());
         let last = request.prompt.last().copied().unwrap_or_default();
-        let generation = Self {
+        let mut generation = Self {
             text: Text::new(Arc::clone(&vocabulary), request.show_special, request.stop)?,
             bans: (!request.ban.is_empty()).then(|| Bans::new(&request.ban, last)),
+            recorder: request.record.map(Recorder::new),
             speculator: lookup.map(|lookup| Speculator::new(&lookup, &request.prompt)),
             piece: String::new(),
             chooser: Chooser::new(
@@ -111,15 +116,43 @@ impl Generation {
             next: Vec::new(),
             pending: TokenEvent::default(),
             closed: false,
+            over: None,
             usage: Usage { prompt_tokens: request.prompt.len(), ..Usage::default() },
             timings: Timings::default(),
         };
-        Ok((generation, request.prompt))
+        let mut tokens = request.prompt;
+        if let Some(fork) = request.fork {
+            generation.go_through(&fork.tokens);
+            tokens.extend(fork.tokens);
+        }
+        Ok((generation, tokens))
     }
 
-    /// Maximum number of tokens to generate, by the request and by the context.
-    pub(crate) fn max_tokens(&self) -> usize {
-        self.max_tokens
+    /// Takes tokens that were generated, and shown, before.
+    fn go_through(&mut self, tokens: &[TokenId]) {
+        for &token in tokens {
+            let turn = match self.chooser.accept(token) {
+                Ok(()) => self.append(Chosen { token, forced: false, logprob: None }),
+                Err(error) => Some(error.into()),
+            };
+            if let Some(turn) = turn {
+                let Turn::End(end) = turn else { break };
+                self.over = Some(end);
+                break;
+            }
+        }
+        self.next.clear();
+        self.pending = TokenEvent::default();
+    }
+
+    /// How it ends before its first step, if it does.
+    pub(crate) fn take_end(&mut self) -> Option<End> {
+        self.over.take()
+    }
+
+    /// Maximum number of tokens that it will have; it begins with `n_tokens`, generated ones included.
+    pub(crate) fn n_max(&self, n_tokens: usize) -> usize {
+        n_tokens + self.max_tokens.saturating_sub(self.usage.completion_tokens)
     }
 
     /// Whether no more tokens may be generated.
@@ -363,6 +396,9 @@ impl Generation {
         if let Some(speculator) = &mut self.speculator {
             speculator.go_back(n_tokens);
         }
+        if let Some(recorder) = &mut self.recorder {
+            recorder.truncate(index);
+        }
         self.usage.forced_tokens -= back.n_forced;
         self.closed = false;
         self.chooser.go_back(n_tokens, &back.before.chooser)?;
@@ -387,6 +423,9 @@ impl Generation {
         self.next.push(token);
         if let Some(speculator) = &mut self.speculator {
             speculator.push(token);
+        }
+        if let Some(recorder) = &mut self.recorder {
+            recorder.push(token);
         }
         let stopped = match &mut self.bans {
             None => {
@@ -472,6 +511,10 @@ impl Generation {
         });
         if let Some(bans) = &mut self.bans {
             bans.settle_all(&mut self.pending);
+        }
+        if let Some(recorder) = self.recorder.take() {
+            // A sampler that cannot tell its state has said why already.
+            recorder.finish(self.chooser.state().unwrap_or_default());
         }
         let constraint_complete = self.is_complete(&end);
         let is_empty = self.pending.text.is_empty() && self.pending.token_ids.is_empty();

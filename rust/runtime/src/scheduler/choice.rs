@@ -1,7 +1,7 @@
 //! Which requests take part in the next step, and what has to be done before.
 
 use super::cells::Cover;
-use super::job::{Job, Place};
+use super::job::{Job, OwnerId, Place};
 use super::prefix::{Prefix, Source, common};
 use super::{CanCut, Hold, JobId, Scheduler, Slot, Step};
 
@@ -91,7 +91,9 @@ impl Scheduler {
     fn enter(&self, index: usize, prefix: Option<Prefix>, choice: &Choice) -> Option<Step> {
         let job = self.jobs[index].rank.id;
         let (donor, take) = match prefix {
-            Some(Prefix { source: Source::Cached(seq), keep }) => {
+            Some(Prefix { source: Source::Cached(seq), keep })
+                if self.is_free_for(seq, self.jobs[index].owner) =>
+            {
                 (Some(seq), Some(Step::Take { job, seq, keep }))
             }
             _ => (None, None),
@@ -146,8 +148,14 @@ impl Scheduler {
         leftovers.min().map(|(_, seq)| seq)
     }
 
+    /// Whether a request of `owner` may take the leftover in `seq`, not only a copy of it.
+    fn is_free_for(&self, seq: u32, owner: OwnerId) -> bool {
+        matches!(&self.slots[seq as usize], Slot::Cached(leftover) if leftover.is_free_for(owner))
+    }
+
     pub(super) fn remove_leftover(&self, seq: u32) -> Step {
         let n_tokens = match &self.slots[seq as usize] {
+            Slot::Cached(leftover) if leftover.owner != 0 => return Step::Stow { seq },
             Slot::Cached(leftover) => leftover.tokens.len(),
             _ => 0,
         };
@@ -159,17 +167,18 @@ impl Scheduler {
 
     /// The longest beginning of a queued request's tokens that is decoded already.
     fn prefix(&self, job: &Job, can_cut: CanCut<'_>) -> Option<Prefix> {
-        if !job.cache {
+        if !job.cache && job.donor.is_none() {
             return None;
         }
         let wanted = &job.tokens[..job.n_reusable()];
         let in_memory = self.slots.iter().zip(0u32..).filter_map(|(slot, seq)| {
             let (source, tokens, group) = match slot {
                 Slot::Free => return None,
+                Slot::Cached(_) if !job.cache => return None,
                 Slot::Cached(leftover) => (Source::Cached(seq), &leftover.tokens[..], leftover.group),
                 Slot::Taken(id) => {
                     let other = &self.jobs[self.index(*id)?];
-                    if !other.cache {
+                    if !(job.cache && other.cache || job.donor == Some(*id)) {
                         return None;
                     }
                     (Source::Running(seq), &other.tokens[..other.n_past], other.group)
@@ -179,12 +188,14 @@ impl Scheduler {
             let fits = group == job.group && keep > 0 && (keep == tokens.len() || can_cut(seq, keep));
             fits.then_some(Prefix { source, keep })
         });
-        let stored = self.stored.iter().filter_map(|entry| {
+        let stored = self.stored.iter().filter(|_| job.cache).filter_map(|entry| {
             let tokens = &entry.leftover.tokens;
             let keep = common(tokens, wanted);
             let can_cut = self.stored_can_cut || keep == tokens.len();
             let has_room = self.layout.current().is_none_or(|split| tokens.len() <= split.n_cells);
-            let fits = entry.leftover.group == job.group && keep >= WORTH_STOWING && can_cut && has_room;
+            let is_own = job.owner != 0 && entry.leftover.owner == job.owner;
+            let worth = keep >= WORTH_STOWING || (is_own && keep > 0);
+            let fits = entry.leftover.group == job.group && worth && can_cut && has_room;
             fits.then_some(Prefix { source: Source::Stored(entry.id), keep })
         });
         // Of equal ones the first, which is in memory.

@@ -1,8 +1,8 @@
 //! What was done: each step, once it is carried out, and what became of requests.
 
 use super::batch::FEW;
-use super::job::Place;
-use super::prefix::Stored;
+use super::job::{OwnerId, Place};
+use super::prefix::{Leftover, Stored};
 use super::{JobId, Scheduler, Slot, Span, TURN};
 use crate::TokenId;
 
@@ -20,10 +20,11 @@ impl Scheduler {
         let Slot::Cached(leftover) = slot else { return (id, vec![id]) };
         self.bytes_per_token = n_bytes / leftover.tokens.len().max(1);
         // What it begins with need not be kept twice, where it can be cut.
-        let (cuts, n_limit) = (self.stored_can_cut, self.capacity.n_stored_bytes);
+        let cuts = self.stored_can_cut;
         let mut dropped = Vec::new();
         self.stored.retain(|old| {
             let twice = cuts
+                && old.leftover.owner == 0
                 && old.leftover.group == leftover.group
                 && leftover.tokens.starts_with(&old.leftover.tokens);
             if twice {
@@ -32,12 +33,60 @@ impl Scheduler {
             !twice
         });
         self.stored.push(Stored { id, leftover, n_bytes });
-        while self.stored.iter().map(|entry| entry.n_bytes).sum::<usize>() > n_limit {
-            let oldest = self.stored.iter().enumerate().min_by_key(|(_, entry)| entry.leftover.served);
-            let Some((at, _)) = oldest else { break };
+        dropped.extend(self.trim());
+        (id, dropped)
+    }
+
+    /// There is a state in host memory, of `tokens`, that `owner` keeps. Returns its number.
+    pub(crate) fn adopted(
+        &mut self,
+        tokens: Vec<TokenId>,
+        group: u64,
+        owner: OwnerId,
+        n_bytes: usize,
+    ) -> u64 {
+        self.disown(owner);
+        self.n_stored += 1;
+        let id = self.n_stored;
+        let leftover = Leftover { tokens, group, served: self.clock, owner };
+        self.stored.push(Stored { id, leftover, n_bytes });
+        id
+    }
+
+    /// `owner` keeps nothing any more, and what its requests leave behind from now on is for everybody.
+    pub(crate) fn release(&mut self, owner: OwnerId) {
+        self.disown(owner);
+        self.jobs.iter_mut().filter(|job| job.owner == owner).for_each(|job| job.owner = 0);
+    }
+
+    /// What `owner` keeps is as what others left behind.
+    pub(super) fn disown(&mut self, owner: OwnerId) {
+        for slot in &mut self.slots {
+            if let Slot::Cached(leftover) = slot {
+                leftover.release(owner);
+            }
+        }
+        self.stored.iter_mut().for_each(|entry| entry.leftover.release(owner));
+    }
+
+    /// The numbers of leftovers in host memory that must be dropped, because there are too many that nobody keeps.
+    pub(crate) fn trim(&mut self) -> Vec<u64> {
+        let mut dropped = Vec::new();
+        loop {
+            let loose = self.stored.iter().enumerate().filter(|(_, entry)| entry.leftover.owner == 0);
+            let n_bytes: usize = loose.clone().map(|(_, entry)| entry.n_bytes).sum();
+            if n_bytes <= self.capacity.n_stored_bytes {
+                return dropped;
+            }
+            let Some((at, _)) = loose.min_by_key(|(_, entry)| entry.leftover.served) else { return dropped };
             dropped.push(self.stored.swap_remove(at).id);
         }
-        (id, dropped)
+    }
+
+    /// Whether `id` wants nothing decoded, and has a sequence with what there is of its tokens.
+    pub(crate) fn has_its_cells(&self, id: JobId) -> bool {
+        let job = self.index(id).map(|index| &self.jobs[index]);
+        job.is_some_and(|job| job.only_cells && matches!(job.place, Place::Slot(_)))
     }
 
     pub(crate) fn parked(&mut self, id: JobId) {

@@ -5,6 +5,9 @@ use crate::TokenId;
 /// A request's number; older requests have smaller ones.
 pub(crate) type JobId = u64;
 
+/// Who keeps what requests leave behind; 0 is nobody.
+pub(crate) type OwnerId = u64;
+
 /// Which requests come first: those of higher priority, among equals the older ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Rank {
@@ -33,6 +36,12 @@ pub(crate) struct NewJob {
     pub(crate) logits_from: Option<usize>,
     /// Which adapters it is decoded with; only requests of one group go into one batch, or share cells.
     pub(crate) group: u64,
+    /// Who keeps what it leaves behind, until they let go of it or a later request of theirs leaves something; 0 for nobody.
+    pub(crate) owner: OwnerId,
+    /// A request whose cells it may begin with, whatever both say about sharing.
+    pub(crate) donor: Option<JobId>,
+    /// It wants what is there of its tokens in a sequence, and nothing decoded. It has to be removed once it has one.
+    pub(crate) only_cells: bool,
 }
 
 #[derive(Debug)]
@@ -50,6 +59,9 @@ pub(super) struct Job {
     pub(super) cache: bool,
     pub(super) logits_from: Option<usize>,
     pub(super) group: u64,
+    pub(super) owner: OwnerId,
+    pub(super) donor: Option<JobId>,
+    pub(super) only_cells: bool,
     /// It is decoded in a batch of its own next, because a batch with it failed.
     pub(super) alone: bool,
     /// When it was served last.
@@ -90,6 +102,9 @@ impl Job {
             cache: new.cache,
             logits_from: new.logits_from,
             group: new.group,
+            owner: new.owner,
+            donor: new.donor,
+            only_cells: new.only_cells,
             alone: false,
             served: 0,
         }
@@ -116,8 +131,11 @@ impl Job {
         self.logits_from.unwrap_or(self.tokens.len().saturating_sub(1 + self.n_drafted))
     }
 
-    /// How many of its first tokens may come from elsewhere: at least one must be decoded, and all whose logits are wanted.
+    /// How many of its first tokens may come from elsewhere: at least one must be decoded for its logits, and all whose logits are wanted.
     pub(super) fn n_reusable(&self) -> usize {
+        if self.only_cells {
+            return self.tokens.len();
+        }
         self.wanted_from().min(self.tokens.len() - 1)
     }
 

@@ -11,7 +11,8 @@
 //! Requests of one group only are decoded together; groups take turns (`turn`).
 //!
 //! A request that allows it begins with what is decoded already: it shares the cells of the longest beginning that it has in common with another such request
-//! or a leftover. Where another request is about to decode such a beginning, it waits for that.
+//! or a leftover. Where another request is about to decode such a beginning, it waits for that. Leftovers that somebody keeps are moved to host memory where others need their
+//! cells, and never dropped.
 
 mod batch;
 mod cells;
@@ -31,7 +32,7 @@ use layout::Layout;
 use prefix::{Leftover, Stored};
 use turn::Turn;
 
-pub(crate) use job::{Hold, JobId, NewJob};
+pub(crate) use job::{Hold, JobId, NewJob, OwnerId};
 pub(crate) use turn::TURN;
 
 /// Sizes that no step may exceed.
@@ -274,7 +275,11 @@ impl Scheduler {
         let Place::Slot(seq) = job.place else { return None };
         if keep && job.cache && job.n_past > 0 {
             job.tokens.truncate(job.n_past);
-            let leftover = Leftover { tokens: job.tokens, group: job.group, served: job.served };
+            if job.owner != 0 {
+                self.disown(job.owner);
+            }
+            let leftover =
+                Leftover { tokens: job.tokens, group: job.group, served: job.served, owner: job.owner };
             self.slots[seq as usize] = Slot::Cached(leftover);
             return None;
         }

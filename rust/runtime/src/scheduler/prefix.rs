@@ -1,5 +1,6 @@
 //! Decoded tokens that a new request can use.
 
+use super::job::OwnerId;
 use crate::TokenId;
 
 /// Where the beginning of a new request's tokens is already.
@@ -27,6 +28,22 @@ pub(super) struct Leftover {
     pub(super) group: u64,
     /// When it was used last.
     pub(super) served: u64,
+    /// Who keeps it: it is never dropped then; 0 for nobody.
+    pub(super) owner: OwnerId,
+}
+
+impl Leftover {
+    /// Whether a request of `owner` may have it for itself.
+    pub(super) fn is_free_for(&self, owner: OwnerId) -> bool {
+        self.owner == 0 || self.owner == owner
+    }
+
+    /// Lets go of it, if `owner` keeps it.
+    pub(super) fn release(&mut self, owner: OwnerId) {
+        if self.owner == owner {
+            self.owner = 0;
+        }
+    }
 }
 
 /// A leftover in host memory.

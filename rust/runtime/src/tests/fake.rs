@@ -123,6 +123,7 @@ pub(crate) struct FakeDecoder {
     /// How often it was split or made one.
     pub(crate) n_arranged: Arc<AtomicUsize>,
     pub(crate) can_save: bool,
+    pub(crate) can_export: bool,
     pub(crate) dropped: Arc<AtomicBool>,
     pub(crate) config: EngineConfig,
 }
@@ -148,6 +149,7 @@ impl FakeDecoder {
             refuses_split: None,
             n_arranged: Arc::default(),
             can_save: true,
+            can_export: true,
             dropped: Arc::default(),
             config: EngineConfig::default(),
         }
@@ -308,6 +310,17 @@ impl Decoder for FakeDecoder {
 
     fn saved_bytes(state: &Self::Saved) -> usize {
         state.len()
+    }
+
+    fn export(&self, state: &Self::Saved, n_tokens: usize) -> Option<Vec<u8>> {
+        assert_eq!(state.len(), n_tokens);
+        let bytes = state.iter().flat_map(|(token, group)| [*token as u8, *group as u8]).collect();
+        self.can_export.then_some(bytes)
+    }
+
+    fn import(&self, bytes: &[u8], n_tokens: usize) -> Option<Self::Saved> {
+        let state = bytes.chunks(2).map(|cell| (TokenId::from(cell[0]), u64::from(*cell.last().unwrap())));
+        (bytes.len() == 2 * n_tokens).then(|| state.collect())
     }
 
     fn restore(&mut self, seq: u32, state: &Self::Saved) -> Result<(), DecoderError> {

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 
 use proptest::prelude::*;
 
-use crate::scheduler::{Capacity, JobId, NewJob, Scheduler, Span, Step, TURN};
+use crate::scheduler::{Capacity, JobId, NewJob, OwnerId, Scheduler, Span, Step, TURN};
 use crate::{Split, TokenId};
 
 /// What may happen between two steps.
@@ -21,6 +21,21 @@ enum Change {
         variant: TokenId,
         priority: i32,
         group: u64,
+        owner: OwnerId,
+        only_cells: bool,
+        /// Which request it is a fork of.
+        donor: Option<usize>,
+    },
+    /// An owner lets go of everything.
+    Release {
+        owner: OwnerId,
+    },
+    /// A state comes in from outside.
+    Adopt {
+        n_tokens: usize,
+        variant: TokenId,
+        group: u64,
+        owner: OwnerId,
     },
     Stall {
         pick: usize,
@@ -53,12 +68,31 @@ enum Change {
 fn change() -> impl Strategy<Value = Change> {
     let pick = any::<usize>;
     prop_oneof![
-        4 => (1usize..40, 0usize..20, 0usize..30, any::<bool>(), 0..3i32, 0..2i32, 0..3u64).prop_map(
-            |(n_prompt, n_generate, scored, cache, variant, priority, group)| {
+        4 => (1usize..40, 0usize..20, 0usize..30, any::<bool>(), 0..3i32, 0..2i32, 0..3u64, 0..6u64, 0..5)
+            .prop_map(|(n_prompt, n_generate, scored, cache, variant, priority, group, owner, kind)| {
                 let scored = scored.saturating_sub(15);
-                Change::Submit { n_prompt, n_generate, scored, cache, variant, priority, group }
-            }
-        ),
+                // Half of the requests have none.
+                let owner = owner.saturating_sub(3);
+                let only_cells = kind == 0;
+                let cache = cache || owner > 0 || only_cells;
+                let scored = if only_cells { 0 } else { scored };
+                let donor = (kind == 1).then_some(n_prompt + n_generate);
+                Change::Submit {
+                    n_prompt,
+                    n_generate,
+                    scored,
+                    cache,
+                    variant,
+                    priority,
+                    group,
+                    owner,
+                    only_cells,
+                    donor,
+                }
+            }),
+        1 => (1..3u64).prop_map(|owner| Change::Release { owner }),
+        1 => (1usize..40, 0..3i32, 0..3u64, 1..3u64)
+            .prop_map(|(n_tokens, variant, group, owner)| Change::Adopt { n_tokens, variant, group, owner }),
         3 => (pick(), any::<bool>()).prop_map(|(pick, stalled)| Change::Stall { pick, stalled }),
         1 => pick().prop_map(|pick| Change::Wait { pick }),
         1 => pick().prop_map(|pick| Change::Suspect { pick }),
@@ -83,6 +117,9 @@ struct Job {
     /// Waiting for its hook.
     waits: bool,
     cache: bool,
+    owner: OwnerId,
+    only_cells: bool,
+    donor: Option<JobId>,
     tokens: Vec<TokenId>,
     /// How many of the last ones are drafts that were not looked at yet.
     n_drafted: usize,
@@ -107,6 +144,9 @@ struct Simulation {
     cells: Vec<(TokenId, u64)>,
     owners: Vec<Option<JobId>>,
     stored: HashMap<u64, Vec<usize>>,
+    /// Who keeps what is left in each sequence, and in each state in host memory.
+    keepers: Vec<OwnerId>,
+    stored_keepers: HashMap<u64, OwnerId>,
     is_split: bool,
     n_submitted: JobId,
     n_suspected: usize,
@@ -128,6 +168,8 @@ impl Simulation {
             cells: Vec::new(),
             owners: vec![None; capacity.n_seq_max],
             stored: HashMap::new(),
+            keepers: vec![0; capacity.n_seq_max],
+            stored_keepers: HashMap::new(),
             is_split: false,
             n_submitted: 0,
             n_suspected: 0,
@@ -143,33 +185,79 @@ impl Simulation {
         (!self.jobs.is_empty()).then(|| self.jobs[pick % self.jobs.len()].id)
     }
 
+    fn submit(&mut self, change: &Change) {
+        let Change::Submit {
+            n_prompt,
+            n_generate,
+            scored,
+            cache,
+            variant,
+            priority,
+            group,
+            owner,
+            only_cells,
+            donor,
+        } = *change
+        else {
+            return;
+        };
+        let donor = donor.and_then(|pick| self.picked(pick));
+        let n_prompt = n_prompt.min(self.capacity.n_ctx - 1);
+        let logits_from = (scored > 0).then(|| n_prompt.saturating_sub(scored));
+        let generates = scored == 0 && !only_cells;
+        let n_left = if generates { n_generate.min(self.capacity.n_ctx - n_prompt - 1) } else { 0 };
+        let tokens = text(n_prompt, variant);
+        self.n_submitted += 1;
+        let id = self.n_submitted;
+        let n_max = n_prompt + n_left;
+        let new = NewJob {
+            tokens: tokens.clone(),
+            n_max,
+            priority,
+            cache,
+            logits_from,
+            group,
+            owner,
+            donor,
+            only_cells,
+        };
+        self.scheduler.submit(id, new);
+        self.jobs.push(Job {
+            id,
+            priority,
+            group,
+            n_left,
+            logits_from,
+            held: false,
+            waits: false,
+            cache,
+            owner,
+            only_cells,
+            donor,
+            tokens,
+            n_drafted: 0,
+            parked: None,
+            alone: false,
+        });
+    }
+
     fn apply(&mut self, change: &Change) {
         match *change {
-            Change::Submit { n_prompt, n_generate, scored, cache, variant, priority, group } => {
-                let n_prompt = n_prompt.min(self.capacity.n_ctx - 1);
-                let logits_from = (scored > 0).then(|| n_prompt.saturating_sub(scored));
-                let n_left = if scored > 0 { 0 } else { n_generate.min(self.capacity.n_ctx - n_prompt - 1) };
-                let tokens: Vec<TokenId> =
-                    (0..n_prompt as TokenId).map(|i| if i < 20 { 0 } else { variant }).collect();
-                self.n_submitted += 1;
-                let id = self.n_submitted;
-                let n_max = n_prompt + n_left;
-                let new = NewJob { tokens: tokens.clone(), n_max, priority, cache, logits_from, group };
-                self.scheduler.submit(id, new);
-                self.jobs.push(Job {
-                    id,
-                    priority,
-                    group,
-                    n_left,
-                    logits_from,
-                    held: false,
-                    waits: false,
-                    cache,
-                    tokens,
-                    n_drafted: 0,
-                    parked: None,
-                    alone: false,
-                });
+            Change::Submit { .. } => self.submit(change),
+            Change::Release { owner } => {
+                self.scheduler.release(owner);
+                self.disown(owner);
+                self.jobs.iter_mut().filter(|job| job.owner == owner).for_each(|job| job.owner = 0);
+                self.trim();
+            }
+            Change::Adopt { n_tokens, variant, group, owner } => {
+                let tokens = text(n_tokens.min(self.capacity.n_ctx - 1), variant);
+                self.disown(owner);
+                let cells: Vec<usize> = tokens.iter().map(|token| self.add((*token, group))).collect();
+                let id = self.scheduler.adopted(tokens, group, owner, cells.len());
+                self.stored.insert(id, cells);
+                self.stored_keepers.insert(id, owner);
+                self.trim();
             }
             Change::Stall { pick, stalled } => {
                 let Some(id) = self.picked(pick) else { return };
@@ -207,7 +295,11 @@ impl Simulation {
                 let Some((_, n_past)) = self.scheduler.seq(id) else { return };
                 let job = self.job(id);
                 let n = n.min(job.n_left.saturating_sub(1));
-                if job.logits_from.is_some() || job.n_drafted > 0 || n_past + 1 != job.tokens.len() {
+                if job.only_cells
+                    || job.logits_from.is_some()
+                    || job.n_drafted > 0
+                    || n_past + 1 != job.tokens.len()
+                {
                     return;
                 }
                 let draft = vec![DRAFTED; n];
@@ -226,7 +318,41 @@ impl Simulation {
         }
     }
 
+    /// What an owner keeps is as what others left behind.
+    fn disown(&mut self, owner: OwnerId) {
+        let keepers = self.keepers.iter_mut().chain(self.stored_keepers.values_mut());
+        keepers.filter(|keeper| **keeper == owner).for_each(|keeper| *keeper = 0);
+    }
+
+    fn trim(&mut self) {
+        let dropped = self.scheduler.trim();
+        self.drop_stored(dropped);
+    }
+
+    fn drop_stored(&mut self, ids: Vec<u64>) {
+        for id in ids {
+            assert!(self.stored.remove(&id).is_some());
+            assert_eq!(self.stored_keepers.remove(&id), Some(0), "what somebody keeps is never dropped");
+        }
+        let loose = self.stored.iter().filter(|(id, _)| self.stored_keepers[id] == 0);
+        let n_loose: usize = loose.map(|(_, cells)| cells.len()).sum();
+        assert!(n_loose <= self.capacity.n_stored_bytes);
+    }
+
+    /// Ends a request that wants nothing decoded, which has a sequence now.
+    fn note_cells(&mut self, id: JobId) {
+        let has = self.scheduler.has_its_cells(id);
+        let (seq, n_past) = self.scheduler.seq(id).expect("it has just come into memory");
+        let job = self.job(id);
+        assert_eq!(has, job.only_cells);
+        assert_eq!(self.memory[seq as usize].len(), n_past);
+        if has {
+            self.finish(id, true);
+        }
+    }
+
     fn finish(&mut self, id: JobId, keep: bool) {
+        let owner = self.jobs.iter().find(|job| job.id == id).map_or(0, |job| job.owner);
         self.jobs.retain(|job| job.id != id);
         let freed = self.scheduler.remove(id, keep);
         for seq in 0..self.owners.len() {
@@ -234,9 +360,15 @@ impl Simulation {
                 self.owners[seq] = None;
                 if freed == Some(seq as u32) {
                     self.memory[seq].clear();
+                } else {
+                    if owner != 0 {
+                        self.disown(owner);
+                    }
+                    self.keepers[seq] = owner;
                 }
             }
         }
+        self.trim();
     }
 
     fn job(&mut self, id: JobId) -> &mut Job {
@@ -254,12 +386,14 @@ impl Simulation {
     }
 
     /// Puts the first `keep` cells of a beginning into an empty sequence.
-    fn begin(&mut self, id: JobId, seq: u32, cells: Vec<usize>) {
+    fn begin(&mut self, id: JobId, seq: u32, cells: Vec<usize>, donor: Option<JobId>) {
         assert_eq!(self.owners[seq as usize].replace(id), None);
+        let shares = donor.is_none_or(|donor| self.job(donor).cache);
         let job = self.job(id);
-        assert!(job.cache, "only those that allow it begin with what is there");
+        let is_fork = donor.is_some() && job.donor == donor;
+        assert!(job.cache && shares || is_fork, "only those that allow it begin with what is there");
         let (tokens, group) = (job.tokens.clone(), job.group);
-        assert!(cells.len() < tokens.len());
+        assert!(cells.len() < tokens.len() || (job.only_cells && cells.len() == tokens.len()));
         for (cell, token) in cells.iter().zip(&tokens) {
             assert_eq!(self.cells[*cell], (*token, group));
         }
@@ -319,6 +453,7 @@ impl Simulation {
             }
             Step::Evict { seq } => {
                 assert_eq!(self.owners[seq as usize], None, "only leftovers are evicted");
+                assert_eq!(self.keepers[seq as usize], 0, "what somebody keeps is not evicted");
                 self.memory[seq as usize].clear();
                 self.scheduler.evicted(seq);
             }
@@ -327,10 +462,8 @@ impl Simulation {
                 let cells = std::mem::take(&mut self.memory[seq as usize]);
                 let (id, dropped) = self.scheduler.stowed(seq, cells.len());
                 self.stored.insert(id, cells);
-                for id in dropped {
-                    assert!(self.stored.remove(&id).is_some());
-                }
-                assert!(self.stored.values().map(Vec::len).sum::<usize>() <= self.capacity.n_stored_bytes);
+                self.stored_keepers.insert(id, std::mem::take(&mut self.keepers[seq as usize]));
+                self.drop_stored(dropped);
             }
             Step::Park { job, seq } => {
                 assert_eq!(self.owners[seq as usize].take(), Some(job));
@@ -342,19 +475,24 @@ impl Simulation {
                 assert_eq!((self.owners[seq as usize], self.memory[seq as usize].len()), (None, 0));
                 self.owners[seq as usize] = Some(job);
                 self.scheduler.placed(job, seq);
+                self.note_cells(job);
             }
             Step::Copy { job, from, seq, keep } => {
                 let source = self.memory[from as usize].clone();
                 assert!(self.can_cut || keep == source.len());
                 assert!(self.memory[seq as usize].is_empty());
-                self.begin(job, seq, source[..keep].to_vec());
+                self.begin(job, seq, source[..keep].to_vec(), self.owners[from as usize]);
                 self.scheduler.copied(job, from, seq, keep);
+                self.note_cells(job);
             }
             Step::Take { job, seq, keep } => {
                 let source = self.memory[seq as usize].clone();
                 assert!(self.can_cut || keep == source.len());
-                self.begin(job, seq, source[..keep].to_vec());
+                let keeper = std::mem::take(&mut self.keepers[seq as usize]);
+                assert!(keeper == 0 || keeper == self.job(job).owner, "nobody takes what another one keeps");
+                self.begin(job, seq, source[..keep].to_vec(), None);
                 self.scheduler.taken(job, seq, keep);
+                self.note_cells(job);
             }
             Step::Fetch { job, entry, seq, keep } => {
                 let state = self.stored[&entry].clone();
@@ -365,12 +503,14 @@ impl Simulation {
                 );
                 if self.can_cut || keep == state.len() {
                     let fresh = self.copies(&state[..keep]);
-                    self.begin(job, seq, fresh);
+                    self.begin(job, seq, fresh, None);
                     self.scheduler.fetched(job, entry, seq, keep);
+                    self.note_cells(job);
                 } else {
                     self.scheduler.stored_cannot_be_cut();
                     self.owners[seq as usize] = Some(job);
                     self.scheduler.placed(job, seq);
+                    self.note_cells(job);
                 }
             }
             Step::Restore { job, seq } => {
@@ -427,7 +567,7 @@ impl Simulation {
         }
         for span in spans {
             let Span { job: id, seq, pos, len, rows, last } = *span;
-            assert!(!self.job(id).held);
+            assert!(!self.job(id).held && !self.job(id).only_cells);
             let from = self.job(id).wanted_from();
             let wanted = (pos..pos + len).filter(|&place| place >= from);
             assert_eq!(rows, wanted.count(), "the logits that are wanted are the last ones");
@@ -477,6 +617,11 @@ impl Simulation {
             job.n_drafted -= 1;
         }
     }
+}
+
+/// The texts of requests, which begin alike.
+fn text(n: usize, variant: TokenId) -> Vec<TokenId> {
+    (0..n as TokenId).map(|i| if i < 20 { 0 } else { variant }).collect()
 }
 
 /// The token that comes in two of three places.
