@@ -434,7 +434,15 @@ class Session:
     def tokens(self) -> list[int]: ...
     def append(self, input: str | Sequence[int], add_special: bool, parse_special: bool) -> list[int]:  # noqa: A002 (named as what it takes)
         """The tokens that were added."""
-    def generate(self, *, options: Mapping[str, Any], sampling: Mapping[str, Any] | None, grammar: Grammar | None, hooked: bool) -> Stream:
+    def generate(
+        self,
+        *,
+        options: Mapping[str, Any],
+        sampling: Mapping[str, Any] | None,
+        grammar: Grammar | None,
+        hooked: bool,
+        draft: tuple[Model, int] | None = None,
+    ) -> Stream:
         """As `Model.generate`; `sampling` replaces the session's."""
     def set_sampling(self, sampling: Mapping[str, Any]) -> None:
         """The random generator goes on from where it is."""
@@ -630,8 +638,9 @@ class Model:
         hooked: bool,
         changes: _Changes | None = None,
         fork: tuple[Stream, Sequence[int]] | None = None,
+        draft: tuple[Model, int] | None = None,
     ) -> Stream:
-        """`fork` goes on after tokens that another stream of the prompt gave.
+        """`fork` goes on after tokens that another stream of the prompt gave. `draft` guesses so many tokens ahead at most.
 
         With `hooked` the stream waits for its `take_hook` to change each row of logits.
 

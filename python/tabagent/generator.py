@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from tabagent.batch import CompletionBatch
     from tabagent.hooks import LogitsProcessor
     from tabagent.info import ModelInfo
+    from tabagent.model import Model
 
 __all__ = ["Generator"]
 
@@ -97,7 +98,7 @@ class Generator(Vocabulary):
         add_special: bool = True,
         parse_special: bool = True,
         reasoning_budget: ReasoningBudget | TemplateBudget | None = None,
-        speculative: Literal["lookup"] | SpeculativeConfig | None = None,
+        speculative: Literal["lookup"] | Model | SpeculativeConfig | None = None,
         cache_prompt: bool = False,
         show_special: bool = False,
         collect: bool = False,
@@ -153,8 +154,9 @@ class Generator(Vocabulary):
             speculative: guess tokens ahead and decode them together, where that is faster: the text stays the one that it would be without, up to
                 the last bits of logits that batches of other sizes may change. `"lookup"` guesses that what followed the last few tokens when they
                 came before, in prompt or text, follows again, as in edits, summaries and code; on other texts it turns itself off. A
-                `SpeculativeConfig` sets its limits. Without effect with processors, with `deterministic`, and on recurrent models. `usage` counts
-                the guesses.
+                smaller model of the same family guesses what it would say; it pays where it is several times as fast and mostly right, and turns
+                itself off elsewhere. A `SpeculativeConfig` sets limits. Without effect with processors, with `deterministic`, on recurrent models,
+                and where a draft model already guesses for four texts. `usage` counts the guesses.
             cache_prompt: begin with what other requests with this option, and with equal adapters and control vectors, have decoded, running ones
                 included, and leave this one's tokens for others. Prompts that begin alike are then decoded once; the last bits of logits may differ
                 from a run alone.
@@ -167,13 +169,14 @@ class Generator(Vocabulary):
             best_of: generate so many, of which `stream.results()` gives the `n` whose tokens are the most probable, by their mean log-probability.
 
         Raises:
-            TypeError, ValueError: an argument is wrong.
+            TypeError, ValueError: an argument is wrong, or the draft model has another vocabulary.
             ContextFullError: the prompt has more tokens than the context holds.
             GrammarError: the schema or grammar cannot be compiled.
             AdapterError: an adapter is of another model, or is an activated one (aLoRA), which works from some token of a text on.
             UnsupportedModelError: the model cannot generate.
             QueueFullError: as many requests wait as `max_queue` allows.
-            ClosedError, ForkedError: the model or an adapter is closed, or the model was loaded before a fork.
+            OutOfMemoryError: the draft model's context does not fit.
+            ClosedError, ForkedError: the model, a draft model or an adapter is closed, or the model was loaded before a fork.
         """
         compiled = self._grammar(
             json_schema=json_schema,
@@ -192,6 +195,7 @@ class Generator(Vocabulary):
         samples = Samples.of(n, best_of, keep_logprobs=logprobs is not None)
         text = prompt if isinstance(prompt, (str, Session)) else as_tokens(prompt, "prompt")
         changes = as_changes(adapters, control_vector, control_layers)
+        lookup, draft = speculation(speculative)
         options: dict[str, Any] = {
             "max_tokens": None if max_tokens is None else as_int(max_tokens, "max_tokens", 0, MAX_TOKENS),
             "stop": _strings(stop, "stop"),
@@ -201,7 +205,7 @@ class Generator(Vocabulary):
             "logprobs": None if logprobs is None else as_int(logprobs, "logprobs", 0, INT32_MAX),
             "logprobs_mode": check_encodable(as_text(logprobs_mode, "logprobs_mode"), "logprobs_mode"),
             "reasoning_budget": budget_options(reasoning_budget),
-            "speculative": speculation(speculative),
+            "speculative": lookup,
             "cache_prompt": as_bool(cache_prompt, "cache_prompt"),
             "show_special": as_bool(show_special, "show_special"),
             "collect": as_bool(collect, "collect"),
@@ -217,7 +221,7 @@ class Generator(Vocabulary):
             if changes is not None or samples.generated > 1:
                 message = "a session has its own adapters and control vectors, and one text at a time; leave them, `n` and `best_of` out"
                 raise ValueError(message)
-            native = text._continue(self, options, sampling, None if compiled is None else compiled._native, hooked=bool(processors))  # noqa: SLF001 (its own other half)
+            native = text._continue(self, options, sampling, None if compiled is None else compiled._native, hooked=bool(processors), draft=draft)  # noqa: SLF001 (its own other half)
             return self._stream(native, compiled, processors, has_logprobs=logprobs is not None)
         given: dict[str, Any] = {
             "add_special": as_bool(add_special, "add_special"),
@@ -225,6 +229,7 @@ class Generator(Vocabulary):
             "grammar": None if compiled is None else compiled._native,  # noqa: SLF001 (its own other half)
             "hooked": bool(processors),
             "changes": changes,
+            "draft": draft,
         }
         streams: list[TokenStream] = []
         try:

@@ -158,6 +158,7 @@ class Session:
         grammar: _native.Grammar | None,
         *,
         hooked: bool,
+        draft: tuple[_native.Model, int] | None,
     ) -> _native.Stream:
         """Called by `Model.generate`."""
         if model is not self._model:
@@ -165,7 +166,7 @@ class Session:
             raise ValueError(message)
         self._check_idle()
         given = None if sampling is None else sampling.to_dict()
-        native = self._native.generate(options=options, sampling=given, grammar=grammar, hooked=hooked)
+        native = self._native.generate(options=options, sampling=given, grammar=grammar, hooked=hooked, draft=draft)
         if sampling is not None:
             self._sampling = sampling
         return native

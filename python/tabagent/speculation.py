@@ -3,49 +3,70 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from tabagent._arguments import as_int, type_name
+
+if TYPE_CHECKING:
+    from tabagent import _native
+    from tabagent.model import Model
 
 __all__ = ["SpeculativeConfig"]
 
 _MOST = 64
+_MAX_DRAFT = {False: 16, True: 8}
+"""By whether a draft model guesses."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpeculativeConfig:
-    """Limits of `generate(speculative=...)`.
+    """Who guesses for `generate(speculative=...)`, and its limits.
 
-    Guesses are what followed the last few tokens when they came before in the prompt or the text. How many of them are decoded follows from how many
-    came true and from the time that steps take; these are the limits.
+    Without a draft model, guesses are what followed the last few tokens when they came before in the prompt or the text. How many of them are decoded
+    follows from how many came true and from the time that steps take; these are the limits.
 
     Raises:
-        TypeError, ValueError: a value is no integer, or out of its range.
+        TypeError, ValueError: a value is no integer, or out of its range; `draft_model` is no model.
     """
 
     min_match: int = 2
     """How many last tokens must have come before, 1 to 64."""
     max_match: int = 4
     """How many last tokens are compared at most, `min_match` to 64: the longest match counts."""
-    max_draft: int = 16
-    """How many guesses are decoded in one step at most, 1 to 64."""
+    max_draft: int | None = None
+    """How many guesses are decoded in one step at most, 1 to 64; None for 16, or for 8 of a draft model."""
+    draft_model: Model | None = None
+    """A smaller model with the same vocabulary that guesses, in place of what came before; it must be loaded, and stay so."""
 
     def __post_init__(self) -> None:
-        for entry in fields(self):
-            object.__setattr__(self, entry.name, as_int(getattr(self, entry.name), entry.name, 1, _MOST))
+        from tabagent.model import Model  # noqa: PLC0415 (it imports this)
+
+        if not (self.draft_model is None or isinstance(self.draft_model, Model)):
+            message = f"`draft_model` must be a Model, got {type_name(self.draft_model)}"
+            raise TypeError(message)
+        for name in ("min_match", "max_match"):
+            object.__setattr__(self, name, as_int(getattr(self, name), name, 1, _MOST))
+        most = _MAX_DRAFT[self.draft_model is not None] if self.max_draft is None else self.max_draft
+        object.__setattr__(self, "max_draft", as_int(most, "max_draft", 1, _MOST))
         if self.max_match < self.min_match:
             message = f"`max_match` must be at least `min_match`, got {self.max_match} with `min_match={self.min_match}`"
             raise ValueError(message)
 
 
-def speculation(asked: Literal["lookup"] | SpeculativeConfig | None) -> dict[str, Any] | None:
-    """What `generate` passes on of its `speculative`."""
+def speculation(asked: object) -> tuple[dict[str, Any] | None, tuple[_native.Model, int] | None]:
+    """What `generate` passes on of its `speculative`: limits of looking up, or a draft model with the most tokens that it guesses."""
     if asked is None:
-        return None
+        return None, None
     if isinstance(asked, str) and asked == "lookup":
         asked = SpeculativeConfig()
+    elif not isinstance(asked, (str, SpeculativeConfig)):
+        from tabagent.model import Model  # noqa: PLC0415 (it imports this)
+
+        asked = SpeculativeConfig(draft_model=asked) if isinstance(asked, Model) else asked
     if isinstance(asked, SpeculativeConfig):
-        return {entry.name: getattr(asked, entry.name) for entry in fields(asked)}
+        if asked.draft_model is not None:
+            return None, (asked.draft_model._native, asked.max_draft or _MOST)  # noqa: SLF001 (its own other half)
+        return {entry.name: getattr(asked, entry.name) for entry in fields(asked) if entry.name != "draft_model"}, None
     got = repr(asked) if isinstance(asked, str) else type_name(asked)
-    message = f"`speculative` must be 'lookup', a SpeculativeConfig or None, got {got}"
+    message = f"`speculative` must be 'lookup', a Model, a SpeculativeConfig or None, got {got}"
     raise (ValueError if isinstance(asked, str) else TypeError)(message)

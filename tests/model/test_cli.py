@@ -60,6 +60,16 @@ def test_instruct_models_are_asked_by_their_template(model: Path) -> None:
     assert tabagent("run", model, "--raw", *arguments).stdout.decode() != answer
 
 
+def test_draft_models_guess_and_change_nothing(model: Path) -> None:
+    done = tabagent("run", model, "-md", model, "--draft-max", "4", "-p", PROMPT, *GREEDY)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{COUNTED}\n".encode(), b"")
+    report = json.loads(tabagent("run", model, "--model-draft", model, "-p", PROMPT, "-n", "30", "--ignore-eos", "-t", "1", "--json").stdout)
+    assert report["usage"]["drafted_tokens"] > 0
+    missing = tabagent("run", model, "-md", "missing.gguf", "-p", PROMPT, *GREEDY)
+    assert (missing.returncode, missing.stdout) == (1, b"")
+    assert b"missing.gguf" in missing.stderr
+
+
 def test_json_has_text_and_counts(model: Path) -> None:
     report = json.loads(tabagent("run", model, "-p", PROMPT, *GREEDY, "--json").stdout)
     assert report["text"] == COUNTED

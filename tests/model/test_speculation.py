@@ -1,6 +1,7 @@
 """Tokens that are guessed ahead, on real models."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,8 +80,8 @@ def test_memory_that_cannot_go_back_and_deterministic_models_draft_nothing(smoll
 @pytest.mark.parametrize(
     ("wrong", "error", "text"),
     [
-        ("draft", ValueError, "`speculative` must be 'lookup', a SpeculativeConfig or None, got 'draft'"),
-        (3, TypeError, "`speculative` must be 'lookup', a SpeculativeConfig or None, got int"),
+        ("draft", ValueError, "`speculative` must be 'lookup', a Model, a SpeculativeConfig or None, got 'draft'"),
+        (3, TypeError, "`speculative` must be 'lookup', a Model, a SpeculativeConfig or None, got int"),
         (True, TypeError, "got bool"),
     ],
 )
@@ -97,6 +98,6 @@ def test_wrong_values_are_named(smollm2: Model, wrong: object, error: type[Excep
         ({"min_match": 5, "max_match": 4}, "`max_match` must be at least `min_match`, got 4 with `min_match=5`"),
     ],
 )
-def test_limits_of_the_settings(options: dict[str, int], text: str) -> None:
+def test_limits_of_the_settings(options: dict[str, Any], text: str) -> None:
     with pytest.raises(ValueError, match=text):
         SpeculativeConfig(**options)

@@ -93,7 +93,9 @@ def test_wrong_options_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["chat", "m.gguf", "--reasoning", "deep"]) == 2
     assert "`--reasoning deep` is not known" in capsys.readouterr().err
     assert main(["chat", "m.gguf", "--draft-max", "4"]) == 2
-    assert "give that too" in capsys.readouterr().err
+    assert "give one of them too" in capsys.readouterr().err
+    assert main(["chat", "m.gguf", "--speculative", "lookup", "-md", "small.gguf"]) == 2
+    assert "both say who guesses" in capsys.readouterr().err
 
 
 def test_messages_of_the_package_are_taken_too() -> None:

@@ -79,9 +79,7 @@ def chat(
     if not is_number and talk.reasoning not in {"auto", "on", "off"}:
         message = f"`--reasoning {talk.reasoning}` is not known; there are `auto`, `on`, `off` and numbers of tokens"
         raise UsageError(message)
-    if speed.draft_max is not None and speed.speculative is None:
-        message = "`--draft-max` limits what `--speculative lookup` guesses; give that too"
-        raise UsageError(message)
+    speed.check()
     where, settings = machine.source(model), machine.settings()
     options: dict[str, Any] = {
         "max_tokens": None if length.max_tokens < 0 else length.max_tokens,
@@ -89,17 +87,16 @@ def chat(
         "stop": list(length.stop or ()),
         "ban": list(length.ban or ()),
         "ignore_eos": length.ignore_eos,
-        "speculative": speed.config(),
         "reasoning": int(talk.reasoning) if is_number else talk.reasoning,
         "reasoning_budget_message": talk.budget_message,
         "chat_template": talk.template,
     }
     try:
-        with load(where, settings) as loaded:
+        with load(where, settings) as loaded, speed.config(settings) as speculative:
             if talk.template is None:
                 # A model without a template says so before anything is typed.
                 _ = loaded.chat_format
-            conversation = loaded.conversation(system=talk.system, **options)
+            conversation = loaded.conversation(system=talk.system, speculative=speculative, **options)
             Talk(conversation, LineReader(), lambda message: _report(loaded, message)).run(talk.prompt)
     except (TabagentError, ValueError) as error:
         raise _in_options(error) from error

@@ -1,9 +1,13 @@
 """One generation: its options, and the text that is passed on as it comes."""
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
+from tabagent.cli.failure import UsageError
+from tabagent.cli.load_options import load
+from tabagent.cli.model_source import ModelSource
 from tabagent.cli.options import option
 
 if TYPE_CHECKING:
@@ -47,16 +51,41 @@ class SpeedOptions:
         option(SPEED, "--speculative", metavar="HOW", text="Guess tokens ahead: lookup, what followed the last few when they came before."),
     ] = None
     draft_max: Annotated[
-        int | None, option(SPEED, "--draft-max", metavar="N", min=1, max=64, text="How many tokens to guess at most in one step; default: 16.")
+        int | None,
+        option(
+            SPEED, "--draft-max", metavar="N", min=1, max=64, text="How many tokens to guess at most in one step; default: 16, of a draft model 8."
+        ),
+    ] = None
+    model_draft: Annotated[
+        str | None,
+        option(SPEED, "-md", "--model-draft", metavar="MODEL", text="Guess tokens ahead with this smaller model of the same vocabulary."),
     ] = None
 
-    def config(self) -> "SpeculativeConfig | None":
-        """As `generate` takes it."""
+    def check(self) -> None:
+        """Refuse options that do not go together.
+
+        Raises:
+            UsageError: they do not.
+        """
+        if self.draft_max is not None and self.speculative is None and self.model_draft is None:
+            message = "`--draft-max` limits what `--speculative lookup` or `--model-draft` guesses; give one of them too"
+            raise UsageError(message)
+        if self.speculative is not None and self.model_draft is not None:
+            message = "`--speculative` and `--model-draft` both say who guesses; give one of them"
+            raise UsageError(message)
+
+    @contextlib.contextmanager
+    def config(self, settings: Mapping[str, Any]) -> Iterator["SpeculativeConfig | None"]:
+        """As `generate` takes it, with the draft model loaded as `settings` say."""
         from tabagent import SpeculativeConfig  # noqa: PLC0415 (not for --help)
 
-        if self.speculative is None:
-            return None
-        return SpeculativeConfig() if self.draft_max is None else SpeculativeConfig(max_draft=self.draft_max)
+        if self.model_draft is not None:
+            with load(ModelSource.parse(self.model_draft, None, None), settings) as draft_model:
+                yield SpeculativeConfig(max_draft=self.draft_max, draft_model=draft_model)
+        elif self.speculative is not None:
+            yield SpeculativeConfig(max_draft=self.draft_max)
+        else:
+            yield None
 
 
 @dataclass(frozen=True, kw_only=True)

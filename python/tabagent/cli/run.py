@@ -111,7 +111,6 @@ def run(
         ignore_eos=length.ignore_eos,
         structure=structure.arguments(escape=prompt.escape),
         logprobs=output.logprobs,
-        speculative=speed.config(),
     )
     adapters.parsed()  # what is wrong with them is said before the model is loaded
     settings = machine.settings()
@@ -120,8 +119,8 @@ def run(
         output = dataclasses.replace(output, show_timings=True)
     try:
         started = time.monotonic()
-        with load(source, settings) as loaded:
-            options = dataclasses.replace(options, changes=adapters.load(loaded))
+        with load(source, settings) as loaded, speed.config(settings) as speculative:
+            options = dataclasses.replace(options, changes=adapters.load(loaded), speculative=speculative)
             load_s = time.monotonic() - started
             if verbose and options.structure:
                 _note_limitations(loaded, options)
@@ -141,9 +140,7 @@ def _check(prompt: PromptOptions, speed: SpeedOptions, output: OutputOptions) ->
     Raises:
         UsageError: they do not.
     """
-    if speed.draft_max is not None and speed.speculative is None:
-        message = "`--draft-max` limits what `--speculative lookup` guesses; give that too"
-        raise UsageError(message)
+    speed.check()
     if output.json and prompt.interactive:
         message = "`--json` prints one object at the end, and `-i` has no end; give one of them"
         raise UsageError(message)

@@ -9,6 +9,7 @@ use tabagent_runtime::{EngineError, QueueFull, RequestError, SubmitError};
 use tabagent_sampling::constraint::GrammarError;
 use tabagent_sampling::{ConfigError, SampleError};
 
+use crate::draft::DraftError;
 use crate::memory::MemoryShortage;
 use crate::session_error::SessionError;
 use crate::value::OptionError;
@@ -144,6 +145,9 @@ pub enum Error {
     /// Vectors are no longer wanted.
     #[error("the work was stopped before it was done")]
     Stopped,
+    /// A model cannot draft for another one.
+    #[error(transparent)]
+    Draft(#[from] DraftError),
     /// A session cannot do what was asked of it, or cannot be saved or loaded.
     #[error(transparent)]
     Session(#[from] SessionError),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tabagent_runtime::{LogprobsMode, Lookup};
 
 use crate::changes::Changes;
+use crate::draft::Draft;
 use crate::settings::SamplerSettings;
 use crate::thought::ThoughtOptions;
 use crate::value::{Fields, OptionError, Value};
@@ -32,6 +33,8 @@ pub struct GenerateOptions {
     pub lookup: Option<Lookup>,
     /// How long the model may think.
     pub thought: Option<ThoughtOptions>,
+    /// Draft tokens with a smaller model; see [`Request::drafter`](tabagent_runtime::Request::drafter).
+    pub draft: Option<Draft>,
     /// Begin with what other requests with this option have decoded, and leave this one's tokens for others.
     pub cache_prompt: bool,
     /// Show control tokens as their text.
@@ -47,7 +50,7 @@ pub struct GenerateOptions {
 }
 
 impl GenerateOptions {
-    /// Reads options by their names; missing ones have their defaults. `sampling` is a map of a sampler's settings. `changes` has no name here: no value
+    /// Reads options by their names; missing ones have their defaults. `sampling` is a map of a sampler's settings. `changes` and `draft` have no names here: no value
     /// stands for what is loaded.
     ///
     /// # Errors
@@ -69,6 +72,7 @@ impl GenerateOptions {
             logprobs_mode: given.named("logprobs_mode", &MODES)?.unwrap_or_default(),
             lookup: given.take("speculative").map(lookup).transpose()?,
             thought: given.take("reasoning_budget").map(ThoughtOptions::read).transpose()?,
+            draft: None,
             cache_prompt: given.flag("cache_prompt")?.unwrap_or(default.cache_prompt),
             show_special: given.flag("show_special")?.unwrap_or_default(),
             collect: given.flag("collect")?.unwrap_or_default(),

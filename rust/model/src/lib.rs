@@ -13,6 +13,7 @@ mod changes;
 mod chat;
 mod context_options;
 mod decoder;
+mod draft;
 mod embed;
 mod error;
 mod error_kind;
@@ -44,6 +45,7 @@ pub use chat::{
     CallGrammar, ChatEvent, ChatFinish, ChatPoll, ChatPrompt, ChatRequest, ChatStream, PreparedChat,
 };
 pub use decoder::LlamaDecoder;
+pub use draft::{Draft, DraftError};
 pub use embed::{EmbedOptions, RerankOptions, TextPooling, Vectors};
 pub use error::Error;
 pub use error_kind::ErrorKind;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use tabagent_chat::ChatTemplate;
@@ -21,6 +22,7 @@ use crate::adapter_set::AdapterSet;
 use crate::changes::Changes;
 use crate::context_options::context_config;
 use crate::decoder::LlamaDecoder;
+use crate::draft::Drafts;
 use crate::embed::Embedder;
 use crate::error::Error;
 use crate::generate::GenerateOptions;
@@ -55,6 +57,10 @@ pub(crate) struct Open {
     sizes: ContextSizes,
     memory: MemoryNeed,
     kv_types: (KvType, KvType),
+    /// Its number in this process.
+    pub(crate) number: u64,
+    /// What it drafts for other models.
+    pub(crate) drafts: Drafts,
     /// What a saved session must share with this model, and its value.
     sequence_settings: Vec<(&'static str, String)>,
     fitted: Option<Fitted>,
@@ -181,6 +187,7 @@ impl Open {
         embedder: Option<Embedder>,
         sizes: ContextSizes,
     ) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
         let (end_tokens, compiler, vocabulary) = Default::default();
         let (memory, kv_types) = Default::default();
         Self {
@@ -190,6 +197,8 @@ impl Open {
             sizes,
             memory,
             kv_types,
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
+            drafts: Drafts::default(),
             sequence_settings: Vec::new(),
             fitted: None,
             threads: ThreadsGauge::default(),
@@ -207,6 +216,10 @@ impl Open {
 
     pub(crate) fn sizes(&self) -> ContextSizes {
         self.sizes
+    }
+
+    pub(crate) fn kv_types(&self) -> (KvType, KvType) {
+        self.kv_types
     }
 
     pub(crate) fn memory(&self) -> MemoryNeed {
@@ -522,6 +535,7 @@ impl Model {
         }
         let constraint = grammar.map(|grammar| open.constraint(grammar)).transpose()?;
         let thought = options.thought.map(|thought| thought.budget(open.model.vocab())).transpose()?;
+        let drafter = options.draft.as_ref().map(|draft| draft.drafter(&open)).transpose()?.flatten();
         let (hook, worker) = hooked.then(logits_hook).unzip();
         let request = Request {
             max_tokens: options.max_tokens,
@@ -535,6 +549,7 @@ impl Model {
             thought,
             hook,
             lookup: options.lookup,
+            drafter: drafter.zip(options.draft.map(|draft| draft.max_draft)),
             cache_prompt: options.cache_prompt,
             owner: begun.owner,
             fork: begun.fork,
@@ -627,7 +642,13 @@ impl Model {
         if let Some(embedder) = &open.embedder {
             embedder.close();
         }
+        open.drafts.close();
         open.compiler.close();
+    }
+
+    /// Whether both are clones of one model.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
     }
 
     /// Whether it was closed.

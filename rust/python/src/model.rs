@@ -42,6 +42,11 @@ impl Model {
         self.core.clone()
     }
 
+    /// It as one that drafts for another one.
+    pub(crate) fn draft(&self, max_draft: usize) -> core::Draft {
+        core::Draft { model: self.core(), max_draft }
+    }
+
     /// Asks the vocabulary something that it answers at once.
     fn vocab<T: Send>(
         &self,
@@ -351,7 +356,7 @@ impl Model {
         self.run(py, long, move |model, stop| model.detokenize_batch(&lists, options, stop))
     }
 
-    #[pyo3(signature = (prompt, *, add_special, parse_special, options, grammar, hooked, changes=None, fork=None))]
+    #[pyo3(signature = (prompt, *, add_special, parse_special, options, grammar, hooked, changes=None, fork=None, draft=None))]
     fn generate(
         &self,
         py: Python<'_>,
@@ -363,14 +368,19 @@ impl Model {
         hooked: bool,
         changes: Option<Changes<'_>>,
         fork: Option<(PyRef<'_, Stream>, Vec<i32>)>,
+        draft: Option<(PyRef<'_, Model>, usize)>,
     ) -> PyResult<Stream> {
         let mut options = GenerateOptions::read(value_of(options)?).map_err(|e| e.into_py(py))?;
         options.changes = self.changes(py, changes)?;
+        options.draft = draft.map(|(model, max_draft)| model.draft(max_draft));
         // Of a fork, the first stream's prompt has told already.
         let name = fork.is_none().then_some("prompt");
         let prompt = self.prompt(py, prompt, add_special, parse_special, name)?;
         let grammar = grammar.map(|grammar| Arc::clone(&grammar.inner));
-        let long = grammar.is_some() || options.sampling.needs_vocabulary() || is_long(prompt.len(), 1);
+        let long = grammar.is_some()
+            || options.draft.is_some()
+            || options.sampling.needs_vocabulary()
+            || is_long(prompt.len(), 1);
         let fork = fork.map(|(stream, tokens)| (stream.id(), tokens));
         let (stream, worker) = self.run(py, long, move |model, _| match fork {
             None => model.generate(prompt, options, grammar.as_ref(), hooked),

@@ -3,7 +3,7 @@
 use crate::errors::IntoPyErr;
 use crate::grammar::Grammar;
 use crate::job;
-use crate::model::prompt_input;
+use crate::model::{Model, prompt_input};
 use crate::stream::Stream;
 use crate::value::value_of;
 use pyo3::prelude::*;
@@ -92,7 +92,7 @@ impl Session {
         self.run(py, move |session, stop| session.append(input, add_special, parse_special, stop))
     }
 
-    #[pyo3(signature = (*, options, sampling, grammar, hooked))]
+    #[pyo3(signature = (*, options, sampling, grammar, hooked, draft=None))]
     fn generate(
         &self,
         py: Python<'_>,
@@ -100,8 +100,10 @@ impl Session {
         sampling: Option<&Bound<'_, PyDict>>,
         grammar: Option<&Grammar>,
         hooked: bool,
+        draft: Option<(PyRef<'_, Model>, usize)>,
     ) -> PyResult<Stream> {
-        let options = GenerateOptions::read(value_of(options)?).map_err(|e| e.into_py(py))?;
+        let mut options = GenerateOptions::read(value_of(options)?).map_err(|e| e.into_py(py))?;
+        options.draft = draft.map(|(model, max_draft)| model.draft(max_draft));
         let settings = sampling.map(|sampling| settings(py, sampling)).transpose()?;
         let grammar = grammar.map(|grammar| Arc::clone(&grammar.inner));
         let (stream, worker) = self.run(py, move |session, stop| {

@@ -474,7 +474,9 @@ impl<D: Decoder> Driver<D> {
         // Each drafted token takes a row of logits, of which others need theirs.
         let n_rows = self.decoder.n_outputs_max().min(self.decoder.n_batch()) / self.n_generating.max(1);
         self.draft.clear();
-        run.task.draft(n_rows.saturating_sub(1), cost, &mut self.draft);
+        let (tokens, started) = (self.scheduler.tokens(job), Instant::now());
+        run.task.draft(tokens, n_rows.saturating_sub(1), cost, &mut self.draft);
+        run.task.count_time(false, started.elapsed());
         self.scheduler.drafted(job, &self.draft);
     }
 

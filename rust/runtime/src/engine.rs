@@ -192,7 +192,9 @@ impl Engine {
     pub fn submit(&self, mut request: Request) -> Result<TokenStream, SubmitError> {
         let Inner { inbox, n_ctx, vocabulary, can_rewind, .. } = self.here()?;
         request.check(*n_ctx, vocabulary.n_tokens())?;
-        request.lookup = request.lookup.filter(|_| *can_rewind && !self.inner.deterministic);
+        let can_draft = *can_rewind && !self.inner.deterministic;
+        request.lookup = request.lookup.filter(|_| can_draft);
+        request.drafter = request.drafter.filter(|_| can_draft);
         if let Some(hook) = &request.hook {
             hook.attach(&inbox.bell);
         }

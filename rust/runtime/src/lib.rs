@@ -67,7 +67,7 @@ pub use record::{Record, Recorded};
 pub use request::{Fork, Request};
 pub use sampler::{SamplerError, SamplerSnapshot, TokenSampler};
 pub use scoring::ScoreRequest;
-pub use speculation::Lookup;
+pub use speculation::{Drafter, Lookup};
 pub use stops::StopMatcher;
 pub use stream::{StreamId, TokenStream};
 pub use tabagent_sampling::TokenMask;

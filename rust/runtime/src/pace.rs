@@ -1,5 +1,7 @@
 //! What a step takes: how many tokens of prompts go into one that other requests share, and what drafts cost.
 
+use crate::speculation::StepCost;
+
 /// How much longer than a step without prompts a shared step may take.
 const STRETCH: f64 = 2.4;
 /// The first chunk, before anything was measured.
@@ -70,11 +72,12 @@ impl Pace {
         ((n_steps as f64 * one) as usize).clamp(MANY, self.most.max(MANY))
     }
 
-    /// By how much of the time that a token takes a drafted one makes a step longer; `None` where a step without drafts has to be measured first.
-    pub(crate) fn draft_cost(&self) -> Option<f64> {
+    /// What a token takes without drafts, and what a drafted one takes; `None` where a step without drafts has to be measured first.
+    pub(crate) fn draft_cost(&self) -> Option<StepCost> {
         let plain = self.plain.filter(|_| self.n_shared < REMEASURE)?;
         let share = plain / self.n_plain as f64;
-        Some(self.per_draft.map_or(DRAFT, |seconds| (seconds / share).max(LEAST_DRAFT)))
+        let drafted = self.per_draft.map_or(DRAFT, |seconds| (seconds / share).max(LEAST_DRAFT));
+        Some(StepCost { drafted, token: share })
     }
 
     /// Notes a step of `seconds` in which `n_generating` requests generated, and in which `n_prompt` tokens of prompts and `n_drafted` drafts were decoded, too.
@@ -180,18 +183,18 @@ mod tests {
         let mut pace = Pace::new(512);
         assert_eq!(pace.draft_cost(), None);
         pace.note(2, 0, 0, 0.02);
-        assert_eq!(pace.draft_cost(), Some(DRAFT));
+        assert_eq!(pace.draft_cost(), Some(StepCost { drafted: DRAFT, token: 0.01 }));
         for _ in 0..30 {
             pace.note(2, 0, 5, 0.02 + 5.0 * 0.004);
         }
         // A token takes 10 ms without drafts.
-        assert!((pace.draft_cost().unwrap() - 0.4).abs() < 1e-9);
+        assert!((pace.draft_cost().unwrap().drafted - 0.4).abs() < 1e-9);
         for _ in 0..REMEASURE {
             pace.note(2, 0, 5, 0.01);
         }
-        assert_eq!(pace.draft_cost(), None);
+        assert!(pace.draft_cost().is_none());
         pace.note(2, 0, 0, 0.02);
-        assert_eq!(pace.draft_cost(), Some(LEAST_DRAFT));
+        assert_eq!(pace.draft_cost(), Some(StepCost { drafted: LEAST_DRAFT, token: 0.01 }));
     }
 
     #[test]

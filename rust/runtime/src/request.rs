@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::{
-    Group, LogitsHook, LogprobsMode, Lookup, Owner, Record, RequestError, StreamId, ThoughtBudget,
+    Drafter, Group, LogitsHook, LogprobsMode, Lookup, Owner, Record, RequestError, StreamId, ThoughtBudget,
     TokenConstraint, TokenId, TokenSampler,
 };
 
@@ -45,6 +45,8 @@ pub struct Request {
     /// Without effect with a `hook`, which sees one row of logits at a time, with [`deterministic`](crate::EngineConfig::deterministic), and where the memory cannot
     /// take tokens back ([`Decoder::can_rewind`](crate::Decoder::can_rewind)).
     pub lookup: Option<Lookup>,
+    /// Decode what this drafter guesses together with the token before, where that is faster, at most so many tokens a step. As `lookup` otherwise, which does not count beside it.
+    pub drafter: Option<(Box<dyn Drafter>, usize)>,
     /// Begin with what other requests with this option have decoded, and leave this one's tokens for others. Reused tokens were decoded
     /// in batches of other sizes, so logits may differ in their last bits.
     pub cache_prompt: bool,
@@ -97,6 +99,7 @@ impl Request {
             thought: None,
             hook: None,
             lookup: None,
+            drafter: None,
             cache_prompt: false,
             owner: None,
             fork: None,
@@ -157,6 +160,7 @@ impl fmt::Debug for Request {
             .field("thought", &self.thought)
             .field("hook", &self.hook)
             .field("lookup", &self.lookup)
+            .field("drafts", &self.drafter.is_some())
             .field("cache_prompt", &self.cache_prompt)
             .field("owner", &self.owner)
             .field("fork", &self.fork)

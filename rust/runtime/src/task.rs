@@ -6,6 +6,7 @@ use crate::decoded::Decoded;
 use crate::generation::Generation;
 use crate::progress::{End, Progress};
 use crate::scoring::Scoring;
+use crate::speculation::StepCost;
 use crate::transfer::Transfer;
 use crate::{Finish, Timings, TokenEvent, TokenId, Usage};
 
@@ -103,10 +104,10 @@ impl Task {
         matches!(self, Self::Generate(generation) if generation.speculates())
     }
 
-    /// Puts at most `n` tokens that may come next into `out`, if they are worth their `cost`.
-    pub(crate) fn draft(&mut self, n: usize, cost: f64, out: &mut Vec<TokenId>) {
+    /// Puts at most `n` tokens that may come after `tokens` into `out`, if they are worth their `cost`.
+    pub(crate) fn draft(&mut self, tokens: &[TokenId], n: usize, cost: StepCost, out: &mut Vec<TokenId>) {
         if let Self::Generate(generation) = self {
-            generation.draft(n, cost, out);
+            generation.draft(tokens, n, cost, out);
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod adapter;
 mod chat;
+mod draft;
 mod gguf;
 mod llama;
 mod runtime;
@@ -65,6 +66,7 @@ impl Failure for Error {
             Self::NoClassifier { source } => source.kind(),
             Self::NoInfill { .. } => ErrorKind::UnsupportedModel,
             Self::Session(error) => error.kind(),
+            Self::Draft(error) => error.kind(),
             Self::NotFinite { .. } => ErrorKind::Decode,
             Self::Stopped => ErrorKind::EmbeddingCancelled,
             Self::ForeignGrammar
@@ -101,6 +103,7 @@ impl Failure for Error {
             | Self::NoClassifier { .. }
             | Self::NoInfill { .. }
             | Self::Stopped
+            | Self::Draft(_)
             | Self::ForeignGrammar
             | Self::CallsAndStructure
             | Self::BreakersWithoutModel
@@ -141,6 +144,7 @@ impl Failure for Error {
             | Self::NoInfill { .. }
             | Self::Stopped
             | Self::Session(_)
+            | Self::Draft(_)
             | Self::ForeignGrammar
             | Self::CallsAndStructure
             | Self::BreakersWithoutModel => None,

@@ -2,8 +2,9 @@
 
 use tabagent_chat::{ChatTemplateError, Fault, Message, ToolDefinition};
 use tabagent_model::{
-    ContextError, EngineError, Error, ErrorKind, KvType, MemoryNeed, MemoryPrediction, MemoryShortage,
-    ModelError, OptionError, RequestError, SessionError, StateError, VariantError, VocabError,
+    ContextError, DraftError, EngineError, Error, ErrorKind, KvType, MemoryNeed, MemoryPrediction,
+    MemoryShortage, ModelError, OptionError, RequestError, SessionError, StateError, VariantError,
+    VocabError,
 };
 use tabagent_sampling::constraint::GrammarError;
 use tabagent_sampling::{ConfigError, SampleError};
@@ -17,6 +18,7 @@ pub(crate) fn samples() -> Vec<Sample> {
         options(),
         variants(),
         engines(),
+        drafts(),
         sessions(),
         requests(),
         sampler_configs(),
@@ -58,6 +60,7 @@ fn errors() -> Vec<Sample> {
         Stopped => EmbeddingCancelled, "stopped before it was done";
         CallsAndStructure => Value, "leave one of them out";
         Session(SessionError::Running) => Value, "read its stream to the end";
+        Draft(DraftError::Recurrent) => Value, "take a draft model with attention alone";
         ForeignGrammar => Value, "compile it with this model's `compile_grammar`";
         BreakersWithoutModel => Value, "give `model`, or sequences of token ids";
     })
@@ -100,6 +103,13 @@ fn variants() -> Vec<Sample> {
     let error = VariantError { source: SelectError::EmptyRequest, problem: None };
     all.push(sample("VariantError", error, ErrorKind::Variant, "ask for `auto`"));
     all
+}
+
+fn drafts() -> Vec<Sample> {
+    samples!(DraftError {
+        Vocabulary { difference: "token 7 is `a` where this one has `b`".to_owned() } => Value, "token 7 is `a` where this one has `b`; take a smaller model";
+        Recurrent => Value, "take a draft model with attention alone";
+    })
 }
 
 fn sessions() -> Vec<Sample> {

@@ -16,7 +16,7 @@ use text::Text;
 use crate::decoded::Decoded;
 use crate::progress::{End, Progress};
 use crate::record::Recorder;
-use crate::speculation::Speculator;
+use crate::speculation::{Speculator, StepCost};
 use crate::vocabulary::bytes_of;
 use crate::{
     EngineError, Finish, FinishReason, LogitsHook, LogprobsMode, Request, RequestError, StopMatch, Timings,
@@ -87,6 +87,7 @@ impl Generation {
             return Err(RequestError::BanNeedsSnapshots);
         }
         let lookup = request.lookup.filter(|_| request.hook.is_none());
+        let drafter = request.drafter.filter(|_| request.hook.is_none());
         let n_vocab = vocabulary.n_tokens();
         let room = n_ctx.saturating_sub(request.prompt.len());
         let last = request.prompt.last().copied().unwrap_or_default();
@@ -94,7 +95,9 @@ impl Generation {
             text: Text::new(Arc::clone(&vocabulary), request.show_special, request.stop)?,
             bans: (!request.ban.is_empty()).then(|| Bans::new(&request.ban, last)),
             recorder: request.record.map(Recorder::new),
-            speculator: lookup.map(|lookup| Speculator::new(&lookup, &request.prompt)),
+            speculator: drafter
+                .map(|(drafter, most)| Speculator::asking(drafter, most))
+                .or_else(|| lookup.map(|lookup| Speculator::looking_up(&lookup, &request.prompt))),
             piece: String::new(),
             chooser: Chooser::new(
                 request.sampler,
@@ -191,10 +194,10 @@ impl Generation {
     }
 
     /// Puts tokens that may come next into `out`, at most `n`; see [`Speculator::draft`].
-    pub(crate) fn draft(&mut self, n: usize, cost: f64, out: &mut Vec<TokenId>) {
+    pub(crate) fn draft(&mut self, tokens: &[TokenId], n: usize, cost: StepCost, out: &mut Vec<TokenId>) {
         let n_left = self.max_tokens.saturating_sub(self.usage.completion_tokens + 1);
-        if let Some(speculator) = &self.speculator {
-            speculator.draft(n.min(n_left), cost, out);
+        if let Some(speculator) = &mut self.speculator {
+            speculator.draft(tokens, n.min(n_left), cost, out);
             self.usage.drafted_tokens += out.len();
         }
     }

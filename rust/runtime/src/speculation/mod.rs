@@ -5,17 +5,24 @@
 //! compared with what comes, decoded or not; that costs nothing, and tells how likely they are. They are decoded where that promises more tokens a second, by
 //! the measured time of a step.
 //!
+//! Guesses may also come from a smaller model ([`Drafter`]). Asking it takes time, so only what is decoded is asked for, and nothing for a while where that does not pay.
+//!
 //! Looking drafts up in the prompt goes back to Saxena's prompt lookup decoding (2023); verification of several tokens in one pass to Leviathan, Kalman and Matias, "Fast
 //! Inference from Transformers via Speculative Decoding" (2023).
 
+mod drafting;
 mod ngrams;
 mod odds;
 
 use std::collections::VecDeque;
 
 use crate::TokenId;
+use drafting::Drafting;
 use ngrams::Ngrams;
 use odds::Odds;
+
+pub use drafting::Drafter;
+pub(crate) use drafting::StepCost;
 
 /// How a request looks up drafts in its own text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,8 +50,49 @@ impl Default for Lookup {
 const GUESS: usize = 64;
 
 /// Guesses what comes next in one text.
+pub(crate) enum Speculator {
+    LookUp(LookUp),
+    Drafting(Drafting),
+}
+
+impl Speculator {
+    pub(crate) fn looking_up(lookup: &Lookup, prompt: &[TokenId]) -> Self {
+        Self::LookUp(LookUp::new(lookup, prompt))
+    }
+
+    /// Asks `drafter` for at most `max_draft` tokens at a time.
+    pub(crate) fn asking(drafter: Box<dyn Drafter>, max_draft: usize) -> Self {
+        Self::Drafting(Drafting::new(drafter, max_draft))
+    }
+
+    /// Takes the next token of the text.
+    pub(crate) fn push(&mut self, token: TokenId) {
+        match self {
+            Self::LookUp(look_up) => look_up.push(token),
+            Self::Drafting(drafting) => drafting.push(token),
+        }
+    }
+
+    /// Takes the last `n` tokens of the text back.
+    pub(crate) fn go_back(&mut self, n: usize) {
+        match self {
+            Self::LookUp(look_up) => look_up.go_back(n),
+            Self::Drafting(drafting) => drafting.forget(),
+        }
+    }
+
+    /// Puts at most `n` tokens that are worth a try after `tokens`, the whole text, into `out`.
+    pub(crate) fn draft(&mut self, tokens: &[TokenId], n: usize, cost: StepCost, out: &mut Vec<TokenId>) {
+        match self {
+            Self::LookUp(look_up) => look_up.draft(n, cost.drafted, out),
+            Self::Drafting(drafting) => drafting.draft(tokens, n, cost, out),
+        }
+    }
+}
+
+/// Guesses what came before after the last few tokens.
 #[derive(Debug)]
-pub(crate) struct Speculator {
+pub(crate) struct LookUp {
     max_draft: usize,
     text: Ngrams,
     guess: VecDeque<TokenId>,
@@ -53,7 +101,7 @@ pub(crate) struct Speculator {
     odds: Odds,
 }
 
-impl Speculator {
+impl LookUp {
     pub(crate) fn new(lookup: &Lookup, prompt: &[TokenId]) -> Self {
         let min_match = lookup.min_match.max(1);
         let mut text = Ngrams::new(min_match..lookup.max_match.max(min_match) + 1);
@@ -105,13 +153,13 @@ impl Speculator {
 mod tests {
     use super::*;
 
-    fn drafted(speculator: &Speculator, n: usize) -> Vec<TokenId> {
+    fn drafted(speculator: &LookUp, n: usize) -> Vec<TokenId> {
         let mut out = Vec::new();
         speculator.draft(n, 0.3, &mut out);
         out
     }
 
-    fn push(speculator: &mut Speculator, tokens: impl IntoIterator<Item = TokenId>) {
+    fn push(speculator: &mut LookUp, tokens: impl IntoIterator<Item = TokenId>) {
         for token in tokens {
             speculator.push(token);
         }
@@ -120,7 +168,7 @@ mod tests {
     #[test]
     fn text_that_comes_again_is_drafted_until_it_differs() {
         let prompt: Vec<TokenId> = (0..50).collect();
-        let mut speculator = Speculator::new(&Lookup::default(), &prompt);
+        let mut speculator = LookUp::new(&Lookup::default(), &prompt);
         assert_eq!(drafted(&speculator, 16), [0; 0], "nothing came twice");
         push(&mut speculator, 10..20);
         assert_eq!(drafted(&speculator, 4), [20, 21, 22, 23]);
@@ -130,7 +178,7 @@ mod tests {
 
     #[test]
     fn what_was_taken_back_is_not_looked_up() {
-        let mut speculator = Speculator::new(&Lookup::default(), &[1, 2, 3, 4, 9, 9]);
+        let mut speculator = LookUp::new(&Lookup::default(), &[1, 2, 3, 4, 9, 9]);
         push(&mut speculator, [1, 2, 3]);
         assert_eq!(drafted(&speculator, 1), [4]);
         speculator.go_back(1);
@@ -143,7 +191,7 @@ mod tests {
     #[test]
     fn free_text_is_left_alone() {
         // Pairs come again, what follows them does not.
-        let mut speculator = Speculator::new(&Lookup::default(), &[]);
+        let mut speculator = LookUp::new(&Lookup::default(), &[]);
         for token in 0..200 {
             push(&mut speculator, [1, 2, 1000 + token]);
         }

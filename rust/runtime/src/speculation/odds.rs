@@ -4,6 +4,10 @@
 const BOUNDS: [usize; 5] = [0, 1, 2, 4, 8];
 /// What is thought of guesses before any was seen.
 const FIRST: [f64; 6] = [0.4, 0.5, 0.6, 0.75, 0.85, 0.9];
+/// What is thought of guesses by a model.
+const HOPE: f64 = 0.75;
+/// So many of its guesses weigh as much: each that fails costs time, so it is soon known.
+const HOPE_WEIGHT: f64 = 1.0;
 /// So many guesses weigh as much as [`FIRST`].
 const LEAST_WEIGHT: f64 = 3.0;
 /// Guesses longer ago than about so many are forgotten.
@@ -23,6 +27,11 @@ pub(super) struct Odds {
 impl Odds {
     pub(super) fn new() -> Self {
         Self { rates: FIRST, weights: [LEAST_WEIGHT; FIRST.len()] }
+    }
+
+    /// For guesses that are thought to be good.
+    pub(super) fn hopeful() -> Self {
+        Self { rates: [HOPE; FIRST.len()], weights: [HOPE_WEIGHT; FIRST.len()] }
     }
 
     /// Notes whether the guess after `n_before` right ones in a row was right.
