@@ -138,6 +138,7 @@ impl LoadOptions {
             deterministic: self.deterministic,
             cache_bytes: self.cache_bytes,
             threads: default_threads(&Hardware::probe()),
+            ..EngineConfig::default()
         }
     }
 

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use tabagent_chat::ChatTemplate;
 use tabagent_llama::{
-    Adapter, Context, ContextConfig, ContextError, ControlSum, ControlVector, DetokenizeOptions, KvType,
-    MemoryNeed, Model as LlamaModel, Prompt, TokenId,
+    Adapter, AtWork, Context, ContextConfig, ContextError, ControlSum, ControlVector, DetokenizeOptions,
+    KvType, MemoryNeed, Model as LlamaModel, Prompt, TokenId,
 };
 use tabagent_runtime::{
     AbortFlag, Engine, EngineConfig, EngineError, EngineStats, Fork, HookWorker, Metrics, Owner, Record,
@@ -638,6 +638,10 @@ impl Model {
         }
         if let Ok(engine) = &open.engine {
             engine.close();
+            if engine.is_lost() {
+                // Its thread stays inside llama.cpp, whose static objects must live as long as the process does.
+                std::mem::forget(AtWork::begin());
+            }
         }
         if let Some(embedder) = &open.embedder {
             embedder.close();

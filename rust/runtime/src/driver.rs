@@ -15,6 +15,7 @@ use crate::pace::Pace;
 use crate::progress::{End, Progress};
 use crate::scheduler::{Capacity, Census, JobId, NewJob, OwnerId, Scheduler, Step, TURN};
 use crate::task::Task;
+use crate::watchdog::Usual;
 use crate::{BatchToken, Decoder, EngineError, FinishReason, Group, Owner, TokenId};
 
 /// How long a request whose hook has the logits keeps its place when others could run in it.
@@ -32,6 +33,7 @@ pub(crate) struct Driver<D: Decoder> {
     /// The earliest deadline of all requests, or an earlier moment.
     next_deadline: Option<Instant>,
     pace: Pace,
+    usual: Usual,
     crew: Crew,
     /// How many requests generated in the last step.
     n_generating: usize,
@@ -92,6 +94,7 @@ impl<D: Decoder> Driver<D> {
     pub(crate) fn new(decoder: D, capacity: Capacity, inbox: Arc<Inbox>, n_threads: usize) -> Self {
         Self {
             pace: Pace::new(capacity.n_batch),
+            usual: Usual::default(),
             decoder,
             inbox,
             scheduler: Scheduler::new(capacity),

@@ -13,6 +13,7 @@ use crate::scheduler::Capacity;
 use crate::scoring::Scoring;
 use crate::task::Task;
 use crate::transfer::Transfer;
+use crate::watchdog::Watchdog;
 use crate::{
     CellsRequest, Decoder, EngineError, ExportedCells, Group, Metrics, Owner, Request, ScoreRequest,
     StreamId, SubmitError, TokenId, TokenStream, Vocabulary,
@@ -120,11 +121,21 @@ pub struct EngineConfig {
     pub cache_bytes: usize,
     /// Threads that choose tokens between two decodes, the decode thread included.
     pub threads: usize,
+    /// How long a decode may take at least before it counts as hung: its streams then end with [`EngineError::Hung`], and closing no longer waits for it.
+    /// One that is known to take long may take a hundred times as long as usual, and the first one five times this long.
+    pub patience: Duration,
 }
 
 impl Default for EngineConfig {
     fn default() -> Self {
-        Self { max_running: None, max_queue: None, deterministic: false, cache_bytes: 256 << 20, threads: 1 }
+        Self {
+            max_running: None,
+            max_queue: None,
+            deterministic: false,
+            cache_bytes: 256 << 20,
+            threads: 1,
+            patience: Duration::from_mins(1),
+        }
     }
 }
 
@@ -169,13 +180,14 @@ impl Engine {
         let (capacity, n_ctx) = (config.capacity(&decoder), decoder.n_ctx());
         let (deterministic, n_threads) = (config.deterministic, config.threads);
         let (vocabulary, can_rewind) = (decoder.vocabulary(), decoder.can_rewind());
-        let inbox = Arc::new(Inbox::new(config.max_queue.unwrap_or(usize::MAX)));
+        let inbox = Arc::new(Inbox::new(config.max_queue.unwrap_or(usize::MAX), config.patience));
         let for_thread = Arc::clone(&inbox);
         // Linux refuses names with a NUL; anything else it cuts to 15 bytes.
         let thread = thread::Builder::new()
             .name(name.replace('\0', ""))
             .spawn(move || serve(decoder, capacity, for_thread, n_threads))
             .map_err(|error| EngineError::Spawn { message: error.to_string() })?;
+        Watchdog::watch(&inbox);
         let thread_id = thread.thread().id();
         let thread = Mutex::new(Some(thread));
         let n_cells = capacity.n_ctx;
@@ -282,6 +294,7 @@ impl Engine {
     fn enqueue(&self, tokens: Vec<TokenId>, terms: Terms, task: Task) -> Result<TokenStream, SubmitError> {
         let Inner { inbox, deterministic, .. } = &*self.inner;
         let channel = Channel::new(&inbox.bell);
+        inbox.watchdog.add(&channel);
         let out = Producer::new(Arc::clone(&channel));
         let submitted = Instant::now();
         let id = inbox.submit(Submission {
@@ -302,9 +315,15 @@ impl Engine {
     /// Ends all streams with [`EngineError::Closed`], stops the thread and drops the decoder.
     ///
     /// Aborts the running decode and returns when the decoder is gone, so the model may be freed then. May be called again, and from several
-    /// threads. It cannot wait when called on the decode thread itself (in a waker or a sampler) or in a forked child.
+    /// threads. It cannot wait when called on the decode thread itself (in a waker or a sampler) or in a forked child, and it does not wait for a decode
+    /// that hangs: that keeps its thread and its decoder; see [`is_lost`](Self::is_lost).
     pub fn close(&self) {
         self.inner.close();
+    }
+
+    /// Whether its thread hangs in a decode, for which nobody waits any more.
+    pub fn is_lost(&self) -> bool {
+        self.inner.inbox.watchdog.is_lost()
     }
 
     /// What the engine has to do now. In a forked child all numbers but `cells` are 0.
@@ -352,7 +371,10 @@ impl Inner {
         }
         // Held while joining, so that a second caller too returns only when the thread has ended.
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(thread) = thread.take() {
+        let has_ended = self.inbox.watchdog.wait();
+        if let Some(thread) = thread.take()
+            && has_ended
+        {
             // The thread catches its panics, so there is no result to look at.
             let _ = thread.join();
         }
@@ -380,7 +402,7 @@ impl std::fmt::Debug for Inner {
 
 /// The whole life of the decode thread.
 fn serve<D: Decoder>(decoder: D, capacity: Capacity, inbox: Arc<Inbox>, n_threads: usize) {
-    let mut driver = Driver::new(decoder, capacity, inbox, n_threads);
+    let mut driver = Driver::new(decoder, capacity, Arc::clone(&inbox), n_threads);
     let outcome = catch_unwind(AssertUnwindSafe(|| driver.run()));
     let error = match outcome {
         Ok(()) => EngineError::Closed,
@@ -391,4 +413,5 @@ fn serve<D: Decoder>(decoder: D, capacity: Capacity, inbox: Arc<Inbox>, n_thread
     let dropped = catch_unwind(AssertUnwindSafe(|| drop(driver)));
     // Nobody is left to tell.
     drop((ended, dropped));
+    inbox.watchdog.end();
 }

@@ -19,6 +19,14 @@ pub enum EngineError {
         /// What the panic said.
         message: String,
     },
+    /// A decode made no progress; all streams of the engine ended.
+    #[error(
+        "the decode thread hangs: a decode was still at work after {seconds} s, many times longer than usual; close the model and load it again"
+    )]
+    Hung {
+        /// How long the decode was watched.
+        seconds: u64,
+    },
     /// The engine could not decode a micro-batch of this request.
     #[error("cannot decode this request: {message}")]
     Decode {

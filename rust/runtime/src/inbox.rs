@@ -2,13 +2,14 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::channel::Producer;
 use crate::doorbell::Doorbell;
 use crate::metrics::Recorder;
 use crate::scheduler::{Census, JobId, OwnerId};
 use crate::task::Task;
+use crate::watchdog::Watchdog;
 use crate::{EngineError, Group, Owner, QueueFull, SubmitError, TokenId};
 
 /// A request on its way to the decode thread.
@@ -40,6 +41,7 @@ impl Drop for Ticket {
 /// Brings submissions to the decode thread.
 pub(crate) struct Inbox {
     pub(crate) bell: Arc<Doorbell>,
+    pub(crate) watchdog: Watchdog,
     state: Mutex<State>,
     census: [AtomicUsize; 4],
     metrics: Mutex<Recorder>,
@@ -58,12 +60,13 @@ struct State {
 }
 
 impl Inbox {
-    /// Lets `max_waiting` requests wait for their beginning.
-    pub(crate) fn new(max_waiting: usize) -> Self {
+    /// Lets `max_waiting` requests wait for their beginning, and a decode take `patience` at least.
+    pub(crate) fn new(max_waiting: usize, patience: Duration) -> Self {
         let (state, census, n_waiting) = Default::default();
         let metrics = Mutex::new(Recorder::new());
         let (bell, n_owners) = (Arc::new(Doorbell::new()), AtomicU64::new(0));
-        Self { bell, state, census, metrics, n_waiting, max_waiting, n_owners }
+        let watchdog = Watchdog::new(patience);
+        Self { bell, watchdog, state, census, metrics, n_waiting, max_waiting, n_owners }
     }
 
     /// A number that no other owner has.

@@ -46,6 +46,7 @@ mod thought;
 mod transfer;
 mod utf8;
 mod vocabulary;
+mod watchdog;
 
 #[cfg(test)]
 mod tests;

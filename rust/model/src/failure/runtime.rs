@@ -10,7 +10,9 @@ impl Failure for EngineError {
         match self {
             Self::Closed => ErrorKind::Closed,
             Self::Forked => ErrorKind::Forked,
-            Self::Panicked { .. } | Self::Decode { .. } | Self::Spawn { .. } => ErrorKind::Decode,
+            Self::Panicked { .. } | Self::Decode { .. } | Self::Hung { .. } | Self::Spawn { .. } => {
+                ErrorKind::Decode
+            }
             Self::NoSpace { .. } => ErrorKind::ContextFull,
             Self::NoCells { .. } => ErrorKind::State,
             Self::Sampler { .. } | Self::Banned { .. } | Self::Hook { .. } => ErrorKind::Sampling,

@@ -142,6 +142,7 @@ fn engines() -> Vec<Sample> {
         Constraint { message: "no token fits".to_owned() } => Grammar, "no token fits";
         Banned { n_tries: 9 } => Sampling, "in 9 tries; loosen `ban`";
         Hook { message: "it raised".to_owned() } => Sampling, "it raised";
+        Hung { seconds: 60 } => Decode, "still at work after 60 s";
         Spawn { message: "no more threads".to_owned() } => Decode, "no more threads";
     })
 }

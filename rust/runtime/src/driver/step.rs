@@ -126,7 +126,8 @@ impl<D: Decoder> Driver<D> {
         };
         let group = spans.first().and_then(|span| self.runs.get(&span.job)).map(|run| &run.group);
         self.decoder.enter(group.unwrap_or(&Group::default()))?;
-        self.decoder.decode(&self.batch, &stop)
+        let (usual, batch, decoder) = (&mut self.usual, &self.batch, &mut self.decoder);
+        self.inbox.watchdog.during(usual, batch.len(), || decoder.decode(batch, &stop))
     }
 
     /// Undoes what a failed decode left behind, and finds out whose fault it was.

@@ -10,6 +10,7 @@ mod fake;
 mod forking;
 mod generating;
 mod grouping;
+mod hanging;
 mod hooking;
 mod keeping;
 mod parking;
