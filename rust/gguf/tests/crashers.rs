@@ -37,6 +37,23 @@ fn block_count_0_is_refused() {
 }
 
 #[test]
+fn rotations_of_half_a_pair_or_of_none_are_refused() {
+    for key in ["llama.rope.dimension_count", "llama.rope.dimension_count_swa"] {
+        for rotated in [0_u32, 1, 7] {
+            let text = refusal_with(key, rotated);
+            let rule = "but a head rotates pairs of its values, so it must be even and at least `2`";
+            assert_eq!(text, format!("{START}key `{key}` is `{rotated}`, {rule}"));
+        }
+    }
+    // An architecture whose heads are not rotated.
+    let mut model = Model::llama();
+    for (key, _) in &mut model.entries {
+        *key = key.replace("llama.", "jais.");
+    }
+    model.set("general.architecture", "jais").set("jais.rope.dimension_count", 7_u32).accept();
+}
+
+#[test]
 fn block_count_above_512_is_refused() {
     let text = refusal_with("llama.block_count", 513_u32);
     assert_eq!(text, format!("{START}key `llama.block_count` is `513`, but llama.cpp allows `512` layers"));

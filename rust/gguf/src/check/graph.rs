@@ -130,6 +130,43 @@ const EQUAL_HEADS: &[&str] = &[
     "t5",
 ];
 
+/// Architectures that rotate no heads (`llama_model_rope_type` in `src/llama-model.cpp` and those with learned positions), or by sections of their own,
+/// sorted.
+const ROTATES_NOTHING: &[&str] = &[
+    "arwkv7",
+    "bert",
+    "bloom",
+    "gemma4-assistant",
+    "glm5-next",
+    "gpt2",
+    "gptj",
+    "granitehybrid",
+    "graniteswitch",
+    "jais",
+    "jamba",
+    "jina-bert-v2",
+    "kimi-k3",
+    "kimi-linear",
+    "mamba",
+    "mamba2",
+    "mpt",
+    "nemotron_h",
+    "nemotron_h_moe",
+    "refact",
+    "rwkv6",
+    "rwkv6qwen2",
+    "rwkv7",
+    "starcoder",
+    "t5",
+    "t5encoder",
+    "wavtokenizer-dec",
+];
+
+/// Whether the graphs rotate some values of a head.
+pub(crate) fn rotates(architecture: &str) -> bool {
+    ROTATES_NOTHING.binary_search(&architecture).is_err()
+}
+
 /// Checks what the file's architecture asserts beyond the rules for all architectures.
 pub(crate) fn check(rules: &Rules<'_>) -> Result<(), GgufError> {
     if rules.is_vocabulary_only() {
@@ -208,7 +245,7 @@ mod tests {
 
     #[test]
     fn tables_are_sorted_and_name_known_architectures() {
-        for table in [NEEDS_EXPERTS, NEEDS_SECTIONS, ROTATES_WHOLE_HEADS, EQUAL_HEADS] {
+        for table in [NEEDS_EXPERTS, NEEDS_SECTIONS, ROTATES_WHOLE_HEADS, EQUAL_HEADS, ROTATES_NOTHING] {
             assert!(table.is_sorted(), "{table:?}");
             assert!(table.iter().all(|name| is_known(name)), "{table:?}");
         }

@@ -52,6 +52,7 @@ pub(crate) fn check(rules: &Rules<'_>) -> Result<Option<u32>, GgufError> {
         return Ok(width);
     };
     check_layers(rules, layers)?;
+    check_rotation(rules)?;
     check_experts(rules, layers)?;
     check_heads(rules, layers, width)?;
     rules.per_layer(&rules.own("feed_forward_length"), layers)?;
@@ -112,6 +113,23 @@ fn check_layers(rules: &Rules<'_>, layers: u32) -> Result<(), GgufError> {
     let key = rules.own("nextn_predict_layers");
     if let Some(nextn) = rules.u32(&key)?.filter(|nextn| *nextn > layers) {
         return Err(rules.unusable(&key, format!("is `{nextn}`, but the model has `{layers}` layers")));
+    }
+    Ok(())
+}
+
+/// Heads are rotated in pairs of values (`ggml_compute_forward_rope_flt` in `ggml/src/ggml-cpu/ops.cpp`, which never ends with 0 values).
+fn check_rotation(rules: &Rules<'_>) -> Result<(), GgufError> {
+    if !graph::rotates(rules.architecture) {
+        return Ok(());
+    }
+    for suffix in ["rope.dimension_count", "rope.dimension_count_swa"] {
+        let key = rules.own(suffix);
+        if let Some(rotated) = rules.u32(&key)?.filter(|rotated| *rotated == 0 || rotated % 2 == 1) {
+            let problem = format!(
+                "is `{rotated}`, but a head rotates pairs of its values, so it must be even and at least `2`"
+            );
+            return Err(rules.unusable(&key, problem));
+        }
     }
     Ok(())
 }
@@ -234,5 +252,12 @@ fn check_head_size(rules: &Rules<'_>, width: u32, heads: u32) -> Result<(), Gguf
     if !latent && rotated > size {
         return Err(rules.unusable(&key, format!("is `{rotated}`, but a head has only `{size}` values")));
     }
-    Ok(())
+    let (key, size_key) = (rules.own("rope.dimension_count_swa"), rules.own("attention.key_length_swa"));
+    match (rules.u32(&key)?, rules.u32(&size_key)?) {
+        (Some(rotated), Some(size)) if !latent && rotated > size => Err(rules.unusable(
+            &key,
+            format!("is `{rotated}`, but a head of a layer with a sliding window has only `{size}` values"),
+        )),
+        _ => Ok(()),
+    }
 }
