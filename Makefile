@@ -20,7 +20,7 @@ PYTHON_CODE := python build_backend tests tools benches examples
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test test-fast wheel bench bench-serving soak fmt lint clean test-material test-env every-module
+.PHONY: help demo dev test test-fast wheel bench bench-serving fuzz-models soak fmt lint clean test-material test-env every-module
 .PHONY: check-rust-style check-rust check-python-style check-types check-python
 
 help: ## list the targets
@@ -52,6 +52,7 @@ $(STAMPS)/dev: $(STAMPS)/library $(RUST_SOURCES) pyproject.toml
 	@$(NEED_CARGO)
 	@test -d target/editable || echo "building the Rust extension: about 2 minutes on 2 cores; later builds take seconds"
 	@$(DEVELOP)
+	@$(BACKEND) child >/dev/null
 	@touch $@
 
 DEVELOP = $(WITH_TOOLS) PIP_QUIET=1 PIP_DISABLE_PIP_VERSION_CHECK=1 VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/maturin develop
@@ -133,11 +134,14 @@ bench: dev test-material ## compare speed and memory with the peers
 soak: dev test-material ## serve many requests of every kind at once for ten minutes, and look for what is lost or grows
 	$(BIN)/python tests/soak.py "$(CACHE)/models/smollm2-135m-instruct-q4_1.gguf"
 
+fuzz-models: dev ## spoil the hyperparameters of tiny models of every architecture, a hundred times each: about an hour
+	$(BIN)/python tests/fuzz_models.py
+
 bench-serving: dev test-material ## compare several streams at once with llama-server
 	$(RELEASE)
 	$(BENCH_ENV) $(BIN)/python benches/serving.py
 
-RELEASE = @rm -f $(STAMPS)/dev; $(DEVELOP) --release
+RELEASE = @rm -f $(STAMPS)/dev; $(DEVELOP) --release && $(BACKEND) child --release >/dev/null
 BENCH_ENV = TABAGENT_BENCH_TOOLS="$$($(BACKEND) bench-tools)" TABAGENT_TEST_MODELS="$(CACHE)/models"
 
 fmt: $(STAMPS)/venv ## format all code
@@ -149,6 +153,6 @@ lint: check-rust-style check-python-style check-types ## run the linters and the
 	$(PYO3_ENV) cargo clippy --workspace --all-targets --locked -- -D warnings
 
 clean: ## remove what was built in the clone (the cache folder stays)
-	rm -rf $(VENV) target dist build python/tabagent/lib python/tabagent/_native*.so
+	rm -rf $(VENV) target dist build python/tabagent/lib python/tabagent/bin python/tabagent/_native*.so
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis

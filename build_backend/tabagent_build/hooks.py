@@ -13,6 +13,7 @@ from typing import Any
 
 import maturin
 
+from tabagent_build.child_program import CHILD_FOLDER, install_child
 from tabagent_build.elf import glibc_needed
 from tabagent_build.errors import BuildError
 from tabagent_build.fetching import fetching
@@ -46,6 +47,7 @@ def build_wheel(wheel_directory: str, config_settings: Settings = None, metadata
     """Build the libraries, with every CPU module, and the wheel that holds them."""
     with _one_sentence():
         install_library(modules="all")
+        install_child("release")
         name: str = maturin.build_wheel(wheel_directory, config_settings, metadata_directory)
         wheel = Path(wheel_directory) / name
         check_libraries(wheel)
@@ -56,6 +58,7 @@ def build_editable(wheel_directory: str, config_settings: Settings = None, metad
     """Build the libraries, with this machine's CPU modules, and the extension in place, and a wheel that points to the source tree."""
     with _one_sentence():
         install_library(modules="own")
+        install_child("editable")
         name: str = maturin.build_editable(wheel_directory, config_settings, metadata_directory)
         return name
 
@@ -66,7 +69,8 @@ def platform_tag(wheel: Path) -> str:
     maturin looks at the extension alone; the libraries beside it may need a newer glibc.
     """
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(wheel) as archive:
-        paths = [Path(archive.extract(name, folder)) for name in archive.namelist() if name.endswith(".so")]
+        programs = f"tabagent/{CHILD_FOLDER.name}/"
+        paths = [Path(archive.extract(name, folder)) for name in archive.namelist() if name.endswith(".so") or name.startswith(programs)]
         major, minor = glibc_needed(paths)
     return f"manylinux_{major}_{minor}_{platform.machine()}"
 

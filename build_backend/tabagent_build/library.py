@@ -19,6 +19,7 @@ from tabagent_build.errors import BuildError
 from tabagent_build.fetching import ROOT, fetching
 from tabagent_build.pin import Pin, read_pin
 from tabagent_build.progress import say
+from tabagent_build.shim import SHIM, build_shim
 from tabagent_build.source import Source, find_source
 from tabagent_build.toolchain import Toolchain, find_toolchain, job_count
 
@@ -70,19 +71,21 @@ def build_library(pin: Pin | None = None, *, modules: Modules = "all") -> Path:
 def install_library(folder: Path = LIBRARY_FOLDER, *, modules: Modules = "all") -> Path:
     """Make `folder` hold the built libraries, and nothing else; quick when it does already."""
     built = build_library(modules=modules)
+    shim = build_shim(find_toolchain())
     # The lock lies outside the package, or the wheel would carry it.
     with locked(ROOT / "build" / folder.name):
         wanted = (built / BUILD_INFO).read_bytes()
         files = {name: facts["size"] for name, facts in json.loads(wanted)["libraries"].items()}
-        files |= {BUILD_INFO: len(wanted), LICENSE: (built / LICENSE).stat().st_size}
-        if folder.is_dir() and (folder / BUILD_INFO).is_file() and (folder / BUILD_INFO).read_bytes() == wanted and _sizes(folder) == files:
+        files |= {BUILD_INFO: len(wanted), LICENSE: (built / LICENSE).stat().st_size, SHIM: shim.stat().st_size}
+        if _holds(folder, files, {BUILD_INFO: wanted, SHIM: shim.read_bytes()}):
             return folder
         folder.parent.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
             # By name: another process may be adding modules to the cache.
-            for name in files.keys() - {BUILD_INFO}:
+            for name in files.keys() - {BUILD_INFO, SHIM}:
                 shutil.copy2(built / name, fresh / name)
+            shutil.copy2(shim, fresh / SHIM)
             (fresh / BUILD_INFO).write_bytes(wanted)
             fresh.chmod(0o755)
             if folder.exists():
@@ -187,5 +190,8 @@ def _info(folder: Path, tree: BuildTree, key: str, libraries: Mapping[str, Any])
     }
 
 
-def _sizes(folder: Path) -> dict[str, int]:
-    return {path.name: path.stat().st_size for path in folder.iterdir()}
+def _holds(folder: Path, sizes: Mapping[str, int], contents: Mapping[str, bytes]) -> bool:
+    """Whether the folder has files of these sizes and no others, and some of them with these contents."""
+    if not folder.is_dir() or {path.name: path.stat().st_size for path in folder.iterdir()} != sizes:
+        return False
+    return all((folder / name).read_bytes() == content for name, content in contents.items())

@@ -7,8 +7,10 @@ import json
 import zipfile
 from pathlib import Path
 
+from tabagent_build.child_program import CHILD, CHILD_FOLDER
 from tabagent_build.errors import BuildError
 from tabagent_build.library import BUILD_INFO, LIBRARY_FOLDER, missing_modules
+from tabagent_build.shim import SHIM
 
 __all__ = ["check_libraries"]
 
@@ -34,6 +36,7 @@ def check_libraries(wheel: Path) -> None:
                 path = f"{FOLDER}/{name}"
                 if path not in names or hashlib.sha256(archive.read(path)).hexdigest() != facts["sha256"]:
                     faults.append(f"the `{name}` that `{BUILD_INFO}` describes")
+        faults += [f"`{name}`" for name in (f"{FOLDER}/{SHIM}", f"tabagent/{CHILD_FOLDER.name}/{CHILD}") if name not in names]
     if faults:
         wheel.unlink()
         message = f"the wheel `{wheel.name}` lacks {', '.join(faults)}, because `{LIBRARY_FOLDER}` was changed meanwhile; build it again"

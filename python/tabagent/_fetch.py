@@ -1,7 +1,7 @@
 """Files of a Python package index, fetched by name and SHA-256.
 
-Standard library only, and free of imports from the rest of the package: the build backend and the test support load this one file by its
-path, so that there is a single copy of the code that talks to an index.
+Standard library only, and of the rest of the package only `_cache_path`: the build backend loads both files by their paths, so that there is a
+single copy of the code that talks to an index.
 
 The index may answer with the JSON form (PEP 691) or the HTML form (PEP 503). Proxies are taken from the usual environment variables and
 certificates from `SSL_CERT_FILE` and `SSL_CERT_DIR`, as Python's own `urllib` and `ssl` do.
@@ -29,6 +29,8 @@ from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Final, TypeVar
+
+from tabagent._cache_path import cache_path
 
 __all__ = [
     "WEB",
@@ -114,18 +116,10 @@ def cache_folder() -> Path:
     Raises:
         FetchError: a `~` in it stands for no home directory.
     """
-    for name, below in (("TABAGENT_CACHE", ""), ("XDG_CACHE_HOME", "tabagent")):
-        if chosen := os.environ.get(name):
-            try:
-                return Path(chosen).expanduser().absolute() / below
-            except RuntimeError as error:
-                message = f"`{name}` is `{chosen}`, but there is no such home directory; give a whole path"
-                raise FetchError(message) from error
     try:
-        return Path.home() / ".cache" / "tabagent"
-    except RuntimeError as error:
-        message = "there is no home directory for the cache; set `TABAGENT_CACHE` to a folder"
-        raise FetchError(message) from error
+        return Path(cache_path())
+    except LookupError as error:
+        raise FetchError(error.args[0]) from error
 
 
 def make_folder(folder: Path) -> None:

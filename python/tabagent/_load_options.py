@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tabagent._arguments import INT32_MAX, INT64_MAX, as_bool, as_int, as_overrides, as_text, check_encodable, type_name
+from tabagent._trial import trial_option
 
 __all__ = ["cache_options", "gpu_layers_of", "load_options", "optional_int"]
 
@@ -26,6 +27,7 @@ def load_options(
     vocab_only: bool,
     check_tensors: bool,
     metadata_overrides: Mapping[str, float | bool | str] | None,
+    trial: object = False,
     **cache: Any,
 ) -> dict[str, Any]:
     """The options of `Model.load` that the core reads; `cache` are those of `cache_options`.
@@ -48,6 +50,7 @@ def load_options(
         "vocab_only": as_bool(vocab_only, "vocab_only"),
         "check_tensors": as_bool(check_tensors, "check_tensors"),
         "metadata_overrides": as_overrides(metadata_overrides),
+        "trial": trial_option(trial),
         **cache_options(**cache),
     }
 

@@ -117,7 +117,7 @@ def variants_json(environment: str | None, companions: Sequence[tuple[str, str]]
 def select_variant_json(request: str, environment: str | None, companions: Sequence[tuple[str, str]], bundled: str | None) -> str:
     """The variant that `request` (`auto`, a module name, or a path) stands for, as JSON; raises `VariantError`."""
 
-def open_library(path: str, module: str | None) -> str:
+def open_library(path: str, module: str | None, crash_file: str | None = None) -> str:
     """Loads llama.cpp from a directory with a CPU module (None: ggml's pick) and describes it, as JSON.
 
     Keys: directory, build, ggml_version, cpu_module, cpu_module_file, devices (name, description, kind, memory_free, memory_total).

@@ -11,6 +11,7 @@ from typing import Any
 
 from tabagent import _native, log
 from tabagent._arguments import as_path, is_iterable, type_name
+from tabagent._trial import crash_file
 from tabagent.errors import ModelNotFoundError, OutOfMemoryError
 from tabagent.info import DeviceInfo, VariantInfo
 from tabagent.variants import choose_variant
@@ -108,7 +109,7 @@ def open_library(request: str | os.PathLike[str]) -> LoadedLibrary:
         warnings.warn(choice.warning, stacklevel=4)
     variant = choice.variant
     try:
-        answer = json.loads(_native.open_library(variant.path, variant.cpu_module))
+        answer = json.loads(_native.open_library(variant.path, variant.cpu_module, crash_file()))
     finally:
         log.forward()
     return _described(answer, requested=choice.requested, name=variant.name, source=variant.source, reason=variant.reason)

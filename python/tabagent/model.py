@@ -99,6 +99,7 @@ class Model(Chatter, Infiller, Scorer, Embedder):
         fit: bool = False,
         min_context_size: int = 512,
         fallback: Sequence[str | os.PathLike[str]] = (),
+        trial: bool | Literal["auto"] = "auto",
     ) -> Model:
         """Load a GGUF file: a path (of a split model, any part), or `"demo"` for the demo model. Blocks; Ctrl-C stops it.
 
@@ -140,11 +141,15 @@ class Model(Chatter, Infiller, Scorer, Embedder):
                 warning and in `info.adjustments`. Without it, and when nothing fits, the load is refused before anything is allocated.
             min_context_size: the fewest tokens that `fit` may take; fewer are taken only if fewer are asked for.
             fallback: models to load in place of this one, the first one that fits, with the same options; a warning and `info.adjustments` say so.
+            trial: load the model in a child process first and compute some tokens there, so that a file which llama.cpp does not survive is an
+                error. `auto` does so for what was not tried before: another header or tensor table, library, processor or option that changes
+                what is computed. True tries it now in any case, and fails where no child can be started; False loads at once.
 
         Raises:
             TypeError, ValueError: an argument is wrong; nothing was loaded.
             ModelNotFoundError: there is no such file.
-            InvalidModelError: the file is damaged, or none that llama.cpp can run.
+            InvalidModelError: the file is damaged, none that llama.cpp can run, or one that took the child of its trial down; the text has the
+                assertion that failed and the last lines of the log.
             ModelLoadCancelledError: `progress` returned False.
             OutOfMemoryError: model and context do not fit; the text says what they need, by kind, and what is free.
             VariantError, LibraryLoadError, LibraryAlreadyLoadedError: the library cannot be used.
@@ -173,6 +178,7 @@ class Model(Chatter, Infiller, Scorer, Embedder):
             vocab_only=vocab_only,
             check_tensors=check_tensors,
             metadata_overrides=metadata_overrides,
+            trial=trial,
         )
         layers = options["gpu_layers"]
         least = as_int(min_context_size, "min_context_size", 1, INT32_MAX)

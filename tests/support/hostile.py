@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from support.every_architecture import spoiled
 from support.gguf_image import (
     ARRAY,
     BOOL,
@@ -285,6 +286,10 @@ def write(name: str, path: Path, sources: dict[str, Path]) -> bool:
         return True
     if family == "arch":
         path.write_bytes(_architecture(rest))
+        return True
+    if family == "every":
+        architecture, seed = rest.split("/")
+        path.write_bytes(spoiled(sources[family] / f"{architecture}.gguf", int(seed)))
         return True
     return _from_file(rest, path, sources[family])
 

@@ -5,6 +5,7 @@ Arguments: the library directory, a folder for the files, then `label=path` for 
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import resource
 import sys
@@ -14,15 +15,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from support.hostile import write
-from tabagent._native import Model, open_library
-from tabagent.errors import TabagentError
+from tabagent._native import Model, Stop, open_library
+from tabagent._trial import trial_option
+from tabagent.errors import TabagentError, UnsupportedModelError
 from tabagent.sampling import SamplerConfig
 
 TEXT: Final = "ab a\n\t héllo 🙂 <s> <0x41> " + "a" * 40 + "\x00\x7f"
 SAMPLING: Final = SamplerConfig(repeat_penalty=1.1, seed=1, order=["penalties", "top_k", "top_p", "min_p", "temperature"]).to_dict()
 
 
-def load(path: Path, library: str, *, vocab_only: bool) -> Model:
+def load(path: Path, library: str, *, vocab_only: bool, trial: bool) -> Model:
     return Model.load(
         str(path),
         library=library,
@@ -34,14 +36,15 @@ def load(path: Path, library: str, *, vocab_only: bool) -> Model:
             "threads": 1,
             "batch_size": 64,
             "vocab_only": vocab_only,
+            "trial": trial_option("auto" if trial else False),
         },
         progress=None,
     )
 
 
-def try_model(path: Path, library: str, *, vocab_only: bool) -> None:
+def try_model(path: Path, library: str, *, vocab_only: bool, trial: bool) -> None:
     """Everything that a user may do with a model."""
-    model = load(path, library, vocab_only=vocab_only)
+    model = load(path, library, vocab_only=vocab_only, trial=trial)
     try:
         facts = model.facts()
         model.metadata()
@@ -57,8 +60,12 @@ def try_model(path: Path, library: str, *, vocab_only: bool) -> None:
             tokens = attempt(model.tokenize, TEXT, add_special, True)
             if tokens:
                 attempt(model.detokenize, tokens, False, True)
-        if not vocab_only:
+        if vocab_only:
+            return
+        try:
             generate(model)
+        except UnsupportedModelError:
+            embed(model)
     finally:
         model.close()
 
@@ -76,6 +83,12 @@ def generate(model: Model) -> None:
         pass
 
 
+def embed(model: Model) -> None:
+    """The vector of a text, of a model that has one."""
+    with contextlib.suppress(UnsupportedModelError):
+        model.embed([[0, 1, 0]], options={}, stop=Stop(), progress=None)
+
+
 def attempt(call: Any, *arguments: object) -> Any:
     """The result of a call, or None where it refuses with an error of ours."""
     try:
@@ -91,10 +104,10 @@ def peak_mib() -> int:
     return 0
 
 
-def judge(path: Path, library: str, *, vocab_only: bool) -> str:
+def judge(path: Path, library: str, *, vocab_only: bool, trial: bool) -> str:
     """`ok`, or the error in words."""
     try:
-        try_model(path, library, vocab_only=vocab_only)
+        try_model(path, library, vocab_only=vocab_only, trial=trial)
     except (TabagentError, ValueError) as error:
         return f"{type(error).__name__}: {error}"
     except BaseException as error:  # noqa: BLE001 (said to the parent, which judges)
@@ -116,8 +129,11 @@ def run(library: str, folder: Path, sources: dict[str, Path], names: Iterator[st
         has_weights = write(name, path, sources)
         began = time.monotonic()
         outcome = "ok"
-        for vocab_only in (True, False) if has_weights else (True,):
-            outcome = judge(path, library, vocab_only=vocab_only)
+        # Those of every architecture are tried as a user's are; the others must be stopped by what is checked in their tables.
+        trial = name.startswith("every/")
+        kinds = (False,) if trial else (True, False) if has_weights else (True,)
+        for vocab_only in kinds:
+            outcome = judge(path, library, vocab_only=vocab_only, trial=trial)
             if outcome.startswith("UNEXPECTED"):
                 break
         flat = outcome.encode("ascii", "backslashreplace").decode().replace("\n", " ")[:400]

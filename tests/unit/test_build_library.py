@@ -16,8 +16,10 @@ import pytest
 import needs
 from support.fake_llama_tree import SCORES, write_tree
 from tabagent_build import hooks, library, wheel_content
+from tabagent_build.child_program import CHILD
 from tabagent_build.errors import BuildError
 from tabagent_build.library import BUILD_INFO, build_library, install_library, missing_modules, read_info
+from tabagent_build.shim import SHIM
 
 CORE = {"libllama.so", "libggml.so", "libggml-base.so", "libggml-rpc.so"}
 OWN = CORE | {"libggml-cpu-best.so", "libggml-cpu-plain.so"}
@@ -149,7 +151,7 @@ def test_installed_folder_grows_and_does_not_shrink(machine: Machine, tmp_path: 
     folder = tmp_path / "lib"
     for modules, expected in (("own", OWN), ("all", ALL), ("own", ALL)):
         assert install_library(folder, modules=modules) == folder  # type: ignore[arg-type]
-        assert {path.name for path in folder.iterdir()} == expected | {BUILD_INFO, "LICENSE.llama.cpp"}
+        assert {path.name for path in folder.iterdir()} == expected | {BUILD_INFO, "LICENSE.llama.cpp", SHIM}
 
 
 def test_installed_folder_holds_nothing_else(machine: Machine, tmp_path: Path) -> None:
@@ -157,13 +159,17 @@ def test_installed_folder_holds_nothing_else(machine: Machine, tmp_path: Path) -
     install_library(folder, modules="own")
     (folder / "libggml-cpu-old.so").touch()
     (folder / "libllama.so").write_bytes(b"")
+    (folder / SHIM).write_bytes(bytes((folder / SHIM).stat().st_size))
     install_library(folder, modules="own")
-    assert names(folder) == OWN
+    assert names(folder) == OWN | {SHIM}
+    assert (folder / SHIM).read_bytes().startswith(b"\x7fELF")
     assert (folder / "libllama.so").stat().st_size > 0
 
 
 def wheel_of(folder: Path, wheel: Path, change: Callable[[dict[str, bytes]], None] = lambda _: None) -> Path:
-    files = {f"tabagent/lib/{path.name}": path.read_bytes() for path in folder.iterdir()}
+    shim = folder / SHIM
+    files = dict.fromkeys((f"tabagent/lib/{SHIM}", f"tabagent/bin/{CHILD}"), shim.read_bytes() if shim.exists() else b"")
+    files |= {f"tabagent/lib/{path.name}": path.read_bytes() for path in folder.iterdir()}
     change(files)
     with zipfile.ZipFile(wheel, "w") as archive:
         for name, content in files.items():
@@ -197,6 +203,16 @@ def test_wheel_with_another_library_than_it_says_is_refused(machine: Machine, tm
         wheel_content.check_libraries(wheel)
 
 
+@pytest.mark.parametrize("name", [f"lib/{SHIM}", f"bin/{CHILD}"])
+def test_wheel_without_shim_or_child_is_refused(machine: Machine, tmp_path: Path, name: str) -> None:
+    def change(files: dict[str, bytes]) -> None:
+        del files[f"tabagent/{name}"]
+
+    wheel = wheel_of(build_library(), tmp_path / "x.whl", change)
+    with pytest.raises(BuildError, match=rf"lacks `tabagent/{name}`, because"):
+        wheel_content.check_libraries(wheel)
+
+
 def test_wheel_without_libraries_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(BuildError, match=r"lacks `build-info\.json`"):
@@ -209,12 +225,14 @@ def test_hooks_ask_for_all_modules_of_a_wheel_and_for_few_of_an_editable_one(
     folder = tmp_path / "lib"
     real = library.install_library
     monkeypatch.setattr(hooks, "install_library", lambda *, modules: real(folder, modules=modules))
+    profiles: list[str] = []
+    monkeypatch.setattr(hooks, "install_child", profiles.append)
     maturin = SimpleNamespace(
         build_editable=lambda *_: "editable.whl", build_wheel=lambda where, *_: wheel_of(folder, Path(where) / "x-1-cp310-abi3-linux_x86_64.whl").name
     )
     monkeypatch.setattr(hooks, "maturin", maturin)
     assert hooks.build_editable(str(tmp_path)) == "editable.whl"
-    assert names(folder) == OWN
+    assert names(folder) == OWN | {SHIM}
     # As if a colleague's `make dev` had put an incomplete folder there in the moment before it is packed.
     with monkeypatch.context() as patch:
         patch.setattr(hooks, "install_library", lambda *, modules: None)
@@ -223,7 +241,8 @@ def test_hooks_ask_for_all_modules_of_a_wheel_and_for_few_of_an_editable_one(
     assert "tabagent: the wheel `x-1-cp310-abi3-linux_x86_64.whl` lacks the module `ggml-cpu-foreign`" in capfd.readouterr().err
     monkeypatch.setattr(hooks, "retag", lambda wheel, _: wheel)
     assert hooks.build_wheel(str(tmp_path)) == "x-1-cp310-abi3-linux_x86_64.whl"
-    assert names(folder) == ALL
+    assert names(folder) == ALL | {SHIM}
+    assert profiles == ["editable", "release", "release"]
 
 
 def test_announcement_says_what_and_how_long(machine: Machine, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

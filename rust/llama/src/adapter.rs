@@ -17,6 +17,7 @@ use crate::capture::TensorTap;
 use crate::context::Context;
 use crate::context_config::ContextConfig;
 use crate::context_error::ContextError;
+use crate::guard::guarded;
 use crate::log;
 use crate::model::Model;
 use crate::strings;
@@ -259,9 +260,14 @@ impl Model {
         let list = self.adapter_list().write().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: the model is live and has weights; the path is NUL-terminated; nobody else looks at the model's list of adapters, which this
         // call changes. Exceptions are caught on the C side (`llama_adapter_lora_init_from_file_ptr` in `src/llama-adapter.cpp`).
-        let (ptr, log) =
-            log::capture(|| unsafe { (self.api().llama_adapter_lora_init)(self.ptr(), c_path.as_ptr()) });
+        let (ptr, mut log) = log::capture(|| {
+            guarded(|| unsafe { (self.api().llama_adapter_lora_init)(self.ptr(), c_path.as_ptr()) })
+        });
         drop(list);
+        let ptr = ptr.unwrap_or_else(|thrown| {
+            log.push(thrown.words);
+            std::ptr::null_mut()
+        });
         // One for each tensor whose weights the CPU module has packed anew; its matrices are as well off in ordinary memory.
         log::retract_warnings("cannot use buft");
         NonNull::new(ptr).ok_or_else(|| AdapterError::Refused { path: path.to_owned(), log })

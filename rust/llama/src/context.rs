@@ -9,6 +9,7 @@ use crate::capture::{TensorTap, on_tensor};
 use crate::context_config::{ContextConfig, KvType, Resolved};
 use crate::context_error::{ContextConfigError, ContextError};
 use crate::control_vector::ControlSum;
+use crate::guard::guarded;
 use crate::log;
 use crate::memory_need::{MemoryNeed, of_context};
 use crate::model::Model;
@@ -20,7 +21,7 @@ use std::ptr::NonNull;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tabagent_sys::{
-    Api, ContextSettings, ggml_backend_sched_eval_callback, llama_batch, llama_context, llama_memory,
+    Api, ContextSettings, Thrown, ggml_backend_sched_eval_callback, llama_batch, llama_context, llama_memory,
     llama_pooling_type, llama_pos,
 };
 
@@ -51,6 +52,8 @@ pub struct Context {
     /// For each token of the last decode, whether its logits were computed.
     outputs: Vec<bool>,
     memory_need: MemoryNeed,
+    /// Why llama.cpp left a decode half done, after which nothing else can be computed.
+    broken: Option<Thrown>,
 }
 
 /// What a context computes.
@@ -193,6 +196,7 @@ impl Context {
             arrays: CBatch::default(),
             outputs: Vec::new(),
             memory_need: MemoryNeed::default(),
+            broken: None,
         };
         context.read_back_limits();
         if purpose == Purpose::Logits && context.memory().is_null() {
@@ -234,6 +238,9 @@ impl Context {
         if let Some(tap) = &self.tap {
             tap.begin();
         }
+        if let Some(thrown) = &self.broken {
+            return Err(ContextError::Broken { thrown: thrown.clone() });
+        }
         self.check(batch)?;
         let c_batch = self.arrays.fill(batch);
         let context = self.handle.ptr.as_ptr();
@@ -242,8 +249,14 @@ impl Context {
             let stop = || tap.is_some_and(TensorTap::wants_stop) || stop();
             // SAFETY: ids, sequences, positions and counts were checked; the arrays live in `self` and stay untouched during the
             // call; `&mut self` excludes another decode.
-            log::capture_warnings(|| this.abort.watch(&stop, || unsafe { call(context, c_batch) }))
+            log::capture_warnings(|| {
+                this.abort.watch(&stop, || guarded(|| unsafe { call(context, c_batch) }))
+            })
         });
+        let code = code.map_err(|thrown| {
+            self.broken = Some(thrown.clone());
+            ContextError::Broken { thrown }
+        })?;
         if let Some(tap) = &self.tap
             && let Err(error) = tap.finish(code == 0)
         {
@@ -600,12 +613,16 @@ fn init(
     model.library().layout().write_context(&mut params, &settings)?;
     let list = model.adapter_list().read().unwrap_or_else(PoisonError::into_inner);
     // SAFETY: the model is live and has weights; `params` holds the library's own defaults with fields set through its layout.
-    let make = || log::capture(|| unsafe { (api.llama_init_from_model)(model.ptr(), params) });
-    let (ptr, log) = match purpose {
+    let make = || log::capture(|| guarded(|| unsafe { (api.llama_init_from_model)(model.ptr(), params) }));
+    let (ptr, mut log) = match purpose {
         Purpose::Logits => make(),
         Purpose::Vectors(_) => log::expecting(&EXPECTED, make),
     };
     drop(list);
+    let ptr = ptr.unwrap_or_else(|thrown| {
+        log.push(thrown.words);
+        std::ptr::null_mut()
+    });
     NonNull::new(ptr).ok_or_else(|| {
         // The messages of `ggml_backend_buft_alloc_buffer`, of the CPU buffer type, and of `std::bad_alloc`.
         let is_memory = |line: &String| ["allocate", "bad_alloc"].iter().any(|sign| line.contains(sign));

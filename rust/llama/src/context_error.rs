@@ -2,7 +2,7 @@
 
 use crate::adapter_error::{AdapterError, ControlVectorError};
 use crate::vocab_error::VocabError;
-use tabagent_sys::UnsupportedSetting;
+use tabagent_sys::{Thrown, UnsupportedSetting};
 
 /// An option of a context is unusable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -265,6 +265,12 @@ pub enum ContextError {
         code: i32,
         /// The errors it logged.
         log: Vec<String>,
+    },
+    /// llama.cpp threw, or failed an assertion, and left the context half changed.
+    #[error("llama.cpp failed to decode: {thrown}; this context cannot go on, so load the model again")]
+    Broken {
+        /// What it threw.
+        thrown: Thrown,
     },
     /// Logits that the last decode did not compute.
     #[error("no logits for token {index}: the last decode computed them for {available}")]

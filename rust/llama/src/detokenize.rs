@@ -2,6 +2,7 @@
 
 use crate::abort::{NEVER, Stop};
 use crate::batch::TokenId;
+use crate::guard::guarded;
 use crate::vocab::{MAX_TEXT_BYTES, unless};
 use crate::{Vocab, VocabError, VocabKind};
 use rayon::prelude::*;
@@ -237,7 +238,7 @@ impl Vocab {
         loop {
             let room = bytes.len() as i32;
             // SAFETY: all ids are in range; `bytes` has `room` writable bytes.
-            let written = unsafe {
+            let written = guarded(|| unsafe {
                 (self.api.llama_detokenize)(
                     self.ptr,
                     tokens.as_ptr(),
@@ -247,7 +248,9 @@ impl Vocab {
                     false,
                     unparse_special,
                 )
-            };
+            });
+            let written =
+                written.map_err(|thrown| VocabError::Threw { task: "detokenize", words: thrown.words })?;
             if let Ok(length) = usize::try_from(written) {
                 bytes.truncate(length);
                 return Ok(bytes);

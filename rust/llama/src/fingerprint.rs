@@ -2,7 +2,8 @@
 
 use sha2::{Digest, Sha256};
 use std::io::{Read, Seek, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use tabagent_gguf::GgufError;
 
 /// A digest of a model file's length, its beginning, its end and samples between: equal for the same file, different for a fine-tune
 /// of the same shape. Reads about a megabyte.
@@ -12,6 +13,8 @@ pub(crate) struct Fingerprint(pub(crate) [u8; 32]);
 const HEAD: u64 = 256 * 1024;
 const SAMPLES: u64 = 64;
 const SAMPLE: u64 = 8 * 1024;
+/// Bytes of a header read at once: they stay in the processor's cache until they are hashed.
+const PART: u64 = 256 * 1024;
 
 impl Fingerprint {
     pub(crate) fn of_file(path: &Path) -> std::io::Result<Self> {
@@ -26,6 +29,27 @@ impl Fingerprint {
         }
         let tail = SAMPLE.min(length);
         read_into(&mut file, length - tail, tail, &mut hash)?;
+        Ok(Self(hash.finalize().into()))
+    }
+
+    /// A digest of the headers of a model's files, each with its header's length and its own.
+    pub(crate) fn of_headers(paths: &[PathBuf], lengths: &[(u64, u64)]) -> Result<Self, GgufError> {
+        let mut hash = Sha256::new();
+        for (path, (header, length)) in paths.iter().zip(lengths) {
+            hash.update(header.to_le_bytes());
+            hash.update(length.to_le_bytes());
+            let mut read = || -> std::io::Result<()> {
+                let mut file = std::fs::File::open(path)?;
+                let mut at = 0;
+                while at < *header {
+                    let part = PART.min(header - at);
+                    read_into(&mut file, at, part, &mut hash)?;
+                    at += part;
+                }
+                Ok(())
+            };
+            read().map_err(|source| GgufError::Open { path: path.clone(), source })?;
+        }
         Ok(Self(hash.finalize().into()))
     }
 }

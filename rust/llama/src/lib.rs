@@ -39,6 +39,7 @@ mod embedding_context;
 mod embedding_facts;
 mod exit_guard;
 mod fingerprint;
+mod guard;
 mod library;
 mod library_error;
 mod log;
@@ -86,10 +87,11 @@ pub use detokenize::DetokenizeOptions;
 pub use device::{Device, DeviceKind};
 pub use embedding_context::{EmbeddingConfig, EmbeddingContext};
 pub use embedding_facts::EmbeddingFacts;
-pub use exit_guard::{AtWork, guard_exit};
+pub use exit_guard::{AtWork, guard_exit, leave_no_core};
+pub use guard::set_crash_file;
 pub use library::{Library, LibraryInfo};
 pub use library_error::LibraryError;
-pub use log::{LogLevel, LogRecord, drain_log, note, set_log_level};
+pub use log::{LogLevel, LogRecord, drain_log, echo_log, note, set_log_level};
 pub use memory_need::{DryModel, MemoryNeed, available_memory};
 pub use model::Model;
 pub use model_config::{GpuLayers, ModelConfig};
@@ -107,4 +109,6 @@ pub use vocab_error::VocabError;
 pub use vocab_kind::VocabKind;
 
 /// What errors of this crate say of a library, in types of `tabagent-sys`.
-pub use tabagent_sys::{AbiMismatch, BinaryFormat, LoadFailure, MissingSymbols, UnsupportedSetting};
+pub use tabagent_sys::{
+    AbiMismatch, BinaryFormat, LoadFailure, MissingSymbols, Thrown, ThrownKind, UnsupportedSetting,
+};

@@ -1,6 +1,7 @@
 //! The one llama.cpp of a process.
 
 use crate::cpu_module::{self, ModuleChoice};
+use crate::guard;
 use crate::library_error::LibraryError;
 use crate::log;
 use std::path::{Path, PathBuf};
@@ -159,6 +160,7 @@ impl Library {
         let layout = identify(&evidence, KNOWN_LAYOUTS).map_err(refuse)?;
 
         log::install(&api);
+        guard::install(&opened, &directory);
         cpu_module::load(&api, &directory, module)?;
         // SAFETY: takes nothing; called once, as the registry holds the lock.
         unsafe { (api.llama_backend_init)() };

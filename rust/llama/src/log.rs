@@ -6,7 +6,8 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::ffi::{c_char, c_void};
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::io::Write as _;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use tabagent_sys::{Api, ggml_log_level};
 
@@ -43,6 +44,7 @@ struct State {
 }
 
 static STATE: Mutex<State> = Mutex::new(State { records: VecDeque::new(), unfinished: None });
+static ECHO: AtomicBool = AtomicBool::new(false);
 static MINIMUM: AtomicI32 = AtomicI32::new(LogLevel::Info as i32);
 
 thread_local! {
@@ -63,6 +65,11 @@ pub fn drain_log() -> Vec<LogRecord> {
 /// Keeps only lines of `level` and above from now on. The default is [`LogLevel::Info`].
 pub fn set_log_level(level: LogLevel) {
     MINIMUM.store(level as i32, Ordering::Relaxed);
+}
+
+/// Also writes each line but details for developers to stderr from now on, at once and without a buffer: for a child process, whose parent wants its last words.
+pub fn echo_log() {
+    ECHO.store(true, Ordering::Relaxed);
 }
 
 /// Adds a line of the caller's own. The line is lost if another one is being added at that moment, so that a panic hook may call this.
@@ -174,6 +181,10 @@ fn finish(state: &mut State, mut line: LogRecord) {
     line.text.truncate(line.text.trim_end().len());
     if line.text.is_empty() {
         return;
+    }
+    if line.level >= LogLevel::Info && ECHO.load(Ordering::Relaxed) {
+        // A parent that does not listen any more has no use for the rest either.
+        let _ = std::io::stderr().write_all(format!("{}\n", line.text).as_bytes());
     }
     if line.level >= LogLevel::Warn {
         CAPTURED.with(|captured| {

@@ -4,6 +4,7 @@ use crate::context_config::ContextConfig;
 use crate::device::DeviceKind;
 use crate::embedding_facts::{EmbeddingFacts, OutputTensors};
 use crate::fingerprint::Fingerprint;
+use crate::guard::guarded;
 use crate::library::Library;
 use crate::log;
 use crate::memory_need::{self, MemoryNeed};
@@ -72,10 +73,13 @@ impl Model {
     /// # Errors
     /// See [`ModelError`]. A panic of the progress callback is resumed here, after llama.cpp has cleaned up.
     pub fn load(library: &Library, config: ModelConfig) -> Result<Self, ModelError> {
-        let preflight::Checked { paths, overrides, outputs, .. } = match config.checked {
+        let preflight::Checked { paths, overrides, outputs, is_vocabulary, .. } = match config.checked {
             Some(checked) => checked,
             None => preflight::check(&config.path, &config.overrides)?,
         };
+        if is_vocabulary && !config.vocab_only {
+            return Err(ModelError::NoWeights(config.path));
+        }
         let has_overrides = !overrides.is_empty();
         let overrides = crate::overrides::to_c(&overrides)?;
         let mut progress = config.progress.map(|callback| Box::new(LoadProgress::new(callback)));
@@ -86,6 +90,7 @@ impl Model {
             memory_lock: config.mlock,
             vocab_only: config.vocab_only,
             check_tensors: config.check_tensors,
+            plain_weights: config.plain_weights,
             dry_run: config.dry_run,
             metadata_overrides: if has_overrides { overrides.as_ptr() } else { std::ptr::null() },
             progress: progress.as_mut().map(|p| {
@@ -96,9 +101,16 @@ impl Model {
         let mut params = unsafe { (library.api().llama_model_default_params)() };
         library.layout().write_model(&mut params, &settings)?;
 
-        let ((ptr, log), lines) =
-            log::follow(config.dry_run, || log::capture(|| load_files(library.api(), &paths, &params)));
-        let ptr = ptr?;
+        let ((ptr, mut log), lines) = log::follow(config.dry_run, || {
+            log::capture(|| guarded(|| load_files(library.api(), &paths, &params)))
+        });
+        let ptr = match ptr {
+            Ok(ptr) => ptr?,
+            Err(thrown) => {
+                log.push(thrown.words);
+                std::ptr::null_mut()
+            }
+        };
         if let Some(panic) = progress.as_mut().and_then(|p| p.panic.take()) {
             if !ptr.is_null() {
                 // SAFETY: just loaded, and nobody else has it.

@@ -19,6 +19,9 @@ pub enum ModelError {
     /// The file is damaged, or llama.cpp cannot run it.
     #[error(transparent)]
     Gguf(#[from] GgufError),
+    /// The file has no tensors.
+    #[error("`{}` has no tensors, only metadata and perhaps a vocabulary; load it with `vocab_only=True`, or give a file with weights", .0.display())]
+    NoWeights(PathBuf),
     /// A replaced metadata value is unusable.
     #[error("metadata override `{key}`: {reason}")]
     BadOverride {

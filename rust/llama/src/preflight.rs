@@ -18,6 +18,10 @@ pub(crate) struct Checked {
     pub(crate) outline: ModelOutline,
     /// What decides which vectors it gives.
     pub(crate) outputs: OutputTensors,
+    /// Whether it has no tensors at all.
+    pub(crate) is_vocabulary: bool,
+    /// Of each part, how long its header is and how long it is altogether.
+    pub(crate) lengths: Vec<(u64, u64)>,
 }
 
 /// Checks that the model at `path` (any part of it), with `overrides` in place of its own values, cannot make llama.cpp abort.
@@ -26,21 +30,22 @@ pub(crate) fn check(path: &Path, overrides: &[(String, MetadataOverride)]) -> Re
     let is_split = file.split().is_some_and(|s| s.count > 1);
     if !is_split {
         let outputs = OutputTensors::of([&file]);
-        return check_one(&file, vec![path.to_owned()], file.file_size(), overrides, outputs);
+        let lengths = vec![(file.data_offset(), file.file_size())];
+        return check_one(&file, vec![path.to_owned()], lengths, overrides, outputs);
     }
     let paths = split_paths(path)?;
     let files = paths.iter().map(|p| GgufFile::open(p)).collect::<Result<Vec<_>, _>>()?;
     check_parts(&files)?;
-    let bytes = files.iter().map(GgufFile::file_size).sum();
+    let lengths = files.iter().map(|file| (file.data_offset(), file.file_size())).collect();
     let outputs = OutputTensors::of(&files);
-    check_one(files.first().unwrap_or(&file), paths, bytes, overrides, outputs)
+    check_one(files.first().unwrap_or(&file), paths, lengths, overrides, outputs)
 }
 
 /// Checks the metadata, which are in the first part.
 fn check_one(
     file: &GgufFile,
     paths: Vec<PathBuf>,
-    bytes: u64,
+    lengths: Vec<(u64, u64)>,
     overrides: &[(String, MetadataOverride)],
     outputs: OutputTensors,
 ) -> Result<Checked, ModelError> {
@@ -48,5 +53,7 @@ fn check_one(
     let values: Vec<_> =
         overrides.iter().map(|(key, value)| (key.clone(), OwnedValue::from(value.clone()))).collect();
     check_model_with(file, &values)?;
-    Ok(Checked { paths, overrides, outline: ModelOutline::of(file, bytes), outputs })
+    let bytes = lengths.iter().map(|(_, size)| size).sum();
+    let is_vocabulary = file.tensors().is_empty() && file.split().is_none();
+    Ok(Checked { paths, overrides, outline: ModelOutline::of(file, bytes), outputs, is_vocabulary, lengths })
 }

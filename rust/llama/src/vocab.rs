@@ -3,6 +3,7 @@
 use crate::abort::{NEVER, Stop};
 use crate::additions::Additions;
 use crate::batch::TokenId;
+use crate::guard::guarded;
 use crate::parts::Markers;
 use crate::slow_text::SlowText;
 use crate::token_attributes::TokenAttributes;
@@ -194,8 +195,11 @@ impl Vocab {
             out.resize(start + room, 0);
             let buffer = out[start..].as_mut_ptr().cast::<c_char>();
             // SAFETY: the id is in range; `buffer` has `room` writable bytes; nothing is stripped.
+            let written = guarded(|| unsafe {
+                (self.api.llama_token_to_piece)(self.ptr, token, buffer, room as i32, 0, special)
+            });
             let written =
-                unsafe { (self.api.llama_token_to_piece)(self.ptr, token, buffer, room as i32, 0, special) };
+                written.map_err(|thrown| VocabError::Threw { task: "detokenize", words: thrown.words })?;
             if let Ok(length) = usize::try_from(written) {
                 out.truncate(start + length);
                 return Ok(());
@@ -320,7 +324,7 @@ impl Vocab {
         loop {
             let room = tokens.len() as i32;
             // SAFETY: `text` has `length` readable bytes, `tokens` has room for `room` ids.
-            let count = unsafe {
+            let count = guarded(|| unsafe {
                 (self.api.llama_tokenize)(
                     self.ptr,
                     text.as_ptr().cast::<c_char>(),
@@ -330,7 +334,9 @@ impl Vocab {
                     add_special,
                     parse_special,
                 )
-            };
+            });
+            let count =
+                count.map_err(|thrown| VocabError::Threw { task: "tokenize", words: thrown.words })?;
             if let Ok(count) = usize::try_from(count) {
                 tokens.truncate(count);
                 return Ok(tokens);

@@ -46,6 +46,14 @@ pub enum VocabError {
         /// What it returned.
         code: i32,
     },
+    /// llama.cpp threw.
+    #[error("llama.cpp cannot {task} this input: {words}")]
+    Threw {
+        /// `tokenize` or `detokenize`.
+        task: &'static str,
+        /// The words of the exception.
+        words: String,
+    },
     /// The caller raised the flag.
     #[error("stopped before all was done")]
     Stopped,

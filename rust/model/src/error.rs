@@ -12,6 +12,7 @@ use tabagent_sampling::{ConfigError, SampleError};
 use crate::draft::DraftError;
 use crate::memory::MemoryShortage;
 use crate::session_error::SessionError;
+use crate::trial::TrialError;
 use crate::value::OptionError;
 
 /// Why a model could not be loaded, or could not do what was asked of it.
@@ -26,6 +27,9 @@ pub enum Error {
     /// The file could not be loaded.
     #[error(transparent)]
     Load(#[from] ModelError),
+    /// It was tried in a child process, which it took down.
+    #[error(transparent)]
+    Trial(#[from] TrialError),
     /// It does not fit into memory.
     #[error(transparent)]
     Memory(#[from] MemoryShortage),

@@ -35,6 +35,7 @@ mod thought;
 mod thread_count;
 mod threads_in_use;
 mod token_table;
+mod trial;
 mod value;
 mod vocabulary_facts;
 
@@ -64,6 +65,7 @@ pub use settings::SamplerSettings;
 pub use thought::ThoughtOptions;
 pub use threads_in_use::ThreadsInUse;
 pub use token_table::token_table;
+pub use trial::{Trial, TrialError, run_child};
 pub use value::{Fields, OptionError, Value};
 pub use vocabulary_facts::Breaker;
 
@@ -74,7 +76,7 @@ pub use tabagent_llama::{
     ContextError, ControlSum, ControlVector, ControlVectorError, DetokenizeOptions, EmbeddingFacts,
     FlashAttention, KvType, Library, LibraryError, LogLevel, LogRecord, MemoryNeed, MetadataOverride,
     Model as LlamaModel, ModelError, Pooling, Prompt, StateError, TokenAttributes, TokenId, Vocab,
-    VocabError, VocabKind, drain_log, guard_exit, note, set_log_level,
+    VocabError, VocabKind, drain_log, guard_exit, note, set_crash_file, set_log_level,
 };
 pub use tabagent_runtime::{
     AbortFlag, EngineError, EngineStats, Finish, FinishReason, HookPoll, HookWorker, HookedRow, LogprobsMode,

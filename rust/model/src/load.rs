@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::library::open_library;
 use crate::memory::{self, MemoryPrediction};
 use crate::model::{Model, NoEngine, Open};
+use crate::trial::{self, Trial};
 use crate::value::{COUNT, Fields, OptionError, Value};
 
 /// How to load a model. A field that is `None` is fitted to the model and the machine.
@@ -48,10 +49,14 @@ pub struct LoadOptions {
     pub vocab_only: bool,
     /// Look for broken numbers in all weights first.
     pub check_tensors: bool,
+    /// Keep weights as the file has them, in place of packing some of them anew for the processor: quicker to load, slower to compute with.
+    pub plain_weights: bool,
     /// Metadata that replaces the file's.
     pub metadata_overrides: Vec<(String, MetadataOverride)>,
     /// Take a context that fits where the asked one does not, with at least so many tokens.
     pub fit: Option<u32>,
+    /// Try the model in a child process first; `None` loads it at once.
+    pub trial: Option<Trial>,
 }
 
 impl Default for LoadOptions {
@@ -71,8 +76,10 @@ impl Default for LoadOptions {
             mlock: false,
             vocab_only: false,
             check_tensors: false,
+            plain_weights: false,
             metadata_overrides: Vec::new(),
             fit: None,
+            trial: None,
         }
     }
 }
@@ -110,8 +117,10 @@ impl LoadOptions {
             mlock: given.flag("mlock")?.unwrap_or(default.mlock),
             vocab_only: given.flag("vocab_only")?.unwrap_or(default.vocab_only),
             check_tensors: given.flag("check_tensors")?.unwrap_or(default.check_tensors),
+            plain_weights: given.flag("plain_weights")?.unwrap_or(default.plain_weights),
             metadata_overrides: overrides(given.map("metadata_overrides")?.unwrap_or_default())?,
             fit: given.integer("fit", COUNT)?,
+            trial: given.take("trial").map(Trial::read).transpose()?,
         };
         given.finish()?;
         Ok(read)
@@ -122,7 +131,8 @@ impl LoadOptions {
             .with_mmap(self.use_mmap)
             .with_mlock(self.mlock)
             .with_vocab_only(self.vocab_only)
-            .with_check_tensors(self.check_tensors);
+            .with_check_tensors(self.check_tensors)
+            .with_plain_weights(self.plain_weights);
         if let Some(layers) = self.gpu_layers {
             config = config.with_gpu_layers(layers);
         }
@@ -192,7 +202,8 @@ impl Model {
     /// `progress` is called with the part loaded, 0 to 1, on threads of the load's own; when it returns false, the load ends soon.
     ///
     /// # Errors
-    /// [`Error::Library`], [`Error::Load`] ([`ModelError::Cancelled`] when `progress` said so), [`Error::Context`], [`Error::Engine`].
+    /// [`Error::Library`], [`Error::Load`] ([`ModelError::Cancelled`] when `progress` said so), [`Error::Trial`], [`Error::Context`],
+    /// [`Error::Engine`].
     pub fn load(
         path: PathBuf,
         library: &std::path::Path,
@@ -208,6 +219,7 @@ impl Model {
         let progress = Arc::new(progress);
         let watched = Arc::clone(&progress);
         let mut config = options.model_config(path.clone())?;
+        trial::hold(&library, &mut config, options, || progress(0.0))?;
         let (context, fitted) = if vocab_only {
             (context, None)
         } else {
@@ -246,7 +258,7 @@ impl Model {
     /// What [`load`](Self::load) would take of memory, and what is free. Reads metadata and vocabulary, and allocates nothing.
     ///
     /// # Errors
-    /// As [`load`](Self::load); [`ModelError::Unsupported`] where the library cannot count.
+    /// As [`load`](Self::load), with [`Error::Trial`]; [`ModelError::Unsupported`] where the library cannot count.
     pub fn predict_memory(
         path: PathBuf,
         library: &std::path::Path,
@@ -254,7 +266,9 @@ impl Model {
         options: &LoadOptions,
     ) -> Result<MemoryPrediction, Error> {
         let library = open_library(library, module)?;
-        memory::predict(&library, &options.model_config(path)?, &options.context_config())
+        let mut config = options.model_config(path)?;
+        trial::hold(&library, &mut config, options, || true)?;
+        memory::predict(&library, &config, &options.context_config())
     }
 }
 

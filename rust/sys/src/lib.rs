@@ -21,6 +21,7 @@ mod open;
 mod pe;
 mod probe;
 mod settings;
+mod shim;
 mod types;
 
 pub use api::{Api, MissingSymbols};
@@ -34,4 +35,5 @@ pub use layouts::KNOWN as KNOWN_LAYOUTS;
 pub use open::{LocatedLibrary, OpenedLibrary, file_of_address, library_file, library_file_name, locate};
 pub use probe::probe;
 pub use settings::{ContextSettings, ModelSettings, UnsupportedSetting};
+pub use shim::{Shim, Thrown, ThrownKind};
 pub use types::*;

@@ -24,6 +24,8 @@ pub struct ModelSettings {
     pub vocab_only: bool,
     /// Look for NaN and infinity in the weights.
     pub check_tensors: bool,
+    /// Keep weights as the file has them, where the build can pack them anew for the processor.
+    pub plain_weights: bool,
     /// Read metadata alone and only count the memory that weights and contexts would take.
     pub dry_run: bool,
     /// Metadata that replaces the file's, ended by an empty key; null for none. Must live until the model is loaded.
@@ -100,6 +102,10 @@ impl AbiLayout {
         params.load_mode(settings.memory_map, settings.memory_lock)?;
         params.must("vocab_only", |p| p.bool("vocab_only", settings.vocab_only))?;
         params.must("check_tensors", |p| p.bool("check_tensors", settings.check_tensors))?;
+        if settings.plain_weights {
+            // Builds without the setting pack nothing.
+            params.bool("use_extra_bufts", false);
+        }
         if !params.bool("no_alloc", settings.dry_run) && settings.dry_run {
             return Err(params.unsupported("dry_run"));
         }

@@ -5,12 +5,13 @@ use std::path::Path;
 
 use tabagent_gguf::GgufError;
 use tabagent_llama::{
-    AbiMismatch, ContextError, LibraryError, LoadFailure, MissingSymbols, ModelError, StateError,
+    AbiMismatch, ContextError, LibraryError, LoadFailure, MissingSymbols, ModelError, StateError, ThrownKind,
     UnsupportedSetting, VocabError,
 };
 
 use super::Failure;
 use crate::ContextConfigError;
+use crate::TrialError;
 use crate::error_kind::ErrorKind;
 
 impl Failure for LibraryError {
@@ -67,7 +68,7 @@ impl Failure for ModelError {
             Self::NotFound(_) => ErrorKind::ModelNotFound,
             Self::BadPath(_) | Self::BadOverride { .. } | Self::BadOption { .. } => ErrorKind::Value,
             // Whatever is wrong with the file, somebody tried to load it as a model.
-            Self::Gguf(_) => ErrorKind::InvalidModel,
+            Self::Gguf(_) | Self::NoWeights(_) => ErrorKind::InvalidModel,
             Self::Cancelled(_) => ErrorKind::ModelLoadCancelled,
             Self::IsDirectory(_) | Self::Refused { .. } | Self::NoThreads { .. } | Self::NoLibrary => {
                 ErrorKind::ModelLoad
@@ -81,6 +82,7 @@ impl Failure for ModelError {
         match self {
             Self::Gguf(error) => Some(error),
             Self::NotFound(_)
+            | Self::NoWeights(_)
             | Self::IsDirectory(_)
             | Self::BadPath(_)
             | Self::BadOverride { .. }
@@ -91,6 +93,16 @@ impl Failure for ModelError {
             | Self::NoLibrary
             | Self::Library(_)
             | Self::Unsupported(_) => None,
+        }
+    }
+}
+
+impl Failure for TrialError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Died { .. } | Self::Hung { .. } => ErrorKind::InvalidModel,
+            Self::ShortOfMemory { .. } => ErrorKind::OutOfMemory,
+            Self::NoChild { .. } => ErrorKind::ModelLoad,
         }
     }
 }
@@ -125,7 +137,9 @@ impl Failure for ContextError {
                 ErrorKind::OutOfMemory
             }
             Self::Full { .. } => ErrorKind::ContextFull,
-            Self::Refused { .. }
+            Self::Broken { thrown } if thrown.kind == ThrownKind::NoMemory => ErrorKind::OutOfMemory,
+            Self::Broken { .. }
+            | Self::Refused { .. }
             | Self::StateFailed { .. }
             | Self::OtherContext
             | Self::Aborted
@@ -156,7 +170,7 @@ impl Failure for VocabError {
         match self {
             Self::NoTokenizer => ErrorKind::UnsupportedModel,
             Self::NoStack { .. } => ErrorKind::OutOfMemory,
-            Self::Failed { .. } | Self::Stopped => ErrorKind::Decode,
+            Self::Failed { .. } | Self::Threw { .. } | Self::Stopped => ErrorKind::Decode,
             Self::TextTooLong { .. } | Self::TooSlow { .. } | Self::TokenOutOfRange { .. } => {
                 ErrorKind::Value
             }

@@ -47,6 +47,7 @@ impl Failure for Error {
             Self::Option(error) => error.kind(),
             Self::Library(error) => error.kind(),
             Self::Load(error) => error.kind(),
+            Self::Trial(error) => error.kind(),
             Self::Memory(_) => ErrorKind::OutOfMemory,
             Self::Context(error) => error.kind(),
             Self::Adapter(error) => error.kind(),
@@ -85,6 +86,7 @@ impl Failure for Error {
             Self::Option(_)
             | Self::Library(_)
             | Self::Load(_)
+            | Self::Trial(_)
             | Self::Memory(_)
             | Self::Context(_)
             | Self::Vocab(_)
@@ -123,6 +125,7 @@ impl Failure for Error {
             Self::ControlVector(error) => error.gguf(),
             Self::Option(_)
             | Self::Library(_)
+            | Self::Trial(_)
             | Self::Memory(_)
             | Self::Context(_)
             | Self::Vocab(_)

@@ -1,17 +1,20 @@
 //! Errors of libraries of llama.cpp, of models, vocabularies, contexts and saved states.
 
 use std::io::ErrorKind::PermissionDenied;
+use std::path::PathBuf;
 
-use tabagent_llama::{AbiMismatch, BinaryFormat, LoadFailure, MissingSymbols, UnsupportedSetting};
+use tabagent_llama::{
+    AbiMismatch, BinaryFormat, LoadFailure, MissingSymbols, Thrown, ThrownKind, UnsupportedSetting,
+};
 use tabagent_model::{
     AdapterError, ContextConfigError, ContextError, ControlVectorError, ErrorKind, LibraryError, ModelError,
-    StateError, VocabError,
+    StateError, TrialError, VocabError,
 };
 
 use crate::sample::{Sample, sample, samples};
 
 pub(crate) fn samples() -> Vec<Sample> {
-    [libraries(), files(), parts(), models(), vocabularies(), configs(), contexts(), states()]
+    [libraries(), files(), parts(), models(), trials(), vocabularies(), configs(), contexts(), states()]
         .into_iter()
         .flatten()
         .collect()
@@ -85,6 +88,7 @@ fn models() -> Vec<Sample> {
         IsDirectory("/x".into()) => ModelLoad, "give the path of a GGUF file in it";
         BadPath("/a\0b".into()) => Value, "NUL byte";
         Gguf(cancelled) => InvalidModel, "key `split.no` is `3`, expected `1`";
+        NoWeights("/x/m.gguf".into()) => InvalidModel, "load it with `vocab_only=True`";
         BadOverride { key: "a.b".to_owned(), reason: "the text is too long".to_owned() } => Value, "`a.b`: the text is too long";
         NoThreads { path: "/x/m.gguf".into(), log: Vec::new() } => ModelLoad, "raise the limit of processes and threads";
         BadOption { option: "gpu_layers", range: "at least 0", got: "-2".to_owned() } => Value, "at least 0, got `-2`";
@@ -103,8 +107,23 @@ fn vocabularies() -> Vec<Sample> {
         TooSlow { what: "letters in a row", count: 9, limit: 8 } => Value, "split the text";
         TokenOutOfRange { index: 1, token: -3, vocab_size: 8 } => Value, "token 1 is `-3`, but ids go from 0 to 7";
         Failed { task: "tokenize", code: -2 } => Decode, "cannot tokenize this input";
+        Threw { task: "tokenize", words: "bad_function_call".to_owned() } => Decode, "cannot tokenize this input: bad_function_call";
         Stopped => Decode, "stopped before all was done";
         NoStack { bytes: 9 } => OutOfMemory, "split the text";
+    })
+}
+
+fn thrown(kind: ThrownKind) -> Thrown {
+    Thrown { kind, words: "x.c:1: it failed".to_owned() }
+}
+
+fn trials() -> Vec<Sample> {
+    let (path, words) = (PathBuf::from("/x/m.gguf"), "was killed by `SIGABRT`".to_owned());
+    samples!(TrialError {
+        Died { path: path.clone(), words: words.clone() } => InvalidModel, "a child process that tried it was killed by `SIGABRT`";
+        ShortOfMemory { path: path.clone(), words: words.clone() } => OutOfMemory, "lower `context_size` or free memory";
+        Hung { path: path.clone(), seconds: 30, words: String::new() } => InvalidModel, "still at work after 30 s; if the machine was only busy";
+        NoChild { path, program: "/x/tabagent-child".into(), source: PermissionDenied.into() } => ModelLoad, "`/x/tabagent-child` does not start: permission denied";
     })
 }
 
@@ -132,6 +151,7 @@ fn contexts() -> Vec<Sample> {
         OutOfMemory { context_size: 8, needed: 2 << 20, available: 1 << 20 } => OutOfMemory, "lower `context_size`";
         NoMemory { context_size: 8 } => OutOfMemory, "lower `context_size`, or raise the limits of the process";
         Refused { log: vec!["no such device".to_owned()] } => Decode, "no such device";
+        Broken { thrown: thrown(ThrownKind::Assertion) } => Decode, "failed to decode: x.c:1: it failed; this context cannot go on";
         StateFailed { task: "save the sequence" } => Decode, "could not save the sequence";
         OtherContext => Decode, "restore it in the context that it was taken of";
         EmptyBatch => Value, "add at least one token";

@@ -3,8 +3,8 @@
 use tabagent_chat::{ChatTemplateError, Fault, Message, ToolDefinition};
 use tabagent_model::{
     ContextError, DraftError, EngineError, Error, ErrorKind, KvType, MemoryNeed, MemoryPrediction,
-    MemoryShortage, ModelError, OptionError, RequestError, SessionError, StateError, VariantError,
-    VocabError,
+    MemoryShortage, ModelError, OptionError, RequestError, SessionError, StateError, TrialError,
+    VariantError, VocabError,
 };
 use tabagent_sampling::constraint::GrammarError;
 use tabagent_sampling::{ConfigError, SampleError};
@@ -36,6 +36,7 @@ fn errors() -> Vec<Sample> {
         Option(OptionError::Missing { name: "prompt" }) => Type, "`prompt` is missing";
         Memory(shortage()) => OutOfMemory, "are free; take a smaller model";
         Library(tabagent_model::LibraryError::BadPath("/a\0b".into())) => LibraryLoad, "NUL byte";
+        Trial(TrialError::Hung { path: "/x/m.gguf".into(), seconds: 30, words: String::new() }) => InvalidModel, "hangs with `/x/m.gguf`";
         Load(ModelError::NoLibrary) => ModelLoad, "set `TABAGENT_LIBRARY_PATH`";
         Context(tabagent_model::ContextError::VocabOnly) => UnsupportedModel, "load it with its weights";
         Adapter(tabagent_model::AdapterError::VocabOnly) => UnsupportedModel, "load it with its weights";

@@ -72,6 +72,7 @@ fn model() -> ModelSettings {
         memory_lock: true,
         vocab_only: true,
         check_tensors: false,
+        plain_weights: false,
         dry_run: false,
         metadata_overrides: std::ptr::null(),
         progress: None,

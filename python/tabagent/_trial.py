@@ -1,0 +1,47 @@
+"""Trying a model in a child process before it is loaded."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Final
+
+from tabagent._arguments import type_name
+from tabagent._cache_path import cache_path
+
+__all__ = ["CHILD", "crash_file", "trial_option"]
+
+CHILD: Final = os.path.join(os.path.dirname(__file__), "bin", "tabagent-child" + (".exe" if os.name == "nt" else ""))  # noqa: PTH118, PTH120 (light)
+"""The program of the child."""
+VERDICTS: Final = "trials"
+"""The folder of verdicts in the cache."""
+CRASHES: Final = "crashes.txt"
+"""The file in the cache that has a line for each assertion of llama.cpp that ended a process."""
+
+
+def trial_option(trial: object) -> dict[str, Any] | None:
+    """What the core reads for `Model.load(trial=...)`; None for no trial.
+
+    Raises:
+        TypeError, ValueError: it is neither a bool nor `auto`.
+    """
+    if trial is False:
+        return None
+    if not isinstance(trial, (bool, str)):
+        message = f'`trial` must be True, False or "auto", got {type_name(trial)}'
+        raise TypeError(message)
+    if trial is not True and trial != "auto":
+        message = f'`trial` must be True, False or "auto", got {trial!r:.80}'
+        raise ValueError(message)
+    return {"program": CHILD, "verdicts": _in_cache(VERDICTS), "always": trial is True}
+
+
+def crash_file() -> str | None:
+    """Where an assertion that ends the process leaves a line; None where there is no cache."""
+    return _in_cache(CRASHES)
+
+
+def _in_cache(name: str) -> str | None:
+    try:
+        return os.path.join(cache_path(), name)  # noqa: PTH118 (light)
+    except LookupError:
+        return None

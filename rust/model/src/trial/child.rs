@@ -1,0 +1,123 @@
+//! The child's side of a trial: it loads the model as its parent will, and computes some tokens.
+
+use std::ffi::OsString;
+use std::io::{self, BufRead as _, Read as _, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde_json::Value as Json;
+use tabagent_llama::{AtWork, TokenId, echo_log, leave_no_core};
+use tabagent_runtime::{AbortFlag, Poll};
+
+use crate::embed::EmbedOptions;
+use crate::error::Error;
+use crate::error_kind::ErrorKind;
+use crate::failure::Failure as _;
+use crate::generate::GenerateOptions;
+use crate::load::LoadOptions;
+use crate::model::Model;
+use crate::prompt::PromptInput;
+
+/// What the child says when it has computed its tokens.
+pub(super) const SURVIVED: &str = "tabagent-child: survived";
+/// What the child says when it got an error.
+pub(super) const REFUSED: &str = "tabagent-child: refused";
+
+/// Tokens of the batch, and those that are generated after it.
+const PROMPT: usize = 4;
+const GENERATED: usize = 2;
+/// A text with letters, a digit, white space and characters of several bytes.
+const TEXT: &str = "A1 b\n\u{e9}\u{1f642}";
+
+/// Does what the arguments of the program `tabagent-child` ask for.
+///
+/// `trial LIBRARY MODEL` tries a model: the options of the load come as a line of JSON on standard input, llama.cpp's log goes to stderr, and what
+/// came of it to stdout. The process ends when its standard input does, as it does with its parent.
+#[doc(hidden)]
+pub fn run_child(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<_> = arguments.collect();
+    let [task, library, model] = arguments.as_slice() else { return usage() };
+    if task != "trial" {
+        return usage();
+    }
+    leave_no_core();
+    echo_log();
+    // An exit while llama.cpp is at work does not wait for it.
+    let _at_work = AtWork::begin();
+    let mut request = String::new();
+    if io::stdin().lock().read_line(&mut request).is_err() {
+        return usage();
+    }
+    let watch = std::thread::Builder::new().name("parent".to_owned()).spawn(|| {
+        // Nothing more comes: it ends when the parent has closed its side, or is no more.
+        let _ = io::stdin().lock().read_to_end(&mut Vec::new());
+        std::process::exit(1);
+    });
+    drop(watch);
+    let answer = match serde_json::from_str(&request)
+        .map(|request| attempt(library.as_ref(), model.as_ref(), request))
+    {
+        Ok(Ok(())) => SURVIVED,
+        Ok(Err(error)) => {
+            let _ = writeln!(io::stderr(), "{error}");
+            REFUSED
+        }
+        Err(_) => return usage(),
+    };
+    // A parent that is no more does not want to know.
+    let _ = writeln!(io::stdout(), "{answer}");
+    std::process::exit(0);
+}
+
+fn usage() -> ExitCode {
+    let _ = writeln!(
+        io::stderr(),
+        "tabagent starts this program for itself: `tabagent-child trial LIBRARY MODEL`"
+    );
+    ExitCode::from(2)
+}
+
+fn attempt(library: &Path, path: &Path, mut request: Json) -> Result<(), Error> {
+    let module = request["module"].as_str().map(str::to_owned);
+    let options = LoadOptions::read(request["options"].take().into())?;
+    let vocab_only = options.vocab_only;
+    let model = Model::load(path.to_owned(), library, module, &options, |_| true)?;
+    let outcome = compute(&model, vocab_only);
+    // The process ends now, which frees it faster.
+    std::mem::forget(model);
+    outcome
+}
+
+fn compute(model: &Model, vocab_only: bool) -> Result<(), Error> {
+    match model.tokenize(TEXT, true, true) {
+        Ok(_) => {}
+        // A model may have no tokenizer.
+        Err(error) if error.kind() == ErrorKind::UnsupportedModel => {}
+        Err(error) => return Err(error),
+    }
+    if vocab_only {
+        return Ok(());
+    }
+    let known = TokenId::try_from(model.llama()?.vocab().len()).unwrap_or(TokenId::MAX).max(1);
+    let room = model.sizes()?.sequence_size as usize;
+    let prompt: Vec<TokenId> =
+        (0..).map(|i: TokenId| i % known).take(PROMPT.min(room.saturating_sub(GENERATED)).max(1)).collect();
+    let options =
+        GenerateOptions { max_tokens: Some(GENERATED), ignore_eos: true, ..GenerateOptions::default() };
+    match model.generate(prompt.clone(), options, None, false) {
+        Ok((stream, _)) => {
+            while !matches!(stream.next_timeout(Duration::MAX), Poll::Finished) {}
+            Ok(())
+        }
+        Err(error) if error.kind() == ErrorKind::UnsupportedModel => {
+            let options = EmbedOptions::default();
+            let texts = [PromptInput::<&str>::Tokens(prompt)];
+            match model.embed(&texts, &options, &AbortFlag::new(), |_, _| true) {
+                Err(error) if error.kind() != ErrorKind::UnsupportedModel => Err(error),
+                Ok(_) | Err(_) => Ok(()),
+            }
+        }
+        Err(error) => Err(error),
+    }
+}

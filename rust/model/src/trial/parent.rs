@@ -1,0 +1,298 @@
+//! The parent's side of a trial: it starts the child, waits for its verdict, and hears its last words.
+
+use std::io::{self, BufRead as _, BufReader, Read, Write as _};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use super::child::{REFUSED, SURVIVED};
+use super::plan::Plan;
+
+/// How a trial ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The child computed its tokens.
+    Survived,
+    /// The child got an error, which the load will get, too.
+    Refused,
+    /// The child died, in these words.
+    Died(String),
+    /// The child died for want of memory, in these words.
+    ShortOfMemory(String),
+    /// The child was still at work when its time was up.
+    Hung(String),
+    /// The caller did not want to go on.
+    Stopped,
+}
+
+/// How often the caller is asked whether to go on.
+const SLICE: Duration = Duration::from_millis(20);
+/// Bytes of the child's last words that are kept.
+const LAST_BYTES: usize = 16 << 10;
+/// Lines of its log that an error shows.
+const LAST_LINES: usize = 3;
+
+/// Runs the trial in a child.
+///
+/// # Errors
+/// Where the child cannot be started.
+pub(super) fn run(program: &Path, plan: &Plan, goes_on: impl Fn() -> bool) -> io::Result<Outcome> {
+    let mut command = Command::new(program);
+    command.arg("trial").arg(&plan.library).arg(&plan.path);
+    // ggml would start a debugger to print a backtrace.
+    command.env("GGML_NO_BACKTRACE", "1");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    #[cfg(windows)]
+    {
+        use std::os::windows::process::CommandExt as _;
+        const CREATE_NO_WINDOW: u32 = 0x0800_0000;
+        command.creation_flags(CREATE_NO_WINDOW);
+    }
+    let deadline = Instant::now() + plan.limit;
+    let mut child = Ended(command.spawn()?);
+    let mut input = child.0.stdin.take();
+    if let Some(input) = &mut input {
+        // A child that reads nothing has died, which it tells below.
+        let _ = input.write_all(format!("{}\n", plan.request).as_bytes());
+    }
+    let (send, answers) = channel();
+    let output = child.0.stdout.take();
+    let errors = child.0.stderr.take();
+    std::thread::scope(|threads| {
+        let words = threads.spawn(move || errors.map(last_bytes).unwrap_or_default());
+        threads.spawn(move || {
+            for line in output.into_iter().flat_map(|output| BufReader::new(output).lines()).flatten() {
+                if send.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let ending = loop {
+            match answers.recv_timeout(SLICE) {
+                Ok(line) if line == SURVIVED => break Ending::Told(Outcome::Survived),
+                Ok(line) if line == REFUSED => break Ending::Told(Outcome::Refused),
+                Ok(_) => {}
+                Err(RecvTimeoutError::Disconnected) => break Ending::Died,
+                Err(RecvTimeoutError::Timeout) if !goes_on() => break Ending::Told(Outcome::Stopped),
+                Err(RecvTimeoutError::Timeout) if Instant::now() >= deadline => break Ending::Late,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        };
+        // It has closed its output, so it ends by itself; one that has answered or is late is ended.
+        if ending != Ending::Died {
+            let _ = child.0.kill();
+        }
+        let status = child.0.wait().ok();
+        drop(input);
+        let words = String::from_utf8_lossy(&words.join().unwrap_or_default()).into_owned();
+        Ok(match ending {
+            Ending::Told(outcome) => outcome,
+            Ending::Late => Outcome::Hung(said(&words)),
+            Ending::Died => died(status, &words),
+        })
+    })
+}
+
+#[derive(PartialEq, Eq)]
+enum Ending {
+    Told(Outcome),
+    Died,
+    Late,
+}
+
+/// A child that does not outlive its handle.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // Both fail where it was ended and waited for before.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The last bytes of a stream, read to its end.
+fn last_bytes(mut stream: impl Read) -> Vec<u8> {
+    let mut kept = Vec::new();
+    let mut part = [0; 4096];
+    while let Ok(count) = stream.read(&mut part)
+        && count > 0
+    {
+        kept.extend_from_slice(&part[..count]);
+        if kept.len() > 2 * LAST_BYTES {
+            kept.drain(..kept.len() - LAST_BYTES);
+        }
+    }
+    kept
+}
+
+fn died(status: Option<ExitStatus>, words: &str) -> Outcome {
+    let text = format!("{}{}", ending(status), said(words));
+    // `ggml_init` and `ggml_malloc` assert that they got memory; `std::bad_alloc` is C++'s word for it, and the last Rust's.
+    let signs = ["ctx->mem_buffer", "bad_alloc", "failed to allocate", "memory allocation of"];
+    if signs.iter().any(|sign| words.contains(sign)) || is_killed(status) {
+        return Outcome::ShortOfMemory(text);
+    }
+    Outcome::Died(text)
+}
+
+/// Whether somebody else ended it, as the system does where memory is short.
+fn is_killed(status: Option<ExitStatus>) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::process::ExitStatusExt as _;
+        const SIGKILL: i32 = 9;
+        status.and_then(|status| status.signal()) == Some(SIGKILL)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = status;
+        false
+    }
+}
+
+/// How it ended: `was killed by signal 6 (SIGABRT)`.
+fn ending(status: Option<ExitStatus>) -> String {
+    // Without a status, another part of this program waited for it.
+    let Some(status) = status else { return "ended without a verdict".to_owned() };
+    #[cfg(unix)]
+    {
+        use std::os::unix::process::ExitStatusExt as _;
+        if let Some(signal) = status.signal() {
+            return format!("was killed by {}", named(signal));
+        }
+    }
+    format!(
+        "ended with {}",
+        status.code().map_or_else(|| "no exit code".to_owned(), |code| format!("exit code {code}"))
+    )
+}
+
+/// A signal by its name; the numbers are those of Linux and macOS, but for `SIGBUS`.
+#[cfg(unix)]
+fn named(signal: i32) -> String {
+    let bus = if cfg!(any(target_os = "linux", target_os = "android")) { 7 } else { 10 };
+    match signal {
+        4 => "`SIGILL`".to_owned(),
+        6 => "`SIGABRT`".to_owned(),
+        8 => "`SIGFPE`".to_owned(),
+        9 => "`SIGKILL`".to_owned(),
+        11 => "`SIGSEGV`".to_owned(),
+        other if other == bus => "`SIGBUS`".to_owned(),
+        other => format!("signal {other}"),
+    }
+}
+
+/// The assertion that it failed, if there is one, and the last lines of its log.
+fn said(words: &str) -> String {
+    let lines: Vec<&str> = words.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let cause = lines
+        .iter()
+        .copied()
+        .find(|line| is_cause(line))
+        .map(|line| format!(": `{}`", without_folders(line)));
+    let log: Vec<&str> = lines.iter().copied().filter(|line| !is_cause(line)).collect();
+    let log = log[log.len().saturating_sub(LAST_LINES)..].join("`, `");
+    let log = if log.is_empty() { String::new() } else { format!("; its last lines of log: `{log}`") };
+    format!("{}{log}", cause.unwrap_or_default())
+}
+
+/// Whether a line says why a program gave up: an assertion with its place (`/x/ggml.c:7: GGML_ASSERT(x) failed`), or what C++ and Rust say.
+fn is_cause(line: &str) -> bool {
+    let signs = ["what():", "terminate called", "fatal runtime error", "panicked at"];
+    let place = line.split(": ").next().and_then(|place| place.rsplit_once(':'));
+    let is_place = place.is_some_and(|(file, number)| {
+        [".c", ".cpp", ".h", ".hpp", ".cu", ".m"].iter().any(|ending| file.ends_with(ending))
+            && number.parse::<u32>().is_ok()
+    });
+    is_place || signs.iter().any(|sign| line.contains(sign))
+}
+
+/// A line without the folders in which the library was built: `/x/ggml/src/ggml.c:3354: …` becomes `ggml.c:3354: …`.
+fn without_folders(line: &str) -> &str {
+    let place = line.split(": ").next().unwrap_or_default();
+    place.rfind(['/', '\\']).map_or(line, |slash| &line[slash + 1..])
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    fn tried(script: &str, limit: Duration, goes_on: impl Fn() -> bool) -> Outcome {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("child");
+        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let plan = Plan {
+            path: "/x/model.gguf".into(),
+            library: "/x/lib".into(),
+            request: "{}".to_owned(),
+            key: "0".to_owned(),
+            limit,
+        };
+        run(&program, &plan, goes_on).unwrap()
+    }
+
+    const LONG: Duration = Duration::from_mins(1);
+
+    #[test]
+    fn a_child_that_answers_is_believed_at_once() {
+        let began = Instant::now();
+        assert_eq!(
+            tried(&format!("echo noise; echo {SURVIVED}; exec sleep 60"), LONG, || true),
+            Outcome::Survived
+        );
+        assert_eq!(tried(&format!("echo {REFUSED}"), LONG, || true), Outcome::Refused);
+        assert!(began.elapsed() < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn a_child_that_dies_leaves_its_assertion_and_its_log() {
+        let script = "for i in 1 2 3 4; do echo line $i >&2; done; echo '/a/b/ggml.c:7: GGML_ASSERT(x) failed' >&2; kill -ABRT $$";
+        let Outcome::Died(words) = tried(script, LONG, || true) else { panic!("it died") };
+        assert_eq!(
+            words,
+            "was killed by `SIGABRT`: `ggml.c:7: GGML_ASSERT(x) failed`; its last lines of log: `line 2`, `line 3`, `line 4`"
+        );
+        assert_eq!(tried("exit 3", LONG, || true), Outcome::Died("ended with exit code 3".to_owned()));
+        assert_eq!(
+            tried("kill -SEGV $$", LONG, || true),
+            Outcome::Died("was killed by `SIGSEGV`".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_want_of_memory_is_not_the_models_fault() {
+        for script in
+            ["echo 'x.c:1: GGML_ASSERT(ctx->mem_buffer != NULL) failed' >&2; kill -ABRT $$", "kill -KILL $$"]
+        {
+            assert!(matches!(tried(script, LONG, || true), Outcome::ShortOfMemory(_)), "{script}");
+        }
+    }
+
+    #[test]
+    fn a_child_that_makes_no_end_is_ended() {
+        let outcome = tried("echo begun >&2; exec sleep 60", Duration::from_millis(300), || true);
+        assert_eq!(outcome, Outcome::Hung("; its last lines of log: `begun`".to_owned()));
+    }
+
+    #[test]
+    fn a_caller_who_does_not_want_to_go_on_gets_away() {
+        let asked = AtomicBool::new(false);
+        let outcome = tried("exec sleep 60", LONG, || !asked.swap(true, Ordering::Relaxed));
+        assert_eq!(outcome, Outcome::Stopped);
+    }
+
+    #[test]
+    fn much_that_is_said_is_cut_to_its_end() {
+        let script = "i=0; while [ $i -lt 20000 ]; do echo line $i >&2; i=$((i+1)); done; exit 1";
+        let Outcome::Died(words) = tried(script, LONG, || true) else { panic!("it died") };
+        assert_eq!(
+            words,
+            "ended with exit code 1; its last lines of log: `line 19997`, `line 19998`, `line 19999`"
+        );
+    }
+}

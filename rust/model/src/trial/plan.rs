@@ -1,0 +1,181 @@
+//! What a trial does, and by what its verdict is known.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
+
+use serde_json::{Value as Json, json};
+use sha2::{Digest, Sha256};
+use tabagent_llama::{FlashAttention, Library, MetadataOverride, ModelConfig};
+use tabagent_variants::Hardware;
+
+use crate::error::Error;
+use crate::load::LoadOptions;
+
+/// Counts up when a trial does something else than before, so that what was tried then is tried again.
+const VERSION: &str = "tabagent trial 1";
+/// Tokens of the context of a trial, at most: enough for its few tokens, and quickly made.
+const CONTEXT: u32 = 512;
+/// How long a trial may take, besides the time for reading the file.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Bytes of the file that are read in a second from a slow disk.
+const READ_PER_SECOND: u64 = 20 << 20;
+
+/// A trial before it is held.
+pub(super) struct Plan {
+    /// The model's file.
+    pub(super) path: PathBuf,
+    /// The directory of the library.
+    pub(super) library: PathBuf,
+    /// What the child is told on its standard input: the library's module, and the options of the load.
+    pub(super) request: String,
+    /// Names the verdict.
+    pub(super) key: String,
+    /// How long it may take.
+    pub(super) limit: Duration,
+}
+
+impl Plan {
+    pub(super) fn new(
+        library: &Library,
+        config: &mut ModelConfig,
+        options: &LoadOptions,
+    ) -> Result<Self, Error> {
+        let outline = config.outline()?;
+        let info = library.info();
+        let told = told(options, outline.context_train_size);
+        let mut hash = Sha256::new();
+        hash.update(VERSION);
+        hash.update(config.header_digest()?);
+        hash.update(told.to_string());
+        hash.update(format!("{info:?} {:?}", library.devices()));
+        for file in files_of(library) {
+            hash.update(stamp(&file));
+        }
+        let hardware = Hardware::probe();
+        let cpu = &hardware.cpu;
+        hash.update(format!("{} {} {:?}", cpu.vendor, cpu.model, cpu.features));
+        let digest = hash.finalize();
+        let request = json!({"module": info.cpu_module, "options": told});
+        Ok(Self {
+            path: config.path().to_owned(),
+            library: info.directory.clone(),
+            request: request.to_string(),
+            key: digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect(),
+            limit: PATIENCE + Duration::from_secs(outline.file_bytes / READ_PER_SECOND),
+        })
+    }
+}
+
+/// The options of a load that decide what llama.cpp computes, by the names that [`LoadOptions::read`] knows.
+fn told(options: &LoadOptions, context_train_size: u32) -> Json {
+    let LoadOptions {
+        gpu_layers,
+        context_size,
+        max_sequences,
+        batch_size,
+        micro_batch_size,
+        cache,
+        vocab_only,
+        metadata_overrides,
+        // What waits for its turn, what is kept for others and how weights come into memory is the same to llama.cpp's graphs.
+        max_queue: _,
+        deterministic: _,
+        cache_bytes: _,
+        threads: _,
+        use_mmap: _,
+        mlock: _,
+        check_tensors: _,
+        plain_weights: _,
+        fit: _,
+        trial: _,
+    } = options;
+    let trained = if context_train_size == 0 { CONTEXT } else { context_train_size };
+    let context = context_size.unwrap_or(trained).min(CONTEXT);
+    let overrides: serde_json::Map<String, Json> = metadata_overrides
+        .iter()
+        .map(|(key, value)| {
+            let value = match value {
+                MetadataOverride::Int(value) => json!(value),
+                MetadataOverride::Float(value) => json!(value),
+                MetadataOverride::Bool(value) => json!(value),
+                MetadataOverride::Str(value) => json!(value),
+            };
+            (key.clone(), value)
+        })
+        .collect();
+    let flash_attention = match cache.flash_attention {
+        FlashAttention::Auto => "auto",
+        FlashAttention::On => "on",
+        FlashAttention::Off => "off",
+    };
+    json!({
+        "gpu_layers": gpu_layers,
+        "context_size": context,
+        "max_sequences": max_sequences,
+        "batch_size": batch_size.map(|size| size.min(context)),
+        "micro_batch_size": micro_batch_size.map(|size| size.min(context)),
+        "kv_type": [cache.kv_types.0.name(), cache.kv_types.1.name()],
+        "flash_attention": flash_attention,
+        "full_sliding_window": cache.full_sliding_window,
+        "kv_unified": cache.unified,
+        "offload_kv": cache.offload_kv,
+        "offload_ops": cache.offload_ops,
+        "vocab_only": vocab_only,
+        // Packing takes as long as all the rest, and what it does depends on the types and shapes of tensors, which fit or are left as they are.
+        "plain_weights": true,
+        "metadata_overrides": overrides,
+    })
+}
+
+/// The libraries that compute: all shared libraries beside libllama.
+fn files_of(library: &Library) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(&library.info().directory) else { return Vec::new() };
+    let is_library = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        [".so", ".dylib", ".dll"].iter().any(|ending| name.contains(ending))
+    };
+    let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).filter(is_library).collect();
+    files.sort();
+    files
+}
+
+/// What changes when a file is replaced: its name, length and time.
+fn stamp(file: &Path) -> String {
+    let facts = fs::metadata(file).ok();
+    let time = facts.as_ref().and_then(|facts| facts.modified().ok());
+    let time = time.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    format!("{} {:?} {time:?}\n", file.display(), facts.map(|facts| facts.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::value::Value;
+
+    fn read(json: Json) -> LoadOptions {
+        LoadOptions::read(Value::from(json)).unwrap()
+    }
+
+    #[test]
+    fn the_child_reads_the_options_that_it_is_told() {
+        let asked = read(json!({
+            "gpu_layers": 3, "context_size": 200, "max_sequences": 5, "batch_size": 100, "micro_batch_size": 50, "kv_type": ["q8_0", "f16"],
+            "flash_attention": "on", "full_sliding_window": true, "kv_unified": false, "offload_kv": false, "offload_ops": false,
+            "vocab_only": true, "plain_weights": true, "metadata_overrides": {"a": 7, "b": 7.0, "c": true, "d": "x"}
+        }));
+        assert_eq!(read(told(&asked, 4096)), asked);
+    }
+
+    #[test]
+    fn a_trial_takes_no_larger_context_than_its_tokens_need() {
+        let sizes = |json, trained| {
+            let told = told(&read(json), trained);
+            (told["context_size"].clone(), told["batch_size"].clone())
+        };
+        assert_eq!(sizes(json!({}), 4096), (json!(512), Json::Null));
+        assert_eq!(sizes(json!({}), 64), (json!(64), Json::Null));
+        assert_eq!(sizes(json!({}), 0), (json!(512), Json::Null));
+        assert_eq!(sizes(json!({"context_size": 9000, "batch_size": 2048}), 64), (json!(512), json!(512)));
+    }
+}
