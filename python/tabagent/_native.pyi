@@ -390,7 +390,7 @@ class Server:
     ) -> Server:
         """Listens. `defaults` are options of `generate` as `Model.generate` has them here. `settings` has host, port, unix_path, prefix, keys,
         hosts, origins, threads, max_connections, max_body_bytes, head_timeout, timeout, drain_timeout, ping, max_choices, metrics, slots, props,
-        embeddings, reranking, prefill; missing ones have their defaults."""
+        embeddings, reranking, prefill, tools, thinking, reasoning_in_content, pooling; missing ones have their defaults."""
     def url(self) -> str:
         """`http://host:port`, or `unix:path`."""
     def port(self) -> tuple[str, int] | None:

@@ -8,11 +8,11 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from tabagent import _native
 from tabagent import exit as at_exit
-from tabagent._arguments import as_bool, as_float, as_int, as_path, as_text, as_texts, type_name
+from tabagent._arguments import as_bool, as_choice, as_float, as_int, as_path, as_text, as_texts, type_name
 from tabagent.chat_prompt import template_of
 from tabagent.model import Model
 from tabagent.sampling import SamplerConfig
@@ -70,6 +70,10 @@ class Server:
         embeddings: bool | None = None,
         reranking: bool | None = None,
         prefill: bool | None = None,
+        tools: bool | None = None,
+        thinking: bool | None = None,
+        reasoning_in_content: bool | None = None,
+        pooling: Literal["mean", "cls", "last"] | None = None,
     ) -> None:
         """Listen. Returns when the first request can come.
 
@@ -102,6 +106,10 @@ class Server:
             embeddings: whether there are embeddings; None for yes.
             reranking: whether there is ranking; None for yes.
             prefill: whether a last message of the assistant is continued; None for yes.
+            tools: whether conversations may have tools; None for yes.
+            thinking: tells templates that can be told whether the model thinks, where a request does not say; None leaves it to the template.
+            reasoning_in_content: whether what a model thinks stays in the content where a request does not say; None for no.
+            pooling: how the vectors of a text's tokens become one; None for the model's own way.
 
         Raises:
             TypeError, ValueError: an argument is wrong.
@@ -133,6 +141,10 @@ class Server:
             "embeddings": _flag(embeddings, "embeddings"),
             "reranking": _flag(reranking, "reranking"),
             "prefill": _flag(prefill, "prefill"),
+            "tools": _flag(tools, "tools"),
+            "thinking": _flag(thinking, "thinking"),
+            "reasoning_in_content": _flag(reasoning_in_content, "reasoning_in_content"),
+            "pooling": None if pooling is None else as_choice(pooling, "pooling", ("mean", "cls", "last")),
         }
         native = model._native  # noqa: SLF001 (a module of ours)
         template = None if chat_template is None else template_of(chat_template, native, {"tools": None, "documents": None})

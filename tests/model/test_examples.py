@@ -48,6 +48,11 @@ def test_stream(smollm2_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert re.fullmatch(r"\n\d+ tokens, ended by `(length|stop)`\n", err)
 
 
+def test_openai_client(smollm2_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    example("openai_client").main("Say hello.", str(smollm2_path))
+    assert re.search(r"\w", capsys.readouterr().out)
+
+
 def test_structured(smollm2: Model, smollm2_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     module = example("structured")
     module.main("Ada is 36 years old and lives in London.", str(smollm2_path))

@@ -26,12 +26,14 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
     ("arguments", "environment", "text"),
     [
         (("demo", "--prot", "1"), {}, "did you mean `--port`?"),
-        (("demo", "--no-webui"), {}, "no such option `--no-webui`"),
+        (("demo", "--mmproj", "x"), {}, "no such option `--mmproj`"),
         (("demo",), {"LLAMA_ARG_PROT": "1"}, "did you mean `LLAMA_ARG_PORT`?"),
         (("demo",), {"LLAMA_ARG_MMPROJ": "x"}, "`LLAMA_ARG_MMPROJ` is set, and no option reads it"),
         (("demo", "-m", "other.gguf"), {}, "both name a model"),
         (("demo", "--port", "65536"), {}, "--port"),
         (("demo", "--api-key", ","), {}, "give no key"),
+        (("demo", "--reasoning", "maybe"), {}, "`--reasoning maybe` is not known"),
+        (("demo", "--pooling", "max"), {}, "`--pooling max` is not known"),
         (("demo", "--chat-template", "chatml", "--chat-template-file", "x"), {}, "exclude each other"),
     ],
 )

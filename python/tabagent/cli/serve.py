@@ -57,12 +57,7 @@ def serve(
         "max_queue": server.max_queue,
         "cache_bytes": None if answers.cache_ram is None else answers.cache_ram * MIB,
     }
-    arguments = server.arguments() | {
-        "chat_template": answers.template(),
-        "sampling": _sampling(sampling),
-        "max_tokens": None if answers.max_tokens < 0 else answers.max_tokens,
-        "prefill": answers.prefill,
-    }
+    arguments = server.arguments() | answers.arguments() | {"sampling": _sampling(sampling)}
     try:
         _serve(source, settings, arguments)
     except (TabagentError, ValueError) as error:

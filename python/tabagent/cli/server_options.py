@@ -58,6 +58,9 @@ VARIABLES: Final = {
     "--prefill-assistant": "LLAMA_ARG_PREFILL_ASSISTANT",
     "--jinja": "LLAMA_ARG_JINJA",
     "-cb": "LLAMA_ARG_CONT_BATCHING",
+    "-rea": "LLAMA_ARG_REASONING",
+    "--reasoning-format": "LLAMA_ARG_THINK",
+    "--pooling": "LLAMA_ARG_POOLING",
     "--chat-template": "LLAMA_ARG_CHAT_TEMPLATE",
     "--chat-template-file": "LLAMA_ARG_CHAT_TEMPLATE_FILE",
 }
@@ -136,6 +139,7 @@ class ServerOptions:
     metrics: Annotated[bool, option(SERVER, "--metrics", text="Show figures for Prometheus at `/metrics`.")] = False
     slots: Annotated[bool, option(SERVER, "--slots/--no-slots", text="Show what runs at `/slots`, or not (default).")] = False
     embeddings: Annotated[bool, option(SERVER, "--embeddings/--no-embeddings", "--embedding", text="Give embeddings (default), or not.")] = True
+    ui: Annotated[bool, option(SERVER, "--no-ui", "--no-webui", text="No web page, which is always so.")] = False
     reranking: Annotated[bool, option(SERVER, "--reranking/--no-reranking", "--rerank", text="Rank documents (default), or not.")] = True
 
     def arguments(self) -> dict[str, Any]:
@@ -200,8 +204,38 @@ class AnswerOptions:
         int | None,
         option(ANSWERS, "-cram", "--cache-ram", metavar="MIB", min=0, text="Host memory for the beginnings of texts, in MiB (default 256)."),
     ] = None
-    jinja: Annotated[bool, option(ANSWERS, "--jinja", text="Read templates as Jinja, which is always so.")] = True
+    jinja: Annotated[
+        bool, option(ANSWERS, "--jinja/--no-jinja", text="Let conversations have tools (default), or not. Templates are always Jinja.")
+    ] = True
+    thinking: Annotated[
+        str,
+        option(ANSWERS, "-rea", "--reasoning", metavar="on|off|auto", text="Have models think that can be told, or not (default auto)."),
+    ] = "auto"
+    reasoning_format: Annotated[
+        str,
+        option(ANSWERS, "--reasoning-format", metavar="NAME", text="`none` leaves what models think in the content (default `auto`: apart from it)."),
+    ] = "auto"
+    pooling: Annotated[
+        str | None,
+        option(ANSWERS, "--pooling", metavar="NAME", text="How a text's vectors become one: mean, cls, last (default: the model's way)."),
+    ] = None
     cont_batching: Annotated[bool, option(ANSWERS, "-cb", "--cont-batching", text="Decode requests together, which is always so.")] = True
+
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of `Server`.
+
+        Raises:
+            UsageError: a value is none that there is.
+        """
+        return {
+            "chat_template": self.template(),
+            "max_tokens": None if self.max_tokens < 0 else self.max_tokens,
+            "prefill": self.prefill,
+            "tools": self.jinja,
+            "thinking": {"on": True, "off": False, "auto": None}[_one_of(self.thinking, "--reasoning", ("on", "off", "auto"))],
+            "reasoning_in_content": _one_of(self.reasoning_format, "--reasoning-format", ("auto", "deepseek", "none")) == "none",
+            "pooling": None if self.pooling is None else _one_of(self.pooling, "--pooling", ("mean", "cls", "last")),
+        }
 
     def template(self) -> str | Path | None:
         """The template that is meant.
@@ -213,6 +247,13 @@ class AnswerOptions:
             message = "`--chat-template` and `--chat-template-file` exclude each other; give one of them"
             raise UsageError(message)
         return self.chat_template_file if self.chat_template is None else self.chat_template
+
+
+def _one_of(word: str, flag: str, known: tuple[str, ...]) -> str:
+    if word not in known:
+        message = f"`{flag} {word}` is not known; there are {', '.join(f'`{name}`' for name in known)}"
+        raise UsageError(message)
+    return word
 
 
 def _listed(text: str | None) -> list[str]:

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tabagent_model::{Fields, OptionError, Value};
+use tabagent_model::{Fields, OptionError, TextPooling, Value};
 
 /// This machine alone.
 const HOST: &str = "127.0.0.1";
@@ -73,6 +73,14 @@ pub struct Settings {
     pub reranking: bool,
     /// The last message of the assistant is continued.
     pub prefill: bool,
+    /// Conversations may have tools.
+    pub tools: bool,
+    /// What templates that can be told are told about thinking, where a request does not say.
+    pub thinking: Option<bool>,
+    /// What a model thinks stays in the content, where a request does not say.
+    pub reasoning_in_content: bool,
+    /// How the vectors of a text's tokens become one; `None` for the model's own way.
+    pub pooling: Option<TextPooling>,
 }
 
 impl Default for Settings {
@@ -97,6 +105,10 @@ impl Default for Settings {
             embeddings: true,
             reranking: true,
             prefill: true,
+            tools: true,
+            thinking: None,
+            reasoning_in_content: false,
+            pooling: None,
         }
     }
 }
@@ -140,6 +152,10 @@ impl Settings {
             embeddings: given.flag("embeddings")?.unwrap_or(default.embeddings),
             reranking: given.flag("reranking")?.unwrap_or(default.reranking),
             prefill: given.flag("prefill")?.unwrap_or(default.prefill),
+            tools: given.flag("tools")?.unwrap_or(default.tools),
+            thinking: given.flag("thinking")?,
+            reasoning_in_content: given.flag("reasoning_in_content")?.unwrap_or(default.reasoning_in_content),
+            pooling: given.named("pooling", &TextPooling::NAMES)?,
         };
         given.finish()?;
         for (name, value) in [

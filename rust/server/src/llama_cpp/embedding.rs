@@ -29,8 +29,13 @@ pub(crate) async fn embed(State(app): State<App>, mut fields: JsonFields) -> Res
             return Err(ApiError::field("embd_normalize", message));
         }
     };
-    let (vectors, _) =
-        vectors(&app, served, texts, EmbedOptions { normalize, ..EmbedOptions::default() }).await?;
+    let (vectors, _) = vectors(
+        &app,
+        served,
+        texts,
+        EmbedOptions { normalize, pooling: app.settings.pooling, ..EmbedOptions::default() },
+    )
+    .await?;
     let entry = |(index, vector): (usize, &[f32])| json!({"index": index, "embedding": [vector]});
     let entries: Value = vectors.values.chunks_exact(vectors.width.max(1)).enumerate().map(entry).collect();
     Ok(json_response(&entries))

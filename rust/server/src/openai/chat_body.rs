@@ -36,15 +36,30 @@ impl ChatBody {
         refuse_unknown(&mut fields)?;
         let mut request = ChatRequest::new(read_conversation(&mut fields, app.settings.prefill)?);
         request.template.clone_from(&served.template);
+        if let Some(thinking) = app.settings.thinking {
+            request.conversation.variables.entry("enable_thinking").or_insert_with(|| thinking.into());
+        }
         read_tools(&mut fields, &mut request)?;
+        if !app.settings.tools && asks_for_tools(&request) {
+            let message = "`tools` and `tool_choice` are off; start the server without `--no-jinja`";
+            return Err(ApiError::field("tools", message));
+        }
         request.structure = read_structure(&mut fields)?;
-        request.plain = read_reasoning_format(&mut fields, request.conversation.tools.is_some())?;
+        let stays = app.settings.reasoning_in_content;
+        // Calls have to be read.
+        let has_tools = request.conversation.tools.as_ref().is_some_and(|tools| !tools.is_empty());
+        request.plain = read_reasoning_format(&mut fields)?.unwrap_or(stays) && !has_tools;
         request.options = sampler_fields::read(&mut fields, served)?;
         read_logprobs(&mut fields, &mut request)?;
         // Nobody reads before the end.
         request.options.collect = !stream;
         Ok(Self { request, n, stream, include_usage: include_usage.unwrap_or_default(), timings_per_token })
     }
+}
+
+fn asks_for_tools(request: &ChatRequest) -> bool {
+    let offered = request.conversation.tools.as_ref().is_some_and(|tools| !tools.is_empty());
+    offered || request.tool_choice != ToolChoice::Auto
 }
 
 /// Refuses what would change the answer and is not there. Other fields that this server does not know change nothing: names of users, places to store answers.
@@ -266,12 +281,12 @@ fn read_structure(fields: &mut JsonFields) -> Result<Option<GrammarRequest>, Api
 }
 
 /// Whether the reasoning stays in the content.
-fn read_reasoning_format(fields: &mut JsonFields, has_tools: bool) -> Result<bool, ApiError> {
+fn read_reasoning_format(fields: &mut JsonFields) -> Result<Option<bool>, ApiError> {
     const NAME: &str = "reasoning_format";
     match fields.text(NAME)?.as_deref() {
-        None | Some("auto" | "deepseek") => Ok(false),
-        Some("none") if !has_tools => Ok(true),
-        Some("none") => Ok(false),
+        None => Ok(None),
+        Some("auto" | "deepseek") => Ok(Some(false)),
+        Some("none") => Ok(Some(true)),
         Some(other) => Err(ApiError::field(
             NAME,
             format!("`{NAME}` must be `auto`, `deepseek` or `none`, got `{other}`"),

@@ -77,7 +77,7 @@ pub(crate) async fn embed(State(app): State<App>, mut fields: JsonFields) -> Res
         }
     };
     let dimensions = fields.integer("dimensions", 1..=i64::from(i32::MAX))?.map(|n| n as usize);
-    let options = EmbedOptions { dimensions, ..EmbedOptions::default() };
+    let options = EmbedOptions { dimensions, pooling: app.settings.pooling, ..EmbedOptions::default() };
     let model = served.name.clone();
     let (vectors, tokens) = vectors(&app, served, texts, options).await?;
     let written = app.work(move || Ok(list(&model, &vectors, tokens, as_base64))).await?;
