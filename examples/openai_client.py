@@ -1,4 +1,4 @@
-"""Ask a model by OpenAI's client (`pip install openai`), over a server of this process: `python examples/openai_client.py "Say hello." model.gguf`."""
+"""Ask a model by OpenAI's client (`pip install openai`) and a server in this process: `python examples/openai_client.py "Say hello." model.gguf`."""
 
 from __future__ import annotations
 
