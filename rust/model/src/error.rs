@@ -60,9 +60,6 @@ pub enum Error {
     /// A choice of tools that cannot be met.
     #[error(transparent)]
     ToolChoice(#[from] ToolChoiceError),
-    /// A call is demanded, whose text has a form already, and another form, too.
-    #[error("`tool_choice` demands a call, whose text cannot have another form, too; leave one of them out")]
-    CallsAndStructure,
     /// The request is wrong.
     #[error(transparent)]
     Request(#[from] RequestError),

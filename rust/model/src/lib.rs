@@ -44,6 +44,7 @@ pub use cache_options::CacheOptions;
 pub use changes::Changes;
 pub use chat::{
     CallGrammar, ChatEvent, ChatFinish, ChatPoll, ChatPrompt, ChatRequest, ChatStream, PreparedChat,
+    ThinkingBudget,
 };
 pub use decoder::LlamaDecoder;
 pub use draft::{Draft, DraftError};

@@ -116,6 +116,16 @@ impl JsonFields {
         self.0.get(name).is_some_and(|value| !value.is_null())
     }
 
+    /// A field that stays.
+    pub(crate) fn peek(&self, name: &str) -> Option<&Value> {
+        self.0.get(name).filter(|value| !value.is_null())
+    }
+
+    /// Sets a field.
+    pub(crate) fn put(&mut self, name: &str, value: Value) {
+        self.0.insert(name.to_owned(), value);
+    }
+
     /// A field, taken out.
     pub(crate) fn take(&mut self, name: &str) -> Option<Value> {
         self.0.remove(name).filter(|value| !value.is_null())

@@ -9,5 +9,5 @@ mod stream;
 pub use event::{ChatEvent, ChatFinish, ChatPoll};
 pub use prepared::PreparedChat;
 pub use prompt::{CallGrammar, ChatPrompt};
-pub use request::ChatRequest;
+pub use request::{ChatRequest, ThinkingBudget};
 pub use stream::ChatStream;

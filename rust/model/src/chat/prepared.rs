@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::generate::GenerateOptions;
 use crate::grammar::GrammarRequest;
 use crate::model::Model;
+use crate::thought::ThoughtOptions;
 
 /// A request that is ready to be answered, once or several times.
 #[derive(Clone, Debug)]
@@ -34,7 +35,7 @@ impl Model {
     /// Renders and tokenizes the prompt of a conversation, and compiles what its answer is held to. Blocks; a first grammar takes a fraction of a second.
     ///
     /// # Errors
-    /// [`Error::Chat`] if there is no template, or it refuses the conversation; [`Error::ToolChoice`]; [`Error::CallsAndStructure`]; [`Error::Grammar`];
+    /// [`Error::Chat`] if there is no template, or it refuses the conversation; [`Error::ToolChoice`]; [`Error::Grammar`];
     /// [`Error::Vocab`]; [`Error::Engine`].
     pub fn prepare_chat(&self, request: ChatRequest) -> Result<PreparedChat, Error> {
         let ChatRequest {
@@ -44,6 +45,7 @@ impl Model {
             parallel_tool_calls,
             structure,
             plain,
+            thinking,
             options,
         } = request;
         let offered = conversation.tools.take();
@@ -57,14 +59,30 @@ impl Model {
         let must_call = matches!(tool_choice, ToolChoice::Required | ToolChoice::Named(_));
         let tools = given.unwrap_or_default();
         let grammar = match structure {
-            Some(_) if must_call => return Err(Error::CallsAndStructure),
-            Some(structure) => Some(self.compile_structure(&template, structure, &prompt.text)?),
-            None if must_call || !tools.is_empty() => {
+            // A form concerns content, and where a call must come there is none.
+            Some(structure) if !must_call && !tools.is_empty() && structure.options.trigger.is_none() => {
+                let made = self.compile_calls_or_content(
+                    &template,
+                    &tools,
+                    parallel_tool_calls,
+                    &prompt.text,
+                    &structure,
+                )?;
+                Some(made.grammar)
+            }
+            Some(structure) if !must_call => {
+                Some(self.compile_structure(&template, structure, &prompt.text)?)
+            }
+            _ if must_call || !tools.is_empty() => {
                 self.call_grammar(&template, &tools, &tool_choice, parallel_tool_calls, &prompt.text)?
             }
-            None => None,
+            _ => None,
         };
-        let options = GenerateOptions { show_special: true, ..options };
+        let thought = thinking.and_then(|budget| {
+            let thoughts = template.output_format().thoughts(&prompt.text, !tools.is_empty())?;
+            Some(ThoughtOptions { max_tokens: budget.max_tokens, message: budget.message, thoughts })
+        });
+        let options = GenerateOptions { show_special: true, thought: thought.or(options.thought), ..options };
         let tools = offered.map(|_| tools);
         Ok(PreparedChat { prompt, options, template, tools, grammar, plain })
     }

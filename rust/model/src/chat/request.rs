@@ -34,8 +34,26 @@ pub struct ChatRequest {
     pub structure: Option<GrammarRequest>,
     /// The text is the content, as it comes: markers, reasoning and calls included.
     pub plain: bool,
+    /// How long the model may think; `None` for as long as it likes.
+    pub thinking: Option<ThinkingBudget>,
     /// How to generate. Control tokens are always shown to the reader of the answer, whatever `show_special` says.
     pub options: GenerateOptions,
+}
+
+/// How many tokens all thoughts of an answer may have together; see [`ThoughtOptions`](crate::ThoughtOptions).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ThinkingBudget {
+    /// Maximum number of tokens.
+    pub max_tokens: usize,
+    /// What is put in front of the end of a thought whose tokens are used up.
+    pub message: String,
+}
+
+impl ThinkingBudget {
+    /// So many tokens, and no message.
+    pub fn new(max_tokens: usize) -> Self {
+        Self { max_tokens, message: String::new() }
+    }
 }
 
 impl ChatRequest {
@@ -48,6 +66,7 @@ impl ChatRequest {
             parallel_tool_calls: true,
             structure: None,
             plain: false,
+            thinking: None,
             options: GenerateOptions { cache_prompt: true, ..GenerateOptions::default() },
         }
     }

@@ -71,7 +71,6 @@ impl Failure for Error {
             Self::NotFinite { .. } => ErrorKind::Decode,
             Self::Stopped => ErrorKind::EmbeddingCancelled,
             Self::ForeignGrammar
-            | Self::CallsAndStructure
             | Self::BreakersWithoutModel
             | Self::NoTokens { .. }
             | Self::TooManyDimensions { .. } => ErrorKind::Value,
@@ -107,7 +106,6 @@ impl Failure for Error {
             | Self::Stopped
             | Self::Draft(_)
             | Self::ForeignGrammar
-            | Self::CallsAndStructure
             | Self::BreakersWithoutModel
             | Self::Chat(_)
             | Self::ToolChoice(_) => None,
@@ -149,7 +147,6 @@ impl Failure for Error {
             | Self::Session(_)
             | Self::Draft(_)
             | Self::ForeignGrammar
-            | Self::CallsAndStructure
             | Self::BreakersWithoutModel => None,
         }
     }

@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 use tabagent_chat::{Conversation, Message, ToolDefinition};
-use tabagent_model::{ChatRequest, GrammarOptions, GrammarRequest, GrammarSource, LogprobsMode, ToolChoice};
+use tabagent_model::{
+    ChatRequest, GrammarOptions, GrammarRequest, GrammarSource, LogprobsMode, ThinkingBudget, ToolChoice,
+};
 
 use crate::app::App;
 use crate::error::ApiError;
@@ -45,6 +47,7 @@ impl ChatBody {
             return Err(ApiError::field("tools", message));
         }
         request.structure = read_structure(&mut fields)?;
+        request.thinking = read_budget(&mut fields)?;
         let stays = app.settings.reasoning_in_content;
         // Calls have to be read.
         let has_tools = request.conversation.tools.as_ref().is_some_and(|tools| !tools.is_empty());
@@ -278,6 +281,15 @@ fn read_structure(fields: &mut JsonFields) -> Result<Option<GrammarRequest>, Api
         )),
         (made, own) => Ok(made.or(own)),
     }
+}
+
+/// How many tokens the thoughts may have, in llama-server's fields; below 0 as many as they like.
+fn read_budget(fields: &mut JsonFields) -> Result<Option<ThinkingBudget>, ApiError> {
+    let names = ["reasoning_budget_tokens", "thinking_budget_tokens"];
+    let tokens = fields.integer_of(&names, -1..=i64::from(i32::MAX))?;
+    let message = fields.text("reasoning_budget_message")?.unwrap_or_default();
+    let tokens = tokens.and_then(|tokens| usize::try_from(tokens).ok());
+    Ok(tokens.map(|max_tokens| ThinkingBudget { max_tokens, message }))
 }
 
 /// Whether the reasoning stays in the content.
