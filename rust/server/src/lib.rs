@@ -1,4 +1,4 @@
-//! The HTTP server: the routes of OpenAI and llama.cpp over loaded models, on one port.
+//! The HTTP server: the routes of OpenAI, Anthropic, Ollama and llama.cpp over loaded models, on one port.
 //!
 //! [`Server::start`] listens with threads of its own, which never touch Python, and [`Server::stop`] ends gracefully.
 //!
@@ -12,7 +12,7 @@
 //!
 //! # Adding a protocol
 //!
-//! A protocol is one folder (`openai/`, `llama_cpp/`) with
+//! A protocol is one folder (`openai/`, `anthropic/`, `ollama/`, `llama_cpp/`) with
 //!
 //! - a `pub(crate) const PROTOCOL: Protocol` ([`protocol`]): `owns` says which paths are its own, `routes` gives its `Router<App>`, `error` writes an [`ApiError`](error)
 //!   as the body that its clients know. It is listed in `protocol::ALL`, and that is all the registration there is. A path is rendered by the first protocol that owns it;
@@ -24,6 +24,7 @@
 //!
 //! Blocking work (rendering, tokenizing, compiling, embedding) runs in `app.work(move || …)`.
 
+mod anthropic;
 mod app;
 mod error;
 mod fields;
@@ -34,9 +35,11 @@ mod listener;
 mod llama_cpp;
 mod models;
 mod numbers;
+mod ollama;
 mod openai;
 mod protocol;
 mod random;
+mod responses;
 mod running;
 mod sampler_fields;
 mod server;

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::app::App;
 use crate::error::ApiError;
-use crate::{llama_cpp, openai};
+use crate::{anthropic, llama_cpp, ollama, openai, responses};
 
 /// One client's way of asking.
 pub(crate) struct Protocol {
@@ -19,7 +19,8 @@ pub(crate) struct Protocol {
 }
 
 /// All protocols; the first that owns a path writes its errors.
-pub(crate) const ALL: &[Protocol] = &[openai::PROTOCOL, llama_cpp::PROTOCOL];
+pub(crate) const ALL: &[Protocol] =
+    &[anthropic::PROTOCOL, ollama::PROTOCOL, responses::PROTOCOL, openai::PROTOCOL, llama_cpp::PROTOCOL];
 
 /// All routes.
 pub(crate) fn routes(app: &App) -> Router<App> {

@@ -38,13 +38,11 @@ impl Pieces {
     }
 
     /// Writes a server-sent event that has a name.
-    #[allow(dead_code, reason = "for protocols whose events have names")]
     pub(crate) async fn named_event(&mut self, name: &str, data: &Value) {
         self.write(format!("event: {name}\ndata: {data}\n\n")).await;
     }
 
     /// Writes a line of JSON.
-    #[allow(dead_code, reason = "for protocols that answer in lines")]
     pub(crate) async fn line(&mut self, data: &Value) {
         self.write(format!("{data}\n")).await;
     }
@@ -59,7 +57,6 @@ pub(crate) enum Kind {
         ping: Option<Duration>,
     },
     /// Lines of JSON.
-    #[allow(dead_code, reason = "for protocols that answer in lines")]
     Lines,
 }
 

@@ -59,7 +59,6 @@ fn errors() -> Vec<Sample> {
         NoClassifier { source: ContextError::NotRanking { architecture: "bert".to_owned() } } => UnsupportedModel, "or `embed` query and documents";
         NoInfill { missing: "suffix, middle".to_owned() } => UnsupportedModel, "has no token for suffix, middle; take a model";
         Stopped => EmbeddingCancelled, "stopped before it was done";
-        CallsAndStructure => Value, "leave one of them out";
         Session(SessionError::Running) => Value, "read its stream to the end";
         Draft(DraftError::Recurrent) => Value, "take a draft model with attention alone";
         ForeignGrammar => Value, "compile it with this model's `compile_grammar`";

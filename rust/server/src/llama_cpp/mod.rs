@@ -3,6 +3,7 @@
 mod completion;
 mod embedding;
 mod health;
+mod infill;
 mod props;
 mod settings_json;
 mod tokens;
@@ -23,6 +24,7 @@ fn routes(_: &App) -> Router<App> {
         .route("/v1/health", get(health::health))
         .route("/completion", post(completion::complete))
         .route("/completions", post(completion::complete))
+        .route("/infill", post(infill::infill))
         .route("/tokenize", post(tokens::tokenize))
         .route("/detokenize", post(tokens::detokenize))
         .route("/apply-template", post(tokens::apply_template))
