@@ -37,7 +37,7 @@ pub(crate) async fn chat(State(app): State<App>, mut fields: JsonFields) -> Resu
             Running::chat(&shared, &served, request, 1)
         })
         .await?;
-    envelope.respond(&app, running, stream).await
+    envelope.respond(running, stream).await
 }
 
 fn read(

@@ -45,7 +45,7 @@ pub(crate) async fn generate(State(app): State<App>, mut fields: JsonFields) -> 
             asked.begin(fields, &shared, &served)
         })
         .await?;
-    envelope.respond(&app, running, stream).await
+    envelope.respond(running, stream).await
 }
 
 /// Refuses what would change the answer and is not there.

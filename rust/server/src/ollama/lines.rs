@@ -8,7 +8,6 @@ use tabagent_model::{ChatEvent, ChatFinish, Delta, FinishReason, ParsedCall, Tok
 
 use super::error;
 use super::moment::{nanoseconds, rfc3339};
-use crate::app::App;
 use crate::error::ApiError;
 use crate::numbers::finite;
 use crate::running::{Running, Step};
@@ -101,13 +100,7 @@ impl Envelope {
     }
 
     /// The response to a request that runs.
-    pub(crate) async fn respond(
-        self,
-        app: &App,
-        running: Running,
-        stream: bool,
-    ) -> Result<Response, ApiError> {
-        let _ = app;
+    pub(crate) async fn respond(self, running: Running, stream: bool) -> Result<Response, ApiError> {
         if stream {
             return Ok(streamed(Kind::Lines, move |pieces| write(pieces, running, self)));
         }

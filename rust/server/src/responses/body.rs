@@ -8,7 +8,6 @@ use tabagent_model::{
 
 use super::input::{messages, read_input};
 use super::store::Store;
-use crate::app::App;
 use crate::error::{ApiError, Problem};
 use crate::fields::{JsonFields, mistyped};
 use crate::models::Served;
@@ -57,13 +56,7 @@ pub(crate) struct ResponsesBody {
 
 impl ResponsesBody {
     /// Translates a body. `served` has what the body does not say, `store` earlier responses.
-    pub(crate) fn read(
-        mut fields: JsonFields,
-        app: &App,
-        served: &Served,
-        store: &Store,
-    ) -> Result<Self, ApiError> {
-        let _ = app;
+    pub(crate) fn read(mut fields: JsonFields, served: &Served, store: &Store) -> Result<Self, ApiError> {
         for (name, nothing) in UNSUPPORTED {
             if fields.take(name).is_some_and(|value| value != nothing) {
                 return Err(ApiError::field(

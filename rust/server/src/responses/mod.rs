@@ -62,7 +62,7 @@ async fn create(
     let kept = Arc::clone(&store);
     let (running, envelope, stream) = app
         .work(move || {
-            let body = ResponsesBody::read(fields, &shared, &served, &kept)?;
+            let body = ResponsesBody::read(fields, &served, &kept)?;
             let envelope = Envelope::new(&served.name, &body);
             let running = Running::chat(&shared, &served, body.request, 1)?;
             Ok((running, envelope, body.stream))
@@ -141,10 +141,9 @@ async fn count(
     mut fields: JsonFields,
 ) -> Result<Response, ApiError> {
     let served = app.model(fields.text("model")?.as_deref()).await?;
-    let shared = app.clone();
     let tokens = app
         .work(move || {
-            let mut request = ResponsesBody::read(fields, &shared, &served, &store)?.request;
+            let mut request = ResponsesBody::read(fields, &served, &store)?.request;
             // What the answer is held to does not change the prompt.
             request.structure = None;
             Ok(served.model.prepare_chat(request)?.prompt.tokens.len())
