@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tabagent.chat_template import ChatCapabilities, ChatTemplate, PromptSegment
     from tabagent.completion import Completion, FinishReason, StopMatch, Timings, Usage
     from tabagent.context import Context
+    from tabagent.context_pool import ContextPool
     from tabagent.conversation import Conversation, ToolResult, Turn, TurnDelta
     from tabagent.embedding import RankedDocument
     from tabagent.errors import (
@@ -89,6 +90,7 @@ __all__ = [
     "ContentDelta",
     "Context",
     "ContextFullError",
+    "ContextPool",
     "ControlVector",
     "Conversation",
     "DecodeError",
@@ -194,6 +196,7 @@ _HOMES = {
     "CompletionBatch": "batch",
     "Constraint": "grammar",
     "Context": "context",
+    "ContextPool": "context_pool",
     "ControlVector": "adapters",
     "DeviceInfo": "info",
     "FinishCounts": "metrics",

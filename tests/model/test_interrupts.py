@@ -28,6 +28,8 @@ WAITS_FOR_ANOTHER: Final = {
     "Model.rerank": "Model.embed",
     "Model.close": "a worker, as Model.create_context; frees memory",
     "Context.close": "a worker, as Context.clear",
+    "ContextPool.close": "Context.close",
+    "ContextPool.get": "Model.create_context, or a lock of Python",
     "TokenEvents.__next__": "TokenStream.__next__",
     "Grammar.start": "a worker, as Model.compile_grammar",
     "SamplerConfig.probabilities": "a worker, as gguf.dequantize",

@@ -375,3 +375,21 @@ def test_adapters_that_come_and_go_keep_memory_flat(base: Path, tmp_path: Path) 
             print(peak() - before)
     """
     assert int(child.check(program, base, adapter, timeout_s=600)) < 4096, "KiB"
+
+
+def test_sessions_have_adapters_of_their_own(model: Model, tmp_path: Path) -> None:
+    changes = changes_of(model, tmp_path)
+    for name in ("base", "one", "vector", "one and vector"):
+        with model.session(sampling=GREEDY, **changes[name]) as session:
+            session.append(PROMPT, add_special=False)
+            parts = [session.generate(max_tokens=LENGTH // 2, ignore_eos=True).result() for _ in range(2)]
+            assert [token for part in parts for token in part.tokens] == by_hand(model, changes[name])
+            assert parts[1].usage.cached_tokens == len(PROMPT) + LENGTH // 2 - 1
+            with pytest.raises(ValueError, match="a session has its own adapters"):
+                model.generate(session, **(changes["half"] | {"max_tokens": 1}))
+            if name == "base":
+                session.save(tmp_path / "one.session")
+            else:
+                with pytest.raises(ValueError, match="a session with adapters or control vectors cannot be saved"):
+                    session.save(tmp_path / "two.session")
+    assert not (tmp_path / "two.session").exists()

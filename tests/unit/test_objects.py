@@ -51,6 +51,7 @@ HANDLES = {
     "CompletionBatch",
     "Constraint",
     "Context",
+    "ContextPool",
     "ControlVector",
     "Conversation",
     "GgufFile",
