@@ -28,6 +28,11 @@ pub(crate) fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, Thrown> {
     }
 }
 
+/// Whether exceptions of llama.cpp, and assertions outside of computations, become errors: whether the library has a shim.
+pub fn catches_exceptions() -> bool {
+    SHIM.get().is_some()
+}
+
 /// Where to note, in a line, a failed assertion that ends the process; it is on stderr, too. `None` for nowhere else. Does nothing where the library
 /// has no shim.
 pub fn set_crash_file(path: Option<&Path>) {

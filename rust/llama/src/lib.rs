@@ -88,7 +88,7 @@ pub use device::{Device, DeviceKind};
 pub use embedding_context::{EmbeddingConfig, EmbeddingContext};
 pub use embedding_facts::EmbeddingFacts;
 pub use exit_guard::{AtWork, guard_exit, leave_no_core};
-pub use guard::set_crash_file;
+pub use guard::{catches_exceptions, set_crash_file};
 pub use library::{Library, LibraryInfo};
 pub use library_error::LibraryError;
 pub use log::{LogLevel, LogRecord, drain_log, echo_log, note, set_log_level};

@@ -7,7 +7,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use serde_json::Value as Json;
-use tabagent_llama::{AtWork, TokenId, echo_log, leave_no_core};
+use tabagent_gguf::{GgufFile, Value};
+use tabagent_llama::{
+    AtWork, MetadataOverride, ModelError, TokenId, catches_exceptions, echo_log, leave_no_core,
+};
 use tabagent_runtime::{AbortFlag, Poll};
 
 use crate::embed::EmbedOptions;
@@ -15,6 +18,7 @@ use crate::error::Error;
 use crate::error_kind::ErrorKind;
 use crate::failure::Failure as _;
 use crate::generate::GenerateOptions;
+use crate::library::open_library;
 use crate::load::LoadOptions;
 use crate::model::Model;
 use crate::prompt::PromptInput;
@@ -25,7 +29,9 @@ pub(super) const SURVIVED: &str = "tabagent-child: survived";
 pub(super) const REFUSED: &str = "tabagent-child: refused";
 
 /// Tokens of the batch, and those that are generated after it.
-const PROMPT: usize = 4;
+const PROMPT: usize = 2;
+/// The key of the tokenizer's kind.
+const MODEL: &str = "tokenizer.ggml.model";
 const GENERATED: usize = 2;
 /// A text with letters, a digit, white space and characters of several bytes.
 const TEXT: &str = "A1 b\n\u{e9}\u{1f642}";
@@ -80,13 +86,37 @@ fn usage() -> ExitCode {
 
 fn attempt(library: &Path, path: &Path, mut request: Json) -> Result<(), Error> {
     let module = request["module"].as_str().map(str::to_owned);
-    let options = LoadOptions::read(request["options"].take().into())?;
+    let mut options = LoadOptions::read(request["options"].take().into())?;
     let vocab_only = options.vocab_only;
+    open_library(library, module.clone())?;
+    if !vocab_only && catches_exceptions() {
+        leave_out_vocabulary(path, &mut options)?;
+    }
     let model = Model::load(path.to_owned(), library, module, &options, |_| true)?;
     let outcome = compute(&model, vocab_only);
     // The process ends now, which frees it faster.
     std::mem::forget(model);
     outcome
+}
+
+/// Has llama.cpp make tokens without texts, as many as the vocabulary has. Reading a large vocabulary takes longer than all the rest of a trial; its
+/// tables are checked, and what is thrown while it is read is an error.
+fn leave_out_vocabulary(path: &Path, options: &mut LoadOptions) -> Result<(), Error> {
+    let file = GgufFile::open(path).map_err(ModelError::from)?;
+    let tokens = file.metadata().get("tokenizer.ggml.tokens");
+    let overridden = |key: &str| options.metadata_overrides.iter().any(|(name, _)| name == key);
+    // Of a split model the first part has the metadata.
+    let (Some(architecture), Some(tokens)) = (file.architecture(), tokens.as_ref().and_then(Value::as_array))
+    else {
+        return Ok(());
+    };
+    let size = format!("{architecture}.vocab_size");
+    if [MODEL, "general.architecture", &size].into_iter().any(overridden) {
+        return Ok(());
+    }
+    options.metadata_overrides.push((MODEL.to_owned(), MetadataOverride::Str("no_vocab".to_owned())));
+    options.metadata_overrides.push((size, MetadataOverride::Int(tokens.len() as i64)));
+    Ok(())
 }
 
 fn compute(model: &Model, vocab_only: bool) -> Result<(), Error> {
