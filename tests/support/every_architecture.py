@@ -327,7 +327,7 @@ def encoded(value: Given) -> Value:
         return array(kind, list(value))
     if isinstance(value, bool):
         return number(BOOL, value)
-    return number(F32 if isinstance(value, float) else U32, value)
+    return number(F32 if type(value) is float else U32, value)
 
 
 def draw(architectures: list[str], library: Path, folder: Path) -> dict[str, str]:

@@ -34,7 +34,13 @@ ALLOWED = {
         "tabagent-variants",
     },
 }
-ONLY_IN = {"pyo3": {"tabagent-python"}, "numpy": {"tabagent-python"}, "axum": {"tabagent-server"}, "tokio": {"tabagent-server"}, "libloading": {"tabagent-sys"}}
+ONLY_IN = {
+    "pyo3": {"tabagent-python"},
+    "numpy": {"tabagent-python"},
+    "axum": {"tabagent-server"},
+    "tokio": {"tabagent-server"},
+    "libloading": {"tabagent-sys"},
+}
 UNSAFE_CRATES = ("rust/sys/", "rust/llama/")
 UNSAFE_MODULES = (
     "rust/gguf/src/mmap/",
