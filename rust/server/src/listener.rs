@@ -25,7 +25,7 @@ pub(crate) enum Listener {
     Tcp(TcpListener),
     /// A socket in the file system, which goes with the server.
     #[cfg(unix)]
-    Unix(UnixListener, Remove),
+    Unix(UnixListener, #[expect(dead_code, reason = "removes the file when it is dropped")] Remove),
 }
 
 /// A file that is removed when this is dropped.

@@ -17,6 +17,7 @@ use crate::stop::stopping;
 
 /// What a stream gives.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, on its way to who writes it")]
 pub(crate) enum Step {
     /// More of it.
     Event(ChatEvent),
@@ -184,11 +185,6 @@ impl Part {
     /// The number under which it runs.
     pub(crate) fn slot(&self) -> usize {
         self.slot.number
-    }
-
-    /// The message so far.
-    pub(crate) fn stream(&self) -> &ChatStream {
-        &self.stream
     }
 
     fn poll(&mut self, time_limit: Option<Duration>) -> Option<Result<Step, ApiError>> {

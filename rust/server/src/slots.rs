@@ -31,7 +31,7 @@ impl Slots {
     /// Takes the lowest number that is free.
     pub(crate) fn take(&self, request: Request) -> Slot {
         let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let number = (0..).find(|number| !taken.contains_key(number)).unwrap_or_default();
+        let number = (0..=taken.len()).find(|number| !taken.contains_key(number)).unwrap_or_default();
         taken.insert(number, request);
         Slot { slots: self.clone(), number }
     }

@@ -170,7 +170,7 @@ mod tests {
         assert_eq!(read(json!([1, 2])), [tokens(&[1, 2])]);
         assert_eq!(read(json!([[1], [2, 3]])), [tokens(&[1]), tokens(&[2, 3])]);
         let mixed = GivenPrompt::Pieces(vec![Piece::Token(1), Piece::Text("a".to_owned())]);
-        assert_eq!(read(json!([1, "a"])), [mixed.clone()]);
+        assert_eq!(read(json!([1, "a"])), std::slice::from_ref(&mixed));
         assert_eq!(read(json!(["b", [1, "a"]])), [text("b"), mixed]);
         assert_eq!(read(json!({"prompt_string": "a"})), [text("a")]);
         assert_eq!(read(json!([{"prompt_string": "a"}, "b"])), [text("a"), text("b")]);

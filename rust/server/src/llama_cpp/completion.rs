@@ -112,12 +112,11 @@ fn texts_of(served: &Served, running: &Running) -> Result<Vec<Arc<str>>, ApiErro
     for index in 0..running.len() {
         let tokens = &running.part(index).prompt;
         let same = index.checked_sub(1).filter(|before| Arc::ptr_eq(&running.part(*before).prompt, tokens));
-        let text = match same {
-            Some(before) => Arc::clone(&texts[before]),
-            None => {
-                let options = DetokenizeOptions { unparse_special: true, ..DetokenizeOptions::default() };
-                served.model.detokenize(tokens, options)?.into()
-            }
+        let text = if let Some(before) = same {
+            Arc::clone(&texts[before])
+        } else {
+            let options = DetokenizeOptions { unparse_special: true, ..DetokenizeOptions::default() };
+            served.model.detokenize(tokens, options)?.into()
         };
         texts.push(text);
     }

@@ -89,14 +89,15 @@ impl Envelope {
     }
 
     fn wrap(&self, object: &str, choices: Value) -> Value {
-        json!({
+        let mut response = json!({
             "id": self.id,
             "object": object,
             "created": self.created,
             "model": self.model,
             "system_fingerprint": FINGERPRINT,
-            "choices": choices,
-        })
+        });
+        response["choices"] = choices;
+        response
     }
 
     fn chunk(&self, choices: Value) -> Value {
@@ -108,7 +109,9 @@ impl Envelope {
     }
 
     fn choice(index: usize, delta: Value) -> Value {
-        json!([{"index": index, "delta": delta, "finish_reason": null}])
+        let mut choice = json!({"index": index, "finish_reason": null});
+        choice["delta"] = delta;
+        Value::Array(vec![choice])
     }
 
     /// The first chunk of a choice.

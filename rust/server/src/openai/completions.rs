@@ -258,19 +258,22 @@ fn mean(logprobs: &[TokenLogprob]) -> f32 {
 
 impl Envelope {
     fn wrap(&self, choices: Value) -> Value {
-        json!({
+        let mut response = json!({
             "id": self.id,
             "object": "text_completion",
             "created": self.created,
             "model": self.model,
             "system_fingerprint": FINGERPRINT,
-            "choices": choices,
-        })
+        });
+        response["choices"] = choices;
+        response
     }
 
     fn chunk(&self, index: usize, text: &str, logprobs: Value, reason: Value) -> Value {
-        let mut chunk =
-            self.wrap(json!([{"index": index, "text": text, "logprobs": logprobs, "finish_reason": reason}]));
+        let mut choice = json!({"index": index, "text": text});
+        choice["logprobs"] = logprobs;
+        choice["finish_reason"] = reason;
+        let mut chunk = self.wrap(Value::Array(vec![choice]));
         if self.include_usage {
             chunk["usage"] = Value::Null;
         }

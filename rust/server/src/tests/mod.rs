@@ -34,7 +34,7 @@ async fn ask(router: &Router, path: &str, body: Value) -> (StatusCode, Vec<u8>) 
 
 fn run<T>(work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(120), work).await.unwrap() })
+    runtime.block_on(async { tokio::time::timeout(Duration::from_mins(2), work).await.unwrap() })
 }
 
 #[test]
