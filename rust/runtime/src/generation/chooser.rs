@@ -23,7 +23,7 @@ pub(super) struct Chooser {
 /// All that decides the next choices besides the logits and the constraint.
 #[derive(Clone)]
 pub(super) struct ChooserState {
-    sampler: SamplerSnapshot,
+    pub(super) sampler: SamplerSnapshot,
     budget: Option<BudgetState>,
 }
 

@@ -517,7 +517,8 @@ impl Generation {
         }
         if let Some(recorder) = self.recorder.take() {
             // A sampler that cannot tell its state has said why already.
-            recorder.finish(self.chooser.state().unwrap_or_default());
+            let state = self.chooser.state().unwrap_or_default();
+            recorder.finish(state.map(|state| state.sampler));
         }
         let constraint_complete = self.is_complete(&end);
         let is_empty = self.pending.text.is_empty() && self.pending.token_ids.is_empty();
