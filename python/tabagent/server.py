@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -217,26 +218,42 @@ def serve(model: Model | str | os.PathLike[str], **options: Any) -> None:
 
 
 def _serve(model: Model, options: dict[str, Any]) -> None:
-    with Server(model, **options):
-        wait_for_signal()
+    with noting_signals() as wait, Server(model, **options):
+        wait()
 
 
 def wait_for_signal() -> None:
     """Wait for Ctrl-C or SIGTERM. In a thread that gets no signals, wait for ever."""
-    if threading.current_thread() is not threading.main_thread():
-        threading.Event().wait()
+    with noting_signals() as wait:
+        wait()
+
+
+@contextmanager
+def noting_signals() -> Iterator[Callable[[], None]]:
+    """From now on Ctrl-C and SIGTERM are noted; gives what waits for one. In a thread that gets no signals, it waits for ever."""
     came = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield _wait_for_ever
+        return
 
     def note(_number: int, _frame: FrameType | None) -> None:
         came.set()
 
-    before = {name: signal.signal(getattr(signal, name), note) for name in SIGNALS}
-    try:
+    def wait() -> None:
+        # A wait without end would keep handlers from running.
         while not came.wait(0.5):
             pass
+
+    before = {name: signal.signal(getattr(signal, name), note) for name in SIGNALS}
+    try:
+        yield wait
     finally:
         for name, handler in before.items():
             signal.signal(getattr(signal, name), handler)
+
+
+def _wait_for_ever() -> None:
+    threading.Event().wait()
 
 
 def _defaults(sampling: SamplerConfig | None, max_tokens: int | None) -> dict[str, Any]:

@@ -68,11 +68,11 @@ def serve(
 
 def _serve(source: Any, settings: dict[str, Any], arguments: dict[str, Any]) -> None:
     with load(source, settings) as loaded:
-        from tabagent.server import Server, wait_for_signal  # noqa: PLC0415 (not needed for `--help`)
+        from tabagent.server import Server, noting_signals  # noqa: PLC0415 (not needed for `--help`)
 
-        with Server(loaded, **arguments) as running:
+        with noting_signals() as wait, Server(loaded, **arguments) as running:
             write_note(f"serving `{source}` at {running.url}")
-            wait_for_signal()
+            wait()
             write_note("stopping; running requests may still end")
 
 
