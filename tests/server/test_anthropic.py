@@ -54,7 +54,7 @@ def thinker(anthropic: Any, coder: Model) -> Iterator[Any]:
 
 
 def test_messages_are_answered(client: Any) -> None:
-    message = client.messages.create(model="any", max_tokens=12, temperature=0, system="Be brief.", messages=HELLO)
+    message = client.messages.create(model="any", max_tokens=12, extra_body={"temperature": 0}, system="Be brief.", messages=HELLO)
     assert (message.type, message.role, message.model) == ("message", "assistant", "coder")
     assert message.id.startswith("msg_")
     (block,) = message.content
@@ -62,7 +62,7 @@ def test_messages_are_answered(client: Any) -> None:
     assert block.text
     assert message.stop_reason in {"end_turn", "max_tokens"}
     assert message.usage.output_tokens <= 12
-    again = client.messages.create(model="any", max_tokens=12, temperature=0, system="Be brief.", messages=HELLO)
+    again = client.messages.create(model="any", max_tokens=12, extra_body={"temperature": 0}, system="Be brief.", messages=HELLO)
     assert again.content[0].text == block.text
     assert again.usage.cache_read_input_tokens > 0
     whole = message.usage.input_tokens + message.usage.cache_read_input_tokens
@@ -70,7 +70,7 @@ def test_messages_are_answered(client: Any) -> None:
 
 
 def test_streams_say_the_same(client: Any) -> None:
-    options: dict[str, Any] = {"model": "any", "max_tokens": 12, "temperature": 0, "messages": HELLO}
+    options: dict[str, Any] = {"model": "any", "max_tokens": 12, "extra_body": {"temperature": 0}, "messages": HELLO}
     whole = client.messages.create(**options)
     names = [event.type for event in client.messages.create(**options, stream=True)]
     assert names[:1] == ["message_start"]
@@ -86,10 +86,10 @@ def test_streams_say_the_same(client: Any) -> None:
 
 def test_stop_sequences_and_lengths_are_told(client: Any) -> None:
     count = [{"role": "user", "content": "Count from one to nine: 1, 2, 3"}]
-    message = client.messages.create(model="any", max_tokens=2, temperature=0, messages=count)
+    message = client.messages.create(model="any", max_tokens=2, extra_body={"temperature": 0}, messages=count)
     assert message.stop_reason == "max_tokens"
     prefilled = [*count, {"role": "assistant", "content": "1, 2, 3,"}]
-    message = client.messages.create(model="any", max_tokens=30, temperature=0, messages=prefilled, stop_sequences=["6"])
+    message = client.messages.create(model="any", max_tokens=30, extra_body={"temperature": 0}, messages=prefilled, stop_sequences=["6"])
     assert (message.stop_reason, message.stop_sequence) == ("stop_sequence", "6")
     assert "6" not in message.content[0].text
     assert "5" in message.content[0].text
@@ -100,7 +100,7 @@ def test_stop_sequences_and_lengths_are_told(client: Any) -> None:
 )
 def test_tools_are_called_and_answered(client: Any, choice: dict[str, Any]) -> None:
     messages: list[Any] = [{"role": "user", "content": "What is the weather in Rome?"}]
-    options: dict[str, Any] = {"model": "any", "max_tokens": 200, "temperature": 0, "tools": [WEATHER]}
+    options: dict[str, Any] = {"model": "any", "max_tokens": 200, "extra_body": {"temperature": 0}, "tools": [WEATHER]}
     message = client.messages.create(messages=messages, tool_choice=choice, **options)
     (call,) = message.content
     assert (message.stop_reason, call.type, call.name) == ("tool_use", "tool_use", "weather")
@@ -116,7 +116,7 @@ def test_tools_are_called_and_answered(client: Any, choice: dict[str, Any]) -> N
 
 
 def test_thoughts_have_blocks_of_their_own(thinker: Any) -> None:
-    options: dict[str, Any] = {"model": "any", "max_tokens": 60, "temperature": 0, "messages": HELLO}
+    options: dict[str, Any] = {"model": "any", "max_tokens": 60, "extra_body": {"temperature": 0}, "messages": HELLO}
     thinking = {"type": "enabled", "budget_tokens": 8}
     message = thinker.messages.create(thinking=thinking, **options)
     assert message.content[0].type == "thinking"
@@ -135,7 +135,7 @@ def test_thoughts_have_blocks_of_their_own(thinker: Any) -> None:
 def test_forms_are_held_to(client: Any) -> None:
     schema = {"type": "object", "properties": {"colour": {"enum": ["red", "blue"]}}, "required": ["colour"], "additionalProperties": False}
     form = {"format": {"type": "json_schema", "schema": schema}}
-    message = client.messages.create(model="any", max_tokens=100, temperature=0, messages=HELLO, output_config=form)
+    message = client.messages.create(model="any", max_tokens=100, extra_body={"temperature": 0}, messages=HELLO, output_config=form)
     assert json.loads(message.content[0].text)["colour"] in {"red", "blue"}
 
 

@@ -42,8 +42,10 @@ def url(coder: Model) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def client(ollama: Any, url: str) -> Any:
-    return ollama.Client(host=url)
+def client(ollama: Any, url: str) -> Iterator[Any]:
+    made = ollama.Client(host=url)
+    yield made
+    made._client.close()
 
 
 def test_conversations_are_answered(client: Any, coder: Model) -> None:
@@ -140,6 +142,7 @@ def test_texts_become_vectors(ollama: Any, client: Any, minilm: Model) -> None:
         one = np.array(embedder.embeddings(model="minilm", prompt="a cat").embedding)
         assert np.allclose(one / np.linalg.norm(one), made.embeddings[0], atol=1e-4)
         assert embedder.embed(model="minilm", input=[]).embeddings == []
+        embedder._client.close()
 
 
 def test_models_are_told_of(client: Any, url: str, coder: Model) -> None:
@@ -175,9 +178,9 @@ def test_wrong_requests_are_named(url: str, options: dict[str, Any], text: str) 
     assert text in response.json()["error"]
 
 
-def test_unknown_paths_are_not_found(ollama: Any, url: str) -> None:
+def test_unknown_paths_are_not_found(ollama: Any, client: Any, url: str) -> None:
     response = httpx.post(f"{url}/api/pull", json={"model": "coder"}, timeout=30)
     assert response.status_code == 404
     assert "error" in response.json()
     with pytest.raises(ollama.ResponseError, match="model is required"):
-        ollama.Client(host=url)._request_raw("POST", "/api/chat", json={"messages": HELLO})
+        client._request_raw("POST", "/api/chat", json={"messages": HELLO})
