@@ -161,7 +161,7 @@ class ChatTemplateError(TabagentError, ValueError):
 
 
 class StateError(TabagentError, ValueError):
-    """A saved context state is damaged, or belongs to another model, build or setting."""
+    """A saved context state or session is damaged, or belongs to another model, build or setting."""
 
 
 class OutOfMemoryError(TabagentError, MemoryError):

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+import needs
 from support.tiny_memories import MEMORIES, memory_file
 from tabagent import ClosedError, ContextFullError, Model, SamplerConfig, Session, StateError
 from tabagent.sampling import Step
@@ -321,7 +322,7 @@ def test_hostile_files_with_a_right_digest_do_no_harm(model: Model, saved: bytes
 
 
 def test_a_full_disk_loses_nothing(model: Model, tmp_path: Path) -> None:
-    resource = pytest.importorskip("resource")
+    resource = needs.package("resource")
     path = tmp_path / "one"
     with model.session(sampling=GREEDY) as session:
         session.append(TALE)

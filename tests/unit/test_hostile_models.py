@@ -84,6 +84,7 @@ def test_models_of_every_architecture_are_harmless(tmp_path: Path, monkeypatch: 
     drawn = [name for name in names if name not in failed]
     plain = [f"every/{name}/0" for name in drawn]
     report = check(plain + some([f"every/{name}/{seed}" for name in drawn for seed in range(1, 20)], 60), {"every": tmp_path})
-    sound = {"ok", "UnsupportedModelError"}
+    # Random weights may give logits that are no numbers, which sampling refuses.
+    sound = {"ok", "UnsupportedModelError", "SamplingError"}
     odd = {name for name in drawn if report.outcomes[f"every/{name}/0"].split(":")[0] not in sound}
     assert odd <= FRAIL, {name: report.outcomes[f"every/{name}/0"] for name in odd - FRAIL}

@@ -24,6 +24,7 @@ from tabagent import (
     ModelStats,
     Perplexity,
     PromptSegment,
+    ReasoningBudget,
     SamplerConfig,
     StageReport,
     Step,
@@ -60,6 +61,7 @@ HANDLES = {
     "Lease",
     "Model",
     "ModelPool",
+    "Server",
     "Session",
     "TokenEvents",
     "TokenStream",
@@ -116,6 +118,7 @@ SAMPLES: dict[str, Callable[[], Any]] = {
     "ModelInfo": lambda: made(ModelInfo),
     "ModelStats": lambda: made(ModelStats),
     "Perplexity": lambda: Perplexity(nll=1.0, tokens=2, perplexity=3.0, windows=1),
+    "ReasoningBudget": lambda: ReasoningBudget(3, message="enough"),
     "PromptSegment": lambda: PromptSegment("a", parse_special=True),
     "SamplerConfig": lambda: SamplerConfig(
         temperature=0.5, logit_bias={3: 1.0}, banned_tokens=[4], dry_breakers=["a", (1, 2)], order=["top_k", Step("top_p", top_p=0.5)]

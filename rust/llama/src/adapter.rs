@@ -260,9 +260,8 @@ impl Model {
         let list = self.adapter_list().write().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: the model is live and has weights; the path is NUL-terminated; nobody else looks at the model's list of adapters, which this
         // call changes. Exceptions are caught on the C side (`llama_adapter_lora_init_from_file_ptr` in `src/llama-adapter.cpp`).
-        let (ptr, mut log) = log::capture(|| {
-            guarded(|| unsafe { (self.api().llama_adapter_lora_init)(self.ptr(), c_path.as_ptr()) })
-        });
+        let read = || unsafe { (self.api().llama_adapter_lora_init)(self.ptr(), c_path.as_ptr()) };
+        let (ptr, mut log) = log::capture(|| guarded(read));
         drop(list);
         let ptr = ptr.unwrap_or_else(|thrown| {
             log.push(thrown.words);

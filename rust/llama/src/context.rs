@@ -249,9 +249,8 @@ impl Context {
             let stop = || tap.is_some_and(TensorTap::wants_stop) || stop();
             // SAFETY: ids, sequences, positions and counts were checked; the arrays live in `self` and stay untouched during the
             // call; `&mut self` excludes another decode.
-            log::capture_warnings(|| {
-                this.abort.watch(&stop, || guarded(|| unsafe { call(context, c_batch) }))
-            })
+            let run = || unsafe { call(context, c_batch) };
+            log::capture_warnings(|| this.abort.watch(&stop, || guarded(run)))
         });
         let code = code.map_err(|thrown| {
             self.broken = Some(thrown.clone());

@@ -2,6 +2,7 @@
 
 use crate::chat_template::ChatTemplate;
 use crate::errors::{IntoPyErr, value_error};
+use crate::job;
 use crate::model::Model;
 use crate::value::value_of;
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
@@ -63,13 +64,10 @@ impl Server {
     }
 
     /// Stops gracefully, and waits for that.
-    fn stop(&self, py: Python<'_>) {
-        py.detach(|| {
-            let server = self.inner.lock().unwrap_or_else(PoisonError::into_inner).take();
-            if let Some(mut server) = server {
-                server.stop();
-            }
-        });
+    fn stop(&self, py: Python<'_>) -> PyResult<()> {
+        let server = self.inner.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut server) = server else { return Ok(()) };
+        job::run(py, move |_| server.stop())
     }
 }
 

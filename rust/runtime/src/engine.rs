@@ -185,7 +185,7 @@ impl Engine {
         // Linux refuses names with a NUL; anything else it cuts to 15 bytes.
         let thread = thread::Builder::new()
             .name(name.replace('\0', ""))
-            .spawn(move || serve(decoder, capacity, for_thread, n_threads))
+            .spawn(move || serve(decoder, capacity, &for_thread, n_threads))
             .map_err(|error| EngineError::Spawn { message: error.to_string() })?;
         Watchdog::watch(&inbox);
         let thread_id = thread.thread().id();
@@ -401,8 +401,8 @@ impl std::fmt::Debug for Inner {
 }
 
 /// The whole life of the decode thread.
-fn serve<D: Decoder>(decoder: D, capacity: Capacity, inbox: Arc<Inbox>, n_threads: usize) {
-    let mut driver = Driver::new(decoder, capacity, Arc::clone(&inbox), n_threads);
+fn serve<D: Decoder>(decoder: D, capacity: Capacity, inbox: &Arc<Inbox>, n_threads: usize) {
+    let mut driver = Driver::new(decoder, capacity, Arc::clone(inbox), n_threads);
     let outcome = catch_unwind(AssertUnwindSafe(|| driver.run()));
     let error = match outcome {
         Ok(()) => EngineError::Closed,

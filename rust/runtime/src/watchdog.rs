@@ -129,7 +129,7 @@ impl Watchdog {
             let limit = Duration::from_millis(self.limit.load(Ordering::SeqCst));
             let tick = TICK.min(limit / 4).max(Duration::from_millis(1));
             let now = Instant::now();
-            if serial % 2 == 0 {
+            if serial.is_multiple_of(2) {
                 self.asleep.store(true, Ordering::SeqCst);
                 if self.serial.load(Ordering::SeqCst) == serial {
                     state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);

@@ -72,11 +72,10 @@ pub(super) fn run(program: &Path, plan: &Plan, goes_on: impl Fn() -> bool) -> io
             match answers.recv_timeout(SLICE) {
                 Ok(line) if line == SURVIVED => break Ending::Told(Outcome::Survived),
                 Ok(line) if line == REFUSED => break Ending::Told(Outcome::Refused),
-                Ok(_) => {}
                 Err(RecvTimeoutError::Disconnected) => break Ending::Died,
                 Err(RecvTimeoutError::Timeout) if !goes_on() => break Ending::Told(Outcome::Stopped),
                 Err(RecvTimeoutError::Timeout) if Instant::now() >= deadline => break Ending::Late,
-                Err(RecvTimeoutError::Timeout) => {}
+                Ok(_) | Err(RecvTimeoutError::Timeout) => {}
             }
         };
         // It has closed its output, so it ends by itself; one that has answered or is late is ended.
@@ -222,10 +221,10 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     fn tried(script: &str, limit: Duration, goes_on: impl Fn() -> bool) -> Outcome {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().expect("a folder");
         let program = folder.path().join("child");
-        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).expect("a program");
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("a program");
         let plan = Plan {
             path: "/x/model.gguf".into(),
             library: "/x/lib".into(),
@@ -233,7 +232,7 @@ mod tests {
             key: "0".to_owned(),
             limit,
         };
-        run(&program, &plan, goes_on).unwrap()
+        run(&program, &plan, goes_on).expect("a child")
     }
 
     const LONG: Duration = Duration::from_mins(1);

@@ -1,5 +1,6 @@
 //! What a trial does, and by what its verdict is known.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
@@ -61,7 +62,7 @@ impl Plan {
             path: config.path().to_owned(),
             library: info.directory.clone(),
             request: request.to_string(),
-            key: digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect(),
+            key: hex(&digest[..16]),
             limit: PATIENCE + Duration::from_secs(outline.file_bytes / READ_PER_SECOND),
         })
     }
@@ -146,6 +147,15 @@ fn stamp(file: &Path) -> String {
     let time = facts.as_ref().and_then(|facts| facts.modified().ok());
     let time = time.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
     format!("{} {:?} {time:?}\n", file.display(), facts.map(|facts| facts.len()))
+}
+
+/// Bytes in hexadecimal digits.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ impl Events {
             "cache_read_input_tokens": 0,
             "output_tokens": 0,
         });
-        let message = self.envelope.message(json!([]), usage);
+        let message = self.envelope.message(&json!([]), &usage);
         vec![
             ("message_start", json!({"type": "message_start", "message": message})),
             ("ping", json!({"type": "ping"})),
@@ -75,13 +75,13 @@ impl Events {
         match delta {
             Delta::Content(text) => {
                 self.open(Block::Text, || json!({"type": "text", "text": ""}), made);
-                self.grow(json!({"type": "text_delta", "text": text}), made);
+                self.grow(&json!({"type": "text_delta", "text": text}), made);
             }
             Delta::Reasoning(text) => {
                 let begin = || json!({"type": "thinking", "thinking": "", "signature": ""});
                 self.open(Block::Thinking, begin, made);
                 if !self.envelope.hides_thoughts {
-                    self.grow(json!({"type": "thinking_delta", "thinking": text}), made);
+                    self.grow(&json!({"type": "thinking_delta", "thinking": text}), made);
                 }
             }
             Delta::CallBegin { name, id, .. } => {
@@ -91,7 +91,7 @@ impl Events {
                 self.open(Block::Call, begin, made);
             }
             Delta::CallArguments { text, .. } => {
-                self.grow(json!({"type": "input_json_delta", "partial_json": text}), made);
+                self.grow(&json!({"type": "input_json_delta", "partial_json": text}), made);
             }
             // Calls that were dropped cannot be taken back; their text follows as a block of its own.
             Delta::CallEnd { .. } | Delta::CallsDropped { .. } => self.close(made),
@@ -112,7 +112,7 @@ impl Events {
         ));
     }
 
-    fn grow(&self, delta: Value, made: &mut Vec<Event>) {
+    fn grow(&self, delta: &Value, made: &mut Vec<Event>) {
         let data = json!({"type": "content_block_delta", "index": self.index, "delta": delta});
         made.push(("content_block_delta", data));
     }
@@ -120,7 +120,7 @@ impl Events {
     fn close(&mut self, made: &mut Vec<Event>) {
         let Some(block) = self.open.take() else { return };
         if block == Block::Thinking {
-            self.grow(json!({"type": "signature_delta", "signature": SIGNATURE}), made);
+            self.grow(&json!({"type": "signature_delta", "signature": SIGNATURE}), made);
         }
         made.push(("content_block_stop", json!({"type": "content_block_stop", "index": self.index})));
         self.index += 1;

@@ -36,7 +36,7 @@ impl Envelope {
     }
 
     /// A message with this content, of which nothing is known yet but its prompt's tokens.
-    pub(crate) fn message(&self, content: Value, usage: Value) -> Value {
+    pub(crate) fn message(&self, content: &Value, usage: &Value) -> Value {
         json!({
             "id": self.id,
             "type": "message",
@@ -51,7 +51,7 @@ impl Envelope {
 
     /// The whole response.
     pub(crate) fn whole(&self, finish: &ChatFinish) -> Value {
-        let mut message = self.message(self.content(&finish.message), usage(&finish.finish.usage));
+        let mut message = self.message(&self.content(&finish.message), &usage(&finish.finish.usage));
         let (reason, sequence) = self.stop(finish);
         message["stop_reason"] = reason.into();
         message["stop_sequence"] = sequence;

@@ -1,5 +1,6 @@
 //! What there is: `/api/tags`, `/api/ps`, `/api/show`.
 
+use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
 use axum::extract::State;
@@ -47,7 +48,11 @@ fn digest(served: &Served) -> Result<String, ApiError> {
         let part = &mut state[at % 4];
         *part = (*part ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3);
     }
-    Ok(state.iter().map(|part| format!("{part:016x}")).collect())
+    Ok(state.iter().fold(String::new(), |mut text, part| {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{part:016x}");
+        text
+    }))
 }
 
 fn details(served: &Served) -> Result<Value, ApiError> {

@@ -55,9 +55,9 @@ impl Output {
         for delta in &event.deltas {
             match delta {
                 Delta::Content(text) => {
-                    self.grow(Kind::Message, text, std::mem::take(&mut probabilities), &mut made)
+                    self.grow(Kind::Message, text, &std::mem::take(&mut probabilities), &mut made);
                 }
-                Delta::Reasoning(text) => self.grow(Kind::Reasoning, text, Vec::new(), &mut made),
+                Delta::Reasoning(text) => self.grow(Kind::Reasoning, text, &[], &mut made),
                 Delta::CallBegin { name, id, .. } => {
                     self.close("completed", &mut made);
                     let call = id.clone().unwrap_or_else(|| random::id("call_"));
@@ -67,7 +67,7 @@ impl Output {
                         &mut made,
                     );
                 }
-                Delta::CallArguments { text, .. } => self.grow(Kind::Call, text, Vec::new(), &mut made),
+                Delta::CallArguments { text, .. } => self.grow(Kind::Call, text, &[], &mut made),
                 Delta::CallEnd { .. } => self.close("completed", &mut made),
                 // It cannot be taken back; its text follows as a message.
                 Delta::CallsDropped { .. } => self.close("incomplete", &mut made),
@@ -120,7 +120,7 @@ impl Output {
         self.open = Some(Open { kind, id, text: String::new(), logprobs: Vec::new() });
     }
 
-    fn grow(&mut self, kind: Kind, text: &str, logprobs: Vec<Value>, made: &mut Vec<Event>) {
+    fn grow(&mut self, kind: Kind, text: &str, logprobs: &[Value], made: &mut Vec<Event>) {
         if self.open.as_ref().is_none_or(|open| open.kind != kind) {
             self.close("completed", made);
             if kind == Kind::Call {
@@ -130,7 +130,7 @@ impl Output {
         }
         let Some(open) = &mut self.open else { return };
         open.text.push_str(text);
-        open.logprobs.extend(logprobs.iter().cloned());
+        open.logprobs.extend_from_slice(logprobs);
         let id = open.id.clone();
         match kind {
             Kind::Message => {
