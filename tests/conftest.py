@@ -68,10 +68,10 @@ def coder_path() -> Path:
 
 @pytest.fixture(scope="session")
 def coder(coder_path: Path) -> Iterator[Model]:
-    """Qwen2.5-Coder 0.5B Instruct, with a context of 1,024 tokens."""
+    """Qwen2.5-Coder 0.5B Instruct, with a context of 1,024 tokens, whose texts are the same each time."""
     from tabagent import Model
 
-    with Model.load(coder_path, context_size=1024, threads=THREADS) as model:
+    with Model.load(coder_path, context_size=1024, threads=THREADS, deterministic=True) as model:
         yield model
 
 

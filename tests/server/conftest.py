@@ -20,8 +20,8 @@ THREADS: Final = 1
 
 
 @pytest.fixture(scope="session")
-def server(smollm2_path: Path) -> Iterator[Server]:
-    """SmolLM2, with everything that is off by default."""
+def batching_server(smollm2_path: Path) -> Iterator[Server]:
+    """SmolLM2, with everything that is off by default. Batches of other shapes may give other texts at near ties."""
     with (
         Model.load(smollm2_path, context_size=2048, threads=THREADS) as model,
         Server(model, port=0, metrics=True, slots=True, name="smollm2") as server,
@@ -30,9 +30,25 @@ def server(smollm2_path: Path) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
+def steady_server(smollm2_path: Path) -> Iterator[Server]:
+    """SmolLM2 whose texts are the same each time, for tests that compare them."""
+    with (
+        Model.load(smollm2_path, context_size=2048, threads=THREADS, deterministic=True) as model,
+        Server(model, port=0, metrics=True, slots=True, name="smollm2") as server,
+    ):
+        yield server
+
+
+@pytest.fixture
+def server(batching_server: Server) -> Server:
+    """The one that tests of a file talk to, unless the file chooses another."""
+    return batching_server
+
+
+@pytest.fixture(scope="session")
 def qwen_server() -> Iterator[Server]:
     """Qwen2.5-Coder, which calls tools."""
-    with Model.load(needs.model(QWEN), context_size=4096, threads=THREADS) as model, Server(model, port=0, name="qwen") as server:
+    with Model.load(needs.model(QWEN), context_size=4096, threads=THREADS, deterministic=True) as model, Server(model, port=0, name="qwen") as server:
         yield server
 
 

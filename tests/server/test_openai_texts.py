@@ -21,6 +21,12 @@ pytestmark = pytest.mark.model
 PROMPT = "The capital of France is"
 
 
+@pytest.fixture(name="server")
+def compared_server(steady_server: Server) -> Server:
+    """These tests compare texts."""
+    return steady_server
+
+
 def test_a_text_is_continued_as_in_process(client: OpenAI, server: Server) -> None:
     from tabagent import SamplerConfig
 
