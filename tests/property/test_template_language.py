@@ -7,6 +7,7 @@ One file, although it is long: most of it is a list of templates.
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from typing import Any, Final
 
 import jinja2
@@ -513,6 +514,8 @@ SHOWN_ADDRESS: Final = (" at 0x", "<built-in method", "<generator", "<bound meth
 @settings(max_examples=1500, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(st.recursive(atoms, grow, max_leaves=6))
 @example("(number % [])")
+@example("(-((text).name | round))")
+@example("((text).name | round(1, 'ceil'))")
 @example("(missing | attr('name'))")
 @example("(missing | attr('__name__'))")
 @example("((missing | attr('__class__')).x)")
@@ -525,6 +528,21 @@ def test_random_expressions(expression: str) -> None:
     if expected.text is not None and any(part in expected.text for part in SHOWN_ADDRESS):
         return
     compare(template)
+
+
+def test_letters_with_a_form_for_the_beginning_of_words() -> None:
+    chars = ["ﬁ", "ß", "ǅ", "İ", "Σ", "σ", "ς", "Α", "ᾳ", "ᾼ", "ᾲ", "ა", "ŉ", "և", "ﬓ", " ", "-", "a", "B", "'", "\u0301", "ª"]  # noqa: RUF001 (letters of other alphabets)
+    methods = ["x.title()", "x.swapcase()", "x.capitalize()", "x | title", "x.lower()", "x.upper()", "x.istitle()", "x.isupper()", "x.islower()"]
+    template = "{{ [" + ", ".join(f"({method})" for method in methods) + "] }}"
+    for text in ["".join(part) for length in (1, 2, 3) for part in itertools.product(chars, repeat=length)][::7]:
+        compare(template, {**VARIABLES, "x": text})
+
+
+@given(st.integers(-(2**63), 2**63 - 1), st.integers(-(2**63), 2**63 - 1).filter(bool))
+@example(2**53 + 1, 7)
+@example(7, 2**53 + 1)
+def test_quotients_are_rounded_once(left: int, right: int) -> None:
+    compare("{{ left / right }}", {**VARIABLES, "left": left, "right": right})
 
 
 PIECES: Final = [

@@ -174,3 +174,11 @@ def test_ranking_needs_a_model_for_it(minilm_server: Server) -> None:
     assert (reply.status, reply.json()["error"]["type"]) == (501, "not_supported_error")
     for body in ({"documents": ["b"]}, {"query": "a"}, {"query": "a", "documents": []}, {"query": 1, "documents": ["b"]}):
         assert ask(minilm_server, "POST", "/rerank", body).status == 400
+
+
+def test_adapters_that_are_not_there_are_no_silent_wish(server: Server) -> None:
+    assert ask(server, "GET", "/lora-adapters").json() == []
+    complete(server, lora=[])
+    reply = ask(server, "POST", "/completion", {"prompt": PROMPT, "n_predict": 1, "lora": [{"id": 0, "scale": 1.0}]})
+    assert reply.status == 400
+    assert reply.json()["error"]["message"] == "`lora` names adapters, and this server has none; leave it out"

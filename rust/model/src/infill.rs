@@ -220,7 +220,7 @@ mod tests {
         let made = parts(500, 500, 3, 500).prompt(room, false);
         // The end of the other files and of the prefix, and the beginning of the suffix.
         let mut expected: Vec<TokenId> = vec![1];
-        expected.extend(10_405..10_500);
+        expected.extend(10_406..10_500);
         expected.push(2);
         expected.extend(20_452..20_500);
         expected.extend([30_000, 30_001, 30_002, 3]);

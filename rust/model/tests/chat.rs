@@ -67,8 +67,12 @@ fn content_is_held_to_its_form() {
         read(model.chat(ChatRequest { structure: structure.clone(), ..request(20) }).unwrap());
     assert!(text == "yes" || text == "no", "{text}");
     assert_eq!(whole.finish.constraint_complete, Some(true));
-    let mut both = ChatRequest { structure, tool_choice: ToolChoice::Required, ..request(20) };
-    both.conversation.tools = Some(vec![ToolDefinition::new("f", "", json!({"type": "object"}))]);
+    let mut both = ChatRequest { structure, tool_choice: ToolChoice::Required, ..request(120) };
+    both.conversation.tools = Some(vec![ToolDefinition::new(
+        "f",
+        "",
+        json!({"type": "object", "properties": {"a": {"enum": ["b"]}}, "required": ["a"], "additionalProperties": false}),
+    )]);
     let (text, whole) = read(model.chat(both.clone()).unwrap());
     assert_eq!((text.as_str(), whole.message.tool_calls.len()), ("", 1), "a call that is demanded comes");
     both.tool_choice = ToolChoice::Auto;

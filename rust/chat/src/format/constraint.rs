@@ -40,7 +40,7 @@ pub enum ToolChoiceError {
     NoCalls,
     /// The content is to follow a grammar that cannot stand beside calls.
     #[error(
-        "the content cannot be held to a grammar where the model may also call tools; give a JSON schema, a regular expression or choices, or `tool_choice=\"none\"`"
+        "the content cannot be held to a grammar where the model may also call tools; give a JSON schema, a regular expression or choices, or forbid calls with the `tool_choice` `none`"
     )]
     ContentGrammar,
 }

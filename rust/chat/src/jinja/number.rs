@@ -129,6 +129,27 @@ fn repeat(meter: &Rc<Meter>, sequence: &Value, count: &Value) -> Outcome<Value> 
     }
 }
 
+/// The quotient as Python rounds it: once, to the nearest float, whatever the sizes of the numbers. The divisor is not 0.
+fn quotient(left: i128, right: i128) -> f64 {
+    const EXACT: u128 = 1 << f64::MANTISSA_DIGITS;
+    let (above, below) = (left.unsigned_abs(), right.unsigned_abs());
+    if above <= EXACT && below <= EXACT {
+        return left as f64 / right as f64;
+    }
+    // Bits of the quotient until there are two more than a float holds; what is left over only tells a tie from what is above it.
+    let (mut whole, mut rest, mut power) = (above / below, above % below, 0);
+    while whole < EXACT << 2 && (whole, rest) != (0, 0) {
+        rest <<= 1;
+        whole = (whole << 1) | u128::from(rest >= below);
+        if rest >= below {
+            rest -= below;
+        }
+        power -= 1;
+    }
+    let size = (whole | u128::from(rest != 0)) as f64 * f64::from(power).exp2();
+    if (left < 0) == (right < 0) { size } else { -size }
+}
+
 fn ints(op: BinaryOp, left: i128, right: i128) -> Outcome<Value> {
     let division = |message: &str| if right == 0 { Err(value_fault(message)) } else { Ok(()) };
     let value = match op {
@@ -137,7 +158,7 @@ fn ints(op: BinaryOp, left: i128, right: i128) -> Outcome<Value> {
         BinaryOp::Mul => left.checked_mul(right),
         BinaryOp::Div => {
             division("division by zero")?;
-            return Ok(Value::Float(left as f64 / right as f64));
+            return Ok(Value::Float(quotient(left, right)));
         }
         BinaryOp::FloorDiv => {
             division("integer division or modulo by zero")?;

@@ -72,7 +72,10 @@ impl Interpreter<'_> {
         if !matches!(method, "common" | "ceil" | "floor") {
             return Err(value_fault("method must be common, ceil or floor"));
         }
-        value.must_exist()?;
+        // Python asks an undefined value for its type alone; the others multiply it first.
+        if method != "common" {
+            value.must_exist()?;
+        }
         let Some(number) = value.as_float() else {
             return Err(type_fault(format!("type {} doesn't define __round__ method", value.type_name())));
         };

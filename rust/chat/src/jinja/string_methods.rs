@@ -7,7 +7,9 @@ use super::fault::{Outcome, type_fault, value_fault};
 use super::interpreter::Interpreter;
 use super::letters;
 use super::text::{Builder, Text};
-use super::text_work::{Ends, capitalize, casefolded, is_title, lines, replace, split, strip, title};
+use super::text_work::{
+    Ends, capitalize, casefolded, is_both, is_title, lines, replace, split, strip, swapped, title,
+};
 use super::value::Value;
 
 /// The methods, sorted.
@@ -406,16 +408,7 @@ impl Interpreter<'_> {
             "casefold" => self.mapped(text, casefolded),
             "capitalize" => Ok(Value::Str(capitalize(text)?)),
             "title" => self.mapped(text, title),
-            "swapcase" => self.mapped(text, |part| {
-                let swap = |char: char| {
-                    if char.is_uppercase() {
-                        char.to_lowercase().collect::<String>()
-                    } else {
-                        char.to_uppercase().collect()
-                    }
-                };
-                part.chars().map(swap).collect()
-            }),
+            "swapcase" => self.mapped(text, swapped),
             "isalpha" => all(letters::is_alpha),
             "isalnum" => all(letters::is_alnum),
             "isdecimal" => all(letters::is_decimal),
@@ -429,10 +422,12 @@ impl Interpreter<'_> {
                 Ok(Value::Bool(good && source.starts_with(|char: char| char == '_' || char.is_alphabetic())))
             }
             "islower" => Ok(Value::Bool(
-                source.chars().any(char::is_lowercase) && !source.chars().any(char::is_uppercase),
+                source.chars().any(char::is_lowercase)
+                    && !source.chars().any(|char| char.is_uppercase() || is_both(char)),
             )),
             "isupper" => Ok(Value::Bool(
-                source.chars().any(char::is_uppercase) && !source.chars().any(char::is_lowercase),
+                source.chars().any(char::is_uppercase)
+                    && !source.chars().any(|char| char.is_lowercase() || is_both(char)),
             )),
             "istitle" => Ok(Value::Bool(is_title(source))),
             _ => Err(type_fault(format!("the method `{name}` of strings is not there for templates"))),

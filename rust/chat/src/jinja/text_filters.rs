@@ -97,17 +97,17 @@ impl Interpreter<'_> {
         let mut out = Builder::new(&self.meter)?;
         let mut starts = true;
         out.push_mapped(&text, |part| {
+            let breaks =
+                |char: char| matches!(char, '-' | '(' | '{' | '[' | '<') || super::letters::is_space(char);
             let mut made = String::with_capacity(part.len());
-            for char in part.chars() {
-                let breaks = matches!(char, '-' | '(' | '{' | '[' | '<') || super::letters::is_space(char);
-                if breaks {
-                    made.push(char);
-                } else if starts {
-                    made.extend(char.to_uppercase());
-                } else {
-                    made.extend(char.to_lowercase());
+            for word in part.split_inclusive(breaks) {
+                let mut rest = word;
+                if let Some(first) = word.chars().next().filter(|first| starts && !breaks(*first)) {
+                    made.extend(first.to_uppercase());
+                    rest = &word[first.len_utf8()..];
                 }
-                starts = breaks;
+                made.push_str(&rest.to_lowercase());
+                starts = word.ends_with(breaks);
             }
             made
         })?;

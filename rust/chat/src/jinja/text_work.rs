@@ -90,24 +90,60 @@ pub(crate) fn lines(source: &str, keep: bool) -> Vec<Range<usize>> {
     found
 }
 
+/// Whether Unicode counts it as neither large nor small but as both (`Lt`), such as `ǅ`.
+pub(crate) fn is_both(char: char) -> bool {
+    matches!(char, 'ǅ' | 'ǈ' | 'ǋ' | 'ǲ' | '\u{1fbc}' | '\u{1fcc}' | '\u{1ffc}')
+        || matches!(char, '\u{1f88}'..='\u{1f8f}' | '\u{1f98}'..='\u{1f9f}' | '\u{1fa8}'..='\u{1faf}')
+}
+
+/// The character as words begin with it: mostly the large one (`Titlecase_Mapping` of Unicode).
 pub(crate) fn capitalized(char: char) -> String {
+    let large = || char.to_uppercase();
     match char {
-        'ß' => "Ss".into(),
-        '\u{1c4}'..='\u{1c6}' => "\u{1c5}".into(),
-        '\u{1c7}'..='\u{1c9}' => "\u{1c8}".into(),
-        '\u{1ca}'..='\u{1cc}' => "\u{1cb}".into(),
-        '\u{1f1}'..='\u{1f3}' => "\u{1f2}".into(),
-        char => char.to_uppercase().collect(),
+        '\u{1c4}'..='\u{1c6}' => "ǅ".into(),
+        '\u{1c7}'..='\u{1c9}' => "ǈ".into(),
+        '\u{1ca}'..='\u{1cc}' => "ǋ".into(),
+        '\u{1f1}'..='\u{1f3}' => "ǲ".into(),
+        // Ligatures: their first letter is large.
+        'ß' | '\u{587}' | '\u{fb00}'..='\u{fb17}' => {
+            large().take(1).chain(large().skip(1).flat_map(char::to_lowercase)).collect()
+        }
+        // Greek letters with an iota, which stays small.
+        '\u{1f80}'..='\u{1faf}' => char::from_u32(u32::from(char) | 8).unwrap_or(char).into(),
+        '\u{1fb3}' | '\u{1fbc}' => '\u{1fbc}'.into(),
+        '\u{1fc3}' | '\u{1fcc}' => '\u{1fcc}'.into(),
+        '\u{1ff3}' | '\u{1ffc}' => '\u{1ffc}'.into(),
+        '\u{1fb2}' | '\u{1fb4}' | '\u{1fb7}' | '\u{1fc2}' | '\u{1fc4}' | '\u{1fc7}' | '\u{1ff2}'
+        | '\u{1ff4}' | '\u{1ff7}' => large().map(|part| if part == 'Ι' { '\u{345}' } else { part }).collect(),
+        // Georgian has large letters for whole words alone.
+        '\u{10d0}'..='\u{10ff}' => char.into(),
+        _ => large().collect(),
     }
+}
+
+/// Each character with its small form, of which that of `Σ` depends on those around it.
+pub(crate) fn with_small(text: &str) -> impl Iterator<Item = (char, String)> {
+    let all: Vec<char> = text.to_lowercase().chars().collect();
+    let mut at = 0;
+    let found: Vec<(char, String)> = text
+        .chars()
+        .map(|char| {
+            let count = if char == 'Σ' { 1 } else { char.to_lowercase().count() };
+            let own = all[at..at + count].iter().collect();
+            at += count;
+            (char, own)
+        })
+        .collect();
+    found.into_iter()
 }
 
 pub(crate) fn title(text: &str) -> String {
     let mut inside = false;
     let mut out = String::with_capacity(text.len());
-    for char in text.chars() {
-        let cased = char.is_lowercase() || char.is_uppercase();
+    for (char, small) in with_small(text) {
+        let cased = char.is_lowercase() || char.is_uppercase() || is_both(char);
         if cased && inside {
-            out.extend(char.to_lowercase());
+            out.push_str(&small);
         } else if cased {
             out.push_str(&capitalized(char));
         } else {
@@ -118,10 +154,24 @@ pub(crate) fn title(text: &str) -> String {
     out
 }
 
+/// Small letters large and large ones small.
+pub(crate) fn swapped(text: &str) -> String {
+    with_small(text).fold(String::with_capacity(text.len()), |mut out, (char, small)| {
+        if char.is_uppercase() {
+            out.push_str(&small);
+        } else if char.is_lowercase() {
+            out.extend(char.to_uppercase());
+        } else {
+            out.push(char);
+        }
+        out
+    })
+}
+
 pub(crate) fn is_title(text: &str) -> bool {
     let (mut inside, mut any) = (false, false);
     for char in text.chars() {
-        if char.is_uppercase() {
+        if char.is_uppercase() || is_both(char) {
             if inside {
                 return false;
             }
@@ -142,13 +192,13 @@ pub(crate) fn capitalize(text: &Text) -> Outcome<Text> {
     let mut out = Builder::new(text.meter())?;
     let mut first = true;
     out.push_mapped(text, |part| {
-        let mut chars = part.chars();
+        let mut chars = with_small(part);
         let head = if std::mem::take(&mut first) {
-            chars.next().map(capitalized).unwrap_or_default()
+            chars.next().map(|(char, _)| capitalized(char)).unwrap_or_default()
         } else {
             String::new()
         };
-        head + &chars.as_str().to_lowercase()
+        chars.fold(head, |made, (_, small)| made + &small)
     })?;
     out.finish().with_markup(text.is_markup())
 }
