@@ -540,9 +540,19 @@ def test_letters_with_a_form_for_the_beginning_of_words() -> None:
 
 @given(st.integers(-(2**63), 2**63 - 1), st.integers(-(2**63), 2**63 - 1).filter(bool))
 @example(2**53 + 1, 7)
+@example(5177036130061754, 8)
+@example(8341051835885, -64)
 @example(7, 2**53 + 1)
+@settings(max_examples=1500, deadline=None)
 def test_quotients_are_rounded_once(left: int, right: int) -> None:
     compare("{{ left / right }}", {**VARIABLES, "left": left, "right": right})
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+@example(647129516257719.25)
+@settings(max_examples=1500, deadline=None)
+def test_floats_are_shown_as_python_shows_them(value: float) -> None:
+    compare("{{ x }} {{ [x] }} {{ x | tojson }}", {**VARIABLES, "x": value})
 
 
 PIECES: Final = [

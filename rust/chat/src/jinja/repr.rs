@@ -54,15 +54,34 @@ pub(crate) fn float(value: f64) -> String {
     if value.is_infinite() {
         return if value > 0.0 { "inf".into() } else { "-inf".into() };
     }
-    let scientific = format!("{value:e}");
+    let scientific = shortest(value);
     let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
-    if (-4..16).contains(&exponent) {
-        let plain = format!("{value}");
-        return if plain.contains('.') { plain } else { plain + ".0" };
+    if !(-4..16).contains(&exponent) {
+        let sign = if exponent < 0 { '-' } else { '+' };
+        return format!("{digits}e{sign}{:02}", exponent.abs());
     }
-    let sign = if exponent < 0 { '-' } else { '+' };
-    format!("{digits}e{sign}{:02}", exponent.abs())
+    let (minus, digits) = digits.strip_prefix('-').map_or(("", digits), |digits| ("-", digits));
+    let mut digits = digits.replace('.', "");
+    let Ok(whole) = usize::try_from(exponent + 1) else {
+        let zeros = "0".repeat(exponent.unsigned_abs() as usize - 1);
+        return format!("{minus}0.{zeros}{digits}");
+    };
+    if whole == 0 {
+        return format!("{minus}0.{digits}");
+    }
+    while digits.len() <= whole {
+        digits.push('0');
+    }
+    format!("{minus}{}.{}", &digits[..whole], &digits[whole..])
+}
+
+/// The number with the fewest digits that is read back as this one, in scientific notation. Of two that are equally near, it is the even one.
+fn shortest(value: f64) -> String {
+    let short = format!("{value:e}");
+    let n_digits = short.bytes().take_while(|byte| *byte != b'e').filter(u8::is_ascii_digit).count();
+    let even = format!("{value:.*e}", n_digits.saturating_sub(1));
+    if even.parse() == Ok(value) { even } else { short }
 }
 
 pub(crate) fn escape_html(text: &str) -> String {
