@@ -190,9 +190,9 @@ class TokenStream:
     def fork(self, *, seed: int | None = None, sampling: SamplerConfig | None = None) -> TokenStream:
         """Another text that begins as this one, as far as it was read, and goes its own way from here. This one goes on as before.
 
-            stream = model.generate("Once upon a time", sampling=SamplerConfig(seed=1))
-            beginning = "".join(itertools.islice(stream, 8))
-            other = stream.fork()
+            stream = model.generate("Once upon a time", max_tokens=32)
+            beginning = next(stream) + next(stream)
+            other = stream.fork(seed=1)
 
         Reading gives what comes after the beginning; `result` has the whole text, and `max_tokens` counts it. It is computed with the options of
         this one, and shares its cells while that one runs, so that the beginning is not decoded again (where the memory can be cut there).
