@@ -71,12 +71,14 @@ def test_a_client_that_never_reads_is_ended(smollm2_path: Path) -> None:
     from tabagent import Model
 
     body = {"prompt": "Once", "n_predict": 4000, "ignore_eos": True, "stream": True, "n_probs": 500}
-    with Model.load(smollm2_path, context_size=4096, threads=1) as model, Server(model, port=0, timeout=0.5) as server:
-        lost = send(server, "/completion", body)
+    with (
+        Model.load(smollm2_path, context_size=4096, threads=1) as model,
+        Server(model, port=0, timeout=0.5) as server,
+        send(server, "/completion", body),
+    ):
         until(lambda: model.stats.active == 1)
-        until(lambda: idle(server), limit_s=120)
-        assert model.metrics().ended.cancelled == 1
-        lost.close()
+        until(lambda: model.metrics().ended.cancelled == 1, limit_s=120)
+        until(lambda: idle(server))
 
 
 def test_a_silent_stream_says_that_it_is_there(smollm2_path: Path) -> None:
