@@ -61,6 +61,7 @@ mod slow_text;
 mod special_text;
 mod spelling;
 mod state;
+mod state_reader;
 mod streams;
 mod strings;
 mod tensor;

@@ -4,6 +4,8 @@
 //! those of the context, llama.cpp checks (`state_read_data` in src/llama-kv-cache.cpp and src/llama-memory-recurrent.cpp), after the cells were made. Any bits are a number in every type
 //! of a cache; wrong ones make wrong text.
 
+use crate::state_reader::Reader;
+
 /// Bytes of a magic number and the sequence.
 const HEAD: usize = 8;
 /// Bytes of what some models keep about each cell besides (`llama_kv_cell_ext` in src/llama-kv-cells.h).
@@ -57,25 +59,7 @@ fn read(state: &[u8], shape: Shape, n_extra: usize) -> Option<()> {
     reader.left.is_empty().then_some(())
 }
 
-struct Reader<'a> {
-    left: &'a [u8],
-}
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, n: usize) -> Option<&'a [u8]> {
-        let (taken, left) = self.left.split_at_checked(n)?;
-        self.left = left;
-        Some(taken)
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        Some(u32::from_le_bytes(self.take(4)?.try_into().ok()?))
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        Some(u64::from_le_bytes(self.take(8)?.try_into().ok()?))
-    }
-
+impl Reader<'_> {
     /// Passes over a cache of the last tokens of the sequence, from one not after `latest_start` on, all in one stream.
     fn cache(&mut self, shape: Shape, n_extra: usize, latest_start: u32) -> Option<()> {
         (self.u32()? == shape.n_streams).then_some(())?;

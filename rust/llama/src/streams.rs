@@ -4,6 +4,8 @@
 //! `llama_kv_cache::state_write` in src/llama-kv-cache.cpp writes, after a magic number and the sequence, the number of streams, and for each the number of its cells and what is
 //! in them. A model with a sliding window has two such caches, one after the other (`llama_kv_cache_iswa::state_write` in src/llama-kv-cache-iswa.cpp).
 
+use crate::state_reader::Reader;
+
 /// Bytes of a magic number and the sequence.
 const HEAD: usize = 8;
 /// Bytes of what some models keep about each cell besides (`llama_kv_cell_ext` in src/llama-kv-cells.h).
@@ -63,25 +65,7 @@ fn two_caches(state: &[u8], n_extra: usize) -> Option<Vec<Cache<'_>>> {
     reader.left.is_empty().then_some(caches)
 }
 
-struct Reader<'a> {
-    left: &'a [u8],
-}
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, n: usize) -> Option<&'a [u8]> {
-        let (taken, left) = self.left.split_at_checked(n)?;
-        self.left = left;
-        Some(taken)
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        Some(u32::from_le_bytes(self.take(4)?.try_into().ok()?))
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        Some(u64::from_le_bytes(self.take(8)?.try_into().ok()?))
-    }
-
+impl Reader<'_> {
     /// Goes to the cells of the one stream that has some: how many streams come before it, how many there are, how many cells it has.
     fn find_cells(&mut self) -> Option<(u32, u32, u32)> {
         let n_streams = self.u32()?;
