@@ -12,8 +12,8 @@ All scenarios choose tokens greedily and ignore the end of the text, on tokens, 
     prefill    4 streams run while a prompt of 8,000 tokens is read: the longest gap of the four beside their usual one
     edit       one stream that repeats most of its prompt, as edits and summaries do: what speculation is for
 
-Times are those of the reader: of `llama-server` a client that takes one connection for a stream, of tabagent tasks of an event loop in the same
-process, or threads (`--readers threads`).
+Times are those of the reader: of `llama-server`, and of `tabagent serve` (`--programs serve llama-server`), a client that takes one connection for a
+stream, of tabagent tasks of an event loop in the same process, or threads (`--readers threads`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import dataclasses
+import itertools
 import json
 import os
 import platform
@@ -30,8 +32,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from http_servers import HttpServer, Size, llama_server, tabagent_serve
 from in_process import InProcess
-from llama_server import LlamaServer
 from run import MODELS, library_directory, llama_bench
 from traffic import Answer, Peer, Request, ask_all, ask_in_turn, figures_of, percentile
 from workload import LONG_TEXT, Job
@@ -168,14 +170,16 @@ def scenarios(count: int) -> dict[str, Scenario]:
 
 def compare(name: str, scenario: Scenario, job: Job, arguments: argparse.Namespace, tools: Path) -> list[dict[str, Figures]]:
     """The figures of each round, by program."""
-    size = {"slots": scenario.slots, "slot_tokens": scenario.slot_tokens, "threads": job.threads}
+    size = Size(slots=scenario.slots, slot_tokens=scenario.slot_tokens, threads=job.threads)
     rounds: list[dict[str, Figures]] = []
     with contextlib.ExitStack() as stack:
-        peers: list[InProcess | LlamaServer] = []
+        peers: list[InProcess | HttpServer] = []
         if "tabagent" in arguments.programs:
-            peers.append(stack.enter_context(InProcess(job.model, library=job.library, readers=arguments.readers, **size)))
+            peers.append(stack.enter_context(InProcess(job.model, library=job.library, readers=arguments.readers, **dataclasses.asdict(size))))
+        if "serve" in arguments.programs:
+            peers.append(stack.enter_context(tabagent_serve(job.library, job.model, size)))
         if "llama-server" in arguments.programs:
-            peers.append(stack.enter_context(LlamaServer(tools / "llama-server", job.model, extra=arguments.server_arguments.split(), **size)))
+            peers.append(stack.enter_context(llama_server(tools / "llama-server", job.model, size, arguments.server_arguments.split())))
         tokenize = peers[0].model.tokenize if isinstance(peers[0], InProcess) else _tokenizer(job)
         for peer in peers:
             asyncio.run(warm_up(peer, tokenize))
@@ -203,14 +207,15 @@ def _tokenizer(job: Job) -> Tokenize:
 
 
 def summary(rounds: list[dict[str, Figures]]) -> dict[str, dict[str, float]]:
-    """Medians by program, and the medians of the ratios of tabagent to each peer."""
+    """Medians by program, and the medians of the ratios of the first one to each other, and of `tabagent serve` to llama-server."""
     names = list(rounds[0])
     rows = {name: {column: statistics.median(r[name][column] for r in rounds) for column in rounds[0][name]} for name in names}
-    if "tabagent" in names:
-        for peer in names:
-            if peer != "tabagent":
-                shared = [column for column in rounds[0][peer] if all(r[peer][column] for r in rounds)]
-                rows[f"ratio to {peer}"] = {column: statistics.median(r["tabagent"][column] / r[peer][column] for r in rounds) for column in shared}
+    pairs = [(names[0], peer) for peer in names[1:]]
+    if {"tabagent", "tabagent serve", "llama-server"} <= set(names):
+        pairs.append(("tabagent serve", "llama-server"))
+    for one, other in pairs:
+        shared = [column for column in rounds[0][other] if all(r[other][column] for r in rounds)]
+        rows[f"ratio of {one} to {other}"] = {column: statistics.median(r[one][column] / r[other][column] for r in rounds) for column in shared}
     return rows
 
 
@@ -234,9 +239,9 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=list(MODELS), help="names as in the tables, or paths of GGUF files")
     parser.add_argument("--threads", type=int, nargs="+", default=[2])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--streams", type=int, default=8)
+    parser.add_argument("--streams", type=int, nargs="+", default=[8])
     parser.add_argument("--readers", choices=["asyncio", "threads"], default="asyncio")
-    parser.add_argument("--programs", nargs="+", choices=["tabagent", "llama-server"], default=["tabagent", "llama-server"])
+    parser.add_argument("--programs", nargs="+", choices=["tabagent", "serve", "llama-server"], default=["tabagent", "llama-server"])
     parser.add_argument("--server-arguments", default="", metavar="TEXT", help="more arguments for llama-server, such as `--spec-type ngram-simple`")
     parser.add_argument("--json", action="store_true", help="print the figures of all rounds as JSON")
     arguments = parser.parse_args()
@@ -249,14 +254,14 @@ def main() -> None:
         path = str(Path(os.environ["TABAGENT_TEST_MODELS"]) / MODELS[name]) if name in MODELS else name
         for threads in arguments.threads:
             job = Job(model=path, threads=threads, library=str(library_directory()), prompt_tokens=PROMPT_TOKENS, new_tokens=NEW_TOKENS)
-            for scenario in arguments.scenarios:
-                rounds = compare(scenario, scenarios(arguments.streams)[scenario], job, arguments, tools)
+            for scenario, count in itertools.product(arguments.scenarios, arguments.streams):
+                rounds = compare(scenario, scenarios(count)[scenario], job, arguments, tools)
                 rows = summary(rounds)
-                results.append({"model": name, "threads": threads, "scenario": scenario, "rounds": rounds, "medians": rows})
+                results.append({"model": name, "threads": threads, "scenario": scenario, "streams": count, "rounds": rounds, "medians": rows})
                 if not arguments.json:
-                    print_table(f"{name}, {threads} thread{'s' if threads > 1 else ''}: {scenario}", rows)
+                    print_table(f"{name}, {threads} thread{'s' if threads > 1 else ''}: {scenario} ({count})", rows)
     if arguments.json:
-        json.dump({"machine": machine, "streams": arguments.streams, "readers": arguments.readers, "results": results}, sys.stdout, indent=1)
+        json.dump({"machine": machine, "readers": arguments.readers, "results": results}, sys.stdout, indent=1)
         print()
 
 

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from tabagent.memory import MemoryNeed, MemoryPrediction, predict_memory
     from tabagent.metrics import FinishCounts, Latency, Metrics
     from tabagent.model import Model
+    from tabagent.overflow import ContextShift
     from tabagent.pool import Lease, ModelPool
     from tabagent.pool_entry import PoolModelStats, PoolStats
     from tabagent.reasoning import ReasoningBudget
@@ -91,6 +92,7 @@ __all__ = [
     "Context",
     "ContextFullError",
     "ContextPool",
+    "ContextShift",
     "ControlVector",
     "Conversation",
     "DecodeError",
@@ -197,6 +199,7 @@ _HOMES = {
     "Constraint": "grammar",
     "Context": "context",
     "ContextPool": "context_pool",
+    "ContextShift": "overflow",
     "ControlVector": "adapters",
     "DeviceInfo": "info",
     "FinishCounts": "metrics",

@@ -420,7 +420,7 @@ class Stream:
     def summary(self) -> dict[str, Any] | None:
         """None while it runs, else finish_reason (str: stop, length, cancelled, timeout, error), stop_match (None, or a dict with kind
         `string`, `token`, `eog` or `constraint` and value), prompt_tokens, cached_tokens, completion_tokens, forced_tokens,
-        drafted_tokens, accepted_tokens, constraint_complete (None without a grammar), step_requests, and seconds: queued_s, prompt_s,
+        drafted_tokens, accepted_tokens, dropped_tokens, constraint_complete (None without a grammar), step_requests, and seconds: queued_s, prompt_s,
         decode_s, first_token_s (None without a token), token_gaps_s (three quantiles; None with fewer than two tokens)."""
 
 @final
@@ -609,7 +609,7 @@ class Model:
     def tokenize_after(self, last: int | None, text: str, parse_special: bool) -> list[int]:
         """The tokens of a text that goes on with one whose last token is `last`: without a space of the tokenizer's in front."""
     def tokenize_batch(self, texts: Sequence[str], add_special: bool, parse_special: bool) -> list[list[int]]: ...
-    def prompt(self, prompt: str | Sequence[int], add_special: bool, parse_special: bool, name: str | None) -> list[int]:
+    def prompt(self, prompt: str | Sequence[int], add_special: bool, parse_special: bool, name: str | None, must_fit: bool = True) -> list[int]:
         """The tokens that `generate` makes of a prompt. Warns the caller of the calling function, in terms of an argument `name` (None: does
         not), of special tokens at the ends that `add_special` would have doubled."""
     def detokenize(
@@ -646,7 +646,7 @@ class Model:
         With `hooked` the stream waits for its `take_hook` to change each row of logits.
 
         `options`: max_tokens, sampling (a `SamplerConfig`'s `to_dict()`), stop, ban, stop_tokens, ignore_eos, logprobs, logprobs_mode, show_special,
-        cache_prompt,
+        cache_prompt, overflow (error, stop, shift, or a mapping of keep and discard),
         speculative (None, or a mapping of min_match, max_match, max_draft), priority, timeout (seconds), collect (the whole text in one event)."""
     def session(self, sampling: Mapping[str, Any], changes: _Changes | None = None) -> Session: ...
     def load_session(self, path: str) -> tuple[Session, str]:

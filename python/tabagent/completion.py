@@ -32,6 +32,8 @@ class Usage:
     """Tokens that were guessed and decoded before it was known whether they come; 0 without `speculative`."""
     accepted_tokens: int = 0
     """Those of them that came."""
+    dropped_tokens: int = 0
+    """Tokens of the prompt or the completion that left a context that was too small for both; 0 without `overflow`."""
 
     @property
     def total_tokens(self) -> int:
@@ -170,6 +172,7 @@ def usage_of(summary: Mapping[str, Any]) -> Usage:
         forced_tokens=summary["forced_tokens"],
         drafted_tokens=summary["drafted_tokens"],
         accepted_tokens=summary["accepted_tokens"],
+        dropped_tokens=summary["dropped_tokens"],
     )
 
 

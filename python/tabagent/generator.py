@@ -27,6 +27,7 @@ from tabagent._arguments import (
 from tabagent.adapters import Adapters, ControlVectors, as_changes
 from tabagent.errors import GrammarError
 from tabagent.grammar import Grammar, Trigger, compile_source, parser_of, source_of, trigger_of
+from tabagent.overflow import ContextShift, Overflow, overflow_options
 from tabagent.reasoning import ReasoningBudget, TemplateBudget, budget_options
 from tabagent.samples import Samples
 from tabagent.sampling import SamplerConfig
@@ -99,6 +100,7 @@ class Generator(Vocabulary):
         parse_special: bool = True,
         reasoning_budget: ReasoningBudget | TemplateBudget | None = None,
         speculative: Literal["lookup"] | Model | SpeculativeConfig | None = None,
+        overflow: Overflow | ContextShift = "error",
         cache_prompt: bool = False,
         show_special: bool = False,
         collect: bool = False,
@@ -157,6 +159,11 @@ class Generator(Vocabulary):
                 smaller model of the same family guesses what it would say; it pays where it is several times as fast and mostly right, and turns
                 itself off elsewhere. A `SpeculativeConfig` sets limits. Without effect with processors, with `deterministic`, on recurrent models,
                 and where a draft model already guesses for four texts. `usage` counts the guesses.
+            overflow: what to do when the text does not fit the context. `"error"`: a prompt that does not fit raises, and a text that fills the
+                context ends with `finish_reason` `length`. `"stop"`: a prompt that does not fit ends so too, with nothing generated. `"shift"`:
+                the text goes on, as the tokens after the first four leave, half of them at a time; a `ContextShift` says which. It is refused
+                where the model has a sliding window or a recurrent state, with `ban`, and in sessions; such a text cannot be forked, and
+                without `max_tokens` it ends only where the model ends it.
             cache_prompt: begin with what other requests with this option, and with equal adapters and control vectors, have decoded, running ones
                 included, and leave this one's tokens for others. Prompts that begin alike are then decoded once; the last bits of logits may differ
                 from a run alone.
@@ -170,7 +177,7 @@ class Generator(Vocabulary):
 
         Raises:
             TypeError, ValueError: an argument is wrong, or the draft model has another vocabulary.
-            ContextFullError: the prompt has more tokens than the context holds.
+            ContextFullError: the prompt has more tokens than the context holds, and `overflow` is `error`.
             GrammarError: the schema or grammar cannot be compiled.
             AdapterError: an adapter is of another model, or is an activated one (aLoRA), which works from some token of a text on.
             UnsupportedModelError: the model cannot generate.
@@ -206,6 +213,7 @@ class Generator(Vocabulary):
             "logprobs_mode": check_encodable(as_text(logprobs_mode, "logprobs_mode"), "logprobs_mode"),
             "reasoning_budget": budget_options(reasoning_budget),
             "speculative": lookup,
+            "overflow": overflow_options(overflow),
             "cache_prompt": as_bool(cache_prompt, "cache_prompt"),
             "show_special": as_bool(show_special, "show_special"),
             "collect": as_bool(collect, "collect"),

@@ -65,6 +65,7 @@ class Server:
         timeout: float | None = None,
         drain_timeout: float | None = None,
         ping: float | None = None,
+        page: bool | None = None,
         metrics: bool | None = None,
         slots: bool | None = None,
         props: bool | None = None,
@@ -101,6 +102,7 @@ class Server:
             timeout: seconds that a client may stop in the middle of sending a request or of reading a response; None for 3,600.
             drain_timeout: seconds that running requests may take to end once the server stops; then they end with an error. None for 30.
             ping: seconds after which a silent stream of events says that it is there; 0 for never, None for 30.
+            page: whether there is a web page to chat at `/`; None for yes.
             metrics: whether `/metrics` is there; None for no.
             slots: whether `/slots` is there; None for no.
             props: whether `/props` may be changed; None for no.
@@ -136,6 +138,7 @@ class Server:
             "timeout": _seconds(timeout, "timeout"),
             "drain_timeout": _seconds(drain_timeout, "drain_timeout"),
             "ping": _seconds(ping, "ping"),
+            "page": _flag(page, "page"),
             "metrics": _flag(metrics, "metrics"),
             "slots": _flag(slots, "slots"),
             "props": _flag(props, "props"),

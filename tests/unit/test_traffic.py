@@ -64,7 +64,7 @@ def test_an_answer_that_is_too_short_is_an_error(traffic: Any) -> None:
 
 
 def test_events_of_a_server_are_tokens_with_their_times(traffic: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    llama_server = importlib.import_module("llama_server")
+    http_servers = importlib.import_module("http_servers")
     asked: list[dict[str, Any]] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -79,8 +79,8 @@ def test_events_of_a_server_are_tokens_with_their_times(traffic: Any, monkeypatc
 
     async def ask() -> Any:
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
-        client = object.__new__(llama_server.LlamaServer)
-        monkeypatch.setattr(client, "_port", server.sockets[0].getsockname()[1], raising=False)
+        client = object.__new__(http_servers.HttpServer)
+        monkeypatch.setattr(client, "port", server.sockets[0].getsockname()[1], raising=False)
         async with server:
             (answer,) = await traffic.ask_all(client, [traffic.Request([1, 2], 3, cache_prompt=True)])
         return answer

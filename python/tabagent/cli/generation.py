@@ -11,9 +11,10 @@ from tabagent.cli.model_source import ModelSource
 from tabagent.cli.options import option
 
 if TYPE_CHECKING:
-    from tabagent import Completion, LogitsProcessor, Model, SamplerConfig, SpeculativeConfig
+    from tabagent import Completion, ContextShift, LogitsProcessor, Model, SamplerConfig, SpeculativeConfig
+    from tabagent.overflow import Overflow
 
-__all__ = ["Answer", "GenerationOptions", "LengthOptions", "SpeedOptions", "generate"]
+__all__ = ["Answer", "GenerationOptions", "LengthOptions", "OverflowOptions", "SpeedOptions", "generate"]
 
 LENGTH: Final = "Length"
 SPEED: Final = "Speed"
@@ -40,6 +41,39 @@ class LengthOptions:
         option(LENGTH, "--ban", metavar="TEXT", text="Never write this text, in just this spelling; may be given several times."),
     ] = None
     ignore_eos: Annotated[bool, option(LENGTH, "--ignore-eos", text="Go on when the model ends its text.")] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class OverflowOptions:
+    """What to do when the text does not fit the context."""
+
+    context_shift: Annotated[
+        bool, option(LENGTH, "--context-shift", text="When the context is full, go on without the older half of what comes after the first tokens.")
+    ] = False
+    keep: Annotated[
+        int | None,
+        option(LENGTH, "--keep", metavar="N", min=-1, text="How many of the first tokens stay when the context shifts; -1: the prompt. Default: 4."),
+    ] = None
+
+    def check(self) -> None:
+        """Refuse options that do not go together.
+
+        Raises:
+            UsageError: they do not.
+        """
+        if self.keep is not None and not self.context_shift:
+            message = "`--keep` says what stays when the context shifts; give `--context-shift` too"
+            raise UsageError(message)
+
+    def overflow(self, n_prompt: int) -> "Overflow | ContextShift":
+        """As `generate` takes it, for a prompt of so many tokens."""
+        if not self.context_shift:
+            return "error"
+        if self.keep is None:
+            return "shift"
+        from tabagent import ContextShift  # noqa: PLC0415 (not for --help)
+
+        return ContextShift(keep=n_prompt if self.keep < 0 else self.keep)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +136,8 @@ class GenerationOptions:
     """Adapters and control vectors, as `Model.generate` takes them."""
     logprobs: int | None = None
     speculative: "SpeculativeConfig | None" = None
+    overflow: "Callable[[int], Overflow | ContextShift]" = lambda _: "error"
+    """What to do when the text does not fit the context, by the number of tokens of the prompt."""
 
 
 class Answer:
@@ -147,6 +183,7 @@ def generate(
         sampling=options.sampling,
         stop=list(options.stop),
         ignore_eos=options.ignore_eos,
+        overflow=options.overflow(len(tokens)),
         cache_prompt=True,
         **asked,
     )

@@ -11,7 +11,7 @@ from tabagent.cli.adapter_options import AdapterOptions
 from tabagent.cli.conversation import Conversation
 from tabagent.cli.escapes import unescape
 from tabagent.cli.failure import UsageError, explained, one_line
-from tabagent.cli.generation import Answer, GenerationOptions, LengthOptions, SpeedOptions, generate
+from tabagent.cli.generation import Answer, GenerationOptions, LengthOptions, OverflowOptions, SpeedOptions, generate
 from tabagent.cli.line_reader import LineReader
 from tabagent.cli.load_options import LoadOptions, load
 from tabagent.cli.options import OUTPUT, Verbose, in_groups, naming_options, option
@@ -69,7 +69,17 @@ class OutputOptions:
     json: Annotated[bool, option(OUTPUT, "--json", text="Print one JSON object at the end: text, finish reason, usage, timings.")] = False
 
 
-GROUPS: Final = (PromptOptions, LengthOptions, SpeedOptions, StructureOptions, SamplerOptions, AdapterOptions, LoadOptions, OutputOptions)
+GROUPS: Final = (
+    PromptOptions,
+    LengthOptions,
+    OverflowOptions,
+    SpeedOptions,
+    StructureOptions,
+    SamplerOptions,
+    AdapterOptions,
+    LoadOptions,
+    OutputOptions,
+)
 
 
 @explained
@@ -79,6 +89,7 @@ def run(
     *,
     prompt: PromptOptions,
     length: LengthOptions,
+    overflow: OverflowOptions,
     speed: SpeedOptions,
     structure: StructureOptions,
     sampling: SamplerOptions,
@@ -102,6 +113,7 @@ def run(
     Exit code: 0, 1 for a failure, 2 for wrong usage, 130 after Ctrl-C.
     """
     _check(prompt, speed, output)
+    overflow.check()
     source = machine.source(model)
     options = GenerationOptions(
         max_tokens=None if length.max_tokens < 0 else length.max_tokens,
@@ -111,6 +123,7 @@ def run(
         ignore_eos=length.ignore_eos,
         structure=structure.arguments(escape=prompt.escape),
         logprobs=output.logprobs,
+        overflow=overflow.overflow,
     )
     adapters.parsed()  # what is wrong with them is said before the model is loaded
     settings = machine.settings()

@@ -51,6 +51,7 @@ VARIABLES: Final = {
     "--threads-http": "LLAMA_ARG_THREADS_HTTP",
     "--sse-ping-interval": "LLAMA_ARG_SSE_PING_INTERVAL",
     "--cors-origins": "LLAMA_ARG_CORS_ORIGINS",
+    "--ui": "LLAMA_ARG_UI",
     "--metrics": "LLAMA_ARG_ENDPOINT_METRICS",
     "--slots": "LLAMA_ARG_ENDPOINT_SLOTS",
     "--embeddings": "LLAMA_ARG_EMBEDDINGS",
@@ -139,7 +140,7 @@ class ServerOptions:
     metrics: Annotated[bool, option(SERVER, "--metrics", text="Show figures for Prometheus at `/metrics`.")] = False
     slots: Annotated[bool, option(SERVER, "--slots/--no-slots", text="Show what runs at `/slots`, or not (default).")] = False
     embeddings: Annotated[bool, option(SERVER, "--embeddings/--no-embeddings", "--embedding", text="Give embeddings (default), or not.")] = True
-    ui: Annotated[bool, option(SERVER, "--no-ui", "--no-webui", text="No web page, which is always so.")] = False
+    ui: Annotated[bool, option(SERVER, "--ui/--no-ui", "--webui/--no-webui", text="Show a page to chat at `/` (default), or not.")] = True
     reranking: Annotated[bool, option(SERVER, "--reranking/--no-reranking", "--rerank", text="Rank documents (default), or not.")] = True
 
     def arguments(self) -> dict[str, Any]:
@@ -168,6 +169,7 @@ class ServerOptions:
             "timeout": self.timeout,
             "drain_timeout": self.drain_timeout,
             "ping": None if self.ping is None else max(self.ping, 0.0),
+            "page": self.ui,
             "metrics": self.metrics,
             "slots": self.slots,
             "embeddings": self.embeddings,

@@ -52,6 +52,8 @@ pub struct Context {
     /// For each token of the last decode, whether its logits were computed.
     outputs: Vec<bool>,
     memory_need: MemoryNeed,
+    /// Positions were moved, which llama.cpp does to what is in the cells at the next decode (`memory_update` in src/llama-context.cpp).
+    pub(crate) is_moving: bool,
     /// Why llama.cpp left a decode half done, after which nothing else can be computed.
     broken: Option<Thrown>,
 }
@@ -196,6 +198,7 @@ impl Context {
             arrays: CBatch::default(),
             outputs: Vec::new(),
             memory_need: MemoryNeed::default(),
+            is_moving: false,
             broken: None,
         };
         context.read_back_limits();
@@ -266,6 +269,7 @@ impl Context {
         }
         match code {
             0 => {
+                self.is_moving = false;
                 self.outputs.extend_from_slice(&batch.outputs);
                 Ok(())
             }

@@ -138,6 +138,46 @@ impl Context {
         if removed { Ok(()) } else { Err(ContextError::CannotRemove { start, end }) }
     }
 
+    /// Whether [`Context::shift_sequence`] can do its work: not in a recurrent state, not in a sliding window, and not where positions have several parts.
+    pub fn can_shift(&self) -> bool {
+        let facts = self.model().facts();
+        let windowed = facts.sliding_window > 0 && !self.config.full_sliding_window;
+        let fixed = windowed || facts.recurrent || facts.hybrid || self.memory().is_null();
+        // SAFETY: the memory is live.
+        !fixed && unsafe { (self.api().llama_memory_can_shift)(self.memory()) }
+    }
+
+    /// Forgets `n` positions of a sequence after its first `keep` ones, and moves those after them up by as many, as llama.cpp's server does where a context is full. What they had
+    /// seen of the ones that are gone stays in them. Returns false and changes nothing where the memory cannot do that. Cells that another sequence shares are moved there
+    /// too, so there should be none. Until the next decode no state can be saved.
+    ///
+    /// # Errors
+    /// [`ContextError::SequenceOutOfRange`]; [`ContextError::BadRange`] for positions that it does not have.
+    pub fn shift_sequence(&mut self, sequence: SeqId, keep: u32, n: u32) -> Result<bool, ContextError> {
+        let slot = self.check_sequence(i64::from(sequence))?;
+        let end = keep.saturating_add(n);
+        let bad = || ContextError::BadRange { start: keep, end };
+        let next = self.next_position(sequence)?;
+        if n == 0 || end > next {
+            return Err(bad());
+        }
+        if !self.can_shift() {
+            return Ok(false);
+        }
+        let (slot, from) = (slot.cast_signed(), i32::try_from(keep).map_err(|_| bad())?);
+        let (to, by) = (i32::try_from(end).map_err(|_| bad())?, i32::try_from(n).map_err(|_| bad())?);
+        // SAFETY: the memory is live, the sequence exists and has these positions; the memory can forget and move positions, which was asked, and none becomes
+        // negative, as `by` is at most `to`. -1 means "to the end".
+        unsafe {
+            if !(self.api().llama_memory_seq_rm)(self.memory(), slot, from, to) {
+                return Ok(false);
+            }
+            (self.api().llama_memory_seq_add)(self.memory(), slot, to, -1, -by);
+        }
+        self.is_moving = true;
+        Ok(true)
+    }
+
     /// Makes the empty sequence `to` hold what `from` holds. Cells are shared where sequences share theirs, so that it costs no memory.
     ///
     /// # Errors

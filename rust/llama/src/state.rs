@@ -79,6 +79,9 @@ impl Context {
     /// # Errors
     /// [`StateError::Failed`], or [`StateError::Io`] when the model file is gone.
     pub fn save_state(&self) -> Result<Vec<u8>, StateError> {
+        if self.is_moving {
+            return Err(StateError::Failed { task: "save" });
+        }
         let settings = self.settings();
         let header = FIXED + settings.len();
         // SAFETY: the context is live.
@@ -200,6 +203,10 @@ impl Context {
     /// # Errors
     /// [`ContextError::SequenceOutOfRange`], or [`ContextError::StateFailed`] when llama.cpp fails.
     pub fn snapshot_sequence(&self, sequence: SeqId) -> Result<SequenceSnapshot, ContextError> {
+        if self.is_moving {
+            let task = "save a sequence before what was moved is in its place, which the next decode does";
+            return Err(ContextError::StateFailed { task });
+        }
         let slot = self.check_sequence(i64::from(sequence))?.cast_signed();
         // SAFETY: the context is live and the sequence exists.
         let size = unsafe { (self.api().llama_state_seq_get_size)(self.ptr(), slot) };

@@ -249,6 +249,15 @@ impl Decoder for LlamaDecoder {
         !(facts.recurrent || facts.hybrid)
     }
 
+    fn can_shift(&self) -> bool {
+        self.context.can_shift()
+    }
+
+    fn shift(&mut self, seq: u32, keep: usize, n: usize) -> bool {
+        let (Ok(keep), Ok(n)) = (u32::try_from(keep), u32::try_from(n)) else { return false };
+        self.context.shift_sequence(seq, keep, n).unwrap_or(false)
+    }
+
     fn can_cut(&self, seq: u32, n: usize) -> bool {
         u32::try_from(n).is_ok_and(|n| self.context.can_truncate(seq, n).unwrap_or(false))
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tabagent_runtime::{LogprobsMode, Lookup};
+use tabagent_runtime::{ContextShift, LogprobsMode, Lookup, Overflow};
 
 use crate::changes::Changes;
 use crate::draft::Draft;
@@ -35,6 +35,8 @@ pub struct GenerateOptions {
     pub thought: Option<ThoughtOptions>,
     /// Draft tokens with a smaller model; see [`Request::drafter`](tabagent_runtime::Request::drafter).
     pub draft: Option<Draft>,
+    /// What to do when the text does not fit the context.
+    pub overflow: Overflow,
     /// Begin with what other requests with this option have decoded, and leave this one's tokens for others.
     pub cache_prompt: bool,
     /// Show control tokens as their text.
@@ -73,6 +75,7 @@ impl GenerateOptions {
             lookup: given.take("speculative").map(lookup).transpose()?,
             thought: given.take("reasoning_budget").map(ThoughtOptions::read).transpose()?,
             draft: None,
+            overflow: given.take("overflow").map(overflow).transpose()?.unwrap_or_default(),
             cache_prompt: given.flag("cache_prompt")?.unwrap_or(default.cache_prompt),
             show_special: given.flag("show_special")?.unwrap_or_default(),
             collect: given.flag("collect")?.unwrap_or_default(),
@@ -83,6 +86,26 @@ impl GenerateOptions {
         given.finish()?;
         Ok(read)
     }
+}
+
+/// Reads what to do when the text does not fit: `error`, `stop`, or how the context is shifted.
+fn overflow(options: Value) -> Result<Overflow, OptionError> {
+    if let Value::Text(word) = &options {
+        return match word.as_str() {
+            "error" => Ok(Overflow::Error),
+            "stop" => Ok(Overflow::Stop),
+            "shift" => Ok(Overflow::Shift(ContextShift::default())),
+            _ => Err(OptionError::out_of_range("overflow", "`error`, `stop` or `shift`", word)),
+        };
+    }
+    let mut given = Fields::new(options, "overflow")?;
+    let keep = given.integer("keep", "an integer of at least 0")?.unwrap_or(ContextShift::default().keep);
+    let discard: Option<usize> = given.integer("discard", "an integer of at least 1")?;
+    given.finish()?;
+    if discard == Some(0) {
+        return Err(OptionError::out_of_range("discard", "an integer of at least 1", &0));
+    }
+    Ok(Overflow::Shift(ContextShift { keep, discard }))
 }
 
 /// Reads how drafts are looked up.

@@ -80,9 +80,9 @@ pub use tabagent_llama::{
     VocabError, VocabKind, drain_log, guard_exit, note, set_crash_file, set_log_level,
 };
 pub use tabagent_runtime::{
-    AbortFlag, EngineError, EngineStats, Finish, FinishReason, HookPoll, HookWorker, HookedRow, LogprobsMode,
-    Lookup, Metrics, Poll, QueueFull, RequestError, ScoreRequest, StopMatch, StreamId, Summary, Timings,
-    TokenEvent, TokenLogprob, TokenStream, TopLogprob, Usage,
+    AbortFlag, ContextShift, EngineError, EngineStats, Finish, FinishReason, HookPoll, HookWorker, HookedRow,
+    LogprobsMode, Lookup, Metrics, Overflow, Poll, QueueFull, RequestError, ScoreRequest, StopMatch,
+    StreamId, Summary, Timings, TokenEvent, TokenLogprob, TokenStream, TopLogprob, Usage,
 };
 pub use tabagent_sampling::constraint::{
     AfterConstruct, GrammarError, GrammarOptions, GrammarSource, Trigger, TriggerStart, Whitespace,

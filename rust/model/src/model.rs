@@ -375,7 +375,20 @@ impl Model {
     ) -> Result<Prompt, Error> {
         let open = self.open()?;
         let n_ctx = open.sizes.sequence_size as usize;
-        prompt::tokens_of(open.model.vocab(), prompt, n_ctx, add_special, parse_special)
+        prompt::tokens_of(open.model.vocab(), prompt, Some(n_ctx), add_special, parse_special)
+    }
+
+    /// As [`prompt`](Self::prompt), also for texts that do not fit the context; see [`GenerateOptions::overflow`].
+    ///
+    /// # Errors
+    /// [`Error::Vocab`], [`Error::Engine`].
+    pub fn long_prompt<T: AsRef<str>>(
+        &self,
+        prompt: PromptInput<T>,
+        add_special: bool,
+        parse_special: bool,
+    ) -> Result<Prompt, Error> {
+        prompt::tokens_of(self.open()?.model.vocab(), prompt, None, add_special, parse_special)
     }
 
     /// What to tell a user whose prompt, called `name`, already had special tokens that the model adds: a sentence for each, ended by `or_not`,
@@ -550,6 +563,7 @@ impl Model {
             hook,
             lookup: options.lookup,
             drafter: drafter.zip(options.draft.map(|draft| draft.max_draft)),
+            overflow: options.overflow,
             cache_prompt: options.cache_prompt,
             owner: begun.owner,
             fork: begun.fork,

@@ -26,11 +26,11 @@ impl<T: AsRef<str>> PromptInput<T> {
 /// A text of more bytes is measured before it is tokenized: llama.cpp's tokenizers take long for texts that could not be decoded anyway.
 const LONG_TEXT: usize = 1 << 18;
 
-/// The prompt's tokens. With `add_special` the special tokens that the model wants at its ends are there once.
+/// The prompt's tokens; an error if they surely are more than `n_ctx`. With `add_special` the special tokens that the model wants at its ends are there once.
 pub(crate) fn tokens_of<T: AsRef<str>>(
     vocab: &Vocab,
     prompt: PromptInput<T>,
-    n_ctx: usize,
+    n_ctx: Option<usize>,
     add_special: bool,
     parse_special: bool,
 ) -> Result<Prompt, Error> {
@@ -38,7 +38,9 @@ pub(crate) fn tokens_of<T: AsRef<str>>(
     match prompt {
         PromptInput::Text(text) => {
             let text = text.as_ref();
-            if text.len() > LONG_TEXT {
+            if let Some(n_ctx) = n_ctx
+                && text.len() > LONG_TEXT
+            {
                 let fewest = vocab.fewest_tokens(text);
                 if fewest > n_ctx {
                     return Err(Error::PromptTooLong { fewest, n_ctx });

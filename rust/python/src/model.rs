@@ -23,8 +23,8 @@ use std::time::Duration;
 use tabagent_chat::format::ToolChoice;
 use tabagent_model as core;
 use tabagent_model::{
-    AbortFlag, DetokenizeOptions, EmbedOptions, GenerateOptions, LoadOptions, PromptInput, RerankOptions,
-    ScoreRequest,
+    AbortFlag, DetokenizeOptions, EmbedOptions, GenerateOptions, LoadOptions, Overflow, PromptInput,
+    RerankOptions, ScoreRequest,
 };
 
 /// A loaded model with its decode thread.
@@ -272,8 +272,9 @@ impl Model {
         Ok(PyBytes::new(py, &bytes))
     }
 
-    /// A prompt's tokens. If the prompt already had the special tokens at its ends, a warning says so and calls the prompt `name`; without a
+    /// A prompt's tokens. With `must_fit`, a text that is surely too long is an error. If the prompt already had the special tokens at its ends, a warning says so and calls the prompt `name`; without a
     /// name there is no warning.
+    #[pyo3(signature = (prompt, add_special, parse_special, name, must_fit=true))]
     fn prompt(
         &self,
         py: Python<'_>,
@@ -281,9 +282,15 @@ impl Model {
         add_special: bool,
         parse_special: bool,
         name: Option<&str>,
+        must_fit: bool,
     ) -> PyResult<Vec<i32>> {
         let (prompt, long) = prompt_input(prompt)?;
-        let prompt = self.run(py, long, move |model, _| model.prompt(prompt, add_special, parse_special))?;
+        let prompt = self.run(py, long, move |model, _| {
+            if must_fit {
+                return model.prompt(prompt, add_special, parse_special);
+            }
+            model.long_prompt(prompt, add_special, parse_special)
+        })?;
         if let Some(name) = name {
             self.warn_of_doubled(py, &prompt, name)?;
         }
@@ -375,7 +382,8 @@ impl Model {
         options.draft = draft.map(|(model, max_draft)| model.draft(max_draft));
         // Of a fork, the first stream's prompt has told already.
         let name = fork.is_none().then_some("prompt");
-        let prompt = self.prompt(py, prompt, add_special, parse_special, name)?;
+        let must_fit = options.overflow == Overflow::Error;
+        let prompt = self.prompt(py, prompt, add_special, parse_special, name, must_fit)?;
         let grammar = grammar.map(|grammar| Arc::clone(&grammar.inner));
         let long = grammar.is_some()
             || options.draft.is_some()

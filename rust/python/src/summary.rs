@@ -21,6 +21,7 @@ pub(crate) fn to_dict<'py>(py: Python<'py>, finish: &Finish) -> PyResult<Bound<'
     dict.set_item("forced_tokens", finish.usage.forced_tokens)?;
     dict.set_item("drafted_tokens", finish.usage.drafted_tokens)?;
     dict.set_item("accepted_tokens", finish.usage.accepted_tokens)?;
+    dict.set_item("dropped_tokens", finish.usage.dropped_tokens)?;
     dict.set_item("constraint_complete", finish.constraint_complete)?;
     dict.set_item("queued_s", finish.timings.queued.as_secs_f64())?;
     dict.set_item("prompt_s", finish.timings.prompt.as_secs_f64())?;

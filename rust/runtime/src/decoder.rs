@@ -115,6 +115,19 @@ pub trait Decoder: Send + 'static {
     /// False when the memory cannot do that (a sliding window, a recurrent state); the caller then clears the sequence.
     fn truncate(&mut self, seq: u32, from_pos: usize) -> bool;
 
+    /// Whether sequences can lose tokens of their middle; see [`shift`](Self::shift).
+    fn can_shift(&self) -> bool {
+        false
+    }
+
+    /// Forgets `n` positions of `seq` after the first `keep` ones, and moves those after them up by as many. No other sequence shares its cells.
+    ///
+    /// False when the memory cannot do that; the caller then clears the sequence. Until the next decode of `seq`, [`save`](Self::save) may fail.
+    fn shift(&mut self, seq: u32, keep: usize, n: usize) -> bool {
+        let _ = (seq, keep, n);
+        false
+    }
+
     /// Makes the empty sequence `to` hold the first `n` positions of `from`, in the same cells where sequences share them.
     ///
     /// False when the memory cannot do that; the caller then clears `to`.

@@ -440,10 +440,12 @@ impl<D: Decoder> Driver<D> {
             Progress::Tokens => {
                 let Some(run) = self.runs.get(&job) else { return };
                 self.scheduler.generated(job, run.task.next_tokens());
+                self.make_room(job);
                 self.draft(job);
             }
             Progress::Rewind { keep, tail } => {
                 self.rewind(job, keep, &tail);
+                self.make_room(job);
                 self.draft(job);
             }
         }
@@ -468,6 +470,23 @@ impl<D: Decoder> Driver<D> {
             }
         };
         self.scheduler.rewound(job, keep, kept, tail);
+    }
+
+    /// Takes tokens out of the middle of a request that has become too long for the context, if it wants that; where the memory cannot do that, the others are decoded again.
+    fn make_room(&mut self, job: JobId) {
+        let n_tokens = self.scheduler.tokens(job).len();
+        let Some(gap) = self.runs.get_mut(&job).and_then(|run| run.task.shift(n_tokens)) else { return };
+        let seq = self.scheduler.seq_to_shift(job, gap);
+        if !seq.is_some_and(|seq| self.decoder.shift(seq, gap.keep, gap.len)) {
+            if let Some((seq, _)) = self.scheduler.seq(job) {
+                self.decoder.clear(seq);
+            }
+            if let Some(run) = self.runs.get_mut(&job) {
+                run.parked = None;
+            }
+            self.scheduler.lost(job);
+        }
+        self.scheduler.shifted(job, gap);
     }
 
     /// Adds tokens to a request that may come next, where that makes it faster.

@@ -15,8 +15,8 @@ use crate::task::Task;
 use crate::transfer::Transfer;
 use crate::watchdog::Watchdog;
 use crate::{
-    CellsRequest, Decoder, EngineError, ExportedCells, Group, Metrics, Owner, Request, ScoreRequest,
-    StreamId, SubmitError, TokenId, TokenStream, Vocabulary,
+    CellsRequest, Decoder, EngineError, ExportedCells, Group, Metrics, Overflow, Owner, Request,
+    RequestError, ScoreRequest, StreamId, SubmitError, TokenId, TokenStream, Vocabulary,
 };
 
 /// A decode thread that serves requests. Cheap to clone; all clones are the same engine.
@@ -163,6 +163,7 @@ pub(crate) struct Inner {
     pub(crate) inbox: Arc<Inbox>,
     deterministic: bool,
     can_rewind: bool,
+    can_shift: bool,
     n_ctx: usize,
     n_cells: usize,
     vocabulary: Arc<dyn Vocabulary>,
@@ -179,7 +180,8 @@ impl Engine {
     pub fn spawn<D: Decoder>(decoder: D, name: &str, config: &EngineConfig) -> Result<Self, EngineError> {
         let (capacity, n_ctx) = (config.capacity(&decoder), decoder.n_ctx());
         let (deterministic, n_threads) = (config.deterministic, config.threads);
-        let (vocabulary, can_rewind) = (decoder.vocabulary(), decoder.can_rewind());
+        let (vocabulary, can_rewind, can_shift) =
+            (decoder.vocabulary(), decoder.can_rewind(), decoder.can_shift());
         let inbox = Arc::new(Inbox::new(config.max_queue.unwrap_or(usize::MAX), config.patience));
         let for_thread = Arc::clone(&inbox);
         // Linux refuses names with a NUL; anything else it cuts to 15 bytes.
@@ -191,7 +193,17 @@ impl Engine {
         let thread_id = thread.thread().id();
         let thread = Mutex::new(Some(thread));
         let n_cells = capacity.n_ctx;
-        let inner = Inner { inbox, deterministic, can_rewind, n_ctx, n_cells, vocabulary, thread_id, thread };
+        let inner = Inner {
+            inbox,
+            deterministic,
+            can_rewind,
+            can_shift,
+            n_ctx,
+            n_cells,
+            vocabulary,
+            thread_id,
+            thread,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -202,11 +214,16 @@ impl Engine {
     /// [`SubmitError::Request`] for a wrong request, [`SubmitError::QueueFull`] when too many wait, [`SubmitError::Engine`] when the engine was closed, has failed, or belongs to
     /// the parent process.
     pub fn submit(&self, mut request: Request) -> Result<TokenStream, SubmitError> {
-        let Inner { inbox, n_ctx, vocabulary, can_rewind, .. } = self.here()?;
+        let Inner { inbox, n_ctx, vocabulary, can_rewind, can_shift, .. } = self.here()?;
         request.check(*n_ctx, vocabulary.n_tokens())?;
+        if matches!(request.overflow, Overflow::Shift(_)) && !can_shift {
+            return Err(RequestError::CannotShift.into());
+        }
         let can_draft = *can_rewind && !self.inner.deterministic;
         request.lookup = request.lookup.filter(|_| can_draft);
         request.drafter = request.drafter.filter(|_| can_draft);
+        let n_prompt = request.prompt.len();
+        request.fit(*n_ctx);
         if let Some(hook) = &request.hook {
             hook.attach(&inbox.bell);
         }
@@ -218,7 +235,7 @@ impl Engine {
             priority: request.priority,
             timeout: request.timeout,
         };
-        let (generation, prompt) = Generation::new(request, *n_ctx, Arc::clone(vocabulary))?;
+        let (generation, prompt) = Generation::new(request, n_prompt, *n_ctx, Arc::clone(vocabulary))?;
         self.enqueue(prompt, terms, Task::Generate(Box::new(generation)))
     }
 

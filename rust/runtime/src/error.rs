@@ -151,6 +151,31 @@ pub enum RequestError {
         "a text with `ban` cannot be forked, as what is before the fork cannot be taken back; leave one of them out"
     )]
     ForkWithBan,
+    /// A context that is to be shifted must hold tokens that may leave.
+    #[error(
+        "`keep` is {} but the context holds {} tokens, of which at least two must be free to leave; lower `keep` or raise `context_size`",
+        Grouped(*keep),
+        Grouped(*n_ctx)
+    )]
+    KeepsTooMuch {
+        /// Tokens to be kept.
+        keep: usize,
+        /// Tokens that the context holds.
+        n_ctx: usize,
+    },
+    /// A text that is shifted cannot be gone back to.
+    #[error(
+        "a text that may lose its middle cannot be gone back to, as `{name}` needs it; leave `{name}` out, or `overflow=\"shift\"`"
+    )]
+    ShiftWith {
+        /// `ban`, `fork` or `session`.
+        name: &'static str,
+    },
+    /// The memory cannot lose tokens of its middle.
+    #[error(
+        "this model's memory cannot lose tokens of its middle (it has a sliding window or a recurrent state); leave `overflow=\"shift\"` out and shorten the text yourself"
+    )]
+    CannotShift,
     /// Banned texts need choices to be taken back.
     #[error("`ban` needs a sampler that can take its choices back; give one that can `save` its state")]
     BanNeedsSnapshots,

@@ -85,6 +85,8 @@ pub struct Usage {
     pub drafted_tokens: usize,
     /// Those of them that came.
     pub accepted_tokens: usize,
+    /// Tokens that left a context that was too small, of the prompt or of what was generated.
+    pub dropped_tokens: usize,
 }
 
 /// Where the time went.

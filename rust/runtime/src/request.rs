@@ -4,8 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::{
-    Drafter, Group, LogitsHook, LogprobsMode, Lookup, Owner, Record, RequestError, StreamId, ThoughtBudget,
-    TokenConstraint, TokenId, TokenSampler,
+    ContextShift, Drafter, Group, LogitsHook, LogprobsMode, Lookup, Overflow, Owner, Record, RequestError,
+    StreamId, ThoughtBudget, TokenConstraint, TokenId, TokenSampler,
 };
 
 /// What to generate.
@@ -47,6 +47,8 @@ pub struct Request {
     pub lookup: Option<Lookup>,
     /// Decode what this drafter guesses together with the token before, where that is faster, at most so many tokens a step. As `lookup` otherwise, which does not count beside it.
     pub drafter: Option<(Box<dyn Drafter>, usize)>,
+    /// What to do when the text does not fit the context.
+    pub overflow: Overflow,
     /// Begin with what other requests with this option have decoded, and leave this one's tokens for others. Reused tokens were decoded
     /// in batches of other sizes, so logits may differ in their last bits.
     pub cache_prompt: bool,
@@ -100,6 +102,7 @@ impl Request {
             hook: None,
             lookup: None,
             drafter: None,
+            overflow: Overflow::default(),
             cache_prompt: false,
             owner: None,
             fork: None,
@@ -123,8 +126,13 @@ impl Request {
         }
         let begun = self.fork.as_ref().map_or(&[][..], |fork| &fork.tokens);
         let n_prompt = self.prompt.len() + begun.len();
-        if n_prompt > n_ctx {
-            return Err(RequestError::PromptTooLong { n_prompt, n_ctx });
+        match self.overflow {
+            Overflow::Stop if begun.is_empty() => {}
+            Overflow::Error | Overflow::Stop if n_prompt > n_ctx => {
+                return Err(RequestError::PromptTooLong { n_prompt, n_ctx });
+            }
+            Overflow::Error | Overflow::Stop => {}
+            Overflow::Shift(shift) => self.check_shift(shift, n_ctx)?,
         }
         if self.fork.is_some() && !self.ban.is_empty() {
             return Err(RequestError::ForkWithBan);
@@ -145,6 +153,35 @@ impl Request {
     }
 }
 
+impl Request {
+    fn check_shift(&self, shift: ContextShift, n_ctx: usize) -> Result<(), RequestError> {
+        if shift.keep.saturating_add(2) > n_ctx {
+            return Err(RequestError::KeepsTooMuch { keep: shift.keep, n_ctx });
+        }
+        let fixed = [("ban", !self.ban.is_empty()), ("fork", self.fork.is_some())];
+        let fixed = fixed.into_iter().find(|(_, given)| *given);
+        if let Some((name, _)) = fixed {
+            return Err(RequestError::ShiftWith { name });
+        }
+        if self.record.is_some() || self.owner.is_some() {
+            return Err(RequestError::ShiftWith { name: "session" });
+        }
+        Ok(())
+    }
+
+    /// Makes a prompt fit the context as `overflow` says.
+    pub(crate) fn fit(&mut self, n_ctx: usize) {
+        match self.overflow {
+            Overflow::Stop if self.prompt.len() > n_ctx => {
+                self.prompt.truncate(n_ctx);
+                (self.max_tokens, self.cache_prompt) = (Some(0), false);
+            }
+            Overflow::Shift(shift) => shift.shorten(&mut self.prompt, n_ctx),
+            Overflow::Error | Overflow::Stop => {}
+        }
+    }
+}
+
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Request")
@@ -161,6 +198,7 @@ impl fmt::Debug for Request {
             .field("hook", &self.hook)
             .field("lookup", &self.lookup)
             .field("drafts", &self.drafter.is_some())
+            .field("overflow", &self.overflow)
             .field("cache_prompt", &self.cache_prompt)
             .field("owner", &self.owner)
             .field("fork", &self.fork)

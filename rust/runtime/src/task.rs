@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::decoded::Decoded;
 use crate::generation::Generation;
 use crate::progress::{End, Progress};
+use crate::scheduler::Gap;
 use crate::scoring::Scoring;
 use crate::speculation::StepCost;
 use crate::transfer::Transfer;
@@ -96,6 +97,14 @@ impl Task {
         match self {
             Self::Generate(generation) => generation.next_tokens(),
             Self::Score(_) | Self::Transfer(_) => &[],
+        }
+    }
+
+    /// Which of its `n_tokens` tokens leave memory now; see [`Generation::shift`].
+    pub(crate) fn shift(&mut self, n_tokens: usize) -> Option<Gap> {
+        match self {
+            Self::Generate(generation) => generation.shift(n_tokens),
+            Self::Score(_) | Self::Transfer(_) => None,
         }
     }
 

@@ -37,6 +37,7 @@ mod models;
 mod numbers;
 mod ollama;
 mod openai;
+mod page;
 mod protocol;
 mod random;
 mod responses;

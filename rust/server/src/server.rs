@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
+use axum::routing::get;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -15,6 +16,7 @@ use crate::error::{ApiError, Problem};
 use crate::guard::guard;
 use crate::listener::{Listener, accept};
 use crate::models::Models;
+use crate::page::page;
 use crate::protocol;
 use crate::settings::{Address, Settings};
 
@@ -149,7 +151,7 @@ fn check_prefix(prefix: &str) -> Result<(), StartError> {
 
 /// All routes, behind the guard.
 pub(crate) fn router(app: &App) -> Router {
-    let routes = protocol::routes(app);
+    let routes = protocol::routes(app).route("/", get(page));
     let prefix = app.settings.prefix.as_str();
     let routes = if prefix.is_empty() { routes } else { Router::new().nest(prefix, routes) };
     routes

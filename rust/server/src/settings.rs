@@ -61,6 +61,8 @@ pub struct Settings {
     pub ping: Option<Duration>,
     /// Texts, choices and prompts of one request together.
     pub max_choices: usize,
+    /// There is a web page at `/`.
+    pub page: bool,
     /// `/metrics` is there.
     pub metrics: bool,
     /// `/slots` is there.
@@ -99,6 +101,7 @@ impl Default for Settings {
             drain_timeout: Duration::from_secs(30),
             ping: Some(Duration::from_secs(30)),
             max_choices: 256,
+            page: true,
             metrics: false,
             slots: false,
             props: false,
@@ -146,6 +149,7 @@ impl Settings {
             drain_timeout: given.seconds("drain_timeout")?.unwrap_or(default.drain_timeout),
             ping,
             max_choices: given.integer("max_choices", COUNT)?.unwrap_or(default.max_choices),
+            page: given.flag("page")?.unwrap_or(default.page),
             metrics: given.flag("metrics")?.unwrap_or(default.metrics),
             slots: given.flag("slots")?.unwrap_or(default.slots),
             props: given.flag("props")?.unwrap_or(default.props),

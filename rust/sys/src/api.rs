@@ -114,6 +114,8 @@ function_table! {
         llama_log_set: fn(ggml_log_callback, *mut c_void);
         llama_memory_clear: fn(*mut llama_memory, bool);
         llama_memory_seq_cp: fn(*mut llama_memory, llama_seq_id, llama_seq_id, llama_pos, llama_pos);
+        llama_memory_can_shift: fn(*mut llama_memory) -> bool;
+        llama_memory_seq_add: fn(*mut llama_memory, llama_seq_id, llama_pos, llama_pos, llama_pos);
         llama_memory_seq_pos_max: fn(*mut llama_memory, llama_seq_id) -> llama_pos;
         llama_memory_seq_pos_min: fn(*mut llama_memory, llama_seq_id) -> llama_pos;
         llama_memory_seq_rm: fn(*mut llama_memory, llama_seq_id, llama_pos, llama_pos) -> bool;

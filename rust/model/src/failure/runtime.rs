@@ -32,6 +32,9 @@ impl Failure for RequestError {
             | Self::EmptyStop { .. }
             | Self::EmptyBan { .. }
             | Self::ForkWithBan
+            | Self::KeepsTooMuch { .. }
+            | Self::ShiftWith { .. }
+            | Self::CannotShift
             | Self::BanNeedsSnapshots => ErrorKind::Value,
         }
     }

@@ -16,11 +16,12 @@ use text::Text;
 use crate::decoded::Decoded;
 use crate::progress::{End, Progress};
 use crate::record::Recorder;
+use crate::scheduler::Gap;
 use crate::speculation::{Speculator, StepCost};
 use crate::vocabulary::bytes_of;
 use crate::{
-    EngineError, Finish, FinishReason, LogitsHook, LogprobsMode, Request, RequestError, StopMatch, Timings,
-    TokenEvent, TokenId, TokenLogprob, Usage, Vocabulary, token_logprob,
+    ContextShift, EngineError, Finish, FinishReason, LogitsHook, LogprobsMode, Overflow, Request,
+    RequestError, StopMatch, Timings, TokenEvent, TokenId, TokenLogprob, Usage, Vocabulary, token_logprob,
 };
 
 pub(crate) use chooser::panic_message;
@@ -38,6 +39,8 @@ pub(crate) struct Generation {
     logprobs_mode: LogprobsMode,
     /// Maximum number of tokens to generate, by the request and by the context.
     max_tokens: usize,
+    n_ctx: usize,
+    shift: Option<ContextShift>,
     n_vocab: usize,
     vocabulary: Arc<dyn Vocabulary>,
     text: Text,
@@ -74,9 +77,10 @@ impl From<EngineError> for Turn {
 }
 
 impl Generation {
-    /// Takes over a request that was checked; returns its prompt too.
+    /// Takes over a request that was checked and fits the context, of whose prompt there were `n_prompt` tokens before; returns its prompt too.
     pub(crate) fn new(
         mut request: Request,
+        n_prompt: usize,
         n_ctx: usize,
         vocabulary: Arc<dyn Vocabulary>,
     ) -> Result<(Self, Vec<TokenId>), RequestError> {
@@ -89,7 +93,11 @@ impl Generation {
         let lookup = request.lookup.filter(|_| request.hook.is_none());
         let drafter = request.drafter.filter(|_| request.hook.is_none());
         let n_vocab = vocabulary.n_tokens();
-        let room = n_ctx.saturating_sub(request.prompt.len());
+        let dropped_tokens = n_prompt - request.prompt.len();
+        let (shift, room) = match request.overflow {
+            Overflow::Shift(shift) => (Some(shift), usize::MAX),
+            Overflow::Error | Overflow::Stop => (None, n_ctx.saturating_sub(request.prompt.len())),
+        };
         let last = request.prompt.last().copied().unwrap_or_default();
         let mut generation = Self {
             text: Text::new(Arc::clone(&vocabulary), request.show_special, request.stop)?,
@@ -113,6 +121,8 @@ impl Generation {
             logprobs: request.logprobs,
             logprobs_mode: request.logprobs_mode,
             max_tokens: request.max_tokens.map_or(room, |n| n.min(room)),
+            n_ctx,
+            shift,
             n_vocab,
             vocabulary,
             raw: Vec::new(),
@@ -120,7 +130,7 @@ impl Generation {
             pending: TokenEvent::default(),
             closed: false,
             over: None,
-            usage: Usage { prompt_tokens: request.prompt.len(), ..Usage::default() },
+            usage: Usage { prompt_tokens: n_prompt, dropped_tokens, ..Usage::default() },
             timings: Timings::default(),
         };
         let mut tokens = request.prompt;
@@ -155,7 +165,16 @@ impl Generation {
 
     /// Maximum number of tokens that it will have; it begins with `n_tokens`, generated ones included.
     pub(crate) fn n_max(&self, n_tokens: usize) -> usize {
-        n_tokens + self.max_tokens.saturating_sub(self.usage.completion_tokens)
+        let n_more = self.max_tokens.saturating_sub(self.usage.completion_tokens);
+        n_tokens.saturating_add(n_more).min(self.n_ctx.max(n_tokens))
+    }
+
+    /// Which of its `n_tokens` tokens must leave memory before there is room for the last ones: so many of them after the first `keep` ones. They count as gone then.
+    pub(crate) fn shift(&mut self, n_tokens: usize) -> Option<Gap> {
+        let shift = self.shift.filter(|_| n_tokens > self.n_ctx)?;
+        let len = shift.n_dropped(n_tokens, self.n_ctx);
+        self.usage.dropped_tokens += len;
+        Some(Gap { keep: shift.keep, len })
     }
 
     /// Whether no more tokens may be generated.
@@ -163,9 +182,9 @@ impl Generation {
         self.usage.completion_tokens >= self.max_tokens
     }
 
-    /// How many tokens the text has, those of the prompt included.
+    /// How many tokens the text has, those of the prompt included and those that left the context not.
     fn n_tokens(&self) -> usize {
-        self.usage.prompt_tokens + self.usage.completion_tokens
+        self.usage.prompt_tokens + self.usage.completion_tokens - self.usage.dropped_tokens
     }
 
     /// Takes the logits of a decode, row by row as long as the tokens that are chosen are those that were drafted. `None`: there is more to decode first.
@@ -196,6 +215,7 @@ impl Generation {
     /// Puts tokens that may come next into `out`, at most `n`; see [`Speculator::draft`].
     pub(crate) fn draft(&mut self, tokens: &[TokenId], n: usize, cost: StepCost, out: &mut Vec<TokenId>) {
         let n_left = self.max_tokens.saturating_sub(self.usage.completion_tokens + 1);
+        let n_left = n_left.min(self.n_ctx.saturating_sub(tokens.len()));
         if let Some(speculator) = &mut self.speculator {
             speculator.draft(tokens, n.min(n_left), cost, out);
             self.usage.drafted_tokens += out.len();

@@ -52,6 +52,11 @@ impl Cells {
         n_new
     }
 
+    /// Whether another sequence holds some of the cells of `seq`.
+    pub(crate) fn is_shared(&self, seq: u32) -> bool {
+        self.path(seq).iter().any(|run| self.runs[*run].holders > 1)
+    }
+
     /// Appends `n` cells to `seq`.
     pub(crate) fn grow(&mut self, seq: u32, n: usize) {
         if n == 0 {

@@ -1,7 +1,7 @@
 //! What was done: each step, once it is carried out, and what became of requests.
 
 use super::batch::FEW;
-use super::job::{OwnerId, Place};
+use super::job::{Gap, OwnerId, Place};
 use super::prefix::{Leftover, Stored};
 use super::{JobId, Scheduler, Slot, Span, TURN};
 use crate::TokenId;
@@ -197,6 +197,19 @@ impl Scheduler {
         if let Some(job) = self.job_mut(id) {
             job.tokens.extend_from_slice(tokens);
             job.n_drafted = tokens.len();
+        }
+    }
+
+    /// The tokens of `gap` are gone from `id`; its sequence has lost them too, and those after them moved up. From now on it shares nothing: its cells know of what is gone.
+    pub(crate) fn shifted(&mut self, id: JobId, gap: Gap) {
+        if let Some(job) = self.job_mut(id) {
+            job.tokens.drain(gap.keep..gap.keep + gap.len);
+            job.n_past = job.n_past.saturating_sub(gap.len);
+            job.cache = false;
+            let (place, n_past) = (job.place, job.n_past);
+            if let Place::Slot(seq) = place {
+                self.cells.truncate(seq, n_past);
+            }
         }
     }
 

@@ -44,6 +44,14 @@ pub(crate) struct NewJob {
     pub(crate) only_cells: bool,
 }
 
+/// Tokens in the middle of a request that leave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Gap {
+    /// How many tokens are before them.
+    pub(crate) keep: usize,
+    pub(crate) len: usize,
+}
+
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) rank: Rank,

@@ -32,7 +32,7 @@ use layout::Layout;
 use prefix::{Leftover, Stored};
 use turn::Turn;
 
-pub(crate) use job::{Hold, JobId, NewJob, OwnerId};
+pub(crate) use job::{Gap, Hold, JobId, NewJob, OwnerId};
 pub(crate) use turn::TURN;
 
 /// Sizes that no step may exceed.
@@ -216,6 +216,12 @@ impl Scheduler {
             Place::Slot(seq) => Some((seq, job.n_past)),
             _ => None,
         }
+    }
+
+    /// The sequence of `id`, if `gap` can be taken out of it there: it is decoded, and no other sequence holds its cells.
+    pub(crate) fn seq_to_shift(&self, id: JobId, gap: Gap) -> Option<u32> {
+        let (seq, n_past) = self.seq(id)?;
+        (gap.keep + gap.len <= n_past && !self.cells.is_shared(seq)).then_some(seq)
     }
 
     pub(crate) fn set_stalled(&mut self, id: JobId, stalled: bool) {

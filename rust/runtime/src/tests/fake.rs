@@ -115,6 +115,7 @@ pub(crate) struct FakeDecoder {
     pub(crate) n_cells: usize,
     pub(crate) can_cut: bool,
     pub(crate) can_rewind: bool,
+    pub(crate) can_shift: bool,
     /// How the memory can be split.
     pub(crate) split: Option<Split>,
     is_split: bool,
@@ -144,6 +145,7 @@ impl FakeDecoder {
             n_cells: n_ctx,
             can_cut: true,
             can_rewind: true,
+            can_shift: true,
             split: None,
             is_split: false,
             refuses_split: None,
@@ -274,6 +276,19 @@ impl Decoder for FakeDecoder {
 
     fn can_rewind(&self) -> bool {
         self.can_rewind
+    }
+
+    fn can_shift(&self) -> bool {
+        self.can_shift
+    }
+
+    fn shift(&mut self, seq: u32, keep: usize, n: usize) -> bool {
+        let cells = self.sequences[seq as usize].clone();
+        let others = self.sequences.iter().enumerate().filter(|(other, _)| *other != seq as usize);
+        let is_alone = others.flat_map(|(_, cells)| cells).all(|cell| !cells.contains(cell));
+        assert!(is_alone, "positions of cells that others hold are changed");
+        self.sequences[seq as usize].drain(keep..keep + n);
+        true
     }
 
     fn can_cut(&self, seq: u32, n: usize) -> bool {

@@ -17,6 +17,7 @@ mod parking;
 mod reusing;
 mod schedule;
 mod scoring;
+mod shifting;
 mod speculating;
 mod splitting;
 mod thinking;
