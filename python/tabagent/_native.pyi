@@ -359,13 +359,19 @@ class TokenLogprob:
 class TokenEvent:
     """A piece of a stream: text of whole characters, and the tokens that it came from."""
 
-    def __new__(cls, text: str, token_ids: Sequence[int], logprobs: Sequence[TokenLogprob]) -> TokenEvent: ...
+    def __new__(
+        cls, text: str, token_ids: Sequence[int], logprobs: Sequence[TokenLogprob], prompt_progress: tuple[int, int, int] | None = None
+    ) -> TokenEvent: ...
     @property
     def text(self) -> str: ...
     @property
     def token_ids(self) -> list[int]: ...
     @property
     def logprobs(self) -> list[TokenLogprob]: ...
+    @property
+    def prompt_progress(self) -> tuple[int, int, int] | None:
+        """Tokens of the prompt that are in memory, all of them, and those that were there before; None of a piece of text. Such an event has no
+        text, and comes before the first token, with `generate(progress=True)`."""
 
 @final
 class Stop:
@@ -646,7 +652,7 @@ class Model:
         With `hooked` the stream waits for its `take_hook` to change each row of logits.
 
         `options`: max_tokens, sampling (a `SamplerConfig`'s `to_dict()`), stop, ban, stop_tokens, ignore_eos, logprobs, logprobs_mode, show_special,
-        cache_prompt, overflow (error, stop, shift, or a mapping of keep and discard),
+        cache_prompt, progress (events of the prompt), overflow (error, stop, shift, or a mapping of keep and discard),
         speculative (None, or a mapping of min_match, max_match, max_draft), priority, timeout (seconds), collect (the whole text in one event)."""
     def session(self, sampling: Mapping[str, Any], changes: _Changes | None = None) -> Session: ...
     def load_session(self, path: str) -> tuple[Session, str]:

@@ -104,6 +104,7 @@ class Generator(Vocabulary):
         cache_prompt: bool = False,
         show_special: bool = False,
         collect: bool = False,
+        progress: Callable[[int, int], object] | bool = False,
         priority: int = 0,
         timeout: float | None = None,
         n: int | None = None,
@@ -169,6 +170,8 @@ class Generator(Vocabulary):
                 from a run alone.
             show_special: show control tokens, such as `<|im_end|>`, as their text; they are left out otherwise.
             collect: hand the whole text over in one piece at the end, which costs least where nobody reads before that.
+            progress: a function that is told how many tokens of the prompt are in memory, and how many it has, while it is read: by the thread or
+                task that waits for the text. Returning False cancels the stream. True gives the same as events (`TokenEvent.prompt_progress`).
             priority: requests of higher priority are served first, also before those that run already; among equals the older ones.
             timeout: seconds that it may take from now on, in the queue and at work; then it ends with `finish_reason` `timeout` and what came so far.
             n: generate so many texts of the prompt, which is decoded once (as with `cache_prompt`): `stream.results()` gives all, `stream.streams`
@@ -217,6 +220,7 @@ class Generator(Vocabulary):
             "cache_prompt": as_bool(cache_prompt, "cache_prompt"),
             "show_special": as_bool(show_special, "show_special"),
             "collect": as_bool(collect, "collect"),
+            "progress": callable(progress) or as_bool(progress, "progress"),
             "priority": as_int(priority, "priority", INT32_MIN, INT32_MAX),
             "timeout": None if timeout is None else as_float(timeout, "timeout"),
         }
@@ -225,12 +229,13 @@ class Generator(Vocabulary):
         if samples.are_ranked and logprobs is None:
             options["logprobs"] = 0
 
+        told = progress if callable(progress) else None
         if isinstance(text, Session):
             if changes is not None or samples.generated > 1:
                 message = "a session has its own adapters and control vectors, and one text at a time; leave them, `n` and `best_of` out"
                 raise ValueError(message)
             native = text._continue(self, options, sampling, None if compiled is None else compiled._native, hooked=bool(processors), draft=draft)  # noqa: SLF001 (its own other half)
-            return self._stream(native, compiled, processors, has_logprobs=logprobs is not None)
+            return self._stream(native, compiled, processors, has_logprobs=logprobs is not None, progress=told)
         given: dict[str, Any] = {
             "add_special": as_bool(add_special, "add_special"),
             "parse_special": as_bool(parse_special, "parse_special"),
@@ -245,7 +250,8 @@ class Generator(Vocabulary):
                 # Called here, not in a function of its own: its warnings are about the line that called `generate`.
                 native = self._native.generate(text, options=options | {"sampling": config.to_dict()}, **given)
                 again = functools.partial(self._fork, _Asked(text, options, given, config, compiled, processors))
-                streams.append(self._stream(native, compiled, processors, has_logprobs=options["logprobs"] is not None, again=again))
+                has_logprobs = options["logprobs"] is not None
+                streams.append(self._stream(native, compiled, processors, has_logprobs=has_logprobs, again=again, progress=told))
         except BaseException as error:
             for stream in streams:
                 stream.cancel()
@@ -274,6 +280,7 @@ class Generator(Vocabulary):
         has_logprobs: bool,
         again: Callable[..., TokenStream] | None = None,
         seen: Sequence[TokenEvent] = (),
+        progress: Callable[[int, int], object] | None = None,
     ) -> TokenStream:
         """The Python half of a stream."""
         hooks = None
@@ -282,7 +289,7 @@ class Generator(Vocabulary):
 
             hooks = Hooks(native, processors)
         parser = None if compiled is None else compiled._parser  # noqa: SLF001 (its own other half)
-        return TokenStream(native, model=self, has_logprobs=has_logprobs, parser=parser, hooks=hooks, again=again, seen=seen)
+        return TokenStream(native, model=self, has_logprobs=has_logprobs, parser=parser, hooks=hooks, again=again, seen=seen, progress=progress)
 
     def session(
         self,

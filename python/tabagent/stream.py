@@ -57,6 +57,7 @@ class TokenStream:
         "_native",
         "_others",
         "_parser",
+        "_progress",
         "_ready",
         "_samples",
         "_seen",
@@ -73,6 +74,7 @@ class TokenStream:
         hooks: Hooks | None = None,
         again: Callable[[TokenStream, Sequence[TokenEvent], Callable[[SamplerConfig], SamplerConfig]], TokenStream] | None = None,
         seen: Iterable[TokenEvent] = (),
+        progress: Callable[[int, int], object] | None = None,
     ) -> None:
         """Made by `Model.generate`. The model is kept alive as long as the stream."""
         self._native = native
@@ -84,6 +86,7 @@ class TokenStream:
         self._samples = Samples()
         self._again = again
         self._forks = 0
+        self._progress = progress
         self._seen: list[TokenEvent] = list(seen)
         self._lock = threading.RLock()
         self._awaited = False
@@ -298,10 +301,9 @@ class TokenStream:
         """Wait for the next event and keep it; None at the end."""
         try:
             with self._lock:
-                event = self._native.next_event()
-                if event is not None:
-                    self._seen.append(event)
-                    return event
+                while (event := self._native.next_event()) is not None:
+                    if self._keep(event):
+                        return event
         except SamplingError as error:
             log.forward()
             explained = self._explained(error)
@@ -360,13 +362,25 @@ class TokenStream:
         """Take the next event, if there is one now, and keep it; otherwise None, and `finished` says whether the stream has ended."""
         with self._lock:
             try:
-                event = self._native.poll_event()
+                while (event := self._native.poll_event()) is not None:
+                    if self._keep(event):
+                        return event
             except SamplingError as error:
                 explained = self._explained(error)
                 raise explained from explained.__cause__
-            if event is not None:
-                self._seen.append(event)
-        return event
+        return None
+
+    def _keep(self, event: TokenEvent) -> bool:
+        """Keep a piece of text. False for news of the prompt that a function was told."""
+        if event.prompt_progress is None:
+            self._seen.append(event)
+            return True
+        if self._progress is None:
+            return True
+        done, total, _ = event.prompt_progress
+        if self._progress(done, total) is False:
+            self._native.cancel()
+        return False
 
     def _explained(self, error: SamplingError) -> SamplingError:
         """The error that ended the stream. If a logits processor raised, its own exception is the cause."""

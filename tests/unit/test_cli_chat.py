@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from chat_script import Reply, Script
-from tabagent import ChatDelta, ChatMessage, ContentDelta, ContextFullError, ReasoningDelta
+from tabagent import ChatDelta, ChatMessage, ContentDelta, ContextFullError, ReasoningDelta, SamplerConfig
 from tabagent.chat import Chatter
 from tabagent.cli import main
 from tabagent.cli.line_reader import LineReader
@@ -33,11 +33,13 @@ class Lines(LineReader):
         return item
 
 
-def talk(reader: Lines, *replies: Reply, first: str | None = None, system: str | None = None) -> tuple[Conversation, Script]:
+def talk(
+    reader: Lines, *replies: Reply, first: str | None = None, system: str | None = None, options: dict[str, Any] | None = None
+) -> tuple[Conversation, Script]:
     script = Script(*replies)
     settings: dict[str, Any] = {"messages": (), "tools": None, "max_rounds": 8, "tool_timeout": None, "approve": None, "shorten": None, "options": {}}
     conversation = Conversation(cast("Chatter", script), system=system, **settings)
-    Talk(conversation, reader, lambda message: f"stats of {message.content}").run(first)
+    Talk(conversation, reader, lambda message: f"stats of {message.content}", options).run(first)
     return conversation, script
 
 
@@ -100,3 +102,55 @@ def test_wrong_options_are_named(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_messages_of_the_package_are_taken_too() -> None:
     assert ChatMessage(content="a").as_dict() == {"role": "assistant", "content": "a"}
+
+
+def test_settings_change_the_turns_after_them(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [
+        "one",
+        "/set temp 0.2",
+        "/set max_tokens 7",
+        "/set reasoning off",
+        "/set top_k 5",
+        "two",
+        "/set max_tokens -1",
+        "/set seed 3",
+        "three",
+        "/set",
+    ]
+    _, script = talk(Lines(*lines), "A", "B", "C", options={"sampling": SamplerConfig(), "max_tokens": None, "reasoning": "auto"})
+    first, second, third = script.options
+    assert (first["sampling"], first["max_tokens"], first["reasoning"]) == (SamplerConfig(), None, "auto")
+    assert (second["sampling"], second["max_tokens"], second["reasoning"]) == (SamplerConfig(temperature=0.2, top_k=5), 7, "off")
+    assert (third["sampling"], third["max_tokens"]) == (SamplerConfig(temperature=0.2, top_k=5, seed=3), None)
+    notes = [" ".join(line.removeprefix("tabagent: ").split()) for line in capsys.readouterr().err.splitlines()]
+    assert notes[1:6] == ["max_tokens until the model ends", "reasoning off", "seed 3", "temperature 0.2", "top_k 5"]
+
+
+@pytest.mark.parametrize(
+    ("words", "note"),
+    [
+        ("/set temprature 1", "there is no setting `temprature`; did you mean `temperature`?"),
+        ("/set temperature", "`/set temperature` needs a value"),
+        ("/set temperature hot", "`temperature` must be a number, got `hot`"),
+        ("/set top_p 7", "`top_p` must be"),
+        ("/set top_k 1.5", "`top_k` must be"),
+    ],
+)
+def test_wrong_settings_change_nothing(words: str, note: str, capsys: pytest.CaptureFixture[str]) -> None:
+    _, script = talk(Lines(words, "one"), "A", options={"sampling": SamplerConfig()})
+    assert note in capsys.readouterr().err
+    assert script.options[0]["sampling"] == SamplerConfig()
+
+
+def test_markdown_is_styled_on_a_terminal_alone(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    answer: list[ChatDelta | BaseException] = [ReasoningDelta("so *much*"), ContentDelta("**bo"), ContentDelta("ld** \x1b[31m"), ContentDelta("`x`")]
+    talk(Lines("hi"), answer)
+    assert "**bold**" in capsys.readouterr().out
+    monkeypatch.setattr("tabagent.cli.talk.is_terminal", lambda _: True)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    talk(Lines("hi"), answer)
+    out = capsys.readouterr().out
+    assert "so *much*" in out
+    assert "\x1b[1mbold\x1b[22m" in out
+    assert "\x1b[36mx\x1b[39m" in out
+    assert "\x1b[31m" not in out

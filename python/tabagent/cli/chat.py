@@ -81,13 +81,15 @@ def chat(
         raise UsageError(message)
     speed.check()
     where, settings = machine.source(model), machine.settings()
-    options: dict[str, Any] = {
+    changing = {
         "max_tokens": None if length.max_tokens < 0 else length.max_tokens,
         "sampling": sampling.config(),
+        "reasoning": int(talk.reasoning) if is_number else talk.reasoning,
+    }
+    options: dict[str, Any] = {
         "stop": list(length.stop or ()),
         "ban": list(length.ban or ()),
         "ignore_eos": length.ignore_eos,
-        "reasoning": int(talk.reasoning) if is_number else talk.reasoning,
         "reasoning_budget_message": talk.budget_message,
         "chat_template": talk.template,
     }
@@ -97,7 +99,7 @@ def chat(
                 # A model without a template says so before anything is typed.
                 _ = loaded.chat_format
             conversation = loaded.conversation(system=talk.system, speculative=speculative, **options)
-            Talk(conversation, LineReader(), lambda message: _report(loaded, message)).run(talk.prompt)
+            Talk(conversation, LineReader(), lambda message: _report(loaded, message), changing).run(talk.prompt)
     except (TabagentError, ValueError) as error:
         raise _in_options(error) from error
     return 0

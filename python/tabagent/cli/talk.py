@@ -2,12 +2,14 @@
 
 import os
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 from tabagent.cli.failure import one_line
 from tabagent.cli.line_reader import LineReader
-from tabagent.cli.output import is_terminal, write_line, write_note, write_text
+from tabagent.cli.markdown import MarkdownStyler
+from tabagent.cli.output import is_terminal, printable, write_line, write_note, write_text
+from tabagent.cli.talk_settings import describe, read_setting
 from tabagent.errors import ContextFullError, TabagentError
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ __all__ = ["Talk"]
 COMMANDS: Final = {
     "/help": "these commands",
     "/system TEXT": "another system message; without a text, none",
+    "/set NAME VALUE": "change how answers come: temperature, top_k, seed, max_tokens, reasoning and so on; alone, show it",
     "/undo": "take the last turn back",
     "/clear": "begin anew, with the same system message",
     "/save FILE": "write the messages to a file",
@@ -33,8 +36,12 @@ DIM, PLAIN = "\x1b[2m", "\x1b[22m"
 class Talk:
     """Reads turns and commands, and prints answers."""
 
-    def __init__(self, conversation: "Conversation", reader: LineReader, report: "Callable[[ChatMessage], str]") -> None:
+    def __init__(
+        self, conversation: "Conversation", reader: LineReader, report: "Callable[[ChatMessage], str]", options: Mapping[str, Any] | None = None
+    ) -> None:
         self._conversation = conversation
+        self._options = dict(options or {})
+        """Those of each turn, which `/set` changes."""
         self._reader = reader
         self._report = report
         self._last: ChatMessage | None = None
@@ -98,17 +105,23 @@ class Talk:
     def _answer(self, turn: str) -> None:
         from tabagent import ContentDelta, ReasoningDelta  # noqa: PLC0415 (not for --help)
 
-        answer = self._conversation.send(turn)
+        answer = self._conversation.send(turn, **self._options)
         last = "\n"
         thinks = False
+        styler = MarkdownStyler()
         try:
             for delta in answer.events():
                 if not isinstance(delta, (ContentDelta, ReasoningDelta)):
                     continue
                 if isinstance(delta, ReasoningDelta) != thinks:
+                    if not thinks:
+                        self._write_styled(styler.finish())
                     thinks = not thinks
                     self._style(dim=thinks)
-                write_text(delta.text)
+                if thinks or not self._dims:
+                    write_text(delta.text)
+                else:
+                    self._write_styled(styler.feed(printable(delta.text)))
                 last = delta.text or last
         except KeyboardInterrupt:
             # What came stays in the conversation.
@@ -116,11 +129,18 @@ class Talk:
         finally:
             if thinks:
                 self._style(dim=False)
+            self._write_styled(styler.finish())
         if not last.endswith("\n"):
             write_line()
         self._last = answer.message or self._last
         if answer.message is not None and answer.message.finish_reason == "length" and self._reader.is_terminal:
             write_note("the answer was cut: `-n` tokens were written, or the context is full")
+
+    def _write_styled(self, text: str) -> None:
+        """Write text with styles of ours, whose own control characters are gone."""
+        if text:
+            sys.stdout.write(text)
+            sys.stdout.flush()
 
     def _style(self, *, dim: bool) -> None:
         """Dim what the model thinks."""
@@ -138,6 +158,7 @@ class Talk:
             "/help": self._help,
             "/?": self._help,
             "/system": self._system,
+            "/set": self._set,
             "/undo": self._undo,
             "/clear": self._clear,
             "/save": self._save,
@@ -161,6 +182,14 @@ class Talk:
     def _system(self, text: str) -> None:
         rest = [message for message in self._conversation.messages if message.get("role") != "system"]
         self._conversation.messages = [{"role": "system", "content": text}, *rest] if text else rest
+
+    def _set(self, words: str) -> None:
+        if words:
+            name, _, value = words.partition(" ")
+            self._options |= read_setting(name, value.strip(), self._options)
+        else:
+            for line in describe(self._options):
+                write_note(line)
 
     def _undo(self, _: str) -> None:
         said = self._conversation.undo()

@@ -43,6 +43,8 @@ pub struct GenerateOptions {
     pub show_special: bool,
     /// Hand the whole text over in one event, at the end.
     pub collect: bool,
+    /// Tell how far the prompt has come; see [`Request::progress`](tabagent_runtime::Request::progress).
+    pub progress: bool,
     /// Requests of higher priority are served first.
     pub priority: i32,
     /// How long the request may take, in the queue and at work.
@@ -79,6 +81,7 @@ impl GenerateOptions {
             cache_prompt: given.flag("cache_prompt")?.unwrap_or(default.cache_prompt),
             show_special: given.flag("show_special")?.unwrap_or_default(),
             collect: given.flag("collect")?.unwrap_or_default(),
+            progress: given.flag("progress")?.unwrap_or_default(),
             priority: given.integer("priority", "a 32-bit integer")?.unwrap_or_default(),
             timeout: given.seconds("timeout")?,
             changes: Changes::default(),

@@ -571,6 +571,7 @@ impl Model {
             group: options.changes.group(),
             show_special: options.show_special,
             collect: options.collect,
+            progress: options.progress,
             priority: options.priority,
             timeout: options.timeout,
             ..Request::new(prompt, Box::new(sampler))

@@ -109,6 +109,9 @@ impl TokenLogprob {
     }
 }
 
+/// What an event is made of.
+type EventParts = (String, Vec<i32>, Vec<TokenLogprob>, Option<(usize, usize, usize)>);
+
 /// A piece of a stream: text of whole characters, and the tokens that it came from.
 #[pyclass(frozen, eq, hash, module = "tabagent")]
 #[derive(PartialEq, Hash)]
@@ -119,27 +122,47 @@ pub(crate) struct TokenEvent {
     token_ids: Vec<i32>,
     #[pyo3(get)]
     logprobs: Vec<TokenLogprob>,
+    prompt: Option<core::PromptProgress>,
 }
 
 impl From<core::TokenEvent> for TokenEvent {
     fn from(event: core::TokenEvent) -> Self {
         let logprobs = event.logprobs.into_iter().map(TokenLogprob::from).collect();
-        Self { text: event.text, token_ids: event.token_ids, logprobs }
+        Self { text: event.text, token_ids: event.token_ids, logprobs, prompt: event.prompt }
     }
 }
 
 #[pymethods]
 impl TokenEvent {
     #[new]
-    fn new(text: String, token_ids: Vec<i32>, logprobs: Vec<TokenLogprob>) -> Self {
-        Self { text, token_ids, logprobs }
+    #[pyo3(signature = (text, token_ids, logprobs, prompt_progress=None))]
+    fn new(
+        text: String,
+        token_ids: Vec<i32>,
+        logprobs: Vec<TokenLogprob>,
+        prompt_progress: Option<(usize, usize, usize)>,
+    ) -> Self {
+        let prompt =
+            prompt_progress.map(|(done, total, cached)| core::PromptProgress { done, total, cached });
+        Self { text, token_ids, logprobs, prompt }
     }
 
-    fn __reduce__<'py>(&self, py: Python<'py>) -> Made<'py, (String, Vec<i32>, Vec<TokenLogprob>)> {
-        (py.get_type::<Self>(), (self.text.clone(), self.token_ids.clone(), self.logprobs.clone()))
+    /// Tokens of the prompt that are in memory, all of them, and those that were there before; `None` of a piece of text.
+    #[getter]
+    fn prompt_progress(&self) -> Option<(usize, usize, usize)> {
+        self.prompt.map(|prompt| (prompt.done, prompt.total, prompt.cached))
+    }
+
+    fn __reduce__<'py>(&self, py: Python<'py>) -> Made<'py, EventParts> {
+        let parts =
+            (self.text.clone(), self.token_ids.clone(), self.logprobs.clone(), self.prompt_progress());
+        (py.get_type::<Self>(), parts)
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        if let Some(progress) = self.prompt_progress() {
+            return Ok(format!("TokenEvent(prompt_progress={progress:?})"));
+        }
         let text = PyString::new(py, &self.text).repr()?;
         Ok(format!("TokenEvent(text={text}, token_ids={:?})", self.token_ids))
     }

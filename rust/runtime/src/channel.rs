@@ -145,6 +145,13 @@ impl Producer {
         has_room
     }
 
+    /// Pushes an event that need not come: not where many wait already.
+    pub(crate) fn offer(&self, event: TokenEvent) {
+        if self.channel.lock().events.len() < CHANNEL_CAPACITY / 4 {
+            self.push(event);
+        }
+    }
+
     /// Whether the channel was full and is not yet half empty.
     pub(crate) fn is_stalled(&self) -> bool {
         self.channel.lock().stalled

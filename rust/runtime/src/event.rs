@@ -28,9 +28,20 @@ pub struct TopLogprob {
     pub bytes: Vec<u8>,
 }
 
-/// A piece of the generated text with the tokens that became text in it.
+/// How far a prompt has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PromptProgress {
+    /// Tokens that are in memory: decoded, or there before.
+    pub done: usize,
+    /// All of them.
+    pub total: usize,
+    /// Those that were there before.
+    pub cached: usize,
+}
+
+/// A piece of the generated text with the tokens that became text in it, or word of the prompt.
 ///
-/// Text is whole characters. It is empty only in the last event of a stream, where tokens without text may be left over. A token whose
+/// Text is whole characters. It is empty only in the last event of a stream, where tokens without text may be left over, and where `prompt` is there. A token whose
 /// whole text is held back (half a character, the possible start of a stop string) comes with the event that brings the text.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TokenEvent {
@@ -40,6 +51,8 @@ pub struct TokenEvent {
     pub token_ids: Vec<TokenId>,
     /// One entry for each of `token_ids` when the request asked for them, else empty.
     pub logprobs: Vec<TokenLogprob>,
+    /// How far the prompt has come, in events of their own before the first token, if the [request](crate::Request::progress) asked for them.
+    pub prompt: Option<PromptProgress>,
 }
 
 /// Why a stream ended.

@@ -58,7 +58,9 @@ pub use constraint::{ConstraintError, TokenConstraint};
 pub use decoder::{BatchToken, Decoder, DecoderError, Split, Stop};
 pub use engine::{Engine, EngineConfig, EngineStats};
 pub use error::{EngineError, QueueFull, RequestError, SubmitError};
-pub use event::{Finish, FinishReason, StopMatch, Timings, TokenEvent, TokenLogprob, TopLogprob, Usage};
+pub use event::{
+    Finish, FinishReason, PromptProgress, StopMatch, Timings, TokenEvent, TokenLogprob, TopLogprob, Usage,
+};
 pub use group::Group;
 pub use hook::{HookPoll, HookWorker, HookedRow, LogitsHook, logits_hook};
 pub use logprobs::{LogprobsMode, token_logprob};

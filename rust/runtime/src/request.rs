@@ -65,6 +65,8 @@ pub struct Request {
     pub show_special: bool,
     /// Hand the whole text over in one event, at the end. Such a request never waits for its consumer.
     pub collect: bool,
+    /// Tell after each step of a prompt how far it has come, unless the consumer is far behind; see [`TokenEvent::prompt`](crate::TokenEvent::prompt).
+    pub progress: bool,
     /// Requests of higher priority are served first; among equals the older ones.
     pub priority: i32,
     /// How long the request may take from its submission on, in the queue and at work. Then it ends with
@@ -110,6 +112,7 @@ impl Request {
             group: Group::default(),
             show_special: false,
             collect: false,
+            progress: false,
             priority: 0,
             timeout: None,
         }
@@ -206,6 +209,7 @@ impl fmt::Debug for Request {
             .field("group", &self.group)
             .field("show_special", &self.show_special)
             .field("collect", &self.collect)
+            .field("progress", &self.progress)
             .field("priority", &self.priority)
             .field("timeout", &self.timeout)
             .finish_non_exhaustive()

@@ -165,7 +165,7 @@ impl Scoring {
         });
         let logprobs = logprobs.collect();
         self.usage.completion_tokens += token_ids.len();
-        self.events.push_back(TokenEvent { text: String::new(), token_ids, logprobs });
+        self.events.push_back(TokenEvent { token_ids, logprobs, ..TokenEvent::default() });
     }
 
     pub(crate) fn take_event(&mut self) -> Option<TokenEvent> {

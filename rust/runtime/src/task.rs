@@ -108,6 +108,11 @@ impl Task {
         }
     }
 
+    /// Whether its consumer wants to know how far the prompt is.
+    pub(crate) fn reports_prompt(&self) -> bool {
+        matches!(self, Self::Generate(generation) if generation.reports_prompt())
+    }
+
     /// Whether it may draft tokens.
     pub(crate) fn speculates(&self) -> bool {
         matches!(self, Self::Generate(generation) if generation.speculates())

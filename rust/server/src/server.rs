@@ -153,7 +153,11 @@ fn check_prefix(prefix: &str) -> Result<(), StartError> {
 pub(crate) fn router(app: &App) -> Router {
     let routes = protocol::routes(app).route("/", get(page));
     let prefix = app.settings.prefix.as_str();
-    let routes = if prefix.is_empty() { routes } else { Router::new().nest(prefix, routes) };
+    let routes = if prefix.is_empty() {
+        routes
+    } else {
+        Router::new().nest(prefix, routes).route(&format!("{prefix}/"), get(page))
+    };
     routes
         .fallback(|| async {
             ApiError::new(Problem::NotFound, "there is no such path; `docs/server.md` lists them")

@@ -7,7 +7,10 @@ use crate::decoded::Decoded;
 use crate::metrics::StepTime;
 use crate::progress::{End, Progress};
 use crate::scheduler::{JobId, Span};
-use crate::{AbortFlag, BatchToken, Decoder, DecoderError, EngineError, FinishReason, Group};
+use crate::{
+    AbortFlag, BatchToken, Decoder, DecoderError, EngineError, FinishReason, Group, PromptProgress,
+    TokenEvent,
+};
 
 /// What a step computed for one request, and what the request does then.
 struct Work<'a, S> {
@@ -16,6 +19,8 @@ struct Work<'a, S> {
     in_prompt: bool,
     /// Tokens that it had generated before.
     n_tokens: usize,
+    /// How many of its tokens are decoded now.
+    done: usize,
     decoded: Decoded<'a>,
     progress: Option<Progress>,
 }
@@ -63,7 +68,7 @@ impl<D: Decoder> Driver<D> {
             let end = span.pos + span.len;
             let tokens = self.scheduler.tokens(span.job);
             let decoded = Decoded { tokens, first: end - n_rows, rows, last: span.last };
-            works.push(Work { job: span.job, run, in_prompt, n_tokens, decoded, progress: None });
+            works.push(Work { job: span.job, run, in_prompt, n_tokens, done: end, decoded, progress: None });
         }
         self.pace.note(generating, n_prompt, n_drafted, decode.as_secs_f64());
         self.n_generating = generating;
@@ -76,6 +81,11 @@ impl<D: Decoder> Driver<D> {
             run.task.count_time(work.in_prompt, took);
             run.steps = (run.steps.0 + 1, run.steps.1.saturating_add(n_works));
             run.note_tokens(work.n_tokens, &self.inbox);
+            if work.in_prompt && run.task.reports_prompt() {
+                let cached = run.task.usage_mut().cached_tokens;
+                let prompt = PromptProgress { done: work.done, total: work.decoded.tokens.len(), cached };
+                run.out.offer(TokenEvent { prompt: Some(prompt), ..TokenEvent::default() });
+            }
             self.runs.insert(work.job, work.run);
             progress.extend(work.progress.map(|progress| (work.job, progress)));
         }

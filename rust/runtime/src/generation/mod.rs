@@ -35,6 +35,7 @@ pub(crate) struct Generation {
     stop_tokens: Vec<TokenId>,
     ignore_eos: bool,
     collect: bool,
+    progress: bool,
     logprobs: Option<usize>,
     logprobs_mode: LogprobsMode,
     /// Maximum number of tokens to generate, by the request and by the context.
@@ -118,6 +119,7 @@ impl Generation {
             stop_tokens: request.stop_tokens,
             ignore_eos: request.ignore_eos,
             collect: request.collect,
+            progress: request.progress,
             logprobs: request.logprobs,
             logprobs_mode: request.logprobs_mode,
             max_tokens: request.max_tokens.map_or(room, |n| n.min(room)),
@@ -220,6 +222,11 @@ impl Generation {
             speculator.draft(tokens, n.min(n_left), cost, out);
             self.usage.drafted_tokens += out.len();
         }
+    }
+
+    /// Whether its consumer wants to know how far the prompt is.
+    pub(crate) fn reports_prompt(&self) -> bool {
+        self.progress
     }
 
     /// Whether it may draft tokens.

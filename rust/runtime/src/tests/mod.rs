@@ -14,6 +14,7 @@ mod hanging;
 mod hooking;
 mod keeping;
 mod parking;
+mod reporting;
 mod reusing;
 mod schedule;
 mod scoring;

@@ -415,7 +415,7 @@ $("composer").addEventListener("submit", (event) => {
 $("input").addEventListener("input", fit);
 $("input").addEventListener("keydown", (event) => {
   // On a touch screen, Enter ends a line.
-  if (event.key === "Enter" && !event.shiftKey && !event.isComposing && matchMedia("(pointer: fine)").matches) {
+  if (event.key === "Enter" && !event.shiftKey && !event.isComposing && !matchMedia("(pointer: coarse)").matches) {
     event.preventDefault();
     send();
   }
