@@ -15,6 +15,7 @@ def load_options(
     *,
     gpu_layers: object,
     context_size: int | None,
+    sequence_size: int | None = None,
     max_sequences: int | None,
     max_queue: int | None,
     deterministic: bool,
@@ -38,6 +39,7 @@ def load_options(
     return {
         "gpu_layers": gpu_layers_of(gpu_layers),
         "context_size": optional_int(context_size, "context_size", 1),
+        "sequence_size": optional_int(sequence_size, "sequence_size", 1),
         "max_sequences": optional_int(max_sequences, "max_sequences", 1),
         "max_queue": optional_int(max_queue, "max_queue", 1),
         "deterministic": as_bool(deterministic, "deterministic"),

@@ -386,22 +386,33 @@ class Server:
 
     def __new__(
         cls,
-        model: Model,
+        models: list[dict[str, Any]],
         *,
-        name: str,
-        aliases: list[str],
-        path: str | PathLike[str],
-        template: ChatTemplate | None,
-        defaults: dict[str, Any] | None,
         settings: dict[str, Any],
+        any_name: bool,
+        autoload: bool,
+        memory_limit: int | None,
+        max_models: int | None,
+        keep_alive: float | None,
+        reload: Callable[[], list[dict[str, Any]]] | None,
+        hub: dict[str, Any] | None,
     ) -> Server:
-        """Listens. `defaults` are options of `generate` as `Model.generate` has them here. `settings` has host, port, unix_path, prefix, keys,
-        hosts, origins, threads, max_connections, max_body_bytes, head_timeout, timeout, drain_timeout, ping, max_choices, metrics, slots, props,
-        embeddings, reranking, prefill, tools, thinking, reasoning_in_content, pooling; missing ones have their defaults."""
-    def url(self) -> str:
-        """`http://host:port`, or `unix:path`."""
+        """Listens. Each of `models` has name, aliases, tags, path, template, template_text, defaults (options of `generate` as `Model.generate` has
+        them here), adapters (paths with scales), keep_alive and identity (a text that changes when the model does), and says how it is loaded: by
+        `model`, which is; by functions `borrow` and `give_back`, called on threads that load models; by `load` (library, module and options, as of
+        `Model.load`) from its path; or by `load` and `hub` (command and name) from what that program fetches. `any_name` has the only model answer
+        to all names. `reload`, called on a thread that may block, gives models anew; `hub` (command, load and defaults) fetches those that clients
+        ask for.
+
+        `settings` has listen_hosts, port, unix_path, prefix, keys, hosts, origins, threads, max_connections, max_body_bytes, head_timeout, timeout,
+        drain_timeout, ping, max_choices, metrics, slots, slot_save_path, props, embeddings, reranking, prefill, tools, thinking,
+        reasoning_in_content, pooling; missing ones have their defaults."""
+    def urls(self) -> list[str]:
+        """All addresses: `http://host:port`, or `unix:path`."""
     def port(self) -> tuple[str, int] | None:
-        """Host and port; None of a socket in the file system."""
+        """Host and port of the first one; None of a socket in the file system."""
+    def load(self, name: str) -> None:
+        """Has a model loaded, without waiting."""
     def stop(self) -> None:
         """Stops gracefully, and waits for that."""
 
@@ -564,10 +575,10 @@ class Model:
         """Loads on a thread of its own. `progress` gets the part loaded, 0 to 1, on the calling thread; returning False, or raising,
         stops the load (`ModelLoadCancelledError`, or the exception itself).
 
-        `options`: gpu_layers, context_size, max_sequences, max_queue, deterministic, cache_bytes, threads, batch_size, micro_batch_size, kv_type (a
-        name, or a list of two: of keys and of values), flash_attention (auto, on or off), full_sliding_window, kv_unified, offload_kv,
-        offload_ops, use_mmap, mlock, vocab_only, check_tensors, metadata_overrides, fit (the fewest tokens of a context that may be taken in place
-        of one that does not fit); what is None or not there has its default."""
+        `options`: gpu_layers, context_size, sequence_size, max_sequences, max_queue, deterministic, cache_bytes, threads, batch_size,
+        micro_batch_size, kv_type (a name, or a list of two: of keys and of values), flash_attention (auto, on or off), full_sliding_window,
+        kv_unified, offload_kv, offload_ops, use_mmap, mlock, vocab_only, check_tensors, metadata_overrides, fit (the fewest tokens of a context that
+        may be taken in place of one that does not fit); what is None or not there has its default."""
     @staticmethod
     def predict_memory(path: str | PathLike[str], *, library: str, module: str | None, options: Mapping[str, Any]) -> dict[str, Any]:
         """Bytes that `load` would take: mapped, weights, cache, compute, vocabulary; those that are free, available (None: not known);

@@ -77,6 +77,7 @@ class Model(Chatter, Infiller, Scorer, Embedder):
         gpu_layers: int | Literal["auto"] = "auto",
         devices: None = None,
         context_size: int | None = None,
+        sequence_size: int | None = None,
         max_sequences: int | None = None,
         max_queue: int | None = None,
         deterministic: bool = False,
@@ -110,6 +111,7 @@ class Model(Chatter, Infiller, Scorer, Embedder):
             devices: not supported yet.
             context_size: tokens of context, shared by all requests, and of the longest text to embed; None for what the model was trained for, at
                 most 4,096 if it generates.
+            sequence_size: most tokens of one request, prompt and text together; None for as many as the context holds.
             max_sequences: how many requests to decode together; None for 8, or as many as a batch has tokens. More wait for their turn.
             max_queue: how many may wait; one more raises `QueueFullError`. None for any number.
             deterministic: give each request the results that it would have alone, bit for bit: one is decoded at a time, alone in memory, and none
@@ -160,6 +162,7 @@ class Model(Chatter, Infiller, Scorer, Embedder):
         options = load_options(
             gpu_layers=gpu_layers,
             context_size=context_size,
+            sequence_size=sequence_size,
             max_sequences=max_sequences,
             max_queue=max_queue,
             deterministic=deterministic,

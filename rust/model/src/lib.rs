@@ -25,6 +25,7 @@ mod library;
 mod load;
 mod memory;
 mod model;
+mod pool;
 mod prompt;
 mod session;
 mod session_error;
@@ -59,6 +60,10 @@ pub use library::{LibraryPlaces, VariantError, open_library};
 pub use load::LoadOptions;
 pub use memory::{Fitted, MemoryPrediction, MemoryShortage};
 pub use model::{ContextSizes, Model, distribution};
+pub use pool::{
+    LoadFailure, ModelPool, PoolError, PoolLease, PoolModel, PoolOptions, PoolPhase, PoolSource, PoolTicket,
+    Pooled, Watch,
+};
 pub use prompt::PromptInput;
 pub use session::Session;
 pub use session_error::SessionError;

@@ -25,6 +25,8 @@ pub struct LoadOptions {
     pub gpu_layers: Option<u32>,
     /// Tokens of context, shared by all requests; what the model was trained with, at most 4,096 if it generates.
     pub context_size: Option<u32>,
+    /// Most tokens of one request, prompt and text together; as many as the context holds.
+    pub sequence_size: Option<u32>,
     /// Requests that are decoded together; by default 8, or as many as fit.
     pub max_sequences: Option<u32>,
     /// Requests that may wait for their beginning; any number.
@@ -64,6 +66,7 @@ impl Default for LoadOptions {
         Self {
             gpu_layers: None,
             context_size: None,
+            sequence_size: None,
             max_sequences: None,
             max_queue: None,
             deterministic: false,
@@ -105,6 +108,7 @@ impl LoadOptions {
         let read = Self {
             gpu_layers: given.integer("gpu_layers", COUNT)?,
             context_size: given.integer("context_size", COUNT)?,
+            sequence_size: given.integer("sequence_size", COUNT)?,
             max_sequences: given.integer("max_sequences", COUNT)?,
             max_queue: given.integer("max_queue", COUNT)?,
             deterministic: given.flag("deterministic")?.unwrap_or(default.deterministic),
@@ -145,6 +149,7 @@ impl LoadOptions {
         EngineConfig {
             max_running: usize::try_from(running).ok(),
             max_queue: self.max_queue,
+            sequence_size: self.sequence_size.and_then(|size| usize::try_from(size).ok()),
             deterministic: self.deterministic,
             cache_bytes: self.cache_bytes,
             threads: default_threads(&Hardware::probe()),

@@ -125,10 +125,11 @@ pub struct ContextSizes {
 impl ContextSizes {
     fn of(context: &Context, engine: &EngineConfig) -> Self {
         let most = context.max_sequences();
+        let asked = engine.sequence_size.and_then(|size| u32::try_from(size).ok()).unwrap_or(u32::MAX);
         let running = engine.max_running.map_or(most, |n| u32::try_from(n).unwrap_or(most).min(most));
         Self {
             context_size: context.context_size(),
-            sequence_size: context.sequence_size(),
+            sequence_size: asked.min(context.sequence_size()),
             batch_size: context.batch_size(),
             max_sequences: running,
             threads: context.threads(),

@@ -155,6 +155,18 @@ impl Session {
         Ok(())
     }
 
+    /// Has other tokens in place of those that are there, to be computed with `changes`. Cells of those with which both begin are used again. The sampler begins anew.
+    ///
+    /// # Errors
+    /// [`Error::Adapter`]; [`Error::Request`] when there are more tokens than fit, or tokens that the model does not have; and those of [`tokens`](Self::tokens). Nothing changes then.
+    pub fn replace(&mut self, tokens: Vec<TokenId>, changes: Changes, stop: &AbortFlag) -> Result<(), Error> {
+        self.settle(stop)?;
+        changes.check(&self.model.open()?.model)?;
+        self.begin_with(tokens, None)?;
+        self.changes = changes;
+        Ok(())
+    }
+
     /// Takes the last `n` tokens back. The sampler's random generator stays where it is.
     ///
     /// # Errors

@@ -114,6 +114,8 @@ pub struct EngineConfig {
     pub max_running: Option<usize>,
     /// Maximum number of requests that wait for their beginning; `None` for any number.
     pub max_queue: Option<usize>,
+    /// Most tokens of one request, prompt and text together; `None` for as many as a sequence of the decoder has.
+    pub sequence_size: Option<usize>,
     /// Gives each request the results that it would have alone, bit for bit: one is decoded at a time, alone in memory, and none uses what others decoded.
     /// The others wait, so this is slower.
     pub deterministic: bool,
@@ -131,6 +133,7 @@ impl Default for EngineConfig {
         Self {
             max_running: None,
             max_queue: None,
+            sequence_size: None,
             deterministic: false,
             cache_bytes: 256 << 20,
             threads: 1,
@@ -178,7 +181,8 @@ impl Engine {
     ///
     /// [`EngineError::Spawn`] when the operating system gives no thread.
     pub fn spawn<D: Decoder>(decoder: D, name: &str, config: &EngineConfig) -> Result<Self, EngineError> {
-        let (capacity, n_ctx) = (config.capacity(&decoder), decoder.n_ctx());
+        let capacity = config.capacity(&decoder);
+        let n_ctx = config.sequence_size.map_or(decoder.n_ctx(), |most| most.min(decoder.n_ctx()));
         let (deterministic, n_threads) = (config.deterministic, config.threads);
         let (vocabulary, can_rewind, can_shift) =
             (decoder.vocabulary(), decoder.can_rewind(), decoder.can_shift());

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tabagent_chat::ChatTemplate;
 use tabagent_chat::ToolDefinition;
 use tabagent_chat::format::{OutputParser, ToolChoice, ToolChoiceError};
+use tabagent_runtime::AbortFlag;
 use tabagent_sampling::constraint::Grammar;
 
 use super::prompt::ChatPrompt;
@@ -14,6 +15,7 @@ use crate::error::Error;
 use crate::generate::GenerateOptions;
 use crate::grammar::GrammarRequest;
 use crate::model::Model;
+use crate::session::Session;
 use crate::thought::ThoughtOptions;
 
 /// A request that is ready to be answered, once or several times.
@@ -94,6 +96,23 @@ impl Model {
     pub fn start_chat(&self, prepared: &PreparedChat, options: GenerateOptions) -> Result<ChatStream, Error> {
         let tokens = prepared.prompt.tokens.clone();
         let (stream, _) = self.generate(tokens, options, prepared.grammar.as_ref(), false)?;
+        Ok(ChatStream::new(stream, (!prepared.plain).then(|| prepared.parser())))
+    }
+
+    /// As [`start_chat`](Self::start_chat), in a session: its tokens become those of the prompt, and what it has of their cells is used.
+    ///
+    /// # Errors
+    /// Those of [`Session::replace`] and [`Session::generate`].
+    pub fn start_chat_in(
+        &self,
+        session: &mut Session,
+        prepared: &PreparedChat,
+        options: GenerateOptions,
+        stop: &AbortFlag,
+    ) -> Result<ChatStream, Error> {
+        session.replace(prepared.prompt.tokens.clone(), options.changes.clone(), stop)?;
+        let settings = Some(options.sampling.clone());
+        let (stream, _) = session.generate(options, settings, prepared.grammar.as_ref(), false, stop)?;
         Ok(ChatStream::new(stream, (!prepared.plain).then(|| prepared.parser())))
     }
 

@@ -81,6 +81,7 @@ fn told(options: &LoadOptions, context_train_size: u32) -> Json {
         metadata_overrides,
         // What waits for its turn, what is kept for others and how weights come into memory is the same to llama.cpp's graphs.
         max_queue: _,
+        sequence_size: _,
         deterministic: _,
         cache_bytes: _,
         threads: _,
