@@ -72,7 +72,7 @@ class ModelPool:
         self._entries: dict[str, Entry] = {}
         for name, source in () if callable(models) else models.items():
             self._entries[as_text(name, "models")] = Entry(name, checked_source(name, source))
-        self._limit = _limit(memory_limit)
+        self._limit = as_limit(memory_limit)
         self._keep_alive = _seconds(keep_alive)
         self._condition = threading.Condition()
         self._closed = False
@@ -112,6 +112,11 @@ class ModelPool:
             model = self._take(entry)
         self._end(entry, model)
         return True
+
+    def names(self) -> list[str]:
+        """The models that were declared or asked for."""
+        with self._condition:
+            return list(self._entries)
 
     def stats(self) -> PoolStats:
         """What the pool holds now."""
@@ -416,6 +421,14 @@ class Lease:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._end(may_block=False)
 
+    def borrow(self) -> Model:
+        """Borrow the model until `give_back`, on whatever thread; as the beginning of the block does, which counts for the thread that it is on."""
+        return self._begin(-id(self), self._pool._borrow)  # noqa: SLF001 (its own other half)
+
+    def give_back(self) -> None:
+        """Give back what `borrow` got."""
+        self._end(may_block=True)
+
     def _begin_or_give_back(self, owner: int) -> Model:
         model = self._begin(owner, self._pool._borrow)  # noqa: SLF001 (its own other half)
         with self._lock:
@@ -462,7 +475,7 @@ def _reap(reference: weakref.ref[ModelPool], condition: threading.Condition) -> 
             return
 
 
-def _limit(value: object) -> int | None:
+def as_limit(value: object) -> int | None:
     if value is None:
         return None
     if isinstance(value, str):

@@ -1,11 +1,12 @@
-"""A model behind HTTP: the routes of OpenAI's, llama.cpp's and other clients."""
+"""Models behind HTTP: the routes of OpenAI's, llama.cpp's and other clients."""
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -16,12 +17,14 @@ from tabagent import exit as at_exit
 from tabagent._arguments import as_bool, as_choice, as_float, as_int, as_path, as_text, as_texts, type_name
 from tabagent.chat_prompt import template_of
 from tabagent.model import Model
-from tabagent.sampling import SamplerConfig
+from tabagent.pool import KEEP_ALIVE_S, ModelPool, as_limit
+from tabagent.served_models import Reader, Served, answer_defaults, described, hub_command, plan_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from tabagent.chat_template import ChatTemplate
+    from tabagent.sampling import SamplerConfig
 
 __all__ = ["Server", "serve"]
 
@@ -30,7 +33,7 @@ SIGNALS: Final = ("SIGINT", "SIGTERM")
 
 
 class Server:
-    """A server that answers with a model, in threads of its own that never wait for Python.
+    """A server that answers with a model, or several, in threads of its own that never wait for Python.
 
         with Model.load("demo") as model, Server(model, port=0) as server:
             print(server.url)  # http://127.0.0.1:54321
@@ -43,13 +46,22 @@ class Server:
 
     def __init__(
         self,
-        model: Model,
+        model: Model | ModelPool | Mapping[str, Served],
         *,
-        host: str | None = None,
+        host: str | Sequence[str] | None = None,
         port: int | None = None,
         unix_path: str | os.PathLike[str] | None = None,
         name: str | None = None,
         aliases: Sequence[str] = (),
+        tags: Sequence[str] = (),
+        memory_limit: int | str | None = None,
+        max_models: int | None = None,
+        keep_alive: float | None = None,
+        autoload: bool = True,
+        load: Sequence[str] = (),
+        any_name: bool | None = None,
+        reload: Reader | None = None,
+        adapters: Sequence[str | os.PathLike[str] | tuple[str | os.PathLike[str], float]] | Mapping[Any, float] = (),
         api_keys: Sequence[str] = (),
         prefix: str | None = None,
         allowed_hosts: Sequence[str] = (),
@@ -68,6 +80,7 @@ class Server:
         page: bool | None = None,
         metrics: bool | None = None,
         slots: bool | None = None,
+        slot_save_path: str | os.PathLike[str] | None = None,
         props: bool | None = None,
         embeddings: bool | None = None,
         reranking: bool | None = None,
@@ -80,12 +93,26 @@ class Server:
         """Listen. Returns when the first request can come.
 
         Args:
-            model: what answers, whatever model a request names.
-            host: the host name or address to listen at; None for 127.0.0.1, which this machine alone reaches.
+            model: what answers, whatever model a request names. With several, a mapping from names to models, each of which is loaded when a request
+                first names it: a path (`demo`, or `hf:OWNER/REPO/FILE` of the hub), a mapping of `Model.load`'s arguments with `path` among them, a
+                function that loads and returns the model, or a model. Such a mapping may also have `aliases`, `tags`, `chat_template`, `sampling`,
+                `max_tokens`, `adapters` and `keep_alive` of its own. Or a `ModelPool`, which lends its models.
+            host: the host name or address to listen at, or several; None for 127.0.0.1, which this machine alone reaches.
             port: the port; 0 for any free one, None for 8080.
             unix_path: a socket in the file system instead.
-            name: what responses call the model; None for the file's name.
+            name: what responses call the one model; None for the file's name.
             aliases: other names of it, for the list of models.
+            tags: words about it, for the list of models.
+            memory_limit: most bytes of all models together that the server loads, weights that are mapped from files included: a number, or a text
+                such as `6GiB`; None for as much as there is, which each load finds out. The least recently used one goes first.
+            max_models: how many models the server loads at the same time; None for any number.
+            keep_alive: for how many seconds an idle model stays loaded that the server has loaded; a negative number for ever, None for 300 with
+                several models, for ever with one.
+            autoload: whether a request loads the model that it names; without it `/models/load` does.
+            load: models to load at once.
+            any_name: whether the one model of a mapping answers whatever model a request names; None for no.
+            reload: reads the mapping anew when a client asks for that.
+            adapters: files of adapters that are loaded with the model, each with its scale (default 1).
             api_keys: keys, one of which every request must have; none for open access.
             prefix: what stands before every path, such as `/llm`.
             allowed_hosts: host names under which it may be asked, besides `localhost` and addresses, where it listens on this machine alone
@@ -105,12 +132,14 @@ class Server:
             page: whether there is a web page to chat at `/`; None for yes.
             metrics: whether `/metrics` is there; None for no.
             slots: whether `/slots` is there; None for no.
+            slot_save_path: the folder in which slots may be saved; None for none.
             props: whether `/props` may be changed; None for no.
             embeddings: whether there are embeddings; None for yes.
             reranking: whether there is ranking; None for yes.
             prefill: whether a last message of the assistant is continued; None for yes.
             tools: whether conversations may have tools; None for yes.
-            thinking: tells templates that can be told whether the model thinks, where a request does not say; None leaves it to the template.
+            thinking: tells templates that can be told whether the model thinks, where a request does not say; None for
+                yes.
             reasoning_in_content: whether what a model thinks stays in the content where a request does not say; None for no.
             pooling: how the vectors of a text's tokens become one; None for the model's own way.
 
@@ -119,11 +148,8 @@ class Server:
             OSError: the address cannot be listened at.
             ClosedError: the model is closed.
         """
-        if not isinstance(model, Model):
-            message = f"`model` must be a Model, got {type_name(model)}"
-            raise TypeError(message)
         settings: dict[str, Any] = {
-            "host": _text(host, "host"),
+            "listen_hosts": None if host is None else as_texts([host] if isinstance(host, str) else host, "host"),
             "port": None if port is None else as_int(port, "port", 0, 65535),
             "unix_path": None if unix_path is None else as_path(unix_path, "unix_path"),
             "prefix": _text(prefix, "prefix"),
@@ -141,6 +167,7 @@ class Server:
             "page": _flag(page, "page"),
             "metrics": _flag(metrics, "metrics"),
             "slots": _flag(slots, "slots"),
+            "slot_save_path": None if slot_save_path is None else as_path(slot_save_path, "slot_save_path"),
             "props": _flag(props, "props"),
             "embeddings": _flag(embeddings, "embeddings"),
             "reranking": _flag(reranking, "reranking"),
@@ -150,25 +177,50 @@ class Server:
             "reasoning_in_content": _flag(reasoning_in_content, "reasoning_in_content"),
             "pooling": None if pooling is None else as_choice(pooling, "pooling", ("mean", "cls", "last")),
         }
-        native = model._native  # noqa: SLF001 (a module of ours)
-        template = None if chat_template is None else template_of(chat_template, native, {"tools": None, "documents": None})
-        path = model.info.path
+        defaults = {"chat_template": chat_template, "sampling": sampling, "max_tokens": max_tokens, "adapters": adapters}
+        if isinstance(model, Model):
+            if chat_template is not None:
+                native = model._native  # noqa: SLF001 (a module of ours)
+                defaults["chat_template"] = template_of(chat_template, native, {"tools": None, "documents": None})
+            called = Path(model.info.path).stem if name is None else as_text(name, "name")
+            entries = described({called: model}, {**defaults, "aliases": aliases, "tags": tags})
+        elif isinstance(model, (ModelPool, Mapping)):
+            if name is not None or aliases or tags:
+                message = "`name`, `aliases` and `tags` are those of one model; with several, give them in the mapping"
+                raise ValueError(message)
+            entries = described(model, defaults)
+        else:
+            message = f"`model` must be a Model, a ModelPool or a mapping of names to models, got {type_name(model)}"
+            raise TypeError(message)
+        is_one = isinstance(model, Model) or (as_bool(any_name, "any_name") if any_name is not None else False)
+        if is_one and len(entries) != 1:
+            message = f"`any_name` is for one model, and there are {len(entries)}"
+            raise ValueError(message)
         self._model = model
         self._native = _native.Server(
-            native,
-            name=Path(path).stem if name is None else as_text(name, "name"),
-            aliases=as_texts(aliases, "aliases"),
-            path=path,
-            template=None if template is None else template._native,  # noqa: SLF001 (a module of ours)
-            defaults=_defaults(sampling, max_tokens),
+            entries,
             settings={key: value for key, value in settings.items() if value is not None},
+            any_name=is_one,
+            autoload=as_bool(autoload, "autoload"),
+            memory_limit=as_limit(memory_limit),
+            max_models=_count(max_models, "max_models"),
+            keep_alive=_stay(keep_alive, is_one=is_one),
+            reload=None if reload is None else lambda: described(reload(), defaults),
+            hub=None if is_one else _hub(defaults),
         )
+        for wanted in as_texts(load, "load"):
+            self._native.load(wanted)
         at_exit.watch_server(self)
 
     @property
     def url(self) -> str:
-        """Where it listens: `http://host:port`, or `unix:path`."""
-        return self._native.url()
+        """Where it listens, the first place: `http://host:port`, or `unix:path`."""
+        return self._native.urls()[0]
+
+    @property
+    def urls(self) -> list[str]:
+        """All places where it listens."""
+        return self._native.urls()
 
     @property
     def host(self) -> str | None:
@@ -184,7 +236,14 @@ class Server:
 
     @property
     def model(self) -> Model:
-        """What answers."""
+        """What answers.
+
+        Raises:
+            ValueError: the server was given several models.
+        """
+        if not isinstance(self._model, Model):
+            message = "this server was given several models, which it loads by itself; look at `/v1/models`"
+            raise ValueError(message)  # noqa: TRY004 (the attribute is asked of the wrong kind of server)
         return self._model
 
     def close(self) -> None:
@@ -201,26 +260,26 @@ class Server:
         return f"<Server {self.url}>"
 
 
-def serve(model: Model | str | os.PathLike[str], **options: Any) -> None:
+def serve(model: Model | ModelPool | Mapping[str, Served] | str | os.PathLike[str], **options: Any) -> None:
     """Serve a model until Ctrl-C or SIGTERM, then stop gracefully. Blocks.
 
         tabagent.serve("demo", port=8080)
 
     Args:
-        model: a model, or what `Model.load` takes, which is closed at the end.
+        model: what `Server` takes, or what `Model.load` takes, which is closed at the end.
         **options: those of `Server`.
 
     Raises:
         Others: as `Model.load` and `Server`.
     """
-    if isinstance(model, Model):
+    if isinstance(model, (Model, ModelPool, Mapping)):
         _serve(model, options)
         return
     with Model.load(model) as loaded:
         _serve(loaded, options)
 
 
-def _serve(model: Model, options: dict[str, Any]) -> None:
+def _serve(model: Model | ModelPool | Mapping[str, Served], options: dict[str, Any]) -> None:
     with noting_signals() as wait, Server(model, **options):
         wait()
 
@@ -259,16 +318,20 @@ def _wait_for_ever() -> None:
     threading.Event().wait()
 
 
-def _defaults(sampling: SamplerConfig | None, max_tokens: int | None) -> dict[str, Any]:
-    """What a request has that does not say otherwise."""
-    if sampling is not None and not isinstance(sampling, SamplerConfig):
-        message = f"`sampling` must be a SamplerConfig, got {type_name(sampling)}"
-        raise TypeError(message)
-    config = SamplerConfig.llama_cpp() if sampling is None else sampling
+def _stay(keep_alive: object, *, is_one: bool) -> float | None:
+    """For how many seconds an idle model stays; None for ever."""
+    if keep_alive is None:
+        return None if is_one else KEEP_ALIVE_S
+    seconds = as_float(keep_alive, "keep_alive")
+    return None if seconds < 0 or math.isinf(seconds) else seconds
+
+
+def _hub(defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """How models are fetched that clients ask for."""
     return {
-        "sampling": config.to_dict(),
-        "max_tokens": None if max_tokens is None else as_int(max_tokens, "max_tokens", 0, MAX_COUNT),
-        "cache_prompt": True,
+        "command": hub_command(),
+        "load": plan_of({}),
+        "defaults": answer_defaults(defaults["sampling"], defaults["max_tokens"]),
     }
 
 

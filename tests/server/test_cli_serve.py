@@ -61,7 +61,7 @@ def test_it_serves_until_it_is_told_to_stop(smollm2_path: Path, tmp_path: Path) 
                 stream.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer secret\r\nConnection: close\r\n\r\n".encode())
                 return b"".join(iter(lambda: stream.recv(1 << 16), b""))
 
-        assert b'"id":"small"' in get("/v1/models")
+        assert b'"id":"other"' in get("/v1/models")
         props = get("/props")
         assert b'"total_slots":2' in props
         assert b'"temperature":0.0' in props

@@ -57,6 +57,26 @@ def test_prompts_come_as_texts_and_as_tokens_and_several_at_once(client: OpenAI,
     assert made.usage.prompt_tokens == len(tokens) + len(server.model.tokenize("One, two, three,", add_special=True))
 
 
+def test_echo_with_logprobs_scores_the_prompt(steady_server: Server) -> None:
+    body = {"prompt": PROMPT, "max_tokens": 3, "temperature": 0, "echo": True, "logprobs": 1}
+    choice = ask(steady_server, "POST", "/v1/completions", body).json()["choices"][0]
+    given = choice["logprobs"]
+    model = steady_server.model
+    tokens = model.tokenize(PROMPT)
+    scored = model.score(tokens[:1], [tokens[1:]])[0].logprobs
+    assert given["token_logprobs"][0] is None
+    assert given["top_logprobs"][0] is None
+    assert given["token_logprobs"][1 : len(tokens)] == pytest.approx(scored, abs=1e-3)
+    assert len(given["tokens"]) == len(tokens) + 3
+    assert "".join(given["tokens"]) == choice["text"]
+    assert all(choice["text"][at:].startswith(token) for at, token in zip(given["text_offset"], given["tokens"], strict=True))
+    alone = ask(steady_server, "POST", "/v1/completions", {**body, "max_tokens": 0}).json()["choices"][0]
+    assert alone["logprobs"]["token_logprobs"][1:] == pytest.approx(scored, abs=1e-3)
+    pieces = [event["choices"][0] for event in ask(steady_server, "POST", "/v1/completions", {**body, "stream": True}).events()]
+    streamed = [value for piece in pieces if piece["logprobs"] for value in piece["logprobs"]["token_logprobs"]]
+    assert streamed[1:] == pytest.approx(given["token_logprobs"][1:], abs=1e-3)
+
+
 def test_echo_begins_with_the_prompt(client: OpenAI) -> None:
     plain = client.completions.create(model="any", prompt=PROMPT, max_tokens=4, temperature=0).choices[0].text
     assert client.completions.create(model="any", prompt=PROMPT, max_tokens=4, temperature=0, echo=True).choices[0].text == PROMPT + plain
@@ -109,7 +129,6 @@ def test_probabilities_come_in_openais_form(client: OpenAI) -> None:
         ({"prompt": []}, "prompt"),
         ({"prompt": {"a": 1}}, "prompt"),
         ({"prompt": [[1.5]]}, "prompt[0][0]"),
-        ({"prompt": "a", "echo": True, "logprobs": 1}, "echo"),
         ({"prompt": "a", "best_of": 2, "stream": True}, "best_of"),
         ({"prompt": "a", "logprobs": "x"}, "logprobs"),
         ({"prompt": "a", "json_schema": {}, "grammar": 'root ::= "a"'}, "grammar"),

@@ -101,9 +101,9 @@ class LoadOptions:
         str, option(HARDWARE, "-fa", "--flash-attn", metavar="auto|on|off", text="Fused attention: where the device can (default), always or never.")
     ] = "auto"
     kv_unified: Annotated[
-        bool,
+        bool | None,
         option(HARDWARE, "-kvu/-no-kvu", "--kv-unified/--no-kv-unified", text="Let all requests share the context (default), or give each a part."),
-    ] = True
+    ] = None
     full_sliding_window: Annotated[
         bool, option(HARDWARE, "--swa-full", text="Keep what sliding-window layers would forget: more memory, more of a prompt can be reused.")
     ] = False
@@ -149,7 +149,7 @@ class LoadOptions:
             "kv_type": _kv_types_of(self.kv_type, self.key_type, self.value_type),
             "flash_attention": _flash_attention(self.flash_attention),
             "full_sliding_window": self.full_sliding_window,
-            "kv_unified": self.kv_unified,
+            "kv_unified": self.kv_unified is not False,
             "offload_kv": self.offload_kv,
             "offload_ops": self.offload_ops,
             "use_mmap": self.use_mmap,

@@ -1,24 +1,27 @@
-"""`tabagent serve`: a model behind HTTP."""
+"""`tabagent serve`: models behind HTTP."""
 
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from pathlib import Path
+from typing import Annotated, Any, Final
 
 import typer
 
 from tabagent.cli.failure import UsageError, explained, one_line
+from tabagent.cli.gguf_summary import summarize
 from tabagent.cli.load_options import LoadOptions, load
+from tabagent.cli.model_source import model_path
 from tabagent.cli.options import Verbose, in_groups, naming_options, option
 from tabagent.cli.output import write_note
 from tabagent.cli.sampler_options import SamplerOptions
+from tabagent.cli.serve_models import ServedModels, default_sampling, load_settings
+from tabagent.cli.server_config import GIVEN
 from tabagent.cli.server_options import AnswerOptions, ServerOptions, refuse_unknown_variables
 from tabagent.errors import TabagentError
-
-if TYPE_CHECKING:
-    from tabagent import SamplerConfig
 
 __all__ = ["serve"]
 
 MODEL: Final = "Model and machine"
-MIB: Final = 1 << 20
+OF_SERVING: Final = frozenset({"chat_template", "max_tokens", "sampling", "adapters"})
+"""What a server takes for each model besides the arguments of `Model.load`."""
 
 ModelName = Annotated[
     str | None,
@@ -39,11 +42,13 @@ def serve(
     machine: LoadOptions,
     verbose: Verbose = False,  # noqa: ARG001 (read by `explained`)
 ) -> int:
-    """Serve a model to the clients of OpenAI and llama-server.
+    """Serve models to the clients of OpenAI, Anthropic, Ollama and llama-server.
 
     It listens at 127.0.0.1:8080, which this machine alone reaches, until
     Ctrl-C or SIGTERM; then running requests may still end. Options are also
-    read from llama-server's variables, such as LLAMA_ARG_PORT.
+    read from llama-server's variables, such as LLAMA_ARG_PORT, and from a
+    file (--config). With --models-dir, --models-preset or models in that
+    file there are several models, each loaded when a request names it.
 
     Exit code: 0 after Ctrl-C or SIGTERM, 1 for a failure, 2 for wrong usage.
     """
@@ -51,36 +56,63 @@ def serve(
     if model is not None and model_option is not None:
         message = f"`{model}` and `-m {model_option}` both name a model; give one of them"
         raise UsageError(message)
-    source = machine.source(model_option if model is None else model)
-    settings = machine.settings() | {
-        "max_sequences": server.parallel,
-        "max_queue": server.max_queue,
-        "cache_bytes": None if answers.cache_ram is None else answers.cache_ram * MIB,
-    }
-    arguments = server.arguments() | answers.arguments() | {"sampling": _sampling(sampling)}
+    named = model_option if model is None else model
+    given = GIVEN.get()
+    arguments = server.arguments() | answers.arguments()
     try:
-        _serve(source, settings, arguments)
+        if given is not None and server.has_models(given.models):
+            if named is not None or (machine.hf is not None and "hf" in given.typed):
+                message = "a model and `--models-dir`, `--models-preset` or models of `--config` exclude each other; leave one of them out"
+                raise UsageError(message)
+            _serve_many(ServedModels(given, server, answers, sampling, machine), server, arguments)
+        else:
+            source = machine.source(named)
+            settings = load_settings(str(source) if source.kind == "hub" else model_path(source.name), server, answers, machine)
+            one = answers.of_model() | {"sampling": default_sampling(sampling)}
+            _serve_one(source, settings, server, arguments | one)
     except (TabagentError, ValueError) as error:
         text = naming_options(one_line(error), ServerOptions, AnswerOptions, SamplerOptions, LoadOptions)
         raise error if text == one_line(error) else type(error)(text) from error
     return 0
 
 
-def _serve(source: Any, settings: dict[str, Any], arguments: dict[str, Any]) -> None:
+def _serve_one(source: Any, settings: dict[str, Any], server: ServerOptions, arguments: dict[str, Any]) -> None:
+    names = server.names()
+    if server.sleep_idle_seconds is not None and server.sleep_idle_seconds >= 0:
+        path = str(source) if source.kind == "hub" else model_path(source.name)
+        if source.kind != "hub":
+            # A file that is none is told of now, not at the first request.
+            summarize(path)
+        name = names[0] if names else Path(source.pattern if source.kind == "hub" else path).stem
+        served = {key: arguments.pop(key) for key in OF_SERVING & arguments.keys()}
+        whole = {**settings, **served, "path": path, "aliases": names[1:], "tags": server.listed_tags()}
+        _run({name: whole}, f"`{source}`", arguments | {"keep_alive": server.sleep_idle_seconds, "any_name": True, "load": [name]})
+        return
     with load(source, settings) as loaded:
-        from tabagent.server import Server, noting_signals  # noqa: PLC0415 (not needed for `--help`)
-
-        with noting_signals() as wait, Server(loaded, **arguments) as running:
-            write_note(f"serving `{source}` at {running.url}")
-            wait()
-            write_note("stopping; running requests may still end")
+        own = {"name": names[0] if names else None, "aliases": names[1:], "tags": server.listed_tags()}
+        _run(loaded, f"`{source}`", arguments | own)
 
 
-def _sampling(options: SamplerOptions) -> "SamplerConfig | None":
-    """The sampling of requests that do not say otherwise; None for llama.cpp's own. Stages run in llama.cpp's order unless another is given."""
-    from tabagent import SamplerConfig  # noqa: PLC0415 (not needed for `--help`)
+def _serve_many(models: ServedModels, server: ServerOptions, arguments: dict[str, Any]) -> None:
+    read = models.read()
+    if names := server.names():
+        message = f"`--alias {names[0]}` names one model, and there are several; give it in the section of the model"
+        raise UsageError(message)
+    many = {
+        "memory_limit": server.models_memory,
+        "max_models": server.models_max or None,
+        "keep_alive": -1.0 if server.sleep_idle_seconds is None else server.sleep_idle_seconds,
+        "autoload": server.models_autoload,
+        "load": models.at_once,
+        "reload": models.read,
+    }
+    _run(read, f"{len(read)} models", arguments | many)
 
-    config = options.config()
-    if config == SamplerConfig():
-        return None
-    return config if options.order is not None else config.replace(order=SamplerConfig.llama_cpp().order)
+
+def _run(models: Any, what: str, arguments: dict[str, Any]) -> None:
+    from tabagent.server import Server, noting_signals  # noqa: PLC0415 (not needed for `--help`)
+
+    with noting_signals() as wait, Server(models, **arguments) as running:
+        write_note(f"serving {what} at {', '.join(running.urls)}")
+        wait()
+        write_note("stopping; running requests may still end")

@@ -6,13 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
 
+import typer
+
+from tabagent.cli.adapter_options import parse_scaled
 from tabagent.cli.examples import ExamplesCommand
-from tabagent.cli.failure import UsageError, nearest_name
+from tabagent.cli.failure import UsageError, nearest_name, one_line
 from tabagent.cli.options import option
+from tabagent.cli.output import write_error
+from tabagent.cli.server_config import GIVEN, Given, config_of, defaults_of, typed_of
 
 __all__ = ["AnswerOptions", "ServeCommand", "ServerOptions"]
 
 SERVER: Final = "Server"
+MODELS: Final = "Several models"
 ANSWERS: Final = "Answers"
 SOCKET: Final = ".sock"
 
@@ -41,6 +47,13 @@ VARIABLES: Final = {
     "--repeat-penalty": "LLAMA_ARG_REPEAT_PENALTY",
     "--presence-penalty": "LLAMA_ARG_PRESENCE_PENALTY",
     "--frequency-penalty": "LLAMA_ARG_FREQUENCY_PENALTY",
+    "--tags": "LLAMA_ARG_TAGS",
+    "--models-dir": "LLAMA_ARG_MODELS_DIR",
+    "--models-preset": "LLAMA_ARG_MODELS_PRESET",
+    "--models-max": "LLAMA_ARG_MODELS_MAX",
+    "--models-autoload": "LLAMA_ARG_MODELS_AUTOLOAD",
+    "--sleep-idle-seconds": "LLAMA_ARG_SLEEP_IDLE_SECONDS",
+    "--slot-save-path": "LLAMA_ARG_SLOT_SAVE_PATH",
     "--host": "LLAMA_ARG_HOST",
     "--port": "LLAMA_ARG_PORT",
     "--api-key": "LLAMA_API_KEY",
@@ -79,6 +92,29 @@ class ServeCommand(ExamplesCommand):
             found = [variable for name, variable in VARIABLES.items() if name in names]
             parameter.envvar = found[0] if found else None
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take what a file of configuration says for what neither the command line nor a variable does."""
+        models: Mapping[str, Mapping[str, Any]] = {}
+        file = config_of(args)
+        if file is not None:
+            try:
+                values, models = defaults_of(self, file)
+            except (UsageError, OSError) as error:
+                write_error(f"{one_line(error)} (see `--help`)")
+                raise typer.Exit(2) from error
+            ctx.default_map = {**(ctx.default_map or {}), **values}
+        rest: list[str] = super().parse_args(ctx, args)
+        ctx.meta["given"] = Given(self, typed_of(ctx), models)
+        return rest
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run, with what was given at hand."""
+        token = GIVEN.set(ctx.meta["given"])
+        try:
+            return super().invoke(ctx)
+        finally:
+            GIVEN.reset(token)
+
 
 def refuse_unknown_variables(environment: Mapping[str, str] = os.environ) -> None:
     """Refuse variables that llama-server may know and that nothing here reads.
@@ -98,7 +134,8 @@ class ServerOptions:
     """Where it listens, and whom it answers."""
 
     host: Annotated[
-        str | None, option(SERVER, "--host", metavar="HOST", text="The address to listen at, or a socket `PATH.sock` (default 127.0.0.1).")
+        str | None,
+        option(SERVER, "--host", metavar="HOST", text="Where to listen: a host, several after commas, or a socket `PATH.sock` (default 127.0.0.1)."),
     ] = None
     port: Annotated[int | None, option(SERVER, "--port", metavar="N", min=0, max=65535, text="The port; 0: any free one (default 8080).")] = None
     parallel: Annotated[
@@ -113,6 +150,35 @@ class ServerOptions:
     ] = None
     api_key_file: Annotated[Path | None, option(SERVER, "--api-key-file", metavar="FILE", text="A file with a key in each line.")] = None
     alias: Annotated[str | None, option(SERVER, "-a", "--alias", metavar="NAMES", text="What to call the model; several names after commas.")] = None
+    tags: Annotated[str | None, option(SERVER, "--tags", metavar="NAMES", text="Words about the model for the list of models, after commas.")] = None
+    config: Annotated[
+        Path | None, option(SERVER, "--config", metavar="FILE", text="A TOML file with options (`port = 80`) and models (`[models.small]`).")
+    ] = None
+    models_dir: Annotated[
+        Path | None, option(MODELS, "--models-dir", metavar="FOLDER", text="Serve the models in a folder, each loaded when a request names it.")
+    ] = None
+    models_preset: Annotated[
+        Path | None, option(MODELS, "--models-preset", metavar="FILE", text="Serve the models of llama-server's INI file, with the options there.")
+    ] = None
+    models_max: Annotated[
+        int, option(MODELS, "--models-max", metavar="N", min=0, text="How many models to have loaded at the same time; 0: any number (default 4).")
+    ] = 4
+    models_memory: Annotated[
+        str | None,
+        option(MODELS, "--models-memory", metavar="SIZE", text="How much memory all models may take, such as `6GiB` (default: what there is)."),
+    ] = None
+    models_autoload: Annotated[
+        bool, option(MODELS, "--models-autoload/--no-models-autoload", text="Load the model that a request names (default), or only by /models/load.")
+    ] = True
+    sleep_idle_seconds: Annotated[
+        float | None,
+        option(
+            MODELS,
+            "--sleep-idle-seconds",
+            metavar="S",
+            text="Unload a model that is idle for so long; the next request loads it; -1: never (default).",
+        ),
+    ] = None
     prefix: Annotated[str | None, option(SERVER, "--api-prefix", metavar="PATH", text="What stands before every path, such as `/llm`.")] = None
     allowed_hosts: Annotated[
         list[str] | None,
@@ -139,6 +205,9 @@ class ServerOptions:
     ] = None
     metrics: Annotated[bool, option(SERVER, "--metrics", text="Show figures for Prometheus at `/metrics`.")] = False
     slots: Annotated[bool, option(SERVER, "--slots/--no-slots", text="Show what runs at `/slots`, or not (default).")] = False
+    slot_save_path: Annotated[
+        Path | None, option(SERVER, "--slot-save-path", metavar="FOLDER", text="Let clients save slots in a folder (default: not).")
+    ] = None
     embeddings: Annotated[bool, option(SERVER, "--embeddings/--no-embeddings", "--embedding", text="Give embeddings (default), or not.")] = True
     ui: Annotated[bool, option(SERVER, "--ui/--no-ui", "--webui/--no-webui", text="Show a page to chat at `/` (default), or not.")] = True
     reranking: Annotated[bool, option(SERVER, "--reranking/--no-reranking", "--rerank", text="Rank documents (default), or not.")] = True
@@ -150,16 +219,16 @@ class ServerOptions:
             UsageError: an option says nothing.
             OSError: the file of keys cannot be read.
         """
-        host, unix_path = self.host, None
-        if host is not None and host.endswith(SOCKET):
-            host, unix_path = None, host
-        names = _listed(self.alias)
+        unix_path = self.host if self.host is not None and self.host.endswith(SOCKET) else None
+        hosts = [] if unix_path is not None else _listed(self.host)
+        if self.slot_save_path is not None and not self.slot_save_path.is_dir():
+            message = f"`--slot-save-path {self.slot_save_path}` is no folder"
+            raise UsageError(message)
         return {
-            "host": host,
+            "host": hosts or None,
             "port": self.port,
             "unix_path": unix_path,
-            "name": names[0] if names else None,
-            "aliases": names[1:],
+            "slot_save_path": self.slot_save_path,
             "api_keys": self._keys(),
             "prefix": self.prefix,
             "allowed_hosts": self.allowed_hosts or (),
@@ -175,6 +244,18 @@ class ServerOptions:
             "embeddings": self.embeddings,
             "reranking": self.reranking,
         }
+
+    def names(self) -> list[str]:
+        """What the model is called: the first name in the order of the alphabet, as llama-server has it, then the others."""
+        return sorted(set(_listed(self.alias)))
+
+    def listed_tags(self) -> list[str]:
+        """The words about the model."""
+        return sorted(set(_listed(self.tags)))
+
+    def has_models(self, models: Mapping[str, Any]) -> bool:
+        """Whether there are several models; `models` are those of the file of configuration."""
+        return self.models_dir is not None or self.models_preset is not None or bool(models)
 
     def _keys(self) -> list[str]:
         keys = [key for given in self.api_keys or () for key in _listed(given)]
@@ -221,6 +302,15 @@ class AnswerOptions:
         str | None,
         option(ANSWERS, "--pooling", metavar="NAME", text="How a text's vectors become one: mean, cls, last (default: the model's way)."),
     ] = None
+    lora: Annotated[
+        list[str] | None, option(ANSWERS, "--lora", metavar="FILE", text="Load a LoRA adapter with the model; several after commas, or given again.")
+    ] = None
+    lora_scaled: Annotated[
+        list[str] | None, option(ANSWERS, "--lora-scaled", metavar="FILE:SCALE", text="The same, with how much of it requests get (default 1).")
+    ] = None
+    lora_without: Annotated[bool, option(ANSWERS, "--lora-init-without-apply", text="Give adapters to no request that does not ask for them.")] = (
+        False
+    )
     cont_batching: Annotated[bool, option(ANSWERS, "-cb", "--cont-batching", text="Decode requests together, which is always so.")] = True
 
     def arguments(self) -> dict[str, Any]:
@@ -230,13 +320,26 @@ class AnswerOptions:
             UsageError: a value is none that there is.
         """
         return {
-            "chat_template": self.template(),
-            "max_tokens": None if self.max_tokens < 0 else self.max_tokens,
             "prefill": self.prefill,
             "tools": self.jinja,
             "thinking": {"on": True, "off": False, "auto": None}[_one_of(self.thinking, "--reasoning", ("on", "off", "auto"))],
             "reasoning_in_content": _one_of(self.reasoning_format, "--reasoning-format", ("auto", "deepseek", "none")) == "none",
             "pooling": None if self.pooling is None else _one_of(self.pooling, "--pooling", ("mean", "cls", "last")),
+        }
+
+    def of_model(self) -> dict[str, Any]:
+        """What `Server` takes for each model.
+
+        Raises:
+            UsageError: there are two templates, or a scale is no number.
+        """
+        plain = [(file, 1.0) for text in self.lora or () for file in _listed(text)]
+        scaled = [parse_scaled(text, ":") for given in self.lora_scaled or () for text in _listed(given)]
+        adapters = [(file, 0.0 if self.lora_without else scale) for file, scale in [*plain, *scaled]]
+        return {
+            "chat_template": self.template(),
+            "max_tokens": None if self.max_tokens < 0 else self.max_tokens,
+            "adapters": adapters,
         }
 
     def template(self) -> str | Path | None:

@@ -34,6 +34,7 @@ mod model;
 mod panics;
 mod progress;
 mod sampling;
+mod served_models;
 mod server;
 mod session;
 mod stream;

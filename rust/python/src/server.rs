@@ -1,66 +1,76 @@
-//! A server over loaded models.
+//! A server over models.
 
-use crate::chat_template::ChatTemplate;
 use crate::errors::{IntoPyErr, value_error};
 use crate::job;
-use crate::model::Model;
+use crate::served_models::{entries, hub, reload};
 use crate::value::value_of;
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
-use std::path::PathBuf;
+use pyo3::types::{PyDict, PyList};
 use std::sync::{Mutex, PoisonError};
-use tabagent_model::GenerateOptions;
-use tabagent_server::{Address, Models, Served, Settings, StartError};
+use std::time::Duration;
+use tabagent_model::PoolOptions;
+use tabagent_server::{Address, Models, Settings, StartError};
 
 /// A server that listens, with threads of its own that never run Python.
 #[pyclass(frozen, module = "tabagent._native")]
 pub(crate) struct Server {
     /// `None` once stopped.
     inner: Mutex<Option<tabagent_server::Server>>,
-    address: Address,
+    addresses: Vec<Address>,
 }
 
 #[pymethods]
 impl Server {
     #[new]
-    #[pyo3(signature = (model, *, name, aliases, path, template, defaults, settings))]
+    #[pyo3(signature = (models, *, settings, any_name, autoload, memory_limit, max_models, keep_alive, reload, hub))]
     fn new(
         py: Python<'_>,
-        model: &Model,
-        name: String,
-        aliases: Vec<String>,
-        path: PathBuf,
-        template: Option<&ChatTemplate>,
-        defaults: Option<&Bound<'_, PyDict>>,
+        models: &Bound<'_, PyList>,
         settings: &Bound<'_, PyDict>,
+        any_name: bool,
+        autoload: bool,
+        memory_limit: Option<u64>,
+        max_models: Option<usize>,
+        keep_alive: Option<f64>,
+        reload: Option<Py<PyAny>>,
+        hub: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
         let settings = Settings::read(value_of(settings)?).map_err(|e| e.into_py(py))?;
-        // A closed model would refuse every request.
-        model.core().llama().map_err(|e| e.into_py(py))?;
-        let mut served = Served::new(model.core(), name, path);
-        served.aliases = aliases;
-        served.template = template.map(|template| template.inner.clone());
-        if let Some(defaults) = defaults {
-            served.defaults = GenerateOptions::read(value_of(defaults)?).map_err(|e| e.into_py(py))?;
-        }
-        let started = py.detach(move || tabagent_server::Server::start(settings, Models::one(served)));
+        let entries = entries(models)?;
+        let keep_alive = keep_alive.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        let options = PoolOptions { memory_limit, max_models, keep_alive };
+        let (reload, hub) = (reload.map(self::reload), hub.map(self::hub).transpose()?);
+        let started = py.detach(move || {
+            let models = match (any_name, <[_; 1]>::try_from(entries)) {
+                (true, Ok([only])) => Models::one_of_pool(only, options),
+                (_, Ok([only])) => Models::several(vec![only], options),
+                (_, Err(entries)) => Models::several(entries, options),
+            };
+            tabagent_server::Server::start(settings, models.with_behaviour(autoload, reload, hub))
+        });
         let server = started.map_err(start_error)?;
-        let address = server.address().clone();
-        Ok(Self { inner: Mutex::new(Some(server)), address })
+        let addresses = server.addresses().to_vec();
+        Ok(Self { inner: Mutex::new(Some(server)), addresses })
     }
 
-    /// Its address: `http://host:port`, or `unix:path`.
-    fn url(&self) -> String {
-        self.address.to_string()
+    /// Its addresses: `http://host:port`, or `unix:path`. There is at least one.
+    fn urls(&self) -> Vec<String> {
+        self.addresses.iter().map(ToString::to_string).collect()
     }
 
-    /// Host and port; `None` of a socket in the file system.
+    /// Host and port of the first one; `None` of a socket in the file system.
     fn port(&self) -> Option<(String, u16)> {
-        match &self.address {
-            Address::Tcp { host, port } => Some((host.clone(), *port)),
-            Address::Unix(_) => None,
+        match self.addresses.first() {
+            Some(Address::Tcp { host, port }) => Some((host.clone(), *port)),
+            Some(Address::Unix(_)) | None => None,
         }
+    }
+
+    /// Has a model loaded though nobody asks for it, without waiting.
+    fn load(&self, name: &str) -> PyResult<()> {
+        let server = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        server.as_ref().map_or(Ok(()), |server| server.load(name)).map_err(value_error)
     }
 
     /// Stops gracefully, and waits for that.

@@ -1,13 +1,14 @@
 //! What all handlers share.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::{ApiError, Problem};
 use crate::keys::Keys;
 use crate::models::{Models, Served};
 use crate::settings::Settings;
-use crate::slots::Slots;
 use crate::stop::Stop;
+use crate::waiting;
 
 /// The state of a server. Cheap to clone.
 #[derive(Clone)]
@@ -18,7 +19,6 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) models: Models,
     pub(crate) keys: Keys,
-    pub(crate) slots: Slots,
     pub(crate) stop: Stop,
 }
 
@@ -33,7 +33,7 @@ impl std::ops::Deref for App {
 impl App {
     pub(crate) fn new(settings: Settings, models: Models) -> Self {
         let keys = Keys::new(&settings.keys);
-        Self(Arc::new(Shared { settings, models, keys, slots: Slots::default(), stop: Stop::default() }))
+        Self(Arc::new(Shared { settings, models, keys, stop: Stop::default() }))
     }
 
     /// Does what may block on a thread for that.
@@ -48,9 +48,29 @@ impl App {
 
     /// The model that a request means.
     pub(crate) async fn model(&self, name: Option<&str>) -> Result<Arc<Served>, ApiError> {
+        self.model_for(name, None).await
+    }
+
+    /// The model that a request means, which stays loaded for `keep_alive` after it; `None` leaves that to the server.
+    pub(crate) async fn model_for(
+        &self,
+        name: Option<&str>,
+        keep_alive: Option<Option<Duration>>,
+    ) -> Result<Arc<Served>, ApiError> {
         if self.stop.is_draining() {
             return Err(crate::stop::stopping());
         }
-        self.models.resolve(name).await
+        waiting::note_waiting(true);
+        let served = tokio::select! {
+            served = self.models.resolve(name, keep_alive) => served?,
+            () = self.stop.ending() => return Err(crate::stop::stopping()),
+        };
+        waiting::note_waiting(false);
+        if self.models.is_one() && self.models.known(&served.name).is_none() {
+            let (shared, told) = (self.clone(), Arc::clone(&served));
+            let told = self.work(move || crate::llama_cpp::written(&shared.settings, &told)).await?;
+            self.models.remember(&served.name, told);
+        }
+        Ok(served)
     }
 }

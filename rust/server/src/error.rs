@@ -3,7 +3,9 @@
 use axum::http::StatusCode;
 use axum::http::header::{HeaderValue, RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
-use tabagent_model::{EngineError, Error, ErrorKind, Failure, RequestError};
+use std::path::Path;
+
+use tabagent_model::{EngineError, Error, ErrorKind, Failure, PoolError, RequestError};
 
 /// The kinds of failure that clients tell apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +77,40 @@ pub(crate) struct ApiError {
 }
 
 impl ApiError {
+    /// A model that could not be had. Its file is named without its folder.
+    pub(crate) fn of_pool(error: &PoolError, path: &Path) -> Self {
+        let problem = match error {
+            PoolError::Unknown { .. } => Problem::ModelNotFound,
+            PoolError::TooLarge { .. } | PoolError::Closed => Problem::Unavailable,
+            PoolError::Load { failure, .. } => match failure.kind {
+                ErrorKind::OutOfMemory
+                | ErrorKind::ModelLoadCancelled
+                | ErrorKind::Closed
+                | ErrorKind::Forked => Problem::Unavailable,
+                ErrorKind::ModelLoad
+                | ErrorKind::InvalidModel
+                | ErrorKind::ModelNotFound
+                | ErrorKind::UnsupportedModel
+                | ErrorKind::Gguf
+                | ErrorKind::Io => Problem::Invalid,
+                other => problem_of(other),
+            },
+        };
+        let mut message = error.to_string();
+        if let (Some(folder), false) = (path.parent(), path.as_os_str().is_empty()) {
+            let folder = format!("{}{}", folder.display(), std::path::MAIN_SEPARATOR);
+            if folder.len() > 1 {
+                message = message.replace(&folder, "");
+            }
+        }
+        Self::new(problem, message)
+    }
+
+    /// A failure of the model in other words.
+    pub(crate) fn from_parts(error: &Error, message: String) -> Self {
+        Self::new(problem_of(error.kind()), message)
+    }
+
     /// A failure of this kind.
     pub(crate) fn new(problem: Problem, message: impl Into<String>) -> Self {
         Self { problem, message: message.into(), field: None }
@@ -122,6 +158,12 @@ impl From<Error> for ApiError {
             other => problem_of(other.kind()),
         };
         Self::new(problem, error.to_string())
+    }
+}
+
+impl From<PoolError> for ApiError {
+    fn from(error: PoolError) -> Self {
+        Self::of_pool(&error, Path::new(""))
     }
 }
 

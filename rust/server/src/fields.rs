@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::app::App;
 use crate::error::{ApiError, Problem};
+use crate::waiting;
 
 /// Bodies above this size are read on a thread that may block.
 const LONG_BODY: usize = 1 << 16;
@@ -68,7 +69,11 @@ impl FromRequest<App> for JsonFields {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
-        Self::of(json_body(app, request).await?)
+        let fields = Self::of(json_body(app, request).await?)?;
+        if fields.peek("stream") == Some(&Value::Bool(true)) {
+            waiting::note_stream();
+        }
+        Ok(fields)
     }
 }
 

@@ -12,6 +12,7 @@ use crate::host::{self, Origin};
 use crate::protocol;
 use crate::random;
 use crate::settings::Address;
+use crate::waiting;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -31,7 +32,7 @@ pub(crate) async fn guard(State(app): State<App>, request: Request, next: Next) 
     let mut response = match check(&app, &request, &path, judged) {
         Err(error) => error.into_response(),
         Ok(()) if request.method() == Method::OPTIONS => StatusCode::OK.into_response(),
-        Ok(()) => next.run(request).await,
+        Ok(()) => waiting::patiently(app.settings.ping, path.clone(), next.run(request)).await,
     };
     response = protocol::render(&path, response);
     if let (Some(origin), Some(Origin::Allowed)) = (origin, judged) {
@@ -81,8 +82,8 @@ fn check(app: &App, request: &Request, path: &str, origin: Option<Origin>) -> Re
 
 /// Whether the name under which the server is asked says something: where only this machine reaches it and no key keeps pages out.
 fn asks_for_trusted_host(app: &App) -> bool {
-    let local = matches!(&app.settings.address, Address::Tcp { host, .. } if host::is_local(host));
-    local && !app.keys.are_asked()
+    let is_local = |address: &Address| matches!(address, Address::Tcp { host, .. } if host::is_local(host));
+    app.settings.addresses.iter().all(is_local) && !app.keys.are_asked()
 }
 
 fn key(headers: &HeaderMap) -> &[u8] {

@@ -24,21 +24,27 @@
 //!
 //! Blocking work (rendering, tokenizing, compiling, embedding) runs in `app.work(move || …)`.
 
+mod adapters;
 mod anthropic;
 mod app;
 mod error;
 mod fields;
 mod guard;
+mod held_slots;
 mod host;
+mod hub;
 mod keys;
 mod listener;
 mod llama_cpp;
+mod load_state;
 mod models;
 mod numbers;
 mod ollama;
 mod openai;
 mod page;
+mod place;
 mod protocol;
+mod query;
 mod random;
 mod responses;
 mod running;
@@ -48,12 +54,16 @@ mod settings;
 mod slots;
 mod stop;
 mod stream_body;
+mod template_variables;
 mod text_request;
 mod timed_io;
+mod waiting;
 
 #[cfg(test)]
 mod tests;
 
-pub use models::{Models, Served};
+pub use adapters::AdapterFile;
+pub use hub::{Hub, Offer};
+pub use models::{ModelEntry, Models, Reload};
 pub use server::{Server, StartError};
 pub use settings::{Address, Settings};

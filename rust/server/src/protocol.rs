@@ -1,6 +1,7 @@
 //! The protocols that the server speaks.
 
 use axum::Router;
+use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::Value;
 
@@ -16,6 +17,10 @@ pub(crate) struct Protocol {
     pub(crate) routes: fn(&App) -> Router<App>,
     /// The body of an error.
     pub(crate) error: fn(&ApiError) -> Value,
+    /// The status of an error.
+    pub(crate) status: fn(&ApiError) -> StatusCode,
+    /// What stands before the data of an error in a stream of events; `None` where streams are no events.
+    pub(crate) error_event: Option<&'static str>,
 }
 
 /// All protocols; the first that owns a path writes its errors.
@@ -27,6 +32,16 @@ pub(crate) fn routes(app: &App) -> Router<App> {
     ALL.iter().fold(Router::new(), |router, protocol| router.merge((protocol.routes)(app)))
 }
 
+/// The status that a problem has with most clients.
+pub(crate) fn plain_status(error: &ApiError) -> StatusCode {
+    error.problem.status()
+}
+
+/// What stands before the data of an error in a stream of events of `path`; `None` where streams are no events.
+pub(crate) fn error_event(path: &str) -> Option<&'static str> {
+    ALL.iter().find(|protocol| (protocol.owns)(path))?.error_event
+}
+
 /// Gives an error's response the body that the clients of `path` know; other responses stay as they are.
 pub(crate) fn render(path: &str, mut response: Response) -> Response {
     let Some(error) = response.extensions_mut().remove::<ApiError>() else { return response };
@@ -34,7 +49,7 @@ pub(crate) fn render(path: &str, mut response: Response) -> Response {
     let body = protocol.map_or(Value::Null, |protocol| (protocol.error)(&error));
     let (parts, _) = response.into_parts();
     let mut rendered = crate::stream_body::json(&body);
-    *rendered.status_mut() = parts.status;
+    *rendered.status_mut() = protocol.map_or(parts.status, |protocol| (protocol.status)(&error));
     for (name, value) in &parts.headers {
         if name != "content-length" && name != "content-type" {
             rendered.headers_mut().insert(name, value.clone());

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tabagent_model::{
-    ChatEvent, ChatFinish, ChatPoll, ChatRequest, ChatStream, Delta, FinishReason, GenerateOptions,
-    PreparedChat, TokenId, TokenLogprob,
+    AbortFlag, ChatEvent, ChatFinish, ChatPoll, ChatRequest, ChatStream, Delta, FinishReason,
+    GenerateOptions, PreparedChat, TokenId, TokenLogprob,
 };
 use tokio::sync::Notify;
 
 use crate::app::App;
 use crate::error::{ApiError, Problem};
 use crate::models::Served;
+use crate::place::Place;
 use crate::slots::{Request, Slot};
 use crate::stop::stopping;
 
@@ -36,6 +37,8 @@ pub(crate) struct Whole {
 /// All streams of a request, in the order of their choices. Dropping it cancels them.
 pub(crate) struct Running {
     app: App,
+    /// The model, which stays loaded as long as the streams run.
+    served: Arc<Served>,
     parts: Vec<Part>,
     woken: Arc<Notify>,
     /// Where to look first.
@@ -49,6 +52,9 @@ pub(crate) struct Running {
 pub(crate) struct Part {
     stream: ChatStream,
     slot: Slot,
+    place: Place,
+    /// What it gave, where no slot keeps it.
+    tokens: Vec<TokenId>,
     ended: bool,
     /// The time was up.
     cut: bool,
@@ -71,9 +77,10 @@ pub(crate) fn varied(options: &GenerateOptions, index: usize) -> GenerateOptions
 }
 
 impl Running {
-    pub(crate) fn new(app: &App) -> Self {
+    pub(crate) fn new(app: &App, served: &Arc<Served>) -> Self {
         Self {
             app: app.clone(),
+            served: Arc::clone(served),
             parts: Vec::new(),
             woken: Arc::default(),
             turn: 0,
@@ -83,37 +90,55 @@ impl Running {
     }
 
     /// Begins `n` answers to a conversation. Blocks.
-    pub(crate) fn chat(app: &App, served: &Served, request: ChatRequest, n: usize) -> Result<Self, ApiError> {
+    pub(crate) fn chat(
+        app: &App,
+        served: &Arc<Served>,
+        request: ChatRequest,
+        n: usize,
+        place: Place,
+    ) -> Result<Self, ApiError> {
         let prepared = served.model.prepare_chat(request)?;
-        Self::prepared_chat(app, served, &prepared, n)
+        Self::prepared_chat(app, served, &prepared, n, place)
     }
 
     /// Begins `n` answers to a conversation whose prompt is made. Blocks.
     pub(crate) fn prepared_chat(
         app: &App,
-        served: &Served,
+        served: &Arc<Served>,
         prepared: &PreparedChat,
         n: usize,
+        mut place: Place,
     ) -> Result<Self, ApiError> {
-        let mut running = Self::new(app);
+        let mut running = Self::new(app, served);
         let tokens: Arc<[TokenId]> = prepared.prompt.tokens.as_slice().into();
         for index in 0..n {
-            let options = varied(&prepared.options, index);
+            let mut options = varied(&prepared.options, index);
             let most = options.max_tokens;
-            let stream = served.model.start_chat(prepared, options)?;
-            running.push(stream, &tokens, most);
+            let stream = match place.session(&served.model, &mut options)? {
+                Some(session) => served.model.start_chat_in(session, prepared, options, &AbortFlag::new())?,
+                None => served.model.start_chat(prepared, options)?,
+            };
+            running.push(stream, &tokens, most, std::mem::take(&mut place));
         }
         Ok(running)
     }
 
     /// Adds a stream that has begun.
-    pub(crate) fn push(&mut self, stream: ChatStream, prompt: &Arc<[TokenId]>, max_tokens: Option<usize>) {
+    pub(crate) fn push(
+        &mut self,
+        stream: ChatStream,
+        prompt: &Arc<[TokenId]>,
+        max_tokens: Option<usize>,
+        place: Place,
+    ) {
         let request = Request { prompt_tokens: prompt.len(), max_tokens, ..Request::default() };
         let woken = Arc::clone(&self.woken);
         stream.set_waker(Box::new(move || woken.notify_one()));
         self.parts.push(Part {
             stream,
-            slot: self.app.slots.take(request),
+            slot: self.served.state.slots.take(request, place.number),
+            tokens: Vec::new(),
+            place,
             ended: false,
             cut: false,
             has_line_break: false,
@@ -147,6 +172,9 @@ impl Running {
                 let limit = self.time_limit;
                 if let Some(step) = self.parts[index].poll(limit) {
                     self.turn = index + 1;
+                    if self.parts[index].ended {
+                        self.parts[index].leave(&self.served);
+                    }
                     return Some(step.map(|step| (index, step)));
                 }
             }
@@ -184,7 +212,17 @@ impl Running {
 impl Part {
     /// The number under which it runs.
     pub(crate) fn slot(&self) -> usize {
-        self.slot.number
+        self.place.number.unwrap_or(self.slot.number)
+    }
+
+    /// What it leaves in its slot.
+    fn leave(&mut self, served: &Served) {
+        if self.place.number.is_none() {
+            let tokens = [&*self.prompt, &std::mem::take(&mut self.tokens)].concat();
+            served.state.held.remember(self.slot.number, tokens);
+        }
+        // Others may have the slot now.
+        self.place.held = None;
     }
 
     fn poll(&mut self, time_limit: Option<Duration>) -> Option<Result<Step, ApiError>> {
@@ -208,6 +246,9 @@ impl Part {
         let first = *self.first.get_or_insert_with(Instant::now);
         self.decoded += event.token_ids.len();
         self.slot.count(event.token_ids.len());
+        if self.place.number.is_none() {
+            self.tokens.extend_from_slice(&event.token_ids);
+        }
         let Some(limit) = time_limit else { return };
         self.has_line_break |=
             event.deltas.iter().any(|delta| matches!(delta, Delta::Content(text) if text.contains('\n')));

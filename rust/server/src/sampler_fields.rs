@@ -39,9 +39,7 @@ pub(crate) fn read(fields: &mut JsonFields, served: &Served) -> Result<GenerateO
     if fields.integer("n_indent", 0..=COUNT)?.is_some_and(|indent| indent > 0) {
         return Err(ApiError::field("n_indent", "`n_indent` is not supported by this server; leave it out"));
     }
-    if fields.list("lora")?.is_some_and(|adapters| !adapters.is_empty()) {
-        return Err(ApiError::field("lora", "`lora` names adapters, and this server has none; leave it out"));
-    }
+    options.changes = served.state.adapters.changes(&served.model, fields.list("lora")?)?;
     read_sampler(&mut options.sampling.config, fields)?;
     if let Some(breakers) = fields.list("dry_sequence_breakers")? {
         if breakers.is_empty() {

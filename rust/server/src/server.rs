@@ -1,15 +1,19 @@
 //! A server that runs.
 
+use std::any::Any;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use tabagent_model::PoolError;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
+use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
 use crate::error::{ApiError, Problem};
@@ -60,9 +64,9 @@ impl std::fmt::Display for Address {
 pub struct Server {
     runtime: Option<Runtime>,
     app: App,
-    address: Address,
+    addresses: Vec<Address>,
     places: Arc<Semaphore>,
-    accepting: Option<JoinHandle<()>>,
+    accepting: Vec<JoinHandle<()>>,
     process: u32,
 }
 
@@ -81,19 +85,29 @@ impl Server {
             .enable_time()
             .build()
             .map_err(StartError::Threads)?;
-        let bind_error = |source| StartError::Bind { address: settings.address.to_string(), source };
-        let listener = runtime.block_on(Listener::bind(&settings.address)).map_err(bind_error)?;
-        let address = listener.address(&settings.address).map_err(bind_error)?;
+        let (listeners, addresses) = runtime.block_on(bind_all(&settings.addresses))?;
         let places = Arc::new(Semaphore::new(settings.max_connections.clamp(1, Semaphore::MAX_PERMITS)));
         let app = App::new(settings, models);
-        let accepting = runtime.spawn(accept(listener, app.clone(), router(&app), Arc::clone(&places)));
+        let router = router(&app);
+        let accepting = listeners
+            .into_iter()
+            .map(|listener| runtime.spawn(accept(listener, app.clone(), router.clone(), Arc::clone(&places))))
+            .collect();
         let process = std::process::id();
-        Ok(Self { runtime: Some(runtime), app, address, places, accepting: Some(accepting), process })
+        Ok(Self { runtime: Some(runtime), app, addresses, places, accepting, process })
     }
 
-    /// Where it listens.
-    pub fn address(&self) -> &Address {
-        &self.address
+    /// Where it listens: at least one place.
+    pub fn addresses(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    /// Has a model loaded though nobody asks for it, without waiting.
+    ///
+    /// # Errors
+    /// [`PoolError`] where there is none of that name.
+    pub fn load(&self, name: &str) -> Result<(), PoolError> {
+        self.app.models.preload(name)
     }
 
     /// Stops: takes nothing more, lets running requests end for as long as [`Settings::drain_timeout`], then ends them with an error. Blocks. Does nothing the second
@@ -105,13 +119,13 @@ impl Server {
             return;
         }
         self.app.stop.drain();
-        let accepting = self.accepting.take();
+        let accepting = std::mem::take(&mut self.accepting);
         let all = u32::try_from(self.app.settings.max_connections.max(1)).unwrap_or(u32::MAX);
         let drain = self.app.settings.drain_timeout;
         runtime.block_on(async {
-            if let Some(accepting) = accepting {
+            for listener in accepting {
                 // Closes the port.
-                let _ = accepting.await;
+                let _ = listener.await;
             }
             if tokio::time::timeout(drain, self.places.acquire_many(all)).await.is_err() {
                 self.app.stop.end();
@@ -119,6 +133,7 @@ impl Server {
             }
         });
         runtime.shutdown_timeout(LAST_WORDS);
+        self.app.models.close();
     }
 }
 
@@ -137,8 +152,26 @@ impl Drop for Server {
 
 impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Server").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("Server").field("addresses", &self.addresses).finish_non_exhaustive()
     }
+}
+
+/// Listens at all addresses. A port that is to be any free one is the same at all of them.
+async fn bind_all(asked: &[Address]) -> Result<(Vec<Listener>, Vec<Address>), StartError> {
+    let (mut listeners, mut addresses) = (Vec::new(), Vec::<Address>::new());
+    for wanted in asked {
+        let wanted = match (wanted, addresses.first()) {
+            (Address::Tcp { host, port: 0 }, Some(Address::Tcp { port, .. })) => {
+                Address::Tcp { host: host.clone(), port: *port }
+            }
+            _ => wanted.clone(),
+        };
+        let error = |source| StartError::Bind { address: wanted.to_string(), source };
+        let listener = Listener::bind(&wanted).await.map_err(error)?;
+        addresses.push(listener.address(&wanted).map_err(error)?);
+        listeners.push(listener);
+    }
+    Ok((listeners, addresses))
 }
 
 fn check_prefix(prefix: &str) -> Result<(), StartError> {
@@ -151,7 +184,11 @@ fn check_prefix(prefix: &str) -> Result<(), StartError> {
 
 /// All routes, behind the guard.
 pub(crate) fn router(app: &App) -> Router {
-    let routes = protocol::routes(app).route("/", get(page));
+    guarded(app, protocol::routes(app).route("/", get(page)))
+}
+
+/// Routes behind the guard.
+pub(crate) fn guarded(app: &App, routes: Router<App>) -> Router {
     let prefix = app.settings.prefix.as_str();
     let routes = if prefix.is_empty() {
         routes
@@ -168,6 +205,13 @@ pub(crate) fn router(app: &App) -> Router {
                 "this path takes another method; `docs/server.md` lists them",
             )
         })
+        .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(app.clone(), guard))
         .with_state(app.clone())
+}
+
+/// What a request is told whose handler panicked.
+fn panicked(_: Box<dyn Any + Send>) -> Response {
+    let message = "the server failed at this request; this is a defect of tabagent";
+    ApiError::new(Problem::Internal, message).into_response()
 }

@@ -29,13 +29,13 @@ pub enum Address {
 /// use tabagent_server::{Address, Settings};
 ///
 /// let settings = Settings::default();
-/// assert_eq!(settings.address, Address::Tcp { host: "127.0.0.1".to_owned(), port: 8080 });
+/// assert_eq!(settings.addresses, [Address::Tcp { host: "127.0.0.1".to_owned(), port: 8080 }]);
 /// assert!(settings.origins.is_empty() && !settings.metrics && !settings.slots);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Where it listens.
-    pub address: Address,
+    /// Where it listens: at least one place.
+    pub addresses: Vec<Address>,
     /// What stands before every path, such as `/llm`; empty for nothing.
     pub prefix: String,
     /// Keys, one of which every request must have; none for open access.
@@ -67,6 +67,8 @@ pub struct Settings {
     pub metrics: bool,
     /// `/slots` is there.
     pub slots: bool,
+    /// Where slots are saved; `None` for nowhere.
+    pub slot_save_path: Option<PathBuf>,
     /// `/props` may be changed.
     pub props: bool,
     /// Embeddings are there.
@@ -88,7 +90,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            address: Address::Tcp { host: HOST.to_owned(), port: PORT },
+            addresses: vec![Address::Tcp { host: HOST.to_owned(), port: PORT }],
             prefix: String::new(),
             keys: Vec::new(),
             hosts: Vec::new(),
@@ -104,6 +106,7 @@ impl Default for Settings {
             page: true,
             metrics: false,
             slots: false,
+            slot_save_path: None,
             props: false,
             embeddings: true,
             reranking: true,
@@ -117,7 +120,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Reads settings by their names; missing ones have their defaults. The address is `host` and `port`, or `unix_path`; a `ping` of 0 is none.
+    /// Reads settings by their names; missing ones have their defaults. The addresses are those of `listen_hosts`, all with `port`, or `unix_path`; a `ping` of 0 is none.
     ///
     /// # Errors
     /// [`OptionError`] names the setting that is unknown, or has a wrong type or value.
@@ -126,17 +129,16 @@ impl Settings {
         const PORT_RANGE: &str = "an integer between 0 and 65535";
         let mut given = Fields::new(settings, "settings")?;
         let default = Self::default();
-        let (asked_host, asked_port) = (given.text("host")?, given.integer("port", PORT_RANGE)?);
-        let address = match given.text("unix_path")? {
-            Some(path) => Address::Unix(path.into()),
-            None => Address::Tcp {
-                host: asked_host.unwrap_or_else(|| HOST.to_owned()),
-                port: asked_port.unwrap_or(PORT),
-            },
+        let (hosts, port) = (given.texts("listen_hosts")?, given.integer("port", PORT_RANGE)?);
+        let hosts = hosts.filter(|hosts| !hosts.is_empty()).unwrap_or_else(|| vec![HOST.to_owned()]);
+        let port = port.unwrap_or(PORT);
+        let addresses = match given.text("unix_path")? {
+            Some(path) => vec![Address::Unix(path.into())],
+            None => hosts.into_iter().map(|host| Address::Tcp { host, port }).collect(),
         };
         let ping = given.seconds("ping")?.map_or(default.ping, Some).filter(|interval| !interval.is_zero());
         let read = Self {
-            address,
+            addresses,
             prefix: given.text("prefix")?.unwrap_or(default.prefix),
             keys: given.texts("keys")?.unwrap_or_default(),
             hosts: given.texts("hosts")?.unwrap_or_default(),
@@ -152,6 +154,7 @@ impl Settings {
             page: given.flag("page")?.unwrap_or(default.page),
             metrics: given.flag("metrics")?.unwrap_or(default.metrics),
             slots: given.flag("slots")?.unwrap_or(default.slots),
+            slot_save_path: given.text("slot_save_path")?.map(PathBuf::from),
             props: given.flag("props")?.unwrap_or(default.props),
             embeddings: given.flag("embeddings")?.unwrap_or(default.embeddings),
             reranking: given.flag("reranking")?.unwrap_or(default.reranking),
@@ -190,13 +193,16 @@ mod tests {
         assert_eq!(Settings::read(json!({}).into()), Ok(Settings::default()));
         let read =
             Settings::read(json!({"port": 0, "keys": ["k"], "ping": 0, "timeout": 1.5}).into()).unwrap();
-        assert_eq!(read.address, Address::Tcp { host: "127.0.0.1".to_owned(), port: 0 });
+        assert_eq!(read.addresses, [Address::Tcp { host: "127.0.0.1".to_owned(), port: 0 }]);
         assert_eq!(
             (read.keys, read.ping, read.timeout),
             (vec!["k".to_owned()], None, Duration::from_millis(1500))
         );
         let read = Settings::read(json!({"unix_path": "/tmp/s"}).into()).unwrap();
-        assert_eq!(read.address, Address::Unix("/tmp/s".into()));
+        assert_eq!(read.addresses, [Address::Unix("/tmp/s".into())]);
+        let read = Settings::read(json!({"listen_hosts": ["127.0.0.1", "::1"], "port": 1}).into()).unwrap();
+        let hosts: Vec<String> = read.addresses.iter().map(ToString::to_string).collect();
+        assert_eq!(hosts, ["http://127.0.0.1:1", "http://[::1]:1"]);
         for (wrong, text) in [
             (json!({"port": 65536}), "`port` must be an integer between 0 and 65535, got `65536`"),
             (json!({"threads": 0}), "`threads` must be an integer of at least 1, got `0`"),

@@ -4,8 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Which requests run. Cheap to clone.
-#[derive(Clone, Default)]
-pub(crate) struct Slots(Arc<Mutex<BTreeMap<usize, Request>>>);
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Slots(Arc<Mutex<Taken>>);
+
+#[derive(Debug, Default)]
+struct Taken {
+    running: BTreeMap<usize, Request>,
+    /// Requests so far.
+    count: u64,
+}
 
 /// What is known of a running request.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -21,24 +28,30 @@ pub(crate) struct Request {
 }
 
 /// A number that is taken until this is dropped.
+#[derive(Debug)]
 pub(crate) struct Slot {
     slots: Slots,
-    /// The lowest that was free.
+    /// The number.
     pub(crate) number: usize,
 }
 
 impl Slots {
-    /// Takes the lowest number that is free.
-    pub(crate) fn take(&self, request: Request) -> Slot {
+    /// Takes a number: `asked`, or the lowest that is free. One that has `asked` by chance gives way to the lowest that is free.
+    pub(crate) fn take(&self, request: Request, asked: Option<usize>) -> Slot {
         let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let number = (0..=taken.len()).find(|number| !taken.contains_key(number)).unwrap_or_default();
-        taken.insert(number, request);
+        let free = asked.filter(|number| !taken.running.contains_key(number));
+        let number = free.unwrap_or_else(|| {
+            (0..=taken.running.len()).find(|number| !taken.running.contains_key(number)).unwrap_or_default()
+        });
+        let id_task = taken.count;
+        taken.count += 1;
+        taken.running.insert(number, Request { id_task, ..request });
         Slot { slots: self.clone(), number }
     }
 
     /// The requests that run, by their numbers.
     pub(crate) fn all(&self) -> BTreeMap<usize, Request> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).running.clone()
     }
 }
 
@@ -46,7 +59,7 @@ impl Slot {
     /// Counts tokens that came.
     pub(crate) fn count(&self, tokens: usize) {
         let mut taken = self.slots.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(request) = taken.get_mut(&self.number) {
+        if let Some(request) = taken.running.get_mut(&self.number) {
             request.decoded += tokens;
         }
     }
@@ -54,7 +67,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.slots.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.number);
+        self.slots.0.lock().unwrap_or_else(PoisonError::into_inner).running.remove(&self.number);
     }
 }
 
@@ -65,11 +78,20 @@ mod tests {
     #[test]
     fn the_lowest_free_number_is_taken() {
         let slots = Slots::default();
-        let (first, second) = (slots.take(Request::default()), slots.take(Request::default()));
+        let (first, second) = (slots.take(Request::default(), None), slots.take(Request::default(), None));
         second.count(3);
         assert_eq!((first.number, second.number, slots.all()[&1].decoded), (0, 1, 3));
+        assert_eq!((slots.all()[&0].id_task, slots.all()[&1].id_task), (0, 1));
         drop(first);
-        assert_eq!(slots.take(Request::default()).number, 0);
+        assert_eq!(slots.take(Request::default(), None).number, 0);
         assert_eq!(slots.all().keys().copied().collect::<Vec<_>>(), [1]);
+    }
+
+    #[test]
+    fn a_number_that_is_asked_for_is_taken_if_it_is_free() {
+        let slots = Slots::default();
+        let asked = slots.take(Request::default(), Some(3));
+        assert_eq!(asked.number, 3);
+        assert_eq!(slots.take(Request::default(), Some(3)).number, 0);
     }
 }

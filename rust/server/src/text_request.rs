@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use tabagent_model::{GenerateOptions, GrammarRequest, Model, PromptInput, TokenId};
+use tabagent_model::{AbortFlag, GenerateOptions, GrammarRequest, Model, PromptInput, TokenId};
 
 use crate::app::App;
 use crate::error::ApiError;
 use crate::fields::{mistyped, whole};
 use crate::models::Served;
+use crate::place::Place;
 use crate::running::{Running, varied};
 
 /// A prompt as it is given.
@@ -123,7 +124,12 @@ impl GivenPrompt {
 
 impl TextRequest {
     /// Begins all texts: for each prompt its `n`, one after another. Blocks.
-    pub(crate) fn begin(&self, app: &App, served: &Served) -> Result<Running, ApiError> {
+    pub(crate) fn begin(
+        &self,
+        app: &App,
+        served: &Arc<Served>,
+        mut place: Place,
+    ) -> Result<Running, ApiError> {
         let texts = self.prompts.len().saturating_mul(self.n);
         let most = app.settings.max_choices;
         if texts > most {
@@ -140,13 +146,21 @@ impl TextRequest {
             .iter()
             .map(|prompt| Ok(prompt.tokens(model, true)?.into()))
             .collect::<Result<_, ApiError>>()?;
-        let mut running = Running::new(app);
+        let mut running = Running::new(app, served);
         for prompt in &prompts {
             for index in 0..self.n {
-                let options = varied(&self.options, index);
+                let mut options = varied(&self.options, index);
                 let most = options.max_tokens;
-                let (stream, _) = model.generate(prompt.to_vec(), options, grammar.as_ref(), false)?;
-                running.push(stream.into(), prompt, most);
+                let (stream, _) = match place.session(model, &mut options)? {
+                    Some(session) => {
+                        let stop = AbortFlag::new();
+                        session.replace(prompt.to_vec(), options.changes.clone(), &stop)?;
+                        let settings = Some(options.sampling.clone());
+                        session.generate(options, settings, grammar.as_ref(), false, &stop)?
+                    }
+                    None => model.generate(prompt.to_vec(), options, grammar.as_ref(), false)?,
+                };
+                running.push(stream.into(), prompt, most, std::mem::take(&mut place));
             }
         }
         Ok(running)

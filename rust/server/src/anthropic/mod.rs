@@ -7,6 +7,7 @@ mod message;
 
 use axum::Router;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::post;
 use serde_json::{Value, json};
@@ -14,6 +15,7 @@ use serde_json::{Value, json};
 use crate::app::App;
 use crate::error::{ApiError, Problem};
 use crate::fields::JsonFields;
+use crate::place::Place;
 use crate::protocol::Protocol;
 use crate::running::{Running, Step};
 use crate::stream_body::{Kind, Pieces, json as json_response, streamed};
@@ -21,8 +23,12 @@ use body::MessagesBody;
 use events::Events;
 use message::Envelope;
 
+/// The status of Anthropic's for too much to do.
+const OVERLOADED: u16 = 529;
+
 /// Anthropic's clients.
-pub(crate) const PROTOCOL: Protocol = Protocol { owns, routes, error };
+pub(crate) const PROTOCOL: Protocol =
+    Protocol { owns, routes, error, status, error_event: Some("event: error\n") };
 
 fn owns(path: &str) -> bool {
     path == "/v1/messages" || path.starts_with("/v1/messages/")
@@ -49,6 +55,13 @@ fn error_type(problem: Problem) -> &'static str {
     }
 }
 
+/// Too much to do is 529 here, a status of Anthropic's own.
+fn status(error: &ApiError) -> StatusCode {
+    let own = matches!(error.problem, Problem::Overloaded | Problem::Unavailable)
+        .then(|| StatusCode::from_u16(OVERLOADED).ok());
+    own.flatten().unwrap_or_else(|| error.problem.status())
+}
+
 fn error(error: &ApiError) -> Value {
     let message = match error.problem {
         Problem::ContextFull { prompt, context } => {
@@ -68,7 +81,7 @@ async fn create(State(app): State<App>, mut fields: JsonFields) -> Result<Respon
         .work(move || {
             let body = MessagesBody::read(fields, &shared, &served)?;
             let envelope = Envelope::new(&served.name, &body);
-            let running = Running::chat(&shared, &served, body.request, 1)?;
+            let running = Running::chat(&shared, &served, body.request, 1, Place::default())?;
             Ok((running, envelope, body.stream))
         })
         .await?;

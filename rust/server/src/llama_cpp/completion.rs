@@ -15,6 +15,7 @@ use crate::fields::JsonFields;
 use crate::models::Served;
 use crate::numbers::{logprobs, timings};
 use crate::openai::{error, so_far, text_in};
+use crate::place::Place;
 use crate::running::{Running, Step, Whole};
 use crate::sampler_fields;
 use crate::stream_body::{Kind, Pieces, json as json_response, streamed};
@@ -78,11 +79,12 @@ fn read(
 /// Continues texts.
 pub(crate) async fn complete(State(app): State<App>, mut fields: JsonFields) -> Result<Response, ApiError> {
     let served = app.model(fields.text("model")?.as_deref()).await?;
+    let place = Place::read(&mut fields, &served).await?;
     let shared = app.clone();
     let (running, wanted) = app
         .work(move || {
             let (request, mut wanted, limit) = read(&mut fields, &shared, &served)?;
-            let mut running = request.begin(&shared, &served)?;
+            let mut running = request.begin(&shared, &served, place)?;
             running.time_limit = limit;
             wanted.prompts = texts_of(&served, &running)?;
             Ok((running, wanted))

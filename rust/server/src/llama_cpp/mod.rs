@@ -4,8 +4,11 @@ mod completion;
 mod embedding;
 mod health;
 mod infill;
+mod lora;
 mod props;
+mod router;
 mod settings_json;
+mod slots;
 mod tokens;
 
 use axum::Router;
@@ -13,10 +16,13 @@ use axum::routing::{get, post};
 
 use crate::app::App;
 use crate::openai;
-use crate::protocol::Protocol;
+use crate::protocol::{Protocol, plain_status};
+
+pub(crate) use props::written;
 
 /// llama.cpp's clients; every path that no other protocol owns is theirs.
-pub(crate) const PROTOCOL: Protocol = Protocol { owns: |_| true, routes, error: openai::error };
+pub(crate) const PROTOCOL: Protocol =
+    Protocol { owns: |_| true, routes, error: openai::error, status: plain_status, error_event: Some("") };
 
 fn routes(_: &App) -> Router<App> {
     Router::new()
@@ -35,7 +41,10 @@ fn routes(_: &App) -> Router<App> {
         .route("/v1/rerank", post(embedding::rerank))
         .route("/v1/reranking", post(embedding::rerank))
         .route("/props", get(props::props).post(props::set_props))
-        .route("/slots", get(props::slots))
+        .route("/slots", get(slots::list))
+        .route("/slots/{id}", post(slots::act))
+        .route("/models/load", post(router::load))
+        .route("/models/unload", post(router::unload))
         .route("/metrics", get(props::metrics))
-        .route("/lora-adapters", get(props::adapters))
+        .route("/lora-adapters", get(lora::list).post(lora::set))
 }

@@ -1,27 +1,50 @@
-//! `/props`, `/slots`, `/metrics` and `/lora-adapters`.
+//! `/props` and `/metrics`.
 
 use axum::body::Body;
 use axum::extract::State;
+use axum::http::Uri;
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::response::Response;
 use serde_json::{Value, json};
 
 use super::settings_json::settings;
 use crate::app::App;
-use crate::error::{ApiError, Problem};
+use crate::error::ApiError;
 use crate::models::Served;
 use crate::openai::FINGERPRINT;
+use crate::query;
+use crate::settings::Settings;
 use crate::stream_body::json as json_response;
 
 /// What the server is, and what a request has that does not say otherwise.
-pub(crate) async fn props(State(app): State<App>) -> Result<Response, ApiError> {
-    let served = app.model(None).await?;
+///
+/// A model that sleeps is not woken: what is told of it is what it was.
+pub(crate) async fn props(State(app): State<App>, uri: Uri) -> Result<Response, ApiError> {
+    let name = query::value(&uri, "model");
+    if name.is_none() && !app.models.is_one() {
+        return Ok(json_response(&json!({
+            "role": "router",
+            "max_instances": app.models.most().unwrap_or(0),
+            "models_autoload": app.models.autoloads(),
+            "endpoint_slots": app.settings.slots,
+            "endpoint_props": app.settings.props,
+            "endpoint_metrics": app.settings.metrics,
+            "build_info": FINGERPRINT,
+        })));
+    }
+    let entry = app.models.find(name.as_deref())?;
+    let sleeps = app.models.look(&entry.name).is_some_and(|now| now.model.is_none() && now.loads > 0);
+    if let Some(mut known) = app.models.known(&entry.name).filter(|_| sleeps) {
+        known["is_sleeping"] = true.into();
+        return Ok(json_response(&known));
+    }
+    let served = app.model(Some(&entry.name)).await?;
     let shared = app.clone();
-    let body = app.work(move || written(&shared, &served)).await?;
+    let body = app.work(move || written(&shared.settings, &served)).await?;
     Ok(json_response(&body))
 }
 
-fn written(app: &App, served: &Served) -> Result<Value, ApiError> {
+pub(crate) fn written(settings_of: &Settings, served: &Served) -> Result<Value, ApiError> {
     let model = &served.model;
     let sizes = model.sizes()?;
     let (bos, eos) = model.chat_tokens()?;
@@ -41,9 +64,9 @@ fn written(app: &App, served: &Served) -> Result<Value, ApiError> {
         "model_ftype": llama.facts().quantization,
         "model_path": served.path.file_name().map(|name| name.to_string_lossy().into_owned()),
         "modalities": {"vision": false, "video": false, "audio": false},
-        "endpoint_slots": app.settings.slots,
-        "endpoint_props": app.settings.props,
-        "endpoint_metrics": app.settings.metrics,
+        "endpoint_slots": settings_of.slots,
+        "endpoint_props": settings_of.props,
+        "endpoint_metrics": settings_of.metrics,
         "chat_template": template.as_ref().map(|template| template.text()).unwrap_or_default(),
         "chat_template_caps": capabilities,
         "bos_token": bos,
@@ -62,44 +85,14 @@ pub(crate) async fn set_props() -> ApiError {
     ApiError::not_supported("this server does not change its settings; start it with others")
 }
 
-/// What runs: so many slots as requests are decoded together.
-pub(crate) async fn slots(State(app): State<App>, uri: axum::http::Uri) -> Result<Response, ApiError> {
-    if !app.settings.slots {
-        return Err(ApiError::not_supported("this server does not show its slots; start it with `--slots`"));
-    }
-    let served = app.model(None).await?;
-    let sizes = served.model.sizes()?;
-    let running = app.slots.all();
-    let count = sizes.max_sequences as usize;
-    let idle = (0..count).filter(|number| !running.contains_key(number)).count();
-    if idle == 0
-        && uri.query().is_some_and(|query| query.split('&').any(|part| part.starts_with("fail_on_no_slot")))
-    {
-        return Err(ApiError::new(Problem::Unavailable, "no slot is free"));
-    }
-    let slot = |number: usize| {
-        let mut slot = json!({
-            "id": number, "n_ctx": sizes.sequence_size, "speculative": false, "is_processing": running.contains_key(&number),
-        });
-        if let Some(request) = running.get(&number) {
-            let remain = request.max_tokens.map_or(-1, |most| most.saturating_sub(request.decoded) as i64);
-            slot["id_task"] = request.id_task.into();
-            slot["n_prompt_tokens"] = request.prompt_tokens.into();
-            slot["next_token"] = json!([{"has_next_token": true, "has_new_line": false, "n_remain": remain, "n_decoded": request.decoded}]);
-        }
-        slot
-    };
-    Ok(json_response(&(0..count).map(slot).collect()))
-}
-
 /// Numbers for Prometheus: llama-server's under its names, then those of the decode thread.
-pub(crate) async fn metrics(State(app): State<App>) -> Result<Response, ApiError> {
+pub(crate) async fn metrics(State(app): State<App>, uri: Uri) -> Result<Response, ApiError> {
     if !app.settings.metrics {
         return Err(ApiError::not_supported(
             "this server does not show its metrics; start it with `--metrics`",
         ));
     }
-    let served = app.model(None).await?;
+    let served = app.model(query::value(&uri, "model").as_deref()).await?;
     let (metrics, stats) = (served.model.metrics()?, served.model.stats()?);
     let each = |part: f64, of: f64| if of > 0.0 { part / of } else { 0.0 };
     let mut text = String::new();
@@ -174,9 +167,4 @@ pub(crate) async fn metrics(State(app): State<App>) -> Result<Response, ApiError
     let mut response = Response::new(Body::from(text));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4"));
     Ok(response)
-}
-
-/// No adapters are loaded with a server.
-pub(crate) async fn adapters() -> Response {
-    json_response(&json!([]))
 }

@@ -1,6 +1,6 @@
 //! `/api/chat`.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::response::Response;
@@ -9,11 +9,12 @@ use tabagent_chat::{Conversation, Message, ToolDefinition};
 use tabagent_model::ChatRequest;
 
 use super::lines::{Envelope, Shape};
-use super::options::{read_format, read_keep_alive, read_options, read_stream, read_think};
+use super::options::{read_format, read_options, read_stay, read_stream, read_think};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::fields::JsonFields;
 use crate::models::Served;
+use crate::place::Place;
 use crate::running::Running;
 use crate::stream_body::json as json_response;
 
@@ -21,20 +22,24 @@ use crate::stream_body::json as json_response;
 pub(crate) async fn chat(State(app): State<App>, mut fields: JsonFields) -> Result<Response, ApiError> {
     let began = Instant::now();
     let name = fields.text("model")?.ok_or_else(|| ApiError::field("model", "model is required"))?;
-    let served = app.model(Some(&name)).await?;
-    let envelope = Envelope { model: name, shape: Shape::Chat, began, load: began.elapsed() };
     let stream = read_stream(&mut fields)?;
-    let keep_alive = read_keep_alive(&mut fields)?;
+    let stay = read_stay(&mut fields)?;
     let messages = fields.list("messages")?.unwrap_or_default();
+    let unloads = messages.is_empty() && stay == Some(Some(Duration::ZERO));
+    if unloads {
+        let envelope = Envelope { model: name, shape: Shape::Chat, began, load: Duration::ZERO };
+        return envelope.unload(&app);
+    }
+    let served = app.model_for(Some(&name), stay).await?;
+    let envelope = Envelope { model: name, shape: Shape::Chat, began, load: began.elapsed() };
     if messages.is_empty() {
-        let reason = if keep_alive == Some(0.0) { "unload" } else { "load" };
-        return Ok(json_response(&envelope.empty(reason)));
+        return Ok(json_response(&envelope.empty("load")));
     }
     let shared = app.clone();
     let running = app
         .work(move || {
             let request = read(messages, fields, &served, stream)?;
-            Running::chat(&shared, &served, request, 1)
+            Running::chat(&shared, &served, request, 1, Place::default())
         })
         .await?;
     envelope.respond(running, stream).await

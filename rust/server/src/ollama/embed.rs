@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tabagent_model::EmbedOptions;
 
 use super::moment::nanoseconds;
-use super::options::read_keep_alive;
+use super::options::read_stay;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::fields::JsonFields;
@@ -21,9 +21,9 @@ pub(crate) async fn embed(State(app): State<App>, mut fields: JsonFields) -> Res
     check_enabled(&app)?;
     let began = Instant::now();
     let name = fields.text("model")?.ok_or_else(|| ApiError::field("model", "model is required"))?;
-    let served = app.model(Some(&name)).await?;
+    let stay = read_stay(&mut fields)?;
+    let served = app.model_for(Some(&name), stay).await?;
     let load = began.elapsed();
-    read_keep_alive(&mut fields)?;
     let texts = match fields.take("input") {
         None => Vec::new(),
         Some(Value::Array(items)) if items.is_empty() => Vec::new(),
@@ -47,8 +47,8 @@ pub(crate) async fn embed(State(app): State<App>, mut fields: JsonFields) -> Res
 pub(crate) async fn embedding(State(app): State<App>, mut fields: JsonFields) -> Result<Response, ApiError> {
     check_enabled(&app)?;
     let name = fields.text("model")?.ok_or_else(|| ApiError::field("model", "model is required"))?;
-    let served = app.model(Some(&name)).await?;
-    read_keep_alive(&mut fields)?;
+    let stay = read_stay(&mut fields)?;
+    let served = app.model_for(Some(&name), stay).await?;
     let prompt = fields.text("prompt")?.unwrap_or_default();
     if prompt.is_empty() {
         return Ok(json_response(&json!({"embedding": []})));

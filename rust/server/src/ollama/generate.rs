@@ -1,7 +1,7 @@
 //! `/api/generate`.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::response::Response;
@@ -13,11 +13,12 @@ use tabagent_model::{
 };
 
 use super::lines::{Envelope, Shape};
-use super::options::{read_format, read_keep_alive, read_options, read_stream, read_think};
+use super::options::{read_format, read_options, read_stay, read_stream, read_think};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::fields::{JsonFields, mistyped};
 use crate::models::Served;
+use crate::place::Place;
 use crate::running::Running;
 use crate::stream_body::json as json_response;
 
@@ -25,17 +26,20 @@ use crate::stream_body::json as json_response;
 pub(crate) async fn generate(State(app): State<App>, mut fields: JsonFields) -> Result<Response, ApiError> {
     let began = Instant::now();
     let name = fields.text("model")?.ok_or_else(|| ApiError::field("model", "model is required"))?;
-    let served = app.model(Some(&name)).await?;
-    let load = began.elapsed();
     let stream = read_stream(&mut fields)?;
-    let keep_alive = read_keep_alive(&mut fields)?;
+    let stay = read_stay(&mut fields)?;
     let raw = fields.flag("raw")?.unwrap_or_default();
     let prompt = fields.text("prompt")?.unwrap_or_default();
     let suffix = fields.text("suffix")?.filter(|suffix| !suffix.is_empty());
-    let envelope = Envelope { model: name, shape: Shape::Generate { gives_context: !raw }, began, load };
-    if prompt.is_empty() && suffix.is_none() {
-        let reason = if keep_alive == Some(0.0) { "unload" } else { "load" };
-        return Ok(json_response(&envelope.empty(reason)));
+    let shape = Shape::Generate { gives_context: !raw };
+    let is_empty = prompt.is_empty() && suffix.is_none();
+    if is_empty && stay == Some(Some(Duration::ZERO)) {
+        return Envelope { model: name, shape, began, load: Duration::ZERO }.unload(&app);
+    }
+    let served = app.model_for(Some(&name), stay).await?;
+    let envelope = Envelope { model: name, shape, began, load: began.elapsed() };
+    if is_empty {
+        return Ok(json_response(&envelope.empty("load")));
     }
     let shared = app.clone();
     let running = app
@@ -70,7 +74,7 @@ struct Asked {
 
 impl Asked {
     /// Begins the answer. Blocks.
-    fn begin(self, mut fields: JsonFields, app: &App, served: &Served) -> Result<Running, ApiError> {
+    fn begin(self, mut fields: JsonFields, app: &App, served: &Arc<Served>) -> Result<Running, ApiError> {
         let structure = read_format(&mut fields)?;
         let options = GenerateOptions { collect: !self.stream, ..read_options(&mut fields, served)? };
         let context = context(&mut fields)?;
@@ -107,7 +111,7 @@ impl Asked {
         request.options = options;
         let mut prepared = served.model.prepare_chat(request)?;
         prepared.prompt.tokens.splice(0..0, context);
-        Running::prepared_chat(app, served, &prepared, 1)
+        Running::prepared_chat(app, served, &prepared, 1, Place::default())
     }
 }
 
@@ -122,7 +126,7 @@ fn context(fields: &mut JsonFields) -> Result<Vec<TokenId>, ApiError> {
 }
 
 /// The model's chat template; `None` for a model that has none, whose prompts are plain texts.
-fn template(served: &Served) -> Result<Option<Arc<ChatTemplate>>, ApiError> {
+fn template(served: &Arc<Served>) -> Result<Option<Arc<ChatTemplate>>, ApiError> {
     if let Some(template) = &served.template {
         return Ok(Some(Arc::clone(template)));
     }
@@ -136,7 +140,7 @@ fn template(served: &Served) -> Result<Option<Arc<ChatTemplate>>, ApiError> {
 /// Continues tokens. Blocks.
 fn continued(
     app: &App,
-    served: &Served,
+    served: &Arc<Served>,
     tokens: Vec<TokenId>,
     options: GenerateOptions,
     structure: Option<&GrammarRequest>,
@@ -145,7 +149,7 @@ fn continued(
     let prompt: Arc<[TokenId]> = tokens.as_slice().into();
     let most = options.max_tokens;
     let (stream, _) = served.model.generate(tokens, options, grammar.as_ref(), false)?;
-    let mut running = Running::new(app);
-    running.push(stream.into(), &prompt, most);
+    let mut running = Running::new(app, served);
+    running.push(stream.into(), &prompt, most, Place::default());
     Ok(running)
 }

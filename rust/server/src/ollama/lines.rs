@@ -8,6 +8,7 @@ use tabagent_model::{ChatEvent, ChatFinish, Delta, FinishReason, ParsedCall, Tok
 
 use super::error;
 use super::moment::{nanoseconds, rfc3339};
+use crate::app::App;
 use crate::error::ApiError;
 use crate::numbers::finite;
 use crate::running::{Running, Step};
@@ -77,6 +78,13 @@ impl Envelope {
         line["done"] = true.into();
         line["done_reason"] = reason.into();
         line
+    }
+
+    /// Has the model closed once it is idle. One that stays for others' sake is there all the same.
+    pub(crate) fn unload(&self, app: &App) -> Result<Response, ApiError> {
+        let entry = app.models.find(Some(&self.model))?;
+        app.models.unload(&entry.name);
+        Ok(json_response(&self.empty("unload")))
     }
 
     /// Adds how it ended.

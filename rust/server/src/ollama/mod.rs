@@ -6,20 +6,22 @@ mod generate;
 mod lines;
 mod moment;
 mod options;
+mod pull;
 mod tags;
 
 use axum::Router;
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::error::{ApiError, Problem};
-use crate::protocol::Protocol;
+use crate::protocol::{Protocol, plain_status};
 use crate::stream_body::json as json_response;
 
 /// Ollama's clients.
-pub(crate) const PROTOCOL: Protocol = Protocol { owns, routes, error };
+pub(crate) const PROTOCOL: Protocol =
+    Protocol { owns, routes, error, status: plain_status, error_event: None };
 
 /// The version of Ollama whose API this is; clients check it before they use what is newer.
 const VERSION: &str = "0.12.6";
@@ -38,6 +40,8 @@ fn routes(_: &App) -> Router<App> {
         .route("/api/ps", get(tags::ps))
         .route("/api/show", post(tags::show))
         .route("/api/version", get(version))
+        .route("/api/pull", post(pull::pull))
+        .route("/api/delete", delete(pull::delete))
 }
 
 async fn version() -> Response {

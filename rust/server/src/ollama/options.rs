@@ -1,5 +1,7 @@
 //! What Ollama's requests have in common: `options`, `format`, `think`, `keep_alive`.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value};
 use tabagent_model::{
     ChatTemplate, GenerateOptions, GrammarOptions, GrammarRequest, GrammarSource, ThinkingBudget,
@@ -82,9 +84,14 @@ pub(crate) fn read_think(
     Ok((!thinks).then(|| ThinkingBudget::new(0)))
 }
 
-/// How long the model stays loaded after the request: seconds, or a span such as `5m`; with 0 it need not stay. Only the time of a model that this server loads by
-/// itself depends on it.
-pub(crate) fn read_keep_alive(fields: &mut JsonFields) -> Result<Option<f64>, ApiError> {
+/// How long the model stays loaded after the request, if that is said: `Some(None)` is for ever.
+pub(crate) fn read_stay(fields: &mut JsonFields) -> Result<Option<Option<Duration>>, ApiError> {
+    let seconds = read_keep_alive(fields)?;
+    Ok(seconds.map(|seconds| Duration::try_from_secs_f64(seconds).ok()))
+}
+
+/// The seconds of `keep_alive`: a number, or a span such as `5m`; below 0 for ever.
+fn read_keep_alive(fields: &mut JsonFields) -> Result<Option<f64>, ApiError> {
     const NAME: &str = "keep_alive";
     match fields.take(NAME) {
         None => Ok(None),

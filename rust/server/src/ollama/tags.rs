@@ -1,18 +1,19 @@
 //! What there is: `/api/tags`, `/api/ps`, `/api/show`.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use axum::extract::State;
 use axum::response::Response;
 use serde_json::{Map, Value, json};
-use tabagent_model::{ChatTemplate, Vocab};
+use tabagent_model::{ChatTemplate, Model, Vocab};
 
 use super::moment::rfc3339;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::fields::JsonFields;
-use crate::models::Served;
+use crate::models::{ModelEntry, Served};
 use crate::stream_body::json as json_response;
 
 /// Longer metadata are left out, unless all of them are asked for.
@@ -20,10 +21,10 @@ const LONG_METADATA: usize = 1024;
 /// What is never unloaded goes in so many seconds, as in Ollama: Go's longest span.
 const FOR_EVER: Duration = Duration::from_secs(i64::MAX as u64 / 1_000_000_000);
 
-/// When a model's file was last changed, or the model was loaded.
-fn modified(served: &Served) -> SystemTime {
-    let changed = std::fs::metadata(&served.path).and_then(|facts| facts.modified());
-    changed.unwrap_or(SystemTime::UNIX_EPOCH + Duration::from_secs(served.created))
+/// When a model's file was last changed; now if that is not known.
+fn modified(path: &Path) -> SystemTime {
+    let changed = std::fs::metadata(path).and_then(|facts| facts.modified());
+    changed.unwrap_or_else(|_| SystemTime::now())
 }
 
 /// A number of weights as Ollama writes it: `134.5M`.
@@ -38,8 +39,8 @@ fn parameter_size(parameters: u64) -> String {
 }
 
 /// A name for the file's content: nothing is read for it but facts that differ between files.
-fn digest(served: &Served) -> Result<String, ApiError> {
-    let llama = served.model.llama()?;
+fn digest(model: &Model) -> Result<String, ApiError> {
+    let llama = model.llama()?;
     let facts = llama.facts();
     let mut state = [0xCBF2_9CE4_8422_2325_u64; 4];
     let metadata = llama.metadata().iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]);
@@ -55,8 +56,8 @@ fn digest(served: &Served) -> Result<String, ApiError> {
     }))
 }
 
-fn details(served: &Served) -> Result<Value, ApiError> {
-    let llama = served.model.llama()?;
+fn details(model: &Model) -> Result<Value, ApiError> {
+    let llama = model.llama()?;
     let facts = llama.facts();
     Ok(json!({
         "parent_model": "",
@@ -68,51 +69,74 @@ fn details(served: &Served) -> Result<Value, ApiError> {
     }))
 }
 
-fn entry(served: &Served) -> Result<Value, ApiError> {
+fn entry(name: &str, model: &Model) -> Result<Value, ApiError> {
     Ok(json!({
-        "name": served.name,
-        "model": served.name,
-        "size": served.model.llama()?.facts().size,
-        "digest": digest(served)?,
-        "details": details(served)?,
+        "name": name,
+        "model": name,
+        "size": model.llama()?.facts().size,
+        "digest": digest(model)?,
+        "details": details(model)?,
     }))
 }
 
-/// All models.
+/// All models. Of those that are not loaded, the file alone is known.
 pub(crate) async fn tags(State(app): State<App>) -> Result<Response, ApiError> {
-    let all = app.models.all().to_vec();
+    let shared = app.clone();
     let models = app.work(move || {
-        let one = |served: &std::sync::Arc<Served>| {
-            let mut entry = entry(served)?;
-            entry["modified_at"] = rfc3339(modified(served)).into();
+        let one = |known: std::sync::Arc<ModelEntry>| {
+            let model = shared.models.look(&known.name).and_then(|now| now.model);
+            let mut entry = match &model {
+                Some(model) => entry(&known.name, model)?,
+                None => unloaded(&known),
+            };
+            entry["modified_at"] = rfc3339(modified(&known.path)).into();
             Ok(entry)
         };
-        all.iter().map(one).collect::<Result<Vec<Value>, ApiError>>()
+        shared.models.all().into_iter().map(one).collect::<Result<Vec<Value>, ApiError>>()
     });
     Ok(json_response(&json!({"models": models.await?})))
+}
+
+/// A model of which nothing but its file is known.
+fn unloaded(known: &ModelEntry) -> Value {
+    json!({
+        "name": known.name,
+        "model": known.name,
+        "size": std::fs::metadata(&known.path).map(|facts| facts.len()).unwrap_or_default(),
+        "digest": "",
+        "details": {
+            "parent_model": "", "format": "gguf", "family": "", "families": null, "parameter_size": "", "quantization_level": "",
+        },
+    })
 }
 
 /// The models that are loaded.
 pub(crate) async fn ps(State(app): State<App>) -> Result<Response, ApiError> {
-    let all = app.models.all().to_vec();
+    let shared = app.clone();
     let models = app.work(move || {
-        let one = |served: &std::sync::Arc<Served>| {
-            let mut entry = entry(served)?;
-            let llama = served.model.llama()?;
-            let facts = llama.facts();
-            let on_gpu = if facts.layers == 0 {
-                0.0
-            } else {
-                f64::from(facts.layers_on_gpu.min(facts.layers)) / f64::from(facts.layers)
-            };
-            entry["expires_at"] = rfc3339(SystemTime::now() + FOR_EVER).into();
-            entry["size_vram"] = ((facts.size as f64 * on_gpu) as u64).into();
-            entry["context_length"] = served.model.sizes()?.sequence_size.into();
-            Ok(entry)
+        let one = |known: std::sync::Arc<ModelEntry>| {
+            let now = shared.models.look(&known.name)?;
+            let model = now.model.as_ref()?;
+            Some(running(&known.name, model, now.stays))
         };
-        all.iter().map(one).collect::<Result<Vec<Value>, ApiError>>()
+        shared.models.all().into_iter().filter_map(one).collect::<Result<Vec<Value>, ApiError>>()
     });
     Ok(json_response(&json!({"models": models.await?})))
+}
+
+fn running(name: &str, model: &Model, stays: Option<Duration>) -> Result<Value, ApiError> {
+    let mut entry = entry(name, model)?;
+    let llama = model.llama()?;
+    let facts = llama.facts();
+    let on_gpu = if facts.layers == 0 {
+        0.0
+    } else {
+        f64::from(facts.layers_on_gpu.min(facts.layers)) / f64::from(facts.layers)
+    };
+    entry["expires_at"] = rfc3339(SystemTime::now() + stays.unwrap_or(FOR_EVER)).into();
+    entry["size_vram"] = ((facts.size as f64 * on_gpu) as u64).into();
+    entry["context_length"] = model.sizes()?.sequence_size.into();
+    Ok(entry)
 }
 
 /// Facts about a model.
@@ -142,13 +166,13 @@ fn shown(served: &Served, verbose: bool) -> Result<Value, ApiError> {
     let license = llama.metadata().get("general.license").cloned().unwrap_or_default();
     Ok(json!({
         "license": license,
-        "modelfile": format!("FROM {}\n", served.path.display()),
+        "modelfile": format!("FROM {}\n", served.path.file_name().unwrap_or_default().display()),
         "parameters": "",
         "template": text,
-        "details": details(served)?,
+        "details": details(&served.model)?,
         "model_info": info,
         "capabilities": capabilities(template.as_deref(), llama.vocab(), served)?,
-        "modified_at": rfc3339(modified(served)),
+        "modified_at": rfc3339(modified(&served.path)),
     }))
 }
 

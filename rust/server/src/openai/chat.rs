@@ -12,12 +12,14 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::fields::JsonFields;
 use crate::numbers::rate;
+use crate::place::Place;
 use crate::running::{Running, Step};
 use crate::stream_body::{Kind, Pieces, json, streamed};
 
 /// Answers a conversation.
 pub(crate) async fn complete(State(app): State<App>, mut fields: JsonFields) -> Result<Response, ApiError> {
     let served = app.model(fields.text("model")?.as_deref()).await?;
+    let place = Place::read(&mut fields, &served).await?;
     let shared = app.clone();
     let model = Arc::clone(&served);
     let (running, envelope, stream, per_token) = app
@@ -25,7 +27,7 @@ pub(crate) async fn complete(State(app): State<App>, mut fields: JsonFields) -> 
             let body = ChatBody::read(fields, &shared, &model)?;
             let sampled = body.request.options.logprobs_mode == LogprobsMode::Sampled;
             let envelope = Envelope::new(&model.name, body.include_usage, sampled);
-            let running = Running::chat(&shared, &model, body.request, body.n)?;
+            let running = Running::chat(&shared, &model, body.request, body.n, place)?;
             Ok((running, envelope, body.stream, body.timings_per_token))
         })
         .await?;

@@ -11,6 +11,7 @@ use crate::error::ApiError;
 use crate::fields::{JsonFields, mistyped};
 use crate::models::Served;
 use crate::sampler_fields::{self, schema_source};
+use crate::template_variables;
 
 /// Most tokens whose probabilities are given at each place.
 const MOST_LOGPROBS: i64 = 1000;
@@ -38,10 +39,8 @@ impl ChatBody {
         refuse_unknown(&mut fields)?;
         let mut request = ChatRequest::new(read_conversation(&mut fields, app.settings.prefill)?);
         request.template.clone_from(&served.template);
-        if let Some(thinking) = app.settings.thinking {
-            request.conversation.variables.entry("enable_thinking").or_insert_with(|| thinking.into());
-        }
         read_tools(&mut fields, &mut request)?;
+        template_variables::supply(&mut request, served, app.settings.thinking)?;
         if !app.settings.tools && asks_for_tools(&request) {
             let message = "`tools` and `tool_choice` are off; start the server without `--no-jinja`";
             return Err(ApiError::field("tools", message));

@@ -6,18 +6,21 @@ use axum::extract::State;
 use axum::response::Response;
 use serde_json::{Value, json};
 use tabagent_model::{
-    DetokenizeOptions, FinishReason, GenerateOptions, InfillRequest, LogprobsMode, Model, TokenId,
+    AbortFlag, DetokenizeOptions, FinishReason, GenerateOptions, InfillRequest, LogprobsMode, Model, TokenId,
     TokenLogprob, Usage,
 };
 
 use super::chat::so_far;
 use super::chat_chunk::FINGERPRINT;
+use super::echo::{Echo, joined};
+use super::embeddings::StopOnDrop;
 use super::error;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::fields::{JsonFields, mistyped};
 use crate::models::Served;
 use crate::numbers::{finite, logprobs, now, timings, usage};
+use crate::place::Place;
 use crate::random;
 use crate::running::{Running, Step, Whole};
 use crate::sampler_fields;
@@ -36,8 +39,8 @@ struct Envelope {
     include_usage: bool,
     timings_per_token: bool,
     sampled: bool,
-    /// The prompts' texts, to begin the choices with; one for each prompt.
-    echo: Option<Vec<String>>,
+    /// The prompts, to begin the choices with.
+    echo: Option<Vec<Echo>>,
     /// Choices for each prompt.
     n: usize,
     /// Texts that are made for each prompt, of which the best are choices.
@@ -98,12 +101,6 @@ fn read(mut fields: JsonFields, app: &App, served: &Served) -> Result<Asked, Api
     let own = fields.integer("n_probs", 0..=MOST_LOGPROBS)?.filter(|n| *n > 0).map(|n| n as usize);
     options.logprobs = own.or(wanted);
     let shows_logprobs = options.logprobs.is_some();
-    if echo && shows_logprobs {
-        return Err(ApiError::field(
-            "echo",
-            "`echo` with `logprobs` is not supported: probabilities of prompts are not computed here",
-        ));
-    }
     if best_of > n && options.logprobs.is_none() {
         options.logprobs = Some(0);
     }
@@ -155,16 +152,26 @@ fn with_suffix(
 /// Continues texts.
 pub(crate) async fn complete(State(app): State<App>, mut fields: JsonFields) -> Result<Response, ApiError> {
     let served = app.model(fields.text("model")?.as_deref()).await?;
+    let place = Place::read(&mut fields, &served).await?;
     let shared = app.clone();
+    let stop = AbortFlag::new();
+    let _stops = StopOnDrop(stop.clone());
     let (running, envelope) = app
         .work(move || {
             let Asked { request, mut envelope } = read(fields, &shared, &served)?;
-            let running = request.begin(&shared, &served)?;
-            if let Some(texts) = &mut envelope.echo {
+            let running = request.begin(&shared, &served, place)?;
+            if envelope.echo.is_some() {
+                let echo = |index: usize| {
+                    let tokens = &running.part(index).prompt;
+                    let text = text_of(&served.model, tokens)?;
+                    if envelope.shows_logprobs {
+                        Echo::scored(&served.model, text, tokens, &request.options.changes, &stop)
+                    } else {
+                        Ok(Echo::plain(text))
+                    }
+                };
                 let prompts = (0..running.len()).step_by(envelope.best_of);
-                *texts = prompts
-                    .map(|index| text_of(&served.model, &running.part(index).prompt))
-                    .collect::<Result<_, _>>()?;
+                envelope.echo = Some(prompts.map(echo).collect::<Result<_, _>>()?);
             }
             Ok((running, envelope))
         })
@@ -197,11 +204,11 @@ async fn write(mut pieces: Pieces, mut running: Running, envelope: Envelope) {
             }
         };
         if !std::mem::replace(&mut begun[index], true)
-            && let Some(texts) = &envelope.echo
+            && let Some(echoes) = &envelope.echo
         {
-            let text = &texts[index / envelope.n];
-            offsets[index] += text.chars().count();
-            pieces.event(&envelope.chunk(index, text, Value::Null, Value::Null)).await;
+            let echo = &echoes[index / envelope.n];
+            offsets[index] += echo.text.chars().count();
+            pieces.event(&envelope.chunk(index, &echo.text, echo.logprobs(), Value::Null)).await;
         }
         match step {
             Step::Event(event) => {
@@ -329,12 +336,14 @@ impl Envelope {
                 made.sort_by(|a, b| mean(&b.logprobs).total_cmp(&mean(&a.logprobs)));
             }
             for whole in made.into_iter().take(self.n) {
-                let echoed = self.echo.as_ref().map(|texts| texts[prompt].as_str()).unwrap_or_default();
+                let echo = self.echo.as_ref().map(|echoes| &echoes[prompt]);
+                let echoed = echo.map(|echo| echo.text.as_str()).unwrap_or_default();
                 let mut offset = echoed.chars().count();
+                let before = echo.map_or(Value::Null, Echo::logprobs);
                 choices.push(json!({
                     "index": choices.len(),
                     "text": format!("{echoed}{}", whole.finish.message.content),
-                    "logprobs": self.logprobs(&whole.logprobs, &mut offset),
+                    "logprobs": joined(before, self.logprobs(&whole.logprobs, &mut offset)),
                     "finish_reason": finish_reason(&whole.finish.finish.reason),
                 }));
             }

@@ -4,6 +4,7 @@ mod chat;
 mod chat_body;
 mod chat_chunk;
 mod completions;
+mod echo;
 mod embeddings;
 mod models;
 
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::error::{ApiError, Problem};
-use crate::protocol::Protocol;
+use crate::protocol::{Protocol, plain_status};
 
 pub(crate) use chat::so_far;
 pub(crate) use chat_body::ChatBody;
@@ -22,7 +23,8 @@ pub(crate) use completions::text_in;
 pub(crate) use embeddings::{StopOnDrop, check_enabled, vectors};
 
 /// OpenAI's clients.
-pub(crate) const PROTOCOL: Protocol = Protocol { owns, routes, error };
+pub(crate) const PROTOCOL: Protocol =
+    Protocol { owns, routes, error, status: plain_status, error_event: Some("") };
 
 fn owns(path: &str) -> bool {
     let path = path.strip_prefix("/v1").unwrap_or(path);

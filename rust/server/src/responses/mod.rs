@@ -19,7 +19,8 @@ use crate::app::App;
 use crate::error::{ApiError, Problem};
 use crate::fields::JsonFields;
 use crate::openai;
-use crate::protocol::Protocol;
+use crate::place::Place;
+use crate::protocol::{Protocol, plain_status};
 use crate::running::{Running, Step};
 use crate::stream_body::{Kind, Pieces, json as json_response, streamed};
 use body::ResponsesBody;
@@ -28,7 +29,13 @@ use response::Envelope;
 use store::{Kept, Store};
 
 /// OpenAI's clients that ask for responses.
-pub(crate) const PROTOCOL: Protocol = Protocol { owns, routes, error: openai::error };
+pub(crate) const PROTOCOL: Protocol = Protocol {
+    owns,
+    routes,
+    error: openai::error,
+    status: plain_status,
+    error_event: Some("event: error\n"),
+};
 
 fn owns(path: &str) -> bool {
     path == "/v1/responses" || path.starts_with("/v1/responses/")
@@ -64,7 +71,7 @@ async fn create(
         .work(move || {
             let body = ResponsesBody::read(fields, &served, &kept)?;
             let envelope = Envelope::new(&served.name, &body);
-            let running = Running::chat(&shared, &served, body.request, 1)?;
+            let running = Running::chat(&shared, &served, body.request, 1, Place::default())?;
             Ok((running, envelope, body.stream))
         })
         .await?;

@@ -14,7 +14,7 @@ use tower::ServiceExt;
 
 use crate::app::App;
 use crate::server::router;
-use crate::{Models, Served, Settings};
+use crate::{ModelEntry, Models, Settings};
 
 /// SmolLM2 behind the router.
 fn app(settings: Settings) -> Option<App> {
@@ -22,7 +22,7 @@ fn app(settings: Settings) -> Option<App> {
         (tabagent_material::library()?, tabagent_material::model("smollm2-135m-instruct-q4_1.gguf")?);
     let options = LoadOptions { context_size: Some(512), threads: Some(1), ..LoadOptions::default() };
     let model = Model::load(path.clone(), &library, None, &options, |_| true).unwrap();
-    Some(App::new(settings, Models::one(Served::new(model, "small", path))))
+    Some(App::new(settings, Models::one(ModelEntry::loaded(model, "small", path))))
 }
 
 async fn ask(router: &Router, path: &str, body: Value) -> (StatusCode, Vec<u8>) {
@@ -71,11 +71,12 @@ fn a_body_that_is_dropped_cancels_its_request() {
         let request = Request::post("/completion").body(Body::from(body.to_string())).unwrap();
         let mut response = router.oneshot(request).await.unwrap().into_body();
         response.frame().await.unwrap().unwrap();
-        assert_eq!(app.slots.all().len(), 1);
+        let served = app.model(None).await.unwrap();
+        assert_eq!(served.state.slots.all().len(), 1);
         drop(response);
-        assert!(app.slots.all().is_empty());
+        assert!(served.state.slots.all().is_empty());
     });
-    let model = app.models.all()[0].model.clone();
+    let model = app.models.look("small").and_then(|now| now.model).unwrap();
     let until = std::time::Instant::now() + Duration::from_secs(30);
     while model.stats().unwrap().active > 0 {
         assert!(std::time::Instant::now() < until, "the request still runs");

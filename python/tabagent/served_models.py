@@ -1,0 +1,175 @@
+"""The models of a server: what each is called, how it is loaded, and how it is served."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from tabagent._arguments import as_float, as_int, as_path, as_text, as_texts, type_name
+from tabagent._load_options import load_options
+from tabagent.chat_template import ChatTemplate
+from tabagent.loading import open_library, resolve_model_path
+from tabagent.model import Model
+from tabagent.pool import ModelPool
+from tabagent.sampling import SamplerConfig
+
+if TYPE_CHECKING:
+    from tabagent import _native
+    from tabagent.pool import Lease
+
+__all__ = ["Reader", "Served", "answer_defaults", "described", "hub_command", "plan_of"]
+
+MAX_COUNT: Final = 2**31 - 1
+HUB: Final = "hf:"
+LENT_FOR_S: Final = 1.0
+"""How long a server keeps an idle model that a pool has lent it; the pool decides what becomes of it then."""
+OF_SERVING: Final = frozenset({"aliases", "tags", "chat_template", "sampling", "max_tokens", "adapters", "keep_alive"})
+"""What a mapping may say of a model besides the arguments of `Model.load`."""
+NOT_SERVED: Final = frozenset({"cls", "progress", "devices", "fallback"})
+"""Arguments of `Model.load` that mean nothing where nobody waits for the call."""
+
+Served = str | os.PathLike[str] | Mapping[str, Any] | Callable[[], Model] | Model
+"""How a model of a server is given."""
+Reader = Callable[[], Mapping[str, Served]]
+"""Reads which models there are."""
+
+
+def answer_defaults(sampling: object, max_tokens: object) -> dict[str, Any]:
+    """What a request has that does not say otherwise."""
+    if sampling is not None and not isinstance(sampling, SamplerConfig):
+        message = f"`sampling` must be a SamplerConfig, got {type_name(sampling)}"
+        raise TypeError(message)
+    config = SamplerConfig.llama_cpp() if sampling is None else sampling
+    return {
+        "sampling": config.to_dict(),
+        "max_tokens": None if max_tokens is None else as_int(max_tokens, "max_tokens", 0, MAX_COUNT),
+        "cache_prompt": True,
+    }
+
+
+def described(models: Mapping[str, Served] | ModelPool, defaults: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The models as the core reads them. `defaults` are those of models that do not say otherwise: template, sampling, lengths and adapters.
+
+    Raises:
+        TypeError, ValueError: one is none.
+    """
+    if isinstance(models, ModelPool):
+        return [_lent(name, models, defaults) for name in models.names()]
+    return [_described(as_text(name, "models"), source, defaults) for name, source in models.items()]
+
+
+def _described(name: str, source: Served, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(source, Model):
+        return _entry(name, {}, defaults, path=source.info.path) | {"model": source._native}  # noqa: SLF001 (a module of ours)
+    if isinstance(source, Mapping):
+        given = dict(source)
+    elif isinstance(source, (str, os.PathLike)):
+        given = {"path": source}
+    elif callable(source):
+        return _lent(name, ModelPool({name: source}), defaults)
+    else:
+        message = f"`models[{name}]` must be a path, a mapping of `Model.load`'s arguments, a function or a Model, got {type_name(source)}"
+        raise TypeError(message)
+    if "path" not in given:
+        message = f"`models[{name}]` has no `path`; give the arguments of `Model.load`"
+        raise ValueError(message)
+    served = {key: given.pop(key) for key in OF_SERVING & given.keys()}
+    path = given.pop("path")
+    plan = plan_of(given, name)
+    if isinstance(path, str) and path.startswith(HUB):
+        return _entry(name, served, defaults, path="") | {"load": plan, "hub": {"command": hub_command(), "name": path}}
+    file = str(Path(resolve_model_path(as_path(path, f"models[{name}].path"))).expanduser())
+    return _entry(name, served, defaults, path=file) | {"load": plan}
+
+
+def plan_of(given: Mapping[str, Any], name: str = "") -> dict[str, Any]:
+    """How a model is loaded: the library, and the options of the core."""
+    known = inspect.signature(Model.load).parameters
+    for option in given:
+        if option not in known or option in NOT_SERVED:
+            message = f"`models[{name}]` has `{option}`, which neither `Model.load` nor `Server` takes for a model"
+            raise TypeError(message)
+    values = {option: parameter.default for option, parameter in known.items() if parameter.default is not parameter.empty} | dict(given)
+    library = open_library(values["variant"])
+    wanted = inspect.signature(load_options).parameters
+    cache = {"kv_type", "flash_attention", "full_sliding_window", "kv_unified", "offload_kv", "offload_ops"}
+    options = load_options(**{option: values[option] for option in values if option in wanted or option in cache})
+    options["fit"] = as_int(values["min_context_size"], "min_context_size", 1, MAX_COUNT) if values["fit"] else None
+    return {"library": library.directory, "module": library.module, "options": options}
+
+
+def _entry(name: str, served: Mapping[str, Any], defaults: Mapping[str, Any], *, path: str) -> dict[str, Any]:
+    """How a model is served."""
+    whole = {**defaults, **served}
+    template = whole.get("chat_template")
+    keep_alive = whole.get("keep_alive")
+    return {
+        "name": name,
+        "aliases": as_texts(whole.get("aliases", ()), "aliases"),
+        "tags": as_texts(whole.get("tags", ()), "tags"),
+        "path": path,
+        "template": template._native if isinstance(template, ChatTemplate) else None,  # noqa: SLF001 (a module of ours)
+        "template_text": None if isinstance(template, ChatTemplate) else _template_text(template),
+        "defaults": answer_defaults(whole.get("sampling"), whole.get("max_tokens")),
+        "adapters": _adapters(whole.get("adapters", ())),
+        "keep_alive": None if keep_alive is None else _seconds(keep_alive),
+        "identity": repr((path, sorted(served.items(), key=lambda pair: pair[0]))),
+    }
+
+
+def _seconds(keep_alive: object) -> float:
+    seconds = as_float(keep_alive, "keep_alive")
+    return math.inf if seconds < 0 else seconds
+
+
+def _template_text(value: object) -> str | None:
+    """The text of a template that is given by its name, its file or itself."""
+    if value is None:
+        return None
+    if isinstance(value, str) and ("{{" in value or "{%" in value):
+        return value
+    if isinstance(value, str) and value in ChatTemplate.names():
+        return ChatTemplate.named(value).text
+    file = Path(as_path(value, "chat_template"))
+    if isinstance(value, os.PathLike) or file.is_file():
+        return file.read_bytes().decode()
+    message = f"`chat_template` is `{value}`, which is no text with tags, no file, and none of the names {', '.join(ChatTemplate.names())}"
+    raise ValueError(message)
+
+
+def _adapters(given: object) -> list[tuple[str, float]]:
+    """The files of adapters, each with its scale."""
+    if isinstance(given, Mapping):
+        pairs: list[tuple[Any, Any]] = list(given.items())
+    elif isinstance(given, Sequence) and not isinstance(given, (str, bytes)):
+        pairs = [item if isinstance(item, tuple) and len(item) == 2 else (item, 1.0) for item in given]
+    else:
+        message = f"`adapters` must be a list of files or a mapping of files to scales, got {type_name(given)}"
+        raise TypeError(message)
+    return [(as_path(path, "adapters"), as_float(scale, "adapters")) for path, scale in pairs]
+
+
+def _lent(name: str, pool: ModelPool, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """A model that a pool lends. The functions run on a thread that loads models, one at a time."""
+    leases: list[Lease] = []
+
+    def borrow() -> _native.Model:
+        lease = pool.get(name)
+        model = lease.borrow()
+        leases.append(lease)
+        return model._native  # noqa: SLF001 (a module of ours)
+
+    def give_back() -> None:
+        leases.pop().give_back()
+
+    return _entry(name, {"keep_alive": LENT_FOR_S}, defaults, path="") | {"borrow": borrow, "give_back": give_back}
+
+
+def hub_command() -> list[str]:
+    """The program that fetches models of the hub."""
+    return [sys.executable, "-m", "tabagent.hub_process"]
