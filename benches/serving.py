@@ -214,7 +214,7 @@ def summary(rounds: list[dict[str, Figures]]) -> dict[str, dict[str, float]]:
     if {"tabagent", "tabagent serve", "llama-server"} <= set(names):
         pairs.append(("tabagent serve", "llama-server"))
     for one, other in pairs:
-        shared = [column for column in rounds[0][other] if all(r[other][column] for r in rounds)]
+        shared = [column for column in rounds[0][other] if column in rounds[0][one] and all(r[other][column] for r in rounds)]
         rows[f"ratio of {one} to {other}"] = {column: statistics.median(r[one][column] / r[other][column] for r in rounds) for column in shared}
     return rows
 

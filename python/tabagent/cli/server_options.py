@@ -64,6 +64,8 @@ VARIABLES: Final = {
     "--threads-http": "LLAMA_ARG_THREADS_HTTP",
     "--sse-ping-interval": "LLAMA_ARG_SSE_PING_INTERVAL",
     "--cors-origins": "LLAMA_ARG_CORS_ORIGINS",
+    "--ssl-cert-file": "LLAMA_ARG_SSL_CERT_FILE",
+    "--ssl-key-file": "LLAMA_ARG_SSL_KEY_FILE",
     "--ui": "LLAMA_ARG_UI",
     "--metrics": "LLAMA_ARG_ENDPOINT_METRICS",
     "--slots": "LLAMA_ARG_ENDPOINT_SLOTS",
@@ -209,6 +211,10 @@ class ServerOptions:
         Path | None, option(SERVER, "--slot-save-path", metavar="FOLDER", text="Let clients save slots in a folder (default: not).")
     ] = None
     embeddings: Annotated[bool, option(SERVER, "--embeddings/--no-embeddings", "--embedding", text="Give embeddings (default), or not.")] = True
+    ssl_cert_file: Annotated[
+        Path | None, option(SERVER, "--ssl-cert-file", metavar="FILE", text="Encrypt connections with this certificate (PEM).")
+    ] = None
+    ssl_key_file: Annotated[Path | None, option(SERVER, "--ssl-key-file", metavar="FILE", text="The private key of the certificate (PEM).")] = None
     ui: Annotated[bool, option(SERVER, "--ui/--no-ui", "--webui/--no-webui", text="Show a page to chat at `/` (default), or not.")] = True
     reranking: Annotated[bool, option(SERVER, "--reranking/--no-reranking", "--rerank", text="Rank documents (default), or not.")] = True
 
@@ -238,6 +244,8 @@ class ServerOptions:
             "timeout": self.timeout,
             "drain_timeout": self.drain_timeout,
             "ping": None if self.ping is None else max(self.ping, 0.0),
+            "ssl_cert_file": self.ssl_cert_file,
+            "ssl_key_file": self.ssl_key_file,
             "page": self.ui,
             "metrics": self.metrics,
             "slots": self.slots,

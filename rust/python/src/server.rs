@@ -18,6 +18,7 @@ pub(crate) struct Server {
     /// `None` once stopped.
     inner: Mutex<Option<tabagent_server::Server>>,
     addresses: Vec<Address>,
+    urls: Vec<String>,
 }
 
 #[pymethods]
@@ -50,13 +51,13 @@ impl Server {
             tabagent_server::Server::start(settings, models.with_behaviour(autoload, reload, hub))
         });
         let server = started.map_err(start_error)?;
-        let addresses = server.addresses().to_vec();
-        Ok(Self { inner: Mutex::new(Some(server)), addresses })
+        let (addresses, urls) = (server.addresses().to_vec(), server.urls());
+        Ok(Self { inner: Mutex::new(Some(server)), addresses, urls })
     }
 
-    /// Its addresses: `http://host:port`, or `unix:path`. There is at least one.
+    /// Its addresses: `http://host:port`, `https://host:port`, or `unix:path`. There is at least one.
     fn urls(&self) -> Vec<String> {
-        self.addresses.iter().map(ToString::to_string).collect()
+        self.urls.clone()
     }
 
     /// Host and port of the first one; `None` of a socket in the file system.
@@ -83,7 +84,7 @@ impl Server {
 
 fn start_error(error: StartError) -> PyErr {
     match &error {
-        StartError::Prefix(_) => value_error(error),
+        StartError::Prefix(_) | StartError::Tls(_) => value_error(error),
         StartError::Bind { source, .. } => match source.raw_os_error() {
             Some(code) => PyOSError::new_err((code, error.to_string())),
             None => PyOSError::new_err(error.to_string()),

@@ -57,6 +57,7 @@ mod stream_body;
 mod template_variables;
 mod text_request;
 mod timed_io;
+mod tls;
 mod waiting;
 
 #[cfg(test)]
@@ -67,3 +68,4 @@ pub use hub::{Hub, Offer};
 pub use models::{ModelEntry, Models, Reload};
 pub use server::{Server, StartError};
 pub use settings::{Address, Settings};
+pub use tls::{TlsError, TlsFiles};

@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 #[cfg(unix)]
 use tokio::net::UnixListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
 
 use crate::app::App;
 use crate::settings::Address;
@@ -76,13 +77,19 @@ fn remove_stale(path: &std::path::Path) -> io::Result<()> {
 }
 
 /// Takes connections until the server stops.
-pub(crate) async fn accept(listener: Listener, app: App, router: Router, places: Arc<Semaphore>) {
+pub(crate) async fn accept(
+    listener: Listener,
+    tls: Option<TlsAcceptor>,
+    app: App,
+    router: Router,
+    places: Arc<Semaphore>,
+) {
     let draining = app.stop.draining();
     tokio::pin!(draining);
     loop {
         tokio::select! {
             () = &mut draining => return,
-            taken = take(&listener, &app, &router, &places) => {
+            taken = take(&listener, tls.as_ref(), &app, &router, &places) => {
                 if taken.is_err() {
                     // Out of descriptors, most likely; others will be closed meanwhile.
                     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -93,36 +100,67 @@ pub(crate) async fn accept(listener: Listener, app: App, router: Router, places:
 }
 
 /// Takes one connection and begins to serve it.
-async fn take(listener: &Listener, app: &App, router: &Router, places: &Arc<Semaphore>) -> io::Result<()> {
+async fn take(
+    listener: &Listener,
+    tls: Option<&TlsAcceptor>,
+    app: &App,
+    router: &Router,
+    places: &Arc<Semaphore>,
+) -> io::Result<()> {
     match listener {
         Listener::Tcp(listener) => {
             let (stream, _) = listener.accept().await?;
             // Small pieces must not wait for each other.
             stream.set_nodelay(true)?;
-            begin(stream, app, router, places);
+            begin(stream, tls, app, router, places);
         }
         #[cfg(unix)]
-        Listener::Unix(listener, _) => begin(listener.accept().await?.0, app, router, places),
+        Listener::Unix(listener, _) => begin(listener.accept().await?.0, None, app, router, places),
     }
     Ok(())
 }
 
 fn begin<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     stream: S,
+    tls: Option<&TlsAcceptor>,
     app: &App,
     router: &Router,
     places: &Arc<Semaphore>,
 ) {
     let stream = TimedIo::new(stream, app.settings.timeout);
-    match Arc::clone(places).try_acquire_owned() {
-        Ok(place) => drop(tokio::spawn(serve(stream, app.clone(), router.clone(), place))),
-        Err(_) => drop(tokio::spawn(refuse(stream, app.settings.max_connections))),
+    let place = Arc::clone(places).try_acquire_owned();
+    match (place, tls) {
+        (Ok(place), None) => drop(tokio::spawn(serve(stream, app.clone(), router.clone(), place))),
+        (Ok(place), Some(tls)) => {
+            drop(tokio::spawn(serve_secretly(stream, tls.clone(), app.clone(), router.clone(), place)));
+        }
+        (Err(_), None) => drop(tokio::spawn(refuse(stream, app.settings.max_connections))),
+        // A client cannot be told anything before both have agreed on a key, which costs what there is too little of.
+        (Err(_), Some(_)) => {}
+    }
+}
+
+/// As [`serve`], once both sides have agreed on a key, for which a client has as long as for the head of a request.
+async fn serve_secretly<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+    stream: TimedIo<S>,
+    tls: TlsAcceptor,
+    app: App,
+    router: Router,
+    place: OwnedSemaphorePermit,
+) {
+    let shaken = tokio::select! {
+        shaken = tokio::time::timeout(app.settings.head_timeout, tls.accept(stream)) => shaken,
+        () = app.stop.draining() => return,
+    };
+    // Who speaks no TLS gets no answer that he could read.
+    if let Ok(Ok(stream)) = shaken {
+        serve(stream, app, router, place).await;
     }
 }
 
 /// Serves the requests of a connection, one after another.
 async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
-    stream: TimedIo<S>,
+    stream: S,
     app: App,
     router: Router,
     _place: OwnedSemaphorePermit,

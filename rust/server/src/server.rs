@@ -23,6 +23,7 @@ use crate::models::Models;
 use crate::page::page;
 use crate::protocol;
 use crate::settings::{Address, Settings};
+use crate::tls::{TlsError, TlsFiles};
 
 /// How long connections may take once their streams were ended.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -48,6 +49,9 @@ pub enum StartError {
         "`prefix` must begin with `/`, not end with it, and have letters, digits, `-`, `_`, `.` and `/` alone, got `{0}`"
     )]
     Prefix(String),
+    /// Connections cannot be encrypted.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 impl std::fmt::Display for Address {
@@ -77,6 +81,7 @@ impl Server {
     /// [`StartError`].
     pub fn start(settings: Settings, models: Models) -> Result<Self, StartError> {
         check_prefix(&settings.prefix)?;
+        let tls = settings.tls.as_ref().map(TlsFiles::acceptor).transpose()?;
         let runtime = Builder::new_multi_thread()
             .worker_threads(settings.threads.max(1))
             .max_blocking_threads(WORKERS)
@@ -91,7 +96,9 @@ impl Server {
         let router = router(&app);
         let accepting = listeners
             .into_iter()
-            .map(|listener| runtime.spawn(accept(listener, app.clone(), router.clone(), Arc::clone(&places))))
+            .map(|listener| {
+                runtime.spawn(accept(listener, tls.clone(), app.clone(), router.clone(), Arc::clone(&places)))
+            })
             .collect();
         let process = std::process::id();
         Ok(Self { runtime: Some(runtime), app, addresses, places, accepting, process })
@@ -100,6 +107,16 @@ impl Server {
     /// Where it listens: at least one place.
     pub fn addresses(&self) -> &[Address] {
         &self.addresses
+    }
+
+    /// The addresses as clients write them: `http://host:port`, `https://host:port` or `unix:path`.
+    pub fn urls(&self) -> Vec<String> {
+        let is_secret = self.app.settings.tls.is_some();
+        let url = |address: &Address| match (is_secret, address.to_string()) {
+            (true, plain) if matches!(address, Address::Tcp { .. }) => plain.replacen("http:", "https:", 1),
+            (_, plain) => plain,
+        };
+        self.addresses.iter().map(url).collect()
     }
 
     /// Has a model loaded though nobody asks for it, without waiting.

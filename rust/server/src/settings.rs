@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use tabagent_model::{Fields, OptionError, TextPooling, Value};
 
+use crate::tls::TlsFiles;
+
 /// This machine alone.
 const HOST: &str = "127.0.0.1";
 const PORT: u16 = 8080;
@@ -61,6 +63,8 @@ pub struct Settings {
     pub ping: Option<Duration>,
     /// Texts, choices and prompts of one request together.
     pub max_choices: usize,
+    /// The files of a certificate, where connections are encrypted.
+    pub tls: Option<TlsFiles>,
     /// There is a web page at `/`.
     pub page: bool,
     /// `/metrics` is there.
@@ -103,6 +107,7 @@ impl Default for Settings {
             drain_timeout: Duration::from_secs(30),
             ping: Some(Duration::from_secs(30)),
             max_choices: 256,
+            tls: None,
             page: true,
             metrics: false,
             slots: false,
@@ -151,6 +156,7 @@ impl Settings {
             drain_timeout: given.seconds("drain_timeout")?.unwrap_or(default.drain_timeout),
             ping,
             max_choices: given.integer("max_choices", COUNT)?.unwrap_or(default.max_choices),
+            tls: read_tls(&mut given)?,
             page: given.flag("page")?.unwrap_or(default.page),
             metrics: given.flag("metrics")?.unwrap_or(default.metrics),
             slots: given.flag("slots")?.unwrap_or(default.slots),
@@ -179,6 +185,27 @@ impl Settings {
             }
         }
         Ok(read)
+    }
+}
+
+fn read_tls(given: &mut Fields) -> Result<Option<TlsFiles>, OptionError> {
+    match (given.text("ssl_cert_file")?, given.text("ssl_key_file")?) {
+        (None, None) => Ok(None),
+        (Some(certificate), Some(key)) => {
+            Ok(Some(TlsFiles { certificate: certificate.into(), key: key.into() }))
+        }
+        (found, _) => {
+            let (one, other) = if found.is_some() {
+                ("ssl_cert_file", "ssl_key_file")
+            } else {
+                ("ssl_key_file", "ssl_cert_file")
+            };
+            Err(OptionError::OutOfRange {
+                name: other.to_owned(),
+                range: format!("given together with `{one}`"),
+                got: "nothing".to_owned(),
+            })
+        }
     }
 }
 

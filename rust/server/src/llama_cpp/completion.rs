@@ -137,7 +137,8 @@ async fn write(mut pieces: Pieces, mut running: Running, wanted: Wanted) {
                 let part = running.part(index);
                 let text = text_in(&event);
                 contents[index].push_str(&text);
-                let tokens: &[TokenId] = if wanted.return_tokens { &event.token_ids } else { &[] };
+                // Of a stream, llama-server gives them whatever `return_tokens` says (`server_task_result_cmpl_partial` in tools/server/server-task.cpp).
+                let tokens: &[TokenId] = &event.token_ids;
                 let mut chunk = json!({
                     "index": index,
                     "content": text,

@@ -103,7 +103,7 @@ fn probabilities(
     }
     let request =
         ScoreRequest { prompt: vec![first], continuations: vec![rest.to_vec()], ..ScoreRequest::default() };
-    let mut stream = model.score(request, changes)?;
+    let stream = model.score(request, changes)?;
     let mut scored = Vec::new();
     loop {
         match stream.next_timeout(SLICE) {
