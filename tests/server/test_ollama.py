@@ -169,7 +169,7 @@ def test_models_are_told_of(client: Any, url: str, coder: Model) -> None:
         ({"messages": [{"role": "user", "content": "x", "images": ["aGk="]}]}, "texts only"),
         ({"options": {"top_k": "many"}}, "top_k"),
         ({"format": "xml"}, "`format` must be `json` or a schema"),
-        ({"messages": [{"role": "user", "content": "word " * 3000}]}, "context holds"),
+        ({"messages": [{"role": "user", "content": "word " * 3000}]}, "exceeds the available context size"),
     ],
 )
 def test_wrong_requests_are_named(url: str, options: dict[str, Any], text: str) -> None:

@@ -150,7 +150,7 @@ def test_probabilities_come_with_texts(client: Any) -> None:
         ({"tool_choice": "required"}, "give `tools`"),
         ({"background": True}, "`background` is not supported"),
         ({"text": {"format": {"type": "json_schema", "name": "x"}}}, "`text.format.schema` is missing"),
-        ({"input": "word " * 3000}, "context holds"),
+        ({"input": "word " * 3000}, "exceeds the available context size"),
     ],
 )
 def test_wrong_requests_are_named(openai: Any, client: Any, options: dict[str, Any], text: str) -> None:

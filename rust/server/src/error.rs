@@ -157,7 +157,18 @@ impl From<Error> for ApiError {
             }
             other => problem_of(other.kind()),
         };
-        Self::new(problem, error.to_string())
+        Self::new(problem, message_of(&error))
+    }
+}
+
+/// What a client is told. Prompts that do not fit are told of in llama-server's words, by which clients know them.
+fn message_of(error: &Error) -> String {
+    match error {
+        Error::Request(RequestError::PromptTooLong { n_prompt: prompt, n_ctx })
+        | Error::PromptTooLong { fewest: prompt, n_ctx } => format!(
+            "the prompt ({prompt} tokens) exceeds the available context size ({n_ctx} tokens); shorten it, or start the server with more (`-c`)"
+        ),
+        other => other.to_string(),
     }
 }
 
