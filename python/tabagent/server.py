@@ -150,6 +150,7 @@ class Server:
         Raises:
             TypeError, ValueError: an argument is wrong.
             OSError: the address cannot be listened at.
+            AdapterError: an adapter of the one model is none, or does not fit it.
             ClosedError: the model is closed.
         """
         settings: dict[str, Any] = {
@@ -190,6 +191,9 @@ class Server:
                 defaults["chat_template"] = template_of(chat_template, native, {"tools": None, "documents": None})
             called = Path(model.info.path).stem if name is None else as_text(name, "name")
             entries = described({called: model}, {**defaults, "aliases": aliases, "tags": tags})
+            for file, _ in entries[0]["adapters"]:
+                # One that is none is told of here, not to the clients.
+                model.load_adapter(file).close()
         elif isinstance(model, (ModelPool, Mapping)):
             if name is not None or aliases or tags:
                 message = "`name`, `aliases` and `tags` are those of one model; with several, give them in the mapping"

@@ -181,4 +181,4 @@ def test_adapters_that_are_not_there_are_no_silent_wish(server: Server) -> None:
     complete(server, lora=[])
     reply = ask(server, "POST", "/completion", {"prompt": PROMPT, "n_predict": 1, "lora": [{"id": 0, "scale": 1.0}]})
     assert reply.status == 400
-    assert reply.json()["error"]["message"] == "`lora` names adapters, and this server has none; leave it out"
+    assert reply.json()["error"]["message"] == "`lora` names adapters, and this model has none; start the server with `--lora`"

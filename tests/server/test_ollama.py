@@ -179,8 +179,9 @@ def test_wrong_requests_are_named(url: str, options: dict[str, Any], text: str) 
 
 
 def test_unknown_paths_are_not_found(ollama: Any, client: Any, url: str) -> None:
-    response = httpx.post(f"{url}/api/pull", json={"model": "coder"}, timeout=30)
-    assert response.status_code == 404
-    assert "error" in response.json()
+    for path, status in (("push", 404), ("pull", 501)):
+        response = httpx.post(f"{url}/api/{path}", json={"model": "coder"}, timeout=30)
+        assert response.status_code == status
+        assert "error" in response.json()
     with pytest.raises(ollama.ResponseError, match="model is required"):
         client._request_raw("POST", "/api/chat", json={"messages": HELLO})

@@ -62,7 +62,7 @@ pub use memory::{Fitted, MemoryPrediction, MemoryShortage};
 pub use model::{ContextSizes, Model, distribution};
 pub use pool::{
     LoadFailure, ModelPool, PoolError, PoolLease, PoolModel, PoolOptions, PoolPhase, PoolSource, PoolTicket,
-    Pooled, Watch,
+    Pooled, Stay, Watch,
 };
 pub use prompt::PromptInput;
 pub use session::Session;

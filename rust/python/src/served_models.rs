@@ -10,8 +10,7 @@ use pyo3::types::{PyDict, PyList};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
-use tabagent_model::{ErrorKind, GenerateOptions, LoadFailure, LoadOptions, PoolSource};
+use tabagent_model::{ErrorKind, GenerateOptions, LoadFailure, LoadOptions, PoolSource, Stay};
 use tabagent_server::{AdapterFile, Hub, ModelEntry, Reload};
 
 /// How files are loaded.
@@ -36,7 +35,7 @@ fn entry(given: &Bound<'_, PyDict>) -> PyResult<ModelEntry> {
     let path: PathBuf = item(given, "path")?.extract()?;
     let mut source = source(given, &path)?;
     if let Some(keep_alive) = item(given, "keep_alive")?.extract::<Option<f64>>()? {
-        source = source.with_keep_alive(Duration::try_from_secs_f64(keep_alive).ok());
+        source = source.with_keep_alive(Stay::seconds(keep_alive));
     }
     let mut entry = ModelEntry::new(item(given, "name")?.extract::<String>()?, path, source);
     entry.aliases = item(given, "aliases")?.extract()?;

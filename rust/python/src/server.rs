@@ -8,8 +8,7 @@ use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
-use tabagent_model::PoolOptions;
+use tabagent_model::{PoolOptions, Stay};
 use tabagent_server::{Address, Models, Settings, StartError};
 
 /// A server that listens, with threads of its own that never run Python.
@@ -39,7 +38,7 @@ impl Server {
     ) -> PyResult<Self> {
         let settings = Settings::read(value_of(settings)?).map_err(|e| e.into_py(py))?;
         let entries = entries(models)?;
-        let keep_alive = keep_alive.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        let keep_alive = keep_alive.map_or(Stay::ForEver, Stay::seconds);
         let options = PoolOptions { memory_limit, max_models, keep_alive };
         let (reload, hub) = (reload.map(self::reload), hub.map(self::hub).transpose()?);
         let started = py.detach(move || {

@@ -1,7 +1,8 @@
 //! What all handlers share.
 
 use std::sync::Arc;
-use std::time::Duration;
+
+use tabagent_model::Stay;
 
 use crate::error::{ApiError, Problem};
 use crate::keys::Keys;
@@ -55,18 +56,28 @@ impl App {
     pub(crate) async fn model_for(
         &self,
         name: Option<&str>,
-        keep_alive: Option<Option<Duration>>,
+        keep_alive: Option<Stay>,
+    ) -> Result<Arc<Served>, ApiError> {
+        self.loaded_model(name, keep_alive, self.models.autoloads()).await
+    }
+
+    /// As [`model_for`](Self::model_for), whether or not the server loads models by itself.
+    pub(crate) async fn loaded_model(
+        &self,
+        name: Option<&str>,
+        keep_alive: Option<Stay>,
+        may_load: bool,
     ) -> Result<Arc<Served>, ApiError> {
         if self.stop.is_draining() {
             return Err(crate::stop::stopping());
         }
         waiting::note_waiting(true);
         let served = tokio::select! {
-            served = self.models.resolve(name, keep_alive) => served?,
+            served = self.models.resolve(name, keep_alive, may_load) => served?,
             () = self.stop.ending() => return Err(crate::stop::stopping()),
         };
         waiting::note_waiting(false);
-        if self.models.is_one() && self.models.known(&served.name).is_none() {
+        if self.models.known(&served.name).is_none() {
             let (shared, told) = (self.clone(), Arc::clone(&served));
             let told = self.work(move || crate::llama_cpp::written(&shared.settings, &told)).await?;
             self.models.remember(&served.name, told);

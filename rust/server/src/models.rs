@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
 
 use serde_json::Value;
 use tabagent_model::{
     ChatTemplate, GenerateOptions, Model, ModelPool, PoolError, PoolLease, PoolModel, PoolOptions,
-    PoolSource, SamplerConfig,
+    PoolSource, SamplerConfig, Stay,
 };
 use tokio::sync::oneshot;
 
@@ -107,6 +106,8 @@ struct Inner {
     states: Arc<Mutex<BTreeMap<String, Arc<LoadState>>>>,
     /// Seconds since 1970.
     began: u64,
+    /// The numbers of models when they were let go.
+    last_metrics: Arc<Mutex<BTreeMap<String, String>>>,
     /// What was told of models that were loaded.
     known: Mutex<BTreeMap<String, Value>>,
 }
@@ -114,7 +115,7 @@ struct Inner {
 impl Models {
     /// One model, which answers under every name, as llama-server's does.
     pub fn one(entry: ModelEntry) -> Self {
-        Self::with(vec![entry], PoolOptions { keep_alive: None, ..PoolOptions::default() }, true)
+        Self::with(vec![entry], PoolOptions { keep_alive: Stay::ForEver, ..PoolOptions::default() }, true)
     }
 
     /// One model that is loaded when it is asked for, and answers under every name.
@@ -137,6 +138,7 @@ impl Models {
             hub: None,
             states: Arc::default(),
             began: now(),
+            last_metrics: Arc::default(),
             known: Mutex::default(),
         }));
         for entry in entries {
@@ -148,7 +150,7 @@ impl Models {
     /// The same, which loads no model by itself unless `autoload`, and can read anew which models there are and fetch others.
     #[must_use]
     pub fn with_behaviour(self, autoload: bool, reload: Option<Reload>, hub: Option<Hub>) -> Self {
-        let Inner { pool, any_name, states, .. } = &*self.0;
+        let Inner { pool, any_name, states, last_metrics, .. } = &*self.0;
         Self(Arc::new(Inner {
             pool: pool.clone(),
             entries: RwLock::new(self.all()),
@@ -158,6 +160,7 @@ impl Models {
             hub,
             states: Arc::clone(states),
             began: now(),
+            last_metrics: Arc::clone(last_metrics),
             known: Mutex::default(),
         }))
     }
@@ -175,6 +178,12 @@ impl Models {
     /// Whether there is one model, which every name means.
     pub(crate) fn is_one(&self) -> bool {
         self.0.any_name
+    }
+
+    /// The numbers of a model that was loaded and is not now.
+    pub(crate) fn last_metrics(&self, name: &str) -> Option<String> {
+        self.look(name).filter(|now| now.model.is_none())?;
+        self.0.last_metrics.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
     /// How many may be loaded at the same time.
@@ -199,7 +208,13 @@ impl Models {
     /// Adds a model, or replaces the one of its name.
     pub(crate) fn add(&self, entry: ModelEntry) {
         let (states, name) = (Arc::clone(&self.0.states), entry.name.clone());
-        let forget = move || drop(states.lock().unwrap_or_else(PoisonError::into_inner).remove(&name));
+        let last = Arc::clone(&self.0.last_metrics);
+        let forget = move |model: &Model| {
+            if let Ok(text) = crate::llama_cpp::metrics_of(model) {
+                last.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), text);
+            }
+            drop(states.lock().unwrap_or_else(PoisonError::into_inner).remove(&name));
+        };
         self.0.pool.set(&entry.name, entry.source.clone().with_leaving(forget));
         let mut entries = self.0.entries.write().unwrap_or_else(PoisonError::into_inner);
         match entries.iter_mut().find(|known| known.name == entry.name) {
@@ -288,10 +303,11 @@ impl Models {
     pub(crate) async fn resolve(
         &self,
         name: Option<&str>,
-        keep_alive: Option<Option<Duration>>,
+        keep_alive: Option<Stay>,
+        may_load: bool,
     ) -> Result<Arc<Served>, ApiError> {
         let entry = self.find(name)?;
-        if !self.0.autoload && self.look(&entry.name).is_none_or(|now| now.model.is_none()) {
+        if !may_load && self.look(&entry.name).is_none_or(|now| now.model.is_none()) {
             let message = format!("model `{}` is not loaded; load it with `POST /models/load`", entry.name);
             return Err(ApiError::field("model", message));
         }

@@ -124,7 +124,13 @@ impl Server {
     /// # Errors
     /// [`PoolError`] where there is none of that name.
     pub fn load(&self, name: &str) -> Result<(), PoolError> {
-        self.app.models.preload(name)
+        self.app.models.preload(name)?;
+        if let Some(runtime) = &self.runtime {
+            let (app, name) = (self.app.clone(), name.to_owned());
+            // As a request would, so that what is told of it is known. What stands in the way is told to who asks for it.
+            runtime.spawn(async move { drop(app.loaded_model(Some(&name), None, true).await) });
+        }
+        Ok(())
     }
 
     /// Stops: takes nothing more, lets running requests end for as long as [`Settings::drain_timeout`], then ends them with an error. Blocks. Does nothing the second

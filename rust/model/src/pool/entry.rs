@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use tabagent_llama::MemoryNeed;
 
+use super::Stay;
 use super::source::{LoadFailure, PoolSource, Pooled};
 use super::state::Answer;
 
@@ -68,7 +69,7 @@ pub(super) enum Phase<M> {
 
 pub(super) struct Waiter<M> {
     pub(super) id: u64,
-    pub(super) keep_alive: Option<Option<Duration>>,
+    pub(super) keep_alive: Option<Stay>,
     pub(super) answer: Answer<M>,
 }
 
@@ -81,7 +82,7 @@ pub(super) struct Entry<M> {
     pub(super) leases: usize,
     pub(super) need: Option<MemoryNeed>,
     pub(super) used: Instant,
-    pub(super) keep_alive: Option<Duration>,
+    pub(super) keep_alive: Stay,
     /// It is to be closed as soon as it is idle.
     pub(super) leaves: bool,
     /// It is no longer of the pool, and forgotten once it is closed.
@@ -108,7 +109,7 @@ impl<M: Pooled> Entry<M> {
             leases: 0,
             need,
             used: now,
-            keep_alive: None,
+            keep_alive: Stay::ForEver,
             leaves: false,
             gone: false,
             needs_room: false,
@@ -136,12 +137,7 @@ impl<M: Pooled> Entry<M> {
     }
 
     /// The model, if it can be lent; counts it as lent.
-    pub(super) fn lend(
-        &mut self,
-        asked: Option<Option<Duration>>,
-        default: Option<Duration>,
-        now: Instant,
-    ) -> Option<(M, u64)> {
+    pub(super) fn lend(&mut self, asked: Option<Stay>, default: Stay, now: Instant) -> Option<(M, u64)> {
         let Phase::Loaded(model) = &self.phase else { return None };
         // One that is not the pool's own says itself that it is closed.
         let is_closed = !self.is_fixed() && model.is_closed();
@@ -190,7 +186,7 @@ impl<M: Pooled> Entry<M> {
             leases: self.leases,
             progress: self.progress,
             loads: self.loads,
-            stays: if stays { self.keep_alive.map(left) } else { None },
+            stays: if stays { self.keep_alive.time().map(left) } else { None },
             failure: self.failure.clone(),
         }
     }

@@ -2,12 +2,12 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::entry::{Entry, Phase, PoolModel};
 use super::source::{LoadFailure, PoolSource, Pooled, Watch};
 use super::state::{Action, State};
-use super::{PoolError, PoolOptions};
+use super::{PoolError, PoolOptions, Stay};
 use crate::error_kind::ErrorKind;
 use crate::model::Model;
 
@@ -110,7 +110,7 @@ impl<M: Pooled> ModelPool<M> {
     pub fn ask(
         &self,
         name: &str,
-        keep_alive: Option<Option<Duration>>,
+        keep_alive: Option<Stay>,
         answer: impl FnOnce(Result<PoolLease<M>, PoolError>) + Send + 'static,
     ) -> PoolTicket<M> {
         let shared = Arc::downgrade(&self.0.0);
@@ -291,7 +291,7 @@ fn finish<M: Pooled>(shared: &Arc<Shared<M>>, name: &str, loaded: Result<M, Load
 /// Closes a model. Its memory counts until that is done.
 fn end<M: Pooled>(shared: &Arc<Shared<M>>, name: &str, source: &PoolSource<M>, model: M) {
     if let Some(leaving) = &source.leaving {
-        leaving();
+        leaving(&model);
     }
     match &source.release {
         Some(release) => release(model),

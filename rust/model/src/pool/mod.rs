@@ -25,13 +25,38 @@ pub struct PoolOptions {
     pub memory_limit: Option<u64>,
     /// Models that are loaded at the same time; `None` for any number.
     pub max_models: Option<usize>,
-    /// How long an idle model stays loaded; `None` for ever.
-    pub keep_alive: Option<Duration>,
+    /// How long an idle model stays loaded.
+    pub keep_alive: Stay,
+}
+
+/// How long an idle model stays loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stay {
+    /// For this time.
+    For(Duration),
+    /// Until it is unloaded.
+    ForEver,
+}
+
+impl Stay {
+    /// For so many seconds; for ever where they are negative, or too many to count.
+    #[must_use]
+    pub fn seconds(seconds: f64) -> Self {
+        Duration::try_from_secs_f64(seconds).map_or(Self::ForEver, Self::For)
+    }
+
+    /// The time; `None` for ever.
+    fn time(self) -> Option<Duration> {
+        match self {
+            Self::For(time) => Some(time),
+            Self::ForEver => None,
+        }
+    }
 }
 
 impl Default for PoolOptions {
     fn default() -> Self {
-        Self { memory_limit: None, max_models: None, keep_alive: Some(Duration::from_mins(5)) }
+        Self { memory_limit: None, max_models: None, keep_alive: Stay::For(Duration::from_mins(5)) }
     }
 }
 

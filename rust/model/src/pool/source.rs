@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
+use super::Stay;
 use crate::error::Error;
 use crate::error_kind::ErrorKind;
 use crate::failure::Failure;
@@ -63,6 +63,7 @@ impl From<Error> for LoadFailure {
 type Load<M> = Arc<dyn Fn(Watch) -> Result<M, LoadFailure> + Send + Sync>;
 type Measure = Arc<dyn Fn() -> Option<MemoryNeed> + Send + Sync>;
 type Release<M> = Arc<dyn Fn(M) + Send + Sync>;
+type Leaving<M> = Arc<dyn Fn(&M) + Send + Sync>;
 
 /// How a model is loaded and let go. Cheap to clone.
 #[derive(Clone)]
@@ -70,10 +71,10 @@ pub struct PoolSource<M = Model> {
     pub(super) load: Load<M>,
     pub(super) measure: Option<Measure>,
     pub(super) release: Option<Release<M>>,
-    /// Told before the model is let go.
-    pub(super) leaving: Option<Arc<dyn Fn() + Send + Sync>>,
+    /// Gets the model before it is let go.
+    pub(super) leaving: Option<Leaving<M>>,
     pub(super) file: Option<PathBuf>,
-    pub(super) keep_alive: Option<Option<Duration>>,
+    pub(super) keep_alive: Option<Stay>,
     /// It is there already, and stays.
     pub(super) fixed: Option<M>,
 }
@@ -118,9 +119,9 @@ impl<M: Pooled> PoolSource<M> {
         Self { release: Some(Arc::new(release)), ..self }
     }
 
-    /// What is told before the model is let go, so that nothing keeps it in use.
+    /// What gets the model before it is let go: the last look at it, and the chance to let go of what belongs to it.
     #[must_use]
-    pub fn with_leaving(self, leaving: impl Fn() + Send + Sync + 'static) -> Self {
+    pub fn with_leaving(self, leaving: impl Fn(&M) + Send + Sync + 'static) -> Self {
         Self { leaving: Some(Arc::new(leaving)), ..self }
     }
 
@@ -130,9 +131,9 @@ impl<M: Pooled> PoolSource<M> {
         Self { file: Some(file), ..self }
     }
 
-    /// How long it stays loaded when idle, in place of the pool's own; `None` for ever.
+    /// How long it stays loaded when idle, in place of the pool's own.
     #[must_use]
-    pub fn with_keep_alive(self, keep_alive: Option<Duration>) -> Self {
+    pub fn with_keep_alive(self, keep_alive: Stay) -> Self {
         Self { keep_alive: Some(keep_alive), ..self }
     }
 }

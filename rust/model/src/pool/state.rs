@@ -8,7 +8,7 @@ use tabagent_llama::MemoryNeed;
 
 use super::entry::{Entry, Phase, Waiter};
 use super::source::{LoadFailure, PoolSource, Pooled};
-use super::{PoolError, PoolOptions};
+use super::{PoolError, PoolOptions, Stay};
 use crate::error_kind::ErrorKind;
 
 /// After which time a model that is busy without a lease is looked at again: the end of its requests tells nobody.
@@ -67,7 +67,7 @@ impl<M: Pooled> State<M> {
     pub(super) fn ask(
         &mut self,
         name: &str,
-        keep_alive: Option<Option<Duration>>,
+        keep_alive: Option<Stay>,
         answer: Answer<M>,
         now: Instant,
     ) -> Result<Action<M>, u64> {
@@ -141,7 +141,7 @@ impl<M: Pooled> State<M> {
             let due = if entry.leaves || entry.gone {
                 Some(now)
             } else {
-                entry.keep_alive.map(|stay| entry.used + stay)
+                entry.keep_alive.time().map(|stay| entry.used + stay)
             };
             match due {
                 Some(at) if at <= now && model.is_busy() => {

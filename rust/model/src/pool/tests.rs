@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tabagent_llama::MemoryNeed;
 
+use super::Stay;
 use super::{
     LoadFailure, ModelPool, PoolError, PoolLease, PoolOptions, PoolPhase, PoolSource, PoolTicket, Pooled,
 };
@@ -120,7 +121,7 @@ fn get(pool: &ModelPool<Fake>, name: &str) -> Result<PoolLease<Fake>, PoolError>
     told.recv_timeout(PATIENCE).unwrap()
 }
 
-const FOR_EVER: PoolOptions = PoolOptions { memory_limit: None, max_models: None, keep_alive: None };
+const FOR_EVER: PoolOptions = PoolOptions { memory_limit: None, max_models: None, keep_alive: Stay::ForEver };
 
 #[test]
 fn a_model_is_loaded_once_for_all_who_ask() {
@@ -212,11 +213,11 @@ fn a_load_that_nobody_waits_for_ends_and_one_who_comes_meanwhile_is_served() {
 #[test]
 fn an_idle_model_is_closed_after_its_time() {
     let log = Log::default();
-    let pool = pool(&log, PoolOptions { keep_alive: Some(Duration::ZERO), ..FOR_EVER });
+    let pool = pool(&log, PoolOptions { keep_alive: Stay::For(Duration::ZERO), ..FOR_EVER });
     drop(get(&pool, "a").unwrap());
     log.until("close a");
     let (tell, told) = channel();
-    let _ticket = pool.ask("b", Some(None), move |answer| drop(tell.send(answer)));
+    let _ticket = pool.ask("b", Some(Stay::ForEver), move |answer| drop(tell.send(answer)));
     drop(told.recv_timeout(PATIENCE).unwrap().unwrap());
     assert_eq!(pool.look("b").unwrap().stays, None);
     assert_eq!(get(&pool, "a").unwrap().generation(), 1);
@@ -289,8 +290,10 @@ fn closing_ends_everything() {
 #[test]
 fn a_model_of_somebody_else_stays() {
     let log = Log::default();
-    let pool =
-        pool(&log, PoolOptions { max_models: Some(1), keep_alive: Some(Duration::ZERO), memory_limit: None });
+    let pool = pool(
+        &log,
+        PoolOptions { max_models: Some(1), keep_alive: Stay::For(Duration::ZERO), memory_limit: None },
+    );
     let model = get(&pool, "a").unwrap().model().clone();
     pool.set("fixed", PoolSource::fixed(model.clone()));
     drop(get(&pool, "fixed").unwrap());

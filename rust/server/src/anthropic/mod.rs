@@ -116,8 +116,12 @@ async fn write(mut pieces: Pieces, mut running: Running, envelope: Envelope) {
 
 /// Counts the tokens of a prompt.
 async fn count_tokens(State(app): State<App>, mut fields: JsonFields) -> Result<Response, ApiError> {
-    let name = fields.text("model")?.ok_or_else(|| body::missing("model"))?;
-    let served = app.model(Some(&name)).await?;
+    // With one model every name means it, and llama-server's clients give none.
+    let name = fields.text("model")?.filter(|name| !name.is_empty());
+    if name.is_none() && !app.models.is_one() {
+        return Err(body::missing("model"));
+    }
+    let served = app.model(name.as_deref()).await?;
     let shared = app.clone();
     let tokens = app
         .work(move || {

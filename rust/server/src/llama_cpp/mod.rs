@@ -18,7 +18,7 @@ use crate::app::App;
 use crate::openai;
 use crate::protocol::{Protocol, plain_status};
 
-pub(crate) use props::written;
+pub(crate) use props::{metrics_of, written};
 
 /// llama.cpp's clients; every path that no other protocol owns is theirs.
 pub(crate) const PROTOCOL: Protocol =

@@ -6,6 +6,7 @@ use axum::http::Uri;
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::response::Response;
 use serde_json::{Value, json};
+use tabagent_model::{Error, Model};
 
 use super::settings_json::settings;
 use crate::app::App;
@@ -92,8 +93,20 @@ pub(crate) async fn metrics(State(app): State<App>, uri: Uri) -> Result<Response
             "this server does not show its metrics; start it with `--metrics`",
         ));
     }
-    let served = app.model(query::value(&uri, "model").as_deref()).await?;
-    let (metrics, stats) = (served.model.metrics()?, served.model.stats()?);
+    let entry = app.models.find(query::value(&uri, "model").as_deref())?;
+    let text = match app.models.last_metrics(&entry.name) {
+        // It sleeps, and is not woken for this.
+        Some(text) => text,
+        None => metrics_of(&app.model(Some(&entry.name)).await?.model)?,
+    };
+    let mut response = Response::new(Body::from(text));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4"));
+    Ok(response)
+}
+
+/// The numbers of a model.
+pub(crate) fn metrics_of(model: &Model) -> Result<String, Error> {
+    let (metrics, stats) = (model.metrics()?, model.stats()?);
     let each = |part: f64, of: f64| if of > 0.0 { part / of } else { 0.0 };
     let mut text = String::new();
     for (kind, name, help, value) in [
@@ -164,7 +177,5 @@ pub(crate) async fn metrics(State(app): State<App>, uri: Uri) -> Result<Response
         );
     }
     text.push_str(&metrics.prometheus(&stats));
-    let mut response = Response::new(Body::from(text));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4"));
-    Ok(response)
+    Ok(text)
 }

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::response::Response;
 use serde_json::{Value, json};
 use tabagent_chat::{Conversation, Message, ToolDefinition};
-use tabagent_model::ChatRequest;
+use tabagent_model::{ChatRequest, Stay};
 
 use super::lines::{Envelope, Shape};
 use super::options::{read_format, read_options, read_stay, read_stream, read_think};
@@ -25,7 +25,7 @@ pub(crate) async fn chat(State(app): State<App>, mut fields: JsonFields) -> Resu
     let stream = read_stream(&mut fields)?;
     let stay = read_stay(&mut fields)?;
     let messages = fields.list("messages")?.unwrap_or_default();
-    let unloads = messages.is_empty() && stay == Some(Some(Duration::ZERO));
+    let unloads = messages.is_empty() && stay == Some(Stay::For(Duration::ZERO));
     if unloads {
         let envelope = Envelope { model: name, shape: Shape::Chat, began, load: Duration::ZERO };
         return envelope.unload(&app);

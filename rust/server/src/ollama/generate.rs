@@ -9,7 +9,7 @@ use serde_json::Value;
 use tabagent_chat::{Conversation, Message};
 use tabagent_model::{
     ChatRequest, ChatTemplate, ChatTemplateError, Error, GenerateOptions, GrammarRequest, InfillRequest,
-    PromptInput, TokenId,
+    PromptInput, Stay, TokenId,
 };
 
 use super::lines::{Envelope, Shape};
@@ -33,7 +33,7 @@ pub(crate) async fn generate(State(app): State<App>, mut fields: JsonFields) -> 
     let suffix = fields.text("suffix")?.filter(|suffix| !suffix.is_empty());
     let shape = Shape::Generate { gives_context: !raw };
     let is_empty = prompt.is_empty() && suffix.is_none();
-    if is_empty && stay == Some(Some(Duration::ZERO)) {
+    if is_empty && stay == Some(Stay::For(Duration::ZERO)) {
         return Envelope { model: name, shape, began, load: Duration::ZERO }.unload(&app);
     }
     let served = app.model_for(Some(&name), stay).await?;

@@ -1,10 +1,8 @@
 //! What Ollama's requests have in common: `options`, `format`, `think`, `keep_alive`.
 
-use std::time::Duration;
-
 use serde_json::{Map, Value};
 use tabagent_model::{
-    ChatTemplate, GenerateOptions, GrammarOptions, GrammarRequest, GrammarSource, ThinkingBudget,
+    ChatTemplate, GenerateOptions, GrammarOptions, GrammarRequest, GrammarSource, Stay, ThinkingBudget,
 };
 
 use crate::error::ApiError;
@@ -84,10 +82,10 @@ pub(crate) fn read_think(
     Ok((!thinks).then(|| ThinkingBudget::new(0)))
 }
 
-/// How long the model stays loaded after the request, if that is said: `Some(None)` is for ever.
-pub(crate) fn read_stay(fields: &mut JsonFields) -> Result<Option<Option<Duration>>, ApiError> {
+/// How long the model stays loaded after the request, if that is said.
+pub(crate) fn read_stay(fields: &mut JsonFields) -> Result<Option<Stay>, ApiError> {
     let seconds = read_keep_alive(fields)?;
-    Ok(seconds.map(|seconds| Duration::try_from_secs_f64(seconds).ok()))
+    Ok(seconds.map(Stay::seconds))
 }
 
 /// The seconds of `keep_alive`: a number, or a span such as `5m`; below 0 for ever.

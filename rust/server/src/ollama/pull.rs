@@ -24,6 +24,10 @@ pub(crate) async fn pull(State(app): State<App>, mut fields: JsonFields) -> Resu
     let name = name(&mut fields)?;
     let stream = read_stream(&mut fields)?;
     let is_known = app.models.find(Some(&name)).is_ok() && !app.models.is_one();
+    if !is_known && app.models.hub().is_none() {
+        let message = "this server has one model and fetches no others; start it with `--models-dir`, `--models-preset` or models of `--config`";
+        return Err(ApiError::not_supported(message));
+    }
     let (lines, mut told) = mpsc::channel::<Value>(LINES);
     let shared = app.clone();
     let work = async move {
@@ -33,10 +37,7 @@ pub(crate) async fn pull(State(app): State<App>, mut fields: JsonFields) -> Resu
         let again = shared.clone();
         shared
             .work(move || {
-                let Some(hub) = again.models.hub() else {
-                    let message = "this server has one model and fetches no others; start it with `--models-dir`, `--models-preset` or without a model";
-                    return Err(ApiError::not_supported(message));
-                };
+                let Some(hub) = again.models.hub() else { return Ok(()) };
                 let file = hub.fetch(&name, &mut |line| lines.blocking_send(line).is_ok());
                 let file = file.map_err(|failure| {
                     let missing = failure.kind == tabagent_model::ErrorKind::ModelNotFound;

@@ -38,6 +38,21 @@ pub(crate) async fn complete(State(app): State<App>, mut fields: JsonFields) -> 
     Ok(streamed(kind, move |pieces| write(pieces, running, envelope, per_token)))
 }
 
+/// Counts the tokens of a prompt, as llama-server does.
+pub(crate) async fn count(State(app): State<App>, mut fields: JsonFields) -> Result<Response, ApiError> {
+    let served = app.model(fields.text("model")?.as_deref()).await?;
+    let shared = app.clone();
+    let tokens = app
+        .work(move || {
+            let mut request = ChatBody::read(fields, &shared, &served)?.request;
+            // What the answer is held to does not change the prompt.
+            request.structure = None;
+            Ok(served.model.prepare_chat(request)?.prompt.tokens.len())
+        })
+        .await?;
+    Ok(json(&serde_json::json!({"object": "response.input_tokens", "input_tokens": tokens})))
+}
+
 async fn write(mut pieces: Pieces, mut running: Running, envelope: Envelope, per_token: bool) {
     let n = running.len();
     let mut ids: Vec<CallIds> = (0..n).map(|_| CallIds::default()).collect();

@@ -37,6 +37,8 @@ fn routes(_: &App) -> Router<App> {
     Router::new()
         .route("/v1/chat/completions", post(chat::complete))
         .route("/chat/completions", post(chat::complete))
+        .route("/v1/chat/completions/input_tokens", post(chat::count))
+        .route("/chat/completions/input_tokens", post(chat::count))
         .route("/v1/completions", post(completions::complete))
         .route("/v1/embeddings", post(embeddings::embed))
         .route("/v1/models", get(models::list))

@@ -7,13 +7,14 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
+use axum::routing::post;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tabagent_model::{LoadOptions, Model};
 use tower::ServiceExt;
 
 use crate::app::App;
-use crate::server::router;
+use crate::server::{guarded, router};
 use crate::{ModelEntry, Models, Settings};
 
 /// SmolLM2 behind the router.
@@ -83,6 +84,48 @@ fn a_body_that_is_dropped_cancels_its_request() {
         std::thread::yield_now();
     }
     assert_eq!(model.metrics().unwrap().ended.cancelled, 1);
+}
+
+#[test]
+fn a_panic_is_an_error_in_the_clients_form() {
+    let Some(app) = app(Settings::default()) else { return };
+    async fn panics() -> &'static str {
+        panic!("a handler failed")
+    }
+    let routes = Router::new()
+        .route("/v1/chat/completions", post(panics))
+        .route("/v1/messages", post(panics))
+        .route("/api/chat", post(panics));
+    let router = guarded(&app, routes);
+    let text = "the server failed at this request; this is a defect of tabagent";
+    for (path, place) in [
+        ("/v1/chat/completions", "/error/message"),
+        ("/v1/messages", "/error/message"),
+        ("/api/chat", "/error"),
+    ] {
+        let (status, body) = run(ask(&router, path, json!({})));
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(
+            (status, body.pointer(place)),
+            (StatusCode::INTERNAL_SERVER_ERROR, Some(&json!(text))),
+            "{path}"
+        );
+    }
+}
+
+#[test]
+fn too_much_to_do_is_529_for_anthropics_clients() {
+    let Some(app) = app(Settings::default()) else { return };
+    let router = router(&app);
+    app.stop.drain();
+    let body = json!({"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "a"}]});
+    for (path, status, kind) in
+        [("/v1/messages", 529, "overloaded_error"), ("/v1/chat/completions", 503, "unavailable_error")]
+    {
+        let (given, answer) = run(ask(&router, path, body.clone()));
+        let answer: Value = serde_json::from_slice(&answer).unwrap();
+        assert_eq!((given.as_u16(), &answer["error"]["type"]), (status, &json!(kind)), "{path}");
+    }
 }
 
 #[test]
