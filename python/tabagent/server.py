@@ -77,6 +77,7 @@ class Server:
         timeout: float | None = None,
         drain_timeout: float | None = None,
         ping: float | None = None,
+        access_log: str | os.PathLike[str] | None = None,
         ssl_cert_file: str | os.PathLike[str] | None = None,
         ssl_key_file: str | os.PathLike[str] | None = None,
         page: bool | None = None,
@@ -131,6 +132,8 @@ class Server:
             timeout: seconds that a client may stop in the middle of sending a request or of reading a response; None for 3,600.
             drain_timeout: seconds that running requests may take to end once the server stops; then they end with an error. None for 30.
             ping: seconds after which a silent stream of events says that it is there; 0 for never, None for 30.
+            access_log: a file to which a line of JSON is added for each request: its id, path, status, size and times, nothing of what it says; `-`
+                is stderr.
             ssl_cert_file: a certificate in PEM, with those that lead to one that clients trust: connections are encrypted then (TLS 1.2 and 1.3).
             ssl_key_file: its private key in PEM.
             page: whether there is a web page to chat at `/`; None for yes.
@@ -169,6 +172,7 @@ class Server:
             "timeout": _seconds(timeout, "timeout"),
             "drain_timeout": _seconds(drain_timeout, "drain_timeout"),
             "ping": _seconds(ping, "ping"),
+            "access_log": None if access_log is None else as_path(access_log, "access_log"),
             "ssl_cert_file": None if ssl_cert_file is None else as_path(ssl_cert_file, "ssl_cert_file"),
             "ssl_key_file": None if ssl_key_file is None else as_path(ssl_key_file, "ssl_key_file"),
             "page": _flag(page, "page"),

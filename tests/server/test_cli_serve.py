@@ -67,3 +67,17 @@ def test_it_serves_until_it_is_told_to_stop(smollm2_path: Path, tmp_path: Path) 
         assert b'"temperature":0.0' in props
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
+
+
+@pytest.mark.model
+def test_a_service_manager_is_told_of_start_and_end(smollm2_path: Path, tmp_path: Path) -> None:
+    place = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(place))
+        manager.settimeout(120)
+        command = [sys.executable, "-m", "tabagent", "serve", str(smollm2_path), "--port", "0", "-c", "512", "-t", "1"]
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ, "NOTIFY_SOCKET": str(place)}) as process:
+            assert manager.recv(100) == b"READY=1"
+            process.terminate()
+            assert manager.recv(100) == b"STOPPING=1"
+            assert process.wait(60) == 0

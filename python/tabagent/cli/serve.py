@@ -15,6 +15,7 @@ from tabagent.cli.sampler_options import SamplerOptions
 from tabagent.cli.serve_models import ServedModels, default_sampling, load_settings
 from tabagent.cli.server_config import GIVEN
 from tabagent.cli.server_options import AnswerOptions, ServerOptions, refuse_unknown_variables
+from tabagent.cli.service import notify
 from tabagent.errors import TabagentError
 
 __all__ = ["serve"]
@@ -114,5 +115,7 @@ def _run(models: Any, what: str, arguments: dict[str, Any]) -> None:
 
     with noting_signals() as wait, Server(models, **arguments) as running:
         write_note(f"serving {what} at {', '.join(running.urls)}")
+        notify("READY=1")
         wait()
+        notify("STOPPING=1")
         write_note("stopping; running requests may still end")

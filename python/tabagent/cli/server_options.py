@@ -211,6 +211,9 @@ class ServerOptions:
         Path | None, option(SERVER, "--slot-save-path", metavar="FOLDER", text="Let clients save slots in a folder (default: not).")
     ] = None
     embeddings: Annotated[bool, option(SERVER, "--embeddings/--no-embeddings", "--embedding", text="Give embeddings (default), or not.")] = True
+    access_log: Annotated[
+        str | None, option(SERVER, "--access-log", metavar="FILE", text="Add a line of JSON for each request to this file; `-` is stderr.")
+    ] = None
     ssl_cert_file: Annotated[
         Path | None, option(SERVER, "--ssl-cert-file", metavar="FILE", text="Encrypt connections with this certificate (PEM).")
     ] = None
@@ -244,6 +247,7 @@ class ServerOptions:
             "timeout": self.timeout,
             "drain_timeout": self.drain_timeout,
             "ping": None if self.ping is None else max(self.ping, 0.0),
+            "access_log": self.access_log,
             "ssl_cert_file": self.ssl_cert_file,
             "ssl_key_file": self.ssl_key_file,
             "page": self.ui,

@@ -84,7 +84,8 @@ impl Server {
 fn start_error(error: StartError) -> PyErr {
     match &error {
         StartError::Prefix(_) | StartError::Tls(_) => value_error(error),
-        StartError::Bind { source, .. } => match source.raw_os_error() {
+        StartError::Bind { source, .. } | StartError::AccessLog { source, .. } => match source.raw_os_error()
+        {
             Some(code) => PyOSError::new_err((code, error.to_string())),
             None => PyOSError::new_err(error.to_string()),
         },

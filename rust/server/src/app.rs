@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tabagent_model::Stay;
 
+use crate::access_log::AccessLog;
 use crate::error::{ApiError, Problem};
 use crate::keys::Keys;
 use crate::models::{Models, Served};
@@ -21,6 +22,7 @@ pub(crate) struct Shared {
     pub(crate) models: Models,
     pub(crate) keys: Keys,
     pub(crate) stop: Stop,
+    pub(crate) log: Option<AccessLog>,
 }
 
 impl std::ops::Deref for App {
@@ -32,9 +34,9 @@ impl std::ops::Deref for App {
 }
 
 impl App {
-    pub(crate) fn new(settings: Settings, models: Models) -> Self {
+    pub(crate) fn new(settings: Settings, models: Models, log: Option<AccessLog>) -> Self {
         let keys = Keys::new(&settings.keys);
-        Self(Arc::new(Shared { settings, models, keys, stop: Stop::default() }))
+        Self(Arc::new(Shared { settings, models, keys, stop: Stop::default(), log }))
     }
 
     /// Does what may block on a thread for that.

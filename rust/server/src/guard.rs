@@ -1,11 +1,14 @@
 //! What every request goes through before its handler, and its response after.
 
+use std::time::Instant;
+
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, VARY};
 use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use crate::access_log::Visit;
 use crate::app::App;
 use crate::error::{ApiError, Problem};
 use crate::host::{self, Origin};
@@ -22,6 +25,12 @@ const OPEN: [&str; 3] = ["/health", "/v1/health", "/"];
 /// Checks a request, has it handled, and has the protocol of its path write an error.
 pub(crate) async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
+    let visit = app.log.as_ref().map(|_| Visit {
+        id: id.clone(),
+        method: request.method().clone(),
+        path: request.uri().path().to_owned(),
+        began: Instant::now(),
+    });
     let path = request.uri().path();
     let path = path.strip_prefix(app.settings.prefix.as_str()).unwrap_or(path).to_owned();
     let origin = request.headers().get(ORIGIN).cloned();
@@ -41,7 +50,10 @@ pub(crate) async fn guard(State(app): State<App>, request: Request, next: Next) 
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
-    response
+    match (&app.log, visit) {
+        (Some(log), Some(visit)) => log.watch(visit, response),
+        _ => response,
+    }
 }
 
 /// The client's own name for its request, if it is a plain one.

@@ -24,6 +24,7 @@
 //!
 //! Blocking work (rendering, tokenizing, compiling, embedding) runs in `app.work(move || …)`.
 
+mod access_log;
 mod adapters;
 mod anthropic;
 mod app;
@@ -63,6 +64,7 @@ mod waiting;
 #[cfg(test)]
 mod tests;
 
+pub use access_log::AccessLogTarget;
 pub use adapters::AdapterFile;
 pub use hub::{Hub, Offer};
 pub use models::{ModelEntry, Models, Reload};

@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tower_http::catch_panic::CatchPanicLayer;
 
+use crate::access_log::{AccessLog, AccessLogTarget};
 use crate::app::App;
 use crate::error::{ApiError, Problem};
 use crate::guard::guard;
@@ -49,6 +50,14 @@ pub enum StartError {
         "`prefix` must begin with `/`, not end with it, and have letters, digits, `-`, `_`, `.` and `/` alone, got `{0}`"
     )]
     Prefix(String),
+    /// The access log cannot be written.
+    #[error("cannot write the access log `{path}`: {source}")]
+    AccessLog {
+        /// The file.
+        path: String,
+        /// What the operating system says.
+        source: io::Error,
+    },
     /// Connections cannot be encrypted.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -92,7 +101,8 @@ impl Server {
             .map_err(StartError::Threads)?;
         let (listeners, addresses) = runtime.block_on(bind_all(&settings.addresses))?;
         let places = Arc::new(Semaphore::new(settings.max_connections.clamp(1, Semaphore::MAX_PERMITS)));
-        let app = App::new(settings, models);
+        let log = open_log(&settings)?;
+        let app = App::new(settings, models, log);
         let router = router(&app);
         let accepting = listeners
             .into_iter()
@@ -195,6 +205,15 @@ async fn bind_all(asked: &[Address]) -> Result<(Vec<Listener>, Vec<Address>), St
         listeners.push(listener);
     }
     Ok((listeners, addresses))
+}
+
+fn open_log(settings: &Settings) -> Result<Option<AccessLog>, StartError> {
+    let Some(target) = &settings.access_log else { return Ok(None) };
+    let path = match target {
+        AccessLogTarget::Stderr => "-".to_owned(),
+        AccessLogTarget::File(path) => path.display().to_string(),
+    };
+    AccessLog::open(target).map(Some).map_err(|source| StartError::AccessLog { path, source })
 }
 
 fn check_prefix(prefix: &str) -> Result<(), StartError> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tabagent_model::{Fields, OptionError, TextPooling, Value};
 
+use crate::access_log::AccessLogTarget;
 use crate::tls::TlsFiles;
 
 /// This machine alone.
@@ -63,6 +64,8 @@ pub struct Settings {
     pub ping: Option<Duration>,
     /// Texts, choices and prompts of one request together.
     pub max_choices: usize,
+    /// Where a line for each request goes.
+    pub access_log: Option<AccessLogTarget>,
     /// The files of a certificate, where connections are encrypted.
     pub tls: Option<TlsFiles>,
     /// There is a web page at `/`.
@@ -107,6 +110,7 @@ impl Default for Settings {
             drain_timeout: Duration::from_secs(30),
             ping: Some(Duration::from_secs(30)),
             max_choices: 256,
+            access_log: None,
             tls: None,
             page: true,
             metrics: false,
@@ -156,6 +160,7 @@ impl Settings {
             drain_timeout: given.seconds("drain_timeout")?.unwrap_or(default.drain_timeout),
             ping,
             max_choices: given.integer("max_choices", COUNT)?.unwrap_or(default.max_choices),
+            access_log: given.text("access_log")?.as_deref().map(AccessLogTarget::from),
             tls: read_tls(&mut given)?,
             page: given.flag("page")?.unwrap_or(default.page),
             metrics: given.flag("metrics")?.unwrap_or(default.metrics),

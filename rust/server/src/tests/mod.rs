@@ -23,7 +23,7 @@ fn app(settings: Settings) -> Option<App> {
         (tabagent_material::library()?, tabagent_material::model("smollm2-135m-instruct-q4_1.gguf")?);
     let options = LoadOptions { context_size: Some(512), threads: Some(1), ..LoadOptions::default() };
     let model = Model::load(path.clone(), &library, None, &options, |_| true).unwrap();
-    Some(App::new(settings, Models::one(ModelEntry::loaded(model, "small", path))))
+    Some(App::new(settings, Models::one(ModelEntry::loaded(model, "small", path)), None))
 }
 
 async fn ask(router: &Router, path: &str, body: Value) -> (StatusCode, Vec<u8>) {
