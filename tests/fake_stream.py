@@ -20,6 +20,7 @@ class FakeEvent:
     text: str
     token_ids: list[int]
     logprobs: list[Any] = field(default_factory=list)
+    prompt_progress: tuple[int, int, int] | None = None
 
 
 class FakeStream:

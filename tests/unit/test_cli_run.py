@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from cli_fakes import FakeModel, loader
-from tabagent import Model, ModelNotFoundError, SamplerConfig, _native
+from tabagent import ContextShift, Model, ModelNotFoundError, SamplerConfig, _native
 from tabagent.cli import main
 from tabagent.cli.load_options import KV_TYPES
 from tabagent.cli.options import naming_options
@@ -176,6 +176,15 @@ def test_every_option_of_a_group_is_named_in_errors_as_it_is_given() -> None:
     assert text == "`--temp` `-c` `--no-mmap` `--json-schema` `--trigger` `other`"
 
 
+def test_the_context_shifts_where_that_is_asked_for(fake: FakeModel, capsys: pytest.CaptureFixture[str]) -> None:
+    for flags, overflow in (("--context-shift", "shift"), ("--context-shift --keep 7", ContextShift(keep=7)), ("", None)):
+        fake.options.clear()
+        assert main(["run", "m.gguf", "-p", "x", *flags.split()]) == 0
+        assert fake.options[0].get("overflow") == overflow
+    assert main(["run", "m.gguf", "-p", "x", "--keep", "7"]) == 2
+    assert "`--keep` says what stays when the context shifts; give `--context-shift` too" in capsys.readouterr().err
+
+
 def test_defaults_are_the_packages_own(fake: FakeModel) -> None:
     assert main(["run", "m.gguf", "-p", "x"]) == 0
     assert fake.options[0]["sampling"] == SamplerConfig()
@@ -270,6 +279,7 @@ def test_json_is_one_object_with_text_usage_and_timings(fake: FakeModel, capsys:
         "forced_tokens": 0,
         "drafted_tokens": 0,
         "accepted_tokens": 0,
+        "dropped_tokens": 0,
         "total_tokens": 13,
     }
     assert report["timings"]["decode_s"] == 0.25

@@ -19,7 +19,7 @@ from support.documented import PAGES, ROOT, Block, commands, fenced, inline
 from tabagent.cli.app import app
 from tabagent.cli.examples import EXAMPLES
 
-LANGUAGES: Final = {"python", "sh", "console", "json", "text", "mermaid"}
+LANGUAGES: Final = {"python", "sh", "console", "json", "text", "toml", "mermaid"}
 TYPED: Final = [(block, command) for block in fenced("sh", "console") for command in commands(block)]
 MENTIONED: Final = [(block, block.source) for block in inline() if re.match(r"(make|cargo|tabagent|pytest) [a-z-]", block.source)]
 #: What may be typed besides; nothing of it is the project's own.

@@ -175,6 +175,8 @@ def generate(
         asked["ban"] = list(options.ban)
     if options.speculative is not None:
         asked["speculative"] = options.speculative
+    if (overflow := options.overflow(len(tokens))) != "error":
+        asked["overflow"] = overflow
     if processors:
         asked["logits_processors"] = processors
     stream = model.generate(
@@ -183,7 +185,6 @@ def generate(
         sampling=options.sampling,
         stop=list(options.stop),
         ignore_eos=options.ignore_eos,
-        overflow=options.overflow(len(tokens)),
         cache_prompt=True,
         **asked,
     )
