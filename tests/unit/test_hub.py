@@ -124,6 +124,20 @@ def test_pattern_fetches_the_file_it_means_once(hub: Hub) -> None:
     assert len([line for line in hub.asked if line.startswith("GET /someone/")]) == 1
 
 
+def test_a_program_fetches_for_a_server(hub: Hub) -> None:
+    program = "import sys; from tabagent.hub_process import main; sys.exit(main(sys.argv[1:]))"
+    settings = {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_XET": "1", "no_proxy": "127.0.0.1", "HF_ENDPOINT": hub.url, "HF_HOME": str(hub.home)}
+    done = run(program, "hf.co/someone/models:Q4_K_M", environment=settings)
+    lines = [json.loads(line) for line in done.out.splitlines()]
+    assert done.code == 0
+    assert lines[0] == {"status": "pulling someone/models"}
+    assert Path(lines[-1]["path"]).read_bytes() == FILES["tiny-Q4_K_M.gguf"]
+    for name, text in (("someone/nothing", "no repository"), ("wrong", "no name of a model"), ("someone/models:Q9", "Q9")):
+        failed = run(program, name, environment=settings)
+        last = json.loads(failed.out.splitlines()[-1])
+        assert (failed.code, last["missing"], text in last["error"]) == (1, True, True), last
+
+
 def test_case_is_ignored_where_nothing_else_fits(hub: Hub) -> None:
     assert path_of(hub.fetch("someone/models", "*q8_0*")).name == "tiny-Q8_0.gguf"
 

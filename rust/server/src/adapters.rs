@@ -30,8 +30,14 @@ impl Adapters {
     /// Loads adapters. Blocks.
     pub(crate) fn load(model: &Model, files: &[AdapterFile]) -> Result<Self, ApiError> {
         let load = |file: &AdapterFile| {
-            let name = file.path.file_name().map(|name| name.to_string_lossy().into_owned());
-            Ok((name.unwrap_or_default(), model.load_adapter(&file.path)?))
+            let name =
+                file.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let loaded = model.load_adapter(&file.path).map_err(|error| {
+                // Clients are told of no folder.
+                let message = error.to_string().replace(&file.path.display().to_string(), &name);
+                ApiError::from_parts(&error, message)
+            });
+            Ok((name, loaded?))
         };
         let all = files.iter().map(load).collect::<Result<_, ApiError>>()?;
         Ok(Self { all, scales: Mutex::new(files.iter().map(|file| file.scale).collect()) })

@@ -11,6 +11,9 @@ use crate::models::ModelEntry;
 use crate::numbers::now;
 use crate::slots::Slots;
 
+/// Slots that have a number; a model that only embeds takes any number of texts at once.
+const MOST_SLOTS: usize = 1024;
+
 /// What belongs to one loaded model.
 #[derive(Debug)]
 pub(crate) struct LoadState {
@@ -39,7 +42,8 @@ impl LoadState {
         });
         let template = template.transpose()?;
         // A closed model says so to each request.
-        let count = model.sizes().map(|sizes| sizes.max_sequences).unwrap_or_default() as usize;
+        let count =
+            model.sizes().map(|sizes| sizes.max_sequences as usize).unwrap_or_default().min(MOST_SLOTS);
         Ok(Self {
             generation,
             created: now(),

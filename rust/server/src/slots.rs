@@ -15,7 +15,7 @@ struct Taken {
 }
 
 /// What is known of a running request.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Request {
     /// Counts all requests.
     pub(crate) id_task: u64,

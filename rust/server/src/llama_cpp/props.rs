@@ -34,9 +34,10 @@ pub(crate) async fn props(State(app): State<App>, uri: Uri) -> Result<Response, 
         })));
     }
     let entry = app.models.find(name.as_deref())?;
-    let sleeps = app.models.look(&entry.name).is_some_and(|now| now.model.is_none() && now.loads > 0);
-    if let Some(mut known) = app.models.known(&entry.name).filter(|_| sleeps) {
-        known["is_sleeping"] = true.into();
+    // Nothing in it changes while the model is loaded, and asking is no use of the model.
+    let now = app.models.look(&entry.name).filter(|now| now.model.is_some() || now.loads > 0);
+    if let (Some(now), Some(mut known)) = (now, app.models.known(&entry.name)) {
+        known["is_sleeping"] = now.model.is_none().into();
         return Ok(json_response(&known));
     }
     let served = app.model(Some(&entry.name)).await?;
@@ -94,8 +95,10 @@ pub(crate) async fn metrics(State(app): State<App>, uri: Uri) -> Result<Response
         ));
     }
     let entry = app.models.find(query::value(&uri, "model").as_deref())?;
-    let text = match app.models.last_metrics(&entry.name) {
-        // It sleeps, and is not woken for this.
+    // Asking is no use of the model, and does not wake it.
+    let loaded = app.models.look(&entry.name).and_then(|now| now.model);
+    let told = loaded.and_then(|model| metrics_of(&model).ok());
+    let text = match told.or_else(|| app.models.last_metrics(&entry.name)) {
         Some(text) => text,
         None => metrics_of(&app.model(Some(&entry.name)).await?.model)?,
     };

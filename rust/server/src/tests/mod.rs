@@ -86,12 +86,13 @@ fn a_body_that_is_dropped_cancels_its_request() {
     assert_eq!(model.metrics().unwrap().ended.cancelled, 1);
 }
 
+async fn panics() -> &'static str {
+    panic!("a handler failed")
+}
+
 #[test]
 fn a_panic_is_an_error_in_the_clients_form() {
     let Some(app) = app(Settings::default()) else { return };
-    async fn panics() -> &'static str {
-        panic!("a handler failed")
-    }
     let routes = Router::new()
         .route("/v1/chat/completions", post(panics))
         .route("/v1/messages", post(panics))
