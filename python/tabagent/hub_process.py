@@ -54,7 +54,7 @@ def main(arguments: list[str]) -> int:
         with _signs_of_life(f"pulling {repository}"):
             path = fetch_model(repository, file)
     except (TabagentError, ValueError, OSError) as error:
-        _tell({"error": str(error), "missing": isinstance(error, (ModelNotFoundError, ValueError)) and not isinstance(error, OSError)})
+        _tell({"error": str(error), "missing": isinstance(error, (ModelNotFoundError, ValueError))})
         return 1
     _tell({"path": path})
     return 0

@@ -299,3 +299,11 @@ def test_a_closed_model_is_told_of(smollm2_path: Path) -> None:
         reply = ask(server, "POST", "/v1/chat/completions", {"messages": LONG["messages"]})
         assert (reply.status, reply.json()["error"]["type"]) == (503, "unavailable_error")
         assert "closed" in json.dumps(reply.json())
+
+
+def test_headers_are_written_as_most_servers_do(server: Server) -> None:
+    with connect(server) as stream:
+        stream.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\nConnection: close\r\n\r\n")
+        head = b"".join(iter(lambda: stream.recv(1 << 16), b"")).partition(b"\r\n\r\n")[0].decode()
+    names = {line.partition(":")[0] for line in head.splitlines()[1:]}
+    assert {"Content-Type", "Access-Control-Allow-Origin", "X-Request-Id", "Process-Start-Time-Unix"} <= names

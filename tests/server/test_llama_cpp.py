@@ -176,6 +176,13 @@ def test_ranking_needs_a_model_for_it(minilm_server: Server) -> None:
         assert ask(minilm_server, "POST", "/rerank", body).status == 400
 
 
+def test_ignored_ends_are_shown_as_biases(server: Server) -> None:
+    shown = complete(server, ignore_eos=True)["generation_settings"]["logit_bias"]
+    assert {entry["token"] for entry in shown} >= {server.model.token_eos()}
+    assert all(entry["bias"] < -1e30 for entry in shown)
+    assert complete(server)["generation_settings"]["logit_bias"] == []
+
+
 def test_adapters_that_are_not_there_are_no_silent_wish(server: Server) -> None:
     assert ask(server, "GET", "/lora-adapters").json() == []
     complete(server, lora=[])

@@ -315,6 +315,14 @@ impl Model {
         Ok(self.open()?.sizes)
     }
 
+    /// All tokens that end a generation. The first call goes through the vocabulary.
+    ///
+    /// # Errors
+    /// [`Error::Engine`].
+    pub fn end_tokens(&self) -> Result<Vec<TokenId>, Error> {
+        Ok(self.open()?.end_tokens().to_vec())
+    }
+
     /// Bytes that the model and the decode thread's context take; zeros with `vocab_only`.
     ///
     /// # Errors

@@ -167,6 +167,8 @@ async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
 ) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
+        // As most servers write them; some clients look for them so.
+        .title_case_headers(true)
         .header_read_timeout(app.settings.head_timeout)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     tokio::pin!(connection);

@@ -278,6 +278,11 @@ impl Models {
         self.0.pool.look(name)
     }
 
+    /// Seconds since 1970 when the server began.
+    pub(crate) fn began(&self) -> u64 {
+        self.0.began
+    }
+
     /// Seconds since 1970 when it was loaded; of one that nobody asked for yet, when the server began.
     pub(crate) fn created(&self, name: &str) -> u64 {
         let states = self.0.states.lock().unwrap_or_else(PoisonError::into_inner);

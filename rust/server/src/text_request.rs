@@ -56,6 +56,15 @@ pub(crate) fn prompts(name: &str, value: Value) -> Result<Vec<GivenPrompt>, ApiE
     }
 }
 
+/// The text of a part of a message.
+fn text_of_part(name: &str, part: &Value) -> Result<String, ApiError> {
+    let text = part.get("text").and_then(Value::as_str);
+    match (part.get("type").and_then(Value::as_str), text) {
+        (Some("text"), Some(text)) => Ok(text.to_owned()),
+        _ => Err(ApiError::field(name, format!("`{name}.content`: this server reads texts only"))),
+    }
+}
+
 fn prompt(name: &str, value: Value) -> Result<GivenPrompt, ApiError> {
     match value {
         Value::String(text) => Ok(GivenPrompt::Text(text)),
@@ -77,6 +86,10 @@ fn prompt(name: &str, value: Value) -> Result<GivenPrompt, ApiError> {
                     name,
                     format!("`{name}.multimodal_data`: this server reads texts only"),
                 ));
+            }
+            if let Some(Value::Array(parts)) = fields.get("content") {
+                let texts = parts.iter().map(|part| text_of_part(name, part));
+                return texts.collect::<Result<String, _>>().map(GivenPrompt::Text);
             }
             match fields.remove("prompt_string") {
                 Some(text) if !text.is_object() => prompt(name, text),
@@ -188,6 +201,15 @@ mod tests {
         assert_eq!(read(json!(["b", [1, "a"]])), [text("b"), mixed]);
         assert_eq!(read(json!({"prompt_string": "a"})), [text("a")]);
         assert_eq!(read(json!([{"prompt_string": "a"}, "b"])), [text("a"), text("b")]);
+        let parts = json!({"content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]});
+        assert_eq!(read(parts.clone()), [text("ab")]);
+        assert_eq!(read(json!(["c", parts])), [text("c"), text("ab")]);
+        for part in
+            [json!({"type": "image_url", "image_url": {"url": "x"}}), json!({"type": "text"}), json!(1)]
+        {
+            assert!(prompts("input", json!({"content": [part]})).is_err());
+        }
+        assert!(prompts("input", json!({"content": "a"})).is_err());
         for wrong in
             [json!([]), json!(1.5), json!([1.5]), json!({"a": 1}), json!([[true]]), json!([1_u64 << 40])]
         {

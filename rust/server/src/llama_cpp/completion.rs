@@ -62,6 +62,13 @@ fn read(
     options.collect = !stream && limit.is_none();
     let mut shown = settings(&options);
     shown["stream"] = stream.into();
+    if options.ignore_eos
+        && let Some(biases) = shown["logit_bias"].as_array_mut()
+    {
+        // What is ignored is ruled out, as llama-server shows it.
+        let ends = served.model.end_tokens()?.into_iter();
+        biases.extend(ends.map(|token| json!({"token": token, "bias": f32::MIN})));
+    }
     let wanted = Wanted {
         model: served.name.clone(),
         stream,

@@ -104,6 +104,7 @@ pub(crate) async fn metrics(State(app): State<App>, uri: Uri) -> Result<Response
     };
     let mut response = Response::new(Body::from(text));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4"));
+    response.headers_mut().insert("process-start-time-unix", HeaderValue::from(app.models.began()));
     Ok(response)
 }
 
