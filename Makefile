@@ -20,7 +20,9 @@ PYTHON_CODE := python build_backend tests tools benches examples
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test test-fast wheel bench bench-serving fuzz-models soak fmt lint clean test-material test-env every-module
+SECONDS_EACH ?= 300
+
+.PHONY: help demo dev test test-fast wheel bench bench-serving fuzz fuzz-models soak fmt lint clean test-material test-env every-module
 .PHONY: check-rust-style check-rust check-python-style check-types check-python
 
 help: ## list the targets
@@ -133,6 +135,9 @@ bench: dev test-material ## compare speed and memory with the peers
 
 soak: dev test-material ## serve many requests of every kind at once for ten minutes, and look for what is lost or grows
 	$(BIN)/python tests/soak.py "$(CACHE)/models/smollm2-135m-instruct-q4_1.gguf"
+
+fuzz: dev ## damage what each parser reads for five minutes (SECONDS_EACH=N): files, messages, templates
+	TABAGENT_FUZZ_SECONDS=$(SECONDS_EACH) TABAGENT_FUZZ_START=$$(date +%s) cargo test --release --locked -p tabagent-fuzz --test targets
 
 fuzz-models: dev ## spoil the hyperparameters of tiny models of every architecture, a hundred times each: about an hour
 	$(BIN)/python tests/fuzz_models.py

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tabagent._arguments import INT32_MAX, INT64_MAX, as_bool, as_int, as_overrides, as_text, check_encodable, type_name
+from tabagent._isolation import isolation_option
 from tabagent._trial import trial_option
 
 __all__ = ["cache_options", "gpu_layers_of", "load_options", "optional_int"]
@@ -29,6 +30,8 @@ def load_options(
     check_tensors: bool,
     metadata_overrides: Mapping[str, float | bool | str] | None,
     trial: object = False,
+    isolation: object = None,
+    on_crash: object = "error",
     **cache: Any,
 ) -> dict[str, Any]:
     """The options of `Model.load` that the core reads; `cache` are those of `cache_options`.
@@ -36,6 +39,11 @@ def load_options(
     Raises:
         TypeError, ValueError: one of them is wrong.
     """
+    apart = isolation_option(isolation, on_crash)
+    tried = trial_option(trial)
+    if apart is not None and trial is not True:
+        # What the load does not survive ends the model's process, which is an error already.
+        tried = None
     return {
         "gpu_layers": gpu_layers_of(gpu_layers),
         "context_size": optional_int(context_size, "context_size", 1),
@@ -52,7 +60,8 @@ def load_options(
         "vocab_only": as_bool(vocab_only, "vocab_only"),
         "check_tensors": as_bool(check_tensors, "check_tensors"),
         "metadata_overrides": as_overrides(metadata_overrides),
-        "trial": trial_option(trial),
+        "trial": tried,
+        "isolation": apart,
         **cache_options(**cache),
     }
 

@@ -18,6 +18,7 @@ __all__ = [
     "ContextFullError",
     "DecodeError",
     "EmbeddingCancelledError",
+    "EngineCrashedError",
     "ForkedError",
     "GgufCancelledError",
     "GgufError",
@@ -118,6 +119,10 @@ class DecodeError(TabagentError, RuntimeError):
 
 class EmbeddingCancelledError(TabagentError):
     """Embedding or reranking was stopped before it was done: a progress callback returned False, or the interpreter ends."""
+
+
+class EngineCrashedError(TabagentError, RuntimeError):
+    """The process of a model with `isolation="process"` has ended; says how, with its last words. The next call starts it again."""
 
 
 class SamplingError(TabagentError, RuntimeError):

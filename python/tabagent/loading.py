@@ -14,16 +14,25 @@ from tabagent._arguments import as_path, is_iterable, type_name
 from tabagent._trial import crash_file
 from tabagent.errors import ModelNotFoundError, OutOfMemoryError
 from tabagent.info import DeviceInfo, VariantInfo
-from tabagent.variants import choose_variant
+from tabagent.variants import Choice, choose_variant
 
-__all__ = ["LoadedLibrary", "fallback_paths", "load_first", "open_library", "resolve_model_path", "warn_of_too_many_threads"]
+__all__ = [
+    "LoadedLibrary",
+    "choose_library",
+    "fallback_paths",
+    "load_first",
+    "open_library",
+    "resolve_model_path",
+    "warn_of_missing_gpu",
+    "warn_of_too_many_threads",
+]
 
 DEMO = "demo"
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedLibrary:
-    """The llama.cpp library of this process."""
+    """The llama.cpp library of this process, or of a model's own."""
 
     directory: str
     """Its directory."""
@@ -33,6 +42,13 @@ class LoadedLibrary:
     """What it can compute with."""
     variant: VariantInfo
     """What was asked for, what was got, and why."""
+
+    def as_found(self, answer: str | None) -> LoadedLibrary:
+        """The library as the process that has loaded it describes it; it itself if that is this process (None)."""
+        if answer is None:
+            return self
+        asked = self.variant
+        return _described(json.loads(answer), requested=asked.requested, name=asked.name, source=asked.source, reason=asked.reason)
 
 
 def resolve_model_path(path: str | os.PathLike[str]) -> str:
@@ -104,15 +120,40 @@ def open_library(request: str | os.PathLike[str]) -> LoadedLibrary:
     loaded = _native.loaded_library()
     if loaded is not None and isinstance(request, str) and request.strip().lower() == "auto":
         return _described(json.loads(loaded), requested="auto", name=None, source="process", reason="this process uses it already")
-    choice = choose_variant(request)
-    if choice.warning is not None:
-        warnings.warn(choice.warning, stacklevel=4)
+    choice = _choice(request)
     variant = choice.variant
     try:
         answer = json.loads(_native.open_library(variant.path, variant.cpu_module, crash_file()))
     finally:
         log.forward()
     return _described(answer, requested=choice.requested, name=variant.name, source=variant.source, reason=variant.reason)
+
+
+def choose_library(request: str | os.PathLike[str]) -> LoadedLibrary:
+    """The llama.cpp for a request, to be loaded in another process; what this process has loaded does not matter. Its devices are known there.
+
+    Raises:
+        VariantError: there is no such variant, or it does not run here.
+    """
+    log.follow_level()
+    choice = _choice(request)
+    variant = choice.variant
+    answer = {"directory": variant.path, "cpu_module": variant.cpu_module, "build": "", "devices": ()}
+    return _described(answer, requested=choice.requested, name=variant.name, source=variant.source, reason=variant.reason)
+
+
+def _choice(request: str | os.PathLike[str]) -> Choice:
+    choice = choose_variant(request)
+    if choice.warning is not None:
+        warnings.warn(choice.warning, stacklevel=5)
+    return choice
+
+
+def warn_of_missing_gpu(layers: int | None, library: LoadedLibrary) -> None:
+    """Warn whoever called `Model.load` of layers that they wanted on a GPU that is not there."""
+    if layers is not None and layers > 0 and not any(device.is_gpu for device in library.devices):
+        message = f"`gpu_layers={layers}` was asked for, but llama.cpp finds no GPU here; the model runs on the CPU"
+        warnings.warn(message, RuntimeWarning, stacklevel=3)
 
 
 def warn_of_too_many_threads(threads: int) -> None:

@@ -30,7 +30,16 @@ from tabagent.embedding import Embedder
 from tabagent.errors import ClosedError
 from tabagent.infill import Infiller
 from tabagent.info import ModelInfo, ModelStats
-from tabagent.loading import LoadedLibrary, fallback_paths, load_first, open_library, resolve_model_path, warn_of_too_many_threads
+from tabagent.loading import (
+    LoadedLibrary,
+    choose_library,
+    fallback_paths,
+    load_first,
+    open_library,
+    resolve_model_path,
+    warn_of_missing_gpu,
+    warn_of_too_many_threads,
+)
 from tabagent.memory import MemoryNeed
 from tabagent.metrics import Metrics
 from tabagent.scoring import Scorer
@@ -101,6 +110,8 @@ class Model(Chatter, Infiller, Scorer, Embedder):
         min_context_size: int = 512,
         fallback: Sequence[str | os.PathLike[str]] = (),
         trial: bool | Literal["auto"] = "auto",
+        isolation: Literal["process"] | None = None,
+        on_crash: Literal["error", "replay"] = "error",
     ) -> Model:
         """Load a GGUF file: a path (of a split model, any part), or `"demo"` for the demo model. Blocks; Ctrl-C stops it.
 
@@ -146,6 +157,11 @@ class Model(Chatter, Infiller, Scorer, Embedder):
             trial: load the model in a child process first and compute some tokens there, so that a file which llama.cpp does not survive is an
                 error. `auto` does so for what was not tried before: another header or tensor table, library, processor or option that changes
                 what is computed. True tries it now in any case, and fails where no child can be started; False loads at once.
+            isolation: `process` runs llama.cpp and the model in a process of their own: what ends that process is an `EngineCrashedError` here,
+                and the next call starts it again. Each model has its own library then. `create_context` and `Draft` need the model in this
+                process. With `auto`, `trial` tries nothing then.
+            on_crash: what becomes of running requests when that process ends: `error` raises from their streams; `replay` computes their tokens
+                again in a new process, and they go on as if nothing had happened.
 
         Raises:
             TypeError, ValueError: an argument is wrong; nothing was loaded.
@@ -182,17 +198,21 @@ class Model(Chatter, Infiller, Scorer, Embedder):
             check_tensors=check_tensors,
             metadata_overrides=metadata_overrides,
             trial=trial,
+            isolation=isolation,
+            on_crash=on_crash,
         )
         layers = options["gpu_layers"]
         least = as_int(min_context_size, "min_context_size", 1, INT32_MAX)
         options["fit"] = least if as_bool(fit, "fit") else None
         report = _callback(progress)
         files = [resolve_model_path(path), *fallback_paths(fallback)]
-        library = open_library(variant)
-        if layers is not None and layers > 0 and not any(device.is_gpu for device in library.devices):
-            message = f"`gpu_layers={layers}` was asked for, but llama.cpp finds no GPU here; the model runs on the CPU"
-            warnings.warn(message, RuntimeWarning, stacklevel=2)
+        library = open_library(variant) if isolation is None else choose_library(variant)
+        if isolation is None:
+            warn_of_missing_gpu(layers, library)
         native, file, adjustments = load_first(files, library, options, report)
+        library = library.as_found(native.library())
+        if isolation is not None:
+            warn_of_missing_gpu(layers, library)
         for adjustment in adjustments:
             warnings.warn(adjustment, RuntimeWarning, stacklevel=2)
         if threads is not None:

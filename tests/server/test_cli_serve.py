@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+
+from support.isolated import children
 
 TABAGENT: Final = (sys.executable, "-m", "tabagent")
 
@@ -81,3 +84,30 @@ def test_a_service_manager_is_told_of_start_and_end(smollm2_path: Path, tmp_path
             process.terminate()
             assert manager.recv(100) == b"STOPPING=1"
             assert process.wait(60) == 0
+
+
+@pytest.mark.model
+def test_a_crash_of_an_isolated_model_is_an_error_and_the_next_request_is_served(smollm2_path: Path) -> None:
+    command = (*TABAGENT, "serve", str(smollm2_path), "--port", "0", "-t", "1", "-c", "512", "--isolation", "process")
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        found = re.search(r"at http://127\.0\.0\.1:(\d+)", process.stderr.readline())
+        assert found
+
+        def ask(tokens: int, *, killed: bool) -> bytes:
+            body = json.dumps({"prompt": "Once", "max_tokens": tokens, "temperature": 0, "stream": killed, "ignore_eos": True}).encode()
+            head = f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode()
+            with socket.create_connection(("127.0.0.1", int(found[1]))) as stream:
+                stream.sendall(head + body)
+                answer = stream.recv(1 << 16)
+                if killed:
+                    while b"data: " not in answer:
+                        answer += stream.recv(1 << 16)
+                    (child,) = children(process.pid)
+                    os.kill(child, signal.SIGKILL)
+                return answer + b"".join(iter(lambda: stream.recv(1 << 16), b""))
+
+        assert b"was killed by `SIGKILL`" in ask(400, killed=True)
+        assert b'"finish_reason":"length"' in ask(4, killed=False)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0

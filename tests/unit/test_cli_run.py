@@ -142,6 +142,19 @@ def test_options_reach_the_model(fake: FakeModel) -> None:
     }
 
 
+def test_isolation_reaches_the_model(fake: FakeModel, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "m.gguf", "-p", "x", "--isolation", "process", "--on-crash", "replay"]) == 0
+    options = options_of(fake)
+    assert (options["isolation"], options["on_crash"]) == ("process", "replay")
+    for wrong, text in {
+        "--isolation thread": "`--isolation thread` is not known; there is `process`",
+        "--isolation process --on-crash retry": "`--on-crash retry` is not known; there are `error`, `replay`",
+        "--on-crash replay": "`--on-crash` needs `--isolation process`",
+    }.items():
+        assert main(["run", "m.gguf", "-p", "x", *wrong.split()]) == 2
+        assert text in capsys.readouterr().err
+
+
 def test_sampler_options_reach_the_model(fake: FakeModel) -> None:
     flags = (
         "--dynatemp-range 0.25 --dynatemp-exp 2 --top-nsigma 1.5 --xtc-probability 0.5 --xtc-threshold 0.25 --dry-multiplier 0.5 --dry-base 2"

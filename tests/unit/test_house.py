@@ -24,6 +24,7 @@ ALLOWED = {
         "tabagent-sampling",
         "tabagent-variants",
     },
+    "tabagent-fuzz": {"tabagent-chat", "tabagent-gguf", "tabagent-model", "tabagent-sys"},
     "tabagent-server": {"tabagent-chat", "tabagent-model"},
     "tabagent-python": {
         "tabagent-chat",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["LoadOptions"]
 
 FLASH_ATTENTION: Final = ("auto", "on", "off")
+ON_CRASH: Final = ("error", "replay")
 LENGTH: Final = "Length"
 HARDWARE: Final = "Model and machine"
 KV_TYPES: Final = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
@@ -117,6 +118,18 @@ class LoadOptions:
     use_mmap: Annotated[bool, option(HARDWARE, "--mmap/--no-mmap", text="Map the file into memory instead of reading it (default), or not.")] = True
     mlock: Annotated[bool, option(HARDWARE, "--mlock", text="Keep the model in memory, never swapped out.")] = False
     check_tensors: Annotated[bool, option(HARDWARE, "--check-tensors", text="Look for invalid numbers in all weights while loading.")] = False
+    isolation: Annotated[
+        str | None,
+        option(
+            HARDWARE,
+            "--isolation",
+            metavar="process",
+            text="Run llama.cpp in a process of its own, started again if it crashes (default: in this one).",
+        ),
+    ] = None
+    on_crash: Annotated[
+        str, option(HARDWARE, "--on-crash", metavar="error|replay", text="With --isolation: end what runs (default), or compute it again and go on.")
+    ] = "error"
     hf: Annotated[
         str | None, option(HARDWARE, "--hf", "-hf", "--hf-repo", metavar="OWNER/REPO", text="A repository on the Hugging Face Hub, instead of MODEL.")
     ] = None
@@ -155,7 +168,24 @@ class LoadOptions:
             "use_mmap": self.use_mmap,
             "mlock": self.mlock,
             "check_tensors": self.check_tensors,
+            **_isolation(self.isolation, self.on_crash),
         }
+
+
+def _isolation(isolation: str | None, on_crash: str) -> dict[str, Any]:
+    """The arguments that are not as they are without these options."""
+    if isolation not in {None, "process"}:
+        message = f"`--isolation {isolation}` is not known; there is `process`"
+        raise UsageError(message)
+    if on_crash not in ON_CRASH:
+        message = f"`--on-crash {on_crash}` is not known; there are {', '.join(f'`{known}`' for known in ON_CRASH)}"
+        raise UsageError(message)
+    if isolation is None:
+        if on_crash != "error":
+            message = "`--on-crash` needs `--isolation process`"
+            raise UsageError(message)
+        return {}
+    return {"isolation": isolation, "on_crash": on_crash}
 
 
 def load(source: ModelSource, settings: Mapping[str, Any]) -> "Model":

@@ -7,6 +7,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 
+use serde::{Deserialize, Serialize};
 use tabagent_gguf::{GgufModel, LoadableAdapter};
 use tabagent_sys::llama_adapter_lora;
 
@@ -41,7 +42,8 @@ pub struct Adapter(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    ptr: NonNull<llama_adapter_lora>,
+    /// `None` for an adapter of a model in another process.
+    ptr: Option<NonNull<llama_adapter_lora>>,
     model: Model,
     facts: AdapterFacts,
     /// Identifies it: unlike an address, it is never used twice.
@@ -53,11 +55,12 @@ struct Inner {
 }
 
 /// What an adapter is.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AdapterFacts {
     /// The name of its file or folder.
     pub name: String,
-    /// Where it was loaded from.
+    /// Where it was loaded from; not sent to other processes.
+    #[serde(skip)]
     pub path: PathBuf,
     /// The largest rank of its matrices.
     pub rank: u64,
@@ -90,10 +93,16 @@ impl Drop for Inner {
         if self.process != std::process::id() {
             return;
         }
+        let Some(ptr) = self.ptr else {
+            if let Some(owner) = self.model.owner() {
+                owner.drop_adapter(self.id);
+            }
+            return;
+        };
         let _list = self.model.adapter_list().write().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: made by `llama_adapter_lora_init` and freed only here; contexts that have it set hold an `Arc` of this, and so do clones; its
         // model is alive, because `self` holds it.
-        unsafe { (self.model.api().llama_adapter_lora_free)(self.ptr.as_ptr()) };
+        unsafe { (self.model.api().llama_adapter_lora_free)(ptr.as_ptr()) };
     }
 }
 
@@ -120,6 +129,11 @@ impl Adapter {
     /// The model that it was loaded for.
     pub fn model(&self) -> &Model {
         &self.0.model
+    }
+
+    /// Tensors of its model.
+    pub fn model_tensors(&self) -> usize {
+        self.0.model_tensors
     }
 
     /// A number that no other adapter of this process has.
@@ -198,6 +212,12 @@ impl Model {
         if self.is_vocab_only() {
             return Err(AdapterError::VocabOnly);
         }
+        if let Some(owner) = self.owner() {
+            let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+            let (facts, model_tensors) = owner.load_adapter(id, path).map_err(AdapterError::Elsewhere)?;
+            let (model, process) = (self.clone(), std::process::id());
+            return Ok(Adapter(Arc::new(Inner { ptr: None, model, facts, id, process, model_tensors })));
+        }
         let file = GgufModel::open(self.path()).map_err(AdapterError::ModelFile)?;
         let elements: u64 = file.tensors().map(|tensor| tensor.info.shape.n_elements()).sum();
         if elements != self.facts().parameters
@@ -227,7 +247,7 @@ impl Model {
             strength: loadable.strength(),
         };
         let adapter = Adapter(Arc::new(Inner {
-            ptr: self.init_adapter(path, &loadable)?,
+            ptr: Some(self.init_adapter(path, &loadable)?),
             model: self.clone(),
             facts,
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
@@ -277,7 +297,7 @@ impl Adapter {
     /// Decodes a token with it, and tells from which of its matrices llama.cpp computes.
     fn factors_in_use(&self) -> Result<BTreeSet<String>, AdapterError> {
         let model = self.model();
-        let tap = TensorTap::for_factors(model.library()).map_err(AdapterError::Trial)?;
+        let tap = TensorTap::for_factors(&model.here().library).map_err(AdapterError::Trial)?;
         let config = ContextConfig::new().with_context_size(32).with_batch_size(1).with_threads(1);
         let mut context = Context::with_tap(model, &config, Some(tap)).map_err(AdapterError::Trial)?;
         context.set_adapters(&[(self.clone(), 1.0)])?;
@@ -302,7 +322,8 @@ impl Context {
         if same(&self.adapters, &used) {
             return Ok(());
         }
-        let mut pointers: Vec<_> = used.iter().map(|(adapter, _)| adapter.0.ptr.as_ptr()).collect();
+        let mut pointers: Vec<_> =
+            used.iter().filter_map(|(adapter, _)| Some(adapter.0.ptr?.as_ptr())).collect();
         let mut scales: Vec<f32> = used.iter().map(|(_, scale)| *scale).collect();
         // SAFETY: the context and the adapters are live, the adapters are of its model, each is there once, and both arrays have the given length.
         // The context keeps the adapters for as long as they are set.

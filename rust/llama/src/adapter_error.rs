@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use tabagent_gguf::{GgufError, LoraError};
 
 use crate::context_error::ContextError;
+use crate::elsewhere::ElsewhereError;
 
 /// An adapter could not be loaded or used.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +81,9 @@ pub enum AdapterError {
     /// The model cannot be run for a token, which shows what of the adapter llama.cpp uses.
     #[error(transparent)]
     Trial(ContextError),
+    /// The process that has the model refused it.
+    #[error(transparent)]
+    Elsewhere(ElsewhereError),
     /// The adapter is of another model.
     #[error(
         "adapter `{name}` belongs to another model in memory, even if that is of the same file; load it with this model's `load_adapter`"

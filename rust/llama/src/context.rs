@@ -116,9 +116,12 @@ impl Model {
 
 impl Context {
     pub(crate) fn new(model: &Model, config: &ContextConfig) -> Result<Self, ContextError> {
+        if model.is_elsewhere() {
+            return Err(ContextError::Elsewhere);
+        }
         let tap = match config.captures.as_slice() {
             [] => None,
-            patterns => Some(TensorTap::for_tensors(model.library(), patterns, config.capture_limit)?),
+            patterns => Some(TensorTap::for_tensors(&model.here().library, patterns, config.capture_limit)?),
         };
         Self::with_tap(model, config, tap)
     }
@@ -146,6 +149,9 @@ impl Context {
         purpose: Purpose,
         tap: Option<TensorTap>,
     ) -> Result<Self, ContextError> {
+        if model.is_elsewhere() {
+            return Err(ContextError::Elsewhere);
+        }
         let mut resolved = config.resolve(model.facts().context_train_size)?;
         if purpose == Purpose::Logits {
             check_positions(model, &resolved)?;
@@ -174,7 +180,7 @@ impl Context {
         // SAFETY: the context is live, and the boxed `abort` outlives it, as a later field of the result.
         unsafe { (model.api().llama_set_abort_callback)(ptr.as_ptr(), Some(should_abort), abort.address()) };
         let threads = resolved.n_threads.max(resolved.n_threads_batch);
-        let pool = (!model.is_dry()).then(|| Threadpool::new(model.library(), threads)).flatten();
+        let pool = (!model.is_dry()).then(|| Threadpool::new(&model.here().library, threads)).flatten();
         if let Some(pool) = &pool {
             // SAFETY: both are live, and the context is freed before the pool; null means "the same for prompts".
             unsafe {
@@ -427,7 +433,7 @@ impl Context {
         self.threads_in_use = Some(count);
         let ptr = self.ptr();
         let (pool, replaced) =
-            self.pools.as_mut().map(|pools| pools.fit(self.model.library(), count)).unzip();
+            self.pools.as_mut().map(|pools| pools.fit(&self.model.here().library, count)).unzip();
         if let Some(pool) = pool {
             // SAFETY: both are live; a pool is freed when another one is attached, or after the context; null means "the same for prompts".
             unsafe { (self.model.api().llama_attach_threadpool)(ptr, pool, std::ptr::null_mut()) };
@@ -613,7 +619,7 @@ fn init(
     };
     // SAFETY: takes nothing; `ParamBlock` is larger than the struct and the layout was identified.
     let mut params = unsafe { (api.llama_context_default_params)() };
-    model.library().layout().write_context(&mut params, &settings)?;
+    model.here().library.layout().write_context(&mut params, &settings)?;
     let list = model.adapter_list().read().unwrap_or_else(PoisonError::into_inner);
     // SAFETY: the model is live and has weights; `params` holds the library's own defaults with fields set through its layout.
     let make = || log::capture(|| guarded(|| unsafe { (api.llama_init_from_model)(model.ptr(), params) }));

@@ -2,11 +2,12 @@
 
 use crate::capture::check_patterns;
 use crate::context_error::ContextConfigError;
+use serde::{Deserialize, Serialize};
 use tabagent_gguf::usable_cores;
 use tabagent_sys::{ggml_type, llama_flash_attn_type};
 
 /// The number format of a KV cache. Other ggml types crash llama.cpp and cannot be named.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum KvType {
     /// 32-bit float.
     F32,

@@ -86,6 +86,12 @@ pub enum ContextConfigError {
 /// A context could not be made or used.
 #[derive(Debug, thiserror::Error)]
 pub enum ContextError {
+    /// The model is in another process.
+    #[error(
+        "this model runs in another process, where its own stream of requests is all there is: `create_context`, and drafting for other models \
+         (`Draft`), need it in this one; load it without `isolation=\"process\"`"
+    )]
+    Elsewhere,
     /// An option is unusable.
     #[error(transparent)]
     Config(#[from] ContextConfigError),

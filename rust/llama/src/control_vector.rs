@@ -192,6 +192,16 @@ impl ControlSum {
         self.0.is_none()
     }
 
+    /// Its numbers, for every layer from 1 on, and the layers that they are added to; `None` for one that adds nothing.
+    pub fn numbers(&self) -> Option<(&[f32], RangeInclusive<u32>)> {
+        self.0.as_ref().map(|sum| (sum.numbers.as_slice(), sum.layers.clone()))
+    }
+
+    /// The sum that another process made, with its [`numbers`](Self::numbers) and its [`key`](Self::key). [`Context::set_control`] checks that it fits.
+    pub fn from_numbers(numbers: Vec<f32>, layers: RangeInclusive<u32>, key: Vec<u64>) -> Self {
+        Self(Some(Arc::new(Sum { numbers, layers, key })))
+    }
+
     /// What it was made of: sums of equal keys are equal. Empty for one that adds nothing.
     pub fn key(&self) -> &[u64] {
         self.0.as_ref().map_or(&[], |sum| &sum.key)

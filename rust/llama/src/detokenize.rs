@@ -3,7 +3,7 @@
 use crate::abort::{NEVER, Stop};
 use crate::batch::TokenId;
 use crate::guard::guarded;
-use crate::vocab::{MAX_TEXT_BYTES, unless};
+use crate::vocab::{MAX_TEXT_BYTES, Seat, unless};
 use crate::{Vocab, VocabError, VocabKind};
 use rayon::prelude::*;
 use std::ffi::c_char;
@@ -231,7 +231,25 @@ impl Vocab {
         Ok(bytes)
     }
 
+    /// As llama.cpp itself writes them, spaces cleaned up, for [`Elsewhere`](crate::Elsewhere).
+    ///
+    /// # Errors
+    /// As for [`Vocab::detokenize_bytes`].
+    pub fn detokenize_as_llama_cpp(
+        &self,
+        tokens: &[TokenId],
+        unparse_special: bool,
+    ) -> Result<Vec<u8>, VocabError> {
+        self.require_tokenizer()?;
+        self.check_tokens(tokens)?;
+        self.as_llama_cpp(tokens, unparse_special)
+    }
+
     fn as_llama_cpp(&self, tokens: &[TokenId], unparse_special: bool) -> Result<Vec<u8>, VocabError> {
+        let (ptr, api) = match &self.seat {
+            Seat::Here { ptr, api } => (*ptr, api),
+            Seat::Elsewhere { owner, .. } => return Ok(owner.detokenize(tokens, unparse_special)?),
+        };
         let count = i32::try_from(tokens.len())
             .map_err(|_| VocabError::TextTooLong { bytes: tokens.len(), limit: i32::MAX as usize })?;
         let mut bytes = vec![0_u8; (tokens.len() * 6).clamp(64, MAX_TEXT_BYTES)];
@@ -239,8 +257,8 @@ impl Vocab {
             let room = bytes.len() as i32;
             // SAFETY: all ids are in range; `bytes` has `room` writable bytes.
             let written = guarded(|| unsafe {
-                (self.api.llama_detokenize)(
-                    self.ptr,
+                (api.llama_detokenize)(
+                    ptr,
                     tokens.as_ptr(),
                     count,
                     bytes.as_mut_ptr().cast::<c_char>(),

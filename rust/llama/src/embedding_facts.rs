@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::pooling::Pooling;
+use serde::{Deserialize, Serialize};
 use tabagent_gguf::GgufFile;
 
 /// What a model's file says about embeddings, read once when it is loaded.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EmbeddingFacts {
     /// How it makes one vector of a text's; `None` where the file does not say.
     pub pooling: Option<Pooling>,

@@ -56,6 +56,27 @@ pub fn leave_no_core() {
     };
 }
 
+/// Lets SIGSEGV and SIGBUS end this process as they do others. Rust's handler, which looks for stacks that are too small, lets the first one pass if it was
+/// sent, and names another signal where the file behind a mapping was cut.
+pub fn die_by_signals() {
+    #[cfg(unix)]
+    for signal in [libc::SIGSEGV, libc::SIGBUS] {
+        // SAFETY: the default action is no function; no other thread of this process sets actions meanwhile.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
+/// Ends this process now, without destructors: for a child that nobody waits for any more, while other threads are inside of llama.cpp.
+pub fn leave_at_once(code: i32) -> ! {
+    // SAFETY: ends the process; nothing of it is used afterwards.
+    #[cfg(unix)]
+    unsafe {
+        libc::_exit(code)
+    };
+    #[cfg(not(unix))]
+    std::process::exit(code)
+}
+
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 unsafe extern "C" {
     /// As `atexit`, for functions that want to know the exit code (glibc, `man 3 on_exit`).

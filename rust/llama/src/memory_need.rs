@@ -9,10 +9,11 @@ use crate::model_error::ModelError;
 use crate::preflight;
 use crate::vocab_kind::VocabKind;
 use crate::weight_bytes::WeightBytes;
+use serde::{Deserialize, Serialize};
 use tabagent_gguf::GgufFile;
 
 /// Bytes of a model and its context, by what they are for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemoryNeed {
     /// Weights that are read from the mapped file: the system takes their memory back when it needs it, and reads them again.
     pub mapped: u64,

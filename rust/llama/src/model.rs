@@ -2,6 +2,7 @@
 
 use crate::context_config::ContextConfig;
 use crate::device::DeviceKind;
+use crate::elsewhere::{Elsewhere, ModelCopy};
 use crate::embedding_facts::{EmbeddingFacts, OutputTensors};
 use crate::fingerprint::Fingerprint;
 use crate::guard::guarded;
@@ -26,9 +27,24 @@ use tabagent_sys::{Api, ModelSettings, ParamBlock, llama_model, llama_progress_c
 #[derive(Clone)]
 pub struct Model(Arc<Inner>);
 
-struct Inner {
+/// Where a model is.
+enum Seat {
+    Here(Here),
+    /// In another process.
+    Elsewhere {
+        owner: Arc<dyn Elsewhere>,
+        templates: Vec<(Option<String>, String)>,
+    },
+}
+
+/// A model in this process.
+pub(crate) struct Here {
     ptr: *mut llama_model,
-    library: Library,
+    pub(crate) library: Library,
+}
+
+struct Inner {
+    seat: Seat,
     path: PathBuf,
     facts: ModelFacts,
     embedding: EmbeddingFacts,
@@ -51,8 +67,9 @@ unsafe impl Sync for Inner {}
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        let Seat::Here(here) = &self.seat else { return };
         // SAFETY: `ptr` came from a load function and is freed only here; contexts hold an `Arc` of this.
-        unsafe { (self.library.api().llama_model_free)(self.ptr) };
+        unsafe { (here.library.api().llama_model_free)(here.ptr) };
     }
 }
 
@@ -143,8 +160,7 @@ impl Model {
         // SAFETY: as above.
         let embedding = unsafe { read_embedding_facts(library.api(), ptr, &facts, &metadata, &outputs) };
         Ok(Self(Arc::new(Inner {
-            ptr,
-            library: library.clone(),
+            seat: Seat::Here(Here { ptr, library: library.clone() }),
             path: config.path,
             facts,
             embedding,
@@ -193,9 +209,46 @@ impl Model {
         &self.0.path
     }
 
-    /// The library that runs it.
-    pub fn library(&self) -> &Library {
-        &self.0.library
+    /// The library that runs it, if that is in this process.
+    pub fn library(&self) -> Option<&Library> {
+        match &self.0.seat {
+            Seat::Here(here) => Some(&here.library),
+            Seat::Elsewhere { .. } => None,
+        }
+    }
+
+    /// Whether it is in another process.
+    pub fn is_elsewhere(&self) -> bool {
+        self.owner().is_some()
+    }
+
+    /// Who asks the process that it is in; `None` if that is this one.
+    pub(crate) fn owner(&self) -> Option<&Arc<dyn Elsewhere>> {
+        match &self.0.seat {
+            Seat::Here(_) => None,
+            Seat::Elsewhere { owner, .. } => Some(owner),
+        }
+    }
+
+    /// The model of another process.
+    pub(crate) fn of_copy(copy: ModelCopy, owner: Arc<dyn Elsewhere>) -> Self {
+        let ModelCopy { path, facts, embedding, metadata, templates, vocab_only, vocab } = copy;
+        let pre = metadata.get("tokenizer.ggml.pre").map(String::as_str);
+        let vocab = Vocab::of_copy(vocab, pre, Arc::clone(&owner));
+        Self(Arc::new(Inner {
+            seat: Seat::Elsewhere { owner, templates },
+            path,
+            facts,
+            embedding,
+            metadata,
+            vocab_only,
+            dry: false,
+            weights: MemoryNeed::default(),
+            context: ContextConfig::default(),
+            vocab,
+            fingerprint: OnceLock::new(),
+            adapter_list: RwLock::new(()),
+        }))
     }
 
     /// Whether only the vocabulary was loaded.
@@ -220,6 +273,10 @@ impl Model {
 
     /// A built-in chat template of the file, by name or the default one.
     pub fn chat_template(&self, name: Option<&str>) -> Option<String> {
+        if let Seat::Elsewhere { templates, .. } = &self.0.seat {
+            let found = templates.iter().find(|(known, _)| known.as_deref() == name);
+            return found.map(|(_, text)| text.clone());
+        }
         let name = name.map(CString::new).transpose().ok()?;
         let c_name = name.as_ref().map_or(std::ptr::null(), |n| n.as_ptr());
         // SAFETY: the model is live; the name is null or NUL-terminated.
@@ -251,11 +308,21 @@ impl Model {
     }
 
     pub(crate) fn api(&self) -> &Api {
-        self.0.library.api()
+        self.here().library.api()
     }
 
     pub(crate) fn ptr(&self) -> *mut llama_model {
-        self.0.ptr
+        self.here().ptr
+    }
+
+    /// The model in this process. Who is here has seen [`is_elsewhere`](Self::is_elsewhere) say no: contexts are made of no other models.
+    pub(crate) fn here(&self) -> &Here {
+        match &self.0.seat {
+            Seat::Here(here) => here,
+            Seat::Elsewhere { .. } => {
+                unreachable!("nothing of llama.cpp is here of a model in another process")
+            }
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use crate::batch::SeqId;
 use crate::context::Context;
 use crate::context_config::ContextConfig;
 use crate::context_error::ContextError;
+use crate::guard::guarded;
 use crate::model::Model;
 use crate::sequence_state::{Memory, Shape, has_shape};
 use crate::streams;
@@ -73,6 +74,12 @@ const VERSION: u32 = 1;
 /// Magic, version, model digest, contents digest, and the length of the settings text.
 const FIXED: usize = 8 + 4 + 32 + 32 + 4;
 
+/// What llama.cpp returns when it fails, and what counts as returned when it throws.
+const NOTHING: usize = 0;
+
+/// The names of [`Context::sequence_settings`].
+pub const SEQUENCE_SETTINGS: [&str; 3] = ["build", "kv_type", "flash_attention"];
+
 impl Context {
     /// Everything the context holds: all sequences, not the logits. As large as the used part of the KV cache.
     ///
@@ -84,12 +91,9 @@ impl Context {
         }
         let settings = self.settings();
         let header = FIXED + settings.len();
-        // SAFETY: the context is live.
-        let size = unsafe { (self.api().llama_state_get_size)(self.ptr()) };
+        let size = self.state_size();
         let mut bytes = vec![0_u8; header + size];
-        // SAFETY: `size` writable bytes follow the header.
-        let written =
-            unsafe { (self.api().llama_state_get_data)(self.ptr(), bytes[header..].as_mut_ptr(), size) };
+        let written = self.read_state(&mut bytes[header..]);
         if written == 0 || written > size {
             return Err(StateError::Failed { task: "save" });
         }
@@ -104,6 +108,19 @@ impl Context {
         Ok(bytes)
     }
 
+    /// The most bytes of everything that it holds.
+    fn state_size(&self) -> usize {
+        // SAFETY: the context is live.
+        guarded(|| unsafe { (self.api().llama_state_get_size)(self.ptr()) }).unwrap_or(NOTHING)
+    }
+
+    /// Writes everything that it holds into `bytes`; returns how many there were.
+    fn read_state(&self, bytes: &mut [u8]) -> usize {
+        let (out, size) = (bytes.as_mut_ptr(), bytes.len());
+        // SAFETY: the context is live; `out` has `size` writable bytes.
+        guarded(|| unsafe { (self.api().llama_state_get_data)(self.ptr(), out, size) }).unwrap_or(NOTHING)
+    }
+
     /// Replaces everything the context holds by a state that [`Context::save_state`] returned. After an error the context is as before, or empty
     /// if llama.cpp itself failed.
     ///
@@ -114,7 +131,9 @@ impl Context {
         debug_assert_eq!(header + payload.len(), state.len());
         self.clear();
         // SAFETY: the bytes are those that this build wrote for this model and these settings: their digest says so.
-        let read = unsafe { (self.api().llama_state_set_data)(self.ptr(), payload.as_ptr(), payload.len()) };
+        let set =
+            || unsafe { (self.api().llama_state_set_data)(self.ptr(), payload.as_ptr(), payload.len()) };
+        let read = guarded(set).unwrap_or(NOTHING);
         if read == payload.len() {
             Ok(())
         } else {
@@ -160,13 +179,11 @@ impl Context {
     pub fn try_clone(&self) -> Result<Self, ContextError> {
         let mut copy = Self::new(&self.model, &self.config)?;
         copy.take_changes_of(self)?;
-        // SAFETY: the context is live.
-        let size = unsafe { (self.api().llama_state_get_size)(self.ptr()) };
-        let mut bytes = vec![0_u8; size];
-        // SAFETY: `bytes` has `size` writable bytes.
-        let written = unsafe { (self.api().llama_state_get_data)(self.ptr(), bytes.as_mut_ptr(), size) };
+        let mut bytes = vec![0_u8; self.state_size()];
+        let written = self.read_state(&mut bytes);
         // SAFETY: `written` bytes that a context of the same model and settings just wrote.
-        let read = unsafe { (self.api().llama_state_set_data)(copy.ptr(), bytes.as_ptr(), written) };
+        let set = || unsafe { (self.api().llama_state_set_data)(copy.ptr(), bytes.as_ptr(), written) };
+        let read = guarded(set).unwrap_or(NOTHING);
         copy.forget_outputs();
         if written == 0 || read != written {
             return Err(ContextError::StateFailed { task: "copy the state" });
@@ -209,11 +226,13 @@ impl Context {
         }
         let slot = self.check_sequence(i64::from(sequence))?.cast_signed();
         // SAFETY: the context is live and the sequence exists.
-        let size = unsafe { (self.api().llama_state_seq_get_size)(self.ptr(), slot) };
+        let size = guarded(|| unsafe { (self.api().llama_state_seq_get_size)(self.ptr(), slot) });
+        let size = size.unwrap_or(NOTHING);
         let mut bytes = vec![0_u8; size];
-        // SAFETY: `bytes` has `size` writable bytes.
-        let written =
-            unsafe { (self.api().llama_state_seq_get_data)(self.ptr(), bytes.as_mut_ptr(), size, slot) };
+        let out = bytes.as_mut_ptr();
+        // SAFETY: `out` has `size` writable bytes.
+        let get = || unsafe { (self.api().llama_state_seq_get_data)(self.ptr(), out, size, slot) };
+        let written = guarded(get).unwrap_or(NOTHING);
         if written == 0 || written > size {
             return Err(ContextError::StateFailed { task: "save the sequence" });
         }
@@ -258,9 +277,10 @@ impl Context {
             &moved
         };
         // SAFETY: bytes that this context wrote, in a type that nobody else can make; the sequence exists.
-        let read = unsafe {
+        let set = || unsafe {
             (self.api().llama_state_seq_set_data)(self.ptr(), bytes.as_ptr(), bytes.len(), slot.cast_signed())
         };
+        let read = guarded(set).unwrap_or(NOTHING);
         if read == bytes.len() {
             return Ok(());
         }
@@ -323,10 +343,11 @@ impl Context {
 
     /// The settings that a context must share with this one to take its exported sequences, and the build of llama.cpp, each with its name.
     pub fn sequence_settings(&self) -> [(&'static str, String); 3] {
+        let [build, kv_type, flash_attention] = SEQUENCE_SETTINGS;
         [
-            ("build", self.model.library().info().build.clone()),
-            ("kv_type", crate::context_config::describe_kv_types(self.config.kv_types())),
-            ("flash_attention", format!("{:?}", self.config.flash_attention).to_lowercase()),
+            (build, self.model.here().library.info().build.clone()),
+            (kv_type, crate::context_config::describe_kv_types(self.config.kv_types())),
+            (flash_attention, format!("{:?}", self.config.flash_attention).to_lowercase()),
         ]
     }
 
@@ -361,7 +382,7 @@ impl Context {
     fn settings(&self) -> String {
         format!(
             "build={}\ncontext_size={}\nmax_sequences={}\nkv_type={}\nfull_sliding_window={}\nflash_attention={:?}\nkv_unified={}",
-            self.model.library().info().build,
+            self.model.here().library.info().build,
             self.resolved.n_ctx,
             self.resolved.n_seq_max,
             crate::context_config::describe_kv_types(self.config.kv_types()),

@@ -3,26 +3,41 @@
 use crate::abort::{NEVER, Stop};
 use crate::additions::Additions;
 use crate::batch::TokenId;
+use crate::elsewhere::{Elsewhere, VocabCopy};
 use crate::guard::guarded;
 use crate::parts::Markers;
 use crate::slow_text::SlowText;
 use crate::token_attributes::TokenAttributes;
 use crate::vocab_error::VocabError;
 use crate::vocab_kind::VocabKind;
+use crate::vocab_table::VocabTable;
 use rayon::prelude::*;
+use std::collections::BTreeMap;
 use std::ffi::c_char;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use tabagent_sys::{Api, llama_vocab, llama_vocab_type};
 
 /// A model's tokenizer. All methods may be called from many threads at once.
 pub struct Vocab {
-    pub(crate) ptr: *const llama_vocab,
-    pub(crate) api: Api,
+    pub(crate) seat: Seat,
     kind: VocabKind,
     len: usize,
     pub(crate) additions: OnceLock<Additions>,
     pub(crate) markers: OnceLock<Option<Markers>>,
     slow: SlowText,
+}
+
+/// Where a vocabulary is.
+pub(crate) enum Seat {
+    Here {
+        ptr: *const llama_vocab,
+        api: Box<Api>,
+    },
+    /// In another process, which tokenizes; what is known of each token is here, too.
+    Elsewhere {
+        owner: Arc<dyn Elsewhere>,
+        copy: Box<VocabCopy>,
+    },
 }
 
 // SAFETY: tokenizers only read the vocabulary (every function of llama.h used here takes `const llama_vocab *`), and it lives as
@@ -53,14 +68,29 @@ impl Vocab {
         };
         // SAFETY: the caller's contract.
         let len = usize::try_from(unsafe { (api.llama_vocab_n_tokens)(ptr) }).unwrap_or(0);
-        Self {
-            ptr,
-            api: api.clone(),
-            kind,
-            len,
-            additions: OnceLock::new(),
-            markers: OnceLock::new(),
-            slow: SlowText::new(pre),
+        Self::at(Seat::Here { ptr, api: Box::new(api.clone()) }, kind, len, pre)
+    }
+
+    /// The vocabulary of another process.
+    pub(crate) fn of_copy(copy: VocabCopy, pre: Option<&str>, owner: Arc<dyn Elsewhere>) -> Self {
+        let (kind, len) = (copy.kind, copy.table.len());
+        Self::at(Seat::Elsewhere { owner, copy: Box::new(copy) }, kind, len, pre)
+    }
+
+    fn at(seat: Seat, kind: VocabKind, len: usize, pre: Option<&str>) -> Self {
+        let slow = SlowText::new(pre);
+        Self { seat, kind, len, additions: OnceLock::new(), markers: OnceLock::new(), slow }
+    }
+
+    /// What is known of it, for another process.
+    pub(crate) fn copy(&self) -> VocabCopy {
+        VocabCopy {
+            kind: self.kind,
+            adds_bos: self.adds_bos(),
+            adds_eos: self.adds_eos(),
+            adds_sep: self.adds_sep(),
+            special: self.special_tokens(),
+            table: VocabTable::of(self),
         }
     }
 
@@ -94,6 +124,9 @@ impl Vocab {
         self.require_tokenizer()?;
         if text.len() > MAX_TEXT_BYTES {
             return Err(VocabError::TextTooLong { bytes: text.len(), limit: MAX_TEXT_BYTES });
+        }
+        if let Seat::Elsewhere { owner, .. } = &self.seat {
+            return Ok(owner.tokenize(text, add_special, parse_special)?);
         }
         let pieces = self.slow.pieces(self, text, parse_special)?;
         let [text] = pieces[..] else { return self.tokenize_pieces(&pieces, add_special, parse_special) };
@@ -189,6 +222,14 @@ impl Vocab {
     ) -> Result<(), VocabError> {
         self.require_tokenizer()?;
         self.check_tokens(&[token])?;
+        let (ptr, api) = match &self.seat {
+            Seat::Here { ptr, api } => (*ptr, api),
+            Seat::Elsewhere { copy, .. } => {
+                let bytes = copy.table.bytes(token, special);
+                out.extend_from_slice(bytes.ok_or(VocabError::Failed { task: "detokenize", code: 0 })?);
+                return Ok(());
+            }
+        };
         let start = out.len();
         let mut room = 64_usize;
         loop {
@@ -196,7 +237,7 @@ impl Vocab {
             let buffer = out[start..].as_mut_ptr().cast::<c_char>();
             // SAFETY: the id is in range; `buffer` has `room` writable bytes; nothing is stripped.
             let written = guarded(|| unsafe {
-                (self.api.llama_token_to_piece)(self.ptr, token, buffer, room as i32, 0, special)
+                (api.llama_token_to_piece)(ptr, token, buffer, room as i32, 0, special)
             });
             let written =
                 written.map_err(|thrown| VocabError::Threw { task: "detokenize", words: thrown.words })?;
@@ -230,8 +271,12 @@ impl Vocab {
     /// [`VocabError::NoTokenizer`] or [`VocabError::TokenOutOfRange`].
     pub fn token_text(&self, token: TokenId) -> Result<String, VocabError> {
         self.check_token(token)?;
+        let (ptr, api) = match &self.seat {
+            Seat::Here { ptr, api } => (*ptr, api),
+            Seat::Elsewhere { copy, .. } => return Ok(copy.table.text(token)),
+        };
         // SAFETY: the id is in range and there is a tokenizer.
-        let text = unsafe { (self.api.llama_vocab_get_text)(self.ptr, token) };
+        let text = unsafe { (api.llama_vocab_get_text)(ptr, token) };
         // SAFETY: a NUL-terminated string that lives as long as the vocabulary.
         Ok(unsafe { crate::strings::copy(text) }.unwrap_or_default())
     }
@@ -242,8 +287,11 @@ impl Vocab {
     /// [`VocabError::NoTokenizer`] or [`VocabError::TokenOutOfRange`].
     pub fn token_score(&self, token: TokenId) -> Result<f32, VocabError> {
         self.check_token(token)?;
-        // SAFETY: the id is in range and there is a tokenizer.
-        Ok(unsafe { (self.api.llama_vocab_get_score)(self.ptr, token) })
+        Ok(match &self.seat {
+            // SAFETY: the id is in range and there is a tokenizer.
+            Seat::Here { ptr, api } => unsafe { (api.llama_vocab_get_score)(*ptr, token) },
+            Seat::Elsewhere { copy, .. } => copy.table.score(token),
+        })
     }
 
     /// What kind of token it is.
@@ -252,40 +300,63 @@ impl Vocab {
     /// [`VocabError::NoTokenizer`] or [`VocabError::TokenOutOfRange`].
     pub fn token_attributes(&self, token: TokenId) -> Result<TokenAttributes, VocabError> {
         self.check_token(token)?;
-        // SAFETY: the id is in range and there is a tokenizer.
-        let bits = unsafe { (self.api.llama_vocab_get_attr)(self.ptr, token) };
-        Ok(TokenAttributes(bits.cast_unsigned()))
+        Ok(match &self.seat {
+            Seat::Here { ptr, api } => {
+                // SAFETY: the id is in range and there is a tokenizer.
+                let bits = unsafe { (api.llama_vocab_get_attr)(*ptr, token) };
+                TokenAttributes(bits.cast_unsigned())
+            }
+            Seat::Elsewhere { copy, .. } => copy.table.attributes(token),
+        })
     }
 
     /// Whether generation ends with this token; false for ids out of range.
     pub fn is_eog(&self, token: TokenId) -> bool {
-        // SAFETY: the id is in range and there is a tokenizer.
-        self.check_token(token).is_ok() && unsafe { (self.api.llama_vocab_is_eog)(self.ptr, token) }
+        self.check_token(token).is_ok()
+            && match &self.seat {
+                // SAFETY: the id is in range and there is a tokenizer.
+                Seat::Here { ptr, api } => unsafe { (api.llama_vocab_is_eog)(*ptr, token) },
+                Seat::Elsewhere { copy, .. } => copy.table.ends(token),
+            }
     }
 
     /// Whether it is a control token; false for ids out of range.
     pub fn is_control(&self, token: TokenId) -> bool {
-        // SAFETY: the id is in range and there is a tokenizer.
-        self.check_token(token).is_ok() && unsafe { (self.api.llama_vocab_is_control)(self.ptr, token) }
+        self.check_token(token).is_ok()
+            && match &self.seat {
+                // SAFETY: the id is in range and there is a tokenizer.
+                Seat::Here { ptr, api } => unsafe { (api.llama_vocab_is_control)(*ptr, token) },
+                Seat::Elsewhere { copy, .. } => copy.table.is_control(token),
+            }
     }
 
     /// Whether texts begin with BOS.
     pub fn adds_bos(&self) -> bool {
-        // SAFETY: a live vocabulary.
-        unsafe { (self.api.llama_vocab_get_add_bos)(self.ptr) }
+        match &self.seat {
+            // SAFETY: a live vocabulary.
+            Seat::Here { ptr, api } => unsafe { (api.llama_vocab_get_add_bos)(*ptr) },
+            Seat::Elsewhere { copy, .. } => copy.adds_bos,
+        }
     }
 
     /// Whether texts end with EOS.
     pub fn adds_eos(&self) -> bool {
-        // SAFETY: a live vocabulary.
-        unsafe { (self.api.llama_vocab_get_add_eos)(self.ptr) }
+        match &self.seat {
+            // SAFETY: a live vocabulary.
+            Seat::Here { ptr, api } => unsafe { (api.llama_vocab_get_add_eos)(*ptr) },
+            Seat::Elsewhere { copy, .. } => copy.adds_eos,
+        }
     }
 
     /// Whether SEP follows the first of two texts.
     pub fn adds_sep(&self) -> bool {
+        let (ptr, api) = match &self.seat {
+            Seat::Here { ptr, api } => (*ptr, api),
+            Seat::Elsewhere { copy, .. } => return copy.adds_sep,
+        };
         // Builds without this function know no other vocabulary that does (`llama_vocab::impl::load` in `src/llama-vocab.cpp`).
         // SAFETY: a live vocabulary.
-        let told = self.api.llama_vocab_get_add_sep.map(|ask| unsafe { ask(self.ptr) });
+        let told = api.llama_vocab_get_add_sep.map(|ask| unsafe { ask(ptr) });
         told.unwrap_or(self.kind == VocabKind::WordPiece)
     }
 
@@ -318,6 +389,10 @@ impl Vocab {
         add_special: bool,
         parse_special: bool,
     ) -> Result<Vec<TokenId>, VocabError> {
+        let (ptr, api) = match &self.seat {
+            Seat::Here { ptr, api } => (*ptr, api),
+            Seat::Elsewhere { owner, .. } => return Ok(owner.tokenize(text, add_special, parse_special)?),
+        };
         let length = text.len() as i32;
         // A byte becomes at most one token, and pages that are not written take no memory.
         let mut tokens: Vec<TokenId> = vec![0; text.len().min(MAX_TEXT_BYTES) + 16];
@@ -325,8 +400,8 @@ impl Vocab {
             let room = tokens.len() as i32;
             // SAFETY: `text` has `length` readable bytes, `tokens` has room for `room` ids.
             let count = guarded(|| unsafe {
-                (self.api.llama_tokenize)(
-                    self.ptr,
+                (api.llama_tokenize)(
+                    ptr,
                     text.as_ptr().cast::<c_char>(),
                     length,
                     tokens.as_mut_ptr(),
@@ -360,11 +435,22 @@ macro_rules! special_tokens {
                 $(#[$doc])*
                 /// `None` when the vocabulary has none.
                 pub fn $name(&self) -> Option<TokenId> {
-                    // SAFETY: a live vocabulary.
-                    let token = unsafe { (self.api.$function)(self.ptr) };
-                    (token >= 0).then_some(token)
+                    match &self.seat {
+                        Seat::Here { ptr, api } => {
+                            // SAFETY: a live vocabulary.
+                            let token = unsafe { (api.$function)(*ptr) };
+                            (token >= 0).then_some(token)
+                        }
+                        Seat::Elsewhere { copy, .. } => copy.special.get(stringify!($name)).copied(),
+                    }
                 }
             )*
+
+            /// The special tokens that there are, by the names of the methods that give them.
+            fn special_tokens(&self) -> BTreeMap<String, TokenId> {
+                let all = [$((stringify!($name), self.$name())),*];
+                all.into_iter().filter_map(|(name, token)| Some((name.to_owned(), token?))).collect()
+            }
         }
     };
 }

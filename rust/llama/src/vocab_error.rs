@@ -1,6 +1,7 @@
 //! Errors of vocabularies.
 
 use crate::batch::TokenId;
+use crate::elsewhere::ElsewhereError;
 
 /// Text or tokens that a vocabulary cannot take.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,6 +55,9 @@ pub enum VocabError {
         /// The words of the exception.
         words: String,
     },
+    /// The process that has the model refused it.
+    #[error(transparent)]
+    Elsewhere(#[from] ElsewhereError),
     /// The caller raised the flag.
     #[error("stopped before all was done")]
     Stopped,

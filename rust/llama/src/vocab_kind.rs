@@ -1,7 +1,9 @@
 //! The families of tokenizers.
 
+use serde::{Deserialize, Serialize};
+
 /// The family of a tokenizer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum VocabKind {
     /// No tokenizer.
     None,

@@ -1,6 +1,6 @@
 //! What changes a model for a request.
 
-use tabagent_llama::{AdapterError, Context, ControlSum, Model as LlamaModel};
+use tabagent_llama::{Adapter, AdapterError, Context, ControlSum, Model as LlamaModel};
 use tabagent_runtime::{DecoderError, Group};
 
 use crate::adapter_set::AdapterSet;
@@ -24,6 +24,18 @@ impl Changes {
             Some(facts) => Err(AdapterError::Activated { name: facts.name.clone() }),
             None => Ok(Self { adapters, control }),
         }
+    }
+
+    /// The adapters, each with its scale.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "there are no processes of models"))]
+    pub(crate) fn adapters(&self) -> &[(Adapter, f32)] {
+        self.adapters.as_slice()
+    }
+
+    /// What control vectors add.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "there are no processes of models"))]
+    pub(crate) fn control(&self) -> &ControlSum {
+        &self.control
     }
 
     /// Whether nothing is changed.
@@ -51,17 +63,21 @@ impl Changes {
         Group::new(key, self.clone())
     }
 
-    /// Has `context` compute with the changes of a group that [`Self::group`] made.
-    pub(crate) fn enter(group: &Group, context: &mut Context) -> Result<(), DecoderError> {
-        let none = Self::default();
-        let changes = match group.content::<Self>() {
-            Some(changes) => changes,
-            None if group.is_default() => &none,
+    /// The changes of a group that [`Self::group`] made.
+    pub(crate) fn of(group: &Group) -> Result<Self, DecoderError> {
+        match group.content::<Self>() {
+            Some(changes) => Ok(changes.clone()),
+            None if group.is_default() => Ok(Self::default()),
             None => {
                 let message = "only adapters and control vectors change a llama.cpp model for a request";
-                return Err(DecoderError::Failed(message.to_owned()));
+                Err(DecoderError::Failed(message.to_owned()))
             }
-        };
+        }
+    }
+
+    /// Has `context` compute with the changes of a group that [`Self::group`] made.
+    pub(crate) fn enter(group: &Group, context: &mut Context) -> Result<(), DecoderError> {
+        let changes = Self::of(group)?;
         let failed = |error: &dyn std::error::Error| DecoderError::Failed(error.to_string());
         context.set_adapters(changes.adapters.as_slice()).map_err(|error| failed(&error))?;
         context.set_control(&changes.control).map_err(|error| failed(&error))

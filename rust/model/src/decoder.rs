@@ -301,7 +301,7 @@ impl Decoder for LlamaDecoder {
 }
 
 /// The vocabulary of a llama.cpp model.
-struct LlamaVocabulary(Model);
+pub(crate) struct LlamaVocabulary(pub(crate) Model);
 
 impl Vocabulary for LlamaVocabulary {
     fn n_tokens(&self) -> usize {

@@ -1,9 +1,13 @@
 //! What can go wrong with a loaded model, or on the way to one.
 
+use std::io;
+use std::path::PathBuf;
+
 use tabagent_chat::ChatTemplateError;
 use tabagent_chat::format::ToolChoiceError;
 use tabagent_llama::{
-    AdapterError, ContextConfigError, ContextError, ControlVectorError, LibraryError, ModelError, VocabError,
+    AdapterError, ContextConfigError, ContextError, ControlVectorError, ElsewhereError, LibraryError,
+    ModelError, VocabError,
 };
 use tabagent_runtime::{EngineError, QueueFull, RequestError, SubmitError};
 use tabagent_sampling::constraint::GrammarError;
@@ -30,6 +34,30 @@ pub enum Error {
     /// It was tried in a child process, which it took down.
     #[error(transparent)]
     Trial(#[from] TrialError),
+    /// No process could be started for it.
+    #[error("cannot load `{}` in a process of its own: `{}` does not start: {source}", path.display(), program.display())]
+    NoIsolation {
+        /// The file.
+        path: PathBuf,
+        /// The program of the process.
+        program: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The program of the process is of another version.
+    #[error(
+        "the program of model processes is of version {version}, which is not that of this library; install tabagent again"
+    )]
+    OtherChild {
+        /// Its version.
+        version: &'static str,
+    },
+    /// This system has no way to do it.
+    #[error("`isolation=\"process\"` is not supported on this system; load the model without it")]
+    IsolationUnsupported,
+    /// The process that has the model refused it, or has ended.
+    #[error(transparent)]
+    Elsewhere(#[from] ElsewhereError),
     /// It does not fit into memory.
     #[error(transparent)]
     Memory(#[from] MemoryShortage),

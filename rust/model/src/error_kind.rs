@@ -19,6 +19,11 @@ macro_rules! kinds {
             /// All of them.
             pub const ALL: &[Self] = &[$(Self::$kind),+];
 
+            /// The kind of that name.
+            pub fn named(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|kind| kind.name() == name)
+            }
+
             /// Its name, such as `context_full`.
             #[must_use]
             pub const fn name(self) -> &'static str {
@@ -67,6 +72,8 @@ kinds! {
     QueueFull = "queue_full",
     /// llama.cpp failed to decode.
     Decode = "decode",
+    /// The process that a model runs in has ended.
+    EngineCrashed = "engine_crashed",
     /// Embedding or ranking was stopped before it was done.
     EmbeddingCancelled = "embedding_cancelled",
     /// No token could be chosen.

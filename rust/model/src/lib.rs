@@ -11,6 +11,7 @@ mod adapter_set;
 mod cache_options;
 mod changes;
 mod chat;
+mod child;
 mod context_options;
 mod decoder;
 mod draft;
@@ -21,6 +22,8 @@ mod failure;
 mod generate;
 mod grammar;
 mod infill;
+mod isolation;
+mod last_words;
 mod library;
 mod load;
 mod memory;
@@ -47,6 +50,7 @@ pub use chat::{
     CallGrammar, ChatEvent, ChatFinish, ChatPoll, ChatPrompt, ChatRequest, ChatStream, PreparedChat,
     ThinkingBudget,
 };
+pub use child::run_child;
 pub use decoder::LlamaDecoder;
 pub use draft::{Draft, DraftError};
 pub use embed::{EmbedOptions, RerankOptions, TextPooling, Vectors};
@@ -56,7 +60,8 @@ pub use failure::Failure;
 pub use generate::GenerateOptions;
 pub use grammar::GrammarRequest;
 pub use infill::{InfillFile, InfillRequest};
-pub use library::{LibraryPlaces, VariantError, open_library};
+pub use isolation::{Isolation, read_messages};
+pub use library::{LibraryPlaces, VariantError, describe_library, open_library};
 pub use load::LoadOptions;
 pub use memory::{Fitted, MemoryPrediction, MemoryShortage};
 pub use model::{ContextSizes, Model, distribution};
@@ -71,7 +76,7 @@ pub use settings::SamplerSettings;
 pub use thought::ThoughtOptions;
 pub use threads_in_use::ThreadsInUse;
 pub use token_table::token_table;
-pub use trial::{Trial, TrialError, run_child};
+pub use trial::{Trial, TrialError};
 pub use value::{Fields, OptionError, Value};
 pub use vocabulary_facts::Breaker;
 
@@ -79,14 +84,15 @@ pub use tabagent_chat::format::{Delta, ParsedCall, ParsedMessage, ToolChoice, To
 pub use tabagent_chat::{ChatTemplate, ChatTemplateError, Conversation};
 pub use tabagent_llama::{
     Adapter, AdapterError, AdapterFacts, AtWork, Batch, CAPTURE_LIMIT, Captured, Context, ContextConfigError,
-    ContextError, ControlSum, ControlVector, ControlVectorError, DetokenizeOptions, EmbeddingFacts,
-    FlashAttention, KvType, Library, LibraryError, LogLevel, LogRecord, MemoryNeed, MetadataOverride,
-    Model as LlamaModel, ModelError, Pooling, Prompt, StateError, TokenAttributes, TokenId, Vocab,
-    VocabError, VocabKind, drain_log, guard_exit, note, set_crash_file, set_log_level,
+    ContextError, ControlSum, ControlVector, ControlVectorError, DetokenizeOptions, ElsewhereError,
+    EmbeddingFacts, FileFault, FlashAttention, KvType, Library, LibraryError, LogLevel, LogRecord,
+    MemoryNeed, MetadataOverride, Model as LlamaModel, ModelError, Pooling, Prompt, StateError,
+    TokenAttributes, TokenId, Vocab, VocabError, VocabKind, drain_log, guard_exit, note, set_crash_file,
+    set_log_level,
 };
 pub use tabagent_runtime::{
     AbortFlag, ContextShift, EngineError, EngineStats, Finish, FinishReason, HookPoll, HookWorker, HookedRow,
-    LogprobsMode, Lookup, Metrics, Overflow, Poll, PromptProgress, QueueFull, RequestError, ScoreRequest,
+    LogprobsMode, Lookup, Metrics, OnCrash, Overflow, Poll, PromptProgress, QueueFull, RequestError, ScoreRequest,
     StopMatch, StreamId, Summary, Timings, TokenEvent, TokenLogprob, TokenStream, TopLogprob, Usage,
 };
 pub use tabagent_sampling::constraint::{

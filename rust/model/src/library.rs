@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use serde_json::{Value as Json, json};
 use tabagent_llama::{Library, LibraryError, ModuleChoice, guard_exit};
 use tabagent_variants::{
     Hardware, LibraryDir, SelectError, VariantChoice, VariantRequest, Verdict, discover, rank, select,
@@ -62,6 +63,32 @@ pub struct VariantError {
     pub source: SelectError,
     /// The first place that has no library, which may be why.
     pub problem: Option<String>,
+}
+
+/// What a library is: its directory, build, CPU module and devices.
+pub fn describe_library(library: &Library) -> Json {
+    let info = library.info();
+    let devices: Vec<Json> = library
+        .devices()
+        .into_iter()
+        .map(|device| {
+            json!({
+                "name": device.name,
+                "description": device.description,
+                "kind": device.kind.to_string(),
+                "memory_free": device.memory_free,
+                "memory_total": device.memory_total,
+            })
+        })
+        .collect();
+    json!({
+        "directory": info.directory.to_string_lossy(),
+        "build": info.build,
+        "ggml_version": info.ggml_version,
+        "cpu_module": info.cpu_module,
+        "cpu_module_file": info.cpu_module_file.as_ref().map(|file| file.to_string_lossy()),
+        "devices": devices,
+    })
 }
 
 /// Opens the library in a directory, with the CPU module called `module` or the best one; if this process has it already, returns that one. From

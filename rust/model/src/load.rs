@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use serde_json::{Value as Json, json};
 use tabagent_llama::{
-    ContextConfig, ContextError, MetadataOverride, Model as LlamaModel, ModelConfig, ModelError,
+    ContextConfig, ContextError, FlashAttention, MetadataOverride, Model as LlamaModel, ModelConfig,
+    ModelError,
 };
 use tabagent_runtime::EngineConfig;
 use tabagent_variants::{Hardware, default_threads};
@@ -12,8 +14,9 @@ use tabagent_variants::{Hardware, default_threads};
 use crate::cache_options::CacheOptions;
 use crate::decoder::LlamaDecoder;
 use crate::error::Error;
+use crate::isolation::{self, Isolation};
 use crate::library::open_library;
-use crate::memory::{self, MemoryPrediction};
+use crate::memory::{self, Fitted, MemoryPrediction};
 use crate::model::{Model, NoEngine, Open};
 use crate::trial::{self, Trial};
 use crate::value::{COUNT, Fields, OptionError, Value};
@@ -59,6 +62,8 @@ pub struct LoadOptions {
     pub fit: Option<u32>,
     /// Try the model in a child process first; `None` loads it at once.
     pub trial: Option<Trial>,
+    /// Load it in a process of its own.
+    pub isolation: Option<Isolation>,
 }
 
 impl Default for LoadOptions {
@@ -83,6 +88,7 @@ impl Default for LoadOptions {
             metadata_overrides: Vec::new(),
             fit: None,
             trial: None,
+            isolation: None,
         }
     }
 }
@@ -125,9 +131,44 @@ impl LoadOptions {
             metadata_overrides: overrides(given.map("metadata_overrides")?.unwrap_or_default())?,
             fit: given.integer("fit", COUNT)?,
             trial: given.take("trial").map(Trial::read).transpose()?,
+            isolation: given.take("isolation").map(Isolation::read).transpose()?,
         };
         given.finish()?;
         Ok(read)
+    }
+
+    /// These options, by the names that [`read`](Self::read) knows, without the metadata that replaces the file's.
+    pub(crate) fn told(&self) -> Json {
+        let flash_attention = match self.cache.flash_attention {
+            FlashAttention::Auto => "auto",
+            FlashAttention::On => "on",
+            FlashAttention::Off => "off",
+        };
+        json!({
+            "gpu_layers": self.gpu_layers,
+            "context_size": self.context_size,
+            "max_sequences": self.max_sequences,
+            "max_queue": self.max_queue,
+            "sequence_size": self.sequence_size,
+            "deterministic": self.deterministic,
+            "cache_bytes": self.cache_bytes,
+            "threads": self.threads,
+            "batch_size": self.batch_size,
+            "micro_batch_size": self.micro_batch_size,
+            "kv_type": [self.cache.kv_types.0.name(), self.cache.kv_types.1.name()],
+            "flash_attention": flash_attention,
+            "full_sliding_window": self.cache.full_sliding_window,
+            "kv_unified": self.cache.unified,
+            "offload_kv": self.cache.offload_kv,
+            "offload_ops": self.cache.offload_ops,
+            "use_mmap": self.use_mmap,
+            "mlock": self.mlock,
+            "vocab_only": self.vocab_only,
+            "check_tensors": self.check_tensors,
+            "plain_weights": self.plain_weights,
+            "fit": self.fit,
+            "trial": self.trial.as_ref().map(Trial::told),
+        })
     }
 
     fn model_config(&self, path: PathBuf) -> Result<ModelConfig, ModelError> {
@@ -144,7 +185,7 @@ impl LoadOptions {
         Ok(overrides.fold(config, |config, (key, value)| config.with_override(key, value)))
     }
 
-    fn engine_config(&self) -> EngineConfig {
+    pub(crate) fn engine_config(&self) -> EngineConfig {
         let running = self.max_sequences.unwrap_or(SEQUENCES);
         EngineConfig {
             max_running: usize::try_from(running).ok(),
@@ -216,48 +257,21 @@ impl Model {
         options: &LoadOptions,
         progress: impl Fn(f32) -> bool + Send + Sync + 'static,
     ) -> Result<Self, Error> {
-        let context = options.context_config();
-        let engine = options.engine_config();
-        let vocab_only = options.vocab_only;
-        let threads_adapt = options.threads_adapt();
-        let library = open_library(library, module)?;
-        let progress = Arc::new(progress);
-        let watched = Arc::clone(&progress);
-        let mut config = options.model_config(path.clone())?;
-        trial::hold(&library, &mut config, options, || progress(0.0))?;
-        let (context, fitted) = if vocab_only {
-            (context, None)
-        } else {
-            memory::fitted(&library, &mut config, context, options.fit)?
-        };
-        if !progress(0.0) {
-            return Err(ModelError::Cancelled(path).into());
+        if let Some(isolation) = &options.isolation {
+            return isolation::load(path, library, module, options, isolation, &progress);
         }
-        let config = config.with_progress(move |part| watched(part));
-        let model = LlamaModel::load(&library, config)?;
-        if vocab_only {
-            return Ok(Open::vocab_only(model).into());
-        }
-        if !progress(1.0) {
-            return Err(ModelError::Cancelled(path).into());
-        }
-        match model.create_context_with(&context) {
-            Ok(context) => {
-                let decoder = if threads_adapt {
-                    LlamaDecoder::with_adapting_threads(context)
-                } else {
-                    LlamaDecoder::new(context)
-                };
-                Ok(Open::generating(model, decoder, &engine)?.fitted(fitted).into())
-            }
-            Err(ContextError::NotGenerative { architecture, reason }) => {
-                let longest = longest_text(&model, context.context_size);
-                let threads = context.threads.unwrap_or(1);
+        let prepared = Prepared::load(path, library, module, options, progress)?;
+        let Prepared { model, seat, fitted, longest, batch_size, threads } = prepared;
+        Ok(match seat {
+            Seat::Tokenizes => Open::vocab_only(model).into(),
+            Seat::Embeds { architecture, reason } => {
                 let why = NoEngine::NotGenerative { architecture, reason };
-                Ok(Open::embedding(model, why, longest, context.batch_size, threads).into())
+                Open::embedding(model, why, longest, batch_size, threads).into()
             }
-            Err(error) => Err(error.into()),
-        }
+            Seat::Generates(decoder) => {
+                Open::generating(model, *decoder, &options.engine_config())?.fitted(fitted).into()
+            }
+        })
     }
 
     /// What [`load`](Self::load) would take of memory, and what is free. Reads metadata and vocabulary, and allocates nothing.
@@ -274,6 +288,80 @@ impl Model {
         let mut config = options.model_config(path)?;
         trial::hold(&library, &mut config, options, || true)?;
         memory::predict(&library, &config, &options.context_config())
+    }
+}
+
+/// A loaded model before anything uses it.
+pub(crate) struct Prepared {
+    pub(crate) model: LlamaModel,
+    pub(crate) seat: Seat,
+    pub(crate) fitted: Option<Fitted>,
+    /// Tokens of the longest text, if it only embeds.
+    pub(crate) longest: u32,
+    pub(crate) batch_size: Option<u32>,
+    pub(crate) threads: u32,
+}
+
+/// What a model can do.
+pub(crate) enum Seat {
+    /// It was loaded without weights.
+    Tokenizes,
+    /// It gives vectors only.
+    Embeds {
+        architecture: String,
+        reason: &'static str,
+    },
+    Generates(Box<LlamaDecoder>),
+}
+
+impl Prepared {
+    /// Loads a model in this process, and makes the context of its decode thread.
+    pub(crate) fn load(
+        path: PathBuf,
+        library: &std::path::Path,
+        module: Option<String>,
+        options: &LoadOptions,
+        progress: impl Fn(f32) -> bool + Send + Sync + 'static,
+    ) -> Result<Self, Error> {
+        let context = options.context_config();
+        let library = open_library(library, module)?;
+        let progress = Arc::new(progress);
+        let watched = Arc::clone(&progress);
+        let mut config = options.model_config(path.clone())?;
+        trial::hold(&library, &mut config, options, || progress(0.0))?;
+        let (context, fitted) = if options.vocab_only {
+            (context, None)
+        } else {
+            memory::fitted(&library, &mut config, context, options.fit)?
+        };
+        if !progress(0.0) {
+            return Err(ModelError::Cancelled(path).into());
+        }
+        let config = config.with_progress(move |part| watched(part));
+        let model = LlamaModel::load(&library, config)?;
+        let longest = longest_text(&model, context.context_size);
+        let (batch_size, threads) = (context.batch_size, context.threads.unwrap_or(1));
+        let prepared = |seat| Self { model: model.clone(), seat, fitted, longest, batch_size, threads };
+        if options.vocab_only {
+            return Ok(prepared(Seat::Tokenizes));
+        }
+        if !progress(1.0) {
+            return Err(ModelError::Cancelled(path).into());
+        }
+        match model.create_context_with(&context) {
+            Ok(context) => {
+                let decoder = if options.threads_adapt() {
+                    LlamaDecoder::with_adapting_threads(context)
+                } else {
+                    LlamaDecoder::new(context)
+                };
+                Ok(prepared(Seat::Generates(Box::new(decoder))))
+            }
+            Err(ContextError::NotGenerative { architecture, reason }) => {
+                Ok(prepared(Seat::Embeds { architecture, reason }))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Whether a model and its context fit into memory, known before either is loaded, and what to change so that they do.
 
+use serde::{Deserialize, Serialize};
 use tabagent_llama::{
     ContextConfig, ContextError, DryModel, FlashAttention, KvType, Library, MemoryNeed, ModelConfig,
     ModelError, ModelOutline, available_memory,
@@ -8,7 +9,7 @@ use tabagent_llama::{
 use crate::error::Error;
 
 /// What a model and its context would take, and what is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemoryPrediction {
     /// Bytes needed.
     pub need: MemoryNeed,
@@ -66,7 +67,7 @@ impl MemoryShortage {
 }
 
 /// What a load changes so that it fits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fitted {
     /// What was asked for.
     pub asked: MemoryPrediction,

@@ -6,14 +6,15 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
+use serde::{Deserialize, Serialize};
 use tabagent_chat::ChatTemplate;
 use tabagent_llama::{
     Adapter, AtWork, Context, ContextConfig, ContextError, ControlSum, ControlVector, DetokenizeOptions,
-    KvType, MemoryNeed, Model as LlamaModel, Prompt, TokenId,
+    ElsewhereError, KvType, MemoryNeed, Model as LlamaModel, Prompt, TokenId,
 };
 use tabagent_runtime::{
-    AbortFlag, Engine, EngineConfig, EngineError, EngineStats, Fork, HookWorker, Metrics, Owner, Record,
-    Request, ScoreRequest, StreamId, TokenConstraint, TokenStream, logits_hook,
+    AbortFlag, Decoder, Engine, EngineConfig, EngineError, EngineStats, Fork, HookWorker, Metrics, Owner,
+    Record, Request, ScoreRequest, StreamId, TokenConstraint, TokenStream, logits_hook,
 };
 use tabagent_sampling::constraint::Grammar;
 use tabagent_sampling::{Draws, Explanation, Sampler, SamplerConfig};
@@ -27,6 +28,7 @@ use crate::embed::Embedder;
 use crate::error::Error;
 use crate::generate::GenerateOptions;
 use crate::grammar::{Compiler, GrammarRequest};
+use crate::isolation::Host;
 use crate::memory::Fitted;
 use crate::prompt::{self, PromptInput};
 use crate::settings::SamplerSettings;
@@ -64,6 +66,8 @@ pub(crate) struct Open {
     /// What a saved session must share with this model, and its value.
     sequence_settings: Vec<(&'static str, String)>,
     fitted: Option<Fitted>,
+    /// The process that the model is in, if that is another one.
+    host: Option<Arc<Host>>,
     /// Zeros with `vocab_only`.
     threads: ThreadsGauge,
     end_tokens: OnceLock<Vec<TokenId>>,
@@ -94,21 +98,33 @@ pub(crate) enum NoEngine {
         /// Why it does not generate.
         reason: &'static str,
     },
+    /// So says the process that has it.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "there are no such processes"))]
+    Elsewhere(ElsewhereError),
 }
 
 impl NoEngine {
-    fn error(&self) -> ContextError {
+    fn error(&self) -> Error {
         match self {
-            Self::VocabOnly => ContextError::VocabOnly,
+            Self::VocabOnly => ContextError::VocabOnly.into(),
             Self::NotGenerative { architecture, reason } => {
-                ContextError::NotGenerative { architecture: architecture.clone(), reason }
+                ContextError::NotGenerative { architecture: architecture.clone(), reason }.into()
             }
+            Self::Elsewhere(why) => why.clone().into(),
         }
     }
 }
 
+/// What is known of a decoder's context.
+pub(crate) struct DecoderFacts {
+    pub(crate) sizes: ContextSizes,
+    pub(crate) memory: MemoryNeed,
+    pub(crate) kv_types: (KvType, KvType),
+    pub(crate) sequence_settings: Vec<(&'static str, String)>,
+}
+
 /// Sizes of the decode thread's context, or of a model that only embeds, of its batches; zeros with `vocab_only`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContextSizes {
     /// Tokens of context.
     pub context_size: u32,
@@ -123,7 +139,13 @@ pub struct ContextSizes {
 }
 
 impl ContextSizes {
-    fn of(context: &Context, engine: &EngineConfig) -> Self {
+    /// Tokens of the longest text that `model` embeds.
+    pub(crate) fn longest_text(&self, model: &LlamaModel) -> usize {
+        let positions = model.embedding_facts().learned_positions.unwrap_or(u32::MAX);
+        self.sequence_size.min(positions) as usize
+    }
+
+    pub(crate) fn of(context: &Context, engine: &EngineConfig) -> Self {
         let most = context.max_sequences();
         let asked = engine.sequence_size.and_then(|size| u32::try_from(size).ok()).unwrap_or(u32::MAX);
         let running = engine.max_running.map_or(most, |n| u32::try_from(n).unwrap_or(most).min(most));
@@ -145,12 +167,27 @@ impl Open {
         config: &EngineConfig,
     ) -> Result<Self, Error> {
         let context = decoder.context();
-        let sizes = ContextSizes::of(context, config);
-        let (memory, kv_types, gauge) = (context.memory_need(), context.kv_types(), decoder.gauge());
-        let sequence_settings = context.sequence_settings().to_vec();
+        let facts = DecoderFacts {
+            sizes: ContextSizes::of(context, config),
+            memory: context.memory_need(),
+            kv_types: context.kv_types(),
+            sequence_settings: context.sequence_settings().to_vec(),
+        };
+        let gauge = decoder.gauge();
+        Self::generating_by(model, decoder, gauge, facts, config)
+    }
+
+    /// Starts the thread of a decoder of any kind.
+    pub(crate) fn generating_by<D: Decoder>(
+        model: LlamaModel,
+        decoder: D,
+        gauge: ThreadsGauge,
+        facts: DecoderFacts,
+        config: &EngineConfig,
+    ) -> Result<Self, Error> {
+        let DecoderFacts { sizes, memory, kv_types, sequence_settings } = facts;
         let engine = Engine::spawn(decoder, "tabagent-decode", config)?;
-        let positions = model.embedding_facts().learned_positions.unwrap_or(u32::MAX);
-        let longest = sizes.sequence_size.min(positions) as usize;
+        let longest = sizes.longest_text(&model);
         let embedder = Embedder::new(&model, longest, sizes.batch_size, sizes.threads, true);
         let new = Self::new(model, Ok(engine), Some(embedder), sizes);
         Ok(Self { memory, kv_types, sequence_settings, threads: gauge, ..new })
@@ -202,12 +239,20 @@ impl Open {
             drafts: Drafts::default(),
             sequence_settings: Vec::new(),
             fitted: None,
+            host: None,
             threads: ThreadsGauge::default(),
             end_tokens,
             compiler,
             vocabulary,
             templates: Mutex::default(),
         }
+    }
+
+    /// A model in another process.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "there are no such processes"))]
+    pub(crate) fn hosted(self, host: Arc<Host>) -> Self {
+        let embedder = self.embedder.map(|embedder| embedder.hosted(Arc::clone(&host)));
+        Self { host: Some(host), embedder, ..self }
     }
 
     /// Remembers what was changed so that it fits.
@@ -238,7 +283,7 @@ impl Open {
     }
 
     pub(crate) fn engine(&self) -> Result<&Engine, Error> {
-        self.engine.as_ref().map_err(|why| why.error().into())
+        self.engine.as_ref().map_err(NoEngine::error)
     }
 
     /// What computes vectors.
@@ -305,6 +350,14 @@ impl Model {
     /// [`Error::Engine`].
     pub fn llama(&self) -> Result<LlamaModel, Error> {
         Ok(self.open()?.model.clone())
+    }
+
+    /// The library of the process that the model is in, as [`describe_library`](crate::describe_library) does; `None` if that is this process.
+    ///
+    /// # Errors
+    /// [`Error::Engine`].
+    pub fn library_elsewhere(&self) -> Result<Option<String>, Error> {
+        Ok(self.open()?.host.as_ref().map(|host| host.library().to_owned()))
     }
 
     /// Sizes of the decode thread's context, or of a model that only embeds, of its batches.
@@ -660,6 +713,9 @@ impl Model {
             forget(open);
             return;
         }
+        if let Some(host) = &open.host {
+            host.refuse();
+        }
         if let Ok(engine) = &open.engine {
             engine.close();
             if engine.is_lost() {
@@ -669,6 +725,9 @@ impl Model {
         }
         if let Some(embedder) = &open.embedder {
             embedder.close();
+        }
+        if let Some(host) = &open.host {
+            host.close();
         }
         open.drafts.close();
         open.compiler.close();

@@ -7,8 +7,7 @@ use std::fmt::Display;
 use std::io;
 use std::path::Path;
 use tabagent_chat::ChatTemplateError;
-use tabagent_gguf::{GgufError, Subject};
-use tabagent_model::{ErrorKind, Failure};
+use tabagent_model::{ErrorKind, Failure, FileFault};
 
 /// The classes, imported when one is first raised.
 pub(crate) mod classes {
@@ -18,6 +17,7 @@ pub(crate) mod classes {
     pyo3::import_exception!(tabagent.errors, ContextFullError);
     pyo3::import_exception!(tabagent.errors, DecodeError);
     pyo3::import_exception!(tabagent.errors, EmbeddingCancelledError);
+    pyo3::import_exception!(tabagent.errors, EngineCrashedError);
     pyo3::import_exception!(tabagent.errors, ForkedError);
     pyo3::import_exception!(tabagent.errors, GgufCancelledError);
     pyo3::import_exception!(tabagent.errors, GgufError);
@@ -51,9 +51,12 @@ impl<E: Failure> IntoPyErr for E {
         if let Some((path, source)) = self.io() {
             return raised(source, py).unwrap_or_else(|| os_error(py, path, source, &self));
         }
+        if let Some((path, code)) = self.elsewhere().and_then(|error| error.file.as_deref()) {
+            return os_error(py, Path::new(path), &io::Error::from_raw_os_error(*code), &self);
+        }
         let exception = exception(self.kind(), self.to_string());
-        match (self.gguf(), self.chat()) {
-            (Some(error), _) => with_facts(py, exception, error),
+        match (self.fault(), self.chat()) {
+            (Some(fault), _) => with_facts(py, exception, &fault),
             (None, Some(error)) => with_line(py, exception, error),
             (None, None) => exception,
         }
@@ -81,6 +84,7 @@ fn exception(kind: ErrorKind, text: String) -> PyErr {
         ErrorKind::ContextFull => classes::ContextFullError::new_err(text),
         ErrorKind::QueueFull => classes::QueueFullError::new_err(text),
         ErrorKind::Decode => classes::DecodeError::new_err(text),
+        ErrorKind::EngineCrashed => classes::EngineCrashedError::new_err(text),
         ErrorKind::EmbeddingCancelled => classes::EmbeddingCancelledError::new_err(text),
         ErrorKind::Sampling => classes::SamplingError::new_err(text),
         ErrorKind::Grammar => classes::GrammarError::new_err(text),
@@ -139,25 +143,9 @@ fn errno_named(kind: io::ErrorKind) -> Option<&'static str> {
     })
 }
 
-/// Puts file, offset, key or tensor, and rule of `error` on the exception made of it.
-fn with_facts(py: Python<'_>, exception: PyErr, error: &GgufError) -> PyErr {
-    let (file, offset, subject, rule) = match error {
-        GgufError::Invalid { file, offset, subject, problem }
-        | GgufError::Data { file, offset, subject, problem } => (Some(file), Some(*offset), subject, problem),
-        GgufError::Unusable { file, offset, subject, problem } => (Some(file), *offset, subject, problem),
-        GgufError::Parts { file, subject, problem } => (Some(file), None, subject, problem),
-        GgufError::Unwritable { subject, problem } => (None, None, subject, problem),
-        GgufError::Open { .. }
-        | GgufError::Write { .. }
-        | GgufError::MissingParts { .. }
-        | GgufError::SameFile { .. }
-        | GgufError::Cancelled => return exception,
-    };
-    let (key, tensor) = match subject {
-        Subject::Header => (None, None),
-        Subject::Key(key) => (Some(key), None),
-        Subject::Tensor(name) => (None, Some(name)),
-    };
+/// Puts file, offset, key or tensor, and rule of `fault` on the exception made of it.
+fn with_facts(py: Python<'_>, exception: PyErr, fault: &FileFault) -> PyErr {
+    let FileFault { file, offset, key, tensor, rule } = fault;
     let set = || -> PyResult<()> {
         let object = exception.value(py);
         object.setattr("file", file)?;

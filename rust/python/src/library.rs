@@ -3,9 +3,10 @@
 use crate::errors::IntoPyErr;
 use crate::job;
 use pyo3::prelude::*;
-use serde_json::{Value, json};
 use std::path::PathBuf;
-use tabagent_model::{Library, LibraryError, open_library as open, set_crash_file};
+use tabagent_model::{
+    Library, LibraryError, describe_library as describe, open_library as open, set_crash_file,
+};
 
 /// Loads llama.cpp and describes it, as JSON. An assertion of it that ends the process leaves a line in `crash_file`.
 #[pyfunction]
@@ -29,29 +30,4 @@ pub(crate) fn open_library(
 pub(crate) fn loaded_library(py: Python<'_>) -> PyResult<Option<String>> {
     // Waits while another thread loads it.
     job::run(py, |_| Library::current().map(|library| describe(&library).to_string()))
-}
-
-fn describe(library: &Library) -> Value {
-    let info = library.info();
-    let devices: Vec<Value> = library
-        .devices()
-        .into_iter()
-        .map(|d| {
-            json!({
-                "name": d.name,
-                "description": d.description,
-                "kind": d.kind.to_string(),
-                "memory_free": d.memory_free,
-                "memory_total": d.memory_total,
-            })
-        })
-        .collect();
-    json!({
-        "directory": info.directory.to_string_lossy(),
-        "build": info.build,
-        "ggml_version": info.ggml_version,
-        "cpu_module": info.cpu_module,
-        "cpu_module_file": info.cpu_module_file.as_ref().map(|f| f.to_string_lossy()),
-        "devices": devices,
-    })
 }

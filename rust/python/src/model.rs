@@ -144,6 +144,10 @@ impl Model {
         self.core.is_closed()
     }
 
+    fn library(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        self.core.library_elsewhere().map_err(|e| e.into_py(py))
+    }
+
     fn facts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let llama = self.core.llama().map_err(|e| e.into_py(py))?;
         let sizes = self.core.sizes().map_err(|e| e.into_py(py))?;

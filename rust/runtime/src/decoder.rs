@@ -95,8 +95,8 @@ pub trait Decoder: Send + 'static {
     /// # Errors
     ///
     /// [`DecoderError::NoSpace`] when the memory had no room (all sequences must then be as before), [`DecoderError::Aborted`] when `stop` said so,
-    /// [`DecoderError::Failed`] for all else. After the latter two, any number of the batch's tokens may be in their sequences; these get truncated
-    /// to where they were, or cleared.
+    /// [`DecoderError::Crashed`] when all that it held is gone, [`DecoderError::Failed`] for all else. After the first and the last of these three, any number
+    /// of the batch's tokens may be in their sequences; these get truncated to where they were, or cleared.
     fn decode(&mut self, batch: &[BatchToken], stop: Stop<'_>) -> Result<(), DecoderError>;
 
     /// The logits after token `index` of the last batch, a value for each token of the vocabulary. Empty when it wanted none.
@@ -159,12 +159,41 @@ pub trait Decoder: Send + 'static {
         None
     }
 
+    /// Makes it usable, with empty and undivided memory, after [`DecoderError::Crashed`].
+    ///
+    /// # Errors
+    ///
+    /// [`DecoderError`] when that cannot be; it is asked for again when there is something to decode. An engine that never crashes alone need not
+    /// define this.
+    fn revive(&mut self) -> Result<(), DecoderError> {
+        Err(DecoderError::Failed("this engine cannot be started again".to_owned()))
+    }
+
+    /// Ends, from any thread, what it computes with, so that a running decode returns at once with [`DecoderError::Crashed`]. `None`, as by default, if
+    /// nothing can: a decode that hangs then loses its thread.
+    fn ender(&self) -> Option<Ender> {
+        None
+    }
+
     /// Puts a saved state into `seq`, which is empty and need not be the one that it was saved from.
     ///
     /// # Errors
     ///
     /// [`DecoderError`] when the state cannot be put back; the sequence is then cleared and its tokens are decoded anew.
     fn restore(&mut self, seq: u32, state: &Self::Saved) -> Result<(), DecoderError>;
+}
+
+/// Ends what a decoder computes with from outside, on any thread; see [`Decoder::ender`].
+pub type Ender = Box<dyn Fn() + Send + Sync>;
+
+/// What becomes of running requests when what a decoder computes with dies ([`DecoderError::Crashed`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnCrash {
+    /// They end with [`EngineError::Crashed`](crate::EngineError::Crashed).
+    #[default]
+    End,
+    /// All their tokens are decoded again, in steps like those of the first time, and they go on. One in whose steps it dies again and again ends.
+    Replay,
 }
 
 /// Why a [`Decoder`] could not do what it was asked.
@@ -176,6 +205,14 @@ pub enum DecoderError {
     /// The memory has no cells for these tokens.
     #[error("the context memory is full")]
     NoSpace,
+    /// What it computes with has died, with all sequences and saved states. [`Decoder::revive`] comes next.
+    #[error("{words}")]
+    Crashed {
+        /// How it died, and its last words.
+        words: String,
+        /// It was dead before this decode began.
+        before: bool,
+    },
     /// Anything else, in the engine's words.
     #[error("{0}")]
     Failed(String),

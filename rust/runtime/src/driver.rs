@@ -1,5 +1,6 @@
 //! The decode thread's loop: does what the scheduler plans.
 
+mod crash;
 mod step;
 
 use std::collections::HashMap;
@@ -16,7 +17,7 @@ use crate::progress::{End, Progress};
 use crate::scheduler::{Capacity, Census, JobId, NewJob, OwnerId, Scheduler, Step, TURN};
 use crate::task::Task;
 use crate::watchdog::Usual;
-use crate::{BatchToken, Decoder, EngineError, FinishReason, Group, Owner, TokenId};
+use crate::{BatchToken, Decoder, EngineError, FinishReason, Group, OnCrash, Owner, TokenId};
 
 /// How long a request whose hook has the logits keeps its place when others could run in it.
 const HOOK_PATIENCE: Duration = Duration::from_millis(20);
@@ -35,6 +36,9 @@ pub(crate) struct Driver<D: Decoder> {
     pace: Pace,
     usual: Usual,
     crew: Crew,
+    on_crash: OnCrash,
+    /// What the decoder computes with has died.
+    is_down: bool,
     /// How many requests generated in the last step.
     n_generating: usize,
     /// Reused between steps.
@@ -59,6 +63,8 @@ struct Run<S> {
     gaps: Gaps,
     /// How many steps it was in, and how many requests these had together.
     steps: (u32, u32),
+    /// How often a step with it brought a crash since it got on, and how many tokens it had then.
+    crashes: (u32, usize),
 }
 
 impl<S> Run<S> {
@@ -91,7 +97,13 @@ impl<S> Run<S> {
 }
 
 impl<D: Decoder> Driver<D> {
-    pub(crate) fn new(decoder: D, capacity: Capacity, inbox: Arc<Inbox>, n_threads: usize) -> Self {
+    pub(crate) fn new(
+        decoder: D,
+        capacity: Capacity,
+        inbox: Arc<Inbox>,
+        n_threads: usize,
+        on_crash: OnCrash,
+    ) -> Self {
         Self {
             pace: Pace::new(capacity.n_batch),
             usual: Usual::default(),
@@ -103,6 +115,8 @@ impl<D: Decoder> Driver<D> {
             groups: GroupNumbers::default(),
             next_deadline: None,
             crew: Crew::new(n_threads),
+            on_crash,
+            is_down: false,
             n_generating: 1,
             batch: Vec::new(),
             draft: Vec::new(),
@@ -118,6 +132,7 @@ impl<D: Decoder> Driver<D> {
             self.scheduler.set_apart(self.pace.apart(TURN));
             match self.plan() {
                 Step::Idle => self.idle(),
+                _ if self.is_down => self.revive(),
                 step => self.execute(step),
             }
         }
@@ -255,6 +270,7 @@ impl<D: Decoder> Driver<D> {
             ticket: Some(ticket),
             gaps: Gaps::default(),
             steps: (0, 0),
+            crashes: (0, 0),
         };
         let fate = run.fate(Instant::now()).or_else(|| run.task.take_end());
         self.next_deadline = [self.next_deadline, deadline].into_iter().flatten().min();

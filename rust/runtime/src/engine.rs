@@ -15,7 +15,7 @@ use crate::task::Task;
 use crate::transfer::Transfer;
 use crate::watchdog::Watchdog;
 use crate::{
-    CellsRequest, Decoder, EngineError, ExportedCells, Group, Metrics, Overflow, Owner, Request,
+    CellsRequest, Decoder, EngineError, ExportedCells, Group, Metrics, OnCrash, Overflow, Owner, Request,
     RequestError, ScoreRequest, StreamId, SubmitError, TokenId, TokenStream, Vocabulary,
 };
 
@@ -126,6 +126,8 @@ pub struct EngineConfig {
     /// How long a decode may take at least before it counts as hung: its streams then end with [`EngineError::Hung`], and closing no longer waits for it.
     /// One that is known to take long may take a hundred times as long as usual, and the first one five times this long.
     pub patience: Duration,
+    /// What becomes of running requests when what the decoder computes with dies.
+    pub on_crash: OnCrash,
 }
 
 impl Default for EngineConfig {
@@ -138,6 +140,7 @@ impl Default for EngineConfig {
             cache_bytes: 256 << 20,
             threads: 1,
             patience: Duration::from_mins(1),
+            on_crash: OnCrash::default(),
         }
     }
 }
@@ -186,12 +189,13 @@ impl Engine {
         let (deterministic, n_threads) = (config.deterministic, config.threads);
         let (vocabulary, can_rewind, can_shift) =
             (decoder.vocabulary(), decoder.can_rewind(), decoder.can_shift());
-        let inbox = Arc::new(Inbox::new(config.max_queue.unwrap_or(usize::MAX), config.patience));
-        let for_thread = Arc::clone(&inbox);
+        let max_queue = config.max_queue.unwrap_or(usize::MAX);
+        let inbox = Arc::new(Inbox::new(max_queue, config.patience, decoder.ender()));
+        let (for_thread, on_crash) = (Arc::clone(&inbox), config.on_crash);
         // Linux refuses names with a NUL; anything else it cuts to 15 bytes.
         let thread = thread::Builder::new()
             .name(name.replace('\0', ""))
-            .spawn(move || serve(decoder, capacity, &for_thread, n_threads))
+            .spawn(move || serve(decoder, capacity, &for_thread, n_threads, on_crash))
             .map_err(|error| EngineError::Spawn { message: error.to_string() })?;
         Watchdog::watch(&inbox);
         let thread_id = thread.thread().id();
@@ -387,6 +391,7 @@ impl Inner {
         }
         self.inbox.bell.closing.raise();
         self.inbox.bell.ring();
+        self.inbox.watchdog.end_decode();
         if thread::current().id() == self.thread_id {
             return;
         }
@@ -422,8 +427,14 @@ impl std::fmt::Debug for Inner {
 }
 
 /// The whole life of the decode thread.
-fn serve<D: Decoder>(decoder: D, capacity: Capacity, inbox: &Arc<Inbox>, n_threads: usize) {
-    let mut driver = Driver::new(decoder, capacity, Arc::clone(inbox), n_threads);
+fn serve<D: Decoder>(
+    decoder: D,
+    capacity: Capacity,
+    inbox: &Arc<Inbox>,
+    n_threads: usize,
+    on_crash: OnCrash,
+) {
+    let mut driver = Driver::new(decoder, capacity, Arc::clone(inbox), n_threads, on_crash);
     let outcome = catch_unwind(AssertUnwindSafe(|| driver.run()));
     let error = match outcome {
         Ok(()) => EngineError::Closed,

@@ -27,6 +27,12 @@ pub enum EngineError {
         /// How long the decode was watched.
         seconds: u64,
     },
+    /// What the engine computes with has died; the next request starts it again.
+    #[error("{words}; the next call starts it again")]
+    Crashed {
+        /// How it died, and its last words.
+        words: String,
+    },
     /// The engine could not decode a micro-batch of this request.
     #[error("cannot decode this request: {message}")]
     Decode {

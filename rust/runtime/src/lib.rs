@@ -55,7 +55,7 @@ mod tests;
 pub use abort::AbortFlag;
 pub use channel::CHANNEL_CAPACITY;
 pub use constraint::{ConstraintError, TokenConstraint};
-pub use decoder::{BatchToken, Decoder, DecoderError, Split, Stop};
+pub use decoder::{BatchToken, Decoder, DecoderError, Ender, OnCrash, Split, Stop};
 pub use engine::{Engine, EngineConfig, EngineStats};
 pub use error::{EngineError, QueueFull, RequestError, SubmitError};
 pub use event::{

@@ -1,7 +1,8 @@
 //! Notices a decode that makes no progress, and tells everybody who waits for it.
 //!
 //! An operation that never ends cannot be stopped from outside: the decode thread is lost, with the memory that it uses. What can be kept is that
-//! nobody waits for it: streams end with an error, closing returns, and the process can end.
+//! nobody waits for it: streams end with an error, closing returns, and the process can end. Where what computes can be ended from outside
+//! ([`Decoder::ender`](crate::Decoder::ender)), that is done instead, and the thread goes on.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::channel::{Channel, Producer};
 use crate::inbox::Inbox;
-use crate::{EngineError, Finish};
+use crate::{Ender, EngineError, Finish};
 
 /// How many times longer than usual a decode may take.
 const TIMES: f64 = 100.0;
@@ -24,6 +25,7 @@ const TICK: Duration = Duration::from_secs(1);
 /// What the decode thread, the watching thread and those who close share.
 pub(crate) struct Watchdog {
     patience: Duration,
+    ender: Option<Ender>,
     /// Odd while a decode runs; each decode has its own number.
     serial: AtomicU64,
     /// Milliseconds that the running decode may take.
@@ -53,9 +55,14 @@ pub(crate) struct Usual {
 }
 
 impl Watchdog {
-    pub(crate) fn new(patience: Duration) -> Self {
+    pub(crate) fn new(patience: Duration, ender: Option<Ender>) -> Self {
         let (serial, limit, asleep, state, changed) = Default::default();
-        Self { patience, serial, limit, asleep, state, changed }
+        Self { patience, ender, serial, limit, asleep, state, changed }
+    }
+
+    /// Ends what computes, if it can be ended from outside; returns whether it can.
+    pub(crate) fn end_decode(&self) -> bool {
+        self.ender.as_ref().map(|end| end()).is_some()
     }
 
     /// Starts the thread that watches. Without one, where the system gives none, nothing is noticed but by those who close.
@@ -141,6 +148,10 @@ impl Watchdog {
             // The time of a process that was stopped meanwhile does not count.
             spent = if serial == seen { spent + (now - last).min(2 * tick) } else { Duration::ZERO };
             (seen, last) = (serial, now);
+            if spent >= limit && self.end_decode() {
+                // The decode returns with an error now.
+                spent = Duration::ZERO;
+            }
             if spent >= limit {
                 state.lost = true;
                 let streams = std::mem::take(&mut state.streams);

@@ -210,6 +210,7 @@ fn problem_of(kind: ErrorKind) -> Problem {
         | ErrorKind::InvalidModel
         | ErrorKind::ModelLoadCancelled
         | ErrorKind::Decode
+        | ErrorKind::EngineCrashed
         | ErrorKind::Sampling
         | ErrorKind::State => Problem::Internal,
     }

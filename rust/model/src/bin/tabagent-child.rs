@@ -1,4 +1,4 @@
-//! The program of child processes: `tabagent-child trial LIBRARY MODEL` tries a model; see [`tabagent_model::run_child`].
+//! The program of child processes, which try models and have them; see [`tabagent_model::run_child`].
 
 use std::process::ExitCode;
 

@@ -1,13 +1,16 @@
 //! The contexts that compute vectors, and whose turn it is to use them.
 
+use std::sync::Arc;
+
 use tabagent_llama::{
     Batch, ContextError, EmbeddingConfig, EmbeddingContext, Model as LlamaModel, Pooling, TokenId,
 };
-use tabagent_runtime::{AbortFlag, EngineError};
+use tabagent_runtime::{AbortFlag, EngineError, Stop};
 
 use super::plan::Limits;
 use super::turns::Turns;
 use crate::error::Error;
+use crate::isolation::Host;
 
 /// What computes vectors beside the decode thread. Its contexts are made when they are first needed, for texts as long as there are, and kept.
 ///
@@ -19,6 +22,8 @@ pub(crate) struct Embedder {
     threads: u32,
     limits: Limits,
     longest_text: usize,
+    /// Computes them in another process.
+    host: Option<Arc<Host>>,
 }
 
 #[derive(Debug, Default)]
@@ -83,7 +88,13 @@ impl Embedder {
         // Sequences of a recurrent model are computed one after another, and each has a state of its own in memory.
         let texts = if facts.recurrent || facts.hybrid { 1 } else { BATCH_TEXTS };
         let limits = Limits { tokens, texts };
-        Self { contexts: Turns::default(), closed: AbortFlag::new(), threads, limits, longest_text }
+        let (contexts, closed) = (Turns::default(), AbortFlag::new());
+        Self { contexts, closed, threads, limits, longest_text, host: None }
+    }
+
+    /// One that has another process compute.
+    pub(crate) fn hosted(self, host: Arc<Host>) -> Self {
+        Self { host: Some(host), ..self }
     }
 
     /// How much one batch takes.
@@ -107,10 +118,13 @@ impl Embedder {
         model: &LlamaModel,
         wanted: Wanted,
         texts: &[&[TokenId]],
-        stop: &AbortFlag,
+        stop: Stop<'_>,
         each: Each<'_>,
     ) -> Result<(), Error> {
-        let given_up = || stop.is_raised() || self.closed.is_raised();
+        let given_up = || stop() || self.closed.is_raised();
+        if let Some(host) = &self.host {
+            return self.compute_by(host, wanted, texts, &given_up, each);
+        }
         let mut contexts = self.contexts.take(given_up).ok_or_else(|| self.ended())?;
         if given_up() {
             return Err(self.ended());
@@ -123,6 +137,27 @@ impl Embedder {
             self.compute_in(slot, model, wanted, &[*text], &given_up, &mut alone)?;
         }
         Ok(())
+    }
+
+    /// Has another process compute texts, and each alone if not all numbers are finite.
+    fn compute_by(
+        &self,
+        host: &Host,
+        wanted: Wanted,
+        texts: &[&[TokenId]],
+        given_up: Stop<'_>,
+        each: Each<'_>,
+    ) -> Result<(), Error> {
+        let mut computed = host.embed(wanted, texts, given_up, each);
+        if matches!(computed, Err(Error::NotFinite { .. })) {
+            computed = texts.iter().enumerate().try_for_each(|(place, text)| {
+                host.embed(wanted, &[*text], given_up, &mut |row| each(Row { place, ..row }))
+            });
+        }
+        match computed {
+            Err(Error::Stopped) => Err(self.ended()),
+            other => other,
+        }
     }
 
     /// Computes texts in the context of `slot`, or in a larger one if they do not fit there.

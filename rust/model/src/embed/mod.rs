@@ -17,7 +17,7 @@ use inputs::tokens_of;
 use plan::plan;
 use pool::{Pool, normalize};
 
-pub(crate) use embedder::{Embedder, Wanted};
+pub(crate) use embedder::{Embedder, Row, Wanted};
 pub use options::{EmbedOptions, TextPooling};
 pub use rerank::RerankOptions;
 
@@ -63,7 +63,7 @@ impl Model {
         let mut done = 0;
         for batch in plan(&lengths, embedder.limits()) {
             let members: Vec<&[i32]> = batch.iter().map(|index| tokens[*index].as_slice()).collect();
-            embedder.compute(&open.model, Wanted::Tokens, &members, stop, &mut |row| {
+            embedder.compute(&open.model, Wanted::Tokens, &members, &|| stop.is_raised(), &mut |row| {
                 pool.push(row.values);
                 if !row.is_last {
                     return Ok(());
@@ -98,7 +98,7 @@ impl Model {
         let tokens = tokens_of(open.model.vocab(), &[text], embedder.longest_text(), options, &name, stop)?;
         let members: Vec<&[i32]> = tokens.iter().map(Vec::as_slice).collect();
         let mut values = Vec::with_capacity(tokens.iter().map(Vec::len).sum::<usize>() * width);
-        embedder.compute(&open.model, Wanted::Tokens, &members, stop, &mut |row| {
+        embedder.compute(&open.model, Wanted::Tokens, &members, &|| stop.is_raised(), &mut |row| {
             let start = values.len();
             values.extend_from_slice(row.values);
             if options.normalize {

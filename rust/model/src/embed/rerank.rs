@@ -51,7 +51,7 @@ impl Model {
         let mut done = 0;
         for batch in plan(&lengths, embedder.limits()) {
             let members: Vec<&[TokenId]> = batch.iter().map(|index| pairs[*index].as_slice()).collect();
-            embedder.compute(llama, Wanted::Ranks, &members, stop, &mut |row| {
+            embedder.compute(llama, Wanted::Ranks, &members, &|| stop.is_raised(), &mut |row| {
                 let index = batch[row.place];
                 let score = row.values.first().copied().unwrap_or(f32::NAN);
                 if !score.is_finite() {

@@ -19,6 +19,7 @@ impl Failure for AdapterError {
         match self {
             Self::Lora(error) => of_file(error.kind()),
             Self::ModelFile(error) => of_file(error.kind()),
+            Self::Elsewhere(error) => error.kind(),
             Self::Trial(error) => error.kind(),
             Self::VocabOnly => ErrorKind::UnsupportedModel,
             Self::ModelFileChanged(_)
@@ -38,7 +39,8 @@ impl Failure for AdapterError {
             Self::Lora(error) => error.io(),
             Self::ModelFile(error) => error.io(),
             Self::NoFolder { path, source } => Some((path, source)),
-            Self::Trial(_)
+            Self::Elsewhere(_)
+            | Self::Trial(_)
             | Self::VocabOnly
             | Self::ModelFileChanged(_)
             | Self::Unused { .. }
@@ -57,7 +59,8 @@ impl Failure for AdapterError {
         match self {
             Self::Lora(error) => error.gguf(),
             Self::ModelFile(error) => Some(error),
-            Self::Trial(_)
+            Self::Elsewhere(_)
+            | Self::Trial(_)
             | Self::VocabOnly
             | Self::ModelFileChanged(_)
             | Self::Unused { .. }

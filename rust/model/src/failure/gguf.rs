@@ -4,12 +4,36 @@ use std::io;
 use std::path::Path;
 
 use tabagent_gguf::{
-    ConvertError, GgufError, LoraError, QuantError, QuantizeError, TargetSizeError, UnknownFileType,
+    ConvertError, GgufError, LoraError, QuantError, QuantizeError, Subject, TargetSizeError, UnknownFileType,
     UnknownOutType,
 };
 
+use tabagent_llama::FileFault;
+
 use super::Failure;
 use crate::error_kind::ErrorKind;
+
+/// Which file, and what in it, an error blames.
+pub(super) fn fault(error: &GgufError) -> Option<FileFault> {
+    let (file, offset, subject, rule) = match error {
+        GgufError::Invalid { file, offset, subject, problem }
+        | GgufError::Data { file, offset, subject, problem } => (Some(file), Some(*offset), subject, problem),
+        GgufError::Unusable { file, offset, subject, problem } => (Some(file), *offset, subject, problem),
+        GgufError::Parts { file, subject, problem } => (Some(file), None, subject, problem),
+        GgufError::Unwritable { subject, problem } => (None, None, subject, problem),
+        GgufError::Open { .. }
+        | GgufError::Write { .. }
+        | GgufError::MissingParts { .. }
+        | GgufError::SameFile { .. }
+        | GgufError::Cancelled => return None,
+    };
+    let (key, tensor) = match subject {
+        Subject::Header => (None, None),
+        Subject::Key(key) => (Some(key.clone()), None),
+        Subject::Tensor(name) => (None, Some(name.clone())),
+    };
+    Some(FileFault { file: file.cloned(), offset, key, tensor, rule: rule.clone() })
+}
 
 impl Failure for GgufError {
     fn kind(&self) -> ErrorKind {

@@ -127,7 +127,8 @@ impl Failure for ContextError {
             Self::Config(error) => error.kind(),
             Self::Vocab(error) => error.kind(),
             Self::Unsupported(error) => error.kind(),
-            Self::VocabOnly
+            Self::Elsewhere
+            | Self::VocabOnly
             | Self::NotGenerative { .. }
             | Self::NotEmbedding { .. }
             | Self::NotRanking { .. } => ErrorKind::UnsupportedModel,
@@ -168,6 +169,7 @@ impl Failure for ContextError {
 impl Failure for VocabError {
     fn kind(&self) -> ErrorKind {
         match self {
+            Self::Elsewhere(error) => error.kind(),
             Self::NoTokenizer => ErrorKind::UnsupportedModel,
             Self::NoStack { .. } => ErrorKind::OutOfMemory,
             Self::Failed { .. } | Self::Threw { .. } | Self::Stopped => ErrorKind::Decode,

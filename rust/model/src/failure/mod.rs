@@ -15,6 +15,7 @@ use std::path::Path;
 
 use tabagent_chat::ChatTemplateError;
 use tabagent_gguf::GgufError;
+use tabagent_llama::{AdapterError, ElsewhereError, FileFault, VocabError};
 
 use crate::error::Error;
 use crate::error_kind::ErrorKind;
@@ -35,6 +36,17 @@ pub trait Failure: std::error::Error {
         None
     }
 
+    /// What is wrong in which GGUF file, if it is that.
+    fn fault(&self) -> Option<FileFault> {
+        let elsewhere = self.elsewhere().and_then(|error| error.fault.as_deref().cloned());
+        elsewhere.or_else(|| self.gguf().and_then(gguf::fault))
+    }
+
+    /// The error of another process that it is or wraps.
+    fn elsewhere(&self) -> Option<&ElsewhereError> {
+        None
+    }
+
     /// The error of a chat template that it is or wraps.
     fn chat(&self) -> Option<&ChatTemplateError> {
         None
@@ -48,6 +60,8 @@ impl Failure for Error {
             Self::Library(error) => error.kind(),
             Self::Load(error) => error.kind(),
             Self::Trial(error) => error.kind(),
+            Self::NoIsolation { .. } | Self::OtherChild { .. } => ErrorKind::ModelLoad,
+            Self::Elsewhere(error) => error.kind(),
             Self::Memory(_) => ErrorKind::OutOfMemory,
             Self::Context(error) => error.kind(),
             Self::Adapter(error) => error.kind(),
@@ -70,7 +84,8 @@ impl Failure for Error {
             Self::Draft(error) => error.kind(),
             Self::NotFinite { .. } => ErrorKind::Decode,
             Self::Stopped => ErrorKind::EmbeddingCancelled,
-            Self::ForeignGrammar
+            Self::IsolationUnsupported
+            | Self::ForeignGrammar
             | Self::BreakersWithoutModel
             | Self::NoTokens { .. }
             | Self::TooManyDimensions { .. } => ErrorKind::Value,
@@ -86,6 +101,10 @@ impl Failure for Error {
             | Self::Library(_)
             | Self::Load(_)
             | Self::Trial(_)
+            | Self::NoIsolation { .. }
+            | Self::OtherChild { .. }
+            | Self::IsolationUnsupported
+            | Self::Elsewhere(_)
             | Self::Memory(_)
             | Self::Context(_)
             | Self::Vocab(_)
@@ -112,6 +131,15 @@ impl Failure for Error {
         }
     }
 
+    fn elsewhere(&self) -> Option<&ElsewhereError> {
+        match self {
+            Self::Elsewhere(error)
+            | Self::Vocab(VocabError::Elsewhere(error))
+            | Self::Adapter(AdapterError::Elsewhere(error)) => Some(error),
+            _ => None,
+        }
+    }
+
     fn chat(&self) -> Option<&ChatTemplateError> {
         if let Self::Chat(error) = self { Some(error) } else { None }
     }
@@ -124,6 +152,10 @@ impl Failure for Error {
             Self::Option(_)
             | Self::Library(_)
             | Self::Trial(_)
+            | Self::NoIsolation { .. }
+            | Self::OtherChild { .. }
+            | Self::IsolationUnsupported
+            | Self::Elsewhere(_)
             | Self::Memory(_)
             | Self::Context(_)
             | Self::Vocab(_)
@@ -149,6 +181,16 @@ impl Failure for Error {
             | Self::ForeignGrammar
             | Self::BreakersWithoutModel => None,
         }
+    }
+}
+
+impl Failure for ElsewhereError {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::named(&self.kind).unwrap_or(ErrorKind::Decode)
+    }
+
+    fn elsewhere(&self) -> Option<&ElsewhereError> {
+        Some(self)
     }
 }
 

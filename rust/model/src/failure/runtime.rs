@@ -13,6 +13,7 @@ impl Failure for EngineError {
             Self::Panicked { .. } | Self::Decode { .. } | Self::Hung { .. } | Self::Spawn { .. } => {
                 ErrorKind::Decode
             }
+            Self::Crashed { .. } => ErrorKind::EngineCrashed,
             Self::NoSpace { .. } => ErrorKind::ContextFull,
             Self::NoCells { .. } => ErrorKind::State,
             Self::Sampler { .. } | Self::Banned { .. } | Self::Hook { .. } => ErrorKind::Sampling,

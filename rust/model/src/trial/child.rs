@@ -1,6 +1,6 @@
 //! The child's side of a trial: it loads the model as its parent will, and computes some tokens.
 
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::io::{self, BufRead as _, Read as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
@@ -9,7 +9,8 @@ use std::time::Duration;
 use serde_json::Value as Json;
 use tabagent_gguf::{GgufFile, Value};
 use tabagent_llama::{
-    AtWork, MetadataOverride, ModelError, TokenId, catches_exceptions, echo_log, leave_no_core,
+    AtWork, MetadataOverride, ModelError, TokenId, catches_exceptions, die_by_signals, echo_log,
+    leave_no_core,
 };
 use tabagent_runtime::{AbortFlag, Poll};
 
@@ -36,24 +37,16 @@ const GENERATED: usize = 2;
 /// A text with letters, a digit, white space and characters of several bytes.
 const TEXT: &str = "A1 b\n\u{e9}\u{1f642}";
 
-/// Does what the arguments of the program `tabagent-child` ask for.
-///
-/// `trial LIBRARY MODEL` tries a model: the options of the load come as a line of JSON on standard input, llama.cpp's log goes to stderr, and what
-/// came of it to stdout. The process ends when its standard input does, as it does with its parent.
-#[doc(hidden)]
-pub fn run_child(arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let arguments: Vec<_> = arguments.collect();
-    let [task, library, model] = arguments.as_slice() else { return usage() };
-    if task != "trial" {
-        return usage();
-    }
+/// Tries a model: the options of the load come as a line of JSON on standard input, llama.cpp's log goes to stderr, and what came of it to stdout.
+pub(crate) fn attempt(library: &OsStr, model: &OsStr) -> ExitCode {
     leave_no_core();
+    die_by_signals();
     echo_log();
     // An exit while llama.cpp is at work does not wait for it.
     let _at_work = AtWork::begin();
     let mut request = String::new();
     if io::stdin().lock().read_line(&mut request).is_err() {
-        return usage();
+        return ExitCode::from(2);
     }
     let watch = std::thread::Builder::new().name("parent".to_owned()).spawn(|| {
         // Nothing more comes: it ends when the parent has closed its side, or is no more.
@@ -62,29 +55,21 @@ pub fn run_child(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     });
     drop(watch);
     let answer = match serde_json::from_str(&request)
-        .map(|request| attempt(library.as_ref(), model.as_ref(), request))
+        .map(|request| load_and_compute(library.as_ref(), model.as_ref(), request))
     {
         Ok(Ok(())) => SURVIVED,
         Ok(Err(error)) => {
             let _ = writeln!(io::stderr(), "{error}");
             REFUSED
         }
-        Err(_) => return usage(),
+        Err(_) => return ExitCode::from(2),
     };
     // A parent that is no more does not want to know.
     let _ = writeln!(io::stdout(), "{answer}");
     std::process::exit(0);
 }
 
-fn usage() -> ExitCode {
-    let _ = writeln!(
-        io::stderr(),
-        "tabagent starts this program for itself: `tabagent-child trial LIBRARY MODEL`"
-    );
-    ExitCode::from(2)
-}
-
-fn attempt(library: &Path, path: &Path, mut request: Json) -> Result<(), Error> {
+fn load_and_compute(library: &Path, path: &Path, mut request: Json) -> Result<(), Error> {
     let module = request["module"].as_str().map(str::to_owned);
     let mut options = LoadOptions::read(request["options"].take().into())?;
     let vocab_only = options.vocab_only;

@@ -12,13 +12,14 @@ mod verdicts;
 
 use std::path::PathBuf;
 
+use serde_json::{Value as Json, json};
 use tabagent_llama::{Library, LogLevel, ModelConfig, ModelError, note};
 
 use crate::error::Error;
 use crate::load::LoadOptions;
 use crate::value::{Fields, OptionError, Value, text};
 
-pub use child::run_child;
+pub(crate) use child::attempt;
 pub use error::TrialError;
 
 use parent::Outcome;
@@ -37,6 +38,12 @@ pub struct Trial {
 }
 
 impl Trial {
+    /// These options, by the names that [`read`](Self::read) knows.
+    pub(crate) fn told(&self) -> Json {
+        let Self { program, verdicts, always } = self;
+        json!({ "program": program.to_str(), "verdicts": verdicts.as_ref().and_then(|path| path.to_str()), "always": always })
+    }
+
     /// Reads `program`, `verdicts` and `always` by their names.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! The parent's side of a trial: it starts the child, waits for its verdict, and hears its last words.
 
-use std::io::{self, BufRead as _, BufReader, Read, Write as _};
+use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::child::{REFUSED, SURVIVED};
 use super::plan::Plan;
+use crate::last_words::{ending, is_killed, last_bytes, said};
 
 /// How a trial ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,10 +29,6 @@ pub(super) enum Outcome {
 
 /// How often the caller is asked whether to go on.
 const SLICE: Duration = Duration::from_millis(20);
-/// Bytes of the child's last words that are kept.
-const LAST_BYTES: usize = 16 << 10;
-/// Lines of its log that an error shows.
-const LAST_LINES: usize = 3;
 
 /// Runs the trial in a child.
 ///
@@ -111,21 +108,6 @@ impl Drop for Ended {
     }
 }
 
-/// The last bytes of a stream, read to its end.
-fn last_bytes(mut stream: impl Read) -> Vec<u8> {
-    let mut kept = Vec::new();
-    let mut part = [0; 4096];
-    while let Ok(count) = stream.read(&mut part)
-        && count > 0
-    {
-        kept.extend_from_slice(&part[..count]);
-        if kept.len() > 2 * LAST_BYTES {
-            kept.drain(..kept.len() - LAST_BYTES);
-        }
-    }
-    kept
-}
-
 fn died(status: Option<ExitStatus>, words: &str) -> Outcome {
     let text = format!("{}{}", ending(status), said(words));
     // `ggml_init` and `ggml_malloc` assert that they got memory; `std::bad_alloc` is C++'s word for it, and the last Rust's.
@@ -134,84 +116,6 @@ fn died(status: Option<ExitStatus>, words: &str) -> Outcome {
         return Outcome::ShortOfMemory(text);
     }
     Outcome::Died(text)
-}
-
-/// Whether somebody else ended it, as the system does where memory is short.
-fn is_killed(status: Option<ExitStatus>) -> bool {
-    #[cfg(unix)]
-    {
-        use std::os::unix::process::ExitStatusExt as _;
-        const SIGKILL: i32 = 9;
-        status.and_then(|status| status.signal()) == Some(SIGKILL)
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = status;
-        false
-    }
-}
-
-/// How it ended: `was killed by signal 6 (SIGABRT)`.
-fn ending(status: Option<ExitStatus>) -> String {
-    // Without a status, another part of this program waited for it.
-    let Some(status) = status else { return "ended without a verdict".to_owned() };
-    #[cfg(unix)]
-    {
-        use std::os::unix::process::ExitStatusExt as _;
-        if let Some(signal) = status.signal() {
-            return format!("was killed by {}", named(signal));
-        }
-    }
-    format!(
-        "ended with {}",
-        status.code().map_or_else(|| "no exit code".to_owned(), |code| format!("exit code {code}"))
-    )
-}
-
-/// A signal by its name; the numbers are those of Linux and macOS, but for `SIGBUS`.
-#[cfg(unix)]
-fn named(signal: i32) -> String {
-    let bus = if cfg!(any(target_os = "linux", target_os = "android")) { 7 } else { 10 };
-    match signal {
-        4 => "`SIGILL`".to_owned(),
-        6 => "`SIGABRT`".to_owned(),
-        8 => "`SIGFPE`".to_owned(),
-        9 => "`SIGKILL`".to_owned(),
-        11 => "`SIGSEGV`".to_owned(),
-        other if other == bus => "`SIGBUS`".to_owned(),
-        other => format!("signal {other}"),
-    }
-}
-
-/// The assertion that it failed, if there is one, and the last lines of its log.
-fn said(words: &str) -> String {
-    let lines: Vec<&str> = words.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let cause = lines
-        .iter()
-        .copied()
-        .find(|line| is_cause(line))
-        .map(|line| format!(": `{}`", without_folders(line)));
-    let log: Vec<&str> = lines.iter().copied().filter(|line| !is_cause(line)).collect();
-    let log = log[log.len().saturating_sub(LAST_LINES)..].join("`, `");
-    let log = if log.is_empty() { String::new() } else { format!("; its last lines of log: `{log}`") };
-    format!("{}{log}", cause.unwrap_or_default())
-}
-
-/// Whether a line says why a program gave up: an assertion with its place (`/x/ggml.c:7: GGML_ASSERT(x) failed`), or what C++ and Rust say.
-fn is_cause(line: &str) -> bool {
-    let signs = ["what():", "terminate called", "fatal runtime error", "panicked at"];
-    let place = line.split(": ").next().and_then(|place| place.rsplit_once(':'));
-    let is_place = place.is_some_and(|(file, number)| {
-        [".c", ".cpp", ".h", ".hpp", ".cu", ".m"].iter().any(|ending| file.ends_with(ending))
-            && number.parse::<u32>().is_ok()
-    });
-    is_place || signs.iter().any(|sign| line.contains(sign))
-}
-
-/// A line without the folders in which the library was built: `/x/ggml/src/ggml.c:3354: …` becomes `ggml.c:3354: …`.
-fn without_folders(line: &str) -> &str {
-    let place = line.split(": ").next().unwrap_or_default();
-    place.rfind(['/', '\\']).map_or(line, |slash| &line[slash + 1..])
 }
 
 #[cfg(all(test, unix))]

@@ -7,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
-use tabagent_llama::{FlashAttention, Library, MetadataOverride, ModelConfig};
+use tabagent_llama::{Library, MetadataOverride, ModelConfig};
 use tabagent_variants::Hardware;
 
 use crate::error::Error;
@@ -70,31 +70,33 @@ impl Plan {
 
 /// The options of a load that decide what llama.cpp computes, by the names that [`LoadOptions::read`] knows.
 fn told(options: &LoadOptions, context_train_size: u32) -> Json {
-    let LoadOptions {
-        gpu_layers,
-        context_size,
-        max_sequences,
-        batch_size,
-        micro_batch_size,
-        cache,
-        vocab_only,
-        metadata_overrides,
-        // What waits for its turn, what is kept for others and how weights come into memory is the same to llama.cpp's graphs.
-        max_queue: _,
-        sequence_size: _,
-        deterministic: _,
-        cache_bytes: _,
-        threads: _,
-        use_mmap: _,
-        mlock: _,
-        check_tensors: _,
-        plain_weights: _,
-        fit: _,
-        trial: _,
-    } = options;
     let trained = if context_train_size == 0 { CONTEXT } else { context_train_size };
-    let context = context_size.unwrap_or(trained).min(CONTEXT);
-    let overrides: serde_json::Map<String, Json> = metadata_overrides
+    let context = options.context_size.unwrap_or(trained).min(CONTEXT);
+    let small = |size: Option<u32>| size.map(|size| size.min(context));
+    let default = LoadOptions::default();
+    let told = LoadOptions {
+        context_size: Some(context),
+        batch_size: small(options.batch_size),
+        micro_batch_size: small(options.micro_batch_size),
+        // Packing takes as long as all the rest, and what it does depends on the types and shapes of tensors, which fit or are left as they are.
+        plain_weights: true,
+        // What waits for its turn, what is kept for others and how weights come into memory is the same to llama.cpp's graphs.
+        max_queue: None,
+        sequence_size: None,
+        deterministic: default.deterministic,
+        cache_bytes: default.cache_bytes,
+        threads: None,
+        use_mmap: default.use_mmap,
+        mlock: default.mlock,
+        check_tensors: default.check_tensors,
+        fit: None,
+        trial: None,
+        isolation: None,
+        ..options.clone()
+    };
+    let mut told_json = told.told();
+    told_json["metadata_overrides"] = told
+        .metadata_overrides
         .iter()
         .map(|(key, value)| {
             let value = match value {
@@ -105,29 +107,9 @@ fn told(options: &LoadOptions, context_train_size: u32) -> Json {
             };
             (key.clone(), value)
         })
-        .collect();
-    let flash_attention = match cache.flash_attention {
-        FlashAttention::Auto => "auto",
-        FlashAttention::On => "on",
-        FlashAttention::Off => "off",
-    };
-    json!({
-        "gpu_layers": gpu_layers,
-        "context_size": context,
-        "max_sequences": max_sequences,
-        "batch_size": batch_size.map(|size| size.min(context)),
-        "micro_batch_size": micro_batch_size.map(|size| size.min(context)),
-        "kv_type": [cache.kv_types.0.name(), cache.kv_types.1.name()],
-        "flash_attention": flash_attention,
-        "full_sliding_window": cache.full_sliding_window,
-        "kv_unified": cache.unified,
-        "offload_kv": cache.offload_kv,
-        "offload_ops": cache.offload_ops,
-        "vocab_only": vocab_only,
-        // Packing takes as long as all the rest, and what it does depends on the types and shapes of tensors, which fit or are left as they are.
-        "plain_weights": true,
-        "metadata_overrides": overrides,
-    })
+        .collect::<serde_json::Map<_, _>>()
+        .into();
+    told_json
 }
 
 /// The libraries that compute: all shared libraries beside libllama.

@@ -25,6 +25,7 @@ fn adapters() -> Vec<Sample> {
         OutOfMemory { path: "/x/a.gguf".into(), needed: 2 << 20, available: 1 << 20 } => OutOfMemory, "needs about 2 MiB and 1 MiB are available";
         Refused { path: "/x/a.gguf".into(), log: vec!["no buffer".to_owned()] } => Adapter, "no buffer";
         NoFolder { path: "/tmp".into(), source: denied() } => Io, "name another place in `TMPDIR`";
+        Elsewhere(crate::sample::elsewhere()) => Grammar, "no such rule";
         Trial(ContextError::Aborted) => Decode, "the decode was aborted";
         OtherModel { name: "a.gguf".to_owned() } => Adapter, "load it with this model's `load_adapter`";
         Activated { name: "a.gguf".to_owned() } => Adapter, "adapter `a.gguf` is an activated one (aLoRA)";

@@ -108,6 +108,7 @@ fn vocabularies() -> Vec<Sample> {
         TokenOutOfRange { index: 1, token: -3, vocab_size: 8 } => Value, "token 1 is `-3`, but ids go from 0 to 7";
         Failed { task: "tokenize", code: -2 } => Decode, "cannot tokenize this input";
         Threw { task: "tokenize", words: "bad_function_call".to_owned() } => Decode, "cannot tokenize this input: bad_function_call";
+        Elsewhere(crate::sample::elsewhere()) => Grammar, "no such rule";
         Stopped => Decode, "stopped before all was done";
         NoStack { bytes: 9 } => OutOfMemory, "split the text";
     })
@@ -143,6 +144,7 @@ fn contexts() -> Vec<Sample> {
     let config = ContextConfigError::KvTypeNeedsFlashAttention { kv_type: "q8_0" };
     samples!(ContextError {
         Config(config) => Value, "needs fused attention";
+        Elsewhere => UnsupportedModel, "load it without `isolation=\"process\"`";
         VocabOnly => UnsupportedModel, "load it with its weights to decode";
         NotGenerative { architecture: "bert".to_owned(), reason: "it embeds" } => UnsupportedModel, "`bert` models do not generate text: it embeds";
         NotEmbedding { architecture: "eagle3".to_owned(), reason: "it drafts" } => UnsupportedModel, "`eagle3` models give no embeddings: it drafts";

@@ -35,6 +35,10 @@ fn errors() -> Vec<Sample> {
     samples!(Error {
         Option(OptionError::Missing { name: "prompt" }) => Type, "`prompt` is missing";
         Memory(shortage()) => OutOfMemory, "are free; take a smaller model";
+        NoIsolation { path: "/x/m.gguf".into(), program: "/x/child".into(), source: std::io::ErrorKind::NotFound.into() } => ModelLoad, "`/x/child` does not start";
+        OtherChild { version: "0.0.1" } => ModelLoad, "install tabagent again";
+        IsolationUnsupported => Value, "load the model without it";
+        Elsewhere(crate::sample::elsewhere()) => Grammar, "no such rule";
         Library(tabagent_model::LibraryError::BadPath("/a\0b".into())) => LibraryLoad, "NUL byte";
         Trial(TrialError::Hung { path: "/x/m.gguf".into(), seconds: 30, words: String::new() }) => InvalidModel, "hangs with `/x/m.gguf`";
         Load(ModelError::NoLibrary) => ModelLoad, "set `TABAGENT_LIBRARY_PATH`";
@@ -143,6 +147,7 @@ fn engines() -> Vec<Sample> {
         Banned { n_tries: 9 } => Sampling, "in 9 tries; loosen `ban`";
         Hook { message: "it raised".to_owned() } => Sampling, "it raised";
         Hung { seconds: 60 } => Decode, "still at work after 60 s";
+        Crashed { words: "it was killed by `SIGSEGV`".to_owned() } => EngineCrashed, "`SIGSEGV`; the next call starts it again";
         Spawn { message: "no more threads".to_owned() } => Decode, "no more threads";
     })
 }

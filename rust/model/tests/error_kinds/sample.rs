@@ -29,6 +29,12 @@ macro_rules! samples {
 }
 pub(crate) use samples;
 
+/// An error of another process, which has the kind that it names.
+pub(crate) fn elsewhere() -> tabagent_model::ElsewhereError {
+    let (kind, text) = ("grammar".to_owned(), "no such rule".to_owned());
+    tabagent_model::ElsewhereError { kind, text, file: None, fault: None }
+}
+
 /// A sample of an error that is a struct.
 pub(crate) fn sample<E: Failure + 'static>(
     name: &'static str,

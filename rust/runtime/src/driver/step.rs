@@ -142,8 +142,12 @@ impl<D: Decoder> Driver<D> {
 
     /// Undoes what a failed decode left behind, and finds out whose fault it was.
     fn failed(&mut self, spans: &[Span], error: &DecoderError) {
-        if *error == DecoderError::Aborted && self.inbox.bell.closing.is_raised() {
+        let is_cut = matches!(error, DecoderError::Aborted | DecoderError::Crashed { .. });
+        if is_cut && self.inbox.bell.closing.is_raised() {
             return;
+        }
+        if let DecoderError::Crashed { words, before } = error {
+            return self.crashed(spans, words, *before);
         }
         if *error == DecoderError::NoSpace {
             return self.scheduler.refused(self.batch.len());

@@ -177,6 +177,7 @@ impl Spans {
         }
         let stops = choice.stops.iter().filter(|(id, at)| *id == job.rank.id && *at > job.n_past);
         let stop = stops.map(|(_, at)| at - job.n_past).min().unwrap_or(usize::MAX);
+        let len = len.min(job.most_at_once());
         let len = job.within_outputs(len.min(self.left).min(stop).min(room), self.n_outputs);
         let Place::Slot(seq) = job.place else { return };
         if len == 0 {

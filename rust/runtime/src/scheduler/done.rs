@@ -167,6 +167,7 @@ impl Scheduler {
                 job.n_past += span.len;
                 job.served = clock;
                 job.alone = false;
+                job.replays &= job.n_pending() > 0;
             }
         }
     }
@@ -174,6 +175,22 @@ impl Scheduler {
     /// The decoder found no room for `n_tokens` more, against its promise: it gets less to hold until the memory is empty again.
     pub(crate) fn refused(&mut self, n_tokens: usize) {
         self.n_ctx = self.n_ctx.min(self.n_cells() + n_tokens / 2);
+    }
+
+    /// All cells and all states in host memory are gone, and the memory is undivided. What requests had will be decoded again.
+    pub(crate) fn all_lost(&mut self) {
+        let ids: Vec<JobId> = self.jobs.iter().map(|job| job.rank.id).collect();
+        for id in ids {
+            self.lost(id);
+            if let Some(job) = self.job_mut(id) {
+                job.replays = true;
+            }
+        }
+        for seq in 0..self.slots.len() as u32 {
+            self.free(seq);
+        }
+        self.stored.clear();
+        self.arranged(false);
     }
 
     /// A batch with `id` failed: it is decoded in one of its own next.

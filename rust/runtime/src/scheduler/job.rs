@@ -72,6 +72,10 @@ pub(super) struct Job {
     pub(super) only_cells: bool,
     /// It is decoded in a batch of its own next, because a batch with it failed.
     pub(super) alone: bool,
+    /// Tokens of the prompt.
+    pub(super) n_prompt: usize,
+    /// What was decoded was lost in a crash: it is decoded in steps like those of the first time.
+    pub(super) replays: bool,
     /// When it was served last.
     pub(super) served: u64,
 }
@@ -101,6 +105,8 @@ impl Job {
     pub(super) fn new(id: JobId, new: NewJob) -> Self {
         Self {
             rank: Rank::new(new.priority, id),
+            n_prompt: new.tokens.len(),
+            replays: false,
             tokens: new.tokens,
             n_past: 0,
             n_drafted: 0,
@@ -127,6 +133,15 @@ impl Job {
     pub(super) fn growth(&self, horizon: usize) -> usize {
         let n_soon = self.tokens.len().saturating_add(horizon);
         n_soon.min(self.n_max).max(self.tokens.len()) - self.n_past
+    }
+
+    /// How many tokens a step may have of it at most. One that replays has its prompt in steps of their own, then a token that it had generated in each, so that
+    /// sums are taken in the order in which they were taken before.
+    pub(super) fn most_at_once(&self) -> usize {
+        if !self.replays || self.n_past >= self.wanted_from() {
+            return usize::MAX;
+        }
+        self.n_prompt.saturating_sub(self.n_past).max(1)
     }
 
     /// How many of these, at least one, are due whatever becomes of drafts.

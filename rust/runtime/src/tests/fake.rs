@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::{
-    BatchToken, Decoder, DecoderError, Engine, EngineConfig, Finish, FinishReason, Group, Poll, Request,
-    SamplerError, SamplerSnapshot, Split, Stop, TokenEvent, TokenId, TokenMask, TokenSampler, TokenStream,
-    Vocabulary,
+    BatchToken, Decoder, DecoderError, Ender, Engine, EngineConfig, Finish, FinishReason, Group, Poll,
+    Request, SamplerError, SamplerSnapshot, Split, Stop, TokenEvent, TokenId, TokenMask, TokenSampler,
+    TokenStream, Vocabulary,
 };
 
 /// Long enough for any machine; a test that runs into it has failed.
@@ -125,6 +125,10 @@ pub(crate) struct FakeDecoder {
     pub(crate) n_arranged: Arc<AtomicUsize>,
     pub(crate) can_save: bool,
     pub(crate) can_export: bool,
+    /// How often it may be started again after a crash.
+    pub(crate) n_lives: usize,
+    /// Says that it shall end what it computes with.
+    pub(crate) ender: Option<Arc<AtomicBool>>,
     pub(crate) dropped: Arc<AtomicBool>,
     pub(crate) config: EngineConfig,
 }
@@ -152,6 +156,8 @@ impl FakeDecoder {
             n_arranged: Arc::default(),
             can_save: true,
             can_export: true,
+            n_lives: usize::MAX,
+            ender: None,
             dropped: Arc::default(),
             config: EngineConfig::default(),
         }
@@ -229,6 +235,11 @@ impl Decoder for FakeDecoder {
     fn decode(&mut self, batch: &[BatchToken], stop: Stop<'_>) -> Result<(), DecoderError> {
         let group = self.group;
         if let Err(error) = (self.hook)(&Call { batch, stop }) {
+            if matches!(error, DecoderError::Crashed { .. }) {
+                self.cells.clear();
+                self.sequences.iter_mut().for_each(|cells| *cells = vec![usize::MAX]);
+                return Err(error);
+            }
             // Any number of the tokens may be in their sequences then.
             batch[..batch.len() / 2].iter().for_each(|row| self.push(row.seq, (row.token, group)));
             return Err(error);
@@ -336,6 +347,19 @@ impl Decoder for FakeDecoder {
     fn import(&self, bytes: &[u8], n_tokens: usize) -> Option<Self::Saved> {
         let state = bytes.chunks(2).map(|cell| (TokenId::from(cell[0]), u64::from(*cell.last().unwrap())));
         (bytes.len() == 2 * n_tokens).then(|| state.collect())
+    }
+
+    fn revive(&mut self) -> Result<(), DecoderError> {
+        check(self.n_lives > 0, "told not to live again")?;
+        self.n_lives -= 1;
+        self.sequences.iter_mut().for_each(Vec::clear);
+        self.is_split = false;
+        Ok(())
+    }
+
+    fn ender(&self) -> Option<Ender> {
+        let flag = self.ender.clone()?;
+        Some(Box::new(move || flag.store(true, Ordering::SeqCst)))
     }
 
     fn restore(&mut self, seq: u32, state: &Self::Saved) -> Result<(), DecoderError> {

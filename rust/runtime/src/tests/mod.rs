@@ -5,6 +5,7 @@ mod batching;
 mod cancelling;
 mod closing;
 mod constraining;
+mod crashing;
 mod drafting;
 mod fake;
 mod forking;

@@ -1,0 +1,28 @@
+//! What the program of child processes does.
+
+use std::ffi::OsString;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use crate::{isolation, trial};
+
+/// Does what the arguments of the program `tabagent-child` ask for.
+///
+/// `trial LIBRARY MODEL` tries a model: the options of the load come as a line of JSON on standard input, llama.cpp's log goes to stderr, and what
+/// came of it to stdout. `serve` has a model for a parent, which asks on a socket that is the standard input. In both the process ends when its
+/// standard input does, as it does with its parent.
+#[doc(hidden)]
+pub fn run_child(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<_> = arguments.collect();
+    match arguments.as_slice() {
+        [task, library, model] if task == "trial" => trial::attempt(library, model),
+        [task] if task == "serve" => isolation::serve(),
+        _ => {
+            let _ = writeln!(
+                io::stderr(),
+                "tabagent starts this program for itself: `tabagent-child trial LIBRARY MODEL`, or `tabagent-child serve`"
+            );
+            ExitCode::from(2)
+        }
+    }
+}
