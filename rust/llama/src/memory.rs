@@ -166,14 +166,12 @@ impl Context {
         }
         let (slot, from) = (slot.cast_signed(), i32::try_from(keep).map_err(|_| bad())?);
         let (to, by) = (i32::try_from(end).map_err(|_| bad())?, i32::try_from(n).map_err(|_| bad())?);
-        // SAFETY: the memory is live, the sequence exists and has these positions; the memory can forget and move positions, which was asked, and none becomes
-        // negative, as `by` is at most `to`. -1 means "to the end".
-        unsafe {
-            if !(self.api().llama_memory_seq_rm)(self.memory(), slot, from, to) {
-                return Ok(false);
-            }
-            (self.api().llama_memory_seq_add)(self.memory(), slot, to, -1, -by);
+        // SAFETY: the memory is live, the sequence exists and has these positions; the memory can forget positions, which was asked.
+        if !unsafe { (self.api().llama_memory_seq_rm)(self.memory(), slot, from, to) } {
+            return Ok(false);
         }
+        // SAFETY: as above; the memory can move positions, which was asked, and none becomes negative, as `by` is at most `to`. -1 means "to the end".
+        unsafe { (self.api().llama_memory_seq_add)(self.memory(), slot, to, -1, -by) };
         self.is_moving = true;
         Ok(true)
     }

@@ -92,8 +92,9 @@ pub use tabagent_llama::{
 };
 pub use tabagent_runtime::{
     AbortFlag, ContextShift, EngineError, EngineStats, Finish, FinishReason, HookPoll, HookWorker, HookedRow,
-    LogprobsMode, Lookup, Metrics, OnCrash, Overflow, Poll, PromptProgress, QueueFull, RequestError, ScoreRequest,
-    StopMatch, StreamId, Summary, Timings, TokenEvent, TokenLogprob, TokenStream, TopLogprob, Usage,
+    LogprobsMode, Lookup, Metrics, OnCrash, Overflow, Poll, PromptProgress, QueueFull, RequestError,
+    ScoreRequest, StopMatch, StreamId, Summary, Timings, TokenEvent, TokenLogprob, TokenStream, TopLogprob,
+    Usage,
 };
 pub use tabagent_sampling::constraint::{
     AfterConstruct, GrammarError, GrammarOptions, GrammarSource, Trigger, TriggerStart, Whitespace,

@@ -41,11 +41,7 @@ pub(crate) enum Call {
     Export { id: u64, n_tokens: u64 },
     Import { bytes: ByteBuf, n_tokens: u64 },
     Restore { seq: u32, id: u64 },
-    Shift {
-        seq: u32,
-        keep: u64,
-        n: u64,
-    },
+    Shift { seq: u32, keep: u64, n: u64 },
 }
 
 /// Which model to load, and how.

@@ -67,9 +67,7 @@ impl ServedDecoder {
             Call::CanCut { seq, n } => Answer::Yes(self.decoder.can_cut(seq, n as usize)),
             Call::Copy { from, to, n } => Answer::Yes(from != to && self.decoder.copy(from, to, n as usize)),
             Call::Truncate { seq, from } => Answer::Yes(self.decoder.truncate(seq, from as usize)),
-            Call::Shift { seq, keep, n } => {
-                Answer::Yes(self.decoder.shift(seq, keep as usize, n as usize))
-            }
+            Call::Shift { seq, keep, n } => Answer::Yes(self.decoder.shift(seq, keep as usize, n as usize)),
             Call::Clear { seq } => {
                 self.decoder.clear(seq);
                 Answer::Done
