@@ -253,6 +253,6 @@ impl Decoder for DistantDecoder {
 
     fn ender(&self) -> Option<Ender> {
         let host = Arc::clone(&self.host);
-        Some(Box::new(move || host.kill()))
+        Some(Box::new(move || host.give_up()))
     }
 }

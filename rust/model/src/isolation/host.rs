@@ -274,8 +274,19 @@ impl Host {
         self.kill();
     }
 
+    /// Ends the child because a decode makes no progress, or because nobody wants it any more.
+    pub(super) fn give_up(&self) {
+        if self.closed.is_raised() {
+            return self.kill();
+        }
+        let current = lock(&self.current).clone();
+        if let Some(process) = current {
+            process.end("made no progress in a decode, took many times longer than usual, and was ended");
+        }
+    }
+
     /// Ends the child that there is.
-    pub(super) fn kill(&self) {
+    fn kill(&self) {
         if let Some(process) = &*lock(&self.current) {
             process.kill();
         }

@@ -48,21 +48,20 @@ pub(crate) fn attempt(library: &OsStr, model: &OsStr) -> ExitCode {
     if io::stdin().lock().read_line(&mut request).is_err() {
         return ExitCode::from(2);
     }
+    // Before the parent is watched: one that has gone already has asked for nothing.
+    let Ok(request) = serde_json::from_str(&request) else { return ExitCode::from(2) };
     let watch = std::thread::Builder::new().name("parent".to_owned()).spawn(|| {
         // Nothing more comes: it ends when the parent has closed its side, or is no more.
         let _ = io::stdin().lock().read_to_end(&mut Vec::new());
         std::process::exit(1);
     });
     drop(watch);
-    let answer = match serde_json::from_str(&request)
-        .map(|request| load_and_compute(library.as_ref(), model.as_ref(), request))
-    {
-        Ok(Ok(())) => SURVIVED,
-        Ok(Err(error)) => {
+    let answer = match load_and_compute(library.as_ref(), model.as_ref(), request) {
+        Ok(()) => SURVIVED,
+        Err(error) => {
             let _ = writeln!(io::stderr(), "{error}");
             REFUSED
         }
-        Err(_) => return ExitCode::from(2),
     };
     // A parent that is no more does not want to know.
     let _ = writeln!(io::stdout(), "{answer}");
