@@ -172,6 +172,7 @@ fn decoder_error(error: ContextError) -> DecoderError {
     match error {
         ContextError::Aborted => DecoderError::Aborted,
         ContextError::Full { .. } => DecoderError::NoSpace,
+        error @ ContextError::Broken { .. } => DecoderError::Broken(error.to_string()),
         other => DecoderError::Failed(other.to_string()),
     }
 }
@@ -211,6 +212,11 @@ impl Decoder for LlamaDecoder {
             return Err(DecoderError::Failed("there is no memory for another context".to_owned()));
         }
         self.rearrange(split).map_err(|error| DecoderError::Failed(error.to_string()))
+    }
+
+    fn revive(&mut self) -> Result<(), DecoderError> {
+        self.group = None;
+        self.rearrange(false).map_err(|error| DecoderError::Failed(error.to_string()))
     }
 
     fn vocabulary(&self) -> Arc<dyn Vocabulary> {

@@ -95,7 +95,7 @@ pub trait Decoder: Send + 'static {
     /// # Errors
     ///
     /// [`DecoderError::NoSpace`] when the memory had no room (all sequences must then be as before), [`DecoderError::Aborted`] when `stop` said so,
-    /// [`DecoderError::Crashed`] when all that it held is gone, [`DecoderError::Failed`] for all else. After the first and the last of these three, any number
+    /// [`DecoderError::Crashed`] and [`DecoderError::Broken`] when all that it held is gone, [`DecoderError::Failed`] for all else. After the first and the last of these three, any number
     /// of the batch's tokens may be in their sequences; these get truncated to where they were, or cleared.
     fn decode(&mut self, batch: &[BatchToken], stop: Stop<'_>) -> Result<(), DecoderError>;
 
@@ -159,7 +159,7 @@ pub trait Decoder: Send + 'static {
         None
     }
 
-    /// Makes it usable, with empty and undivided memory, after [`DecoderError::Crashed`].
+    /// Makes it usable, with empty and undivided memory, after [`DecoderError::Crashed`] and [`DecoderError::Broken`].
     ///
     /// # Errors
     ///
@@ -213,6 +213,9 @@ pub enum DecoderError {
         /// It was dead before this decode began.
         before: bool,
     },
+    /// What it computes with has stopped in the middle and can do nothing more; its sequences are gone, saved states may be. [`Decoder::revive`] comes next, and running requests go on.
+    #[error("{0}")]
+    Broken(String),
     /// Anything else, in the engine's words.
     #[error("{0}")]
     Failed(String),

@@ -39,6 +39,8 @@ pub(crate) struct Driver<D: Decoder> {
     on_crash: OnCrash,
     /// What the decoder computes with has died.
     is_down: bool,
+    /// It is down because it broke, and not because what it computes with died.
+    broke: bool,
     /// How many requests generated in the last step.
     n_generating: usize,
     /// Reused between steps.
@@ -117,6 +119,7 @@ impl<D: Decoder> Driver<D> {
             crew: Crew::new(n_threads),
             on_crash,
             is_down: false,
+            broke: false,
             n_generating: 1,
             batch: Vec::new(),
             draft: Vec::new(),

@@ -9,17 +9,18 @@ use crate::{Decoder, DecoderError, EngineError, OnCrash};
 const TRIES: u32 = 3;
 
 impl<D: Decoder> Driver<D> {
-    /// Forgets all that the decoder held, and ends the requests that do not go on. With `before`, the crash was not in the step of `spans`, so those that have not begun are
+    /// Forgets all that the decoder held, and ends the requests that do not go on with `end`. With `before`, the crash was not in the step of `spans`, so those that have not begun are
     /// decoded by what comes next.
-    pub(super) fn crashed(&mut self, spans: &[Span], words: &str, before: bool) {
+    pub(super) fn crashed(&mut self, spans: &[Span], end: &EngineError, on_crash: OnCrash, before: bool) {
         self.is_down = true;
+        self.broke = matches!(end, EngineError::Decode { .. });
         self.stored.clear();
         let mut ending: Vec<JobId> = Vec::new();
         for (job, run) in &mut self.runs {
             run.parked = None;
             let in_step = !before && spans.iter().any(|span| span.job == *job);
             let has_begun = run.steps.0 > 0;
-            if self.on_crash == OnCrash::End {
+            if on_crash == OnCrash::End {
                 if in_step || has_begun {
                     ending.push(*job);
                 }
@@ -36,7 +37,7 @@ impl<D: Decoder> Driver<D> {
             }
         }
         for job in ending {
-            self.end(job, End::error(EngineError::Crashed { words: words.to_owned() }));
+            self.end(job, End::error(end.clone()));
         }
         self.scheduler.all_lost();
         if spans.len() > 1 && !before {
@@ -58,9 +59,14 @@ impl<D: Decoder> Driver<D> {
                     DecoderError::Crashed { words, .. } => words,
                     other => other.to_string(),
                 };
+                let end = if self.broke {
+                    EngineError::Decode { message: words }
+                } else {
+                    EngineError::Crashed { words }
+                };
                 let jobs: Vec<JobId> = self.runs.keys().copied().collect();
                 for job in jobs {
-                    self.end(job, End::error(EngineError::Crashed { words: words.clone() }));
+                    self.end(job, End::error(end.clone()));
                 }
                 self.inbox.publish(Census::default());
             }

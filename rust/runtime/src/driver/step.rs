@@ -8,7 +8,7 @@ use crate::metrics::StepTime;
 use crate::progress::{End, Progress};
 use crate::scheduler::{JobId, Span};
 use crate::{
-    AbortFlag, BatchToken, Decoder, DecoderError, EngineError, FinishReason, Group, PromptProgress,
+    AbortFlag, BatchToken, Decoder, DecoderError, EngineError, FinishReason, Group, OnCrash, PromptProgress,
     TokenEvent,
 };
 
@@ -142,12 +142,21 @@ impl<D: Decoder> Driver<D> {
 
     /// Undoes what a failed decode left behind, and finds out whose fault it was.
     fn failed(&mut self, spans: &[Span], error: &DecoderError) {
-        let is_cut = matches!(error, DecoderError::Aborted | DecoderError::Crashed { .. });
+        let is_cut =
+            matches!(error, DecoderError::Aborted | DecoderError::Crashed { .. } | DecoderError::Broken(_));
         if is_cut && self.inbox.bell.closing.is_raised() {
             return;
         }
-        if let DecoderError::Crashed { words, before } = error {
-            return self.crashed(spans, words, *before);
+        match error {
+            DecoderError::Crashed { words, before } => {
+                let end = EngineError::Crashed { words: words.clone() };
+                return self.crashed(spans, &end, self.on_crash, *before);
+            }
+            DecoderError::Broken(words) => {
+                let end = EngineError::Decode { message: words.clone() };
+                return self.crashed(spans, &end, OnCrash::Replay, false);
+            }
+            _ => {}
         }
         if *error == DecoderError::NoSpace {
             return self.scheduler.refused(self.batch.len());

@@ -151,3 +151,38 @@ fn a_decode_without_end_is_ended_and_the_thread_goes_on() {
     assert!(!engine.is_lost());
     run(&engine, request(&[1, 2], 5)).assert_continues(&[1, 2], 5);
 }
+
+#[test]
+fn streams_go_on_when_a_context_breaks() {
+    let mut calls = 0;
+    let decoder = FakeDecoder::new(100, 8, 4).with_hook(move |_| {
+        calls += 1;
+        if calls == 5 { Err(DecoderError::Broken("it broke".to_owned())) } else { Ok(()) }
+    });
+    let engine = decoder.spawn();
+    let prompts = [prompt(3, 4), prompt(9, 6)];
+    let streams = prompts.each_ref().map(|prompt| engine.submit(request(prompt, 15)).unwrap());
+    for (prompt, stream) in prompts.iter().zip(&streams) {
+        drain(stream).assert_continues(prompt, 15);
+    }
+}
+
+#[test]
+fn a_request_that_breaks_it_again_and_again_ends_with_the_reason() {
+    let broken = || DecoderError::Broken("it broke".to_owned());
+    let reason = FinishReason::Error(EngineError::Decode { message: "it broke".to_owned() });
+    let decoder = FakeDecoder::new(100, 8, 4).with_hook(move |call| {
+        if call.tokens().windows(3).any(|window| window == [11, 11, 11]) { Err(broken()) } else { Ok(()) }
+    });
+    let engine = decoder.spawn();
+    let good = prompt(3, 4);
+    let streams = [&good[..], &[11, 11, 11]].map(|prompt| engine.submit(request(prompt, 10)).unwrap());
+    drain(&streams[0]).assert_continues(&good, 10);
+    assert_eq!(drain(&streams[1]).finish.reason, reason);
+
+    let mut dead = FakeDecoder::new(100, 8, 4).with_hook(move |_| Err(broken()));
+    dead.n_lives = 0;
+    let ended = run(&dead.spawn(), request(&good, 5)).finish.reason;
+    let FinishReason::Error(EngineError::Decode { message }) = ended else { panic!("{ended:?}") };
+    assert!(message.contains("told not to live again"), "{message}");
+}
