@@ -15,6 +15,7 @@ from tabagent._load_options import load_options
 from tabagent.chat_template import ChatTemplate
 from tabagent.loading import open_library, resolve_model_path
 from tabagent.model import Model
+from tabagent.overflow import overflow_options
 from tabagent.pool import ModelPool
 from tabagent.sampling import SamplerConfig
 
@@ -28,7 +29,7 @@ MAX_COUNT: Final = 2**31 - 1
 HUB: Final = "hf:"
 LENT_FOR_S: Final = 1.0
 """How long a server keeps an idle model that a pool has lent it; the pool decides what becomes of it then."""
-OF_SERVING: Final = frozenset({"aliases", "tags", "chat_template", "sampling", "max_tokens", "adapters", "keep_alive"})
+OF_SERVING: Final = frozenset({"aliases", "tags", "chat_template", "sampling", "max_tokens", "overflow", "adapters", "keep_alive"})
 """What a mapping may say of a model besides the arguments of `Model.load`."""
 NOT_SERVED: Final = frozenset({"cls", "progress", "devices", "fallback"})
 """Arguments of `Model.load` that mean nothing where nobody waits for the call."""
@@ -39,7 +40,7 @@ Reader = Callable[[], Mapping[str, Served]]
 """Reads which models there are."""
 
 
-def answer_defaults(sampling: object, max_tokens: object) -> dict[str, Any]:
+def answer_defaults(sampling: object, max_tokens: object, overflow: object = None) -> dict[str, Any]:
     """What a request has that does not say otherwise."""
     if sampling is not None and not isinstance(sampling, SamplerConfig):
         message = f"`sampling` must be a SamplerConfig, got {type_name(sampling)}"
@@ -49,6 +50,7 @@ def answer_defaults(sampling: object, max_tokens: object) -> dict[str, Any]:
         "sampling": config.to_dict(),
         "max_tokens": None if max_tokens is None else as_int(max_tokens, "max_tokens", 0, MAX_COUNT),
         "cache_prompt": True,
+        "overflow": None if overflow is None else overflow_options(overflow),
     }
 
 
@@ -115,7 +117,7 @@ def _entry(name: str, served: Mapping[str, Any], defaults: Mapping[str, Any], *,
         "path": path,
         "template": template._native if isinstance(template, ChatTemplate) else None,  # noqa: SLF001 (a module of ours)
         "template_text": None if isinstance(template, ChatTemplate) else _template_text(template),
-        "defaults": answer_defaults(whole.get("sampling"), whole.get("max_tokens")),
+        "defaults": answer_defaults(whole.get("sampling"), whole.get("max_tokens"), whole.get("overflow")),
         "adapters": _adapters(whole.get("adapters", ())),
         "keep_alive": None if keep_alive is None else _seconds(keep_alive),
         "identity": repr((path, sorted(served.items(), key=lambda pair: pair[0]))),

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from tabagent.chat_template import ChatTemplate
+    from tabagent.overflow import ContextShift, Overflow
     from tabagent.sampling import SamplerConfig
 
 __all__ = ["Server", "serve"]
@@ -69,6 +70,7 @@ class Server:
         chat_template: str | os.PathLike[str] | ChatTemplate | None = None,
         sampling: SamplerConfig | None = None,
         max_tokens: int | None = None,
+        overflow: Overflow | ContextShift | None = None,
         http_threads: int | None = None,
         max_connections: int | None = None,
         max_body_bytes: int | None = None,
@@ -99,7 +101,7 @@ class Server:
             model: what answers, whatever model a request names. With several, a mapping from names to models, each of which is loaded when a request
                 first names it: a path (`demo`, or `hf:OWNER/REPO/FILE` of the hub), a mapping of `Model.load`'s arguments with `path` among them, a
                 function that loads and returns the model, or a model. Such a mapping may also have `aliases`, `tags`, `chat_template`, `sampling`,
-                `max_tokens`, `adapters` and `keep_alive` of its own. Or a `ModelPool`, which lends its models.
+                `max_tokens`, `overflow`, `adapters` and `keep_alive` of its own. Or a `ModelPool`, which lends its models.
             host: the host name or address to listen at, or several; None for 127.0.0.1, which this machine alone reaches.
             port: the port; 0 for any free one, None for 8080.
             unix_path: a socket in the file system instead.
@@ -124,6 +126,7 @@ class Server:
             chat_template: in place of the file's template, as for `apply_chat_template`.
             sampling: how tokens are chosen where a request does not say; None for llama.cpp's own way.
             max_tokens: how many tokens a text may have where a request does not say; None for as many as the context holds.
+            overflow: what becomes of texts that do not fit the context, as for `generate`; None for `error`.
             http_threads: threads that serve HTTP; None for 2.
             max_connections: connections at the same time; one more is answered with status 503. None for 4,096.
             max_body_bytes: the size of a request; a larger one is answered with status 413. None for 64 MiB.
@@ -188,7 +191,7 @@ class Server:
             "reasoning_in_content": _flag(reasoning_in_content, "reasoning_in_content"),
             "pooling": None if pooling is None else as_choice(pooling, "pooling", ("mean", "cls", "last")),
         }
-        defaults = {"chat_template": chat_template, "sampling": sampling, "max_tokens": max_tokens, "adapters": adapters}
+        defaults = {"chat_template": chat_template, "sampling": sampling, "max_tokens": max_tokens, "overflow": overflow, "adapters": adapters}
         if isinstance(model, Model):
             if chat_template is not None:
                 native = model._native  # noqa: SLF001 (a module of ours)
@@ -345,7 +348,7 @@ def _hub(defaults: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "command": hub_command(),
         "load": plan_of({}),
-        "defaults": answer_defaults(defaults["sampling"], defaults["max_tokens"]),
+        "defaults": answer_defaults(defaults["sampling"], defaults["max_tokens"], defaults["overflow"]),
     }
 
 

@@ -44,6 +44,9 @@ def status(server: Server) -> dict[str, str]:
 
 
 def test_a_model_is_loaded_by_the_first_request_that_names_it(server: Server) -> None:
+    assert server.urls == [server.url]
+    with pytest.raises(ValueError, match="several models"):
+        _ = server.model
     assert status(server) == dict.fromkeys(("first", "second", "third", "broken"), "unloaded")
     reply = ask(server, "POST", "/v1/chat/completions", {**CHAT, "model": "uno"})
     assert (reply.status, reply.json()["model"]) == (200, "first")
@@ -162,6 +165,7 @@ def test_a_pool_and_a_server_share_models(smollm2_path: Path) -> None:
             assert ask(server, "POST", "/completion", {"prompt": "Once upon", "n_predict": 1, "model": "small"}).status == 200
             assert model.metrics().submitted == before + 1
         assert pool.stats().loads == 1
+        assert pool.names() == ["small"]
         until(lambda: pool.stats().models[0].borrowed == 0)
 
 

@@ -102,3 +102,15 @@ def test_a_slot_serves_one_request_at_a_time(server: Server) -> None:
     chat = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2, "id_slot": 1}
     assert ask(server, "POST", "/v1/chat/completions", chat).status == 200
     assert complete(server, PROMPT, -1)["id_slot"] in (0, 1)
+
+
+def test_a_text_goes_on_past_its_context_where_the_server_shifts(smollm2_path: Path) -> None:
+    with (
+        Model.load(smollm2_path, context_size=256, max_sequences=1, threads=1) as model,
+        Server(model, port=0, overflow="shift") as server,
+    ):
+        made = complete(server, PROMPT * 12, None, n_predict=200, ignore_eos=True)
+        assert made["tokens_predicted"] == 200
+        assert made["tokens_evaluated"] + 200 > 256
+    with pytest.raises(ValueError, match="overflow"):
+        Server({"small": smollm2_path}, overflow="cut")  # type: ignore[arg-type]

@@ -21,7 +21,7 @@ from tabagent.errors import TabagentError
 __all__ = ["serve"]
 
 MODEL: Final = "Model and machine"
-OF_SERVING: Final = frozenset({"chat_template", "max_tokens", "sampling", "adapters"})
+OF_SERVING: Final = frozenset({"chat_template", "max_tokens", "overflow", "sampling", "adapters"})
 """What a server takes for each model besides the arguments of `Model.load`."""
 
 ModelName = Annotated[

@@ -69,6 +69,7 @@ VARIABLES: Final = {
     "--ui": "LLAMA_ARG_UI",
     "--metrics": "LLAMA_ARG_ENDPOINT_METRICS",
     "--slots": "LLAMA_ARG_ENDPOINT_SLOTS",
+    "--context-shift": "LLAMA_ARG_CONTEXT_SHIFT",
     "--embeddings": "LLAMA_ARG_EMBEDDINGS",
     "--reranking": "LLAMA_ARG_RERANKING",
     "--prefill-assistant": "LLAMA_ARG_PREFILL_ASSISTANT",
@@ -314,6 +315,10 @@ class AnswerOptions:
         str | None,
         option(ANSWERS, "--pooling", metavar="NAME", text="How a text's vectors become one: mean, cls, last (default: the model's way)."),
     ] = None
+    context_shift: Annotated[
+        bool,
+        option(ANSWERS, "--context-shift", text="When a text fills its context, go on without the older half of what comes after its beginning."),
+    ] = False
     lora: Annotated[
         list[str] | None, option(ANSWERS, "--lora", metavar="FILE", text="Load a LoRA adapter with the model; several after commas, or given again.")
     ] = None
@@ -351,6 +356,7 @@ class AnswerOptions:
         return {
             "chat_template": self.template(),
             "max_tokens": None if self.max_tokens < 0 else self.max_tokens,
+            "overflow": "shift" if self.context_shift else None,
             "adapters": adapters,
         }
 
