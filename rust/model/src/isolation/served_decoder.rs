@@ -1,11 +1,12 @@
 //! The decoder of the child, as its lane uses it.
 
 use std::collections::HashMap;
+use std::io::Write as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 
-use tabagent_llama::{ControlSum, ElsewhereError, SequenceSnapshot, SharedMemory};
+use tabagent_llama::{ControlSum, ElsewhereError, SequenceSnapshot, SharedMemory, leave_at_once};
 use tabagent_runtime::{BatchToken, Decoder as _, DecoderError, Group};
 
 use super::host::named;
@@ -126,6 +127,11 @@ impl ServedDecoder {
             Ok(()) => {}
             Err(DecoderError::Aborted) => return Ok(Answer::Aborted),
             Err(DecoderError::NoSpace) => return Ok(Answer::NoSpace),
+            Err(DecoderError::Broken(words)) => {
+                // Nothing that it held is left. The parent starts another child, as after a crash.
+                let _ = writeln!(std::io::stderr(), "{words}");
+                leave_at_once(1);
+            }
             Err(error) => return Err(failed(&error)),
         }
         let n_vocab = self.served.model.vocab().len();

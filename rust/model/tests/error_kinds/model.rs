@@ -163,6 +163,9 @@ fn requests() -> Vec<Sample> {
         EmptyStop { index: 1 } => Value, "remove it or give it text";
         EmptyBan { index: 1 } => Value, "`ban[1]` is empty";
         ForkWithBan => Value, "leave one of them out";
+        KeepsTooMuch { keep: 255, n_ctx: 256 } => Value, "lower `keep` or raise `context_size`";
+        ShiftWith { name: "ban" } => Value, "leave `ban` out";
+        CannotShift => Value, "shorten the text yourself";
         BanNeedsSnapshots => Value, "give one that can `save` its state";
     })
 }
