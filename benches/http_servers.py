@@ -84,8 +84,8 @@ class HttpServer:
 
     async def ask(self, request: Request, answer: Answer) -> None:
         """See `traffic.Peer`."""
-        body = {"prompt": list(request.prompt), "n_predict": request.max_tokens, "stream": True, "return_tokens": True, "cache_prompt": request.cache_prompt}
-        body |= {"ignore_eos": True, "temperature": 0.0, "samplers": ["temperature"]}
+        body = {"prompt": list(request.prompt), "n_predict": request.max_tokens, "stream": True, "cache_prompt": request.cache_prompt}
+        body |= {"return_tokens": True, "ignore_eos": True, "temperature": 0.0, "samplers": ["temperature"]}
         data = json.dumps(body).encode()
         fields = ("Host: 127.0.0.1", "Content-Type: application/json", f"Content-Length: {len(data)}", "Connection: close")
         head = "\r\n".join(("POST /completion HTTP/1.1", *fields, "", ""))
