@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from tabagent.hooks import LogitsProcessor
     from tabagent.info import DeviceInfo, ModelInfo, ModelStats, VariantInfo
     from tabagent.machine import Hardware, hardware
-    from tabagent.memory import MemoryNeed, MemoryPrediction, predict_memory
+    from tabagent.memory import DeviceNeed, MemoryNeed, MemoryPrediction, predict_memory
     from tabagent.metrics import FinishCounts, Latency, Metrics
     from tabagent.model import Model
     from tabagent.overflow import ContextShift
@@ -72,7 +72,7 @@ if TYPE_CHECKING:
     from tabagent.speculation import SpeculativeConfig
     from tabagent.stream import TokenEvents, TokenStream
     from tabagent.tools import Tool
-    from tabagent.variants import Variant, auto_select_variant, get_cpu_variant, list_available_variants
+    from tabagent.variants import Gpu, Variant, auto_select_variant, get_cpu_variant, list_available_variants
 
 __all__ = [
     "Adapter",
@@ -98,6 +98,7 @@ __all__ = [
     "Conversation",
     "DecodeError",
     "DeviceInfo",
+    "DeviceNeed",
     "EmbeddingCancelledError",
     "EngineCrashedError",
     "Finish",
@@ -106,6 +107,7 @@ __all__ = [
     "ForkedError",
     "GgufCancelledError",
     "GgufError",
+    "Gpu",
     "Grammar",
     "GrammarError",
     "Hardware",
@@ -204,6 +206,7 @@ _HOMES = {
     "ContextShift": "overflow",
     "ControlVector": "adapters",
     "DeviceInfo": "info",
+    "DeviceNeed": "memory",
     "FinishCounts": "metrics",
     "FinishReason": "completion",
     "Grammar": "grammar",
@@ -242,6 +245,7 @@ _HOMES = {
     "TopLogprob": "_native",
     "Trigger": "grammar",
     "Usage": "completion",
+    "Gpu": "variants",
     "Variant": "variants",
     "VariantInfo": "info",
     "__version__": "_native",

@@ -15,6 +15,7 @@ __all__ = ["cache_options", "gpu_layers_of", "load_options", "optional_int"]
 def load_options(
     *,
     gpu_layers: object,
+    placement: Mapping[str, Any],
     context_size: int | None,
     sequence_size: int | None = None,
     max_sequences: int | None,
@@ -46,6 +47,7 @@ def load_options(
         tried = None
     return {
         "gpu_layers": gpu_layers_of(gpu_layers),
+        **placement,
         "context_size": optional_int(context_size, "context_size", 1),
         "sequence_size": optional_int(sequence_size, "sequence_size", 1),
         "max_sequences": optional_int(max_sequences, "max_sequences", 1),

@@ -112,16 +112,32 @@ def set_log_level(level: int) -> None:
 def hardware_json() -> str:
     """Facts about the machine, as JSON."""
 
-def variants_json(environment: str | None, companions: Sequence[tuple[str, str]], bundled: str | None) -> str:
-    """Every known variant, best first, with its verdict and reason, as JSON."""
+def variants_json(
+    environment: str | None,
+    companions: Sequence[tuple[str, str, Sequence[str]]],
+    bundled: str | None,
+    probe: tuple[str, str | None] | None = None,
+) -> str:
+    """Every known variant, best first, with its verdict and reason, as JSON.
 
-def select_variant_json(request: str, environment: str | None, companions: Sequence[tuple[str, str]], bundled: str | None) -> str:
-    """The variant that `request` (`auto`, a module name, or a path) stands for, as JSON; raises `VariantError`."""
+    Companions are names, directories and libraries to load before their modules. `probe` is the program of child processes, which is asked what
+    GPUs there are, and the folder that keeps what it said.
+    """
 
-def open_library(path: str, module: str | None, crash_file: str | None = None) -> str:
-    """Loads llama.cpp from a directory with a CPU module (None: ggml's pick) and describes it, as JSON.
+def select_variant_json(
+    request: str,
+    environment: str | None,
+    companions: Sequence[tuple[str, str, Sequence[str]]],
+    bundled: str | None,
+    probe: tuple[str, str | None] | None = None,
+) -> str:
+    """The variant that `request` (`auto`, a name, or a path) stands for, as JSON; raises `VariantError`."""
 
-    Keys: directory, build, ggml_version, cpu_module, cpu_module_file, devices (name, description, kind, memory_free, memory_total).
+def open_library(path: str, module: str | None, crash_file: str | None = None, backends: Sequence[str] = (), needed: Sequence[str] = ()) -> str:
+    """Loads llama.cpp from a directory with a CPU module (None: ggml's pick), the modules `backends` and no others, and describes it, as JSON.
+
+    `needed` are libraries to load before these modules. Keys: directory, build, ggml_version, cpu_module, cpu_module_file, added, devices (name,
+    id, description, kind, memory_free, memory_total).
     """
 
 def loaded_library() -> str | None:

@@ -18,6 +18,8 @@ class DeviceInfo:
 
     name: str
     """llama.cpp's name for it, such as `CPU` or `CUDA0`."""
+    id: str = ""
+    """Its name for `devices=`, such as `cpu` or `cuda:0`."""
     description: str
     """What it is, in words."""
     kind: str
@@ -30,7 +32,7 @@ class DeviceInfo:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> DeviceInfo:
         """A device as the core describes it."""
-        return cls(**{name: value[name] for name in ("name", "description", "kind", "memory_free", "memory_total")})
+        return cls(**{name: value[name] for name in ("name", "id", "description", "kind", "memory_free", "memory_total")})
 
     @property
     def is_gpu(self) -> bool:
@@ -105,7 +107,11 @@ class ModelInfo:
     layers: int
     """How many layers it has."""
     layers_on_gpu: int
-    """How many of them are on a GPU."""
+    """How many of them are on GPUs. The output counts as one, too, and goes there first: with `gpu_layers=1` it alone is there."""
+    gpu_layers: int | None
+    """How many layers `gpu_layers` asked for, or how many `auto` put on GPUs where not all fit; None where it put all there."""
+    used_devices: tuple[str, ...]
+    """The devices beside the CPU that the model may use, by the names in `devices`' `id`."""
     heads: int
     """Attention heads."""
     kv_heads: int
@@ -127,9 +133,9 @@ class ModelInfo:
     kv_types: tuple[str, str]
     """The types of the context's keys and of its values."""
     memory: MemoryNeed
-    """What the model and its context take of memory, as llama.cpp counted it."""
+    """What the model and its context take of memory, on the host and on devices together, as llama.cpp counted it."""
     adjustments: tuple[str, ...]
-    """What `fit` and `fallback` changed so that it fits, in sentences."""
+    """What `gpu_layers="auto"`, `fit` and `fallback` changed so that it fits, in sentences."""
     devices: tuple[DeviceInfo, ...]
     """What llama.cpp can compute with on this machine."""
     variant: VariantInfo

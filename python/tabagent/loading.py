@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import warnings
@@ -11,10 +12,11 @@ from typing import Any
 
 from tabagent import _native, log
 from tabagent._arguments import as_path, is_iterable, type_name
+from tabagent._placement import backends_of
 from tabagent._trial import crash_file
 from tabagent.errors import ModelNotFoundError, OutOfMemoryError
 from tabagent.info import DeviceInfo, VariantInfo
-from tabagent.variants import Choice, choose_variant
+from tabagent.variants import Choice, choose_variant, companion_libraries
 
 __all__ = [
     "LoadedLibrary",
@@ -42,6 +44,10 @@ class LoadedLibrary:
     """What it can compute with."""
     variant: VariantInfo
     """What was asked for, what was got, and why."""
+    backends: tuple[str, ...] = ()
+    """Modules of a companion package that another process is to load with it."""
+    needed: tuple[str, ...] = ()
+    """Libraries that these modules need."""
 
     def as_found(self, answer: str | None) -> LoadedLibrary:
         """The library as the process that has loaded it describes it; it itself if that is this process (None)."""
@@ -101,15 +107,19 @@ def load_first(
             asked, taken = MemoryPrediction.from_native(fitted["asked"]), MemoryPrediction.from_native(fitted["taken"])
             free = (asked.available or 0) >> 20
             adjustments.append(f"`{file}` is loaded with {taken}, not with {asked}: {free:,} MiB are free")
+        if why := native.facts()["why_fewer_gpu_layers"]:
+            got, layers = native.facts()["gpu_layers"], native.facts()["layers"] + 1
+            adjustments.append(f'`gpu_layers="auto"` put {got} of {layers} layers of `{file}` on the GPU: {why}')
         return native, file, adjustments
     message = "no model to load"
     raise ValueError(message)
 
 
-def open_library(request: str | os.PathLike[str]) -> LoadedLibrary:
+def open_library(request: str | os.PathLike[str], devices: Sequence[str] | None = None) -> LoadedLibrary:
     """Load llama.cpp for a request, or take the one that this process has already, and describe it.
 
-    A process has one llama.cpp: `auto` takes what is loaded; another library than the loaded one is refused by the core.
+    A process has one llama.cpp: `auto` takes what is loaded; another library than the loaded one is refused by the core. Where nothing is loaded,
+    `auto` with `devices` of one backend takes the companion package of that name.
 
     Raises:
         VariantError: there is no such variant, or it does not run here.
@@ -118,28 +128,33 @@ def open_library(request: str | os.PathLike[str]) -> LoadedLibrary:
     """
     log.follow_level()
     loaded = _native.loaded_library()
-    if loaded is not None and isinstance(request, str) and request.strip().lower() == "auto":
-        return _described(json.loads(loaded), requested="auto", name=None, source="process", reason="this process uses it already")
+    if isinstance(request, str) and request.strip().lower() == "auto":
+        if loaded is not None:
+            return _described(json.loads(loaded), requested="auto", name=None, source="process", reason="this process uses it already")
+        request = _companion_of(devices) or request
     choice = _choice(request)
     variant = choice.variant
     try:
-        answer = json.loads(_native.open_library(variant.path, variant.cpu_module, crash_file()))
+        answer = json.loads(_native.open_library(variant.path, variant.cpu_module, crash_file(), variant.backends, variant.needed))
     finally:
         log.forward()
     return _described(answer, requested=choice.requested, name=variant.name, source=variant.source, reason=variant.reason)
 
 
-def choose_library(request: str | os.PathLike[str]) -> LoadedLibrary:
+def choose_library(request: str | os.PathLike[str], devices: Sequence[str] | None = None) -> LoadedLibrary:
     """The llama.cpp for a request, to be loaded in another process; what this process has loaded does not matter. Its devices are known there.
 
     Raises:
         VariantError: there is no such variant, or it does not run here.
     """
     log.follow_level()
+    if isinstance(request, str) and request.strip().lower() == "auto":
+        request = _companion_of(devices) or request
     choice = _choice(request)
     variant = choice.variant
     answer = {"directory": variant.path, "cpu_module": variant.cpu_module, "build": "", "devices": ()}
-    return _described(answer, requested=choice.requested, name=variant.name, source=variant.source, reason=variant.reason)
+    described = _described(answer, requested=choice.requested, name=variant.name, source=variant.source, reason=variant.reason)
+    return dataclasses.replace(described, backends=variant.backends, needed=variant.needed)
 
 
 def _choice(request: str | os.PathLike[str]) -> Choice:
@@ -154,6 +169,15 @@ def warn_of_missing_gpu(layers: int | None, library: LoadedLibrary) -> None:
     if layers is not None and layers > 0 and not any(device.is_gpu for device in library.devices):
         message = f"`gpu_layers={layers}` was asked for, but llama.cpp finds no GPU here; the model runs on the CPU"
         warnings.warn(message, RuntimeWarning, stacklevel=3)
+
+
+def _companion_of(devices: Sequence[str] | None) -> str | None:
+    """The companion package for the one backend that all the named devices belong to; None where there is no such package."""
+    backends = backends_of(devices)
+    if len(backends) != 1:
+        return None
+    names = {name for name, _, _ in companion_libraries()}
+    return next(iter(backends & names), None)
 
 
 def warn_of_too_many_threads(threads: int) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from tabagent import _native, log
 from tabagent._load_options import load_options
+from tabagent._placement import placement_options
 from tabagent.loading import open_library, resolve_model_path
 
-__all__ = ["MemoryNeed", "MemoryPrediction", "predict_memory"]
+__all__ = ["DeviceNeed", "MemoryNeed", "MemoryPrediction", "predict_memory"]
 
 MIB = 1 << 20
 
@@ -48,12 +49,46 @@ class MemoryNeed:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DeviceNeed:
+    """Bytes of a model and its context in the memory of one device."""
+
+    device: str
+    """The device, such as `cuda:0`."""
+    layers: int
+    """Repeating layers there."""
+    weights: int
+    """Their weights, and those of the output if it is there."""
+    cache: int
+    """Their part of the context's memory."""
+    compute: int
+    """Intermediate results."""
+    free: int
+    """Bytes that were free there; 0 where the device does not tell."""
+    margin: int
+    """Bytes of these that `gpu_layers="auto"` leaves to the driver and its libraries."""
+
+    @property
+    def total(self) -> int:
+        """All that is needed there."""
+        return self.weights + self.cache + self.compute
+
+    @property
+    def fits(self) -> bool:
+        """Whether it fits, as far as the device tells."""
+        return self.free == 0 or self.total <= self.free
+
+
+@dataclass(frozen=True, kw_only=True)
 class MemoryPrediction(MemoryNeed):
     """What a model and its context would take, and what is free."""
 
     available: int | None
     """Bytes that this process may still take: of the machine's memory, within its control groups and its own limits. None where the system does
-    not tell, and where layers go to a GPU."""
+    not tell."""
+    gpu_layers: int
+    """Layers that go to devices, with the output as one of them: as many as were asked for, or with `auto` as many as fit."""
+    devices: tuple[DeviceNeed, ...]
+    """What is needed on each device that the model may use. The numbers above are of the host's memory alone."""
     context_size: int
     """Tokens of the context."""
     kv_types: tuple[str, str]
@@ -62,12 +97,13 @@ class MemoryPrediction(MemoryNeed):
     @property
     def fits(self) -> bool:
         """Whether it fits, as far as the system tells."""
-        return self.available is None or self.allocated <= self.available
+        return (self.available is None or self.allocated <= self.available) and all(need.fits for need in self.devices)
 
     @classmethod
     def from_native(cls, need: Mapping[str, Any]) -> MemoryPrediction:
         """As the core tells it."""
-        return cls(**{**need, "kv_types": tuple(need["kv_types"])})
+        devices = tuple(DeviceNeed(**device) for device in need["devices"])
+        return cls(**{**need, "kv_types": tuple(need["kv_types"]), "devices": devices})
 
     def __str__(self) -> str:
         keys, values = self.kv_types
@@ -80,6 +116,12 @@ def predict_memory(
     *,
     variant: str | os.PathLike[str] = "auto",
     gpu_layers: int | Literal["auto"] = "auto",
+    devices: Sequence[str] | None = None,
+    split_mode: Literal["none", "layer", "row", "tensor"] | None = None,
+    main_gpu: int | None = None,
+    tensor_split: Sequence[float] | None = None,
+    override_tensors: Mapping[str, str] | None = None,
+    cpu_moe: bool | int = False,
     context_size: int | None = None,
     max_sequences: int | None = None,
     batch_size: int | None = None,
@@ -109,8 +151,17 @@ def predict_memory(
         IncompatibleLibraryError: the library is a build that cannot count.
         UnsupportedModelError: the model has no context.
     """
+    placement = placement_options(
+        devices=devices,
+        split_mode=split_mode,
+        main_gpu=main_gpu,
+        tensor_split=tensor_split,
+        override_tensors=override_tensors,
+        cpu_moe=cpu_moe,
+    )
     options = load_options(
         gpu_layers=gpu_layers,
+        placement=placement,
         context_size=context_size,
         max_sequences=max_sequences,
         max_queue=None,
@@ -132,7 +183,7 @@ def predict_memory(
         metadata_overrides=metadata_overrides,
     )
     file = resolve_model_path(path)
-    library = open_library(variant)
+    library = open_library(variant, placement["devices"])
     try:
         found = _native.Model.predict_memory(file, library=library.directory, module=library.module, options=options)
     finally:

@@ -23,6 +23,7 @@ from tabagent._arguments import (
     type_name,
 )
 from tabagent._load_options import cache_options, load_options, optional_int
+from tabagent._placement import placement_options
 from tabagent.adapters import Adapter, Adapters, ControlVector, ControlVectors, as_adapters, as_control_vectors, as_directions
 from tabagent.chat import Chatter
 from tabagent.context import Context
@@ -84,7 +85,12 @@ class Model(Chatter, Infiller, Scorer, Embedder):
         *,
         variant: str | os.PathLike[str] = "auto",
         gpu_layers: int | Literal["auto"] = "auto",
-        devices: None = None,
+        devices: Sequence[str] | None = None,
+        split_mode: Literal["none", "layer", "row", "tensor"] | None = None,
+        main_gpu: int | None = None,
+        tensor_split: Sequence[float] | None = None,
+        override_tensors: Mapping[str, str] | None = None,
+        cpu_moe: bool | int = False,
         context_size: int | None = None,
         sequence_size: int | None = None,
         max_sequences: int | None = None,
@@ -118,8 +124,17 @@ class Model(Chatter, Infiller, Scorer, Embedder):
         Args:
             path: the file; `~` is the home directory.
             variant: the llama.cpp to use: `auto`, a CPU module such as `haswell`, or the path of a library directory. One per process.
-            gpu_layers: how many layers to put on GPUs; `auto` puts all there if there is one.
-            devices: not supported yet.
+            gpu_layers: how many layers to put on GPUs, the output as the first and then the last layers; `auto` puts as many there as fit: it
+                predicts how many, tries, and takes fewer where that fails. A warning and `info.adjustments` say so where not all fit.
+            devices: the only devices to use beside the CPU, such as `["cuda:0"]`, or `["cuda"]` for all of a kind; `["cpu"]` for none. None for all
+                discrete GPUs, or else the first integrated one. `tabagent variants` lists the GPUs.
+            split_mode: how several devices share the model: `layer` gives each some layers (the default), `row` rows of each matrix, `tensor` a
+                part of each tensor, and `none` takes one device.
+            main_gpu: the place in `devices` of the one that `split_mode="none"` takes, or that has the small tensors with `row`.
+            tensor_split: how much of the model each device takes, in proportion; None for as much as each has free memory.
+            override_tensors: where tensors go whose names match: patterns (regular expressions, of which the first that matches counts) and
+                names of memory, such as `{"ffn_up": "CPU"}`.
+            cpu_moe: keep the experts of all layers, or of the first so many, in the CPU's memory.
             context_size: tokens of context, shared by all requests, and of the longest text to embed; None for what the model was trained for, at
                 most 4,096 if it generates.
             sequence_size: most tokens of one request, prompt and text together; None for as many as the context holds.
@@ -172,11 +187,17 @@ class Model(Chatter, Infiller, Scorer, Embedder):
             OutOfMemoryError: model and context do not fit; the text says what they need, by kind, and what is free.
             VariantError, LibraryLoadError, LibraryAlreadyLoadedError: the library cannot be used.
         """
-        if devices is not None:
-            message = "`devices` is not supported yet; leave it out to use all devices, and limit the GPU with `gpu_layers`"
-            raise ValueError(message)
+        placement = placement_options(
+            devices=devices,
+            split_mode=split_mode,
+            main_gpu=main_gpu,
+            tensor_split=tensor_split,
+            override_tensors=override_tensors,
+            cpu_moe=cpu_moe,
+        )
         options = load_options(
             gpu_layers=gpu_layers,
+            placement=placement,
             context_size=context_size,
             sequence_size=sequence_size,
             max_sequences=max_sequences,
@@ -206,7 +227,8 @@ class Model(Chatter, Infiller, Scorer, Embedder):
         options["fit"] = least if as_bool(fit, "fit") else None
         report = _callback(progress)
         files = [resolve_model_path(path), *fallback_paths(fallback)]
-        library = open_library(variant) if isolation is None else choose_library(variant)
+        library = open_library(variant, placement["devices"]) if isolation is None else choose_library(variant, placement["devices"])
+        options |= {"backends": list(library.backends), "needed": list(library.needed)}
         if isolation is None:
             warn_of_missing_gpu(layers, library)
         native, file, adjustments = load_first(files, library, options, report)
@@ -408,7 +430,7 @@ class Model(Chatter, Infiller, Scorer, Embedder):
 def _info(facts: Mapping[str, Any], path: str, library: LoadedLibrary, adjustments: Sequence[str]) -> ModelInfo:
     """The facts about the model and those about its library, together."""
     ours = {"path": path, "devices": library.devices, "variant": library.variant, "adjustments": tuple(adjustments)}
-    ours |= {"memory": MemoryNeed.from_native(facts["memory"]), "kv_types": tuple(facts["kv_types"])}
+    ours |= {"memory": MemoryNeed.from_native(facts["memory"]), "kv_types": tuple(facts["kv_types"]), "used_devices": tuple(facts["used_devices"])}
     known = {name: facts[name] for name in ModelInfo.__dataclass_fields__ if name not in ours}
     return ModelInfo(**known, **ours)  # type: ignore[arg-type] # the contract of the core gives each its type
 

@@ -14,12 +14,35 @@ from typing import Any, Final
 
 from tabagent import _native
 from tabagent._arguments import as_path
+from tabagent._trial import gpu_probe
 from tabagent.errors import VariantError
 
-__all__ = ["Choice", "Variant", "auto_select_variant", "bundled_library", "choose_variant", "get_cpu_variant", "list_available_variants"]
+__all__ = ["Choice", "Gpu", "Variant", "auto_select_variant", "bundled_library", "choose_variant", "get_cpu_variant", "list_available_variants"]
 
 ENVIRONMENT: Final = "TABAGENT_LIBRARY_PATH"
 ENTRY_POINTS: Final = "tabagent.variants"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gpu:
+    """A GPU, as a child process saw it through the modules of a companion package."""
+
+    name: str
+    """Its name for `devices=`, such as `cuda:0`."""
+    description: str
+    """Its product name."""
+    kind: str
+    """`discrete`, `integrated` (it uses the machine's memory), or `software` (a program that pretends to be one, such as Mesa's llvmpipe)."""
+    vendor: str | None
+    """Who made it, such as `nvidia`; None where unknown."""
+    memory_total: int
+    """Bytes of its memory; 0 where unknown."""
+    driver: str | None
+    """The version of its driver; None where unknown."""
+    compute_capability: str | None
+    """NVIDIA's number for what it can do, such as `9.0`."""
+    fault: str | None
+    """Why it is not used: it did not compute what the CPU computes. None for one that was proven."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +50,8 @@ class Variant:
     """One llama.cpp build for one kind of machine, and whether it runs on this one."""
 
     name: str
-    """The CPU module, such as `haswell`; `built-in` where the CPU part is in the library; or a name in a BitnetRelease tree."""
+    """The CPU module, such as `haswell`; the companion package that adds modules, such as `cuda`; a name in a BitnetRelease tree; or `built-in` where
+    the CPU part is in the library."""
     source: str
     """How it was found: `explicit_path`, `environment`, `companion NAME`, `bitnet_release` or `bundled`."""
     path: str
@@ -46,11 +70,21 @@ class Variant:
     """How well it fits; 0 if it is not usable."""
     missing: tuple[str, ...]
     """Features that it needs and this machine lacks."""
+    backends: tuple[str, ...] = ()
+    """Modules that a companion package adds."""
+    needed: tuple[str, ...] = ()
+    """Libraries that these modules need."""
+    gpus: tuple[Gpu, ...] = ()
+    """The GPUs that these modules find."""
+    only_named: bool = False
+    """Whether `auto` never takes it: it has no GPU but a program that pretends to be one."""
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Variant:
         """A variant as the core describes it."""
-        return cls(**{**value, "source": _source(value["source"]), "missing": tuple(value["missing"])})
+        lists = {name: tuple(value[name]) for name in ("missing", "backends", "needed")}
+        gpus = tuple(Gpu(**{name: gpu[name] for name in Gpu.__dataclass_fields__}) for gpu in value["gpus"])
+        return cls(**{**value, **lists, "source": _source(value["source"]), "gpus": gpus})
 
     @property
     def cpu_module(self) -> str | None:
@@ -74,12 +108,13 @@ class Choice:
 
 
 def list_available_variants() -> list[Variant]:
-    """All variants found, best first, with the reason why each is usable here or not. Loads nothing.
+    """All variants found, best first, with the reason why each is usable here or not. Loads nothing into this process.
 
     Looked at, in this order: `TABAGENT_LIBRARY_PATH`, companion packages, the bundled library. A place that holds no library gives a warning.
+    What GPUs a companion finds is asked in a child process, once for each driver.
     """
     environment, companions, bundled = _places()
-    answer = json.loads(_native.variants_json(environment, companions, bundled))
+    answer = json.loads(_native.variants_json(environment, companions, bundled, gpu_probe()))
     for problem in answer["problems"]:
         warnings.warn(problem, stacklevel=2)
     return [Variant.from_json(verdict) for verdict in answer["verdicts"]]
@@ -122,7 +157,7 @@ def choose_variant(request: str | os.PathLike[str]) -> Choice:
         wanted = os.path.abspath(wanted)  # noqa: PTH100 (`wanted` may be a file; nothing is resolved)
     _check_unicode(wanted, "variant")
     environment, companions, bundled = _places()
-    answer = json.loads(_native.select_variant_json(wanted, environment, companions, bundled))
+    answer = json.loads(_native.select_variant_json(wanted, environment, companions, bundled, gpu_probe()))
     remarks = [remark for remark in (answer["warning"], *answer["problems"]) if remark]
     return Choice(requested=wanted, variant=Variant.from_json(answer["verdict"]), warning="; ".join(remarks) or None)
 
@@ -133,11 +168,12 @@ def bundled_library() -> str | None:
     return folder if os.path.isdir(folder) else None  # noqa: PTH112 (a path as the core takes it)
 
 
-def companion_libraries() -> list[tuple[str, str]]:
-    """Name and directory of each installed companion package; a broken one gives a warning and is left out.
+def companion_libraries() -> list[tuple[str, str, list[str]]]:
+    """Name, directory and needed libraries of each installed companion package; a broken one gives a warning and is left out.
 
-    A companion declares an entry point in the group `tabagent.variants` that is a path (a `str` or `PathLike`), or a function without
-    parameters that returns one.
+    A companion declares an entry point in the group `tabagent.variants` that is a path (a `str` or `PathLike`) of a library directory, or of
+    backend modules to be added to the bundled library; or a mapping with that `path` and `needed`, the paths of libraries to load before these
+    modules; or a function without parameters that returns one of these.
     """
     if not _any_companion():
         return []
@@ -147,13 +183,20 @@ def companion_libraries() -> list[tuple[str, str]]:
     for entry in _sorted_by_name(entry_points(group=ENTRY_POINTS)):
         try:
             value = entry.load()
-            path = as_path(value() if callable(value) else value, f"{ENTRY_POINTS}.{entry.name}")
-            _check_unicode(path, f"{ENTRY_POINTS}.{entry.name}")
-            found.append((entry.name, path))
+            found.append((entry.name, *_companion(value() if callable(value) else value, f"{ENTRY_POINTS}.{entry.name}")))
         except Exception as error:  # noqa: BLE001 (a companion is another's code; whatever it raises must not stop the others)
             message = f"the companion package `{entry.name}` (`{entry.value}`) is broken and was left out: {type(error).__name__}: {error}"
             warnings.warn(message, RuntimeWarning, stacklevel=2)
     return found
+
+
+def _companion(value: object, name: str) -> tuple[str, list[str]]:
+    """The directory that a companion names, and the libraries that its modules need."""
+    path, needed = (value.get("path"), value.get("needed", ())) if isinstance(value, Mapping) else (value, ())
+    paths = [as_path(path, name), *(as_path(library, f"{name}.needed") for library in needed)]
+    for each in paths:
+        _check_unicode(each, name)
+    return paths[0], paths[1:]
 
 
 def _any_companion() -> bool:
@@ -174,8 +217,8 @@ def _may_be_companion(package_info: str) -> bool:
     return False
 
 
-def _places() -> tuple[str | None, list[tuple[str, str]], str | None]:
-    """Where to look: the environment's paths, companion packages by name and directory, the bundled directory."""
+def _places() -> tuple[str | None, list[tuple[str, str, list[str]]], str | None]:
+    """Where to look: the environment's paths, companion packages, the bundled directory."""
     environment, bundled = os.environ.get(ENVIRONMENT) or None, bundled_library()
     for path, name in ((environment, ENVIRONMENT), (bundled, "tabagent")):
         if path is not None:

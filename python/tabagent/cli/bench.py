@@ -54,6 +54,9 @@ class BenchOptions:
     gpu_layers: Annotated[str, option(SETTINGS, "-ngl", "--n-gpu-layers", metavar="N|auto", text="Layers on the GPU; one number (default auto).")] = (
         "auto"
     )
+    devices: Annotated[
+        str | None, option(SETTINGS, "-dev", "--device", metavar="NAMES", text="The devices to use beside the CPU (default all GPUs).")
+    ] = None
     use_mmap: Annotated[bool, option(SETTINGS, "--mmap/--no-mmap", text="Map the file into memory instead of reading it (default), or not.")] = True
     json: Annotated[bool, option(OUTPUT, "--json", text="Print one JSON object with the rate of every run.")] = False
 
@@ -120,7 +123,8 @@ def bench(model: BenchModel, options: BenchOptions, *, verbose: Verbose = False)
         message = "`-p 0 -n 0` leaves nothing to measure"
         raise UsageError(message)
     source = ModelSource.parse(model, None, None)
-    base = {"variant": options.variant, "gpu_layers": _gpu_layers(options.gpu_layers), "use_mmap": options.use_mmap}
+    base: dict[str, Any] = {"variant": options.variant, "gpu_layers": _gpu_layers(options.gpu_layers), "use_mmap": options.use_mmap}
+    base["devices"] = _devices(options.devices)
     results: list[Result] = []
     header: dict[str, Any] = {}
     with load(source, {**base, "context_size": 64, "max_sequences": 1, "threads": settings[0].threads}) as loaded:
@@ -235,6 +239,10 @@ def _gpu_layers(text: str) -> int | str:
     return text if text == "auto" else _numbers(text, "-ngl", 0)[0]
 
 
+def _devices(text: str | None) -> list[str] | None:
+    return None if text is None else text.split(",")
+
+
 def _header(model: "Model") -> dict[str, Any]:
     """What the figures were measured with."""
     from tabagent import __version__, hardware  # noqa: PLC0415 (brings the compiled core, which `--help` does not need)
@@ -251,6 +259,7 @@ def _header(model: "Model") -> dict[str, Any]:
         "size": info.size,
         "parameters": info.parameters,
         "layers_on_gpu": info.layers_on_gpu,
+        "devices": [device.description for device in info.devices if device.id in info.used_devices],
     }
 
 
@@ -265,7 +274,7 @@ def _header_table(header: dict[str, Any]) -> Table:
         ("model", f"{header['model']}, {bytes_text(header['size'])}, {count_text(header['parameters'])} parameters"),
     ]
     if header["layers_on_gpu"]:
-        rows.append(("layers on GPU", str(header["layers_on_gpu"])))
+        rows.append(("layers on GPU", f"{header['layers_on_gpu']}, {', '.join(header['devices'])}"))
     for name, value in rows:
         table.add_row(name, Text(printable(value)))
     return table

@@ -163,7 +163,7 @@ def _check_loading(diagnosis: Diagnosis, variant: "Variant") -> bool:
 
     log.follow_level()
     try:
-        described = json.loads(_native.open_library(variant.path, None))
+        described = json.loads(_native.open_library(variant.path, None, None, variant.backends, variant.needed))
     except TabagentError as error:
         kind = "ABI" if isinstance(error, IncompatibleLibraryError) else "library"
         diagnosis.failed(kind, one_line(error), "use the bundled library (unset `TABAGENT_LIBRARY_PATH`), or reinstall the package")

@@ -12,6 +12,7 @@ from tabagent.cli.gguf_summary import summarize
 from tabagent.cli.model_source import ModelSource, model_path
 from tabagent.cli.options import option
 from tabagent.cli.output import is_terminal
+from tabagent.cli.placement_options import PlacementOptions
 from tabagent.cli.progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def _variants(incomplete: str) -> list[str]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoadOptions:
+class LoadOptions(PlacementOptions):
     """Which model, how much context, and what it runs on."""
 
     context_size: Annotated[
@@ -54,7 +55,15 @@ class LoadOptions:
         ),
     ] = None
     gpu_layers: Annotated[
-        str, option(HARDWARE, "-ngl", "--n-gpu-layers", metavar="N|auto", text="How many layers to put on the GPU (default auto).")
+        str,
+        option(
+            HARDWARE,
+            "-ngl",
+            "--n-gpu-layers",
+            "--gpu-layers",
+            metavar="N|auto|all",
+            text="How many layers to put on GPUs (default auto: all that fit).",
+        ),
     ] = "auto"
     variant: Annotated[
         str,
@@ -152,6 +161,7 @@ class LoadOptions:
             UsageError: a value is none that there is.
         """
         return {
+            **super().settings(),
             "variant": self.variant,
             "gpu_layers": _gpu_layers(self.gpu_layers),
             "context_size": self.context_size,
@@ -213,8 +223,10 @@ def _fetch(source: ModelSource) -> str:
 def _gpu_layers(text: str) -> int | str:
     if text == "auto":
         return text
+    if text == "all":
+        return 2**31 - 1
     if not text.isdecimal():
-        message = f"`-ngl {text}` is neither `auto` nor a number of layers"
+        message = f"`-ngl {text}` is neither `auto`, `all` nor a number of layers"
         raise UsageError(message)
     return int(text)
 

@@ -9,9 +9,10 @@ use crate::capture::{TensorTap, on_tensor};
 use crate::context_config::{ContextConfig, KvType, Resolved};
 use crate::context_error::{ContextConfigError, ContextError};
 use crate::control_vector::ControlSum;
+use crate::device::Device;
 use crate::guard::guarded;
 use crate::log;
-use crate::memory_need::{MemoryNeed, of_context};
+use crate::memory_need::{MemoryNeed, compute_on, of_context};
 use crate::model::Model;
 use crate::pooling::Pooling;
 use crate::threadpool::{Threadpool, startable};
@@ -54,6 +55,8 @@ pub struct Context {
     memory_need: MemoryNeed,
     /// Positions were moved, which llama.cpp does to what is in the cells at the next decode (`memory_update` in src/llama-context.cpp).
     pub(crate) is_moving: bool,
+    /// What devices compute with, in the order of the model's devices.
+    computes: Vec<u64>,
     /// Why llama.cpp left a decode half done, after which nothing else can be computed.
     broken: Option<Thrown>,
 }
@@ -161,6 +164,15 @@ impl Context {
             Purpose::Logits => context_bytes(model.facts(), model.metadata(), &resolved, config),
             Purpose::Vectors(_) => vector_bytes(model, &resolved, config),
         };
+        // What is on a GPU is allocated before anything is written there, so too much is an error and no overcommitment.
+        let facts = model.facts();
+        let on_host = if config.offload_cache {
+            u64::from(facts.layers - facts.layers_on_gpu.min(facts.layers))
+        } else {
+            1
+        };
+        let of = if config.offload_cache { u64::from(facts.layers.max(1)) } else { 1 };
+        let needed = needed / of * on_host;
         if let Some(available) = available_memory(0)
             && needed > available
             && !model.is_dry()
@@ -205,6 +217,7 @@ impl Context {
             outputs: Vec::new(),
             memory_need: MemoryNeed::default(),
             is_moving: false,
+            computes: model.devices().iter().map(|device| compute_on(&lines, device)).collect(),
             broken: None,
         };
         context.read_back_limits();
@@ -369,6 +382,12 @@ impl Context {
     /// Bytes of the model and of this context, as llama.cpp counted them.
     pub fn memory_need(&self) -> MemoryNeed {
         self.memory_need
+    }
+
+    /// Bytes of intermediate results on one of the model's devices, as llama.cpp counted them.
+    pub(crate) fn compute_on(&self, device: &Device) -> u64 {
+        let place = self.model.devices().iter().position(|other| other.name == device.name);
+        place.and_then(|place| self.computes.get(place)).copied().unwrap_or(0)
     }
 
     /// Whether its sequences share the cells.
@@ -636,9 +655,18 @@ fn init(
         // The messages of `ggml_backend_buft_alloc_buffer`, of the CPU buffer type, and of `std::bad_alloc`.
         let is_memory = |line: &String| ["allocate", "bad_alloc"].iter().any(|sign| line.contains(sign));
         if log.iter().any(is_memory) {
-            ContextError::NoMemory { context_size: resolved.n_ctx }
+            let device =
+                model.devices().iter().find(|device| log.iter().any(|line| is_about(line, &device.name)));
+            ContextError::NoMemory { context_size: resolved.n_ctx, device: device.map(Device::user_name) }
         } else {
             ContextError::Refused { log }
         }
     })
+}
+
+/// Whether a line that tells of memory that could not be allocated is about a device: `allocating 90.00 MiB on device 0` (CUDA, `ggml_backend_cuda_buffer_type_alloc_buffer`),
+/// `failed to allocate CUDA0 buffer of size 94371840` (`ggml_gallocr_reserve_n`), or a device's own words.
+fn is_about(line: &str, device: &str) -> bool {
+    let number = device.trim_start_matches(|letter: char| !letter.is_ascii_digit());
+    line.contains(device) || (!number.is_empty() && line.contains(&format!("on device {number}:")))
 }

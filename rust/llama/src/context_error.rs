@@ -4,6 +4,20 @@ use crate::adapter_error::{AdapterError, ControlVectorError};
 use crate::vocab_error::VocabError;
 use tabagent_sys::{Thrown, UnsupportedSetting};
 
+/// Where memory was short, in words.
+fn on(device: Option<&str>) -> String {
+    device.map(|device| format!(" on `{device}`")).unwrap_or_default()
+}
+
+/// What gives a context more room, in words.
+fn more_room(device: Option<&str>) -> &'static str {
+    if device.is_some() {
+        "put fewer layers there with `gpu_layers`"
+    } else {
+        "raise the limits of the process"
+    }
+}
+
 /// An option of a context is unusable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ContextConfigError {
@@ -144,12 +158,12 @@ pub enum ContextError {
         available: u64,
     },
     /// llama.cpp could not allocate memory.
-    #[error(
-        "no memory for a context of {context_size} tokens; lower `context_size`, or raise the limits of the process"
-    )]
+    #[error("no memory{} for a context of {context_size} tokens; lower `context_size`, or {}", on(device.as_deref()), more_room(device.as_deref()))]
     NoMemory {
         /// Tokens asked for.
         context_size: u32,
+        /// The device whose memory did not suffice; `None` for the host's.
+        device: Option<String>,
     },
     /// llama.cpp refused to make the context.
     #[error("llama.cpp cannot create the context: {}", crate::model_error::reason(log))]

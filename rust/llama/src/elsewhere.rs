@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::adapter::AdapterFacts;
 use crate::batch::TokenId;
+use crate::device::Device;
 use crate::embedding_facts::EmbeddingFacts;
 use crate::model::Model;
 use crate::model_facts::ModelFacts;
@@ -92,6 +93,8 @@ pub struct ModelCopy {
     pub templates: Vec<(Option<String>, String)>,
     /// Whether only the vocabulary was loaded.
     pub vocab_only: bool,
+    /// The devices that it may use beside the CPU.
+    pub devices: Vec<Device>,
     /// Its vocabulary.
     pub vocab: VocabCopy,
 }
@@ -123,6 +126,7 @@ impl Model {
             embedding: self.embedding_facts().clone(),
             metadata: self.metadata().clone(),
             templates: names.filter_map(template).collect(),
+            devices: self.devices().to_vec(),
             vocab_only: self.is_vocab_only(),
             vocab: self.vocab().copy(),
         }

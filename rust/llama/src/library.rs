@@ -1,5 +1,6 @@
 //! The one llama.cpp of a process.
 
+use crate::added_backends::AddedBackends;
 use crate::cpu_module::{self, ModuleChoice};
 use crate::guard;
 use crate::library_error::LibraryError;
@@ -19,6 +20,7 @@ struct Inner {
     api: Api,
     layout: &'static AbiLayout,
     info: LibraryInfo,
+    added: AddedBackends,
 }
 
 /// What was loaded.
@@ -34,6 +36,8 @@ pub struct LibraryInfo {
     pub cpu_module_file: Option<PathBuf>,
     /// The CPU module's name, such as `haswell`; `None` when the CPU backend is not a module of its own.
     pub cpu_module: Option<String>,
+    /// Backends from elsewhere that were loaded beside the library's own.
+    pub added: Vec<PathBuf>,
 }
 
 static LOADED: Mutex<Option<Library>> = Mutex::new(None);
@@ -60,18 +64,39 @@ impl Library {
     /// # Errors
     /// See [`LibraryError`]; [`LibraryError::ModuleAlreadyLoaded`] when the process already runs another module.
     pub fn open_with(path: impl AsRef<Path>, module: &ModuleChoice) -> Result<Self, LibraryError> {
+        Self::open_as(path.as_ref(), module, None)
+    }
+
+    /// As [`Library::open_with`], with backends that lie elsewhere, and no others.
+    ///
+    /// # Errors
+    /// See [`LibraryError`]; [`LibraryError::BackendsAlreadyLoaded`] when the process already runs with others.
+    pub fn open_adding(
+        path: impl AsRef<Path>,
+        module: &ModuleChoice,
+        added: &AddedBackends,
+    ) -> Result<Self, LibraryError> {
+        Self::open_as(path.as_ref(), module, Some(&added.resolved()))
+    }
+
+    /// `None` takes the library of the process with whatever backends were added to it.
+    fn open_as(
+        path: &Path,
+        module: &ModuleChoice,
+        added: Option<&AddedBackends>,
+    ) -> Result<Self, LibraryError> {
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-        if let (Some(library), Ok(file)) = (loaded.as_ref(), library_file(path.as_ref()))
+        if let (Some(library), Ok(file)) = (loaded.as_ref(), library_file(path))
             && file.parent() == Some(&library.0.info.directory)
         {
-            return library.reuse(&library.0.info.directory, module);
+            return library.reuse(&library.0.info.directory, module, added);
         }
-        let located = locate(path.as_ref())?;
+        let located = locate(path)?;
         let directory = located.path.parent().unwrap_or(Path::new("/")).to_owned();
         if let Some(library) = loaded.as_ref() {
-            return library.reuse(&directory, module);
+            return library.reuse(&directory, module, added);
         }
-        let library = Self::bring_in(located, directory, module)?;
+        let library = Self::bring_in(located, directory, module, &added.cloned().unwrap_or_default())?;
         *loaded = Some(library.clone());
         Ok(library)
     }
@@ -105,8 +130,14 @@ impl Library {
             ggml_version: None,
             cpu_module_file: None,
             cpu_module: None,
+            added: Vec::new(),
         };
-        Self(Arc::new(Inner { api, layout, info }))
+        Self(Arc::new(Inner { api, layout, info, added: AddedBackends::default() }))
+    }
+
+    /// The backends from elsewhere, with what they need.
+    pub fn added(&self) -> &AddedBackends {
+        &self.0.added
     }
 
     pub(crate) fn api(&self) -> &Api {
@@ -117,11 +148,24 @@ impl Library {
         self.0.layout
     }
 
-    fn reuse(&self, directory: &Path, module: &ModuleChoice) -> Result<Self, LibraryError> {
+    fn reuse(
+        &self,
+        directory: &Path,
+        module: &ModuleChoice,
+        added: Option<&AddedBackends>,
+    ) -> Result<Self, LibraryError> {
         if self.0.info.directory != directory {
             return Err(LibraryError::AlreadyLoaded {
                 loaded: self.0.info.directory.clone(),
                 requested: directory.to_owned(),
+            });
+        }
+        if let Some(added) = added
+            && self.0.info.added != added.modules
+        {
+            return Err(LibraryError::BackendsAlreadyLoaded {
+                loaded: self.0.info.added.clone(),
+                requested: added.modules.clone(),
             });
         }
         match (module, &self.0.info.cpu_module) {
@@ -139,6 +183,7 @@ impl Library {
         located: LocatedLibrary,
         directory: PathBuf,
         module: &ModuleChoice,
+        added: &AddedBackends,
     ) -> Result<Self, LibraryError> {
         let path = located.path.clone();
         let mut evidence = evidence_of_file(&located);
@@ -161,6 +206,7 @@ impl Library {
 
         log::install(&api);
         guard::install(&opened, &directory);
+        added.load(&api)?;
         cpu_module::load(&api, &directory, module)?;
         // SAFETY: takes nothing; called once, as the registry holds the lock.
         unsafe { (api.llama_backend_init)() };
@@ -172,8 +218,9 @@ impl Library {
             ggml_version: static_text(api.ggml_version),
             cpu_module: cpu_module_file.as_deref().and_then(cpu_module::name_of),
             cpu_module_file,
+            added: added.modules.clone(),
         };
-        Ok(Self(Arc::new(Inner { api, layout, info })))
+        Ok(Self(Arc::new(Inner { api, layout, info, added: added.clone() })))
     }
 }
 

@@ -69,6 +69,26 @@ pub enum LibraryError {
         /// What is there.
         available: Vec<String>,
     },
+    /// A backend from elsewhere could not be loaded.
+    #[error("cannot load the backend `{}`{}", path.display(), details(log))]
+    Backend {
+        /// Its file.
+        path: PathBuf,
+        /// What ggml logged.
+        log: Vec<String>,
+    },
+    /// The process already runs with other backends.
+    #[error(
+        "cannot use llama.cpp with {}: this process already runs it with {}; use another process",
+        added(requested),
+        added(loaded)
+    )]
+    BackendsAlreadyLoaded {
+        /// The backends in use beside the library's own.
+        loaded: Vec<PathBuf>,
+        /// Those asked for.
+        requested: Vec<PathBuf>,
+    },
     /// No module runs on this processor.
     #[error("no CPU backend in `{}` runs on this machine{}", directory.display(), details(log))]
     NoCpuBackend {
@@ -84,6 +104,12 @@ pub enum LibraryError {
 
 fn details(log: &[String]) -> String {
     if log.is_empty() { String::new() } else { format!(": {}", log.join("; ")) }
+}
+
+/// The files of backends, in words.
+fn added(files: &[PathBuf]) -> String {
+    let names: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
+    if names.is_empty() { "no backend from elsewhere".to_owned() } else { listed(&names) }
 }
 
 /// Names in backticks, with commas between.

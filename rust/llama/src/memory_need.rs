@@ -2,10 +2,13 @@
 
 use crate::context_config::{ContextConfig, Resolved};
 use crate::context_error::ContextError;
+use crate::device::Device;
+use crate::layer_shares::LayerBytes;
 use crate::library::Library;
 use crate::model::Model;
 use crate::model_config::ModelConfig;
 use crate::model_error::ModelError;
+use crate::placement::Placement;
 use crate::preflight;
 use crate::vocab_kind::VocabKind;
 use crate::weight_bytes::WeightBytes;
@@ -51,6 +54,40 @@ impl MemoryNeed {
     }
 }
 
+/// Bytes of a model and its context that lie in the memory of one device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceNeed {
+    /// The device's name, as users write it.
+    pub device: String,
+    /// Repeating layers there.
+    pub layers: u32,
+    /// Their weights, and those of the output if it is there.
+    pub weights: u64,
+    /// Their part of the context's memory.
+    pub cache: u64,
+    /// Intermediate results.
+    pub compute: u64,
+    /// Bytes free on it before; 0 where it does not tell.
+    pub free: u64,
+    /// Bytes of these that must stay free, for what the driver and its libraries take.
+    pub margin: u64,
+}
+
+impl DeviceNeed {
+    /// All that is needed there.
+    pub fn total(&self) -> u64 {
+        self.weights.saturating_add(self.cache).saturating_add(self.compute)
+    }
+
+    /// Whether it fits, as far as the device tells.
+    pub fn fits(&self) -> bool {
+        self.free == 0 || self.total() == 0 || self.total().saturating_add(self.margin) <= self.free
+    }
+}
+
+/// Memory of a device that is left free, at most; of small ones an eighth. CUDA takes about 500 MiB for itself and cuBLAS.
+const MARGIN: u64 = 1 << 30;
+
 /// Bytes of memory that this process may still take, beside `mapped` bytes of files; `None` where the system does not tell.
 pub fn available_memory(mapped: u64) -> Option<u64> {
     crate::available::available_memory(mapped)
@@ -70,6 +107,8 @@ const BASE_BYTES: u64 = 24 << 20;
 pub struct DryModel {
     model: Model,
     weights: WeightBytes,
+    layers: LayerBytes,
+    placement: Placement,
 }
 
 impl DryModel {
@@ -92,7 +131,74 @@ impl DryModel {
             check_tensors: false,
             ..config.without_progress()
         };
-        Ok(Self { model: Model::load(library, dry)?, weights })
+        let placement = config.placement().clone();
+        let model = Model::load(library, dry)?;
+        let layers = LayerBytes::of(&files, model.facts().layers, &placement);
+        Ok(Self { model, weights, layers, placement })
+    }
+
+    /// What a context and the model take, wherever it lies.
+    ///
+    /// # Errors
+    /// See [`ContextError`]: a configuration that no context can be made with has no size.
+    pub fn count(&self, config: &ContextConfig) -> Result<MemoryCount, ContextError> {
+        let tokens = config.tokens(self.model.facts().context_train_size)?;
+        let (need, computes) = if tokens <= COUNTED {
+            self.count_tokens(config, tokens)?
+        } else {
+            let (small, small_computes) = self.count_tokens(config, COUNTED / 2)?;
+            let (large, large_computes) = self.count_tokens(config, COUNTED)?;
+            let grown = |small: u64, large: u64| {
+                let more = large.saturating_sub(small).saturating_mul(u64::from(tokens - COUNTED));
+                large.saturating_add(more.div_ceil(u64::from(COUNTED / 2)))
+            };
+            let need = MemoryNeed {
+                cache: grown(small.cache, large.cache),
+                compute: grown(small.compute, large.compute),
+                ..large
+            };
+            let pairs = small_computes.into_iter().zip(large_computes);
+            (need, pairs.map(|(small, large)| grown(small, large)).collect())
+        };
+        let need = MemoryNeed { mapped: self.weights.mapped, weights: self.weights.allocated, ..need };
+        Ok(MemoryCount { need, computes, offloads_cache: config.offload_cache })
+    }
+
+    /// How what was counted is shared where so many layers go to devices: the bytes in the host's memory, and those on each device.
+    ///
+    /// How weights and cache are shared follows llama.cpp's rules. Each layer counts as having an equal part of the cache.
+    pub fn shared(&self, counted: &MemoryCount, count: u32) -> (MemoryNeed, Vec<DeviceNeed>) {
+        let devices = self.model.devices();
+        let layers = u64::from(self.model.facts().layers.max(1));
+        let (mut host, cache) = (counted.need, counted.need.cache);
+        let shares = self.layers.shares(count, devices, &self.placement);
+        let needs = devices.iter().zip(shares).zip(&counted.computes).map(|((device, share), compute)| {
+            let cache = if counted.offloads_cache { cache / layers * u64::from(share.layers) } else { 0 };
+            host.cache = host.cache.saturating_sub(cache);
+            host.compute = host.compute.saturating_sub(*compute);
+            // Mapped weights are read from the file once; others take memory only where they stay.
+            let mapped = share.weights.min(host.mapped);
+            host.mapped -= mapped;
+            host.weights = host.weights.saturating_sub(share.weights);
+            DeviceNeed {
+                device: device.user_name(),
+                layers: share.layers,
+                weights: share.weights,
+                cache,
+                compute: if count == 0 { 0 } else { *compute },
+                free: device.memory_free,
+                margin: MARGIN.min(device.memory_total / 8),
+            }
+        });
+        let needs = needs.collect();
+        (host, needs)
+    }
+
+    /// The most layers that fit into the memory of the devices, with the output as one of them: from 0 to one more than the model has.
+    pub fn most_layers(&self, counted: &MemoryCount) -> u32 {
+        let all = self.model.facts().layers.saturating_add(1);
+        let fits = |count: &u32| self.shared(counted, *count).1.iter().all(DeviceNeed::fits);
+        (1..=all).rev().find(fits).unwrap_or(0)
     }
 
     /// The bytes of the model and a context of it.
@@ -100,34 +206,42 @@ impl DryModel {
     /// # Errors
     /// See [`ContextError`]: a configuration that no context can be made with has no size.
     pub fn need(&self, config: &ContextConfig) -> Result<MemoryNeed, ContextError> {
-        let tokens = config.tokens(self.model.facts().context_train_size)?;
-        let need = if tokens <= COUNTED {
-            self.count(config, tokens)?
-        } else {
-            let small = self.count(config, COUNTED / 2)?;
-            let large = self.count(config, COUNTED)?;
-            let grown = |small: u64, large: u64| {
-                let more = large.saturating_sub(small).saturating_mul(u64::from(tokens - COUNTED));
-                large.saturating_add(more.div_ceil(u64::from(COUNTED / 2)))
-            };
-            MemoryNeed {
-                cache: grown(small.cache, large.cache),
-                compute: grown(small.compute, large.compute),
-                ..large
-            }
-        };
-        Ok(MemoryNeed { mapped: self.weights.mapped, weights: self.weights.allocated, ..need })
+        Ok(self.count(config)?.need)
     }
 
-    fn count(&self, config: &ContextConfig, tokens: u32) -> Result<MemoryNeed, ContextError> {
+    /// A context of so many tokens, and what each device computes with.
+    fn count_tokens(
+        &self,
+        config: &ContextConfig,
+        tokens: u32,
+    ) -> Result<(MemoryNeed, Vec<u64>), ContextError> {
         let config = config.clone().with_context_size(tokens);
-        Ok(self.model.create_context_with(&config)?.memory_need())
+        let context = self.model.create_context_with(&config)?;
+        let computes = self.model.devices().iter().map(|device| context.compute_on(device)).collect();
+        Ok((context.memory_need(), computes))
     }
 
     /// The model, of which nothing can be asked but facts.
     pub fn model(&self) -> &Model {
         &self.model
     }
+}
+
+/// What a model and a context take, before it is shared by host and devices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryCount {
+    /// All of it.
+    pub need: MemoryNeed,
+    /// Intermediate results on each device that the model may use, in their order.
+    computes: Vec<u64>,
+    /// Whether the cache goes where the layers go.
+    offloads_cache: bool,
+}
+
+/// Bytes of intermediate results on a device, from the lines that llama.cpp wrote while it made a context.
+pub(crate) fn compute_on(lines: &[String], device: &Device) -> u64 {
+    let own = lines.iter().filter(|line| line.contains(&format!(" {} compute buffer size =", device.name)));
+    own.filter_map(|line| size_after(line, "compute buffer size =")).sum()
 }
 
 /// What the lines that llama.cpp wrote while it loaded weights tell of them.

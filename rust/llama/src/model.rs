@@ -1,7 +1,7 @@
 //! Loaded models.
 
 use crate::context_config::ContextConfig;
-use crate::device::DeviceKind;
+use crate::device::Device;
 use crate::elsewhere::{Elsewhere, ModelCopy};
 use crate::embedding_facts::{EmbeddingFacts, OutputTensors};
 use crate::fingerprint::Fingerprint;
@@ -51,6 +51,7 @@ struct Inner {
     metadata: BTreeMap<String, String>,
     vocab_only: bool,
     dry: bool,
+    devices: Vec<Device>,
     weights: MemoryNeed,
     context: ContextConfig,
     vocab: Vocab,
@@ -101,8 +102,11 @@ impl Model {
         let overrides = crate::overrides::to_c(&overrides)?;
         let mut progress = config.progress.map(|callback| Box::new(LoadProgress::new(callback)));
 
+        let placed = config.placement.resolve(library)?;
+        let devices = config.placement.devices(library)?;
         let settings = ModelSettings {
             gpu_layers: gpu_layers(config.gpu_layers)?,
+            placement: placed.settings(),
             memory_map: config.use_mmap,
             memory_lock: config.mlock,
             vocab_only: config.vocab_only,
@@ -140,6 +144,8 @@ impl Model {
             let path = config.path;
             return Err(if stopped {
                 ModelError::Cancelled(path)
+            } else if let Some(device) = device_without_room(&log, &devices) {
+                ModelError::DeviceMemory { path, device, log }
             } else if startable(1) == 0 {
                 // ggml's CPU modules pack weights on threads of their own, which the system could not start.
                 ModelError::NoThreads { path, log }
@@ -155,8 +161,13 @@ impl Model {
         let pre = metadata.get("tokenizer.ggml.pre").map(String::as_str);
         // SAFETY: it belongs to the model just loaded, which owns the result.
         let vocab = unsafe { Vocab::new(library.api(), vocab, pre) };
+        let offloaded = match config.gpu_layers {
+            _ if config.vocab_only || !devices.iter().any(Device::is_gpu) => 0,
+            GpuLayers::Auto => u32::MAX,
+            GpuLayers::Count(count) => count,
+        };
         // SAFETY: as above.
-        let facts = unsafe { read_facts(library, ptr, &metadata, config.gpu_layers, config.vocab_only) };
+        let facts = unsafe { read_facts(library, ptr, &metadata, offloaded) };
         // SAFETY: as above.
         let embedding = unsafe { read_embedding_facts(library.api(), ptr, &facts, &metadata, &outputs) };
         Ok(Self(Arc::new(Inner {
@@ -167,6 +178,7 @@ impl Model {
             metadata,
             vocab_only: config.vocab_only,
             dry: config.dry_run,
+            devices,
             weights: memory_need::of_weights(&lines),
             context: config.context,
             vocab,
@@ -232,7 +244,7 @@ impl Model {
 
     /// The model of another process.
     pub(crate) fn of_copy(copy: ModelCopy, owner: Arc<dyn Elsewhere>) -> Self {
-        let ModelCopy { path, facts, embedding, metadata, templates, vocab_only, vocab } = copy;
+        let ModelCopy { path, facts, embedding, metadata, templates, vocab_only, devices, vocab } = copy;
         let pre = metadata.get("tokenizer.ggml.pre").map(String::as_str);
         let vocab = Vocab::of_copy(vocab, pre, Arc::clone(&owner));
         Self(Arc::new(Inner {
@@ -243,6 +255,7 @@ impl Model {
             metadata,
             vocab_only,
             dry: false,
+            devices,
             weights: MemoryNeed::default(),
             context: ContextConfig::default(),
             vocab,
@@ -264,6 +277,11 @@ impl Model {
     /// Bytes of its weights, mapped and in memory of their own, as llama.cpp counted them.
     pub(crate) fn weights(&self) -> MemoryNeed {
         self.0.weights
+    }
+
+    /// The devices that it may use beside the CPU, as they were before it was loaded.
+    pub fn devices(&self) -> &[Device] {
+        &self.0.devices
     }
 
     /// Its tokenizer.
@@ -326,6 +344,16 @@ impl Model {
     }
 }
 
+/// The device whose memory did not suffice, by what llama.cpp logged: `unable to allocate CUDA0 buffer` (`llama_model::load_tensors` in
+/// `src/llama-model.cpp`).
+fn device_without_room(log: &[String], devices: &[Device]) -> Option<String> {
+    let says = |device: &&Device| {
+        let words = format!("unable to allocate {} buffer", device.name);
+        log.iter().any(|line| line.contains(&words))
+    };
+    devices.iter().find(says).map(Device::user_name)
+}
+
 /// Layers that go to GPUs, `None` for all.
 fn gpu_layers(layers: GpuLayers) -> Result<Option<u32>, ModelError> {
     match layers {
@@ -379,8 +407,7 @@ unsafe fn read_facts(
     library: &Library,
     model: *mut llama_model,
     metadata: &BTreeMap<String, String>,
-    gpu_layers: GpuLayers,
-    vocab_only: bool,
+    offloaded: u32,
 ) -> ModelFacts {
     let api = library.api();
     let size = |n: i32| u32::try_from(n).unwrap_or(0);
@@ -390,13 +417,6 @@ unsafe fn read_facts(
     let architecture = metadata.get("general.architecture").cloned().unwrap_or_default();
     // SAFETY: the caller's contract, here and in the calls below.
     let layers = size(unsafe { (api.llama_model_n_layer)(model) });
-    let has_gpu =
-        library.devices().iter().any(|d| matches!(d.kind, DeviceKind::Gpu | DeviceKind::IntegratedGpu));
-    let layers_on_gpu = match gpu_layers {
-        _ if !has_gpu || vocab_only => 0,
-        GpuLayers::Auto => layers,
-        GpuLayers::Count(count) => count.min(layers),
-    };
     let heads = |f: unsafe extern "C-unwind" fn(*const llama_model) -> i32| {
         // SAFETY: the caller's contract; a vocabulary-only model has no layers to ask about.
         if layers == 0 { 0 } else { size(unsafe { f(model) }) }
@@ -426,7 +446,7 @@ unsafe fn read_facts(
         recurrent: unsafe { (api.llama_model_is_recurrent)(model) },
         // SAFETY: as above.
         hybrid: unsafe { (api.llama_model_is_hybrid)(model) },
-        layers_on_gpu,
+        layers_on_gpu: offloaded.min(layers),
         description,
     };
     facts.complete(metadata);

@@ -4,6 +4,7 @@ use crate::context_config::ContextConfig;
 use crate::fingerprint::Fingerprint;
 use crate::model_error::ModelError;
 use crate::outline::ModelOutline;
+use crate::placement::Placement;
 use crate::preflight::{self, Checked};
 use std::path::{Path, PathBuf};
 use tabagent_gguf::MetadataOverride;
@@ -25,6 +26,7 @@ pub(crate) type ProgressFn = Box<dyn FnMut(f32) -> bool + Send>;
 pub struct ModelConfig {
     pub(crate) path: PathBuf,
     pub(crate) gpu_layers: GpuLayers,
+    pub(crate) placement: Placement,
     pub(crate) use_mmap: bool,
     pub(crate) mlock: bool,
     pub(crate) vocab_only: bool,
@@ -55,6 +57,7 @@ impl ModelConfig {
         Ok(Self {
             path: path.to_owned(),
             gpu_layers: GpuLayers::Auto,
+            placement: Placement::default(),
             use_mmap: true,
             mlock: false,
             vocab_only: false,
@@ -103,6 +106,7 @@ impl ModelConfig {
         Self {
             path: self.path.clone(),
             overrides: self.overrides.clone(),
+            placement: self.placement.clone(),
             context: self.context.clone(),
             progress: None,
             checked: None,
@@ -115,6 +119,18 @@ impl ModelConfig {
     pub fn with_gpu_layers(mut self, layers: u32) -> Self {
         self.gpu_layers = GpuLayers::Count(layers);
         self
+    }
+
+    /// Puts the parts of the model where `placement` says.
+    #[must_use]
+    pub fn with_placement(mut self, placement: Placement) -> Self {
+        self.placement = placement;
+        self
+    }
+
+    /// Where the parts of the model go.
+    pub fn placement(&self) -> &Placement {
+        &self.placement
     }
 
     /// The context size in tokens of [`Model::create_context`](crate::Model::create_context).

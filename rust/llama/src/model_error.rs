@@ -40,6 +40,32 @@ pub enum ModelError {
         /// What was given.
         got: String,
     },
+    /// A device that does not exist was named.
+    #[error("unknown device `{name}`; here are {}", known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "))]
+    UnknownDevice {
+        /// The name.
+        name: String,
+        /// The names of those that exist.
+        known: Vec<String>,
+    },
+    /// A kind of memory that does not exist was named.
+    #[error("`override_tensors` names unknown memory `{name}`; here are {}", known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "))]
+    UnknownMemory {
+        /// The name.
+        name: String,
+        /// The names of those that exist.
+        known: Vec<String>,
+    },
+    /// A device has too little memory.
+    #[error("`{}` does not fit into the memory of `{device}`: {}; put fewer layers there with `gpu_layers`, or take a smaller context", path.display(), reason(log))]
+    DeviceMemory {
+        /// The file.
+        path: PathBuf,
+        /// The device, by the name of its memory.
+        device: String,
+        /// The errors that llama.cpp logged.
+        log: Vec<String>,
+    },
     /// The progress callback asked to stop.
     #[error("loading `{}` was cancelled by the progress callback", .0.display())]
     Cancelled(PathBuf),

@@ -20,6 +20,7 @@ mod error;
 mod error_kind;
 mod failure;
 mod generate;
+mod gpus;
 mod grammar;
 mod infill;
 mod isolation;
@@ -28,6 +29,8 @@ mod library;
 mod load;
 mod memory;
 mod model;
+mod offload;
+mod placement_options;
 mod pool;
 mod prompt;
 mod session;
@@ -58,13 +61,15 @@ pub use error::Error;
 pub use error_kind::ErrorKind;
 pub use failure::Failure;
 pub use generate::GenerateOptions;
+pub use gpus::GpuProbe;
 pub use grammar::GrammarRequest;
 pub use infill::{InfillFile, InfillRequest};
 pub use isolation::{Isolation, read_messages};
-pub use library::{LibraryPlaces, VariantError, describe_library, open_library};
+pub use library::{LibraryPlaces, VariantError, describe_library, open_library, open_library_adding};
 pub use load::LoadOptions;
 pub use memory::{Fitted, MemoryPrediction, MemoryShortage};
 pub use model::{ContextSizes, Model, distribution};
+pub use offload::Offload;
 pub use pool::{
     LoadFailure, ModelPool, PoolError, PoolLease, PoolModel, PoolOptions, PoolPhase, PoolSource, PoolTicket,
     Pooled, Stay, Watch,
@@ -83,12 +88,12 @@ pub use vocabulary_facts::Breaker;
 pub use tabagent_chat::format::{Delta, ParsedCall, ParsedMessage, ToolChoice, ToolChoiceError};
 pub use tabagent_chat::{ChatTemplate, ChatTemplateError, Conversation};
 pub use tabagent_llama::{
-    Adapter, AdapterError, AdapterFacts, AtWork, Batch, CAPTURE_LIMIT, Captured, Context, ContextConfigError,
-    ContextError, ControlSum, ControlVector, ControlVectorError, DetokenizeOptions, ElsewhereError,
-    EmbeddingFacts, FileFault, FlashAttention, KvType, Library, LibraryError, LogLevel, LogRecord,
-    MemoryNeed, MetadataOverride, Model as LlamaModel, ModelError, Pooling, Prompt, StateError,
-    TokenAttributes, TokenId, Vocab, VocabError, VocabKind, drain_log, guard_exit, note, set_crash_file,
-    set_log_level,
+    Adapter, AdapterError, AdapterFacts, AddedBackends, AtWork, Batch, CAPTURE_LIMIT, Captured, Context,
+    ContextConfigError, ContextError, ControlSum, ControlVector, ControlVectorError, DetokenizeOptions,
+    DeviceNeed, ElsewhereError, EmbeddingFacts, FileFault, FlashAttention, KvType, Library, LibraryError,
+    LogLevel, LogRecord, MemoryNeed, MetadataOverride, Model as LlamaModel, ModelError, Pooling, Prompt,
+    StateError, TokenAttributes, TokenId, Vocab, VocabError, VocabKind, drain_log, guard_exit, note,
+    set_crash_file, set_log_level,
 };
 pub use tabagent_runtime::{
     AbortFlag, ContextShift, EngineError, EngineStats, Finish, FinishReason, HookPoll, HookWorker, HookedRow,

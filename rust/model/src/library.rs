@@ -4,10 +4,13 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value as Json, json};
-use tabagent_llama::{Library, LibraryError, ModuleChoice, guard_exit};
+use tabagent_llama::{AddedBackends, Library, LibraryError, ModuleChoice, guard_exit};
 use tabagent_variants::{
-    Hardware, LibraryDir, SelectError, VariantChoice, VariantRequest, Verdict, discover, rank, select,
+    Hardware, LibraryDir, LibrarySource, SelectError, VariantChoice, VariantRequest, Verdict, discover, rank,
+    select,
 };
+
+use crate::gpus::GpuProbe;
 
 /// Where libraries may be, besides a path that the user gives.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +21,10 @@ pub struct LibraryPlaces {
     pub companions: Vec<(String, PathBuf)>,
     /// The directory of the library that came with the program.
     pub bundled: Option<PathBuf>,
+    /// Libraries that companions need, by the packages' names, in the order in which to load them.
+    pub needed: Vec<(String, Vec<PathBuf>)>,
+    /// How to ask what GPUs the modules of companions find; `None` leaves that unknown, and such companions unused.
+    pub probe: Option<GpuProbe>,
 }
 
 impl LibraryPlaces {
@@ -47,11 +54,26 @@ impl LibraryPlaces {
         let (mut dirs, mut problems): (Vec<LibraryDir>, Vec<String>) = Default::default();
         for found in discover(explicit, environment, &self.companions, self.bundled.as_deref()) {
             match found {
-                Ok(dir) => dirs.push(dir),
+                Ok(dir) => dirs.push(self.asked(dir)),
                 Err(error) => problems.push(error.to_string()),
             }
         }
         (rank(&Hardware::probe(), &dirs), problems)
+    }
+
+    /// The directory, with what is known of a companion's modules.
+    fn asked(&self, mut dir: LibraryDir) -> LibraryDir {
+        let LibrarySource::Companion { name } = &dir.source else { return dir };
+        let needed =
+            self.needed.iter().find(|(package, _)| package == name).map(|(_, needed)| needed.clone());
+        let Some(added) = &mut dir.added else { return dir };
+        added.needed = needed.unwrap_or_default();
+        if added.mismatch.is_none()
+            && let Some(probe) = &self.probe
+        {
+            added.report = Some(probe.report(&dir.path, added));
+        }
+        dir
     }
 }
 
@@ -74,6 +96,7 @@ pub fn describe_library(library: &Library) -> Json {
         .map(|device| {
             json!({
                 "name": device.name,
+                "id": device.user_name(),
                 "description": device.description,
                 "kind": device.kind.to_string(),
                 "memory_free": device.memory_free,
@@ -87,6 +110,7 @@ pub fn describe_library(library: &Library) -> Json {
         "ggml_version": info.ggml_version,
         "cpu_module": info.cpu_module,
         "cpu_module_file": info.cpu_module_file.as_ref().map(|file| file.to_string_lossy()),
+        "added": info.added.iter().map(|file| file.to_string_lossy()).collect::<Vec<_>>(),
         "devices": devices,
     })
 }
@@ -100,4 +124,50 @@ pub fn open_library(directory: &Path, module: Option<String>) -> Result<Library,
     let library = Library::open_with(directory, &module.map_or(ModuleChoice::Auto, ModuleChoice::Named))?;
     guard_exit();
     Ok(library)
+}
+
+/// As [`open_library`], with backends that a companion package adds, and no others.
+///
+/// # Errors
+/// [`LibraryError`], also when this process has already loaded another library or other backends.
+pub fn open_library_adding(
+    directory: &Path,
+    module: Option<String>,
+    added: &AddedBackends,
+) -> Result<Library, LibraryError> {
+    let module = module.map_or(ModuleChoice::Auto, ModuleChoice::Named);
+    let library = Library::open_adding(directory, &module, added)?;
+    guard_exit();
+    Ok(library)
+}
+
+/// What a child process is told to open: `module`, `backends` and `needed` of a JSON object.
+pub(crate) struct OpenRequest {
+    pub(crate) module: Option<String>,
+    pub(crate) added: AddedBackends,
+}
+
+impl OpenRequest {
+    pub(crate) fn read(request: &Json) -> Self {
+        let paths = |name: &str| {
+            let list = request[name].as_array().into_iter().flatten();
+            list.filter_map(Json::as_str).map(PathBuf::from).collect()
+        };
+        Self {
+            module: request["module"].as_str().map(str::to_owned),
+            added: AddedBackends { needed: paths("needed"), modules: paths("backends") },
+        }
+    }
+
+    /// The same as JSON; paths that are no Unicode cannot be told.
+    pub(crate) fn written(module: Option<&str>, added: &AddedBackends) -> Json {
+        let texts = |paths: &[PathBuf]| -> Vec<String> {
+            paths.iter().map(|path| path.to_string_lossy().into_owned()).collect()
+        };
+        json!({"module": module, "backends": texts(&added.modules), "needed": texts(&added.needed)})
+    }
+
+    pub(crate) fn open(&self, directory: &Path) -> Result<Library, LibraryError> {
+        open_library_adding(directory, self.module.clone(), &self.added)
+    }
 }

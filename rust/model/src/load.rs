@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 use tabagent_llama::{
-    ContextConfig, ContextError, FlashAttention, MetadataOverride, Model as LlamaModel, ModelConfig,
-    ModelError,
+    AddedBackends, ContextConfig, ContextError, FlashAttention, Library, LogLevel, MetadataOverride,
+    Model as LlamaModel, ModelConfig, ModelError, Placement, note,
 };
 use tabagent_runtime::EngineConfig;
 use tabagent_variants::{Hardware, default_threads};
@@ -15,17 +15,23 @@ use crate::cache_options::CacheOptions;
 use crate::decoder::LlamaDecoder;
 use crate::error::Error;
 use crate::isolation::{self, Isolation};
-use crate::library::open_library;
+use crate::library::{open_library, open_library_adding};
 use crate::memory::{self, Fitted, MemoryPrediction};
 use crate::model::{Model, NoEngine, Open};
+use crate::offload::Offload;
+use crate::placement_options;
 use crate::trial::{self, Trial};
 use crate::value::{COUNT, Fields, OptionError, Value};
 
 /// How to load a model. A field that is `None` is fitted to the model and the machine.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoadOptions {
-    /// Layers on GPUs; all where there is a GPU.
+    /// Layers on GPUs, with the output as one of them; as many as fit.
     pub gpu_layers: Option<u32>,
+    /// Where the parts of the model go.
+    pub placement: Placement,
+    /// Backends of a companion package to open the library with, where it is not open yet.
+    pub added: AddedBackends,
     /// Tokens of context, shared by all requests; what the model was trained with, at most 4,096 if it generates.
     pub context_size: Option<u32>,
     /// Most tokens of one request, prompt and text together; as many as the context holds.
@@ -70,6 +76,8 @@ impl Default for LoadOptions {
     fn default() -> Self {
         Self {
             gpu_layers: None,
+            placement: Placement::default(),
+            added: AddedBackends::default(),
             context_size: None,
             sequence_size: None,
             max_sequences: None,
@@ -113,6 +121,11 @@ impl LoadOptions {
         let default = Self::default();
         let read = Self {
             gpu_layers: given.integer("gpu_layers", COUNT)?,
+            placement: placement_options::read(&mut given)?,
+            added: AddedBackends {
+                needed: paths(given.texts("needed")?),
+                modules: paths(given.texts("backends")?),
+            },
             context_size: given.integer("context_size", COUNT)?,
             sequence_size: given.integer("sequence_size", COUNT)?,
             max_sequences: given.integer("max_sequences", COUNT)?,
@@ -139,12 +152,15 @@ impl LoadOptions {
 
     /// These options, by the names that [`read`](Self::read) knows, without the metadata that replaces the file's.
     pub(crate) fn told(&self) -> Json {
+        let texts = |paths: &[PathBuf]| -> Vec<String> {
+            paths.iter().map(|path| path.to_string_lossy().into_owned()).collect()
+        };
         let flash_attention = match self.cache.flash_attention {
             FlashAttention::Auto => "auto",
             FlashAttention::On => "on",
             FlashAttention::Off => "off",
         };
-        json!({
+        let mut told = json!({
             "gpu_layers": self.gpu_layers,
             "context_size": self.context_size,
             "max_sequences": self.max_sequences,
@@ -168,7 +184,11 @@ impl LoadOptions {
             "plain_weights": self.plain_weights,
             "fit": self.fit,
             "trial": self.trial.as_ref().map(Trial::told),
-        })
+            "backends": texts(&self.added.modules),
+            "needed": texts(&self.added.needed),
+        });
+        placement_options::write(&self.placement, &mut told);
+        told
     }
 
     fn model_config(&self, path: PathBuf) -> Result<ModelConfig, ModelError> {
@@ -177,7 +197,8 @@ impl LoadOptions {
             .with_mlock(self.mlock)
             .with_vocab_only(self.vocab_only)
             .with_check_tensors(self.check_tensors)
-            .with_plain_weights(self.plain_weights);
+            .with_plain_weights(self.plain_weights)
+            .with_placement(self.placement.clone());
         if let Some(layers) = self.gpu_layers {
             config = config.with_gpu_layers(layers);
         }
@@ -216,6 +237,10 @@ impl LoadOptions {
             ..ContextConfig::default()
         })
     }
+}
+
+fn paths(texts: Option<Vec<String>>) -> Vec<PathBuf> {
+    texts.unwrap_or_default().into_iter().map(PathBuf::from).collect()
 }
 
 fn overrides(given: Vec<(String, Value)>) -> Result<Vec<(String, MetadataOverride)>, OptionError> {
@@ -261,17 +286,18 @@ impl Model {
             return isolation::load(path, library, module, options, isolation, &progress);
         }
         let prepared = Prepared::load(path, library, module, options, progress)?;
-        let Prepared { model, seat, fitted, longest, batch_size, threads } = prepared;
-        Ok(match seat {
-            Seat::Tokenizes => Open::vocab_only(model).into(),
+        let Prepared { model, seat, fitted, offload, longest, batch_size, threads } = prepared;
+        let open = match seat {
+            Seat::Tokenizes => Open::vocab_only(model),
             Seat::Embeds { architecture, reason } => {
                 let why = NoEngine::NotGenerative { architecture, reason };
-                Open::embedding(model, why, longest, batch_size, threads).into()
+                Open::embedding(model, why, longest, batch_size, threads)
             }
             Seat::Generates(decoder) => {
-                Open::generating(model, *decoder, &options.engine_config())?.fitted(fitted).into()
+                Open::generating(model, *decoder, &options.engine_config())?.fitted(fitted)
             }
-        })
+        };
+        Ok(open.offloaded(offload).into())
     }
 
     /// What [`load`](Self::load) would take of memory, and what is free. Reads metadata and vocabulary, and allocates nothing.
@@ -287,7 +313,7 @@ impl Model {
         let library = open_library(library, module)?;
         let mut config = options.model_config(path)?;
         trial::hold(&library, &mut config, options, || true)?;
-        memory::predict(&library, &config, &options.context_config())
+        memory::predict(&library, &config, &options.context_config(), options.gpu_layers)
     }
 }
 
@@ -296,6 +322,7 @@ pub(crate) struct Prepared {
     pub(crate) model: LlamaModel,
     pub(crate) seat: Seat,
     pub(crate) fitted: Option<Fitted>,
+    pub(crate) offload: Offload,
     /// Tokens of the longest text, if it only embeds.
     pub(crate) longest: u32,
     pub(crate) batch_size: Option<u32>,
@@ -324,44 +351,82 @@ impl Prepared {
         progress: impl Fn(f32) -> bool + Send + Sync + 'static,
     ) -> Result<Self, Error> {
         let context = options.context_config();
-        let library = open_library(library, module)?;
+        let library = if options.added.modules.is_empty() {
+            open_library(library, module)?
+        } else {
+            open_library_adding(library, module, &options.added)?
+        };
         let progress = Arc::new(progress);
-        let watched = Arc::clone(&progress);
         let mut config = options.model_config(path.clone())?;
         trial::hold(&library, &mut config, options, || progress(0.0))?;
-        let (context, fitted) = if options.vocab_only {
-            (context, None)
+        let plan = if options.vocab_only {
+            memory::Plan { context, ..memory::Plan::default() }
         } else {
-            memory::fitted(&library, &mut config, context, options.fit)?
+            memory::fitted(&library, &mut config, context, options.gpu_layers, options.fit)?
         };
-        if !progress(0.0) {
-            return Err(ModelError::Cancelled(path).into());
-        }
-        let config = config.with_progress(move |part| watched(part));
-        let model = LlamaModel::load(&library, config)?;
-        let longest = longest_text(&model, context.context_size);
-        let (batch_size, threads) = (context.batch_size, context.threads.unwrap_or(1));
-        let prepared = |seat| Self { model: model.clone(), seat, fitted, longest, batch_size, threads };
-        if options.vocab_only {
-            return Ok(prepared(Seat::Tokenizes));
-        }
-        if !progress(1.0) {
-            return Err(ModelError::Cancelled(path).into());
-        }
-        match model.create_context_with(&context) {
-            Ok(context) => {
-                let decoder = if options.threads_adapt() {
-                    LlamaDecoder::with_adapting_threads(context)
-                } else {
-                    LlamaDecoder::new(context)
-                };
-                Ok(prepared(Seat::Generates(Box::new(decoder))))
+        let layers = u32::try_from(config.outline()?.layers).unwrap_or(u32::MAX).saturating_add(1);
+        let mut offload = Offload::planned(options.gpu_layers, &plan);
+        loop {
+            if let Some(layers) = offload.layers {
+                config = config.with_gpu_layers(layers);
             }
-            Err(ContextError::NotGenerative { architecture, reason }) => {
-                Ok(prepared(Seat::Embeds { architecture, reason }))
+            match load_once(&library, config, &plan.context, options, &progress) {
+                Err(error) if offload.retries_after(&error, layers) => {
+                    note(LogLevel::Warn, &format!("{error}; trying with fewer layers there"));
+                    config = options.model_config(path.clone())?;
+                }
+                loaded => {
+                    let (model, seat) = loaded?;
+                    let longest = longest_text(&model, plan.context.context_size);
+                    let (batch_size, threads) = (plan.context.batch_size, plan.context.threads.unwrap_or(1));
+                    return Ok(Self {
+                        model,
+                        seat,
+                        fitted: plan.fitted,
+                        offload,
+                        longest,
+                        batch_size,
+                        threads,
+                    });
+                }
             }
-            Err(error) => Err(error.into()),
         }
+    }
+}
+
+/// Loads the model and makes the context of its decode thread.
+fn load_once(
+    library: &Library,
+    config: ModelConfig,
+    context: &ContextConfig,
+    options: &LoadOptions,
+    progress: &Arc<impl Fn(f32) -> bool + Send + Sync + 'static>,
+) -> Result<(LlamaModel, Seat), Error> {
+    let path = config.path().to_owned();
+    if !progress(0.0) {
+        return Err(ModelError::Cancelled(path).into());
+    }
+    let watched = Arc::clone(progress);
+    let model = LlamaModel::load(library, config.with_progress(move |part| watched(part)))?;
+    if options.vocab_only {
+        return Ok((model, Seat::Tokenizes));
+    }
+    if !progress(1.0) {
+        return Err(ModelError::Cancelled(path).into());
+    }
+    match model.create_context_with(context) {
+        Ok(context) => {
+            let decoder = if options.threads_adapt() {
+                LlamaDecoder::with_adapting_threads(context)
+            } else {
+                LlamaDecoder::new(context)
+            };
+            Ok((model, Seat::Generates(Box::new(decoder))))
+        }
+        Err(ContextError::NotGenerative { architecture, reason }) => {
+            Ok((model, Seat::Embeds { architecture, reason }))
+        }
+        Err(error) => Err(error.into()),
     }
 }
 

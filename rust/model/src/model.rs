@@ -30,6 +30,7 @@ use crate::generate::GenerateOptions;
 use crate::grammar::{Compiler, GrammarRequest};
 use crate::isolation::Host;
 use crate::memory::Fitted;
+use crate::offload::Offload;
 use crate::prompt::{self, PromptInput};
 use crate::settings::SamplerSettings;
 use crate::threads_in_use::{ThreadsGauge, ThreadsInUse};
@@ -68,6 +69,7 @@ pub(crate) struct Open {
     fitted: Option<Fitted>,
     /// The process that the model is in, if that is another one.
     host: Option<Arc<Host>>,
+    offload: Offload,
     /// Zeros with `vocab_only`.
     threads: ThreadsGauge,
     end_tokens: OnceLock<Vec<TokenId>>,
@@ -240,6 +242,7 @@ impl Open {
             sequence_settings: Vec::new(),
             fitted: None,
             host: None,
+            offload: Offload::default(),
             threads: ThreadsGauge::default(),
             end_tokens,
             compiler,
@@ -258,6 +261,11 @@ impl Open {
     /// Remembers what was changed so that it fits.
     pub(crate) fn fitted(self, fitted: Option<Fitted>) -> Self {
         Self { fitted, ..self }
+    }
+
+    /// Remembers how many layers went to devices, and why not all.
+    pub(crate) fn offloaded(self, offload: Offload) -> Self {
+        Self { offload, ..self }
     }
 
     pub(crate) fn sizes(&self) -> ContextSizes {
@@ -397,7 +405,15 @@ impl Model {
     /// # Errors
     /// [`Error::Engine`].
     pub fn fitted(&self) -> Result<Option<Fitted>, Error> {
-        Ok(self.open()?.fitted)
+        Ok(self.open()?.fitted.clone())
+    }
+
+    /// How many layers went to devices, where fewer did than would by default, and why.
+    ///
+    /// # Errors
+    /// [`Error::Engine`].
+    pub fn offload(&self) -> Result<Offload, Error> {
+        Ok(self.open()?.offload.clone())
     }
 
     /// What the decode thread has to do now.

@@ -5,20 +5,25 @@ use crate::job;
 use pyo3::prelude::*;
 use std::path::PathBuf;
 use tabagent_model::{
-    Library, LibraryError, describe_library as describe, open_library as open, set_crash_file,
+    AddedBackends, Library, LibraryError, describe_library as describe, open_library_adding as open,
+    set_crash_file,
 };
 
-/// Loads llama.cpp and describes it, as JSON. An assertion of it that ends the process leaves a line in `crash_file`.
+/// Loads llama.cpp, with the modules `backends` and no others from elsewhere, and describes it, as JSON. `needed` are libraries that these modules
+/// need. An assertion of it that ends the process leaves a line in `crash_file`.
 #[pyfunction]
-#[pyo3(signature = (path, module, crash_file=None))]
+#[pyo3(signature = (path, module, crash_file=None, backends=Vec::new(), needed=Vec::new()))]
 pub(crate) fn open_library(
     py: Python<'_>,
     path: PathBuf,
     module: Option<String>,
     crash_file: Option<PathBuf>,
+    backends: Vec<PathBuf>,
+    needed: Vec<PathBuf>,
 ) -> PyResult<String> {
+    let added = AddedBackends { needed, modules: backends };
     let described = job::run(py, move |_| {
-        let library = open(&path, module)?;
+        let library = open(&path, module, &added)?;
         set_crash_file(crash_file.as_deref());
         Ok(describe(&library).to_string())
     })?;

@@ -162,6 +162,11 @@ impl Model {
         let fitted = self.core.fitted().map_err(|e| e.into_py(py))?;
         let fitted = fitted.map(|f| crate::memory::fitted(py, &f)).transpose()?;
         dict.set_item("fitted", fitted)?;
+        let offload = self.core.offload().map_err(|e| e.into_py(py))?;
+        dict.set_item("gpu_layers", offload.layers)?;
+        dict.set_item("why_fewer_gpu_layers", offload.why_fewer)?;
+        let used: Vec<String> = llama.devices().iter().map(|device| device.user_name()).collect();
+        dict.set_item("used_devices", used)?;
         Ok(dict)
     }
 

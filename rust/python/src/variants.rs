@@ -4,7 +4,7 @@ use crate::errors::{IntoPyErr, value_error};
 use crate::job;
 use pyo3::prelude::*;
 use std::path::PathBuf;
-use tabagent_model::LibraryPlaces;
+use tabagent_model::{GpuProbe, LibraryPlaces};
 use tabagent_variants::{Hardware, SelectError, VariantRequest, default_threads};
 
 /// Facts about the machine, as JSON.
@@ -19,15 +19,22 @@ pub(crate) fn hardware_json(py: Python<'_>) -> PyResult<String> {
     described.map_err(|e: serde_json::Error| value_error(e))
 }
 
+/// A companion package: its name, its directory, and libraries that its modules need.
+type Companion = (String, PathBuf, Vec<PathBuf>);
+
 /// Every known variant, best first, as JSON: `{"verdicts": [...], "problems": [...]}`.
+///
+/// `probe` is the program of child processes, which is asked what GPUs there are, and the folder that keeps what it said.
 #[pyfunction]
+#[pyo3(signature = (environment, companions, bundled, probe=None))]
 pub(crate) fn variants_json(
     py: Python<'_>,
     environment: Option<String>,
-    companions: Vec<(String, PathBuf)>,
+    companions: Vec<Companion>,
     bundled: Option<PathBuf>,
+    probe: Option<(PathBuf, Option<PathBuf>)>,
 ) -> PyResult<String> {
-    let places = LibraryPlaces { environment, companions, bundled };
+    let places = places(environment, companions, bundled, probe);
     let (verdicts, problems) = job::run(py, move |_| places.verdicts())?;
     let verdicts = serde_json::to_value(verdicts).map_err(value_error)?;
     Ok(serde_json::json!({ "verdicts": verdicts, "problems": problems }).to_string())
@@ -35,17 +42,35 @@ pub(crate) fn variants_json(
 
 /// The variant that a request stands for, as JSON.
 #[pyfunction]
+#[pyo3(signature = (request, environment, companions, bundled, probe=None))]
 pub(crate) fn select_variant_json(
     py: Python<'_>,
     request: &str,
     environment: Option<String>,
-    companions: Vec<(String, PathBuf)>,
+    companions: Vec<Companion>,
     bundled: Option<PathBuf>,
+    probe: Option<(PathBuf, Option<PathBuf>)>,
 ) -> PyResult<String> {
     let request: VariantRequest = request.parse().map_err(|e: SelectError| e.into_py(py))?;
-    let places = LibraryPlaces { environment, companions, bundled };
+    let places = places(environment, companions, bundled, probe);
     let (choice, problems) = job::run(py, move |_| places.select(&request))?.map_err(|e| e.into_py(py))?;
     let mut value = serde_json::to_value(&choice).map_err(value_error)?;
     value["problems"] = problems.into();
     Ok(value.to_string())
+}
+
+fn places(
+    environment: Option<String>,
+    companions: Vec<Companion>,
+    bundled: Option<PathBuf>,
+    probe: Option<(PathBuf, Option<PathBuf>)>,
+) -> LibraryPlaces {
+    let needed = companions.iter().map(|(name, _, needed)| (name.clone(), needed.clone())).collect();
+    LibraryPlaces {
+        environment,
+        companions: companions.into_iter().map(|(name, directory, _)| (name, directory)).collect(),
+        bundled,
+        needed,
+        probe: probe.map(|(program, reports)| GpuProbe { program, reports }),
+    }
 }

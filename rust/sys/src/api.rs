@@ -185,9 +185,13 @@ function_table! {
         llama_vocab_type: fn(*const llama_vocab) -> llama_vocab_type;
     }
     optional {
+        ggml_backend_buft_name: fn(*mut ggml_backend_buffer_type) -> *const c_char;
+        ggml_backend_dev_buffer_type: fn(*mut ggml_backend_device) -> *mut ggml_backend_buffer_type;
+        ggml_backend_reg_name: fn(*mut ggml_backend_reg) -> *const c_char;
         ggml_commit: fn() -> *const c_char;
         ggml_version: fn() -> *const c_char;
         llama_get_causal_attn: fn(*const llama_context) -> bool;
+        llama_max_devices: fn() -> usize;
         llama_model_n_cls_out: fn(*const llama_model) -> u32;
         llama_model_n_embd_out: fn(*const llama_model) -> i32;
         llama_print_system_info: fn() -> *const c_char;

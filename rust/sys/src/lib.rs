@@ -32,8 +32,11 @@ pub use explain::LoadFailure;
 pub use inspect::inspect;
 pub use layout::{AbiLayout, Field, FieldKind, StructLayout, TensorFields, TensorLayout};
 pub use layouts::KNOWN as KNOWN_LAYOUTS;
-pub use open::{LocatedLibrary, OpenedLibrary, file_of_address, library_file, library_file_name, locate};
+pub use open::{
+    LocatedLibrary, OpenedLibrary, check_module, file_of_address, library_file, library_file_name,
+    load_ahead, locate,
+};
 pub use probe::probe;
-pub use settings::{ContextSettings, ModelSettings, UnsupportedSetting};
+pub use settings::{ContextSettings, ModelSettings, PlacementSettings, UnsupportedSetting};
 pub use shim::{Shim, Thrown, ThrownKind};
 pub use types::*;

@@ -113,6 +113,25 @@ impl LocatedLibrary {
     }
 }
 
+/// Loads a library that others need under its name, for good and for them alone: they find it without a search path.
+///
+/// # Errors
+/// [`LoadFailure`], with the file at fault.
+pub fn load_ahead(path: &Path) -> Result<(), LoadFailure> {
+    let file =
+        canonicalize(path).map_err(|source| LoadFailure::Unreadable { path: path.to_owned(), source })?;
+    let facts = judge(&file)?;
+    load(&file, &facts.needed).map(drop)
+}
+
+/// Checks a module's file without running any of its code: its format, processor and the glibc that it needs.
+///
+/// # Errors
+/// [`LoadFailure`], with the file at fault.
+pub fn check_module(path: &Path) -> Result<(), LoadFailure> {
+    judge(path).map(drop)
+}
+
 fn judge_with_dependencies(
     file: &Path,
     ordered: &mut Vec<Dependency>,

@@ -6,8 +6,9 @@
 use crate::block::ParamBlock;
 use crate::layout::{AbiLayout, Field, FieldKind, StructLayout};
 use crate::types::{
-    ggml_backend_sched_eval_callback, ggml_type, llama_flash_attn_type, llama_load_mode,
-    llama_model_kv_override, llama_pooling_type, llama_progress_callback,
+    ggml_backend_device, ggml_backend_sched_eval_callback, ggml_type, llama_flash_attn_type, llama_load_mode,
+    llama_model_kv_override, llama_model_tensor_buft_override, llama_pooling_type, llama_progress_callback,
+    llama_split_mode,
 };
 use std::ffi::c_void;
 
@@ -16,6 +17,8 @@ use std::ffi::c_void;
 pub struct ModelSettings {
     /// How many layers go to GPUs; `None` for all of them.
     pub gpu_layers: Option<u32>,
+    /// Where the parts of the model go.
+    pub placement: PlacementSettings,
     /// Map the file instead of reading it.
     pub memory_map: bool,
     /// Keep the weights locked in RAM.
@@ -32,6 +35,33 @@ pub struct ModelSettings {
     pub metadata_overrides: *const llama_model_kv_override,
     /// The progress callback and its user data, which must live until the model is loaded.
     pub progress: Option<(llama_progress_callback, *mut c_void)>,
+}
+
+/// Where the parts of a model go. What a pointer leads to must live until the model is loaded; null is the library's default.
+#[derive(Clone, Copy, Debug)]
+pub struct PlacementSettings {
+    /// The devices to use beside the CPU, ended by null; null for all GPUs.
+    pub devices: *const *mut ggml_backend_device,
+    /// How several devices share the work.
+    pub split_mode: Option<llama_split_mode>,
+    /// The device that has all, or the small parts, in the modes in which one does.
+    pub main_gpu: Option<u32>,
+    /// How much of the model each device takes: as many numbers as `llama_max_devices` says.
+    pub tensor_split: *const f32,
+    /// Buffer types for the tensors that match patterns, ended by one without a pattern.
+    pub overrides: *const llama_model_tensor_buft_override,
+}
+
+impl Default for PlacementSettings {
+    fn default() -> Self {
+        Self {
+            devices: std::ptr::null(),
+            split_mode: None,
+            main_gpu: None,
+            tensor_split: std::ptr::null(),
+            overrides: std::ptr::null(),
+        }
+    }
 }
 
 /// How to make a context.
@@ -99,6 +129,7 @@ impl AbiLayout {
         let all_layers = params.all_layers();
         let layers = settings.gpu_layers.map_or(all_layers, |count| i32::try_from(count).unwrap_or(i32::MAX));
         params.must("gpu_layers", |p| p.int("n_gpu_layers", layers))?;
+        params.placement(&settings.placement)?;
         params.load_mode(settings.memory_map, settings.memory_lock)?;
         params.must("vocab_only", |p| p.bool("vocab_only", settings.vocab_only))?;
         params.must("check_tensors", |p| p.bool("check_tensors", settings.check_tensors))?;
@@ -211,6 +242,24 @@ impl Params<'_> {
     fn all_layers(&self) -> i32 {
         let default = self.layout.field("n_gpu_layers", FieldKind::Int).map_or(0, |f| f.default as u32);
         if default.cast_signed() < 0 { default.cast_signed() } else { i32::MAX }
+    }
+
+    fn placement(&mut self, wanted: &PlacementSettings) -> Result<(), UnsupportedSetting> {
+        let words = [
+            ("devices", "devices", wanted.devices.addr()),
+            ("tensor_split", "tensor_split", wanted.tensor_split.addr()),
+            ("override_tensors", "tensor_buft_overrides", wanted.overrides.addr()),
+        ];
+        for (setting, field, address) in words.into_iter().filter(|(_, _, address)| *address != 0) {
+            self.must(setting, |p| p.word(field, address))?;
+        }
+        if let Some(mode) = wanted.split_mode {
+            self.must("split_mode", |p| p.int("split_mode", mode.0))?;
+        }
+        if let Some(device) = wanted.main_gpu {
+            self.must("main_gpu", |p| p.int("main_gpu", device.cast_signed()))?;
+        }
+        Ok(())
     }
 
     /// `load_mode` took the place of `use_mmap` and `use_mlock` in August 2026.

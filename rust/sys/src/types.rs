@@ -25,6 +25,8 @@ opaque! {
     llama_memory;
     /// A compute device of ggml (`struct ggml_backend_device`); never freed.
     ggml_backend_device;
+    /// A kind of memory that tensors can lie in (`struct ggml_backend_buffer_type`); never freed.
+    ggml_backend_buffer_type;
     /// A registered backend of ggml (`struct ggml_backend_reg`); never freed.
     ggml_backend_reg;
     /// A thread pool of ggml's CPU backend (`struct ggml_threadpool`).
@@ -93,16 +95,6 @@ c_enum! {
         MMAP_MLOCK = 3,
         /// Direct I/O.
         DIRECT_IO = 4,
-    }
-}
-
-c_enum! {
-    /// `enum llama_split_mode`: how layers are spread over several GPUs.
-    llama_split_mode {
-        /// One GPU.
-        NONE = 0,
-        /// Layers and KV across GPUs.
-        LAYER = 1,
     }
 }
 
@@ -195,6 +187,20 @@ c_enum! {
 }
 
 c_enum! {
+    /// `enum llama_split_mode`: how several devices share a model.
+    llama_split_mode {
+        /// One device has all of it.
+        NONE = 0,
+        /// Each has some of the layers.
+        LAYER = 1,
+        /// Each has some rows of each matrix.
+        ROW = 2,
+        /// Each has a part of each tensor and of the cache.
+        TENSOR = 3,
+    }
+}
+
+c_enum! {
     /// `enum llama_model_kv_override_type`
     llama_model_kv_override_type {
         /// `int64_t`
@@ -224,6 +230,16 @@ pub struct llama_model_kv_override {
 #[repr(C, align(8))]
 #[derive(Clone, Copy)]
 pub struct KvOverrideValue(pub [u8; 128]);
+
+/// `struct llama_model_tensor_buft_override`: the memory for tensors whose names match; an array of them ends with one without a pattern.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct llama_model_tensor_buft_override {
+    /// A NUL-terminated regular expression of C++ that matches a part of the tensor's name; null ends the array.
+    pub pattern: *const c_char,
+    /// The memory to take.
+    pub buft: *mut ggml_backend_buffer_type,
+}
 
 /// `struct llama_batch`, as a superset of every layout since build 3681.
 ///

@@ -94,6 +94,16 @@ fn our_structs_have_the_sizes_and_offsets_of_the_headers() {
         ("sizeof(llama_batch)".to_owned(), offset_of!(llama_batch, legacy) as i64),
     ];
     offsets!(expected, llama_model_kv_override, "struct llama_model_kv_override", [tag, key]);
+    expected.push((
+        "sizeof(struct llama_model_tensor_buft_override)".to_owned(),
+        size_of::<llama_model_tensor_buft_override>() as i64,
+    ));
+    offsets!(
+        expected,
+        llama_model_tensor_buft_override,
+        "struct llama_model_tensor_buft_override",
+        [pattern, buft]
+    );
     offsets!(expected, llama_batch, "llama_batch", [n_tokens, token, embd, pos, n_seq_id, seq_id, logits]);
     offsets!(
         expected,

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use thiserror::Error;
 
+use crate::added_modules::AddedModules;
 use crate::bitnet::{BITNET_VARIANTS, BitnetVariant};
 use crate::library_dir::{LibraryDir, LibrarySource};
 use crate::module_file::ModuleFile;
@@ -59,6 +60,15 @@ pub enum CatalogueError {
         #[serde(serialize_with = "serialize_path")]
         path: PathBuf,
     },
+    /// The directory holds modules for a library that is not there.
+    #[error("`{}` ({source_name}) holds modules for the bundled library, and there is none; install a wheel of tabagent with libraries", path.display())]
+    NothingToAddTo {
+        /// How the path was given.
+        source_name: LibrarySource,
+        /// The directory.
+        #[serde(serialize_with = "serialize_path")]
+        path: PathBuf,
+    },
 }
 
 /// Lists the library directories, in the order of preference: the explicit path, the paths of `TABAGENT_LIBRARY_PATH` (`env`,
@@ -67,7 +77,8 @@ pub enum CatalogueError {
 /// An explicit path may be a directory or the library file in it. An explicit path or one from the environment may be a `BitnetRelease` tree
 /// (`<root>/{cpu,gpu}/{windows,linux,macos}/<variant>/`): then each of its variants that holds a library is listed, with the source
 /// [`LibrarySource::BitnetRelease`]; those of other systems too, so that a verdict can say so. A path to the directory of one variant keeps its
-/// own source, and the variant's name is still recognised. A directory reached twice is listed once, at its first place. Nothing is loaded, and
+/// own source, and the variant's name is still recognised. A companion package may hold backend modules alone: then it is listed as the bundled
+/// library with these modules added. A directory reached twice is listed once, at its first place. Nothing is loaded, and
 /// nothing but the given paths is searched.
 ///
 /// # Errors
@@ -91,8 +102,10 @@ pub fn discover(
     places.extend(bundled.map(|path| (LibrarySource::Bundled, path.to_owned())));
 
     let mut found: Vec<Result<LibraryDir, CatalogueError>> = Vec::new();
-    for result in places.into_iter().flat_map(|(source, path)| look(&source, &path)) {
-        let known = |dir: &LibraryDir| found.iter().flatten().any(|before| before.path == dir.path);
+    for result in places.into_iter().flat_map(|(source, path)| look(&source, &path, bundled)) {
+        let place =
+            |dir: &LibraryDir| (dir.path.clone(), dir.added.as_ref().map(|added| added.directory.clone()));
+        let known = |dir: &LibraryDir| found.iter().flatten().any(|before| place(before) == place(dir));
         if !result.as_ref().is_ok_and(known) {
             found.push(result);
         }
@@ -116,7 +129,11 @@ pub(crate) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-fn look(source: &LibrarySource, path: &Path) -> Vec<Result<LibraryDir, CatalogueError>> {
+fn look(
+    source: &LibrarySource,
+    path: &Path,
+    bundled: Option<&Path>,
+) -> Vec<Result<LibraryDir, CatalogueError>> {
     if path.as_os_str().is_empty() {
         return vec![Err(CatalogueError::EmptyPath { source_name: source.clone() })];
     }
@@ -149,8 +166,42 @@ fn look(source: &LibrarySource, path: &Path) -> Vec<Result<LibraryDir, Catalogue
                 variants
             }
         }
+        Err(CatalogueError::NoLibrary { .. }) if matches!(source, LibrarySource::Companion { .. }) => {
+            vec![added_to_bundled(&path, source, bundled)]
+        }
         result => vec![result],
     }
+}
+
+/// The bundled library with the modules of a companion package that has no library of its own.
+fn added_to_bundled(
+    directory: &Path,
+    source: &LibrarySource,
+    bundled: Option<&Path>,
+) -> Result<LibraryDir, CatalogueError> {
+    let (source_name, path) = (source.clone(), directory.to_owned());
+    let modules = modules_in(directory, source)?;
+    if modules.is_empty() {
+        return Err(CatalogueError::NoLibrary { source_name, path });
+    }
+    let Some(bundled) = bundled else {
+        return Err(CatalogueError::NothingToAddTo { source_name, path });
+    };
+    let library = read(&absolute(bundled), source)?;
+    Ok(LibraryDir { added: Some(AddedModules::read(directory, modules, &library.path)), ..library })
+}
+
+/// The backends in a directory that are not for the CPU.
+fn modules_in(directory: &Path, source: &LibrarySource) -> Result<Vec<ModuleFile>, CatalogueError> {
+    let entries = fs::read_dir(directory).map_err(|error| CatalogueError::Unreadable {
+        source_name: source.clone(),
+        path: directory.to_owned(),
+        message: plain_message(&error),
+    })?;
+    let mut modules: Vec<_> =
+        entries.flatten().filter_map(|entry| ModuleFile::other_backend(&entry.path())).collect();
+    modules.sort_by(|one, other| one.path.cmp(&other.path));
+    Ok(modules)
 }
 
 /// Lists the variants of a `BitnetRelease` tree; empty if the directory is not such a tree. The host's system comes first.
@@ -204,6 +255,7 @@ fn read(directory: &Path, source: &LibrarySource) -> Result<LibraryDir, Catalogu
         variant: bitnet_variant(directory),
         modules: files.iter().filter_map(|path| ModuleFile::cpu(path)).collect(),
         backends: files.iter().filter_map(|path| ModuleFile::other_backend(path)).collect(),
+        added: None,
     })
 }
 

@@ -16,6 +16,7 @@
 
 #![forbid(unsafe_code)]
 
+mod added_modules;
 mod bitnet;
 mod budget;
 mod catalogue;
@@ -27,6 +28,7 @@ mod cpuid;
 mod cpuinfo;
 mod family;
 mod feature;
+mod gpu;
 mod hardware;
 mod library_dir;
 mod memory;
@@ -43,6 +45,7 @@ mod threads;
 mod topology;
 mod verdict;
 
+pub use added_modules::AddedModules;
 pub use bitnet::{BITNET_VARIANTS, BitnetVariant, Microarchitecture};
 pub use budget::CpuBudget;
 pub use catalogue::{CatalogueError, discover};
@@ -52,6 +55,7 @@ pub use cpu_list::parse_cpu_list;
 pub use cpuinfo::parse_cpuinfo;
 pub use family::BuildFamily;
 pub use feature::CpuFeature;
+pub use gpu::{GpuFacts, GpuKind, GpuReport};
 pub use hardware::Hardware;
 pub use library_dir::{LibraryDir, LibrarySource};
 pub use memory::{MemoryFacts, parse_meminfo};

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::added_modules::AddedModules;
 use crate::module_file::ModuleFile;
 use crate::platform::System;
 use crate::text::serialize_path;
@@ -83,4 +84,6 @@ pub struct LibraryDir {
     pub modules: Vec<ModuleFile>,
     /// Its other backends (GPUs, RPC), by name.
     pub backends: Vec<ModuleFile>,
+    /// Modules that a companion package adds to this library.
+    pub added: Option<AddedModules>,
 }

@@ -4,12 +4,14 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use crate::added_modules::AddedModules;
 use crate::bitnet::BitnetVariant;
 use crate::cpu::CpuFacts;
 use crate::family::BuildFamily;
 use crate::feature::CpuFeature;
+use crate::gpu::{GpuFacts, GpuKind, GpuReport};
 use crate::hardware::Hardware;
-use crate::library_dir::LibraryDir;
+use crate::library_dir::{LibraryDir, LibrarySource};
 use crate::module::CpuModule;
 use crate::module_file::{BASE_MODULE, ModuleFile};
 use crate::platform::Architecture;
@@ -18,12 +20,14 @@ use crate::verdict::Verdict;
 
 /// The name of a variant whose CPU part is inside the ggml library.
 const BUILT_IN: &str = "built-in";
+const NO_MODULE: &str = "none of its CPU modules runs on this CPU";
 
 /// Judges every variant of every directory and sorts them, best first. A pure function of its arguments.
 ///
-/// The order: usable before unusable; then by source (explicit path, environment, companion packages, `BitnetRelease` tree,
+/// The order: usable before unusable, and those that only a name stands for last of the usable; then by source (explicit path, environment, companion packages, `BitnetRelease` tree,
 /// bundled); then llama.cpp builds before BitNet builds, which are for BitNet's own files; then by score; then as given. So
-/// the best module of the most preferred usable source comes first.
+/// the best module of the most preferred usable source comes first. Of companions, those that find a discrete GPU come before those that find an
+/// integrated one; one that finds only programs that pretend to be GPUs is for those who name it.
 ///
 /// ```
 /// # use tabagent_variants::{Hardware, rank};
@@ -31,11 +35,12 @@ const BUILT_IN: &str = "built-in";
 /// ```
 pub fn rank(hardware: &Hardware, dirs: &[LibraryDir]) -> Vec<Verdict> {
     let mut verdicts: Vec<Verdict> = dirs.iter().flat_map(|dir| judge(hardware, dir)).collect();
-    verdicts.sort_by_key(|v| (!v.usable, v.source.preference(), v.family, Reverse(v.score)));
+    verdicts.sort_by_key(|v| (!v.usable, v.only_named, v.source.preference(), v.family, Reverse(v.score)));
     let usable = verdicts.iter().filter(|verdict| verdict.usable).count();
     for (index, verdict) in verdicts.iter_mut().take(usable).enumerate() {
         let place = if index == 0 {
-            "best match for this CPU".to_owned()
+            if verdict.gpus.is_empty() { "best match for this CPU" } else { "best match for this machine" }
+                .to_owned()
         } else {
             format!("supported; ranked {} of {usable}", ordinal(index + 1))
         };
@@ -47,6 +52,9 @@ pub fn rank(hardware: &Hardware, dirs: &[LibraryDir]) -> Vec<Verdict> {
 
 /// The verdicts on one directory. Usable ones carry only a remark as their reason: their rank is not known yet.
 fn judge(hardware: &Hardware, dir: &LibraryDir) -> Vec<Verdict> {
+    if let Some(added) = &dir.added {
+        return vec![judge_added(hardware, dir, added)];
+    }
     let judgements = match &dir.variant {
         Some(name) => vec![judge_bitnet(hardware, dir, name)],
         None if dir.modules.is_empty() => vec![(
@@ -79,6 +87,10 @@ fn judge(hardware: &Hardware, dir: &LibraryDir) -> Vec<Verdict> {
                 path: dir.path.clone(),
                 library: dir.library.clone(),
                 module,
+                backends: Vec::new(),
+                needed: Vec::new(),
+                gpus: Vec::new(),
+                only_named: false,
                 family,
                 usable: judgement.usable,
                 reason: judgement.reason,
@@ -156,20 +168,107 @@ fn judge_bitnet(
     }
     let mut module = None;
     if judgement.usable && !dir.modules.is_empty() {
-        let best = dir
-            .modules
-            .iter()
-            .map(|file| (judge_module(cpu, file), file))
-            .filter(|(judgement, _)| judgement.usable)
-            .max_by_key(|(judgement, _)| judgement.score);
-        match best {
-            Some((_, file)) => module = Some(file.path.clone()),
-            None => {
-                judgement = Judgement::refused("none of its CPU modules runs on this CPU".to_owned());
-            }
+        module = best_module(cpu, dir);
+        if module.is_none() {
+            judgement = Judgement::refused(NO_MODULE.to_owned());
         }
     }
     (name.to_owned(), module, variant.family, judgement)
+}
+
+/// The best CPU module of a directory that runs here.
+fn best_module(cpu: &CpuFacts, dir: &LibraryDir) -> Option<PathBuf> {
+    let judged = dir.modules.iter().map(|file| (judge_module(cpu, file), file));
+    let usable = judged.filter(|(judgement, _)| judgement.usable);
+    usable.max_by_key(|(judgement, _)| judgement.score).map(|(_, file)| file.path.clone())
+}
+
+/// The verdict on the bundled library with a companion's modules. It is named after the companion.
+fn judge_added(hardware: &Hardware, dir: &LibraryDir, added: &AddedModules) -> Verdict {
+    let name = match &dir.source {
+        LibrarySource::Companion { name } => name.clone(),
+        other => other.to_string(),
+    };
+    let module = best_module(&hardware.cpu, dir);
+    let gpus = match &added.report {
+        Some(GpuReport::Found(gpus)) => gpus.clone(),
+        Some(GpuReport::Failed(_)) | None => Vec::new(),
+    };
+    let works = |gpu: &&GpuFacts| gpu.fault.is_none();
+    let best = gpus.iter().filter(works).min_by_key(|gpu| gpu.kind);
+    let judgement = if dir.system != hardware.system {
+        Judgement::refused(format!("built for {}; this system is {}", dir.system, hardware.system))
+    } else if let Some(mismatch) = &added.mismatch {
+        Judgement::refused(mismatch.clone())
+    } else if module.is_none() && !dir.modules.is_empty() {
+        Judgement::refused(NO_MODULE.to_owned())
+    } else {
+        match (&added.report, best) {
+            (None, _) => Judgement::refused("its GPUs were not asked for".to_owned()),
+            (Some(GpuReport::Failed(words)), _) => Judgement::refused(words.clone()),
+            (Some(GpuReport::Found(_)), Some(best)) => Judgement {
+                usable: true,
+                reason: described(best, &gpus),
+                score: gpu_score(best, added),
+                missing: Vec::new(),
+            },
+            (Some(GpuReport::Found(_)), None) => Judgement::refused(match gpus.first() {
+                Some(GpuFacts { name, fault: Some(fault), .. }) => format!("`{name}` {fault}"),
+                _ => "finds no GPU".to_owned(),
+            }),
+        }
+    };
+    Verdict {
+        name,
+        source: dir.source.clone(),
+        path: dir.path.clone(),
+        library: dir.library.clone(),
+        module,
+        backends: added.modules.iter().map(|module| module.path.clone()).collect(),
+        needed: added.needed.clone(),
+        only_named: judgement.usable && best.is_some_and(|best| best.kind == GpuKind::Software),
+        gpus,
+        family: BuildFamily::LlamaCpp,
+        usable: judgement.usable,
+        reason: judgement.reason,
+        score: judgement.score,
+        missing: judgement.missing,
+    }
+}
+
+/// `finds NVIDIA H100 (discrete, 80 GiB)`, and what is wrong with others.
+fn described(best: &GpuFacts, gpus: &[GpuFacts]) -> String {
+    let memory = best.memory_total as f64 / f64::from(1 << 30);
+    let mut text = format!("finds {} ({}, {memory:.0} GiB)", best.description, best.kind);
+    if gpus.len() > 1 {
+        text.push_str(&format!(" and {} more", gpus.len() - 1));
+    }
+    if best.kind == GpuKind::Software {
+        text.push_str(", no GPU but a program, which is taken only when it is named");
+    }
+    for GpuFacts { name, fault, .. } in gpus {
+        if let Some(fault) = fault {
+            text.push_str(&format!("; `{name}` {fault}"));
+        }
+    }
+    text
+}
+
+/// The kind of the best GPU counts most, and then whose kernels are faster where several backends find the same GPU.
+fn gpu_score(best: &GpuFacts, added: &AddedModules) -> u32 {
+    let kind = match best.kind {
+        GpuKind::Discrete => 3,
+        GpuKind::Integrated => 2,
+        GpuKind::Software => 1,
+    };
+    let speed = |module: &ModuleFile| match module.name.as_str() {
+        "cuda" | "metal" => 9,
+        "hip" | "musa" | "cann" => 8,
+        "sycl" => 7,
+        "vulkan" => 6,
+        _ => 5,
+    };
+    kind * 10 + added.modules.iter().map(speed).max().unwrap_or(0)
 }
 
 /// `needs AVX512_BF16; this CPU lacks it`, with a different end where only the operating system is in the way.

@@ -27,8 +27,8 @@ pub struct VariantChoice {
     pub request: VariantRequest,
     /// The chosen variant; always usable.
     pub verdict: Verdict,
-    /// Set when the user pointed somewhere (an explicit path or the environment) and nothing there is usable, so that
-    /// something else was chosen.
+    /// Set when the user pointed somewhere (an explicit path, the environment, a companion package that is installed) and nothing there is usable,
+    /// so that something else was chosen.
     pub warning: Option<String>,
 }
 
@@ -64,7 +64,7 @@ pub fn select(request: &VariantRequest, verdicts: &[Verdict]) -> Result<VariantC
 }
 
 fn auto(verdicts: &[Verdict]) -> Result<&Verdict, SelectError> {
-    verdicts.iter().find(|verdict| verdict.usable).ok_or_else(|| {
+    verdicts.iter().find(|verdict| verdict.usable && !verdict.only_named).ok_or_else(|| {
         let closest =
             verdicts.iter().min_by_key(|verdict| (verdict.missing.is_empty(), verdict.missing.len()));
         SelectError::NoneUsable {
@@ -112,11 +112,17 @@ fn is_at(verdict: &Verdict, wanted: &Path) -> bool {
 
 /// Says that nothing is usable where the user pointed, if something less preferred had to be chosen.
 fn passed_over(verdicts: &[Verdict], chosen: &Verdict) -> Option<String> {
-    let pointed = [LibrarySource::ExplicitPath, LibrarySource::Environment, LibrarySource::BitnetRelease];
+    let pointed = |source: &LibrarySource| !matches!(source, LibrarySource::Bundled);
     let first = verdicts
         .iter()
-        .filter(|v| pointed.contains(&v.source) && v.source.preference() < chosen.source.preference())
+        .filter(|v| pointed(&v.source) && !v.usable && v.source.preference() < chosen.source.preference())
         .min_by_key(|v| v.source.preference())?;
+    if !first.backends.is_empty() {
+        return Some(format!(
+            "{} is not used: `{}` {}; took `{}` instead",
+            first.source, first.name, first.reason, chosen.name
+        ));
+    }
     let (at, source, name, reason) = (first.path.display(), &first.source, &first.name, &first.reason);
     Some(format!(
         "nothing in `{at}` ({source}) runs on this machine (`{name}` {reason}); took `{}` from `{}` ({}) instead",

@@ -1,6 +1,6 @@
 //! Small helpers for words in messages and for serialization of paths.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serializer;
 
@@ -46,6 +46,11 @@ pub(crate) fn distance(a: &str, b: &str) -> usize {
 /// Serializes a path as text, with replacement characters for what is not Unicode.
 pub(crate) fn serialize_path<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&path.display())
+}
+
+/// Serializes paths as a list of texts.
+pub(crate) fn serialize_paths<S: Serializer>(paths: &[PathBuf], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(paths.iter().map(|path| path.display().to_string()))
 }
 
 #[cfg(test)]

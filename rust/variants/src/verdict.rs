@@ -6,8 +6,9 @@ use serde::{Serialize, Serializer};
 
 use crate::family::BuildFamily;
 use crate::feature::CpuFeature;
+use crate::gpu::GpuFacts;
 use crate::library_dir::LibrarySource;
-use crate::text::serialize_path;
+use crate::text::{serialize_path, serialize_paths};
 
 /// Whether one variant runs on the machine, how good it is, and why.
 ///
@@ -19,7 +20,7 @@ use crate::text::serialize_path;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Verdict {
-    /// The CPU module's name, the variant's name in a `BitnetRelease` tree, or `built-in` where ggml has no CPU module files.
+    /// The CPU module's name, the name of the companion package that adds modules, the variant's name in a `BitnetRelease` tree, or `built-in` where ggml has no CPU module files.
     pub name: String,
     /// How its directory was found.
     pub source: LibrarySource,
@@ -32,6 +33,16 @@ pub struct Verdict {
     /// The CPU module to load, or `None` where there is none to choose.
     #[serde(serialize_with = "serialize_module")]
     pub module: Option<PathBuf>,
+    /// Backend modules of a companion package, to be loaded beside those of the directory.
+    #[serde(serialize_with = "serialize_paths")]
+    pub backends: Vec<PathBuf>,
+    /// Libraries that these modules need, in the order in which to load them.
+    #[serde(serialize_with = "serialize_paths")]
+    pub needed: Vec<PathBuf>,
+    /// The GPUs that these modules find.
+    pub gpus: Vec<GpuFacts>,
+    /// Whether it is taken only when it is asked for by name: it has no GPU but a program that pretends to be one.
+    pub only_named: bool,
     /// The family of its build.
     pub family: BuildFamily,
     /// Whether it may be loaded here. Never true with something missing.

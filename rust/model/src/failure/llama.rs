@@ -21,9 +21,11 @@ impl Failure for LibraryError {
             Self::MissingSymbols { source, .. } => source.kind(),
             Self::Incompatible { source, .. } => source.kind(),
             Self::ForeignGgml { .. } => ErrorKind::IncompatibleLibrary,
-            Self::AlreadyLoaded { .. } | Self::ModuleAlreadyLoaded { .. } => ErrorKind::LibraryAlreadyLoaded,
+            Self::AlreadyLoaded { .. }
+            | Self::ModuleAlreadyLoaded { .. }
+            | Self::BackendsAlreadyLoaded { .. } => ErrorKind::LibraryAlreadyLoaded,
             Self::NoSuchModule { .. } => ErrorKind::Variant,
-            Self::NoCpuBackend { .. } | Self::BadPath(_) => ErrorKind::LibraryLoad,
+            Self::Backend { .. } | Self::NoCpuBackend { .. } | Self::BadPath(_) => ErrorKind::LibraryLoad,
         }
     }
 }
@@ -66,7 +68,12 @@ impl Failure for ModelError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::NotFound(_) => ErrorKind::ModelNotFound,
-            Self::BadPath(_) | Self::BadOverride { .. } | Self::BadOption { .. } => ErrorKind::Value,
+            Self::BadPath(_)
+            | Self::BadOverride { .. }
+            | Self::BadOption { .. }
+            | Self::UnknownDevice { .. }
+            | Self::UnknownMemory { .. } => ErrorKind::Value,
+            Self::DeviceMemory { .. } => ErrorKind::OutOfMemory,
             // Whatever is wrong with the file, somebody tried to load it as a model.
             Self::Gguf(_) | Self::NoWeights(_) => ErrorKind::InvalidModel,
             Self::Cancelled(_) => ErrorKind::ModelLoadCancelled,
@@ -87,6 +94,9 @@ impl Failure for ModelError {
             | Self::BadPath(_)
             | Self::BadOverride { .. }
             | Self::BadOption { .. }
+            | Self::UnknownDevice { .. }
+            | Self::UnknownMemory { .. }
+            | Self::DeviceMemory { .. }
             | Self::Cancelled(_)
             | Self::Refused { .. }
             | Self::NoThreads { .. }

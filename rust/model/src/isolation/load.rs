@@ -25,7 +25,7 @@ pub(crate) fn load(
     let mut host = Host::new(isolation.clone(), path, library, module, options);
     let (process, loaded) = host.start(progress)?;
     host.note(&loaded);
-    let Loaded { copy, library, fitted, work } = loaded;
+    let Loaded { copy, library, fitted, offload, work } = loaded;
     host.set_library(library);
     let host = Arc::new(host);
     let owner: Arc<dyn Elsewhere> = Arc::<Host>::clone(&host);
@@ -52,5 +52,5 @@ pub(crate) fn load(
             Open::generating_by(model, decoder, gauge, facts, &config)?
         }
     };
-    Ok(open.fitted(fitted).hosted(host).into())
+    Ok(open.fitted(fitted).offloaded(offload).hosted(host).into())
 }

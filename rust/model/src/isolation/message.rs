@@ -12,6 +12,7 @@ use tabagent_runtime::{BatchToken, Split};
 
 use crate::memory::Fitted;
 use crate::model::ContextSizes;
+use crate::offload::Offload;
 
 /// The version of what is said here; both sides are of one installation, but a program may be replaced while another runs.
 pub(super) const PROTOCOL: u32 = 1;
@@ -124,6 +125,8 @@ pub(crate) struct Loaded {
     /// The library that runs it, as JSON.
     pub(super) library: String,
     pub(super) fitted: Option<Fitted>,
+    /// How many layers went to devices, where not all did.
+    pub(super) offload: Offload,
     pub(super) work: Work,
 }
 

@@ -133,7 +133,7 @@ fn serve_load(load: Load, control: &UnixStream) -> Result<(Served, Loaded), Erro
     if catches_exceptions() {
         set_crash_file(load.crash_file.as_deref().map(Path::new));
     }
-    let Prepared { model, seat, fitted, longest, batch_size, threads } = prepared;
+    let Prepared { model, seat, fitted, offload, longest, batch_size, threads } = prepared;
     let library = model.library().map(|library| describe_library(library).to_string()).unwrap_or_default();
     let (work, embedder, decoder) = match seat {
         Seat::Tokenizes => (Work::Tokenize, None, None),
@@ -150,7 +150,7 @@ fn serve_load(load: Load, control: &UnixStream) -> Result<(Served, Loaded), Erro
             (Work::Generate(facts), Some(embedder), Some(*decoder))
         }
     };
-    let loaded = Loaded { copy: model.copy(), library, fitted, work };
+    let loaded = Loaded { copy: model.copy(), library, fitted, offload, work };
     let (adapters, decoder) = (Mutex::default(), Mutex::new(decoder));
     Ok((Served { model, embedder, adapters, decoder }, loaded))
 }

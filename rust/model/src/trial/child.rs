@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::error_kind::ErrorKind;
 use crate::failure::Failure as _;
 use crate::generate::GenerateOptions;
-use crate::library::open_library;
+use crate::library::OpenRequest;
 use crate::load::LoadOptions;
 use crate::model::Model;
 use crate::prompt::PromptInput;
@@ -39,6 +39,17 @@ const TEXT: &str = "A1 b\n\u{e9}\u{1f642}";
 
 /// Tries a model: the options of the load come as a line of JSON on standard input, llama.cpp's log goes to stderr, and what came of it to stdout.
 pub(crate) fn attempt(library: &OsStr, model: &OsStr) -> ExitCode {
+    answer_parent(|request| match load_and_compute(library.as_ref(), model.as_ref(), request) {
+        Ok(()) => SURVIVED.to_owned(),
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "{error}");
+            REFUSED.to_owned()
+        }
+    })
+}
+
+/// Reads a line of JSON, and writes the line that `work` makes of it, in a process that ends when its parent does.
+pub(crate) fn answer_parent(work: impl FnOnce(Json) -> String) -> ExitCode {
     leave_no_core();
     die_by_signals();
     echo_log();
@@ -56,27 +67,21 @@ pub(crate) fn attempt(library: &OsStr, model: &OsStr) -> ExitCode {
         std::process::exit(1);
     });
     drop(watch);
-    let answer = match load_and_compute(library.as_ref(), model.as_ref(), request) {
-        Ok(()) => SURVIVED,
-        Err(error) => {
-            let _ = writeln!(io::stderr(), "{error}");
-            REFUSED
-        }
-    };
+    let answer = work(request);
     // A parent that is no more does not want to know.
     let _ = writeln!(io::stdout(), "{answer}");
     std::process::exit(0);
 }
 
 fn load_and_compute(library: &Path, path: &Path, mut request: Json) -> Result<(), Error> {
-    let module = request["module"].as_str().map(str::to_owned);
+    let opening = OpenRequest::read(&request);
     let mut options = LoadOptions::read(request["options"].take().into())?;
     let vocab_only = options.vocab_only;
-    open_library(library, module.clone())?;
+    opening.open(library)?;
     if !vocab_only && catches_exceptions() {
         leave_out_vocabulary(path, &mut options)?;
     }
-    let model = Model::load(path.to_owned(), library, module, &options, |_| true)?;
+    let model = Model::load(path.to_owned(), library, opening.module, &options, |_| true)?;
     let outcome = compute(&model, vocab_only);
     // The process ends now, which frees it faster.
     std::mem::forget(model);

@@ -19,8 +19,9 @@ use crate::error::Error;
 use crate::load::LoadOptions;
 use crate::value::{Fields, OptionError, Value, text};
 
-pub(crate) use child::attempt;
+pub(crate) use child::{answer_parent, attempt};
 pub use error::TrialError;
+pub(crate) use parent::{Heard, hear};
 
 use parent::Outcome;
 use plan::Plan;

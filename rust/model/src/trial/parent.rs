@@ -1,5 +1,6 @@
 //! The parent's side of a trial: it starts the child, waits for its verdict, and hears its last words.
 
+use std::ffi::OsStr;
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -30,13 +31,52 @@ pub(super) enum Outcome {
 /// How often the caller is asked whether to go on.
 const SLICE: Duration = Duration::from_millis(20);
 
+/// What was heard of a child.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// The line that it was to say.
+    Told(String),
+    /// It died, in these words.
+    Died(String),
+    /// It died for want of memory, in these words.
+    ShortOfMemory(String),
+    /// It was still at work when its time was up, with these words before.
+    Late(String),
+    /// The caller did not want to go on.
+    Stopped,
+}
+
 /// Runs the trial in a child.
 ///
 /// # Errors
 /// Where the child cannot be started.
 pub(super) fn run(program: &Path, plan: &Plan, goes_on: impl Fn() -> bool) -> io::Result<Outcome> {
+    let arguments = ["trial".as_ref(), plan.library.as_os_str(), plan.path.as_os_str()];
+    let is_answer = |line: &str| line == SURVIVED || line == REFUSED;
+    Ok(match hear(program, &arguments, &plan.request, plan.limit, is_answer, goes_on)? {
+        Heard::Told(line) if line == SURVIVED => Outcome::Survived,
+        Heard::Told(_) => Outcome::Refused,
+        Heard::Died(words) => Outcome::Died(words),
+        Heard::ShortOfMemory(words) => Outcome::ShortOfMemory(words),
+        Heard::Late(words) => Outcome::Hung(words),
+        Heard::Stopped => Outcome::Stopped,
+    })
+}
+
+/// Starts the program of child processes, writes a line to it, and waits at most `limit` for the line that is its answer. Then it is ended.
+///
+/// # Errors
+/// Where it cannot be started.
+pub(crate) fn hear(
+    program: &Path,
+    arguments: &[&OsStr],
+    request: &str,
+    limit: Duration,
+    is_answer: impl Fn(&str) -> bool,
+    goes_on: impl Fn() -> bool,
+) -> io::Result<Heard> {
     let mut command = Command::new(program);
-    command.arg("trial").arg(&plan.library).arg(&plan.path);
+    command.args(arguments);
     // ggml would start a debugger to print a backtrace.
     command.env("GGML_NO_BACKTRACE", "1");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -46,12 +86,12 @@ pub(super) fn run(program: &Path, plan: &Plan, goes_on: impl Fn() -> bool) -> io
         const CREATE_NO_WINDOW: u32 = 0x0800_0000;
         command.creation_flags(CREATE_NO_WINDOW);
     }
-    let deadline = Instant::now() + plan.limit;
+    let deadline = Instant::now() + limit;
     let mut child = Ended(command.spawn()?);
     let mut input = child.0.stdin.take();
     if let Some(input) = &mut input {
         // A child that reads nothing has died, which it tells below.
-        let _ = input.write_all(format!("{}\n", plan.request).as_bytes());
+        let _ = input.write_all(format!("{request}\n").as_bytes());
     }
     let (send, answers) = channel();
     let output = child.0.stdout.take();
@@ -67,10 +107,9 @@ pub(super) fn run(program: &Path, plan: &Plan, goes_on: impl Fn() -> bool) -> io
         });
         let ending = loop {
             match answers.recv_timeout(SLICE) {
-                Ok(line) if line == SURVIVED => break Ending::Told(Outcome::Survived),
-                Ok(line) if line == REFUSED => break Ending::Told(Outcome::Refused),
+                Ok(line) if is_answer(&line) => break Ending::Told(Heard::Told(line)),
                 Err(RecvTimeoutError::Disconnected) => break Ending::Died,
-                Err(RecvTimeoutError::Timeout) if !goes_on() => break Ending::Told(Outcome::Stopped),
+                Err(RecvTimeoutError::Timeout) if !goes_on() => break Ending::Told(Heard::Stopped),
                 Err(RecvTimeoutError::Timeout) if Instant::now() >= deadline => break Ending::Late,
                 Ok(_) | Err(RecvTimeoutError::Timeout) => {}
             }
@@ -83,8 +122,8 @@ pub(super) fn run(program: &Path, plan: &Plan, goes_on: impl Fn() -> bool) -> io
         drop(input);
         let words = String::from_utf8_lossy(&words.join().unwrap_or_default()).into_owned();
         Ok(match ending {
-            Ending::Told(outcome) => outcome,
-            Ending::Late => Outcome::Hung(said(&words)),
+            Ending::Told(heard) => heard,
+            Ending::Late => Heard::Late(said(&words)),
             Ending::Died => died(status, &words),
         })
     })
@@ -92,7 +131,7 @@ pub(super) fn run(program: &Path, plan: &Plan, goes_on: impl Fn() -> bool) -> io
 
 #[derive(PartialEq, Eq)]
 enum Ending {
-    Told(Outcome),
+    Told(Heard),
     Died,
     Late,
 }
@@ -108,14 +147,14 @@ impl Drop for Ended {
     }
 }
 
-fn died(status: Option<ExitStatus>, words: &str) -> Outcome {
+fn died(status: Option<ExitStatus>, words: &str) -> Heard {
     let text = format!("{}{}", ending(status), said(words));
     // `ggml_init` and `ggml_malloc` assert that they got memory; `std::bad_alloc` is C++'s word for it, and the last Rust's.
     let signs = ["ctx->mem_buffer", "bad_alloc", "failed to allocate", "memory allocation of"];
     if signs.iter().any(|sign| words.contains(sign)) || is_killed(status) {
-        return Outcome::ShortOfMemory(text);
+        return Heard::ShortOfMemory(text);
     }
-    Outcome::Died(text)
+    Heard::Died(text)
 }
 
 #[cfg(all(test, unix))]

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, UNIX_EPOCH};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
@@ -11,6 +11,8 @@ use tabagent_llama::{Library, MetadataOverride, ModelConfig};
 use tabagent_variants::Hardware;
 
 use crate::error::Error;
+use crate::gpus::file_stamp;
+use crate::library::OpenRequest;
 use crate::load::LoadOptions;
 
 /// Counts up when a trial does something else than before, so that what was tried then is tried again.
@@ -49,15 +51,22 @@ impl Plan {
         hash.update(VERSION);
         hash.update(config.header_digest()?);
         hash.update(told.to_string());
-        hash.update(format!("{info:?} {:?}", library.devices()));
-        for file in files_of(library) {
-            hash.update(stamp(&file));
+        // How much memory of a device is free changes all the time.
+        let devices: Vec<_> = library
+            .devices()
+            .into_iter()
+            .map(|device| (device.name, device.description, device.kind))
+            .collect();
+        hash.update(format!("{info:?} {devices:?}"));
+        for file in files_of(library).iter().chain(&info.added) {
+            hash.update(file_stamp(file));
         }
         let hardware = Hardware::probe();
         let cpu = &hardware.cpu;
         hash.update(format!("{} {} {:?}", cpu.vendor, cpu.model, cpu.features));
         let digest = hash.finalize();
-        let request = json!({"module": info.cpu_module, "options": told});
+        let mut request = OpenRequest::written(info.cpu_module.as_deref(), library.added());
+        request["options"] = told;
         Ok(Self {
             path: config.path().to_owned(),
             library: info.directory.clone(),
@@ -92,6 +101,8 @@ fn told(options: &LoadOptions, context_train_size: u32) -> Json {
         fit: None,
         trial: None,
         isolation: None,
+        // What is opened stands beside the options.
+        added: default.added,
         ..options.clone()
     };
     let mut told_json = told.told();
@@ -124,14 +135,6 @@ fn files_of(library: &Library) -> Vec<PathBuf> {
     files
 }
 
-/// What changes when a file is replaced: its name, length and time.
-fn stamp(file: &Path) -> String {
-    let facts = fs::metadata(file).ok();
-    let time = facts.as_ref().and_then(|facts| facts.modified().ok());
-    let time = time.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    format!("{} {:?} {time:?}\n", file.display(), facts.map(|facts| facts.len()))
-}
-
 /// Bytes in hexadecimal digits.
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
@@ -155,7 +158,8 @@ mod tests {
         let asked = read(json!({
             "gpu_layers": 3, "context_size": 200, "max_sequences": 5, "batch_size": 100, "micro_batch_size": 50, "kv_type": ["q8_0", "f16"],
             "flash_attention": "on", "full_sliding_window": true, "kv_unified": false, "offload_kv": false, "offload_ops": false,
-            "vocab_only": true, "plain_weights": true, "metadata_overrides": {"a": 7, "b": 7.0, "c": true, "d": "x"}
+            "vocab_only": true, "plain_weights": true, "devices": ["cuda:0", "cpu"], "split_mode": "row", "main_gpu": 0,
+            "tensor_split": [0.5, 1.5], "override_tensors": {"ffn": "CPU"}, "cpu_experts": 3, "metadata_overrides": {"a": 7, "b": 7.0, "c": true, "d": "x"}
         }));
         assert_eq!(read(told(&asked, 4096)), asked);
     }

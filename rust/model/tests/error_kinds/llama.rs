@@ -49,6 +49,8 @@ fn libraries() -> Vec<Sample> {
         AlreadyLoaded { loaded: "/x".into(), requested: "/y".into() } => LibraryAlreadyLoaded, "use another process";
         ModuleAlreadyLoaded { loaded: "haswell".to_owned(), requested: "zen4".to_owned() } => LibraryAlreadyLoaded, "use another process";
         NoSuchModule { name: "zen9".to_owned(), directory: "/x".into(), available: vec!["haswell".to_owned(), "x64".to_owned()] } => Variant, "it has `haswell`, `x64`";
+        Backend { path: "/x/libggml-cuda.so".into(), log: vec!["libcuda.so.1: cannot open".to_owned()] } => LibraryLoad, "cannot load the backend `/x/libggml-cuda.so`: libcuda.so.1: cannot open";
+        BackendsAlreadyLoaded { loaded: vec!["/x/libggml-cuda.so".into()], requested: vec![] } => LibraryAlreadyLoaded, "cannot use llama.cpp with no backend from elsewhere: this process already runs it with `/x/libggml-cuda.so`; use another process";
         NoCpuBackend { directory: "/x".into(), log: vec!["no variant fits".to_owned()] } => LibraryLoad, "runs on this machine: no variant fits";
         BadPath("/a\0b".into()) => LibraryLoad, "NUL byte";
     })
@@ -92,6 +94,9 @@ fn models() -> Vec<Sample> {
         BadOverride { key: "a.b".to_owned(), reason: "the text is too long".to_owned() } => Value, "`a.b`: the text is too long";
         NoThreads { path: "/x/m.gguf".into(), log: Vec::new() } => ModelLoad, "raise the limit of processes and threads";
         BadOption { option: "gpu_layers", range: "at least 0", got: "-2".to_owned() } => Value, "at least 0, got `-2`";
+        UnknownDevice { name: "cuda:9".to_owned(), known: vec!["cpu".to_owned(), "cuda:0".to_owned()] } => Value, "unknown device `cuda:9`; here are `cpu`, `cuda:0`";
+        UnknownMemory { name: "CUDA9".to_owned(), known: vec!["CPU".to_owned()] } => Value, "unknown memory `CUDA9`; here are `CPU`";
+        DeviceMemory { path: "/x/m.gguf".into(), device: "cuda:0".to_owned(), log: vec!["out of memory".to_owned()] } => OutOfMemory, "does not fit into the memory of `cuda:0`: out of memory; put fewer layers there";
         Cancelled("/x/m.gguf".into()) => ModelLoadCancelled, "cancelled by the progress callback";
         Refused { path: "/x/m.gguf".into(), log: vec![] } => ModelLoad, "it gave no reason";
         NoLibrary => ModelLoad, "set `TABAGENT_LIBRARY_PATH` to the directory of one";
@@ -151,7 +156,7 @@ fn contexts() -> Vec<Sample> {
         NotRanking { architecture: "bert".to_owned() } => UnsupportedModel, "load a reranking model";
         NoVector { what: "token", index: 3 } => Value, "it was not in the last batch";
         OutOfMemory { context_size: 8, needed: 2 << 20, available: 1 << 20 } => OutOfMemory, "lower `context_size`";
-        NoMemory { context_size: 8 } => OutOfMemory, "lower `context_size`, or raise the limits of the process";
+        NoMemory { context_size: 8, device: None } => OutOfMemory, "no memory for a context of 8 tokens; lower `context_size`, or raise the limits of the process";
         Refused { log: vec!["no such device".to_owned()] } => Decode, "no such device";
         Broken { thrown: thrown(ThrownKind::Assertion) } => Decode, "failed to decode: x.c:1: it failed; this context cannot go on";
         StateFailed { task: "save the sequence" } => Decode, "could not save the sequence";

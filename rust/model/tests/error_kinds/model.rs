@@ -208,7 +208,13 @@ fn grammars() -> Vec<Sample> {
 
 fn shortage() -> MemoryShortage {
     let kv_types = (KvType::F16, KvType::F16);
-    let prediction =
-        MemoryPrediction { need: MemoryNeed::default(), available: Some(0), context_size: 8, kv_types };
+    let prediction = MemoryPrediction {
+        need: MemoryNeed::default(),
+        available: Some(0),
+        devices: Vec::new(),
+        gpu_layers: 0,
+        context_size: 8,
+        kv_types,
+    };
     MemoryShortage { prediction, hint: "take a smaller model" }
 }

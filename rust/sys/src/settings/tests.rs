@@ -68,6 +68,7 @@ unsafe extern "C-unwind" fn on_progress(_part: f32, _data: *mut c_void) -> bool 
 fn model() -> ModelSettings {
     ModelSettings {
         gpu_layers: None,
+        placement: PlacementSettings::default(),
         memory_map: false,
         memory_lock: true,
         vocab_only: true,
@@ -224,6 +225,51 @@ fn switches_of_devices_can_be_turned_off() {
     let mut block = layout.model_params.default_block();
     layout.write_model(&mut block, &ModelSettings { dry_run: true, ..model() }).unwrap();
     assert_eq!(value(&layout.model_params, &block, "no_alloc"), 1);
+}
+
+#[test]
+fn placements_reach_their_fields_and_are_refused_by_builds_without_them() {
+    let layout = KNOWN.last().unwrap();
+    let read = |placement| {
+        let mut block = layout.model_params.default_block();
+        layout.write_model(&mut block, &ModelSettings { placement, ..model() }).unwrap();
+        ["devices", "tensor_split", "tensor_buft_overrides", "split_mode", "main_gpu"]
+            .map(|name| value(&layout.model_params, &block, name))
+    };
+    assert_eq!(read(PlacementSettings::default()), [0, 0, 0, 1, 0]);
+    let (devices, split) = ([std::ptr::null_mut()], [1.0_f32]);
+    let overrides =
+        [llama_model_tensor_buft_override { pattern: std::ptr::null(), buft: std::ptr::null_mut() }];
+    let all = PlacementSettings {
+        devices: devices.as_ptr(),
+        split_mode: Some(llama_split_mode::ROW),
+        main_gpu: Some(3),
+        tensor_split: split.as_ptr(),
+        overrides: overrides.as_ptr(),
+    };
+    let address = |pointer: *const ()| pointer.addr() as i64;
+    assert_eq!(
+        read(all),
+        [
+            address(devices.as_ptr().cast()),
+            address(split.as_ptr().cast()),
+            address(overrides.as_ptr().cast()),
+            2,
+            3
+        ]
+    );
+    let none = PlacementSettings::default();
+    for (placement, setting) in [
+        (PlacementSettings { devices: all.devices, ..none }, "devices"),
+        (PlacementSettings { tensor_split: all.tensor_split, ..none }, "tensor_split"),
+        (PlacementSettings { overrides: all.overrides, ..none }, "override_tensors"),
+        (PlacementSettings { split_mode: all.split_mode, ..none }, "split_mode"),
+        (PlacementSettings { main_gpu: all.main_gpu, ..none }, "main_gpu"),
+    ] {
+        let mut block = OLD.model_params.default_block();
+        let refused = OLD.write_model(&mut block, &ModelSettings { placement, ..model() });
+        assert_eq!(refused.map_err(|error| error.setting), Err(setting));
+    }
 }
 
 #[test]

@@ -35,6 +35,7 @@ pub(crate) fn directory(path: &str, source: LibrarySource, modules: &[&str]) -> 
             })
             .collect(),
         backends: Vec::new(),
+        added: None,
         path,
     }
 }
