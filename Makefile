@@ -16,17 +16,18 @@ WITH_TOOLS := PATH="$(CURDIR)/$(BIN):$$PATH"
 
 BACKEND_SOURCES := $(shell find build_backend -type f -not -name '*.pyc') llama_cpp.toml python/tabagent/_fetch.py
 RUST_SOURCES := Cargo.toml $(wildcard Cargo.lock) $(shell find rust -name target -prune -o -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.json' \) -print 2>/dev/null)
-PYTHON_CODE := python build_backend tests tools benches examples
+PYTHON_CODE := python build_backend companions tests tools benches examples
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 SECONDS_EACH ?= 300
 
 .PHONY: help demo dev test test-fast wheel bench bench-serving fuzz fuzz-models soak fmt lint clean test-material test-env every-module
+.PHONY: companion-cuda companion-vulkan test-gpu
 .PHONY: check-rust-style check-rust check-python-style check-types check-python
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z %-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@printf "  make %-17s %s\n" "demo PROMPT=TEXT" "continue another text" "test T=NAME" "run the tests with NAME in their name, Rust and Python"
 
 $(STAMPS)/venv: requirements-dev.txt
@@ -127,6 +128,15 @@ wheel: $(STAMPS)/venv ## build the wheel into dist/
 	@mkdir -p dist && rm -f dist/tabagent-*.whl
 	@$(WITH_TOOLS) $(BACKEND) wheel
 	@ls -l dist
+
+# They need nothing of the project but its libraries; the wheels lie in dist/.
+companion-cuda companion-vulkan: companion-%: $(STAMPS)/venv ## build the wheel of a companion package: `companion-cuda` or `companion-vulkan`
+	@mkdir -p dist && rm -f dist/tabagent_$*-*.whl
+	@$(BIN)/python -m pip --disable-pip-version-check wheel --quiet --no-deps --wheel-dir dist companions/$*
+	@ls -l dist
+
+test-gpu: dev test-material ## run the tests on a GPU through a companion package that is installed: make test-gpu GPU=cuda
+	$(TEST_ENV) TABAGENT_TEST_GPU="$(GPU)" $(BIN)/python -m pytest tests/gpu
 
 # Figures are those of the extension as the wheel has it; `make dev` puts the quickly built one back.
 bench: dev test-material ## compare speed and memory with the peers
