@@ -82,6 +82,16 @@ def machine(fits: bool, why_not: str) -> None:  # noqa: FBT001 (a condition, as 
         pytest.skip(why_not)
 
 
+def gpu() -> str:
+    """The backend, such as `cuda`, that `TABAGENT_TEST_GPU` names, if its companion package is installed and finds a GPU here."""
+    backend = os.environ.get("TABAGENT_TEST_GPU", "")
+    machine(bool(backend), "`TABAGENT_TEST_GPU` names no backend; `make test-gpu GPU=vulkan` runs this with one")
+    found = [variant for variant in tabagent.list_available_variants() if variant.name == backend]
+    machine(bool(found), f"the companion package for `{backend}` is not installed; `make companion-{backend}` builds it")
+    machine(found[0].usable, f"`{backend}` {found[0].reason}")
+    return backend
+
+
 def _named(variable: str) -> Path:
     """The path in an environment variable."""
     path = os.environ.get(variable)

@@ -90,14 +90,14 @@ def test_companion_may_be_a_path_or_a_function(monkeypatch: pytest.MonkeyPatch, 
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     declare(monkeypatch, tmp_path, one="companion_of_test:HERE", two="companion_of_test:where")
-    assert variants.companion_libraries() == [("one", str(tmp_path)), ("two", str(tmp_path))]
+    assert variants.companion_libraries() == [("one", str(tmp_path), []), ("two", str(tmp_path), [])]
 
 
 @pytest.mark.parametrize("value", ["no_such_module:HERE", "os:no_such_name", "os:getpid", "os:kill"])
 def test_broken_companion_warns_and_others_go_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: str) -> None:
     declare(monkeypatch, tmp_path, broken=value, fine="os:sep")
     with pytest.warns(RuntimeWarning, match="companion package `broken`"):
-        assert variants.companion_libraries() == [("fine", os.sep)]
+        assert variants.companion_libraries() == [("fine", os.sep, [])]
 
 
 def test_place_without_library_warns(no_library: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
