@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
-use tabagent_llama::{Library, MetadataOverride, ModelConfig};
+use tabagent_llama::{Device, Library, MetadataOverride, ModelConfig};
 use tabagent_variants::Hardware;
 
 use crate::error::Error;
@@ -21,6 +21,8 @@ const VERSION: &str = "tabagent trial 1";
 const CONTEXT: u32 = 512;
 /// How long a trial may take, besides the time for reading the file.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How much longer it may take with a GPU, whose driver compiles the kernels when they are first used. Software that pretends to be one takes minutes.
+const KERNELS: Duration = Duration::from_mins(5);
 /// Bytes of the file that are read in a second from a slow disk.
 const READ_PER_SECOND: u64 = 20 << 20;
 
@@ -64,6 +66,8 @@ impl Plan {
         let hardware = Hardware::probe();
         let cpu = &hardware.cpu;
         hash.update(format!("{} {} {:?}", cpu.vendor, cpu.model, cpu.features));
+        let gpus =
+            options.gpu_layers != Some(0) && config.placement().devices(library)?.iter().any(Device::is_gpu);
         let digest = hash.finalize();
         let mut request = OpenRequest::written(info.cpu_module.as_deref(), library.added());
         request["options"] = told;
@@ -72,7 +76,9 @@ impl Plan {
             library: info.directory.clone(),
             request: request.to_string(),
             key: hex(&digest[..16]),
-            limit: PATIENCE + Duration::from_secs(outline.file_bytes / READ_PER_SECOND),
+            limit: PATIENCE
+                + if gpus { KERNELS } else { Duration::ZERO }
+                + Duration::from_secs(outline.file_bytes / READ_PER_SECOND),
         })
     }
 }
