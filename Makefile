@@ -27,7 +27,7 @@ SECONDS_EACH ?= 300
 .PHONY: check-rust-style check-rust check-python-style check-types check-python
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z %-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@printf "  make %-17s %s\n" "demo PROMPT=TEXT" "continue another text" "test T=NAME" "run the tests with NAME in their name, Rust and Python"
 
 $(STAMPS)/venv: requirements-dev.txt
@@ -130,10 +130,17 @@ wheel: $(STAMPS)/venv ## build the wheel into dist/
 	@ls -l dist
 
 # They need nothing of the project but its libraries; the wheels lie in dist/.
-companion-cuda companion-vulkan: companion-%: $(STAMPS)/venv ## build the wheel of a companion package: `companion-cuda` or `companion-vulkan`
-	@mkdir -p dist && rm -f dist/tabagent_$*-*.whl
-	@$(BIN)/python -m pip --disable-pip-version-check wheel --quiet --no-deps --wheel-dir dist companions/$*
+companion-cuda: $(STAMPS)/venv ## build the wheel of the companion package for NVIDIA's GPUs
+	$(call COMPANION,cuda)
+
+companion-vulkan: $(STAMPS)/venv ## build the wheel of the companion package for all GPUs with a Vulkan driver
+	$(call COMPANION,vulkan)
+
+define COMPANION
+	@mkdir -p dist && rm -f dist/tabagent_$(1)-*.whl
+	@$(BIN)/python -m pip --disable-pip-version-check wheel --quiet --no-deps --wheel-dir dist companions/$(1)
 	@ls -l dist
+endef
 
 test-gpu: dev test-material ## run the tests on a GPU through a companion package that is installed: make test-gpu GPU=cuda
 	$(TEST_ENV) TABAGENT_TEST_GPU="$(GPU)" $(BIN)/python -m pytest tests/gpu

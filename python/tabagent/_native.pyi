@@ -133,7 +133,9 @@ def select_variant_json(
 ) -> str:
     """The variant that `request` (`auto`, a name, or a path) stands for, as JSON; raises `VariantError`."""
 
-def open_library(path: str, module: str | None, crash_file: str | None = None, backends: Sequence[str] = (), needed: Sequence[str] = ()) -> str:
+def open_library(
+    path: str, module: str | None, crash_file: str | None = None, backends: Sequence[str] | None = None, needed: Sequence[str] | None = None
+) -> str:
     """Loads llama.cpp from a directory with a CPU module (None: ggml's pick), the modules `backends` and no others, and describes it, as JSON.
 
     `needed` are libraries to load before these modules. Keys: directory, build, ggml_version, cpu_module, cpu_module_file, added, devices (name,

@@ -176,7 +176,7 @@ def test_doctor_names_a_cpu_module_other_than_predicted(monkeypatch: pytest.Monk
     }
     monkeypatch.setattr(tabagent, "list_available_variants", lambda: [best])
     monkeypatch.setattr(tabagent, "auto_select_variant", lambda: best)
-    monkeypatch.setattr(_native, "open_library", lambda path, module: json.dumps(opened))
+    monkeypatch.setattr(_native, "open_library", lambda path, module, *added: json.dumps(opened))
     monkeypatch.setattr("tabagent._demo.present_demo_model", lambda: None)
     assert main(["doctor"]) == 1
     out = capsys.readouterr().out

@@ -102,6 +102,7 @@ def test_options_reach_the_model(fake: FakeModel) -> None:
         "-n 7 -c 512 --temp 0.5 --top-k 3 --top-p 0.5 --min-p 0.25 --typical 0.5 --repeat-penalty 1.5 --repeat-last-n 9 --frequency-penalty 0.5"
         " --presence-penalty 0.25 --mirostat 2 --mirostat-lr 0.5 --mirostat-ent 3 -s 5 --stop A --stop B --ignore-eos -ngl 0 --backend haswell"
         " -t 2 -b 64 -ub 32 -ctk Q8_0 -ctv f16 -fa on --swa-full -no-kvu -nkvo --no-op-offload --no-mmap --mlock --check-tensors"
+        " -dev cuda:0,cuda:1 -sm row -mg 1 -ts 3,1 -ot ffn_(up|down)=CPU,attn=CUDA0 -ncmoe 4"
     )
     assert main(["run", "m.gguf", "-p", "x", *flags.split()]) == 0
     sampling = SamplerConfig(
@@ -125,6 +126,12 @@ def test_options_reach_the_model(fake: FakeModel) -> None:
     assert options == {
         "variant": "haswell",
         "gpu_layers": 0,
+        "devices": ["cuda:0", "cuda:1"],
+        "split_mode": "row",
+        "main_gpu": 1,
+        "tensor_split": [3.0, 1.0],
+        "override_tensors": {"ffn_(up|down)": "CPU", "attn": "CUDA0"},
+        "cpu_moe": 4,
         "context_size": 512,
         "max_sequences": 1,
         "threads": 2,
@@ -140,6 +147,20 @@ def test_options_reach_the_model(fake: FakeModel) -> None:
         "mlock": True,
         "check_tensors": True,
     }
+
+
+def test_placements_that_cannot_be_read_are_refused(fake: FakeModel, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "m.gguf", "-p", "x", "-dev", "none", "-cmoe", "-ngl", "all"]) == 0
+    options = options_of(fake)
+    assert (options["devices"], options["cpu_moe"], options["gpu_layers"]) == (["cpu"], True, 2**31 - 1)
+    for wrong, text in {
+        "-sm rows": "`-sm rows` is not known; there are `none`, `layer`, `row`, `tensor`",
+        "-ts 3,x": "`-ts 3,x` is no list of numbers",
+        "-ot ffn": "`-ot ffn` is no pattern and memory",
+        "-ngl most": "`-ngl most` is neither `auto`, `all` nor a number of layers",
+    }.items():
+        assert main(["run", "m.gguf", "-p", "x", *wrong.split()]) == 2
+        assert text in capsys.readouterr().err
 
 
 def test_isolation_reaches_the_model(fake: FakeModel, capsys: pytest.CaptureFixture[str]) -> None:

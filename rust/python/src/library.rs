@@ -12,16 +12,16 @@ use tabagent_model::{
 /// Loads llama.cpp, with the modules `backends` and no others from elsewhere, and describes it, as JSON. `needed` are libraries that these modules
 /// need. An assertion of it that ends the process leaves a line in `crash_file`.
 #[pyfunction]
-#[pyo3(signature = (path, module, crash_file=None, backends=Vec::new(), needed=Vec::new()))]
+#[pyo3(signature = (path, module, crash_file=None, backends=None, needed=None))]
 pub(crate) fn open_library(
     py: Python<'_>,
     path: PathBuf,
     module: Option<String>,
     crash_file: Option<PathBuf>,
-    backends: Vec<PathBuf>,
-    needed: Vec<PathBuf>,
+    backends: Option<Vec<PathBuf>>,
+    needed: Option<Vec<PathBuf>>,
 ) -> PyResult<String> {
-    let added = AddedBackends { needed, modules: backends };
+    let added = AddedBackends { needed: needed.unwrap_or_default(), modules: backends.unwrap_or_default() };
     let described = job::run(py, move |_| {
         let library = open(&path, module, &added)?;
         set_crash_file(crash_file.as_deref());
