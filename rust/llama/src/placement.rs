@@ -143,9 +143,8 @@ impl Placement {
         }
         let bad = |range, got| Err(ModelError::BadOption { option: "tensor_split", range, got });
         let sum: f32 = self.tensor_split.iter().sum();
-        if !self.tensor_split.iter().all(|part| part.is_finite() && *part >= 0.0)
-            || !(sum > 0.0 && sum.is_finite())
-        {
+        let are_parts = self.tensor_split.iter().all(|part| part.is_finite() && *part >= 0.0);
+        if !are_parts || sum <= 0.0 || !sum.is_finite() {
             return bad("numbers of at least 0, one of them above 0", format!("{:?}", self.tensor_split));
         }
         if self.tensor_split.len() > devices.max(1) {
@@ -183,7 +182,7 @@ pub(crate) struct Resolved {
     tensor_split: Vec<f32>,
     overrides: Vec<llama_model_tensor_buft_override>,
     /// What the overrides point to.
-    _patterns: Vec<CString>,
+    patterns_held: Vec<CString>,
 }
 
 impl Resolved {
@@ -220,7 +219,7 @@ impl Resolved {
         }
         let end: *const c_char = std::ptr::null();
         self.overrides.push(llama_model_tensor_buft_override { pattern: end, buft: std::ptr::null_mut() });
-        self._patterns = patterns;
+        self.patterns_held = patterns;
         Ok(())
     }
 }

@@ -285,7 +285,7 @@ impl Model {
         if let Some(isolation) = &options.isolation {
             return isolation::load(path, library, module, options, isolation, &progress);
         }
-        let prepared = Prepared::load(path, library, module, options, progress)?;
+        let prepared = Prepared::load(&path, library, module, options, progress)?;
         let Prepared { model, seat, fitted, offload, longest, batch_size, threads } = prepared;
         let open = match seat {
             Seat::Tokenizes => Open::vocab_only(model),
@@ -344,7 +344,7 @@ pub(crate) enum Seat {
 impl Prepared {
     /// Loads a model in this process, and makes the context of its decode thread.
     pub(crate) fn load(
-        path: PathBuf,
+        path: &std::path::Path,
         library: &std::path::Path,
         module: Option<String>,
         options: &LoadOptions,
@@ -357,7 +357,7 @@ impl Prepared {
             open_library_adding(library, module, &options.added)?
         };
         let progress = Arc::new(progress);
-        let mut config = options.model_config(path.clone())?;
+        let mut config = options.model_config(path.to_owned())?;
         trial::hold(&library, &mut config, options, || progress(0.0))?;
         let plan = if options.vocab_only {
             memory::Plan { context, ..memory::Plan::default() }
@@ -373,7 +373,7 @@ impl Prepared {
             match load_once(&library, config, &plan.context, options, &progress) {
                 Err(error) if offload.retries_after(&error, layers) => {
                     note(LogLevel::Warn, &format!("{error}; trying with fewer layers there"));
-                    config = options.model_config(path.clone())?;
+                    config = options.model_config(path.to_owned())?;
                 }
                 loaded => {
                     let (model, seat) = loaded?;

@@ -165,7 +165,7 @@ impl Model {
         let offload = self.core.offload().map_err(|e| e.into_py(py))?;
         dict.set_item("gpu_layers", offload.layers)?;
         dict.set_item("why_fewer_gpu_layers", offload.why_fewer)?;
-        let used: Vec<String> = llama.devices().iter().map(|device| device.user_name()).collect();
+        let used: Vec<String> = llama.devices().iter().map(tabagent_model::Device::user_name).collect();
         dict.set_item("used_devices", used)?;
         Ok(dict)
     }

@@ -35,7 +35,7 @@ impl AddedModules {
             directory: directory.to_owned(),
             modules,
             needed: Vec::new(),
-            mismatch: mismatch(&BuildInfo::read(bundled), &BuildInfo::read(directory)),
+            mismatch: mismatch(BuildInfo::read(bundled).as_ref(), BuildInfo::read(directory).as_ref()),
             report: None,
         }
     }
@@ -76,7 +76,7 @@ impl BuildInfo {
 }
 
 /// Why modules of the second build do not belong to the library of the first; `None` if they do.
-fn mismatch(library: &Option<BuildInfo>, modules: &Option<BuildInfo>) -> Option<String> {
+fn mismatch(library: Option<&BuildInfo>, modules: Option<&BuildInfo>) -> Option<String> {
     let Some(modules) = modules else {
         return Some(format!(
             "has no `{BUILD_INFO}`, so nobody knows for which llama.cpp it was built; reinstall it"
@@ -111,21 +111,21 @@ mod tests {
         let ours = r#"{"source": {"identity": "a"}, "llama_cpp": {"version": "0.5.0", "commit": "0c1e570"}}"#;
         let theirs =
             r#"{"source": {"identity": "b"}, "llama_cpp": {"version": "0.6.0", "commit": "1234567"}}"#;
-        assert_eq!(mismatch(&info(ours), &info(ours)), None);
+        assert_eq!(mismatch(info(ours).as_ref(), info(ours).as_ref()), None);
         assert_eq!(
-            mismatch(&info(ours), &info(theirs)).unwrap(),
+            mismatch(info(ours).as_ref(), info(theirs).as_ref()).unwrap(),
             "was built for llama.cpp 0.6.0 (1234567), and the bundled library is llama.cpp 0.5.0 (0c1e570); \
              install the companion package of this version of tabagent"
         );
         let own = r#"{"source": {"identity": "/src"}, "llama_cpp": null}"#;
         assert!(
-            mismatch(&info(own), &info(ours))
+            mismatch(info(own).as_ref(), info(ours).as_ref())
                 .unwrap()
                 .contains("the bundled library is llama.cpp from `/src`")
         );
-        assert!(mismatch(&info(ours), &None).unwrap().starts_with("has no `build-info.json`"));
-        assert!(mismatch(&None, &info(ours)).unwrap().ends_with("is not known"));
+        assert!(mismatch(info(ours).as_ref(), None).unwrap().starts_with("has no `build-info.json`"));
+        assert!(mismatch(None, info(ours).as_ref()).unwrap().ends_with("is not known"));
         // Two that do not say what they are made from are not the same.
-        assert!(mismatch(&info("{}"), &info("{}")).is_some());
+        assert!(mismatch(info("{}").as_ref(), info("{}").as_ref()).is_some());
     }
 }

@@ -241,14 +241,16 @@ fn described(best: &GpuFacts, gpus: &[GpuFacts]) -> String {
     let memory = best.memory_total as f64 / f64::from(1 << 30);
     let mut text = format!("finds {} ({}, {memory:.0} GiB)", best.description, best.kind);
     if gpus.len() > 1 {
-        text.push_str(&format!(" and {} more", gpus.len() - 1));
+        text += " and ";
+        text += &(gpus.len() - 1).to_string();
+        text += " more";
     }
     if best.kind == GpuKind::Software {
         text.push_str(", no GPU but a program, which is taken only when it is named");
     }
     for GpuFacts { name, fault, .. } in gpus {
         if let Some(fault) = fault {
-            text.push_str(&format!("; `{name}` {fault}"));
+            text += &["; `", name, "` ", fault].concat();
         }
     }
     text

@@ -129,7 +129,7 @@ fn serve_load(load: Load, control: &UnixStream) -> Result<(Served, Loaded), Erro
         progress.as_ref().is_none_or(|mut to| message::write(&mut to, &Answer::Progress(part)).is_ok())
     };
     let library = Path::new(&load.library);
-    let prepared = Prepared::load(load.path.into(), library, load.module, &options, tell)?;
+    let prepared = Prepared::load(Path::new(&load.path), library, load.module, &options, tell)?;
     if catches_exceptions() {
         set_crash_file(load.crash_file.as_deref().map(Path::new));
     }
