@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from near_ties import assert_alike
-from tabagent import Model, OutOfMemoryError, SamplerConfig, predict_memory
+from tabagent import Model, OutOfMemoryError, SamplerConfig, list_available_variants, predict_memory
 
 LAYERS = 30
 PROMPT = "The capital of France is"
@@ -61,9 +61,11 @@ def test_a_context_that_does_not_fit_is_an_error_and_a_smaller_one_works(smollm2
     tokens = int(1.5 * free / (2 * 2 * 3 * 64 * LAYERS))
     with pytest.raises(OutOfMemoryError, match=rf"on `{device}`"):
         load(smollm2_path, backend, devices=[device], gpu_layers=LAYERS + 1, context_size=tokens)
-    # Past the prediction, the device itself says no.
-    with pytest.raises(OutOfMemoryError, match=rf"no memory on `{device}` for a context of "):
-        on_gpu.create_context(context_size=tokens)
+    (variant,) = [variant for variant in list_available_variants() if variant.name == backend]
+    if not variant.only_named:
+        # Past the prediction, the device itself says no. Software takes the machine's memory, more than it says it has.
+        with pytest.raises(OutOfMemoryError, match=rf"no memory on `{device}` for a context of "):
+            on_gpu.create_context(context_size=tokens)
     assert greedy(on_gpu)
     with load(smollm2_path, backend, devices=[device]) as model:
         assert greedy(model)
