@@ -110,6 +110,7 @@ class FakeStream:
             "forced_tokens": 0,
             "drafted_tokens": 0,
             "accepted_tokens": 0,
+            "dropped_tokens": 0,
             "constraint_complete": self.constraint_complete,
             "queued_s": 0.0,
             "prompt_s": 2.0,
