@@ -299,6 +299,8 @@ fn a_model_of_somebody_else_stays() {
     drop(get(&pool, "fixed").unwrap());
     assert!(!pool.unload("fixed"));
     assert_eq!(pool.look("fixed").unwrap().stays, None);
+    // It was idle as soon as it was there.
+    log.until("close a");
     pool.close();
     assert_eq!(log.all().iter().filter(|told| *told == "close a").count(), 1);
 }
