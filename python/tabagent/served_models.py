@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tabagent._arguments import as_float, as_int, as_path, as_text, as_texts, type_name
 from tabagent._load_options import load_options
+from tabagent._placement import placement_options
 from tabagent.chat_template import ChatTemplate
-from tabagent.loading import open_library, resolve_model_path
+from tabagent.loading import choose_library, open_library, resolve_model_path
 from tabagent.model import Model
 from tabagent.overflow import overflow_options
 from tabagent.pool import ModelPool
@@ -31,7 +32,7 @@ LENT_FOR_S: Final = 1.0
 """How long a server keeps an idle model that a pool has lent it; the pool decides what becomes of it then."""
 OF_SERVING: Final = frozenset({"aliases", "tags", "chat_template", "sampling", "max_tokens", "overflow", "adapters", "keep_alive"})
 """What a mapping may say of a model besides the arguments of `Model.load`."""
-NOT_SERVED: Final = frozenset({"cls", "progress", "devices", "fallback"})
+NOT_SERVED: Final = frozenset({"cls", "progress", "fallback"})
 """Arguments of `Model.load` that mean nothing where nobody waits for the call."""
 
 Served = str | os.PathLike[str] | Mapping[str, Any] | Callable[[], Model] | Model
@@ -97,10 +98,13 @@ def plan_of(given: Mapping[str, Any], name: str = "") -> dict[str, Any]:
             message = f"`models[{name}]` has `{option}`, which neither `Model.load` nor `Server` takes for a model"
             raise TypeError(message)
     values = {option: parameter.default for option, parameter in known.items() if parameter.default is not parameter.empty} | dict(given)
-    library = open_library(values["variant"])
+    placement = placement_options(**{option: values[option] for option in inspect.signature(placement_options).parameters})
+    choose = open_library if values["isolation"] is None else choose_library
+    library = choose(values["variant"], placement["devices"])
     wanted = inspect.signature(load_options).parameters
     cache = {"kv_type", "flash_attention", "full_sliding_window", "kv_unified", "offload_kv", "offload_ops"}
-    options = load_options(**{option: values[option] for option in values if option in wanted or option in cache})
+    options = load_options(placement=placement, **{option: values[option] for option in values if option in wanted or option in cache})
+    options |= {"backends": list(library.backends), "needed": list(library.needed)}
     options["fit"] = as_int(values["min_context_size"], "min_context_size", 1, MAX_COUNT) if values["fit"] else None
     return {"library": library.directory, "module": library.module, "options": options}
 

@@ -84,6 +84,9 @@ def fill(folder: Path) -> None:
     (folder / "reranker.gguf").write_bytes(tiny_embedder("bert", pooling="rank", labels=1).to_bytes())
     (folder / "lines.txt").write_text("one\ntwo\n", encoding="utf-8")
     (folder / "keys.txt").write_text("secret\n", encoding="utf-8")
+    (folder / "models").mkdir()
+    shutil.copy(folder / "model-f16.gguf", folder / "models" / "small.gguf")
+    (folder / "serve.toml").write_text('port = 8000\n[models.small]\nmodel = "models/small.gguf"\n', encoding="utf-8")
 
 
 class Person(BaseModel):

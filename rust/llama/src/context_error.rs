@@ -103,7 +103,7 @@ pub enum ContextError {
     /// The model is in another process.
     #[error(
         "this model runs in another process, where its own stream of requests is all there is: `create_context`, and drafting for other models \
-         (`Draft`), need it in this one; load it without `isolation=\"process\"`"
+         (`Draft`), need it in this one; load it without `isolation`"
     )]
     Elsewhere,
     /// An option is unusable.

@@ -53,7 +53,9 @@ pub enum Error {
         version: &'static str,
     },
     /// This system has no way to do it.
-    #[error("`isolation=\"process\"` is not supported on this system; load the model without it")]
+    #[error(
+        "a process of its own for a model (`isolation`) is not supported on this system; load the model without it"
+    )]
     IsolationUnsupported,
     /// The process that has the model refused it, or has ended.
     #[error(transparent)]

@@ -171,7 +171,7 @@ pub enum RequestError {
     },
     /// A text that is shifted cannot be gone back to.
     #[error(
-        "a text that may lose its middle cannot be gone back to, as `{name}` needs it; leave `{name}` out, or `overflow=\"shift\"`"
+        "a text that may lose its middle cannot be gone back to, as `{name}` needs it; leave `{name}` out, or let the text end"
     )]
     ShiftWith {
         /// `ban`, `fork` or `session`.
@@ -179,7 +179,7 @@ pub enum RequestError {
     },
     /// The memory cannot lose tokens of its middle.
     #[error(
-        "this model's memory cannot lose tokens of its middle (it has a sliding window or a recurrent state); leave `overflow=\"shift\"` out and shorten the text yourself"
+        "this model's memory cannot lose tokens of its middle (it has a sliding window or a recurrent state); leave `overflow` out and shorten the text yourself"
     )]
     CannotShift,
     /// Banned texts need choices to be taken back.
