@@ -149,7 +149,7 @@ fn contexts() -> Vec<Sample> {
     let config = ContextConfigError::KvTypeNeedsFlashAttention { kv_type: "q8_0" };
     samples!(ContextError {
         Config(config) => Value, "needs fused attention";
-        Elsewhere => UnsupportedModel, "load it without `isolation=\"process\"`";
+        Elsewhere => UnsupportedModel, "load it without `isolation`";
         VocabOnly => UnsupportedModel, "load it with its weights to decode";
         NotGenerative { architecture: "bert".to_owned(), reason: "it embeds" } => UnsupportedModel, "`bert` models do not generate text: it embeds";
         NotEmbedding { architecture: "eagle3".to_owned(), reason: "it drafts" } => UnsupportedModel, "`eagle3` models give no embeddings: it drafts";
