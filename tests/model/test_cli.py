@@ -80,6 +80,7 @@ def test_json_has_text_and_counts(model: Path) -> None:
         "forced_tokens": 0,
         "drafted_tokens": 0,
         "accepted_tokens": 0,
+        "dropped_tokens": 0,
         "total_tokens": 26,
     }
     assert len(report["tokens"]) == 9
