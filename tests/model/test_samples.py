@@ -6,7 +6,7 @@ import pytest
 
 from tabagent import Model, SamplerConfig
 
-PROMPT = "Once upon a time, in a village by the sea, there lived a girl who could talk to the birds. One day"
+PROMPT = "Far behind the hills, in a village by the sea, there lived a girl who could talk to the birds. One day"
 WARM = SamplerConfig(temperature=1.0, seed=3)
 
 
