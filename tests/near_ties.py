@@ -11,10 +11,10 @@ NEAR = 0.6
 """The log-probabilities of two tokens that a batch of another shape may put in another order differ by less than this."""
 
 
-def assert_alike(model: Model, prompt: str | Sequence[int], got: Sequence[int], want: Sequence[int], near: float = NEAR, **changes: Any) -> None:
+def assert_alike(model: Model, prompt: str | Sequence[int], got: Sequence[int], want: Sequence[int], **changes: Any) -> None:
     """Two greedy continuations are the same up to their end, or up to a place where two tokens are about as probable.
 
-    `near` is by how much the log-probabilities of such tokens may differ. `changes` are the adapters and control vectors of both.
+    `changes` are the adapters and control vectors of both.
     """
     together = next((index for index, pair in enumerate(zip(got, want, strict=False)) if pair[0] != pair[1]), None)
     if together is None:
@@ -26,4 +26,4 @@ def assert_alike(model: Model, prompt: str | Sequence[int], got: Sequence[int], 
     best = model.generate(tokens, max_tokens=1, logprobs=20, **options)
     logprobs = {top.token: top.logprob for event in best.events() for one in event.logprobs for top in one.top}
     assert got[together] in logprobs, f"token {together} is {got[together]}, which is far from {want[together]}"
-    assert abs(logprobs[got[together]] - logprobs[want[together]]) < near, f"token {together} is {got[together]} instead of {want[together]}"
+    assert abs(logprobs[got[together]] - logprobs[want[together]]) < NEAR, f"token {together} is {got[together]} instead of {want[together]}"

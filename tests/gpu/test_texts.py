@@ -22,8 +22,6 @@ PROMPTS = (
 )
 LONG = "The quick brown fox jumps over the lazy dog. " * 60
 TOKENS = 48
-NEAR = 1.0
-"""Three times the standard deviation of the difference of two logits, as an H200 computes them and the CPU does: 0.24 times the root of 2."""
 
 
 def greedy(model: Model, prompt: str, count: int = TOKENS) -> list[int]:
@@ -32,7 +30,7 @@ def greedy(model: Model, prompt: str, count: int = TOKENS) -> list[int]:
 
 @pytest.mark.parametrize("prompt", [*PROMPTS[:4], LONG], ids=[*"abcd", "long"])
 def test_greedy_texts_are_those_of_the_cpu(on_gpu: Model, on_cpu: Model, prompt: str) -> None:
-    assert_alike(on_cpu, prompt, greedy(on_gpu, prompt), greedy(on_cpu, prompt), near=NEAR)
+    assert_alike(on_cpu, prompt, greedy(on_gpu, prompt), greedy(on_cpu, prompt))
 
 
 def logprobs(model: Model, text: str) -> list[np.ndarray]:
@@ -49,12 +47,12 @@ def logprobs(model: Model, text: str) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("text", ["Once upon a time", LONG], ids=["short", "long"])
 def test_distributions_of_prompts_and_single_tokens_are_close(on_gpu: Model, on_cpu: Model, text: str) -> None:
-    # Of logits a constant counts for nothing. On an H200 they differ from the CPU's by 0.24 (standard deviation) around theirs, of 4.1, and the
-    # divergence was 0.10 at most.
+    # Of logits a constant counts for nothing. On an H200 they differ from the CPU's by 0.24 (standard deviation) around theirs, of 4.1. There the divergence
+    # of the short text was 0.10175, which this bound does not allow: whether that is noise or a fault is not known.
     for ours, theirs in zip(logprobs(on_gpu, text), logprobs(on_cpu, text), strict=True):
         assert np.isfinite(ours).all()
         assert (ours - theirs).std() < 0.5
-        assert (np.exp(theirs) * (theirs - ours)).sum() < 0.3, "the Kullback-Leibler divergence"
+        assert (np.exp(theirs) * (theirs - ours)).sum() < 0.1, "the Kullback-Leibler divergence"
         assert np.corrcoef(ours, theirs)[0, 1] > 0.99
 
 
@@ -62,7 +60,7 @@ def test_eight_streams_at_once_give_the_texts_of_one(on_gpu: Model, on_cpu: Mode
     with ThreadPoolExecutor(len(PROMPTS)) as pool:
         together = list(pool.map(lambda prompt: greedy(on_gpu, prompt), PROMPTS))
     for prompt, tokens in zip(PROMPTS, together, strict=True):
-        assert_alike(on_gpu, prompt, tokens, greedy(on_gpu, prompt), near=NEAR)
+        assert_alike(on_gpu, prompt, tokens, greedy(on_gpu, prompt))
 
 
 def test_a_chat_goes_on_over_turns(on_gpu: Model) -> None:
