@@ -47,8 +47,8 @@ def logprobs(model: Model, text: str) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("text", ["Once upon a time", LONG], ids=["short", "long"])
 def test_distributions_of_prompts_and_single_tokens_are_close(on_gpu: Model, on_cpu: Model, text: str) -> None:
-    # Of logits a constant counts for nothing. On an H200 they differ from the CPU's by 0.24 (standard deviation) around theirs, of 4.1. There the divergence
-    # of the short text was 0.10175, which this bound does not allow: whether that is noise or a fault is not known.
+    # Of logits a constant counts for nothing. On an H200 they differ from the CPU's by 0.24 (standard deviation) around theirs, of 4.1. There the
+    # divergence of the short text was 0.10175, which this bound does not allow: whether that is noise or a fault is not known.
     for ours, theirs in zip(logprobs(on_gpu, text), logprobs(on_cpu, text), strict=True):
         assert np.isfinite(ours).all()
         assert (ours - theirs).std() < 0.5
