@@ -10,6 +10,10 @@ use crate::settings::SamplerSettings;
 use crate::thought::ThoughtOptions;
 use crate::value::{Fields, OptionError, Value};
 
+/// Where a request does not say whether its prompt is to be cached, so many tokens at least must be saved. Reuse changes the last bits of logits, and with them what a seed
+/// leads to; a shorter prompt takes no longer than a few tokens of the text, and does not change so.
+pub const WORTH_CACHING: usize = 64;
+
 /// How to continue a prompt.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GenerateOptions {
@@ -37,8 +41,8 @@ pub struct GenerateOptions {
     pub draft: Option<Draft>,
     /// What to do when the text does not fit the context.
     pub overflow: Overflow,
-    /// Begin with what other requests with this option have decoded, and leave this one's tokens for others.
-    pub cache_prompt: bool,
+    /// Begin with what other requests that do so have decoded, and leave this one's tokens for others; `None`: where that saves [`WORTH_CACHING`] tokens.
+    pub cache_prompt: Option<bool>,
     /// Show control tokens as their text.
     pub show_special: bool,
     /// Hand the whole text over in one event, at the end.
@@ -78,7 +82,7 @@ impl GenerateOptions {
             thought: given.take("reasoning_budget").map(ThoughtOptions::read).transpose()?,
             draft: None,
             overflow: given.take("overflow").map(overflow).transpose()?.unwrap_or_default(),
-            cache_prompt: given.flag("cache_prompt")?.unwrap_or(default.cache_prompt),
+            cache_prompt: given.flag("cache_prompt")?,
             show_special: given.flag("show_special")?.unwrap_or_default(),
             collect: given.flag("collect")?.unwrap_or_default(),
             progress: given.flag("progress")?.unwrap_or_default(),

@@ -60,7 +60,7 @@ pub use embed::{EmbedOptions, RerankOptions, TextPooling, Vectors};
 pub use error::Error;
 pub use error_kind::ErrorKind;
 pub use failure::Failure;
-pub use generate::GenerateOptions;
+pub use generate::{GenerateOptions, WORTH_CACHING};
 pub use gpus::GpuProbe;
 pub use grammar::GrammarRequest;
 pub use infill::{InfillFile, InfillRequest};

@@ -26,7 +26,7 @@ use crate::decoder::LlamaDecoder;
 use crate::draft::Drafts;
 use crate::embed::Embedder;
 use crate::error::Error;
-use crate::generate::GenerateOptions;
+use crate::generate::{GenerateOptions, WORTH_CACHING};
 use crate::grammar::{Compiler, GrammarRequest};
 use crate::isolation::Host;
 use crate::memory::Fitted;
@@ -628,6 +628,11 @@ impl Model {
         let thought = options.thought.map(|thought| thought.budget(open.model.vocab())).transpose()?;
         let drafter = options.draft.as_ref().map(|draft| draft.drafter(&open)).transpose()?.flatten();
         let (hook, worker) = hooked.then(logits_hook).unzip();
+        let (cache_prompt, least_reuse) = match options.cache_prompt {
+            Some(cache) => (cache, 1),
+            None if begun.owner.is_some() => (true, 1),
+            None => (prompt.len() > WORTH_CACHING, WORTH_CACHING),
+        };
         let request = Request {
             max_tokens: options.max_tokens,
             stop: options.stop,
@@ -642,7 +647,8 @@ impl Model {
             lookup: options.lookup,
             drafter: drafter.zip(options.draft.map(|draft| draft.max_draft)),
             overflow: options.overflow,
-            cache_prompt: options.cache_prompt,
+            cache_prompt,
+            least_reuse,
             owner: begun.owner,
             fork: begun.fork,
             record: begun.record,

@@ -24,7 +24,7 @@ fn request(max_tokens: usize) -> ChatRequest {
     let mut request = ChatRequest::new(Conversation::new(vec![Message::user("Say hello.")]));
     let options =
         GenerateOptions::read(json!({"max_tokens": max_tokens, "sampling": {"temperature": 0}}).into());
-    request.options = GenerateOptions { cache_prompt: true, ..options.unwrap() };
+    request.options = GenerateOptions { cache_prompt: Some(true), ..options.unwrap() };
     request
 }
 

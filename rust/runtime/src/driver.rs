@@ -230,6 +230,7 @@ impl<D: Decoder> Driver<D> {
         let Submission {
             tokens,
             cache_prompt,
+            least_reuse,
             fork_of,
             group,
             owner,
@@ -255,6 +256,7 @@ impl<D: Decoder> Driver<D> {
             tokens,
             priority,
             cache: cache_prompt,
+            least_reuse,
             logits_from: task.logits_from(),
             group: number,
             owner: owner_id,

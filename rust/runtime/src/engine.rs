@@ -237,6 +237,7 @@ impl Engine {
         }
         let terms = Terms {
             cache_prompt: request.cache_prompt || request.owner.is_some(),
+            least_reuse: request.least_reuse,
             group: request.group.clone(),
             owner: request.owner.take(),
             fork_of: request.fork.as_ref().map(|fork| fork.of),
@@ -259,6 +260,7 @@ impl Engine {
         request.check(*n_ctx, vocabulary.n_tokens())?;
         let terms = Terms {
             cache_prompt: request.cache_prompt,
+            least_reuse: 1,
             group: request.group.clone(),
             owner: None,
             fork_of: None,
@@ -307,7 +309,15 @@ impl Engine {
         let Inner { n_ctx, vocabulary, .. } = self.here()?;
         request.check(*n_ctx, vocabulary.n_tokens())?;
         let CellsRequest { tokens, group, owner } = request;
-        let terms = Terms { cache_prompt: true, group, owner, fork_of: None, priority: 0, timeout: None };
+        let terms = Terms {
+            cache_prompt: true,
+            least_reuse: 1,
+            group,
+            owner,
+            fork_of: None,
+            priority: 0,
+            timeout: None,
+        };
         self.enqueue(tokens, terms, Task::Transfer(Box::new(transfer)))
     }
 
@@ -325,6 +335,7 @@ impl Engine {
         let id = inbox.submit(Submission {
             tokens,
             cache_prompt: terms.cache_prompt && !deterministic,
+            least_reuse: terms.least_reuse,
             group: terms.group,
             owner: terms.owner.filter(|_| !deterministic),
             fork_of: terms.fork_of.filter(|_| !deterministic).map(|id| id.0),
@@ -369,6 +380,7 @@ impl Engine {
 /// On which terms a request is served.
 struct Terms {
     cache_prompt: bool,
+    least_reuse: usize,
     group: Group,
     owner: Option<Owner>,
     fork_of: Option<StreamId>,

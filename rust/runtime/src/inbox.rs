@@ -17,6 +17,7 @@ pub(crate) struct Submission {
     /// What to decode first.
     pub(crate) tokens: Vec<TokenId>,
     pub(crate) cache_prompt: bool,
+    pub(crate) least_reuse: usize,
     /// The request whose cells it may begin with, whatever both say about sharing.
     pub(crate) fork_of: Option<JobId>,
     pub(crate) group: Group,

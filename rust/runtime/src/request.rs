@@ -52,6 +52,8 @@ pub struct Request {
     /// Begin with what other requests with this option have decoded, and leave this one's tokens for others. Reused tokens were decoded
     /// in batches of other sizes, so logits may differ in their last bits.
     pub cache_prompt: bool,
+    /// A beginning of fewer tokens is not worth reusing, unless it is the owner's own.
+    pub least_reuse: usize,
     /// Keeps what this request leaves behind, for the next one of this owner; it counts as `cache_prompt`. Without effect with
     /// [`deterministic`](crate::EngineConfig::deterministic).
     pub owner: Option<Owner>,
@@ -106,6 +108,7 @@ impl Request {
             drafter: None,
             overflow: Overflow::default(),
             cache_prompt: false,
+            least_reuse: 1,
             owner: None,
             fork: None,
             record: None,

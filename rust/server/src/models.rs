@@ -47,7 +47,7 @@ impl ModelEntry {
     pub fn new(name: impl Into<String>, path: impl Into<PathBuf>, source: PoolSource) -> Self {
         let defaults = GenerateOptions {
             sampling: SamplerConfig::llama_cpp().into(),
-            cache_prompt: true,
+            cache_prompt: Some(true),
             ..GenerateOptions::default()
         };
         Self {

@@ -34,9 +34,9 @@ impl Place {
         options: &mut GenerateOptions,
     ) -> Result<Option<&mut Session>, ApiError> {
         let Some(held) = &mut self.held else { return Ok(None) };
-        if std::mem::take(&mut held.erased) || !options.cache_prompt {
+        if std::mem::take(&mut held.erased) || options.cache_prompt == Some(false) {
             held.session = None;
-            options.cache_prompt = false;
+            options.cache_prompt = Some(false);
             return Ok(None);
         }
         if held.session.is_none() {

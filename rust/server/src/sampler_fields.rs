@@ -34,7 +34,7 @@ pub(crate) fn read(fields: &mut JsonFields, served: &Served) -> Result<GenerateO
         options.ignore_eos = ignore;
     }
     if let Some(cache) = fields.flag("cache_prompt")? {
-        options.cache_prompt = cache;
+        options.cache_prompt = Some(cache);
     }
     if fields.integer("n_indent", 0..=COUNT)?.is_some_and(|indent| indent > 0) {
         return Err(ApiError::field("n_indent", "`n_indent` is not supported by this server; leave it out"));

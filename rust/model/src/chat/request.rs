@@ -16,7 +16,7 @@ use crate::grammar::GrammarRequest;
 ///
 /// let mut request = ChatRequest::new(Conversation::new(vec![Message::user("Hello")]));
 /// request.options = GenerateOptions { max_tokens: Some(16), ..request.options };
-/// assert!(request.options.cache_prompt && request.parallel_tool_calls);
+/// assert!(request.options.cache_prompt == Some(true) && request.parallel_tool_calls);
 /// ```
 #[derive(Clone, Debug)]
 pub struct ChatRequest {
@@ -67,7 +67,7 @@ impl ChatRequest {
             structure: None,
             plain: false,
             thinking: None,
-            options: GenerateOptions { cache_prompt: true, ..GenerateOptions::default() },
+            options: GenerateOptions { cache_prompt: Some(true), ..GenerateOptions::default() },
         }
     }
 }

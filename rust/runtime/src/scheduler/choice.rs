@@ -172,20 +172,24 @@ impl Scheduler {
         }
         let wanted = &job.tokens[..job.n_reusable()];
         let in_memory = self.slots.iter().zip(0u32..).filter_map(|(slot, seq)| {
-            let (source, tokens, group) = match slot {
+            let (source, tokens, group, least) = match slot {
                 Slot::Free => return None,
                 Slot::Cached(_) if !job.cache => return None,
-                Slot::Cached(leftover) => (Source::Cached(seq), &leftover.tokens[..], leftover.group),
+                Slot::Cached(leftover) => {
+                    let least = job.least_of(leftover.owner);
+                    (Source::Cached(seq), &leftover.tokens[..], leftover.group, least)
+                }
                 Slot::Taken(id) => {
                     let other = &self.jobs[self.index(*id)?];
                     if !(job.cache && other.cache || job.donor == Some(*id)) {
                         return None;
                     }
-                    (Source::Running(seq), &other.tokens[..other.n_past], other.group)
+                    let least = if job.donor == Some(*id) { 1 } else { job.least_of(other.owner) };
+                    (Source::Running(seq), &other.tokens[..other.n_past], other.group, least)
                 }
             };
             let keep = common(tokens, wanted);
-            let fits = group == job.group && keep > 0 && (keep == tokens.len() || can_cut(seq, keep));
+            let fits = group == job.group && keep >= least && (keep == tokens.len() || can_cut(seq, keep));
             fits.then_some(Prefix { source, keep })
         });
         let stored = self.stored.iter().filter(|_| job.cache).filter_map(|entry| {
@@ -194,7 +198,7 @@ impl Scheduler {
             let can_cut = self.stored_can_cut || keep == tokens.len();
             let has_room = self.layout.current().is_none_or(|split| tokens.len() <= split.n_cells);
             let is_own = job.owner != 0 && entry.leftover.owner == job.owner;
-            let worth = keep >= WORTH_STOWING || (is_own && keep > 0);
+            let worth = keep >= if is_own { 1 } else { WORTH_STOWING.max(job.least_reuse) };
             let fits = entry.leftover.group == job.group && worth && can_cut && has_room;
             fits.then_some(Prefix { source: Source::Stored(entry.id), keep })
         });
@@ -215,6 +219,7 @@ impl Scheduler {
         let keep = common.iter().map(|(n, other)| (*n).min(other.n_past)).max()?;
         let decodes = |(n, other): &&(usize, &Job)| other.hold == Hold::Free && *n > other.n_past;
         let best = common.iter().filter(decodes).max_by_key(|(n, _)| *n)?;
-        (best.0 >= keep + WORTH_WAITING).then_some((best.1.rank.id, best.0))
+        let worth = best.0 >= (keep + WORTH_WAITING).max(job.least_reuse);
+        worth.then_some((best.1.rank.id, best.0))
     }
 }

@@ -32,6 +32,8 @@ pub(crate) struct NewJob {
     pub(crate) priority: i32,
     /// It may share cells with requests that say so too, and leave its own behind.
     pub(crate) cache: bool,
+    /// A beginning of fewer tokens than this one is not worth sharing, unless the owner keeps it.
+    pub(crate) least_reuse: usize,
     /// The logits of all tokens from this one on are wanted; `None`: of the last one.
     pub(crate) logits_from: Option<usize>,
     /// Which adapters it is decoded with; only requests of one group go into one batch, or share cells.
@@ -65,6 +67,7 @@ pub(super) struct Job {
     pub(super) place: Place,
     pub(super) hold: Hold,
     pub(super) cache: bool,
+    pub(super) least_reuse: usize,
     pub(super) logits_from: Option<usize>,
     pub(super) group: u64,
     pub(super) owner: OwnerId,
@@ -114,6 +117,7 @@ impl Job {
             place: Place::Queued,
             hold: Hold::Free,
             cache: new.cache,
+            least_reuse: new.least_reuse,
             logits_from: new.logits_from,
             group: new.group,
             owner: new.owner,
@@ -122,6 +126,11 @@ impl Job {
             alone: false,
             served: 0,
         }
+    }
+
+    /// How many tokens of what `owner` has or left are worth sharing at least.
+    pub(super) fn least_of(&self, owner: OwnerId) -> usize {
+        if self.owner != 0 && owner == self.owner { 1 } else { self.least_reuse.max(1) }
     }
 
     /// How many of its tokens are still to be decoded.

@@ -60,6 +60,25 @@ fn nothing_is_reused_unless_both_requests_allow_it() {
 }
 
 #[test]
+fn beginnings_that_save_too_little_are_decoded_again() {
+    let engine = FakeDecoder::new(300, 8, 2).spawn();
+    let first = prompt(44, 20);
+    run(&engine, cached(&first, 10));
+    for (least, expected) in [(20, 0), (19, 19), (1, 19)] {
+        let outcome = run(&engine, Request { least_reuse: least, ..cached(&first, 10) });
+        outcome.assert_continues(&first, 10);
+        assert_eq!(outcome.finish.usage.cached_tokens, expected);
+    }
+    // What its owner keeps is its own, however little.
+    let owner = engine.owner();
+    let own = |prompt: &[TokenId]| Request { least_reuse: 100, owner: Some(owner.clone()), ..cached(prompt, 5) };
+    let second = prompt(45, 20);
+    run(&engine, own(&second)).assert_continues(&second, 5);
+    let third = [second.clone(), continuation(&second, 5)].concat();
+    assert_eq!(run(&engine, own(&third)).finish.usage.cached_tokens, 24);
+}
+
+#[test]
 fn memory_that_cannot_truncate_starts_anew() {
     let mut decoder = FakeDecoder::new(300, 8, 1);
     decoder.can_cut = false;

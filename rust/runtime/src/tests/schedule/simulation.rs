@@ -215,6 +215,7 @@ impl Simulation {
             n_max,
             priority,
             cache,
+            least_reuse: if n_prompt % 3 == 0 { 16 } else { 1 },
             logits_from,
             group,
             owner,
