@@ -71,7 +71,8 @@ fn beginnings_that_save_too_little_are_decoded_again() {
     }
     // What its owner keeps is its own, however little.
     let owner = engine.owner();
-    let own = |prompt: &[TokenId]| Request { least_reuse: 100, owner: Some(owner.clone()), ..cached(prompt, 5) };
+    let own =
+        |prompt: &[TokenId]| Request { least_reuse: 100, owner: Some(owner.clone()), ..cached(prompt, 5) };
     let second = prompt(45, 20);
     run(&engine, own(&second)).assert_continues(&second, 5);
     let third = [second.clone(), continuation(&second, 5)].concat();
