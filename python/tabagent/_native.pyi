@@ -63,7 +63,7 @@ __all__ = [
     "sampler_facts",
     "sampling_distribution",
     "select_variant_json",
-    "set_log_level",
+    "set_log_levels",
     "stop_jobs",
     "variants_json",
 ]
@@ -100,14 +100,14 @@ def sampling_distribution(
     """The probabilities that a `SamplerConfig` (its `to_dict()`) draws from, shape (vocab_size,), and with `explain` for each stage its
     name, parameters, how many tokens it kept, their probability before it, and the best tokens with their probability before and after."""
 
-def drain_log() -> list[tuple[int, str]]:
-    """Lines of llama.cpp's log since the last call: `logging` level and text, oldest first."""
+def drain_log() -> list[tuple[str, int, str]]:
+    """Lines of llama.cpp's log, then of the core's own, since the last call: logger, `logging` level and text, oldest first."""
 
 def stop_jobs(seconds: float) -> bool:
     """Tell all calls that run to stop, and wait so long for them at the most; True if none runs any more."""
 
-def set_log_level(level: int) -> None:
-    """Keeps only llama.cpp's lines at or above this `logging` level from now on."""
+def set_log_levels(llama: int, core: int) -> None:
+    """Keeps only lines at or above these `logging` levels from now on: llama.cpp's, and the core's own."""
 
 def hardware_json() -> str:
     """Facts about the machine, as JSON."""

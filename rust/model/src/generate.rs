@@ -68,7 +68,6 @@ impl GenerateOptions {
         const MODES: [(&str, LogprobsMode); 2] =
             [("raw", LogprobsMode::Raw), ("sampled", LogprobsMode::Sampled)];
         let mut given = Fields::new(options, "options")?;
-        let default = Self::default();
         let read = Self {
             max_tokens: given.integer("max_tokens", COUNT)?,
             sampling: given.take("sampling").map(SamplerSettings::read).transpose()?.unwrap_or_default(),

@@ -39,6 +39,7 @@ mod server;
 mod session;
 mod stream;
 mod summary;
+mod trace;
 mod value;
 mod variants;
 mod wait;
@@ -50,6 +51,7 @@ use pyo3::prelude::*;
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     interpreter::refuse_others(module.py())?;
     panics::keep_quiet();
+    trace::listen();
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("CAPTURE_LIMIT", tabagent_model::CAPTURE_LIMIT)?;
     module.add("KV_TYPES", tabagent_model::KvType::names())?;
@@ -76,7 +78,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(library::loaded_library, module)?)?;
     module.add_function(wrap_pyfunction!(library::open_library, module)?)?;
     module.add_function(wrap_pyfunction!(log::drain_log, module)?)?;
-    module.add_function(wrap_pyfunction!(log::set_log_level, module)?)?;
+    module.add_function(wrap_pyfunction!(log::set_log_levels, module)?)?;
     module.add_function(wrap_pyfunction!(sampling::check_sampling, module)?)?;
     module.add_function(wrap_pyfunction!(sampling::sampler_facts, module)?)?;
     module.add_function(wrap_pyfunction!(sampling::sampling_distribution, module)?)?;

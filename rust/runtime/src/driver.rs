@@ -16,6 +16,7 @@ use crate::metrics::Gaps;
 use crate::pace::Pace;
 use crate::progress::{End, Progress};
 use crate::scheduler::{Capacity, Census, JobId, NewJob, Scheduler, Step, TURN};
+use crate::span::RequestSpan;
 use crate::task::Task;
 use crate::watchdog::Usual;
 use crate::{BatchToken, Decoder, EngineError, FinishReason, Group, OnCrash, Owner, TokenId};
@@ -66,6 +67,7 @@ struct Run<S> {
     gaps: Gaps,
     /// How many steps it was in, and how many requests these had together.
     steps: (u32, u32),
+    span: RequestSpan,
     /// How often a step with it brought a crash since it got on, and how many tokens it had then.
     crashes: (u32, usize),
 }
@@ -164,6 +166,7 @@ impl<D: Decoder> Driver<D> {
         self.inbox.publish(Census::default());
         for (_, run) in self.runs.drain() {
             let (events, finish) = run.task.end(end_of(&run.out));
+            run.span.end(&finish);
             run.out.finish(events, finish);
         }
         for (_, submission, _) in waiting {
@@ -264,6 +267,7 @@ impl<D: Decoder> Driver<D> {
             donor: fork_of,
             only_cells: task.wants_cells(),
         };
+        let span = RequestSpan::new(job, new.tokens.len(), priority);
         self.scheduler.submit(job, new);
         let mut run = Run {
             task,
@@ -276,6 +280,7 @@ impl<D: Decoder> Driver<D> {
             ticket: Some(ticket),
             gaps: Gaps::default(),
             steps: (0, 0),
+            span,
             crashes: (0, 0),
         };
         let fate = run.fate(Instant::now()).or_else(|| run.task.take_end());
@@ -422,11 +427,13 @@ impl<D: Decoder> Driver<D> {
         }
         run.task.timings_mut().token_gaps = run.gaps.quantiles();
         self.inbox.publish(self.scheduler.census());
-        let Run { task, group, out, .. } = run;
+        let Run { task, group, out, span, .. } = run;
         // Who learns of the end may rely on this.
         drop(group);
         let (events, finish) = task.end(end);
         self.inbox.metrics().ended(&finish);
+        // Whoever learns of the end may look at the log.
+        span.end(&finish);
         out.finish(events, finish);
     }
 }

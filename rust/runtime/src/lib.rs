@@ -39,6 +39,7 @@ mod sampler;
 mod sampling;
 mod scheduler;
 mod scoring;
+mod span;
 mod speculation;
 mod stops;
 mod stream;

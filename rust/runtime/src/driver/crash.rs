@@ -36,9 +36,11 @@ impl<D: Decoder> Driver<D> {
                 }
             }
         }
+        let n_ended = ending.len();
         for job in ending {
             self.end(job, End::error(end.clone()));
         }
+        tracing::warn!(target: "tabagent::engine", n_ended, n_going_on = self.runs.len(), "{end}");
         self.scheduler.all_lost();
         if spans.len() > 1 && !before {
             // Each is tried alone.
@@ -52,7 +54,10 @@ impl<D: Decoder> Driver<D> {
     /// Starts what the decoder computes with again. Requests end if that cannot be.
     pub(super) fn revive(&mut self) {
         match self.decoder.revive() {
-            Ok(()) => self.is_down = false,
+            Ok(()) => {
+                self.is_down = false;
+                tracing::info!(target: "tabagent::engine", "started again");
+            }
             Err(_) if self.inbox.bell.closing.is_raised() => {}
             Err(error) => {
                 let words = match error {

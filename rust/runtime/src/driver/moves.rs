@@ -68,6 +68,7 @@ impl<D: Decoder> Driver<D> {
         self.decoder.clear(seq);
         match (state, self.runs.get_mut(&job)) {
             (Ok(state), Some(run)) => {
+                run.span.note("parked");
                 run.parked = Some(state);
                 self.scheduler.parked(job);
                 self.inbox.metrics().parked();

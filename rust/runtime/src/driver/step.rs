@@ -93,6 +93,7 @@ impl<D: Decoder> Driver<D> {
             self.go_on(job, progress);
         }
         let n_requests = spans.len();
+        tracing::trace!(target: "tabagent::engine", n_requests, n_prompt, n_drafted, decode_s = decode.as_secs_f64(), "step");
         self.inbox.metrics().step(&StepTime { n_requests, n_prompt, decode, whole: started.elapsed() });
         self.scheduler.lapse(true);
     }

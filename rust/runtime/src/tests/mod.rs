@@ -23,3 +23,4 @@ mod shifting;
 mod speculating;
 mod splitting;
 mod thinking;
+mod tracing;
