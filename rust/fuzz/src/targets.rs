@@ -3,12 +3,15 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use tabagent_chat::format::{OutputParser, ToolTypes};
 use tabagent_chat::{ChatTemplate, Conversation, Message, ToolCall, ToolDefinition};
 use tabagent_gguf::{
     ControlVectorFile, ConvertOptions, GgmlType, GgufFile, GgufModel, Imatrix, LoadableAdapter, check_model,
     convert, convert_adapter, no_progress,
 };
+use tabagent_llama::{MemoryKind, StateShape};
+use tabagent_model::{SessionError, SessionFile};
 
 /// A parser, as a function of bytes.
 #[derive(Debug)]
@@ -20,7 +23,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 15] = [
     Target { name: "adapter_folder", run: adapter_folder },
     Target { name: "binary", run: binary },
     Target { name: "chat_output", run: chat_output },
@@ -33,6 +36,8 @@ pub const TARGETS: [Target; 13] = [
     Target { name: "lora", run: lora },
     Target { name: "options", run: options },
     Target { name: "protocol", run: protocol },
+    Target { name: "sequence_state", run: sequence_state },
+    Target { name: "session", run: session },
     Target { name: "template", run: template },
 ];
 
@@ -244,4 +249,39 @@ fn options(input: &[u8]) {
     let _ = tabagent_model::GenerateOptions::read(value.clone().into());
     let _ = tabagent_model::SamplerSettings::read(value.clone().into());
     let _ = tabagent_model::GrammarRequest::read(value.into());
+}
+
+/// The file of a saved session. Its digest is made right, as anybody can make it, so that damage gets past it.
+fn session(input: &[u8]) {
+    /// Where the digest is, and what it is of.
+    const DIGEST: std::ops::Range<usize> = 12..44;
+    let mut bytes = input.to_vec();
+    if let Some((head, rest)) = bytes.split_at_mut_checked(DIGEST.end) {
+        head[DIGEST].copy_from_slice(&Sha256::digest(rest));
+    }
+    let failed = |_| SessionError::Damaged;
+    let Ok((file, is_whole)) = SessionFile::read(&bytes[..], bytes.len() as u64, |_| 1 << 16, failed) else {
+        return;
+    };
+    let (_, _, n_cells) = (file.note(), file.sampler(), file.n_cells());
+    assert!(n_cells.is_err() || n_cells.is_ok_and(|n_cells| n_cells < file.tokens.len().max(1)));
+    if is_whole {
+        let again = [file.head(), file.token_bytes(), file.cells.clone()].concat();
+        let read = SessionFile::read(&again[..], again.len() as u64, |_| u64::MAX, failed);
+        assert!(read.is_ok_and(|(read, is_whole)| is_whole && read == file));
+    }
+}
+
+/// The cells of a sequence, after what they have to be: the kind of memory, how many streams, and how many tokens, a byte each.
+fn sequence_state(input: &[u8]) {
+    let Some((&[kind, n_streams, n_tokens], state)) = input.split_first_chunk() else { return };
+    let kinds = [MemoryKind::Whole, MemoryKind::Windowed, MemoryKind::Recurrent, MemoryKind::Hybrid];
+    let shape = StateShape {
+        n_tokens: n_tokens.into(),
+        n_streams: n_streams.into(),
+        memory: kinds[usize::from(kind) % kinds.len()],
+    };
+    if shape.fits(state) {
+        assert!(!StateShape { n_tokens: shape.n_tokens + 1, ..shape }.fits(state));
+    }
 }

@@ -43,5 +43,6 @@ macro_rules! each {
 }
 
 each! {
-    adapter_folder binary chat_output chat_request checkpoint control_vector gguf gguf_beginning imatrix lora options protocol template
+    adapter_folder binary chat_output chat_request checkpoint control_vector gguf gguf_beginning imatrix lora options protocol sequence_state session
+    template
 }

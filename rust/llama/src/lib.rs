@@ -111,6 +111,7 @@ pub use parts::TextPart;
 pub use placement::{Placement, SplitMode};
 pub use pooling::Pooling;
 pub use prompt::Prompt;
+pub use sequence_state::{MemoryKind, StateShape};
 pub use shared_memory::SharedMemory;
 pub use state::{SEQUENCE_SETTINGS, SequenceSnapshot, StateError};
 pub use tabagent_gguf::MetadataOverride;

@@ -13,16 +13,18 @@ const EXTRA: usize = 12;
 
 /// What a state has to be.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Shape {
-    pub(crate) n_tokens: u32,
+pub struct StateShape {
+    /// Tokens of the sequence.
+    pub n_tokens: u32,
     /// How many streams its caches are written for.
-    pub(crate) n_streams: u32,
-    pub(crate) memory: Memory,
+    pub n_streams: u32,
+    /// The kind of memory it is of.
+    pub memory: MemoryKind,
 }
 
 /// The kinds of memory (`llama_model::create_memory` in src/llama-model.cpp).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Memory {
+pub enum MemoryKind {
     /// One cache that holds all tokens.
     Whole,
     /// One that holds all tokens, and one that holds the last ones.
@@ -33,25 +35,27 @@ pub(crate) enum Memory {
     Hybrid,
 }
 
-/// Whether `state` has this shape.
-pub(crate) fn has_shape(state: &[u8], shape: Shape) -> bool {
-    [0, EXTRA].into_iter().any(|n_extra| read(state, shape, n_extra).is_some())
+impl StateShape {
+    /// Whether `state` has this shape.
+    pub fn fits(self, state: &[u8]) -> bool {
+        [0, EXTRA].into_iter().any(|n_extra| read(state, self, n_extra).is_some())
+    }
 }
 
 /// `None` if the state has another shape, where `n_extra` bytes more are kept about each cell.
-fn read(state: &[u8], shape: Shape, n_extra: usize) -> Option<()> {
+fn read(state: &[u8], shape: StateShape, n_extra: usize) -> Option<()> {
     let mut reader = Reader { left: state.get(HEAD..)? };
     if shape.n_tokens == 0 {
         return None;
     }
     match shape.memory {
-        Memory::Whole => reader.cache(shape, n_extra, 0)?,
-        Memory::Windowed => {
+        MemoryKind::Whole => reader.cache(shape, n_extra, 0)?,
+        MemoryKind::Windowed => {
             reader.cache(shape, n_extra, 0)?;
             reader.cache(shape, n_extra, shape.n_tokens - 1)?;
         }
-        Memory::Recurrent => reader.recurrent(shape)?,
-        Memory::Hybrid => {
+        MemoryKind::Recurrent => reader.recurrent(shape)?,
+        MemoryKind::Hybrid => {
             reader.cache(shape, n_extra, 0)?;
             reader.recurrent(shape)?;
         }
@@ -61,7 +65,7 @@ fn read(state: &[u8], shape: Shape, n_extra: usize) -> Option<()> {
 
 impl Reader<'_> {
     /// Passes over a cache of the last tokens of the sequence, from one not after `latest_start` on, all in one stream.
-    fn cache(&mut self, shape: Shape, n_extra: usize, latest_start: u32) -> Option<()> {
+    fn cache(&mut self, shape: StateShape, n_extra: usize, latest_start: u32) -> Option<()> {
         (self.u32()? == shape.n_streams).then_some(())?;
         let mut n_found = 0;
         for _ in 0..shape.n_streams {
@@ -116,7 +120,7 @@ impl Reader<'_> {
     }
 
     /// Passes over a state in place of tokens, which is the last thing: `llama_memory_recurrent::state_write`.
-    fn recurrent(&mut self, shape: Shape) -> Option<()> {
+    fn recurrent(&mut self, shape: StateShape) -> Option<()> {
         (self.u32()? == 1).then_some(())?;
         (self.u32()? == shape.n_tokens - 1).then_some(())?;
         // How many sequences are named.
@@ -138,6 +142,10 @@ impl Reader<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn has_shape(state: &[u8], shape: StateShape) -> bool {
+        shape.fits(state)
+    }
 
     fn words(words: &[u32]) -> Vec<u8> {
         words.iter().flat_map(|word| word.to_le_bytes()).collect()
@@ -188,21 +196,21 @@ mod tests {
         [b"magicseq".to_vec(), parts.concat()].concat()
     }
 
-    fn shape(n_tokens: u32, n_streams: u32, memory: Memory) -> Shape {
-        Shape { n_tokens, n_streams, memory }
+    fn shape(n_tokens: u32, n_streams: u32, memory: MemoryKind) -> StateShape {
+        StateShape { n_tokens, n_streams, memory }
     }
 
     /// Good states of four tokens.
-    fn good() -> Vec<(Vec<u8>, Shape)> {
-        let mut good = vec![(state(&[recurrent(3)]), shape(4, 1, Memory::Recurrent))];
+    fn good() -> Vec<(Vec<u8>, StateShape)> {
+        let mut good = vec![(state(&[recurrent(3)]), shape(4, 1, MemoryKind::Recurrent))];
         for (n_extra, transposed) in [(0, false), (0, true), (EXTRA, false), (EXTRA, true)] {
             for (n_streams, at) in [(1, 0), (3, 0), (3, 2)] {
                 let whole = || cache(n_streams, at, &[2, 0, 1, 3], n_extra, transposed);
                 let last = |positions: &[u32]| cache(n_streams, at, positions, n_extra, transposed);
-                good.push((state(&[whole()]), shape(4, n_streams, Memory::Whole)));
-                good.push((state(&[whole(), last(&[2, 3])]), shape(4, n_streams, Memory::Windowed)));
-                good.push((state(&[whole(), whole()]), shape(4, n_streams, Memory::Windowed)));
-                good.push((state(&[whole(), recurrent(3)]), shape(4, n_streams, Memory::Hybrid)));
+                good.push((state(&[whole()]), shape(4, n_streams, MemoryKind::Whole)));
+                good.push((state(&[whole(), last(&[2, 3])]), shape(4, n_streams, MemoryKind::Windowed)));
+                good.push((state(&[whole(), whole()]), shape(4, n_streams, MemoryKind::Windowed)));
+                good.push((state(&[whole(), recurrent(3)]), shape(4, n_streams, MemoryKind::Hybrid)));
             }
         }
         good
@@ -213,10 +221,13 @@ mod tests {
         for (bytes, shape) in good() {
             assert!(has_shape(&bytes, shape), "{shape:?}");
             for n_tokens in [0, 3, 5, u32::MAX] {
-                assert!(!has_shape(&bytes, Shape { n_tokens, ..shape }), "{shape:?}");
+                assert!(!has_shape(&bytes, StateShape { n_tokens, ..shape }), "{shape:?}");
             }
-            if shape.memory != Memory::Recurrent {
-                assert!(!has_shape(&bytes, Shape { n_streams: shape.n_streams + 1, ..shape }), "{shape:?}");
+            if shape.memory != MemoryKind::Recurrent {
+                assert!(
+                    !has_shape(&bytes, StateShape { n_streams: shape.n_streams + 1, ..shape }),
+                    "{shape:?}"
+                );
             }
         }
     }
@@ -226,7 +237,7 @@ mod tests {
         for (bytes, shape) in good() {
             for n in 0..bytes.len() {
                 // Where tensors are not counted, fewer of them are a state too, which llama.cpp refuses.
-                let is_fewer = matches!(shape.memory, Memory::Recurrent | Memory::Hybrid);
+                let is_fewer = matches!(shape.memory, MemoryKind::Recurrent | MemoryKind::Hybrid);
                 assert!(is_fewer || !has_shape(&bytes[..n], shape), "{shape:?} cut to {n}");
             }
             assert!(!has_shape(&[&bytes[..], &[0]].concat(), shape), "{shape:?}");
@@ -236,7 +247,7 @@ mod tests {
     #[test]
     fn impossible_positions_and_counts_are_found() {
         let whole = |positions: &[u32]| {
-            has_shape(&state(&[cache(1, 0, positions, 0, false)]), shape(3, 1, Memory::Whole))
+            has_shape(&state(&[cache(1, 0, positions, 0, false)]), shape(3, 1, MemoryKind::Whole))
         };
         assert!(whole(&[0, 1, 2]));
         for positions in [&[0, 1][..], &[1, 2, 3], &[0, 1, 1], &[0, 1, u32::MAX], &[0, 1, 2, 3], &[]] {
@@ -244,7 +255,7 @@ mod tests {
         }
         let window = |positions: &[u32]| {
             let parts = [cache(1, 0, &[0, 1, 2], 0, false), cache(1, 0, positions, 0, false)];
-            has_shape(&state(&parts), shape(3, 1, Memory::Windowed))
+            has_shape(&state(&parts), shape(3, 1, MemoryKind::Windowed))
         };
         assert!(window(&[2]) && window(&[1, 2]));
         for positions in [&[0][..], &[1], &[0, 2], &[0, 1], &[3], &[]] {
@@ -256,8 +267,8 @@ mod tests {
             twice.extend(words(&[1]));
             twice.extend(cells(&[0], 0, false));
         }
-        assert!(!has_shape(&state(&[twice]), shape(1, 2, Memory::Whole)));
-        assert!(!has_shape(&state(&[recurrent(2)]), shape(4, 1, Memory::Recurrent)));
+        assert!(!has_shape(&state(&[twice]), shape(1, 2, MemoryKind::Whole)));
+        assert!(!has_shape(&state(&[recurrent(2)]), shape(4, 1, MemoryKind::Recurrent)));
     }
 
     #[test]
@@ -272,6 +283,6 @@ mod tests {
         }
         // More cells, layers and bytes than there can be.
         let huge = state(&[words(&[1, u32::MAX, 0, 1])]);
-        assert!(!has_shape(&huge, shape(u32::MAX, 1, Memory::Whole)));
+        assert!(!has_shape(&huge, shape(u32::MAX, 1, MemoryKind::Whole)));
     }
 }

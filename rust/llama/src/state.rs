@@ -9,7 +9,7 @@ use crate::context_config::ContextConfig;
 use crate::context_error::ContextError;
 use crate::guard::guarded;
 use crate::model::Model;
-use crate::sequence_state::{Memory, Shape, has_shape};
+use crate::sequence_state::{MemoryKind, StateShape};
 use crate::streams;
 use sha2::{Digest, Sha256};
 use std::io::{Read as _, Write as _};
@@ -293,11 +293,11 @@ impl Context {
     pub fn export_sequence(&self, snapshot: &SequenceSnapshot, n_tokens: u32) -> Option<Vec<u8>> {
         let n_streams = streams::n_streams(&snapshot.bytes)?;
         let bytes = match self.memory_kind() {
-            Memory::Whole | Memory::Windowed => self.in_streams(&snapshot.bytes, n_streams, 1)?,
-            Memory::Recurrent | Memory::Hybrid => snapshot.bytes.clone(),
+            MemoryKind::Whole | MemoryKind::Windowed => self.in_streams(&snapshot.bytes, n_streams, 1)?,
+            MemoryKind::Recurrent | MemoryKind::Hybrid => snapshot.bytes.clone(),
         };
         let n_streams = streams::n_streams(&bytes)?;
-        has_shape(&bytes, self.shape(n_tokens, n_streams)).then_some(bytes)
+        self.shape(n_tokens, n_streams).fits(&bytes).then_some(bytes)
     }
 
     /// A snapshot for this context of bytes that [`export_sequence`](Self::export_sequence) gave. They may come from anywhere: everything that llama.cpp relies on is checked. What
@@ -305,13 +305,13 @@ impl Context {
     pub fn import_sequence(&self, bytes: &[u8], n_tokens: u32) -> Option<SequenceSnapshot> {
         let n_streams = self.n_streams();
         let bytes = match self.memory_kind() {
-            Memory::Whole | Memory::Windowed => {
-                has_shape(bytes, self.shape(n_tokens, 1)).then_some(())?;
+            MemoryKind::Whole | MemoryKind::Windowed => {
+                self.shape(n_tokens, 1).fits(bytes).then_some(())?;
                 self.in_streams(bytes, 1, n_streams)?
             }
-            Memory::Recurrent | Memory::Hybrid => bytes.to_vec(),
+            MemoryKind::Recurrent | MemoryKind::Hybrid => bytes.to_vec(),
         };
-        let fits = has_shape(&bytes, self.shape(n_tokens, n_streams));
+        let fits = self.shape(n_tokens, n_streams).fits(&bytes);
         fits.then_some(SequenceSnapshot { bytes, context: self.id })
     }
 
@@ -324,20 +324,20 @@ impl Context {
         if from == to {
             return Some(bytes.to_vec());
         }
-        streams::in_streams(bytes, to, self.memory_kind() == Memory::Windowed)
+        streams::in_streams(bytes, to, self.memory_kind() == MemoryKind::Windowed)
     }
 
-    fn shape(&self, n_tokens: u32, n_streams: u32) -> Shape {
-        Shape { n_tokens, n_streams, memory: self.memory_kind() }
+    fn shape(&self, n_tokens: u32, n_streams: u32) -> StateShape {
+        StateShape { n_tokens, n_streams, memory: self.memory_kind() }
     }
 
-    fn memory_kind(&self) -> Memory {
+    fn memory_kind(&self) -> MemoryKind {
         let facts = self.model.facts();
         match (facts.recurrent, facts.hybrid) {
-            (_, true) => Memory::Hybrid,
-            (true, false) => Memory::Recurrent,
-            (false, false) if facts.sliding_window > 0 => Memory::Windowed,
-            (false, false) => Memory::Whole,
+            (_, true) => MemoryKind::Hybrid,
+            (true, false) => MemoryKind::Recurrent,
+            (false, false) if facts.sliding_window > 0 => MemoryKind::Windowed,
+            (false, false) => MemoryKind::Whole,
         }
     }
 

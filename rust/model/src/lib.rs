@@ -36,6 +36,7 @@ mod prompt;
 mod session;
 mod session_error;
 mod session_file;
+mod session_saving;
 mod settings;
 mod stopwatch;
 mod thought;
@@ -77,6 +78,7 @@ pub use pool::{
 pub use prompt::PromptInput;
 pub use session::Session;
 pub use session_error::SessionError;
+pub use session_file::SessionFile;
 pub use settings::SamplerSettings;
 pub use thought::ThoughtOptions;
 pub use threads_in_use::ThreadsInUse;

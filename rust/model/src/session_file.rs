@@ -1,26 +1,17 @@
-//! Saved sessions.
+//! The file of a saved session.
 //!
-//! A file has 8 bytes that say what it is, the version of this format, a SHA-256 digest of all that follows, the length of a header, the header as JSON, the tokens as
+//! It has 8 bytes that say what it is, the version of this format, a SHA-256 digest of all that follows, the length of a header, the header as JSON, the tokens as
 //! 32-bit integers, and the bytes of their cells. All integers are little-endian. It may come from anywhere, so everything is checked before it is used; the cells
 //! once more by the decoder ([`Context::import_sequence`](tabagent_llama::Context::import_sequence)).
 
-use std::fs::File;
 use std::io::Read;
-use std::path::Path;
-use std::time::Duration;
 
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
-use tabagent_llama::{StateError, TokenId};
-use tabagent_runtime::{AbortFlag, CellsRequest, EngineError, FinishReason, Poll, TokenStream};
+use tabagent_llama::TokenId;
 use tabagent_sampling::Draws;
 
-use crate::changes::Changes;
-use crate::error::Error;
-use crate::model::{Model, Open};
-use crate::session::Session;
 use crate::session_error::SessionError;
-use crate::settings::SamplerSettings;
 
 const MAGIC: &[u8; 8] = b"TABSESSN";
 const VERSION: u32 = 1;
@@ -28,112 +19,47 @@ const VERSION: u32 = 1;
 const FIXED: usize = 8 + 4 + 32 + 4;
 /// Maximum length of a header, which holds a note.
 const MAX_HEADER: usize = 1 << 24;
-/// What is written of cells besides their numbers, at most for each token and at all.
-const EXTRA: (u64, u64) = (64, 1 << 20);
 
-impl Session {
-    /// Writes a file that [`Model::load_session`] reads, in this process or another one: the tokens, the sampler's state, and what is there of their cells, with what tells
-    /// whether they fit a model. `note` is kept as it is. The file appears whole or not at all.
-    ///
-    /// # Errors
-    /// [`SessionError::Changed`], [`SessionError::File`], and those of [`tokens`](Self::tokens).
-    pub fn save(&mut self, path: &Path, note: &str, stop: &AbortFlag) -> Result<(), Error> {
-        self.settle(stop)?;
-        if !self.changes.is_empty() {
-            return Err(SessionError::Changed.into());
-        }
-        let open = self.model.open()?;
-        let cells = self.cells(&open, stop)?;
-        let (n_cells, cells) = cells.unwrap_or_default();
-        let mut header = identity(&open)?;
-        header["tokens"] = json!(self.tokens.len());
-        header["cells"] = json!({ "tokens": n_cells, "bytes": cells.len() });
-        header["sampler"] = self.draws.as_ref().map(Draws::to_json).unwrap_or_default();
-        header["note"] = json!(note);
-        let header = header.to_string();
-        let tokens: Vec<u8> = self.tokens.iter().flat_map(|token| token.to_le_bytes()).collect();
+/// What a file of a session holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SessionFile {
+    /// What it belongs to, how long its parts are, the sampler's state and a note.
+    pub header: Json,
+    /// The conversation.
+    pub tokens: Vec<TokenId>,
+    /// The cells of the first tokens, as the decoder wrote them.
+    pub cells: Vec<u8>,
+}
+
+impl SessionFile {
+    /// What comes before the tokens. The header tells the lengths of both other parts.
+    pub fn head(&self) -> Vec<u8> {
+        let header = self.header.to_string();
         let length = (header.len() as u32).to_le_bytes();
-        let mut hash = Sha256::new();
-        let parts: [&[u8]; 4] = [&length, header.as_bytes(), &tokens, &cells];
-        for part in parts {
-            hash.update(part);
-        }
-        let digest: [u8; 32] = hash.finalize().into();
-        let head = [&MAGIC[..], &VERSION.to_le_bytes(), &digest].concat();
-        let parts = [&head[..], parts[0], parts[1], parts[2], parts[3]];
-        Ok(open.model.write_file(path, &parts).map_err(SessionError::from)?)
+        let digest = digest(&[&length, header.as_bytes(), &self.token_bytes(), &self.cells]);
+        [&MAGIC[..], &VERSION.to_le_bytes(), &digest, &length, header.as_bytes()].concat()
     }
 
-    /// The cells that are there, with their number.
-    fn cells(&self, open: &Open, stop: &AbortFlag) -> Result<Option<(usize, Vec<u8>)>, Error> {
-        // The last token is decoded for its logits in any case.
-        let n_tokens = self.tokens.len().saturating_sub(1);
-        if n_tokens == 0 {
-            return Ok(None);
-        }
-        let (stream, exported) = open.engine()?.export(self.cells_of(n_tokens))?;
-        wait(&stream, stop)?;
-        Ok(exported.take())
+    /// The tokens as they are written.
+    pub fn token_bytes(&self) -> Vec<u8> {
+        self.tokens.iter().flat_map(|token| token.to_le_bytes()).collect()
     }
 
-    fn cells_of(&self, n_tokens: usize) -> CellsRequest {
-        CellsRequest {
-            tokens: self.tokens[..n_tokens].to_vec(),
-            group: self.changes.group(),
-            owner: Some(self.owner.clone()),
-        }
-    }
-}
-
-impl Model {
-    /// The session of a file that [`Session::save`] wrote, and its note. It has the default settings; [`Session::set_sampling`] gives it those that it had.
+    /// Reads a file of `length` bytes. Where its cells have more bytes than `most` says for so many tokens, neither tokens nor cells are read, the digest is not
+    /// checked, and the answer says that it is not whole.
     ///
     /// # Errors
-    /// [`Error::Session`] if the file is damaged, or is of another model, build or way of loading the model; [`Error::Request`] if the session does not fit the context; those of
-    /// [`session`](Self::session).
-    pub fn load_session(&self, path: &Path, stop: &AbortFlag) -> Result<(Session, String), Error> {
-        let open = self.open()?;
-        open.engine()?;
-        let Contents { header, tokens, cells } = Contents::read(path, &open)?;
-        let note = header["note"].as_str().ok_or_else(|| not("it has no note"))?.to_owned();
-        let draws = match &header["sampler"] {
-            Json::Null => None,
-            draws => Some(Draws::from_json(draws).ok_or_else(|| not("it has no sampler's state"))?),
-        };
-        let mut session = self.session(SamplerSettings::default(), Changes::default())?;
-        session.begin_with(tokens, draws)?;
-        let n_cells = usize_of(&header["cells"]["tokens"])?;
-        if n_cells >= session.tokens.len().max(1) {
-            return Err(not("it has cells of more tokens than it has").into());
-        }
-        if n_cells > 0 {
-            let stream = open.engine()?.import(session.cells_of(n_cells), cells)?;
-            wait(&stream, stop)?;
-        }
-        Ok((session, note))
-    }
-}
-
-/// What a file holds, its digest and what it belongs to checked.
-struct Contents {
-    header: Json,
-    tokens: Vec<TokenId>,
-    cells: Vec<u8>,
-}
-
-impl Contents {
-    fn read(path: &Path, open: &Open) -> Result<Self, Error> {
-        let failed = |source| SessionError::File(StateError::Io { path: path.display().to_string(), source });
-        // Opening a pipe blocks until its other end is open, and devices never end.
-        let metadata = std::fs::metadata(path).map_err(failed)?;
-        if !metadata.is_file() {
-            return Err(not("it is no regular file").into());
-        }
-        let mut file = File::open(path).map_err(failed)?;
+    /// [`SessionError::NotASession`], [`SessionError::Damaged`], and what `failed` makes of errors of the source.
+    pub fn read(
+        mut source: impl Read,
+        length: u64,
+        most: impl Fn(u64) -> u64,
+        failed: impl Fn(std::io::Error) -> SessionError,
+    ) -> Result<(Self, bool), SessionError> {
         let mut take = |n: usize| -> Result<Vec<u8>, SessionError> {
             let mut bytes = Vec::new();
             bytes.try_reserve_exact(n).map_err(|_| not("it is longer than memory"))?;
-            (&mut file).take(n as u64).read_to_end(&mut bytes).map_err(failed)?;
+            source.by_ref().take(n as u64).read_to_end(&mut bytes).map_err(&failed)?;
             if bytes.len() == n { Ok(bytes) } else { Err(not("it is cut off")) }
         };
         let magic = take(MAGIC.len()).map_err(|error| match error {
@@ -141,98 +67,80 @@ impl Contents {
             error => error,
         })?;
         if magic != MAGIC {
-            return Err(not("it does not begin with `TABSESSN`").into());
+            return Err(not("it does not begin with `TABSESSN`"));
         }
         let fixed = take(FIXED - MAGIC.len())?;
         if fixed[..4] != VERSION.to_le_bytes() {
-            return Err(not("it has another format version").into());
+            return Err(not("it has another format version"));
         }
-        let digest = &fixed[4..36];
-        let length = u32::from_le_bytes([fixed[36], fixed[37], fixed[38], fixed[39]]) as usize;
-        if length > MAX_HEADER {
-            return Err(SessionError::Damaged.into());
+        let n_header = u32::from_le_bytes([fixed[36], fixed[37], fixed[38], fixed[39]]) as usize;
+        if n_header > MAX_HEADER {
+            return Err(SessionError::Damaged);
         }
-        let header_bytes = take(length)?;
+        let header_bytes = take(n_header)?;
         // Before the digest is checked, the header says only how much there is to read.
         let Ok(header) = serde_json::from_slice::<Json>(&header_bytes) else {
-            return Err(SessionError::Damaged.into());
+            return Err(SessionError::Damaged);
         };
         let sizes = (usize_of(&header["tokens"]), usize_of(&header["cells"]["bytes"]));
-        let (Ok(n_tokens), Ok(n_bytes)) = sizes else { return Err(SessionError::Damaged.into()) };
-        let expected = [FIXED, length].iter().map(|n| *n as u64).sum::<u64>();
-        let expected =
-            expected.saturating_add((n_tokens as u64).saturating_mul(4)).saturating_add(n_bytes as u64);
-        match metadata.len() {
-            found if found < expected => return Err(not("it is cut off").into()),
-            found if found > expected => return Err(not("it goes on after its end").into()),
+        let (Ok(n_tokens), Ok(n_bytes)) = sizes else { return Err(SessionError::Damaged) };
+        let expected = (FIXED as u64 + n_header as u64)
+            .saturating_add((n_tokens as u64).saturating_mul(4))
+            .saturating_add(n_bytes as u64);
+        match length {
+            found if found < expected => return Err(not("it is cut off")),
+            found if found > expected => return Err(not("it goes on after its end")),
             _ => {}
         }
-        // A file may seem long without taking any room on the disk.
-        let most = open
-            .memory()
-            .cache
-            .saturating_add(EXTRA.1)
-            .saturating_add(EXTRA.0.saturating_mul(n_tokens as u64));
-        let fits = n_bytes as u64 <= most;
-        let (tokens, cells) = if fits { (take(n_tokens * 4)?, take(n_bytes)?) } else { Default::default() };
-        let mut hash = Sha256::new();
-        let parts: [&[u8]; 4] = [&fixed[36..], &header_bytes, &tokens, &cells];
-        for part in parts {
-            hash.update(part);
+        if n_bytes as u64 > most(n_tokens as u64) {
+            return Ok((Self { header, tokens: Vec::new(), cells: Vec::new() }, false));
         }
-        let found: [u8; 32] = hash.finalize().into();
-        if fits && digest != found {
-            return Err(SessionError::Damaged.into());
-        }
-        check_identity(&header, &identity(open)?)?;
-        if !fits {
-            return Err(SessionError::Cells.into());
+        let (tokens, cells) = (take(n_tokens.saturating_mul(4))?, take(n_bytes)?);
+        if fixed[4..36] != digest(&[&fixed[36..], &header_bytes, &tokens, &cells]) {
+            return Err(SessionError::Damaged);
         }
         let token = |bytes: &[u8]| TokenId::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-        Ok(Self { header, tokens: tokens.chunks_exact(4).map(token).collect(), cells })
+        Ok((Self { header, tokens: tokens.chunks_exact(4).map(token).collect(), cells }, true))
     }
-}
 
-/// What the cells of a session depend on.
-fn identity(open: &Open) -> Result<Json, SessionError> {
-    let digest = open.model.digest()?;
-    let mut identity = json!({ "model": digest });
-    for (name, value) in open.sequence_settings() {
-        identity[*name] = json!(value);
+    /// What somebody wrote to it.
+    ///
+    /// # Errors
+    /// [`SessionError::NotASession`].
+    pub fn note(&self) -> Result<&str, SessionError> {
+        self.header["note"].as_str().ok_or_else(|| not("it has no note"))
     }
-    Ok(identity)
-}
 
-fn check_identity(found: &Json, expected: &Json) -> Result<(), SessionError> {
-    if found["model"] != expected["model"] {
-        return Err(SessionError::OtherModel);
-    }
-    let text = |of: &Json, name: &str| of[name].as_str().unwrap_or("nothing").to_owned();
-    for name in ["build", "kv_type", "flash_attention"] {
-        let (found, expected) = (text(found, name), text(expected, name));
-        if found == expected {
-            continue;
-        }
-        return Err(match name {
-            "build" => SessionError::OtherBuild { expected, found },
-            what => SessionError::OtherSettings { what, expected, found },
-        });
-    }
-    Ok(())
-}
-
-/// Waits for a transfer of cells.
-fn wait(stream: &TokenStream, stop: &AbortFlag) -> Result<(), Error> {
-    while !matches!(stream.next_timeout(Duration::from_millis(20)), Poll::Finished) {
-        if stop.is_raised() {
-            return Err(Error::Stopped);
+    /// The state of its sampler, if it has one.
+    ///
+    /// # Errors
+    /// [`SessionError::NotASession`].
+    pub fn sampler(&self) -> Result<Option<Draws>, SessionError> {
+        match &self.header["sampler"] {
+            Json::Null => Ok(None),
+            draws => Draws::from_json(draws).map(Some).ok_or_else(|| not("it has no sampler's state")),
         }
     }
-    match stream.finish().map(|finish| finish.reason) {
-        Some(FinishReason::Error(EngineError::NoCells { .. })) => Err(SessionError::Cells.into()),
-        Some(FinishReason::Error(error)) => Err(error.into()),
-        _ => Ok(()),
+
+    /// How many of its first tokens there are cells of; fewer than there are tokens.
+    ///
+    /// # Errors
+    /// [`SessionError::NotASession`].
+    pub fn n_cells(&self) -> Result<usize, SessionError> {
+        let n_cells = usize_of(&self.header["cells"]["tokens"])?;
+        if n_cells >= self.tokens.len().max(1) {
+            return Err(not("it has cells of more tokens than it has"));
+        }
+        Ok(n_cells)
     }
+}
+
+fn digest(parts: &[&[u8]]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part);
+    }
+    hash.finalize().into()
 }
 
 fn usize_of(value: &Json) -> Result<usize, SessionError> {
@@ -242,4 +150,45 @@ fn usize_of(value: &Json) -> Result<usize, SessionError> {
 
 fn not(reason: &'static str) -> SessionError {
     SessionError::NotASession { reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn whole(bytes: &[u8], most: u64) -> Result<(SessionFile, bool), SessionError> {
+        SessionFile::read(bytes, bytes.len() as u64, |_| most, |error| panic!("{error}"))
+    }
+
+    fn file() -> (SessionFile, Vec<u8>) {
+        let header = json!({ "tokens": 3, "cells": { "tokens": 2, "bytes": 5 }, "note": "mine" });
+        let file = SessionFile { header, tokens: vec![1, -1, 70_000], cells: vec![9; 5] };
+        let bytes = [file.head(), file.token_bytes(), file.cells.clone()].concat();
+        (file, bytes)
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let (file, bytes) = file();
+        let (read, is_whole) = whole(&bytes, 5).unwrap();
+        assert!(is_whole);
+        assert_eq!(read, file);
+        assert_eq!((read.note().unwrap(), read.n_cells().unwrap()), ("mine", 2));
+        assert!(read.sampler().unwrap().is_none());
+        let (read, is_whole) = whole(&bytes, 4).unwrap();
+        assert!(!is_whole && read.tokens.is_empty() && read.cells.is_empty());
+    }
+
+    #[test]
+    fn files_that_were_cut_or_grew_or_changed_are_errors() {
+        let (_, bytes) = file();
+        for n in 0..bytes.len() {
+            assert!(whole(&bytes[..n], 100).is_err(), "cut to {n}");
+            let mut flipped = bytes.clone();
+            flipped[n] ^= 4;
+            assert!(whole(&flipped, 100).is_err(), "byte {n} flipped");
+        }
+        assert!(whole(&[&bytes[..], &[0]].concat(), 100).is_err());
+    }
 }
