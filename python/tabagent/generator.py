@@ -156,7 +156,7 @@ class Generator(Vocabulary):
                 control tokens or not. A grammar may put the end off. `chat` has it as `reasoning`.
             speculative: guess tokens ahead and decode them together, where that is faster: the text stays the one that it would be without, up to
                 the last bits of logits that batches of other sizes may change. `"lookup"` guesses that what followed the last few tokens when they
-                came before, in prompt or text, follows again, as in edits, summaries and code; on other texts it turns itself off. A
+                came before, in prompt, text or earlier texts, follows again, as in edits, summaries and code; on other texts it turns itself off. A
                 smaller model of the same family guesses what it would say; it pays where it is several times as fast and mostly right, and turns
                 itself off elsewhere. A `SpeculativeConfig` sets limits. Without effect with processors, with `deterministic`, on recurrent models,
                 and where a draft model already guesses for four texts. `usage` counts the guesses.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from tabagent._arguments import as_int, type_name
+from tabagent._arguments import as_bool, as_int, type_name
 
 if TYPE_CHECKING:
     from tabagent import _native
@@ -22,8 +22,8 @@ _MAX_DRAFT = {False: 16, True: 8}
 class SpeculativeConfig:
     """Who guesses for `generate(speculative=...)`, and its limits.
 
-    Without a draft model, guesses are what followed the last few tokens when they came before in the prompt or the text. How many of them are decoded
-    follows from how many came true and from the time that steps take; these are the limits.
+    Without a draft model, guesses are what followed the last few tokens when they came before in the prompt or the text, or else in texts that the
+    model generated before. How many of them are decoded follows from how many came true and from the time that steps take; these are the limits.
 
     Raises:
         TypeError, ValueError: a value is no integer, or out of its range; `draft_model` is no model.
@@ -35,6 +35,9 @@ class SpeculativeConfig:
     """How many last tokens are compared at most, `min_match` to 64: the longest match counts."""
     max_draft: int | None = None
     """How many guesses are decoded in one step at most, 1 to 64; None for 16, or for 8 of a draft model."""
+    shared: bool = True
+    """Guess from what other requests with `shared` generated, too, where the text itself has no such place, and let others guess from this one. How
+    fast a text comes may then tell what others were: turn it off where they must not know of each other."""
     draft_model: Model | None = None
     """A smaller model with the same vocabulary that guesses, in place of what came before; it must be loaded, and stay so."""
 
@@ -46,6 +49,7 @@ class SpeculativeConfig:
             raise TypeError(message)
         for name in ("min_match", "max_match"):
             object.__setattr__(self, name, as_int(getattr(self, name), name, 1, _MOST))
+        object.__setattr__(self, "shared", as_bool(self.shared, "shared"))
         most = _MAX_DRAFT[self.draft_model is not None] if self.max_draft is None else self.max_draft
         object.__setattr__(self, "max_draft", as_int(most, "max_draft", 1, _MOST))
         if self.max_match < self.min_match:

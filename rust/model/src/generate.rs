@@ -123,6 +123,7 @@ fn lookup(options: Value) -> Result<Lookup, OptionError> {
         min_match: given.integer("min_match", COUNT)?.unwrap_or(default.min_match),
         max_match: given.integer("max_match", COUNT)?.unwrap_or(default.max_match),
         max_draft: given.integer("max_draft", COUNT)?.unwrap_or(default.max_draft),
+        shared: given.flag("shared")?.unwrap_or(default.shared),
     };
     given.finish()?;
     let most = Lookup::MOST;

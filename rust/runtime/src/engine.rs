@@ -11,6 +11,7 @@ use crate::generation::{Generation, panic_message};
 use crate::inbox::{Inbox, Submission};
 use crate::scheduler::Capacity;
 use crate::scoring::Scoring;
+use crate::speculation::PastTexts;
 use crate::task::Task;
 use crate::transfer::Transfer;
 use crate::watchdog::Watchdog;
@@ -170,6 +171,7 @@ pub(crate) struct Inner {
     deterministic: bool,
     can_rewind: bool,
     can_shift: bool,
+    past: Arc<PastTexts>,
     n_ctx: usize,
     n_cells: usize,
     vocabulary: Arc<dyn Vocabulary>,
@@ -206,6 +208,7 @@ impl Engine {
             deterministic,
             can_rewind,
             can_shift,
+            past: Arc::default(),
             n_ctx,
             n_cells,
             vocabulary,
@@ -222,7 +225,7 @@ impl Engine {
     /// [`SubmitError::Request`] for a wrong request, [`SubmitError::QueueFull`] when too many wait, [`SubmitError::Engine`] when the engine was closed, has failed, or belongs to
     /// the parent process.
     pub fn submit(&self, mut request: Request) -> Result<TokenStream, SubmitError> {
-        let Inner { inbox, n_ctx, vocabulary, can_rewind, can_shift, .. } = self.here()?;
+        let Inner { inbox, n_ctx, vocabulary, can_rewind, can_shift, past, .. } = self.here()?;
         request.check(*n_ctx, vocabulary.n_tokens())?;
         if matches!(request.overflow, Overflow::Shift(_)) && !can_shift {
             return Err(RequestError::CannotShift.into());
@@ -244,7 +247,7 @@ impl Engine {
             priority: request.priority,
             timeout: request.timeout,
         };
-        let (generation, prompt) = Generation::new(request, n_prompt, *n_ctx, Arc::clone(vocabulary))?;
+        let (generation, prompt) = Generation::new(request, n_prompt, *n_ctx, Arc::clone(vocabulary), past)?;
         self.enqueue(prompt, terms, Task::Generate(Box::new(generation)))
     }
 

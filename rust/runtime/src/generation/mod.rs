@@ -17,7 +17,7 @@ use crate::decoded::Decoded;
 use crate::progress::{End, Progress};
 use crate::record::Recorder;
 use crate::scheduler::Gap;
-use crate::speculation::{Speculator, StepCost};
+use crate::speculation::{PastTexts, Speculator, StepCost};
 use crate::vocabulary::bytes_of;
 use crate::{
     ContextShift, EngineError, Finish, FinishReason, LogitsHook, LogprobsMode, Overflow, Request,
@@ -84,6 +84,7 @@ impl Generation {
         n_prompt: usize,
         n_ctx: usize,
         vocabulary: Arc<dyn Vocabulary>,
+        past: &Arc<PastTexts>,
     ) -> Result<(Self, Vec<TokenId>), RequestError> {
         if let (Some(n_top), LogprobsMode::Sampled) = (request.logprobs, request.logprobs_mode) {
             request.sampler.remember(n_top);
@@ -106,7 +107,7 @@ impl Generation {
             recorder: request.record.map(Recorder::new),
             speculator: drafter
                 .map(|(drafter, most)| Speculator::asking(drafter, most))
-                .or_else(|| lookup.map(|lookup| Speculator::looking_up(&lookup, &request.prompt))),
+                .or_else(|| lookup.map(|lookup| Speculator::looking_up(&lookup, &request.prompt, past))),
             piece: String::new(),
             chooser: Chooser::new(
                 request.sampler,
@@ -546,6 +547,9 @@ impl Generation {
             // A sampler that cannot tell its state has said why already.
             let state = self.chooser.state().unwrap_or_default();
             recorder.finish(state.map(|state| state.sampler));
+        }
+        if let Some(speculator) = self.speculator.take() {
+            speculator.finish();
         }
         let constraint_complete = self.is_complete(&end);
         let is_empty = self.pending.text.is_empty() && self.pending.token_ids.is_empty();

@@ -3,7 +3,7 @@
 //! Every token is chosen from the logits at its place as without drafts, so drafts change when tokens come and not which (logits that are computed in batches of
 //! other shapes may differ in their last bits). The guesses come from the text itself: what followed the last few tokens when they came before. All of them are
 //! compared with what comes, decoded or not; that costs nothing, and tells how likely they are. They are decoded where that promises more tokens a second, by
-//! the measured time of a step.
+//! the measured time of a step. Where the text has no such place, others have that were generated before (`past`).
 //!
 //! Guesses may also come from a smaller model ([`Drafter`]). Asking it takes time, so only what is decoded is asked for, and nothing for a while where that does not pay.
 //!
@@ -13,8 +13,10 @@
 mod drafting;
 mod ngrams;
 mod odds;
+mod past;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::TokenId;
 use drafting::Drafting;
@@ -23,6 +25,7 @@ use odds::Odds;
 
 pub use drafting::Drafter;
 pub(crate) use drafting::StepCost;
+pub(crate) use past::PastTexts;
 
 /// How a request looks up drafts in its own text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +36,9 @@ pub struct Lookup {
     pub max_match: usize,
     /// Maximum number of drafted tokens in a step; at least 1.
     pub max_draft: usize,
+    /// Look in what other requests generated, too, where the text itself has no match, and let others look in this one. How fast a text comes may then tell what
+    /// others were.
+    pub shared: bool,
 }
 
 impl Lookup {
@@ -42,7 +48,7 @@ impl Lookup {
 
 impl Default for Lookup {
     fn default() -> Self {
-        Self { min_match: 2, max_match: 4, max_draft: 16 }
+        Self { min_match: 2, max_match: 4, max_draft: 16, shared: true }
     }
 }
 
@@ -56,8 +62,9 @@ pub(crate) enum Speculator {
 }
 
 impl Speculator {
-    pub(crate) fn looking_up(lookup: &Lookup, prompt: &[TokenId]) -> Self {
-        Self::LookUp(LookUp::new(lookup, prompt))
+    pub(crate) fn looking_up(lookup: &Lookup, prompt: &[TokenId], past: &Arc<PastTexts>) -> Self {
+        let past = lookup.shared.then(|| Arc::clone(past));
+        Self::LookUp(LookUp::new(lookup, prompt, past))
     }
 
     /// Asks `drafter` for at most `max_draft` tokens at a time.
@@ -81,6 +88,13 @@ impl Speculator {
         }
     }
 
+    /// The text is over.
+    pub(crate) fn finish(self) {
+        if let Self::LookUp(look_up) = self {
+            look_up.finish();
+        }
+    }
+
     /// Puts at most `n` tokens that are worth a try after `tokens`, the whole text, into `out`.
     pub(crate) fn draft(&mut self, tokens: &[TokenId], n: usize, cost: StepCost, out: &mut Vec<TokenId>) {
         match self {
@@ -95,6 +109,9 @@ impl Speculator {
 pub(crate) struct LookUp {
     max_draft: usize,
     text: Ngrams,
+    n_prompt: usize,
+    /// What others generated.
+    past: Option<Arc<PastTexts>>,
     guess: VecDeque<TokenId>,
     /// How many guesses in a row came true.
     n_right: usize,
@@ -102,12 +119,19 @@ pub(crate) struct LookUp {
 }
 
 impl LookUp {
-    pub(crate) fn new(lookup: &Lookup, prompt: &[TokenId]) -> Self {
+    fn new(lookup: &Lookup, prompt: &[TokenId], past: Option<Arc<PastTexts>>) -> Self {
         let min_match = lookup.min_match.max(1);
         let mut text = Ngrams::new(min_match..lookup.max_match.max(min_match) + 1);
         text.extend(prompt.iter().copied());
-        let mut new =
-            Self { max_draft: lookup.max_draft, text, guess: VecDeque::new(), n_right: 0, odds: Odds::new() };
+        let mut new = Self {
+            max_draft: lookup.max_draft,
+            text,
+            n_prompt: prompt.len(),
+            past,
+            guess: VecDeque::new(),
+            n_right: 0,
+            odds: Odds::new(),
+        };
         new.look_up();
         new
     }
@@ -146,6 +170,16 @@ impl LookUp {
 
     fn look_up(&mut self) {
         self.text.follow(GUESS, &mut self.guess);
+        if let Some(past) = self.past.as_ref().filter(|_| self.guess.is_empty()) {
+            past.follow(self.text.tokens(), GUESS, &mut self.guess);
+        }
+    }
+
+    /// The text is over, and others may go on as it did.
+    fn finish(self) {
+        if let Some(past) = self.past.filter(|_| self.text.len() > self.n_prompt) {
+            past.add(self.text.tokens(), self.n_prompt);
+        }
     }
 }
 
@@ -168,7 +202,7 @@ mod tests {
     #[test]
     fn text_that_comes_again_is_drafted_until_it_differs() {
         let prompt: Vec<TokenId> = (0..50).collect();
-        let mut speculator = LookUp::new(&Lookup::default(), &prompt);
+        let mut speculator = LookUp::new(&Lookup::default(), &prompt, None);
         assert_eq!(drafted(&speculator, 16), [0; 0], "nothing came twice");
         push(&mut speculator, 10..20);
         assert_eq!(drafted(&speculator, 4), [20, 21, 22, 23]);
@@ -178,7 +212,7 @@ mod tests {
 
     #[test]
     fn what_was_taken_back_is_not_looked_up() {
-        let mut speculator = LookUp::new(&Lookup::default(), &[1, 2, 3, 4, 9, 9]);
+        let mut speculator = LookUp::new(&Lookup::default(), &[1, 2, 3, 4, 9, 9], None);
         push(&mut speculator, [1, 2, 3]);
         assert_eq!(drafted(&speculator, 1), [4]);
         speculator.go_back(1);
@@ -191,7 +225,7 @@ mod tests {
     #[test]
     fn free_text_is_left_alone() {
         // Pairs come again, what follows them does not.
-        let mut speculator = LookUp::new(&Lookup::default(), &[]);
+        let mut speculator = LookUp::new(&Lookup::default(), &[], None);
         for token in 0..200 {
             push(&mut speculator, [1, 2, 1000 + token]);
         }

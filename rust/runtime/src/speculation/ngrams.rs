@@ -32,6 +32,11 @@ impl Ngrams {
         self.tokens.push(token);
     }
 
+    /// Adds a token that nothing goes on with.
+    pub(super) fn end_with(&mut self, token: TokenId) {
+        self.tokens.push(token);
+    }
+
     /// Forgets all tokens but the first `n`.
     pub(super) fn truncate(&mut self, n: usize) {
         self.tokens.truncate(n);
@@ -44,19 +49,25 @@ impl Ngrams {
     /// Appends `n` tokens that followed the last ones when they came before, the longest match first, of several the latest; none without a match.
     /// Where what followed reaches the end of the text, it goes on with itself.
     pub(super) fn follow(&self, n: usize, out: &mut impl Extend<TokenId>) {
-        let end = self.tokens.len();
-        for (length, places) in self.lengths.clone().zip(&self.places).rev() {
-            let Some(start) = end.checked_sub(length) else { continue };
-            let last = &self.tokens[start..];
-            let place = places.get(&hash(last)).copied();
-            if let Some(place) =
-                place.filter(|place| *place < end && self.tokens[place - length..*place] == *last)
-            {
-                let period = end - place;
-                out.extend((0..n).map(|at| self.tokens[place + at % period]));
-                return;
-            }
+        if let Some(place) = self.find(&self.tokens) {
+            let period = self.tokens.len() - place;
+            out.extend((0..n).map(|at| self.tokens[place + at % period]));
         }
+    }
+
+    /// The place after where the last tokens of `text` came: the longest match, of several the latest. There is a token.
+    pub(super) fn find(&self, text: &[TokenId]) -> Option<usize> {
+        let by_length = self.lengths.clone().zip(&self.places).rev();
+        by_length.into_iter().find_map(|(length, places)| {
+            let last = &text[text.len().checked_sub(length)?..];
+            let place = places.get(&hash(last)).copied()?;
+            let is_there = place < self.tokens.len() && self.tokens[place - length..place] == *last;
+            is_there.then_some(place)
+        })
+    }
+
+    pub(super) fn tokens(&self) -> &[TokenId] {
+        &self.tokens
     }
 }
 

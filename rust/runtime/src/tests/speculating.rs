@@ -271,7 +271,7 @@ proptest! {
             decoder
         };
         let plain_engine = decoder(true).spawn();
-        let lookup = Some(Lookup { min_match, max_match: min_match + more, max_draft });
+        let lookup = Some(Lookup { min_match, max_match: min_match + more, max_draft, shared: true });
         let engine = decoder(can_cut).spawn();
         let streams: Vec<_> = texts.iter().map(|text| engine.submit(text.request(lookup)).unwrap()).collect();
         for (stream, text) in streams.iter().zip(&texts) {
@@ -335,5 +335,41 @@ fn random_prompts_without_repeats_are_decoded_as_ever() {
         let mut request = request(&prompt, 60);
         request.lookup = Some(Lookup::default());
         run(&engine, request).assert_continues(&prompt, 60);
+    }
+}
+
+#[test]
+fn texts_go_on_as_others_did_where_both_agree() {
+    // No two tokens come twice, so that the text itself gives no drafts.
+    let steps = [1, 5, 7, 11].into_iter().flat_map(|step| [step; 12]);
+    let walk = |token: &mut TokenId, step: TokenId| {
+        *token = (*token - 1 + step) % 12 + 1;
+        Some(*token)
+    };
+    let (prompt, script) = (vec![1], steps.scan(1, walk).collect::<Vec<TokenId>>());
+    let lookup = |shared| Request {
+        lookup: Some(Lookup { shared, ..Lookup::default() }),
+        ..copying(&prompt, &script)
+    };
+    // How much is drafted follows from measured times, which a busy machine disturbs.
+    let pays = (0..20).any(|_| {
+        let engine = steady(400, 32, 2).spawn();
+        let alone = run(&engine, lookup(true));
+        assert_eq!(alone.tokens(), script);
+        assert_eq!(alone.finish.usage.drafted_tokens, 0);
+        let outcome = run(&engine, lookup(true));
+        assert_eq!(outcome.tokens(), script);
+        outcome.finish.usage.accepted_tokens > 20
+    });
+    assert!(pays);
+    for shared in [[true, false], [false, true]] {
+        let engine = steady(400, 32, 2).spawn();
+        for shared in shared {
+            assert_eq!(
+                run(&engine, lookup(shared)).finish.usage.drafted_tokens,
+                0,
+                "one of both keeps to itself"
+            );
+        }
     }
 }
