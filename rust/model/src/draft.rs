@@ -8,7 +8,8 @@ use tabagent_runtime::Drafter;
 use tabagent_sampling::log_sum_exp;
 
 use crate::error::Error;
-use crate::model::{Model, Open};
+use crate::model::Model;
+use crate::open::Open;
 
 /// A model that drafts for a request of another one, and how many tokens at a time at most.
 #[derive(Clone, Debug)]

@@ -11,7 +11,8 @@ use tabagent_sampling::Draws;
 
 use crate::changes::Changes;
 use crate::error::Error;
-use crate::model::{Model, Open};
+use crate::model::Model;
+use crate::open::Open;
 use crate::session::Session;
 use crate::session_error::SessionError;
 use crate::session_file::SessionFile;

@@ -11,7 +11,8 @@ use super::host::Host;
 use super::message::{Loaded, Work};
 use crate::error::Error;
 use crate::load::LoadOptions;
-use crate::model::{DecoderFacts, Model, NoEngine, Open};
+use crate::model::Model;
+use crate::open::{DecoderFacts, NoEngine, Open};
 
 /// Loads a model as [`Model::load`] does, but in a child.
 pub(crate) fn load(

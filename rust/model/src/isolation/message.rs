@@ -11,8 +11,8 @@ use tabagent_llama::{AdapterFacts, ElsewhereError, MemoryNeed, MetadataOverride,
 use tabagent_runtime::{BatchToken, Split};
 
 use crate::memory::Fitted;
-use crate::model::ContextSizes;
 use crate::offload::Offload;
+use crate::open::ContextSizes;
 
 /// The version of what is said here; both sides are of one installation, but a program may be replaced while another runs.
 pub(super) const PROTOCOL: u32 = 1;

@@ -162,7 +162,7 @@ fn generate(decoder: &LlamaDecoder, options: &LoadOptions) -> Generate {
     let (keys, values) = context.kv_types();
     let is_cut_anywhere = !facts.recurrent && !facts.hybrid && facts.sliding_window == 0;
     Generate {
-        sizes: crate::model::ContextSizes::of(context, &options.engine_config()),
+        sizes: crate::open::ContextSizes::of(context, &options.engine_config()),
         memory: context.memory_need(),
         kv_types: (keys.name().to_owned(), values.name().to_owned()),
         settings: context.sequence_settings().map(|(_, value)| value).to_vec(),
