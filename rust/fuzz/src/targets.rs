@@ -10,8 +10,7 @@ use tabagent_gguf::{
     ControlVectorFile, ConvertOptions, GgmlType, GgufFile, GgufModel, Imatrix, LoadableAdapter, check_model,
     convert, convert_adapter, no_progress,
 };
-use tabagent_llama::{MemoryKind, StateShape};
-use tabagent_model::{SessionError, SessionFile};
+use tabagent_model::{MemoryKind, SessionError, SessionFile, StateShape};
 
 /// A parser, as a function of bytes.
 #[derive(Debug)]

@@ -98,9 +98,9 @@ pub use tabagent_llama::{
     Adapter, AdapterError, AdapterFacts, AddedBackends, AtWork, Batch, CAPTURE_LIMIT, Captured, Context,
     ContextConfigError, ContextError, ControlSum, ControlVector, ControlVectorError, DetokenizeOptions,
     Device, DeviceNeed, ElsewhereError, EmbeddingFacts, FileFault, FlashAttention, KvType, Library,
-    LibraryError, LogLevel, LogRecord, MemoryNeed, MetadataOverride, Model as LlamaModel, ModelError,
-    Pooling, Prompt, StateError, TokenAttributes, TokenId, Vocab, VocabError, VocabKind, drain_log,
-    guard_exit, note, set_crash_file, set_log_level,
+    LibraryError, LogLevel, LogRecord, MemoryKind, MemoryNeed, MetadataOverride, Model as LlamaModel,
+    ModelError, Pooling, Prompt, StateError, StateShape, TokenAttributes, TokenId, Vocab, VocabError,
+    VocabKind, drain_log, guard_exit, note, set_crash_file, set_log_level,
 };
 pub use tabagent_runtime::{
     AbortFlag, ContextShift, EngineError, EngineStats, Finish, FinishReason, HookPoll, HookWorker, HookedRow,
