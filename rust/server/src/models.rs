@@ -81,9 +81,16 @@ pub(crate) struct Served {
     pub(crate) name: String,
     pub(crate) path: PathBuf,
     pub(crate) template: Option<Arc<ChatTemplate>>,
-    pub(crate) defaults: GenerateOptions,
+    entry: Arc<ModelEntry>,
     pub(crate) state: Arc<LoadState>,
     _lease: PoolLease,
+}
+
+impl Served {
+    /// What a request has that does not say otherwise.
+    pub(crate) fn defaults(&self) -> &GenerateOptions {
+        &self.entry.defaults
+    }
 }
 
 /// Which models there are, read anew.
@@ -330,7 +337,7 @@ impl Models {
             name: entry.name.clone(),
             path: entry.path.clone(),
             template: entry.template.clone().or_else(|| state.template.clone()),
-            defaults: entry.defaults.clone(),
+            entry,
             state,
             _lease: lease,
         }))

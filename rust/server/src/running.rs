@@ -77,11 +77,13 @@ pub(crate) fn varied(options: &GenerateOptions, index: usize) -> GenerateOptions
 }
 
 impl Running {
-    pub(crate) fn new(app: &App, served: &Arc<Served>) -> Self {
+    /// For `n` streams, none of which has begun.
+    pub(crate) fn new(app: &App, served: &Arc<Served>, n: usize) -> Self {
         Self {
             app: app.clone(),
             served: Arc::clone(served),
-            parts: Vec::new(),
+            // Most requests have one, and may wait long.
+            parts: Vec::with_capacity(n),
             woken: Arc::default(),
             turn: 0,
             time_limit: None,
@@ -109,7 +111,7 @@ impl Running {
         n: usize,
         mut place: Place,
     ) -> Result<Self, ApiError> {
-        let mut running = Self::new(app, served);
+        let mut running = Self::new(app, served, n);
         let tokens: Arc<[TokenId]> = prepared.prompt.tokens.as_slice().into();
         for index in 0..n {
             let mut options = varied(&prepared.options, index);

@@ -17,7 +17,7 @@ const MANY: usize = 4096;
 
 /// Reads what `fields` has of options; the others are those of the model that is served. Takes the fields out.
 pub(crate) fn read(fields: &mut JsonFields, served: &Served) -> Result<GenerateOptions, ApiError> {
-    let mut options = served.defaults.clone();
+    let mut options = served.defaults().clone();
     if let Some(most) =
         fields.integer_of(&["n_predict", "max_completion_tokens", "max_tokens"], -1..=COUNT)?
     {

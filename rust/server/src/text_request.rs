@@ -159,7 +159,7 @@ impl TextRequest {
             .iter()
             .map(|prompt| Ok(prompt.tokens(model, true)?.into()))
             .collect::<Result<_, ApiError>>()?;
-        let mut running = Running::new(app, served);
+        let mut running = Running::new(app, served, texts);
         for prompt in &prompts {
             for index in 0..self.n {
                 let mut options = varied(&self.options, index);

@@ -6,7 +6,9 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::Response;
 use serde_json::{Map, Value, json};
-use tabagent_model::{ChatFinish, DetokenizeOptions, FinishReason, LogprobsMode, StopMatch, TokenId};
+use tabagent_model::{
+    ChatFinish, DetokenizeOptions, FinishReason, GenerateOptions, LogprobsMode, StopMatch, TokenId,
+};
 
 use super::settings_json::settings;
 use crate::app::App;
@@ -34,8 +36,10 @@ struct Wanted {
     sampled: bool,
     /// Names of fields, those inside of others after a slash; all if there are none.
     fields: Vec<String>,
-    /// `generation_settings`.
-    settings: Value,
+    /// For `generation_settings`, which are written at the end: as JSON they take a multiple.
+    options: GenerateOptions,
+    /// What is ignored, and so ruled out.
+    ignored: Vec<TokenId>,
     /// The texts of the prompts, one for each stream.
     prompts: Vec<Arc<str>>,
 }
@@ -60,15 +64,6 @@ fn read(
     let limit = fields.integer("t_max_predict_ms", -1..=i64::MAX)?.filter(|limit| *limit > 0);
     let limit = limit.map(|limit| Duration::from_millis(limit as u64));
     options.collect = !stream && limit.is_none();
-    let mut shown = settings(&options);
-    shown["stream"] = stream.into();
-    if options.ignore_eos
-        && let Some(biases) = shown["logit_bias"].as_array_mut()
-    {
-        // What is ignored is ruled out, as llama-server shows it.
-        let ends = served.model.end_tokens()?.into_iter();
-        biases.extend(ends.map(|token| json!({"token": token, "bias": f32::MIN})));
-    }
     let wanted = Wanted {
         model: served.name.clone(),
         stream,
@@ -77,7 +72,8 @@ fn read(
         return_progress: fields.flag("return_progress")?.unwrap_or_default(),
         sampled: options.logprobs_mode == LogprobsMode::Sampled,
         fields: fields.texts("response_fields")?.unwrap_or_default(),
-        settings: shown,
+        ignored: if options.ignore_eos { served.model.end_tokens()? } else { Vec::new() },
+        options: GenerateOptions::default(),
         prompts: Vec::new(),
     };
     Ok((TextRequest { prompts, n, structure, options }, wanted, limit))
@@ -88,13 +84,15 @@ pub(crate) async fn complete(State(app): State<App>, mut fields: JsonFields) -> 
     let served = app.model(fields.text("model")?.as_deref()).await?;
     let place = Place::read(&mut fields, &served).await?;
     let shared = app.clone();
+    // In a box, since a future has what it is given twice, and streams may wait long.
     let (running, wanted) = app
         .work(move || {
             let (request, mut wanted, limit) = read(&mut fields, &shared, &served)?;
             let mut running = request.begin(&shared, &served, place)?;
             running.time_limit = limit;
+            wanted.options = request.options;
             wanted.prompts = texts_of(&served, &running)?;
-            Ok((running, wanted))
+            Ok((running, Box::new(wanted)))
         })
         .await?;
     if wanted.stream {
@@ -132,7 +130,7 @@ fn texts_of(served: &Served, running: &Running) -> Result<Vec<Arc<str>>, ApiErro
     Ok(texts)
 }
 
-async fn write(mut pieces: Pieces, mut running: Running, wanted: Wanted) {
+async fn write(mut pieces: Pieces, mut running: Running, wanted: Box<Wanted>) {
     let mut contents = vec![String::new(); running.len()];
     while let Some(step) = running.next().await {
         match step {
@@ -197,6 +195,16 @@ fn stop_type(finish: &ChatFinish) -> &'static str {
 }
 
 impl Wanted {
+    /// `generation_settings`.
+    fn settings(&self) -> Value {
+        let mut shown = settings(&self.options);
+        shown["stream"] = self.stream.into();
+        if let Some(biases) = shown["logit_bias"].as_array_mut() {
+            biases.extend(self.ignored.iter().map(|token| json!({"token": token, "bias": f32::MIN})));
+        }
+        shown
+    }
+
     /// A text that has ended.
     fn last(&self, index: usize, slot: usize, finish: &ChatFinish, content: &str) -> Value {
         let usage = &finish.finish.usage;
@@ -213,7 +221,7 @@ impl Wanted {
             "model": self.model,
             "tokens_predicted": usage.completion_tokens,
             "tokens_evaluated": usage.prompt_tokens,
-            "generation_settings": self.settings,
+            "generation_settings": self.settings(),
             "prompt": &*self.prompts[index],
             "has_new_line": content.contains('\n'),
             "truncated": false,

@@ -60,7 +60,7 @@ pub(crate) fn written(settings_of: &Settings, served: &Served) -> Result<Value, 
     });
     let llama = model.llama()?;
     let mut body = json!({
-        "default_generation_settings": {"params": settings(&served.defaults), "n_ctx": sizes.sequence_size},
+        "default_generation_settings": {"params": settings(served.defaults()), "n_ctx": sizes.sequence_size},
         "total_slots": sizes.max_sequences,
         "model_alias": served.name,
         "model_ftype": llama.facts().quantization,

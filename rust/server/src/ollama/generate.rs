@@ -149,7 +149,7 @@ fn continued(
     let prompt: Arc<[TokenId]> = tokens.as_slice().into();
     let most = options.max_tokens;
     let (stream, _) = served.model.generate(tokens, options, grammar.as_ref(), false)?;
-    let mut running = Running::new(app, served);
+    let mut running = Running::new(app, served, 1);
     running.push(stream.into(), &prompt, most, Place::default());
     Ok(running)
 }
