@@ -196,7 +196,8 @@ fn logit_bias(given: Value, model: &Model) -> Result<Vec<(i32, f32)>, ApiError> 
     let mut biases = Vec::with_capacity(pairs.len());
     for (token, bias) in pairs {
         let bias = match bias {
-            Value::Bool(false) => f32::NEG_INFINITY,
+            // Null is what `generation_settings` say of such a token.
+            Value::Bool(false) | Value::Null => f32::NEG_INFINITY,
             Value::Number(number) => number.as_f64().unwrap_or_default() as f32,
             other => return Err(mistyped(NAME, "numbers, or false to ban a token", &other)),
         };
