@@ -21,8 +21,10 @@ PYTHON_CODE := python build_backend companions tests tools benches examples
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 SECONDS_EACH ?= 300
+SECONDS_OF_LOAD ?= 600
+MINUTES ?= 60
 
-.PHONY: help demo dev test test-fast wheel bench bench-serving fuzz fuzz-models soak fmt lint clean test-material test-env every-module
+.PHONY: help demo dev test test-fast wheel bench bench-serving load schemathesis fuzz fuzz-models soak fmt lint clean test-material test-env every-module
 .PHONY: companion-cuda companion-vulkan test-gpu
 .PHONY: check-rust-style check-rust check-python-style check-types check-python
 
@@ -158,6 +160,12 @@ fuzz: dev ## damage what each parser reads for five minutes (SECONDS_EACH=N): fi
 
 fuzz-models: dev ## spoil the hyperparameters of tiny models of every architecture, a hundred times each: about an hour
 	$(BIN)/python tests/fuzz_models.py
+
+load: dev test-material ## ask a server for everything from 64 clients for ten minutes (SECONDS_OF_LOAD=N), and look for what is lost or grows
+	$(BIN)/python tests/load.py --seconds $(SECONDS_OF_LOAD) "$(CACHE)/models/smollm2-135m-instruct-q4_1.gguf" "$(CACHE)/models/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"
+
+schemathesis: dev test-material ## make up requests from /openapi.json for an hour (MINUTES=N), and look for a 500, a hang or a crash
+	$(TEST_ENV) $(BIN)/python tests/made_up.py --minutes $(MINUTES) "$(CACHE)/models/smollm2-135m-instruct-q4_1.gguf"
 
 bench-serving: dev test-material ## compare several streams at once with llama-server
 	$(RELEASE)

@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Final
 
 import clients
+from support.real_adapters import write_adapter
+from support.tiny_embedders import tiny_embedder
 
 SMOLLM2: Final = "smollm2-135m-instruct-q4_1.gguf"
 GEMMA: Final = "gemma-3-270m-q4_k_m.gguf"
@@ -33,9 +35,12 @@ STAND_INS: Final = {
     "ggml-org/tinygemma3-GGUF": GEMMA,
 }
 """Which model stands for which."""
+RERANKER: Final = "reranker.gguf"
+FILES: Final = {"jina-reranker-v1-tiny-en/ggml-model-f16.gguf": RERANKER}
+"""Which model stands for a file, whatever its repository."""
 WRAPPER: Final = """#!{python}
 import os, sys
-STAND_INS, MODELS, SERVER = {stand_ins!r}, {models!r}, {server!r}
+STAND_INS, FILES, MODELS, SERVER = {stand_ins!r}, {files!r}, {models!r}, {server!r}
 given, made = iter(sys.argv[1:]), []
 for argument in given:
     if argument == "--hf-repo":
@@ -45,15 +50,23 @@ for argument in given:
             sys.exit("no model stands for " + repository)
         made += ["--model", os.path.join(MODELS, name)]
     elif argument == "--hf-file":
-        next(given)
+        name = FILES.get(next(given))
+        if name is not None:
+            made += ["--model", os.path.join(MODELS, name)]
     elif argument != "--offline":
         made.append(argument)
 os.execv(SERVER[0], [*SERVER, *made])
 """
-PLUGIN: Final = """from utils import ServerPreset
+PLUGIN: Final = """import os
+
+import utils
+from utils import ServerPreset
 
 # It starts every kind of server once, so that the models are downloaded.
 ServerPreset.load_all = staticmethod(lambda: None)
+
+# What tests fetch by themselves, an adapter or a model that drafts, is one of the stand-ins, too.
+utils.download_file = lambda url, output_file_path=None: os.path.join({models!r}, "adapter.gguf" if "lora" in url.lower() else {draft!r})
 """
 
 
@@ -74,10 +87,10 @@ def main() -> int:
         (root / "models").symlink_to(tree / "models")
         models = _models(root / "stand-ins")
         wrapper = root / "server"
-        wrapper.write_text(WRAPPER.format(python=sys.executable, stand_ins=STAND_INS, models=str(models), server=server))
+        wrapper.write_text(WRAPPER.format(python=sys.executable, stand_ins=STAND_INS, files=FILES, models=str(models), server=server))
         wrapper.chmod(0o755)
         report = root / "report.xml"
-        (root / "without_downloads.py").write_text(PLUGIN)
+        (root / "without_downloads.py").write_text(PLUGIN.format(models=str(models), draft=SMOLLM2))
         command = [
             clients.make(),
             "-m",
@@ -106,6 +119,8 @@ def _models(folder: Path) -> Path:
     from tabagent import gguf
 
     gguf.convert(own / "all-MiniLM-L6-v2", folder / "minilm.gguf", out_type="f32")
+    (folder / RERANKER).write_bytes(tiny_embedder("bert", pooling="rank", labels=1, context=512).to_bytes())
+    write_adapter(folder / "adapter.gguf", own / SMOLLM2, size=0.05)
     return folder
 
 

@@ -52,6 +52,7 @@ class Server:
         host: str | Sequence[str] | None = None,
         port: int | None = None,
         unix_path: str | os.PathLike[str] | None = None,
+        inherit_sockets: bool | None = None,
         name: str | None = None,
         aliases: Sequence[str] = (),
         tags: Sequence[str] = (),
@@ -85,6 +86,7 @@ class Server:
         page: bool | None = None,
         metrics: bool | None = None,
         slots: bool | None = None,
+        verbose: bool | None = None,
         slot_save_path: str | os.PathLike[str] | None = None,
         props: bool | None = None,
         embeddings: bool | None = None,
@@ -105,6 +107,8 @@ class Server:
             host: the host name or address to listen at, or several; None for 127.0.0.1, which this machine alone reaches.
             port: the port; 0 for any free one, None for 8080.
             unix_path: a socket in the file system instead.
+            inherit_sockets: whether to take the sockets that a service manager such as systemd opened for this process (`LISTEN_FDS`) instead; None
+                for no.
             name: what responses call the one model; None for the file's name.
             aliases: other names of it, for the list of models.
             tags: words about it, for the list of models.
@@ -142,6 +146,8 @@ class Server:
             page: whether there is a web page to chat at `/`; None for yes.
             metrics: whether `/metrics` is there; None for no.
             slots: whether `/slots` is there; None for no.
+            verbose: whether answers of `/v1/chat/completions` tell the prompt and how the text was made (`__verbose`), where a request does not say;
+                None for no.
             slot_save_path: the folder in which slots may be saved; None for none.
             props: whether `/props` may be changed; None for no.
             embeddings: whether there are embeddings; None for yes.
@@ -180,6 +186,8 @@ class Server:
             "ssl_key_file": None if ssl_key_file is None else as_path(ssl_key_file, "ssl_key_file"),
             "page": _flag(page, "page"),
             "metrics": _flag(metrics, "metrics"),
+            "verbose": _flag(verbose, "verbose"),
+            "inherit_sockets": _flag(inherit_sockets, "inherit_sockets"),
             "slots": _flag(slots, "slots"),
             "slot_save_path": None if slot_save_path is None else as_path(slot_save_path, "slot_save_path"),
             "props": _flag(props, "props"),

@@ -49,3 +49,17 @@ def test_submodules_do_not_hide_public_names() -> None:
         assert tabagent.hardware().default_threads >= 1
         """
     )
+
+
+def test_a_command_brings_no_other() -> None:
+    for arguments, others in (("serve --help", "chat run bench gguf convert"), ("--version", "serve chat run bench gguf convert")):
+        loaded = check(
+            f"""
+            import contextlib, io, sys
+            from tabagent.cli import main
+            with contextlib.redirect_stdout(io.StringIO()):
+                main({arguments.split()!r})
+            print(*sorted(set({[f"tabagent.cli.{name}" for name in others.split()]!r}) & set(sys.modules)))
+            """
+        )
+        assert loaded.split() == []

@@ -1,40 +1,68 @@
 """The application: which commands there are, and how its failures end."""
 
+import os
 import sys
-from typing import Annotated
+from collections.abc import Iterable
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from tabagent.cli.bench import bench
-from tabagent.cli.chat import chat
-from tabagent.cli.convert import convert
-from tabagent.cli.doctor import doctor
-from tabagent.cli.embed import embed
-from tabagent.cli.examples import ExamplesCommand
 from tabagent.cli.failure import one_line, report_usage
-from tabagent.cli.gguf import gguf_app
-from tabagent.cli.info import info
 from tabagent.cli.output import prepare_streams, write_error, write_line
-from tabagent.cli.quantize import quantize
-from tabagent.cli.run import run
-from tabagent.cli.serve import serve
-from tabagent.cli.server_options import ServeCommand
-from tabagent.cli.variants import variants
+
+if TYPE_CHECKING:
+    app: typer.Typer
+    """The application with all its commands."""
 
 __all__ = ["app", "run_app"]
 
-app = typer.Typer(
-    name="tabagent",
-    help="Run language models on this machine, and look into model files.",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-for _command in (run, chat, embed, info, convert, quantize, variants, doctor, bench):
-    app.command(cls=ExamplesCommand)(_command)
-app.command(cls=ServeCommand)(serve)
-app.add_typer(gguf_app, name="gguf")
+COMMANDS: Final = ("run", "chat", "embed", "info", "convert", "quantize", "variants", "doctor", "bench", "serve", "gguf")
+"""The commands, in the order of the help. Each is in a module of its name, which is imported when it is asked for."""
+
+
+@cache
+def _application(names: tuple[str, ...]) -> typer.Typer:
+    """The application with these of its commands."""
+    made = typer.Typer(
+        name="tabagent",
+        help="Run language models on this machine, and look into model files.",
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    for name in names:
+        module = import_module(f"tabagent.cli.{name}")
+        if name == "gguf":
+            made.add_typer(module.gguf_app, name=name)
+        else:
+            made.command(cls=_command_class(name))(getattr(module, name))
+    made.callback()(tabagent)
+    return made
+
+
+def _command_class(name: str) -> Any:
+    """What parses a command's options."""
+    if name == "serve":
+        return import_module("tabagent.cli.server_options").ServeCommand
+    return import_module("tabagent.cli.examples").ExamplesCommand
+
+
+def _needed(arguments: Iterable[str]) -> tuple[str, ...]:
+    """The commands that a command line may be about: the one that it begins with; all for help, completion in a shell, and a name that is none."""
+    first = next(iter(arguments), "")
+    if first == "--version":
+        return ()
+    return (first,) if first in COMMANDS and "_TABAGENT_COMPLETE" not in os.environ else COMMANDS
+
+
+def __getattr__(name: str) -> Any:
+    if name == "app":
+        return _application(COMMANDS)
+    message = f"module `{__name__}` has no attribute `{name}`"
+    raise AttributeError(message)
 
 
 def _print_version(*, wanted: bool) -> None:
@@ -58,7 +86,6 @@ Version = Annotated[
 ]
 
 
-@app.callback()
 def tabagent(*, version: Version = False) -> None:
     """Run language models on this machine, and look into model files."""
 
@@ -71,7 +98,7 @@ def run_app(arguments: list[str]) -> int:
         return 1
     try:
         # typer returns the code of `typer.Exit` when it does not end the process itself.
-        code = app(args=arguments, prog_name="tabagent", standalone_mode=False)
+        code = _application(_needed(arguments))(args=arguments, prog_name="tabagent", standalone_mode=False)
     except SystemExit as end:  # shell completion, and a pipe that broke under the help text
         code = end.code
     except typer.Abort:

@@ -41,7 +41,7 @@ def serve(
     answers: AnswerOptions,
     sampling: SamplerOptions,
     machine: LoadOptions,
-    verbose: Verbose = False,  # noqa: ARG001 (read by `explained`)
+    verbose: Verbose = False,
 ) -> int:
     """Serve models to the clients of OpenAI, Anthropic, Ollama and llama-server.
 
@@ -59,7 +59,7 @@ def serve(
         raise UsageError(message)
     named = model_option if model is None else model
     given = GIVEN.get()
-    arguments = server.arguments() | answers.arguments()
+    arguments = server.arguments() | answers.arguments() | {"verbose": verbose}
     try:
         if given is not None and server.has_models(given.models):
             if named is not None or (machine.hf is not None and "hf" in given.typed):

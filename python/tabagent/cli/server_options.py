@@ -236,6 +236,10 @@ class ServerOptions:
             UsageError: an option says nothing.
             OSError: the file of keys cannot be read.
         """
+        inherits = os.environ.get("LISTEN_PID") == str(os.getpid())
+        if inherits and (self.host is not None or self.port is not None):
+            message = "`--host` and `--port` have nothing to say where a service manager gives the sockets (`LISTEN_FDS`); leave them out"
+            raise UsageError(message)
         unix_path = self.host if self.host is not None and self.host.endswith(SOCKET) else None
         hosts = [] if unix_path is not None else _listed(self.host)
         if self.slot_save_path is not None and not self.slot_save_path.is_dir():
@@ -245,6 +249,7 @@ class ServerOptions:
             "host": hosts or None,
             "port": self.port,
             "unix_path": unix_path,
+            "inherit_sockets": inherits,
             "slot_save_path": self.slot_save_path,
             "api_keys": self._keys(),
             "prefix": self.prefix,

@@ -89,6 +89,7 @@ fn start_error(error: StartError) -> PyErr {
             Some(code) => PyOSError::new_err((code, error.to_string())),
             None => PyOSError::new_err(error.to_string()),
         },
+        StartError::Inherited(_) => PyOSError::new_err(error.to_string()),
         StartError::Threads(_) => PyRuntimeError::new_err(error.to_string()),
     }
 }

@@ -427,11 +427,11 @@ impl<D: Decoder> Driver<D> {
         }
         run.task.timings_mut().token_gaps = run.gaps.quantiles();
         self.inbox.publish(self.scheduler.census());
-        let Run { task, group, out, span, .. } = run;
+        let Run { task, group, out, span, submitted, .. } = run;
         // Who learns of the end may rely on this.
         drop(group);
         let (events, finish) = task.end(end);
-        self.inbox.metrics().ended(&finish);
+        self.inbox.metrics().ended(&finish, submitted.elapsed());
         // Whoever learns of the end may look at the log.
         span.end(&finish);
         out.finish(events, finish);

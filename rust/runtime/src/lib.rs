@@ -65,7 +65,7 @@ pub use event::{
 pub use group::Group;
 pub use hook::{HookPoll, HookWorker, HookedRow, LogitsHook, logits_hook};
 pub use logprobs::{LogprobsMode, token_logprob};
-pub use metrics::{Ends, Metrics, Summary};
+pub use metrics::{Ends, LATENCY_BOUNDS, Metrics, Summary};
 pub use overflow::{ContextShift, Overflow};
 pub use owner::Owner;
 pub use poll::Poll;

@@ -20,6 +20,8 @@ pub struct Metrics {
     pub cached_tokens: u64,
     /// Generated tokens.
     pub completion_tokens: u64,
+    /// Drafts: each is one request's in one step.
+    pub drafts: u64,
     /// Tokens that were drafted and decoded before it was known whether they come.
     pub drafted_tokens: u64,
     /// Those of them that came.
@@ -48,6 +50,8 @@ pub struct Metrics {
     pub token_gap: Summary,
     /// Seconds of a decode, all that follows it included.
     pub step: Summary,
+    /// Seconds from submission to the end.
+    pub request: Summary,
 }
 
 /// Requests that ended, by how.
@@ -65,6 +69,10 @@ pub struct Ends {
     pub error: u64,
 }
 
+/// Bounds in seconds by which measurements are counted, for histograms of Prometheus.
+pub const LATENCY_BOUNDS: [f64; 16] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
+
 /// A number of measurements.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Summary {
@@ -80,6 +88,8 @@ pub struct Summary {
     pub p99: f64,
     /// The largest.
     pub max: f64,
+    /// How many are at most each of [`LATENCY_BOUNDS`].
+    pub at_most: [u64; LATENCY_BOUNDS.len()],
 }
 
 impl Metrics {
@@ -105,6 +115,7 @@ impl Metrics {
             ("prompt_tokens_total", "Tokens of prompts that were decoded.", self.prompt_tokens as f64),
             ("cached_tokens_total", "Tokens of prompts that others had decoded.", self.cached_tokens as f64),
             ("completion_tokens_total", "Generated tokens.", self.completion_tokens as f64),
+            ("drafts_total", "Drafts, each of one request in one step.", self.drafts as f64),
             ("drafted_tokens_total", "Tokens that were drafted.", self.drafted_tokens as f64),
             ("accepted_tokens_total", "Drafted tokens that came.", self.accepted_tokens as f64),
             ("steps_total", "Decodes.", self.steps as f64),
@@ -136,6 +147,14 @@ impl Metrics {
             ("step_seconds", "Seconds of a decode.", &self.step),
         ] {
             text.summary(name, help, summary);
+        }
+        for (name, help, summary) in [
+            ("queue_time_seconds", "Seconds from submission to the first decode.", &self.queue),
+            ("time_to_first_token_seconds", "Seconds from submission to the first token.", &self.first_token),
+            ("inter_token_latency_seconds", "Seconds between two tokens of a request.", &self.token_gap),
+            ("request_duration_seconds", "Seconds from submission to the end.", &self.request),
+        ] {
+            text.histogram(name, help, summary);
         }
         text.0
     }
@@ -169,6 +188,17 @@ impl Text {
         self.value(&format!("{name}_count"), "", summary.count as f64);
     }
 
+    fn histogram(&mut self, name: &str, help: &str, summary: &Summary) {
+        self.head(name, "histogram", help);
+        let bucket = format!("{name}_bucket");
+        for (bound, count) in LATENCY_BOUNDS.iter().zip(summary.at_most) {
+            self.value(&bucket, &format!("{{le=\"{bound}\"}}"), count as f64);
+        }
+        self.value(&bucket, "{le=\"+Inf\"}", summary.count as f64);
+        self.value(&format!("{name}_sum"), "", summary.sum);
+        self.value(&format!("{name}_count"), "", summary.count as f64);
+    }
+
     fn line(&mut self, text: std::fmt::Arguments<'_>) {
         // Writing to a string does not fail.
         let _ = writeln!(self.0, "{text}");
@@ -182,12 +212,15 @@ pub(crate) struct Recorder {
     first_token: Quantiles,
     token_gap: Quantiles,
     step: Quantiles,
+    request: Quantiles,
 }
 
 /// A step, measured.
 pub(crate) struct StepTime {
     pub(crate) n_requests: usize,
     pub(crate) n_prompt: usize,
+    /// Requests of which tokens were drafted.
+    pub(crate) drafts: usize,
     /// The decode alone.
     pub(crate) decode: Duration,
     /// All of the step.
@@ -196,8 +229,8 @@ pub(crate) struct StepTime {
 
 impl Recorder {
     pub(crate) fn new() -> Self {
-        let [queue, first_token, token_gap, step] = [(); 4].map(|()| Quantiles::new());
-        Self { totals: Metrics::default(), queue, first_token, token_gap, step }
+        let [queue, first_token, token_gap, step, request] = [(); 5].map(|()| Quantiles::new());
+        Self { totals: Metrics::default(), queue, first_token, token_gap, step, request }
     }
 
     pub(crate) fn submitted(&mut self) {
@@ -209,6 +242,7 @@ impl Recorder {
         totals.steps += 1;
         totals.step_requests += time.n_requests as u64;
         totals.prompt_tokens += time.n_prompt as u64;
+        totals.drafts += time.drafts as u64;
         let seconds = time.whole.as_secs_f64();
         if time.n_prompt > 0 {
             totals.prompt_seconds += seconds;
@@ -233,7 +267,8 @@ impl Recorder {
         self.totals.stored_bytes = n_bytes as u64;
     }
 
-    pub(crate) fn ended(&mut self, finish: &Finish) {
+    /// A request ended, `whole` after its submission.
+    pub(crate) fn ended(&mut self, finish: &Finish, whole: Duration) {
         let ended = &mut self.totals.ended;
         *match finish.reason {
             FinishReason::Stop => &mut ended.stop,
@@ -246,6 +281,7 @@ impl Recorder {
         self.totals.completion_tokens += finish.usage.completion_tokens as u64;
         self.totals.drafted_tokens += finish.usage.drafted_tokens as u64;
         self.totals.accepted_tokens += finish.usage.accepted_tokens as u64;
+        self.request.add(whole);
         self.queue.add(finish.timings.queued);
         if let Some(first_token) = finish.timings.first_token {
             self.first_token.add(first_token);
@@ -258,6 +294,7 @@ impl Recorder {
             first_token: self.first_token.summary(),
             token_gap: self.token_gap.summary(),
             step: self.step.summary(),
+            request: self.request.summary(),
             ..self.totals.clone()
         }
     }
@@ -268,12 +305,18 @@ struct Quantiles {
     /// In microseconds; `None` if there is no memory for it.
     histogram: Option<Histogram<u64>>,
     sum: f64,
+    /// How many are at most each of [`LATENCY_BOUNDS`].
+    at_most: [u64; LATENCY_BOUNDS.len()],
 }
 
 impl Quantiles {
     fn new() -> Self {
         // An hour is the longest that is told apart; two digits.
-        Self { histogram: Histogram::new_with_bounds(1, 3_600_000_000, 2).ok(), sum: 0.0 }
+        Self {
+            histogram: Histogram::new_with_bounds(1, 3_600_000_000, 2).ok(),
+            sum: 0.0,
+            at_most: <_>::default(),
+        }
     }
 
     fn add(&mut self, duration: Duration) {
@@ -281,6 +324,9 @@ impl Quantiles {
             histogram.saturating_record(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX).max(1));
         }
         self.sum += duration.as_secs_f64();
+        for (bound, count) in LATENCY_BOUNDS.iter().zip(&mut self.at_most) {
+            *count += u64::from(duration.as_secs_f64() <= *bound);
+        }
     }
 
     fn summary(&self) -> Summary {
@@ -297,6 +343,7 @@ impl Quantiles {
             p90: at(0.9),
             p99: at(0.99),
             max: seconds(histogram.max()),
+            at_most: self.at_most,
         }
     }
 }
@@ -361,6 +408,7 @@ mod tests {
         let mut recorder = Recorder::new();
         recorder.submitted();
         let time = |n_prompt| StepTime {
+            drafts: 0,
             n_requests: 3,
             n_prompt,
             decode: Duration::from_millis(9),
@@ -369,6 +417,7 @@ mod tests {
         recorder.step(&time(0));
         recorder.step(&time(5));
         recorder.token_gap(Duration::from_millis(10));
+        recorder.token_gap(Duration::from_millis(11));
         let metrics = recorder.metrics();
         assert_eq!((metrics.steps, metrics.step_requests, metrics.prompt_tokens), (2, 6, 5));
         assert!((metrics.decode_seconds - 0.01).abs() < 1e-9 && (metrics.prompt_seconds - 0.01).abs() < 1e-9);
@@ -377,11 +426,16 @@ mod tests {
         let text = metrics.prometheus(&EngineStats::default());
         assert!(text.contains("\ntabagent_step_requests_total 6\n"), "{text}");
         assert!(text.contains("\ntabagent_step_seconds_count 2\n"), "{text}");
+        for (bound, count) in [("0.005", 0), ("0.01", 1), ("0.025", 2), ("300", 2), ("+Inf", 2)] {
+            let line = format!("\ntabagent_inter_token_latency_seconds_bucket{{le=\"{bound}\"}} {count}\n");
+            assert!(text.contains(&line), "{text}");
+        }
         let typed: Vec<&str> =
             text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             let name = line.split([' ', '{']).next().unwrap();
-            let name = name.strip_suffix("_sum").or(name.strip_suffix("_count")).unwrap_or(name);
+            let name =
+                ["_sum", "_count", "_bucket"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
             assert!(typed.contains(&name), "{line}");
             assert!(line.split(' ').next_back().unwrap().parse::<f64>().is_ok(), "{line}");
         }

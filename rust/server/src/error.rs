@@ -157,7 +157,10 @@ impl From<Error> for ApiError {
             }
             other => problem_of(other.kind()),
         };
-        Self::new(problem, message_of(&error))
+        let message = message_of(&error);
+        let is_input = matches!(error, Error::TextTooLong { .. } | Error::PairTooLong { .. });
+        // Clients of llama-server look for these words.
+        Self::new(problem, if is_input { format!("the input is too large: {message}") } else { message })
     }
 }
 

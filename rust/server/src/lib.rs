@@ -14,7 +14,7 @@
 //!
 //! A protocol is one folder (`openai/`, `anthropic/`, `ollama/`, `llama_cpp/`) with
 //!
-//! - a `pub(crate) const PROTOCOL: Protocol` ([`protocol`]): `owns` says which paths are its own, `routes` gives its `Router<App>`, `error` writes an [`ApiError`](error)
+//! - a `pub(crate) const PROTOCOL: Protocol` ([`protocol`]): `owns` says which paths are its own, `routes` gives its `Endpoints`, each with what `/openapi.json` tells of it, `error` writes an [`ApiError`](error)
 //!   as the body that its clients know. It is listed in `protocol::ALL`, and that is all the registration there is. A path is rendered by the first protocol that owns it;
 //!   llama.cpp's, the last, owns the rest.
 //! - handlers `async fn(State(app): State<App>, body: JsonFields) -> Result<Response, ApiError>`. An `ApiError` that a handler returns, or that the guard or the router
@@ -28,8 +28,10 @@ mod access_log;
 mod adapters;
 mod anthropic;
 mod app;
+mod counts;
 mod error;
 mod fields;
+mod figures;
 mod guard;
 mod held_slots;
 mod host;
@@ -42,6 +44,7 @@ mod models;
 mod numbers;
 mod ollama;
 mod openai;
+mod openapi;
 mod page;
 mod place;
 mod protocol;

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+#[cfg(unix)]
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -26,7 +28,7 @@ pub(crate) enum Listener {
     Tcp(TcpListener),
     /// A socket in the file system, which goes with the server.
     #[cfg(unix)]
-    Unix(UnixListener, #[expect(dead_code, reason = "removes the file when it is dropped")] Remove),
+    Unix(UnixListener, #[expect(dead_code, reason = "removes the file when it is dropped")] Option<Remove>),
 }
 
 /// A file that is removed when this is dropped.
@@ -47,11 +49,45 @@ impl Listener {
             #[cfg(unix)]
             Address::Unix(path) => {
                 remove_stale(path)?;
-                Ok(Self::Unix(UnixListener::bind(path)?, Remove(path.clone())))
+                Ok(Self::Unix(UnixListener::bind(path)?, Some(Remove(path.clone()))))
             }
             #[cfg(not(unix))]
             Address::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
         }
+    }
+
+    /// The sockets that a service manager opened for this process (`LISTEN_FDS`, `sd_listen_fds(3)`), which can be taken once, and where they listen.
+    #[cfg(unix)]
+    pub(crate) fn inherited() -> io::Result<Vec<(Self, Address)>> {
+        static TAKEN: AtomicBool = AtomicBool::new(false);
+        if TAKEN.swap(true, Ordering::Relaxed) {
+            return Err(io::Error::other("another server of this process has taken them"));
+        }
+        let mut given = listenfd::ListenFd::from_env();
+        let mut found = Vec::with_capacity(given.len());
+        for index in 0..given.len() {
+            if let Ok(Some(listener)) = given.take_tcp_listener(index) {
+                listener.set_nonblocking(true)?;
+                let place = listener.local_addr()?;
+                let address = Address::Tcp { host: place.ip().to_string(), port: place.port() };
+                found.push((Self::Tcp(TcpListener::from_std(listener)?), address));
+            } else if let Some(listener) = given.take_unix_listener(index)? {
+                listener.set_nonblocking(true)?;
+                let path = listener.local_addr()?.as_pathname().map(PathBuf::from).unwrap_or_default();
+                // The file is the manager's.
+                found.push((Self::Unix(UnixListener::from_std(listener)?, None), Address::Unix(path)));
+            }
+        }
+        if found.is_empty() {
+            return Err(io::Error::other("no service manager gave any to this process"));
+        }
+        Ok(found)
+    }
+
+    /// There are none.
+    #[cfg(not(unix))]
+    pub(crate) fn inherited() -> io::Result<Vec<(Self, Address)>> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     /// Where it really listens: the port that was free.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tabagent_model::{ChatTemplate, Error, Model};
 
 use crate::adapters::Adapters;
+use crate::counts::Counts;
 use crate::error::ApiError;
 use crate::held_slots::HeldSlots;
 use crate::models::ModelEntry;
@@ -21,6 +22,8 @@ pub(crate) struct LoadState {
     pub(crate) generation: u64,
     /// Seconds since 1970 when it was loaded.
     pub(crate) created: u64,
+    /// What was counted.
+    pub(crate) counts: Counts,
     /// The requests that run.
     pub(crate) slots: Slots,
     /// What slots keep between requests.
@@ -47,6 +50,7 @@ impl LoadState {
         Ok(Self {
             generation,
             created: now(),
+            counts: Counts::default(),
             slots: Slots::default(),
             held: HeldSlots::new(count),
             adapters,

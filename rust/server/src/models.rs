@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::adapters::AdapterFile;
 use crate::error::{ApiError, Problem};
+use crate::figures::{Figures, Totals};
 use crate::hub::Hub;
 use crate::load_state::LoadState;
 use crate::numbers::now;
@@ -81,9 +82,16 @@ pub(crate) struct Served {
     pub(crate) name: String,
     pub(crate) path: PathBuf,
     pub(crate) template: Option<Arc<ChatTemplate>>,
-    pub(crate) defaults: GenerateOptions,
+    entry: Arc<ModelEntry>,
     pub(crate) state: Arc<LoadState>,
     _lease: PoolLease,
+}
+
+impl Served {
+    /// What a request has that does not say otherwise.
+    pub(crate) fn defaults(&self) -> &GenerateOptions {
+        &self.entry.defaults
+    }
 }
 
 /// Which models there are, read anew.
@@ -106,8 +114,10 @@ struct Inner {
     states: Arc<Mutex<BTreeMap<String, Arc<LoadState>>>>,
     /// Seconds since 1970.
     began: u64,
-    /// The numbers of models when they were let go.
-    last_metrics: Arc<Mutex<BTreeMap<String, String>>>,
+    /// The figures of models when they were let go.
+    last_figures: Arc<Mutex<BTreeMap<String, Figures>>>,
+    /// What `/metrics` told of models last, and of which load of each.
+    told: Mutex<BTreeMap<String, (u64, Totals)>>,
     /// What was told of models that were loaded.
     known: Mutex<BTreeMap<String, Value>>,
 }
@@ -138,7 +148,8 @@ impl Models {
             hub: None,
             states: Arc::default(),
             began: now(),
-            last_metrics: Arc::default(),
+            last_figures: Arc::default(),
+            told: Mutex::default(),
             known: Mutex::default(),
         }));
         for entry in entries {
@@ -150,7 +161,7 @@ impl Models {
     /// The same, which loads no model by itself unless `autoload`, and can read anew which models there are and fetch others.
     #[must_use]
     pub fn with_behaviour(self, autoload: bool, reload: Option<Reload>, hub: Option<Hub>) -> Self {
-        let Inner { pool, any_name, states, last_metrics, .. } = &*self.0;
+        let Inner { pool, any_name, states, last_figures, .. } = &*self.0;
         Self(Arc::new(Inner {
             pool: pool.clone(),
             entries: RwLock::new(self.all()),
@@ -160,7 +171,8 @@ impl Models {
             hub,
             states: Arc::clone(states),
             began: now(),
-            last_metrics: Arc::clone(last_metrics),
+            last_figures: Arc::clone(last_figures),
+            told: Mutex::default(),
             known: Mutex::default(),
         }))
     }
@@ -180,10 +192,25 @@ impl Models {
         self.0.any_name
     }
 
-    /// The numbers of a model that was loaded and is not now.
-    pub(crate) fn last_metrics(&self, name: &str) -> Option<String> {
-        self.look(name).filter(|now| now.model.is_none())?;
-        self.0.last_metrics.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    /// The figures of a model: those of now, or of its end where it was loaded and is not now. Does not load it.
+    pub(crate) fn figures(&self, name: &str) -> Option<Figures> {
+        let now = self.look(name)?;
+        if let Some(model) = now.model {
+            let states = self.0.states.lock().unwrap_or_else(PoisonError::into_inner);
+            let counted =
+                states.get(name).filter(|state| state.is_of(&model)).map(|state| state.counts.now());
+            return Figures::of(&model, counted.unwrap_or_default()).ok();
+        }
+        self.0.last_figures.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// What came since `/metrics` told of a model last; remembers `totals` for the next time.
+    pub(crate) fn since_told(&self, name: &str, totals: Totals) -> Totals {
+        let loads = self.look(name).map_or(0, |now| now.loads);
+        let mut told = self.0.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = told.insert(name.to_owned(), (loads, totals));
+        // A model that was loaded anew counts from 0.
+        totals.since(before.filter(|(of, _)| *of == loads).map(|(_, before)| before).unwrap_or_default())
     }
 
     /// How many may be loaded at the same time.
@@ -208,12 +235,13 @@ impl Models {
     /// Adds a model, or replaces the one of its name.
     pub(crate) fn add(&self, entry: ModelEntry) {
         let (states, name) = (Arc::clone(&self.0.states), entry.name.clone());
-        let last = Arc::clone(&self.0.last_metrics);
+        let last = Arc::clone(&self.0.last_figures);
         let forget = move |model: &Model| {
-            if let Ok(text) = crate::llama_cpp::metrics_of(model) {
-                last.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), text);
+            let state = states.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
+            let counted = state.map(|state| state.counts.now()).unwrap_or_default();
+            if let Ok(figures) = Figures::of(model, counted) {
+                last.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), figures);
             }
-            drop(states.lock().unwrap_or_else(PoisonError::into_inner).remove(&name));
         };
         self.0.pool.set(&entry.name, entry.source.clone().with_leaving(forget));
         let mut entries = self.0.entries.write().unwrap_or_else(PoisonError::into_inner);
@@ -330,7 +358,7 @@ impl Models {
             name: entry.name.clone(),
             path: entry.path.clone(),
             template: entry.template.clone().or_else(|| state.template.clone()),
-            defaults: entry.defaults.clone(),
+            entry,
             state,
             _lease: lease,
         }))

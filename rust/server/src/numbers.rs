@@ -30,12 +30,18 @@ pub(crate) fn timings(usage: &Usage, timings: &Timings) -> Value {
     let prompt = usage.prompt_tokens.saturating_sub(usage.cached_tokens);
     let mut written = json!({"cache_n": usage.cached_tokens});
     rate(&mut written, "prompt", prompt, timings.prompt.as_secs_f64());
-    rate(&mut written, "predicted", usage.completion_tokens, timings.decode.as_secs_f64());
+    predicted(&mut written, usage.completion_tokens, timings.decode.as_secs_f64());
     if usage.drafted_tokens > 0 {
         written["draft_n"] = usage.drafted_tokens.into();
         written["draft_n_accepted"] = usage.accepted_tokens.into();
     }
     written
+}
+
+/// So many generated tokens in the seconds since the first of them, which came with the prompt.
+pub(crate) fn predicted(into: &mut Value, tokens: usize, seconds: f64) {
+    rate(into, "predicted", tokens.saturating_sub(1), seconds);
+    into["predicted_n"] = tokens.into();
 }
 
 /// So many tokens in so many seconds.

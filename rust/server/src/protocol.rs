@@ -1,12 +1,12 @@
 //! The protocols that the server speaks.
 
-use axum::Router;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::Value;
 
 use crate::app::App;
 use crate::error::ApiError;
+use crate::openapi::Endpoints;
 use crate::{anthropic, llama_cpp, ollama, openai, responses};
 
 /// One client's way of asking.
@@ -14,7 +14,7 @@ pub(crate) struct Protocol {
     /// Whether a path is its own. Paths have no prefix here.
     pub(crate) owns: fn(&str) -> bool,
     /// Its routes.
-    pub(crate) routes: fn(&App) -> Router<App>,
+    pub(crate) routes: fn(&App) -> Endpoints,
     /// The body of an error.
     pub(crate) error: fn(&ApiError) -> Value,
     /// The status of an error.
@@ -28,8 +28,8 @@ pub(crate) const ALL: &[Protocol] =
     &[anthropic::PROTOCOL, ollama::PROTOCOL, responses::PROTOCOL, openai::PROTOCOL, llama_cpp::PROTOCOL];
 
 /// All routes.
-pub(crate) fn routes(app: &App) -> Router<App> {
-    ALL.iter().fold(Router::new(), |router, protocol| router.merge((protocol.routes)(app)))
+pub(crate) fn routes(app: &App) -> Endpoints {
+    ALL.iter().fold(Endpoints::new("Server"), |all, protocol| all.merge((protocol.routes)(app)))
 }
 
 /// The status that a problem has with most clients.

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
 use tabagent_model::{
     AbortFlag, ChatEvent, ChatFinish, ChatPoll, ChatRequest, ChatStream, Delta, FinishReason,
-    GenerateOptions, PreparedChat, TokenId, TokenLogprob,
+    GenerateOptions, PreparedChat, PromptProgress, TokenId, TokenLogprob,
 };
 use tokio::sync::Notify;
 
 use crate::app::App;
 use crate::error::{ApiError, Problem};
 use crate::models::Served;
+use crate::numbers::{predicted, rate};
 use crate::place::Place;
 use crate::slots::{Request, Slot};
 use crate::stop::stopping;
@@ -65,6 +67,8 @@ pub(crate) struct Part {
     pub(crate) first: Option<Instant>,
     /// Tokens that came.
     pub(crate) decoded: usize,
+    /// How far its prompt had come when that was told of last.
+    progress: Option<PromptProgress>,
 }
 
 /// The options of the `index`th of several texts of a prompt.
@@ -77,11 +81,13 @@ pub(crate) fn varied(options: &GenerateOptions, index: usize) -> GenerateOptions
 }
 
 impl Running {
-    pub(crate) fn new(app: &App, served: &Arc<Served>) -> Self {
+    /// For `n` streams, none of which has begun.
+    pub(crate) fn new(app: &App, served: &Arc<Served>, n: usize) -> Self {
         Self {
             app: app.clone(),
             served: Arc::clone(served),
-            parts: Vec::new(),
+            // Most requests have one, and may wait long.
+            parts: Vec::with_capacity(n),
             woken: Arc::default(),
             turn: 0,
             time_limit: None,
@@ -109,7 +115,7 @@ impl Running {
         n: usize,
         mut place: Place,
     ) -> Result<Self, ApiError> {
-        let mut running = Self::new(app, served);
+        let mut running = Self::new(app, served, n);
         let tokens: Arc<[TokenId]> = prepared.prompt.tokens.as_slice().into();
         for index in 0..n {
             let mut options = varied(&prepared.options, index);
@@ -145,6 +151,7 @@ impl Running {
             prompt: Arc::clone(prompt),
             first: None,
             decoded: 0,
+            progress: None,
         });
     }
 
@@ -172,6 +179,9 @@ impl Running {
                 let limit = self.time_limit;
                 if let Some(step) = self.parts[index].poll(limit) {
                     self.turn = index + 1;
+                    if let Ok(Step::End(finish)) = &step {
+                        self.served.state.counts.ended(&finish.finish.usage);
+                    }
                     if self.parts[index].ended {
                         self.parts[index].leave(&self.served);
                     }
@@ -183,6 +193,24 @@ impl Running {
                 () = self.app.stop.ending() => return Some(Err(stopping())),
             }
         }
+    }
+
+    /// Takes note of how far a prompt has come, and tells of it in llama-server's words: each time `prompt_progress` and `timings`, the first time of what was there before.
+    pub(crate) fn note_progress(&mut self, index: usize, now: PromptProgress) -> Vec<(Value, Value)> {
+        let since = self.began.elapsed();
+        let is_first = self.parts[index].progress.replace(now).is_none();
+        let begins = (is_first && now.done > now.cached).then_some((now.cached, Duration::ZERO));
+        let told = begins.into_iter().chain([(now.done, since)]);
+        told.map(|(done, since)| {
+            let progress = json!({
+                "total": now.total, "cache": now.cached, "processed": done, "time_ms": since.as_millis() as u64,
+            });
+            let mut timings = json!({"cache_n": now.cached});
+            rate(&mut timings, "prompt", done.saturating_sub(now.cached), since.as_secs_f64());
+            predicted(&mut timings, 0, 0.0);
+            (progress, timings)
+        })
+        .collect()
     }
 
     /// Waits for the ends of all streams.
@@ -243,6 +271,9 @@ impl Part {
     }
 
     fn count(&mut self, event: &ChatEvent, time_limit: Option<Duration>) {
+        if event.prompt.is_some() {
+            return;
+        }
         let first = *self.first.get_or_insert_with(Instant::now);
         self.decoded += event.token_ids.len();
         self.slot.count(event.token_ids.len());

@@ -17,7 +17,7 @@ const MANY: usize = 4096;
 
 /// Reads what `fields` has of options; the others are those of the model that is served. Takes the fields out.
 pub(crate) fn read(fields: &mut JsonFields, served: &Served) -> Result<GenerateOptions, ApiError> {
-    let mut options = served.defaults.clone();
+    let mut options = served.defaults().clone();
     if let Some(most) =
         fields.integer_of(&["n_predict", "max_completion_tokens", "max_tokens"], -1..=COUNT)?
     {
@@ -196,7 +196,8 @@ fn logit_bias(given: Value, model: &Model) -> Result<Vec<(i32, f32)>, ApiError> 
     let mut biases = Vec::with_capacity(pairs.len());
     for (token, bias) in pairs {
         let bias = match bias {
-            Value::Bool(false) => f32::NEG_INFINITY,
+            // Null is what `generation_settings` say of such a token.
+            Value::Bool(false) | Value::Null => f32::NEG_INFINITY,
             Value::Number(number) => number.as_f64().unwrap_or_default() as f32,
             other => return Err(mistyped(NAME, "numbers, or false to ban a token", &other)),
         };

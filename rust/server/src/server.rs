@@ -21,6 +21,7 @@ use crate::error::{ApiError, Problem};
 use crate::guard::guard;
 use crate::listener::{Listener, accept};
 use crate::models::Models;
+use crate::openapi::About;
 use crate::page::page;
 use crate::protocol;
 use crate::settings::{Address, Settings};
@@ -42,6 +43,9 @@ pub enum StartError {
         /// What the operating system says.
         source: io::Error,
     },
+    /// There are no sockets of a service manager.
+    #[error("cannot take the sockets of a service manager (`LISTEN_FDS`): {0}")]
+    Inherited(#[source] io::Error),
     /// The system gave no threads.
     #[error("cannot start the server's threads: {0}")]
     Threads(#[source] io::Error),
@@ -99,9 +103,11 @@ impl Server {
             .enable_time()
             .build()
             .map_err(StartError::Threads)?;
-        let (listeners, addresses) = runtime.block_on(bind_all(&settings.addresses))?;
+        let (listeners, addresses) = runtime.block_on(bind_all(&settings))?;
         let places = Arc::new(Semaphore::new(settings.max_connections.clamp(1, Semaphore::MAX_PERMITS)));
         let log = open_log(&settings)?;
+        // Whom it answers depends on where it listens.
+        let settings = Settings { addresses: addresses.clone(), ..settings };
         let app = App::new(settings, models, log);
         let router = router(&app);
         let accepting = listeners
@@ -190,9 +196,12 @@ impl std::fmt::Debug for Server {
 }
 
 /// Listens at all addresses. A port that is to be any free one is the same at all of them.
-async fn bind_all(asked: &[Address]) -> Result<(Vec<Listener>, Vec<Address>), StartError> {
+async fn bind_all(settings: &Settings) -> Result<(Vec<Listener>, Vec<Address>), StartError> {
+    if settings.inherit_sockets {
+        return Listener::inherited().map(|found| found.into_iter().unzip()).map_err(StartError::Inherited);
+    }
     let (mut listeners, mut addresses) = (Vec::new(), Vec::<Address>::new());
-    for wanted in asked {
+    for wanted in &settings.addresses {
         let wanted = match (wanted, addresses.first()) {
             (Address::Tcp { host, port: 0 }, Some(Address::Tcp { port, .. })) => {
                 Address::Tcp { host: host.clone(), port: *port }
@@ -226,7 +235,9 @@ fn check_prefix(prefix: &str) -> Result<(), StartError> {
 
 /// All routes, behind the guard.
 pub(crate) fn router(app: &App) -> Router {
-    guarded(app, protocol::routes(app).route("/", get(page)))
+    let about = About::new("A page to talk with the models").answers(&["text/html"]);
+    let all = protocol::routes(app).get(&["/"], page, about);
+    guarded(app, all.with_document(&app.settings))
 }
 
 /// Routes behind the guard.

@@ -39,6 +39,8 @@ pub enum Address {
 pub struct Settings {
     /// Where it listens: at least one place.
     pub addresses: Vec<Address>,
+    /// Take the sockets that a service manager opened (`LISTEN_FDS`) in place of `addresses`.
+    pub inherit_sockets: bool,
     /// What stands before every path, such as `/llm`; empty for nothing.
     pub prefix: String,
     /// Keys, one of which every request must have; none for open access.
@@ -72,6 +74,8 @@ pub struct Settings {
     pub page: bool,
     /// `/metrics` is there.
     pub metrics: bool,
+    /// Answers to conversations tell what the prompt was and how the text was made, where a request does not say.
+    pub verbose: bool,
     /// `/slots` is there.
     pub slots: bool,
     /// Where slots are saved; `None` for nowhere.
@@ -98,6 +102,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             addresses: vec![Address::Tcp { host: HOST.to_owned(), port: PORT }],
+            inherit_sockets: false,
             prefix: String::new(),
             keys: Vec::new(),
             hosts: Vec::new(),
@@ -114,6 +119,7 @@ impl Default for Settings {
             tls: None,
             page: true,
             metrics: false,
+            verbose: false,
             slots: false,
             slot_save_path: None,
             props: false,
@@ -148,6 +154,7 @@ impl Settings {
         let ping = given.seconds("ping")?.map_or(default.ping, Some).filter(|interval| !interval.is_zero());
         let read = Self {
             addresses,
+            inherit_sockets: given.flag("inherit_sockets")?.unwrap_or(default.inherit_sockets),
             prefix: given.text("prefix")?.unwrap_or(default.prefix),
             keys: given.texts("keys")?.unwrap_or_default(),
             hosts: given.texts("hosts")?.unwrap_or_default(),
@@ -163,6 +170,7 @@ impl Settings {
             access_log: given.text("access_log")?.as_deref().map(AccessLogTarget::from),
             tls: read_tls(&mut given)?,
             page: given.flag("page")?.unwrap_or(default.page),
+            verbose: given.flag("verbose")?.unwrap_or(default.verbose),
             metrics: given.flag("metrics")?.unwrap_or(default.metrics),
             slots: given.flag("slots")?.unwrap_or(default.slots),
             slot_save_path: given.text("slot_save_path")?.map(PathBuf::from),

@@ -81,7 +81,8 @@ fn prompt(name: &str, value: Value) -> Result<GivenPrompt, ApiError> {
             items.into_iter().enumerate().map(piece).collect::<Result<_, _>>().map(GivenPrompt::Pieces)
         }
         Value::Object(mut fields) => {
-            if fields.get("multimodal_data").and_then(Value::as_array).is_some_and(|data| !data.is_empty()) {
+            let nothing = |data: &Value| data.is_null() || data.as_array().is_some_and(Vec::is_empty);
+            if fields.get("multimodal_data").is_some_and(|data| !nothing(data)) {
                 return Err(ApiError::field(
                     name,
                     format!("`{name}.multimodal_data`: this server reads texts only"),
@@ -159,7 +160,7 @@ impl TextRequest {
             .iter()
             .map(|prompt| Ok(prompt.tokens(model, true)?.into()))
             .collect::<Result<_, ApiError>>()?;
-        let mut running = Running::new(app, served);
+        let mut running = Running::new(app, served, texts);
         for prompt in &prompts {
             for index in 0..self.n {
                 let mut options = varied(&self.options, index);

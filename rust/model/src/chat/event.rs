@@ -2,7 +2,7 @@
 
 use tabagent_chat::format::{Delta, ParsedMessage};
 use tabagent_llama::TokenId;
-use tabagent_runtime::{Finish, TokenLogprob};
+use tabagent_runtime::{Finish, PromptProgress, TokenLogprob};
 
 /// What one event of the model adds to an answer.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -13,6 +13,8 @@ pub struct ChatEvent {
     pub token_ids: Vec<TokenId>,
     /// One entry for each of `token_ids` when the request asked for them, else empty.
     pub logprobs: Vec<TokenLogprob>,
+    /// How far the prompt has come, in events of their own, if the request asked for them.
+    pub prompt: Option<PromptProgress>,
 }
 
 /// The result of polling a [`ChatStream`](crate::ChatStream).

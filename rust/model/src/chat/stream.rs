@@ -80,7 +80,7 @@ impl ChatStream {
                 vec![Delta::Content(event.text)]
             }
         };
-        ChatEvent { deltas, token_ids: event.token_ids, logprobs: event.logprobs }
+        ChatEvent { deltas, token_ids: event.token_ids, logprobs: event.logprobs, prompt: event.prompt }
     }
 
     /// What the end makes certain, once.

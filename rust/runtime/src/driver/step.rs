@@ -45,7 +45,7 @@ impl<D: Decoder> Driver<D> {
         }
         let decode = started.elapsed();
         self.scheduler.decoded(spans);
-        let (mut generating, mut n_prompt, mut n_drafted) = (0, 0, 0);
+        let (mut generating, mut n_prompt, mut n_drafted, mut drafts) = (0, 0, 0, 0);
         let rows: Vec<&[f32]> = (0..self.batch.len())
             .filter(|index| self.batch[*index].logits)
             .map(|index| self.decoder.logits(index))
@@ -64,6 +64,7 @@ impl<D: Decoder> Driver<D> {
             } else {
                 generating += 1;
                 n_drafted += span.rows.saturating_sub(1);
+                drafts += usize::from(span.rows > 1);
             }
             let end = span.pos + span.len;
             let tokens = self.scheduler.tokens(span.job);
@@ -94,7 +95,13 @@ impl<D: Decoder> Driver<D> {
         }
         let n_requests = spans.len();
         tracing::trace!(target: "tabagent::engine", n_requests, n_prompt, n_drafted, decode_s = decode.as_secs_f64(), "step");
-        self.inbox.metrics().step(&StepTime { n_requests, n_prompt, decode, whole: started.elapsed() });
+        self.inbox.metrics().step(&StepTime {
+            n_requests,
+            n_prompt,
+            drafts,
+            decode,
+            whole: started.elapsed(),
+        });
         self.scheduler.lapse(true);
     }
 

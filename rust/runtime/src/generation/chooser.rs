@@ -14,8 +14,8 @@ pub(super) struct Chooser {
     constraint: Option<Box<dyn TokenConstraint>>,
     budget: Option<Budget>,
     n_vocab: usize,
-    /// What may be chosen, kept to reuse its memory.
-    mask: TokenMask,
+    /// What may be chosen, kept to reuse its memory; none before something is ruled out.
+    mask: Option<TokenMask>,
     /// What the last token was drawn from, kept to reuse its memory.
     kept: Vec<(TokenId, f32)>,
 }
@@ -42,7 +42,7 @@ impl Chooser {
         budget: Option<Budget>,
         n_vocab: usize,
     ) -> Self {
-        Self { sampler, constraint, budget, n_vocab, mask: TokenMask::new(n_vocab), kept: Vec::new() }
+        Self { sampler, constraint, budget, n_vocab, mask: None, kept: Vec::new() }
     }
 
     /// Whether tokens may be forced.
@@ -70,24 +70,24 @@ impl Chooser {
         };
         let excludes = !excluded.tokens.is_empty();
         let is_masked = words.is_some() || due.is_some() || excludes;
-        match (words, due.as_deref()) {
-            (_, Some([token, ..])) => {
-                self.mask = TokenMask::new(self.n_vocab);
-                self.mask.allow(*token);
+        let mask = is_masked.then(|| {
+            let mask = self.mask.get_or_insert_with(|| TokenMask::new(self.n_vocab));
+            match (words, due.as_deref()) {
+                (_, Some([token, ..])) => {
+                    mask.clear();
+                    mask.allow(*token);
+                }
+                (Some(words), _) => mask.copy_from_words(words),
+                _ => mask.allow_all(),
             }
-            (Some(words), _) => self.mask.copy_from_words(words),
-            _ if excludes => self.mask.allow_all(),
-            _ => {}
-        }
-        if excludes {
             for token in excluded.tokens {
-                self.mask.disallow(*token);
+                mask.disallow(*token);
             }
-            if let Some(others) = excluded.others {
-                self.mask.intersect(others);
+            if let Some(others) = excluded.others.filter(|_| excludes) {
+                mask.intersect(others);
             }
-        }
-        let mask = is_masked.then_some(&self.mask);
+            &*mask
+        });
         let sampler = &mut self.sampler;
         let chosen = catch_unwind(AssertUnwindSafe(|| {
             let token = sampler.sample(logits, mask)?;

@@ -253,7 +253,7 @@ mod tests {
         ) {
             let plain = row(n, deviation, step, seed);
             let mut changed = plain.clone();
-            let mut ours = Row::new(n);
+            let mut ours = Row::new();
             ours.load(&plain);
             ours.change(&plain, changes.iter().copied(), |change, x| x + change);
             for &(token, change) in &changes {
@@ -321,7 +321,7 @@ mod tests {
     fn long_nuclei_stay_in_the_row_and_short_ones_are_listed() {
         for (deviation, want) in [(1.0, Kept::Row), (8.0, Kept::List)] {
             let logits = row(60_000, deviation, 0.0, 1);
-            let mut ours = Row::new(logits.len());
+            let mut ours = Row::new();
             ours.load(&logits);
             let mut list = Candidates::default();
             assert_eq!(ours.cut_top_p(&logits, 1.0, (0.9, 1), &mut list), want);

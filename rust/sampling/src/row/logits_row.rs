@@ -53,25 +53,32 @@ pub(crate) enum Kept {
 }
 
 impl Row {
-    pub(crate) fn new(n_vocab: usize) -> Self {
-        let n_blocks = n_vocab.div_ceil(BLOCK);
+    /// Takes no memory before the first [`load`](Self::load): requests may wait long for their first row.
+    pub(crate) fn new() -> Self {
         Self {
             level: Level::best(),
-            maxima: vec![EMPTY; n_blocks.div_ceil(BLOCK)],
+            maxima: Vec::new(),
             top: f32::NEG_INFINITY,
-            places: vec![UNTOUCHED; n_blocks],
+            places: Vec::new(),
             copies: Vec::new(),
             copied: Vec::new(),
-            sums: vec![0.0; n_blocks],
-            selection: Vec::with_capacity(BLOCK),
+            sums: Vec::new(),
+            selection: Vec::new(),
             search: CutSearch::default(),
             cut: None,
             weighed_at: 0.0,
         }
     }
 
-    /// Starts on a new row: drops the private copies of the last one and finds the maxima.
+    /// Starts on a new row: drops the private copies of the last one and finds the maxima. All rows have the same length.
     pub(crate) fn load(&mut self, logits: &[f32]) {
+        if self.places.is_empty() {
+            let n_blocks = logits.len().div_ceil(BLOCK);
+            self.maxima = vec![EMPTY; n_blocks.div_ceil(BLOCK)];
+            self.places = vec![UNTOUCHED; n_blocks];
+            self.sums = vec![0.0; n_blocks];
+            self.selection = Vec::with_capacity(BLOCK);
+        }
         for block in self.copied.drain(..) {
             self.places[block as usize] = UNTOUCHED;
         }

@@ -25,7 +25,7 @@ pub(crate) struct Pool {
 
 impl Pool {
     pub(crate) fn new(n_vocab: usize) -> Self {
-        let (row, list) = (Row::new(n_vocab), Candidates::default());
+        let (row, list) = (Row::new(), Candidates::default());
         Self { row, list, listed: false, temperature: 1.0, may_end_in_row: false, n_vocab }
     }
 

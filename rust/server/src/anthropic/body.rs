@@ -12,6 +12,7 @@ use crate::error::ApiError;
 use crate::fields::JsonFields;
 use crate::models::Served;
 use crate::sampler_fields;
+use crate::template_variables;
 
 /// What a body asks for.
 #[derive(Debug)]
@@ -71,6 +72,7 @@ impl MessagesBody {
             }
             request.structure = read_format(&mut config)?;
         }
+        template_variables::supply(&mut request, served, app.settings.thinking)?;
         Ok((request, hides_thoughts))
     }
 }

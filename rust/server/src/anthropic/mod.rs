@@ -4,17 +4,17 @@ mod body;
 mod conversation;
 mod events;
 mod message;
+mod schema;
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use axum::routing::post;
 use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::error::{ApiError, Problem};
 use crate::fields::JsonFields;
+use crate::openapi::{About, Endpoints};
 use crate::place::Place;
 use crate::protocol::Protocol;
 use crate::running::{Running, Step};
@@ -34,8 +34,18 @@ fn owns(path: &str) -> bool {
     path == "/v1/messages" || path.starts_with("/v1/messages/")
 }
 
-fn routes(_: &App) -> Router<App> {
-    Router::new().route("/v1/messages", post(create)).route("/v1/messages/count_tokens", post(count_tokens))
+fn routes(_: &App) -> Endpoints {
+    Endpoints::new("Anthropic")
+        .post(
+            &["/v1/messages"],
+            create,
+            About::new("Answers a conversation").reads::<schema::Create>().or_events(),
+        )
+        .post(
+            &["/v1/messages/count_tokens"],
+            count_tokens,
+            About::new("Counts the tokens of a conversation").reads::<schema::Count>(),
+        )
 }
 
 /// The kind of a problem in Anthropic's words.

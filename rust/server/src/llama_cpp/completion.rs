@@ -6,7 +6,9 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::Response;
 use serde_json::{Map, Value, json};
-use tabagent_model::{ChatFinish, DetokenizeOptions, FinishReason, LogprobsMode, StopMatch, TokenId};
+use tabagent_model::{
+    ChatEvent, ChatFinish, DetokenizeOptions, FinishReason, GenerateOptions, LogprobsMode, StopMatch, TokenId,
+};
 
 use super::settings_json::settings;
 use crate::app::App;
@@ -24,18 +26,35 @@ use crate::text_request::{TextRequest, prompts};
 /// Most tokens whose probabilities are given at each place.
 const MOST_LOGPROBS: i64 = 1000;
 
+/// What llama-server tells of a text at its end. Settings are written then: as JSON they take a multiple.
+pub(crate) struct Told {
+    model: String,
+    stream: bool,
+    options: GenerateOptions,
+    /// What is ignored, and so ruled out.
+    ignored: Vec<TokenId>,
+    /// Tokens that a request may have.
+    context: usize,
+}
+
+impl Told {
+    /// Of texts that these options make.
+    pub(crate) fn new(served: &Served, options: GenerateOptions, stream: bool) -> Result<Self, ApiError> {
+        let ignored = if options.ignore_eos { served.model.end_tokens()? } else { Vec::new() };
+        let context = served.model.sizes()?.sequence_size as usize;
+        Ok(Self { model: served.name.clone(), stream, options, ignored, context })
+    }
+}
+
 /// What the client wants of a response.
 struct Wanted {
-    model: String,
+    told: Told,
     stream: bool,
     return_tokens: bool,
     timings_per_token: bool,
-    return_progress: bool,
     sampled: bool,
     /// Names of fields, those inside of others after a slash; all if there are none.
     fields: Vec<String>,
-    /// `generation_settings`.
-    settings: Value,
     /// The texts of the prompts, one for each stream.
     prompts: Vec<Arc<str>>,
 }
@@ -59,25 +78,16 @@ fn read(
     }
     let limit = fields.integer("t_max_predict_ms", -1..=i64::MAX)?.filter(|limit| *limit > 0);
     let limit = limit.map(|limit| Duration::from_millis(limit as u64));
+    let return_progress = fields.flag("return_progress")?.unwrap_or_default();
+    options.progress = return_progress && stream;
     options.collect = !stream && limit.is_none();
-    let mut shown = settings(&options);
-    shown["stream"] = stream.into();
-    if options.ignore_eos
-        && let Some(biases) = shown["logit_bias"].as_array_mut()
-    {
-        // What is ignored is ruled out, as llama-server shows it.
-        let ends = served.model.end_tokens()?.into_iter();
-        biases.extend(ends.map(|token| json!({"token": token, "bias": f32::MIN})));
-    }
     let wanted = Wanted {
-        model: served.name.clone(),
+        told: Told::new(served, options.clone(), stream)?,
         stream,
         return_tokens: fields.flag("return_tokens")?.unwrap_or_default(),
         timings_per_token: fields.flag("timings_per_token")?.unwrap_or_default(),
-        return_progress: fields.flag("return_progress")?.unwrap_or_default(),
         sampled: options.logprobs_mode == LogprobsMode::Sampled,
         fields: fields.texts("response_fields")?.unwrap_or_default(),
-        settings: shown,
         prompts: Vec::new(),
     };
     Ok((TextRequest { prompts, n, structure, options }, wanted, limit))
@@ -88,13 +98,14 @@ pub(crate) async fn complete(State(app): State<App>, mut fields: JsonFields) -> 
     let served = app.model(fields.text("model")?.as_deref()).await?;
     let place = Place::read(&mut fields, &served).await?;
     let shared = app.clone();
+    // In a box, since a future has what it is given twice, and streams may wait long.
     let (running, wanted) = app
         .work(move || {
             let (request, mut wanted, limit) = read(&mut fields, &shared, &served)?;
             let mut running = request.begin(&shared, &served, place)?;
             running.time_limit = limit;
             wanted.prompts = texts_of(&served, &running)?;
-            Ok((running, wanted))
+            Ok((running, Box::new(wanted)))
         })
         .await?;
     if wanted.stream {
@@ -116,7 +127,7 @@ pub(crate) async fn complete(State(app): State<App>, mut fields: JsonFields) -> 
 }
 
 /// The text of each stream's prompt, special tokens included.
-fn texts_of(served: &Served, running: &Running) -> Result<Vec<Arc<str>>, ApiError> {
+pub(crate) fn texts_of(served: &Served, running: &Running) -> Result<Vec<Arc<str>>, ApiError> {
     let mut texts: Vec<Arc<str>> = Vec::with_capacity(running.len());
     for index in 0..running.len() {
         let tokens = &running.part(index).prompt;
@@ -132,13 +143,26 @@ fn texts_of(served: &Served, running: &Running) -> Result<Vec<Arc<str>>, ApiErro
     Ok(texts)
 }
 
-async fn write(mut pieces: Pieces, mut running: Running, wanted: Wanted) {
+async fn write(mut pieces: Pieces, mut running: Running, wanted: Box<Wanted>) {
     let mut contents = vec![String::new(); running.len()];
     while let Some(step) = running.next().await {
         match step {
             Err(problem) => {
                 pieces.event(&error(&problem)).await;
                 return;
+            }
+            Ok((index, Step::Event(ChatEvent { prompt: Some(now), .. }))) => {
+                for (progress, timings) in running.note_progress(index, now) {
+                    let part = running.part(index);
+                    let mut chunk = json!({
+                        "index": index, "content": "", "tokens": [], "stop": false, "id_slot": part.slot(),
+                        "tokens_predicted": 0, "tokens_evaluated": part.prompt.len(), "prompt_progress": progress,
+                    });
+                    if wanted.timings_per_token {
+                        chunk["timings"] = timings;
+                    }
+                    pieces.event(&chunk).await;
+                }
             }
             Ok((index, Step::Event(event))) => {
                 let part = running.part(index);
@@ -158,9 +182,6 @@ async fn write(mut pieces: Pieces, mut running: Running, wanted: Wanted) {
                 if wanted.timings_per_token {
                     chunk["timings"] = so_far(&running, index);
                 }
-                if wanted.return_progress && part.decoded == event.token_ids.len() {
-                    chunk["prompt_progress"] = progress(&running, index);
-                }
                 if !event.logprobs.is_empty() {
                     chunk["completion_probabilities"] = logprobs(&event.logprobs, wanted.sampled);
                 }
@@ -168,23 +189,14 @@ async fn write(mut pieces: Pieces, mut running: Running, wanted: Wanted) {
             }
             Ok((index, Step::End(finish))) => {
                 // What came is with the client already.
-                let mut last = wanted.last(index, running.part(index).slot(), &finish, &contents[index]);
+                let place = (index, running.part(index).slot());
+                let mut last = wanted.told.last(place, &wanted.prompts[index], &finish, &contents[index]);
                 last["content"] = "".into();
                 last["tokens"] = json!([]);
                 pieces.event(&wanted.chosen(last)).await;
             }
         }
     }
-}
-
-/// How much of the prompt is decoded, once its first token is there: all of it.
-fn progress(running: &Running, index: usize) -> Value {
-    let part = running.part(index);
-    let first = part.first.unwrap_or(running.began);
-    json!({
-        "total": part.prompt.len(), "cache": 0, "processed": part.prompt.len(),
-        "time_ms": (first - running.began).as_millis() as u64,
-    })
 }
 
 fn stop_type(finish: &ChatFinish) -> &'static str {
@@ -196,9 +208,32 @@ fn stop_type(finish: &ChatFinish) -> &'static str {
     }
 }
 
-impl Wanted {
+impl Told {
+    /// `generation_settings`.
+    fn settings(&self) -> Value {
+        let mut shown = settings(&self.options);
+        shown["stream"] = self.stream.into();
+        if let Some(biases) = shown["logit_bias"].as_array_mut() {
+            biases.extend(self.ignored.iter().map(|token| json!({"token": token, "bias": null})));
+        }
+        shown
+    }
+
+    /// Whether tokens left the context, or the text ended because it was full.
+    fn is_truncated(&self, finish: &ChatFinish) -> bool {
+        let usage = &finish.finish.usage;
+        let is_full = usage.prompt_tokens + usage.completion_tokens >= self.context;
+        usage.dropped_tokens > 0 || (is_full && finish.finish.reason == FinishReason::Length)
+    }
+
     /// A text that has ended.
-    fn last(&self, index: usize, slot: usize, finish: &ChatFinish, content: &str) -> Value {
+    pub(crate) fn last(
+        &self,
+        (index, slot): (usize, usize),
+        prompt: &str,
+        finish: &ChatFinish,
+        content: &str,
+    ) -> Value {
         let usage = &finish.finish.usage;
         let word = match &finish.finish.stop_match {
             Some(StopMatch::String(text)) => text.as_str(),
@@ -213,19 +248,22 @@ impl Wanted {
             "model": self.model,
             "tokens_predicted": usage.completion_tokens,
             "tokens_evaluated": usage.prompt_tokens,
-            "generation_settings": self.settings,
-            "prompt": &*self.prompts[index],
+            "generation_settings": self.settings(),
+            "prompt": prompt,
             "has_new_line": content.contains('\n'),
-            "truncated": false,
+            "truncated": self.is_truncated(finish),
             "stop_type": stop_type(finish),
             "stopping_word": word,
             "tokens_cached": usage.prompt_tokens + usage.completion_tokens,
             "timings": timings(usage, &finish.finish.timings),
         })
     }
+}
 
+impl Wanted {
     fn whole(&self, index: usize, slot: usize, text: &Whole) -> Value {
-        let mut written = self.last(index, slot, &text.finish, &text.finish.message.content);
+        let content = &text.finish.message.content;
+        let mut written = self.told.last((index, slot), &self.prompts[index], &text.finish, content);
         if self.return_tokens {
             written["tokens"] = text.tokens.as_slice().into();
         }

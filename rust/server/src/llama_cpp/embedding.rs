@@ -1,5 +1,7 @@
 //! `/embedding` and the ranking of documents.
 
+use std::time::Instant;
+
 use axum::extract::State;
 use axum::response::Response;
 use serde_json::{Value, json};
@@ -60,11 +62,17 @@ pub(crate) async fn rerank(State(app): State<App>, mut fields: JsonFields) -> Re
     let (scores, documents, tokens) = app
         .work(move || {
             let model = &served.model;
-            let scores = model.rerank(&query, &documents, RerankOptions::default(), &stop, |_, _| true)?;
+            let (began, mut steps) = (Instant::now(), 0);
+            let scores = model.rerank(&query, &documents, RerankOptions::default(), &stop, |_, _| {
+                steps += 1;
+                true
+            })?;
+            let took = began.elapsed();
             let mut tokens = model.tokenize(&query, true, false)?.len() * documents.len();
             for document in &documents {
                 tokens += model.tokenize(document, true, false)?.len();
             }
+            served.state.counts.embedded(tokens, steps, took);
             Ok((scores, documents, tokens))
         })
         .await?;

@@ -6,11 +6,12 @@ use axum::http::Uri;
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::response::Response;
 use serde_json::{Value, json};
-use tabagent_model::{Error, Model};
 
 use super::settings_json::settings;
 use crate::app::App;
+use crate::counts::Counted;
 use crate::error::ApiError;
+use crate::figures::Figures;
 use crate::models::Served;
 use crate::openai::FINGERPRINT;
 use crate::query;
@@ -60,7 +61,7 @@ pub(crate) fn written(settings_of: &Settings, served: &Served) -> Result<Value, 
     });
     let llama = model.llama()?;
     let mut body = json!({
-        "default_generation_settings": {"params": settings(&served.defaults), "n_ctx": sizes.sequence_size},
+        "default_generation_settings": {"params": settings(served.defaults()), "n_ctx": sizes.sequence_size},
         "total_slots": sizes.max_sequences,
         "model_alias": served.name,
         "model_ftype": llama.facts().quantization,
@@ -96,90 +97,13 @@ pub(crate) async fn metrics(State(app): State<App>, uri: Uri) -> Result<Response
     }
     let entry = app.models.find(query::value(&uri, "model").as_deref())?;
     // Asking is no use of the model, and does not wake it.
-    let loaded = app.models.look(&entry.name).and_then(|now| now.model);
-    let told = loaded.and_then(|model| metrics_of(&model).ok());
-    let text = match told.or_else(|| app.models.last_metrics(&entry.name)) {
-        Some(text) => text,
-        None => metrics_of(&app.model(Some(&entry.name)).await?.model)?,
+    let figures = match app.models.figures(&entry.name) {
+        Some(figures) => figures,
+        None => Figures::of(&app.model(Some(&entry.name)).await?.model, Counted::default())?,
     };
+    let text = figures.text(app.models.since_told(&entry.name, figures.totals()));
     let mut response = Response::new(Body::from(text));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4"));
     response.headers_mut().insert("process-start-time-unix", HeaderValue::from(app.models.began()));
     Ok(response)
-}
-
-/// The numbers of a model.
-pub(crate) fn metrics_of(model: &Model) -> Result<String, Error> {
-    let (metrics, stats) = (model.metrics()?, model.stats()?);
-    let each = |part: f64, of: f64| if of > 0.0 { part / of } else { 0.0 };
-    let mut text = String::new();
-    for (kind, name, help, value) in [
-        (
-            "counter",
-            "prompt_tokens_total",
-            "Number of prompt tokens processed, excluding cached tokens",
-            metrics.prompt_tokens as f64,
-        ),
-        (
-            "counter",
-            "prompt_tokens_cached_total",
-            "Number of prompt tokens reused from the cache",
-            metrics.cached_tokens as f64,
-        ),
-        ("counter", "prompt_seconds_total", "Total time spent processing prompts", metrics.prompt_seconds),
-        (
-            "counter",
-            "tokens_predicted_total",
-            "Number of generation tokens processed",
-            metrics.completion_tokens as f64,
-        ),
-        (
-            "counter",
-            "tokens_predicted_seconds_total",
-            "Total time spent generating tokens",
-            metrics.decode_seconds,
-        ),
-        ("counter", "n_decode_total", "Total number of llama_decode() calls", metrics.steps as f64),
-        (
-            "counter",
-            "spec_decode_num_draft_tokens_total",
-            "Draft tokens generated",
-            metrics.drafted_tokens as f64,
-        ),
-        (
-            "counter",
-            "spec_decode_num_accepted_tokens_total",
-            "Draft tokens accepted",
-            metrics.accepted_tokens as f64,
-        ),
-        (
-            "gauge",
-            "prompt_tokens_seconds",
-            "Average prompt throughput in tokens/s",
-            each(metrics.prompt_tokens as f64, metrics.prompt_seconds),
-        ),
-        (
-            "gauge",
-            "predicted_tokens_seconds",
-            "Average generation throughput in tokens/s",
-            each(metrics.completion_tokens as f64, metrics.decode_seconds),
-        ),
-        ("gauge", "requests_processing", "Number of requests processing", stats.active as f64),
-        ("gauge", "requests_deferred", "Number of requests deferred", stats.queued as f64),
-        (
-            "gauge",
-            "n_busy_slots_per_decode",
-            "Average number of busy slots per llama_decode() call",
-            each(metrics.step_requests as f64, metrics.steps as f64),
-        ),
-    ] {
-        use std::fmt::Write as _;
-        // Writing to a string does not fail.
-        let _ = write!(
-            text,
-            "# HELP llamacpp:{name} {help}\n# TYPE llamacpp:{name} {kind}\nllamacpp:{name} {value}\n"
-        );
-    }
-    text.push_str(&metrics.prometheus(&stats));
-    Ok(text)
 }

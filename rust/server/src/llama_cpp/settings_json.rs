@@ -21,7 +21,8 @@ pub(crate) fn settings(options: &GenerateOptions) -> Value {
         .iter()
         .filter_map(|breaker| if let Breaker::Text(text) = breaker { Some(text.as_str()) } else { None })
         .collect();
-    let bias = |(token, bias): &(i32, f32)| json!({"token": token, "bias": if bias.is_finite() { json!(bias) } else { json!(f32::MIN) }});
+    // JSON has no infinity; llama-server writes null for a token that is ruled out.
+    let bias = |(token, bias): &(i32, f32)| json!({"token": token, "bias": bias});
     json!({
         "seed": config.seed.unwrap_or(u64::from(u32::MAX)),
         "temperature": config.temperature,

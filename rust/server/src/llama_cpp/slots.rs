@@ -154,7 +154,7 @@ fn save(served: &Served, held: &mut Held, number: usize, path: &Path) -> Result<
 }
 
 fn session(served: &Served, tokens: Vec<i32>) -> Result<Session, ApiError> {
-    let mut session = served.model.session(served.defaults.sampling.clone(), Changes::default())?;
+    let mut session = served.model.session(served.defaults().sampling.clone(), Changes::default())?;
     session.replace(tokens, Changes::default(), &AbortFlag::new())?;
     Ok(session)
 }

@@ -17,6 +17,7 @@ use crate::models::Served;
 use crate::place::Place;
 use crate::running::Running;
 use crate::stream_body::json as json_response;
+use crate::template_variables;
 
 /// Answers a conversation.
 pub(crate) async fn chat(State(app): State<App>, mut fields: JsonFields) -> Result<Response, ApiError> {
@@ -38,7 +39,8 @@ pub(crate) async fn chat(State(app): State<App>, mut fields: JsonFields) -> Resu
     let shared = app.clone();
     let running = app
         .work(move || {
-            let request = read(messages, fields, &served, stream)?;
+            let mut request = read(messages, fields, &served, stream)?;
+            template_variables::supply(&mut request, &served, shared.settings.thinking)?;
             Running::chat(&shared, &served, request, 1, Place::default())
         })
         .await?;

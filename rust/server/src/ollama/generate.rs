@@ -21,6 +21,7 @@ use crate::models::Served;
 use crate::place::Place;
 use crate::running::Running;
 use crate::stream_body::json as json_response;
+use crate::template_variables;
 
 /// Continues or answers a text.
 pub(crate) async fn generate(State(app): State<App>, mut fields: JsonFields) -> Result<Response, ApiError> {
@@ -107,6 +108,7 @@ impl Asked {
         request.thinking =
             read_think(&mut fields, &template, &served.name, &mut request.conversation.variables)?;
         request.template = Some(template);
+        template_variables::supply(&mut request, served, app.settings.thinking)?;
         request.structure = structure;
         request.options = options;
         let mut prepared = served.model.prepare_chat(request)?;
@@ -149,7 +151,7 @@ fn continued(
     let prompt: Arc<[TokenId]> = tokens.as_slice().into();
     let most = options.max_tokens;
     let (stream, _) = served.model.generate(tokens, options, grammar.as_ref(), false)?;
-    let mut running = Running::new(app, served);
+    let mut running = Running::new(app, served, 1);
     running.push(stream.into(), &prompt, most, Place::default());
     Ok(running)
 }

@@ -7,15 +7,15 @@ mod lines;
 mod moment;
 mod options;
 mod pull;
+mod schema;
 mod tags;
 
-use axum::Router;
 use axum::response::Response;
-use axum::routing::{delete, get, post};
 use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::error::{ApiError, Problem};
+use crate::openapi::{About, Endpoints};
 use crate::protocol::{Protocol, plain_status};
 use crate::stream_body::json as json_response;
 
@@ -30,18 +30,38 @@ fn owns(path: &str) -> bool {
     path.starts_with("/api/")
 }
 
-fn routes(_: &App) -> Router<App> {
-    Router::new()
-        .route("/api/generate", post(generate::generate))
-        .route("/api/chat", post(chat::chat))
-        .route("/api/embed", post(embed::embed))
-        .route("/api/embeddings", post(embed::embedding))
-        .route("/api/tags", get(tags::tags))
-        .route("/api/ps", get(tags::ps))
-        .route("/api/show", post(tags::show))
-        .route("/api/version", get(version))
-        .route("/api/pull", post(pull::pull))
-        .route("/api/delete", delete(pull::delete))
+fn routes(_: &App) -> Endpoints {
+    Endpoints::new("Ollama")
+        .post(
+            &["/api/generate"],
+            generate::generate,
+            About::new("Continues or answers a text").reads::<schema::Generate>().or_lines(),
+        )
+        .post(
+            &["/api/chat"],
+            chat::chat,
+            About::new("Answers a conversation").reads::<schema::Chat>().or_lines(),
+        )
+        .post(
+            &["/api/embed"],
+            embed::embed,
+            About::new("Gives the vectors of texts").reads::<schema::Embed>(),
+        )
+        .post(
+            &["/api/embeddings"],
+            embed::embedding,
+            About::new("Gives the vector of a text").reads::<schema::Embedding>(),
+        )
+        .get(&["/api/tags"], tags::tags, About::new("Lists the models"))
+        .get(&["/api/ps"], tags::ps, About::new("Lists the models that are loaded"))
+        .post(&["/api/show"], tags::show, About::new("Tells of a model").reads::<schema::Show>())
+        .get(&["/api/version"], version, About::new("Tells the version of Ollama whose API this is"))
+        .post(
+            &["/api/pull"],
+            pull::pull,
+            About::new("Fetches a model of the hub").reads::<schema::Pull>().or_lines(),
+        )
+        .delete(&["/api/delete"], pull::delete, About::new("Is refused: no files are deleted"))
 }
 
 async fn version() -> Response {

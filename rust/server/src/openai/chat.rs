@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
-use tabagent_model::{ChatFinish, LogprobsMode};
+use tabagent_model::{ChatEvent, ChatFinish, LogprobsMode};
 
-use super::chat_chunk::{CallIds, Envelope};
+use super::chat_chunk::{CallIds, Envelope, Verbose};
 use super::{ChatBody, error};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::fields::JsonFields;
-use crate::numbers::rate;
+use crate::llama_cpp::{Told, texts_of};
+use crate::numbers::{predicted, rate};
 use crate::place::Place;
 use crate::running::{Running, Step};
 use crate::stream_body::{Kind, Pieces, json, streamed};
@@ -26,8 +27,13 @@ pub(crate) async fn complete(State(app): State<App>, mut fields: JsonFields) -> 
         .work(move || {
             let body = ChatBody::read(fields, &shared, &model)?;
             let sampled = body.request.options.logprobs_mode == LogprobsMode::Sampled;
-            let envelope = Envelope::new(&model.name, body.include_usage, sampled);
+            let mut envelope = Envelope::new(&model.name, body.include_usage, sampled);
+            let options = body.verbose.then(|| body.request.options.clone());
             let running = Running::chat(&shared, &model, body.request, body.n, place)?;
+            if let Some(options) = options {
+                let told = Told::new(&model, options, body.stream)?;
+                envelope.verbose = Some(Box::new(Verbose::new(told, texts_of(&model, &running)?, &running)));
+            }
             Ok((running, envelope, body.stream, body.timings_per_token))
         })
         .await?;
@@ -70,6 +76,11 @@ async fn write(mut pieces: Pieces, mut running: Running, envelope: Envelope, per
             pieces.event(&envelope.first(index)).await;
         }
         match step {
+            Step::Event(ChatEvent { prompt: Some(now), .. }) => {
+                for (progress, timings) in running.note_progress(index, now) {
+                    pieces.event(&envelope.progress(index, progress, per_token.then_some(timings))).await;
+                }
+            }
             Step::Event(event) => {
                 let mut chunks = envelope.event(index, &event, &mut ids[index]);
                 if let Some(last) = chunks.last_mut().filter(|_| per_token) {
@@ -98,6 +109,6 @@ pub(crate) fn so_far(running: &Running, index: usize) -> serde_json::Value {
     let first = part.first.unwrap_or(running.began);
     let mut timings = serde_json::json!({"cache_n": 0});
     rate(&mut timings, "prompt", part.prompt.len(), (first - running.began).as_secs_f64());
-    rate(&mut timings, "predicted", part.decoded, first.elapsed().as_secs_f64());
+    predicted(&mut timings, part.decoded, first.elapsed().as_secs_f64());
     timings
 }

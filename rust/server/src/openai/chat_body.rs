@@ -24,6 +24,8 @@ pub(crate) struct ChatBody {
     pub(crate) stream: bool,
     pub(crate) include_usage: bool,
     pub(crate) timings_per_token: bool,
+    /// Tell what the prompt was, and how the text was made.
+    pub(crate) verbose: bool,
 }
 
 impl ChatBody {
@@ -36,6 +38,8 @@ impl ChatBody {
         let timings_per_token = fields.flag("timings_per_token")?.unwrap_or_default();
         let choices = i64::try_from(app.settings.max_choices).unwrap_or(i64::MAX);
         let n = fields.integer_of(&["n_cmpl", "n"], 1..=choices)?.unwrap_or(1) as usize;
+        let verbose = fields.flag("verbose")?.unwrap_or(app.settings.verbose);
+        let return_progress = fields.flag("return_progress")?.unwrap_or_default();
         refuse_unknown(&mut fields)?;
         let mut request = ChatRequest::new(read_conversation(&mut fields, app.settings.prefill)?);
         request.template.clone_from(&served.template);
@@ -55,7 +59,9 @@ impl ChatBody {
         read_logprobs(&mut fields, &mut request)?;
         // Nobody reads before the end.
         request.options.collect = !stream;
-        Ok(Self { request, n, stream, include_usage: include_usage.unwrap_or_default(), timings_per_token })
+        request.options.progress = stream && return_progress;
+        let include_usage = include_usage.unwrap_or_default();
+        Ok(Self { request, n, stream, include_usage, timings_per_token, verbose })
     }
 }
 

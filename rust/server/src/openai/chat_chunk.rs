@@ -1,11 +1,14 @@
 //! What `/v1/chat/completions` answers with: a whole message, or chunks of one.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 use tabagent_model::{ChatFinish, Delta, FinishReason, ParsedMessage};
 
+use crate::llama_cpp::Told;
 use crate::numbers::{logprobs, now, timings, usage};
 use crate::random;
-use crate::running::Whole;
+use crate::running::{Running, Whole};
 
 /// What all parts of a response have.
 pub(crate) struct Envelope {
@@ -14,6 +17,28 @@ pub(crate) struct Envelope {
     created: u64,
     include_usage: bool,
     sampled: bool,
+    /// What is told besides at the end, where the client wants that.
+    pub(crate) verbose: Option<Box<Verbose>>,
+}
+
+/// What llama-server's `__verbose` tells of texts.
+pub(crate) struct Verbose {
+    told: Told,
+    prompts: Vec<Arc<str>>,
+    slots: Vec<usize>,
+}
+
+impl Verbose {
+    /// Of texts that run, with their prompts.
+    pub(crate) fn new(told: Told, prompts: Vec<Arc<str>>, running: &Running) -> Self {
+        let slots = (0..running.len()).map(|index| running.part(index).slot()).collect();
+        Self { told, prompts, slots }
+    }
+
+    fn of(&self, index: usize, finish: &ChatFinish) -> Value {
+        let content = &finish.message.content;
+        self.told.last((index, self.slots[index]), &self.prompts[index], finish, content)
+    }
 }
 
 /// The version of what made a response; llama-server's begins with a `b`, too, and clients check it.
@@ -85,7 +110,14 @@ fn delta(delta: &Delta, ids: &mut CallIds) -> Option<Value> {
 
 impl Envelope {
     pub(crate) fn new(model: &str, include_usage: bool, sampled: bool) -> Self {
-        Self { id: random::id("chatcmpl-"), model: model.to_owned(), created: now(), include_usage, sampled }
+        Self {
+            id: random::id("chatcmpl-"),
+            model: model.to_owned(),
+            created: now(),
+            include_usage,
+            sampled,
+            verbose: None,
+        }
     }
 
     fn wrap(&self, object: &str, choices: Value) -> Value {
@@ -119,6 +151,16 @@ impl Envelope {
         self.chunk(Self::choice(index, json!({"role": "assistant", "content": null})))
     }
 
+    /// How far the prompt of a choice has come.
+    pub(crate) fn progress(&self, index: usize, progress: Value, timings: Option<Value>) -> Value {
+        let mut chunk = self.chunk(Self::choice(index, json!({})));
+        chunk["prompt_progress"] = progress;
+        if let Some(timings) = timings {
+            chunk["timings"] = timings;
+        }
+        chunk
+    }
+
     /// The chunks of an event. Probabilities of tokens come with the last of them, or by themselves.
     pub(crate) fn event(
         &self,
@@ -144,6 +186,9 @@ impl Envelope {
         let mut chunk =
             self.chunk(json!([{"index": index, "delta": {}, "finish_reason": finish_reason(finish)}]));
         chunk["timings"] = timings(&finish.finish.usage, &finish.finish.timings);
+        if let Some(verbose) = &self.verbose {
+            chunk["__verbose"] = verbose.of(index, finish);
+        }
         chunk
     }
 
@@ -176,6 +221,9 @@ impl Envelope {
         response["usage"] = usage_of_choices(&finished);
         if let Some(first) = finished.first() {
             response["timings"] = timings(&first.finish.usage, &first.finish.timings);
+            if let Some(verbose) = &self.verbose {
+                response["__verbose"] = verbose.of(0, first);
+            }
         }
         response
     }

@@ -6,8 +6,8 @@ use axum::extract::State;
 use axum::response::Response;
 use serde_json::{Value, json};
 use tabagent_model::{
-    AbortFlag, DetokenizeOptions, FinishReason, GenerateOptions, InfillRequest, LogprobsMode, Model, TokenId,
-    TokenLogprob, Usage,
+    AbortFlag, ChatEvent, DetokenizeOptions, FinishReason, GenerateOptions, InfillRequest, LogprobsMode,
+    Model, TokenId, TokenLogprob, Usage,
 };
 
 use super::chat::so_far;
@@ -77,6 +77,7 @@ fn read(mut fields: JsonFields, app: &App, served: &Served) -> Result<Asked, Api
     let include_usage =
         stream_options.map(|mut options| options.flag("include_usage")).transpose()?.flatten();
     let timings_per_token = fields.flag("timings_per_token")?.unwrap_or_default();
+    let return_progress = fields.flag("return_progress")?.unwrap_or_default();
     let structure = sampler_fields::structure(&mut fields)?;
     let mut options = sampler_fields::read(&mut fields, served)?;
     let prompts = match suffix {
@@ -108,6 +109,7 @@ fn read(mut fields: JsonFields, app: &App, served: &Served) -> Result<Asked, Api
         options.logprobs_mode = LogprobsMode::Sampled;
     }
     options.collect = !stream;
+    options.progress = stream && return_progress;
     let sampled = options.logprobs_mode == LogprobsMode::Sampled;
     let envelope = Envelope {
         id: random::id("cmpl-"),
@@ -211,6 +213,16 @@ async fn write(mut pieces: Pieces, mut running: Running, envelope: Envelope) {
             pieces.event(&envelope.chunk(index, &echo.text, echo.logprobs(), Value::Null)).await;
         }
         match step {
+            Step::Event(ChatEvent { prompt: Some(now), .. }) => {
+                for (progress, timings) in running.note_progress(index, now) {
+                    let mut chunk = envelope.chunk(index, "", Value::Null, Value::Null);
+                    chunk["prompt_progress"] = progress;
+                    if envelope.timings_per_token {
+                        chunk["timings"] = timings;
+                    }
+                    pieces.event(&chunk).await;
+                }
+            }
             Step::Event(event) => {
                 let text = text_in(&event);
                 let probabilities = envelope.logprobs(&event.logprobs, &mut offsets[index]);

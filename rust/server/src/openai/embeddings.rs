@@ -1,5 +1,7 @@
 //! `/v1/embeddings`.
 
+use std::time::Instant;
+
 use axum::extract::State;
 use axum::response::Response;
 use base64::Engine as _;
@@ -45,7 +47,12 @@ pub(crate) async fn vectors(
             texts.iter().map(|text| text.tokens(model, true)).collect::<Result<_, _>>()?;
         let counted = tokens.iter().map(Vec::len).sum();
         let inputs: Vec<PromptInput<String>> = tokens.into_iter().map(PromptInput::Tokens).collect();
-        let vectors = model.embed(&inputs, &options, &stop, |_, _| true)?;
+        let (began, mut steps) = (Instant::now(), 0);
+        let vectors = model.embed(&inputs, &options, &stop, |_, _| {
+            steps += 1;
+            true
+        })?;
+        served.state.counts.embedded(counted, steps, began.elapsed());
         Ok((vectors, counted))
     })
     .await

@@ -7,13 +7,13 @@ mod completions;
 mod echo;
 mod embeddings;
 mod models;
+mod schema;
 
-use axum::Router;
-use axum::routing::{get, post};
 use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::error::{ApiError, Problem};
+use crate::openapi::{About, Endpoints};
 use crate::protocol::{Protocol, plain_status};
 
 pub(crate) use chat::so_far;
@@ -21,6 +21,7 @@ pub(crate) use chat_body::ChatBody;
 pub(crate) use chat_chunk::FINGERPRINT;
 pub(crate) use completions::text_in;
 pub(crate) use embeddings::{StopOnDrop, check_enabled, vectors};
+pub(crate) use schema::Chat;
 
 /// OpenAI's clients.
 pub(crate) const PROTOCOL: Protocol =
@@ -33,18 +34,34 @@ fn owns(path: &str) -> bool {
         || (path.starts_with("/completions") || path.starts_with("/embeddings"))
 }
 
-fn routes(_: &App) -> Router<App> {
-    Router::new()
-        .route("/v1/chat/completions", post(chat::complete))
-        .route("/chat/completions", post(chat::complete))
-        .route("/v1/chat/completions/input_tokens", post(chat::count))
-        .route("/chat/completions/input_tokens", post(chat::count))
-        .route("/v1/completions", post(completions::complete))
-        .route("/v1/embeddings", post(embeddings::embed))
-        .route("/v1/models", get(models::list))
-        .route("/models", get(models::list))
-        .route("/v1/models/{*name}", get(models::one))
-        .route("/models/{*name}", get(models::one))
+fn routes(_: &App) -> Endpoints {
+    Endpoints::new("OpenAI")
+        .post(
+            &["/v1/chat/completions", "/chat/completions"],
+            chat::complete,
+            About::new("Answers a conversation").reads::<Chat>().or_events(),
+        )
+        .post(
+            &["/v1/chat/completions/input_tokens", "/chat/completions/input_tokens"],
+            chat::count,
+            About::new("Counts the tokens of a conversation").reads::<Chat>(),
+        )
+        .post(
+            &["/v1/completions"],
+            completions::complete,
+            About::new("Continues texts").reads::<schema::Completion>().or_events(),
+        )
+        .post(
+            &["/v1/embeddings"],
+            embeddings::embed,
+            About::new("Gives the vectors of texts").reads::<schema::Embeddings>(),
+        )
+        .get(
+            &["/v1/models", "/models"],
+            models::list,
+            About::new("Lists the models").asks(&[("reload", "1: reads folder and files anew")]),
+        )
+        .get(&["/v1/models/{*name}", "/models/{*name}"], models::one, About::new("Tells of a model"))
 }
 
 /// The kind of a problem, as OpenAI's and llama-server's clients know it.

@@ -8,10 +8,12 @@ use tabagent_model::{
 
 use super::input::{messages, read_input};
 use super::store::Store;
+use crate::app::App;
 use crate::error::{ApiError, Problem};
 use crate::fields::{JsonFields, mistyped};
 use crate::models::Served;
 use crate::sampler_fields;
+use crate::template_variables;
 
 /// Most tokens whose probabilities are given at each place.
 const MOST_LOGPROBS: i64 = 20;
@@ -52,11 +54,17 @@ pub(crate) struct ResponsesBody {
     /// Fields as they were given.
     pub(crate) echoed: Vec<(&'static str, Value)>,
     pub(crate) max_tokens: Option<usize>,
+    pub(crate) timings_per_token: bool,
 }
 
 impl ResponsesBody {
     /// Translates a body. `served` has what the body does not say, `store` earlier responses.
-    pub(crate) fn read(mut fields: JsonFields, served: &Served, store: &Store) -> Result<Self, ApiError> {
+    pub(crate) fn read(
+        mut fields: JsonFields,
+        app: &App,
+        served: &Served,
+        store: &Store,
+    ) -> Result<Self, ApiError> {
         for (name, nothing) in UNSUPPORTED {
             if fields.take(name).is_some_and(|value| value != nothing) {
                 return Err(ApiError::field(
@@ -68,6 +76,8 @@ impl ResponsesBody {
         let echoed: Vec<(&str, Value)> =
             ECHOED.into_iter().filter_map(|name| Some((name, fields.peek(name)?.clone()))).collect();
         let stream = fields.flag("stream")?.unwrap_or_default();
+        let timings_per_token = fields.flag("timings_per_token")?.unwrap_or_default();
+        let return_progress = fields.flag("return_progress")?.unwrap_or_default();
         let stores = fields.flag("store")?.unwrap_or(true);
         let given = match fields.take("input") {
             Some(input) => read_input(input)?,
@@ -90,6 +100,7 @@ impl ResponsesBody {
         request.template.clone_from(&served.template);
         read_tools(&mut fields, &mut request)?;
         read_reasoning(&mut fields, &mut request)?;
+        template_variables::supply(&mut request, served, app.settings.thinking)?;
         request.structure = read_text(&mut fields)?;
         let most = fields.integer("max_output_tokens", 1..=i64::from(i32::MAX))?;
         let top = fields.integer("top_logprobs", 0..=MOST_LOGPROBS)?;
@@ -105,9 +116,10 @@ impl ResponsesBody {
         }
         // Nobody reads before the end.
         options.collect = !stream;
+        options.progress = stream && return_progress;
         let max_tokens = options.max_tokens;
         request.options = options;
-        Ok(Self { request, stream, stores, items, given, echoed, max_tokens })
+        Ok(Self { request, stream, stores, items, given, echoed, max_tokens, timings_per_token })
     }
 }
 

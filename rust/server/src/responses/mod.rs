@@ -4,21 +4,23 @@ mod body;
 mod input;
 mod output;
 mod response;
+mod schema;
 mod store;
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use axum::routing::{get, post};
-use axum::{Extension, Router};
 use serde_json::{Value, json};
-use tabagent_model::ChatFinish;
+use tabagent_model::{ChatEvent, ChatFinish};
 
 use crate::app::App;
 use crate::error::{ApiError, Problem};
 use crate::fields::JsonFields;
-use crate::openai;
+use crate::numbers::timings;
+use crate::openai::{self, so_far};
+use crate::openapi::{About, Endpoints};
 use crate::place::Place;
 use crate::protocol::{Protocol, plain_status};
 use crate::running::{Running, Step};
@@ -38,16 +40,34 @@ pub(crate) const PROTOCOL: Protocol = Protocol {
 };
 
 fn owns(path: &str) -> bool {
-    path == "/v1/responses" || path.starts_with("/v1/responses/")
+    let path = path.strip_prefix("/v1").unwrap_or(path);
+    path == "/responses" || path.starts_with("/responses/")
 }
 
-fn routes(_: &App) -> Router<App> {
-    Router::new()
-        .route("/v1/responses", post(create))
-        .route("/v1/responses/input_tokens", post(count))
-        .route("/v1/responses/{id}", get(retrieve).delete(delete))
-        .route("/v1/responses/{id}/input_items", get(input_items))
-        .layer(Extension(Arc::new(Store::default())))
+fn routes(_: &App) -> Endpoints {
+    Endpoints::new("OpenAI")
+        .post(
+            &["/v1/responses", "/responses"],
+            create,
+            About::new("Answers items").reads::<schema::Create>().or_events(),
+        )
+        .post(
+            &["/v1/responses/input_tokens", "/responses/input_tokens"],
+            count,
+            About::new("Counts the tokens of items").reads::<schema::Create>(),
+        )
+        .get(
+            &["/v1/responses/{id}", "/responses/{id}"],
+            retrieve,
+            About::new("Gives a response that was kept"),
+        )
+        .delete(&["/v1/responses/{id}", "/responses/{id}"], delete, About::new("Forgets a response"))
+        .get(
+            &["/v1/responses/{id}/input_items", "/responses/{id}/input_items"],
+            input_items,
+            About::new("Lists what a response was given"),
+        )
+        .map(|router| router.layer(Extension(Arc::new(Store::default()))))
 }
 
 fn unknown(id: &str) -> ApiError {
@@ -69,7 +89,7 @@ async fn create(
     let kept = Arc::clone(&store);
     let (running, envelope, stream) = app
         .work(move || {
-            let body = ResponsesBody::read(fields, &served, &kept)?;
+            let body = ResponsesBody::read(fields, &shared, &served, &kept)?;
             let envelope = Envelope::new(&served.name, &body);
             let running = Running::chat(&shared, &served, body.request, 1, Place::default())?;
             Ok((running, envelope, body.stream))
@@ -108,14 +128,34 @@ fn ended(envelope: &Envelope, output: &Output, finish: Option<&ChatFinish>, stor
 
 async fn write(mut pieces: Pieces, mut running: Running, envelope: Envelope, store: Arc<Store>) {
     let mut output = Output::default();
-    let begun = envelope.response(&[], None);
     for name in ["response.created", "response.in_progress"] {
-        let event = output.numbered(name, json!({"response": begun}));
+        let event = output.numbered(name, json!({"response": envelope.response(&[], None)}));
         pieces.named_event(name, &event).await;
     }
     while let Some(step) = running.next().await {
         let made = match step {
-            Ok((_, Step::Event(event))) => output.event(&event),
+            Ok((_, Step::Event(ChatEvent { prompt: Some(now), .. }))) => {
+                for (progress, timings) in running.note_progress(0, now) {
+                    let response = envelope.response(output.items(), None);
+                    let name = "response.in_progress";
+                    let mut data =
+                        output.numbered(name, json!({"response": response, "prompt_progress": progress}));
+                    if envelope.timings_per_token {
+                        data["timings"] = timings;
+                    }
+                    pieces.named_event(name, &data).await;
+                }
+                continue;
+            }
+            Ok((_, Step::Event(event))) => {
+                let mut made = output.event(&event);
+                if envelope.timings_per_token {
+                    for (_, data) in made.iter_mut().filter(|(_, data)| data.get("delta").is_some()) {
+                        data["timings"] = so_far(&running, 0);
+                    }
+                }
+                made
+            }
             Ok((_, Step::End(finish))) => {
                 let mut made = output.end(&finish);
                 let response = ended(&envelope, &output, Some(&finish), &store);
@@ -124,7 +164,8 @@ async fn write(mut pieces: Pieces, mut running: Running, envelope: Envelope, sto
                 } else {
                     "response.completed"
                 };
-                made.push((name, output.numbered(name, json!({"response": response}))));
+                let told = timings(&finish.finish.usage, &finish.finish.timings);
+                made.push((name, output.numbered(name, json!({"response": response, "timings": told}))));
                 made
             }
             Err(problem) => {
@@ -148,9 +189,10 @@ async fn count(
     mut fields: JsonFields,
 ) -> Result<Response, ApiError> {
     let served = app.model(fields.text("model")?.as_deref()).await?;
+    let shared = app.clone();
     let tokens = app
         .work(move || {
-            let mut request = ResponsesBody::read(fields, &served, &store)?.request;
+            let mut request = ResponsesBody::read(fields, &shared, &served, &store)?.request;
             // What the answer is held to does not change the prompt.
             request.structure = None;
             Ok(served.model.prepare_chat(request)?.prompt.tokens.len())

@@ -20,6 +20,7 @@ pub(crate) struct Envelope {
     pub(crate) stores: bool,
     echoed: Vec<(&'static str, Value)>,
     max_tokens: Option<usize>,
+    pub(crate) timings_per_token: bool,
 }
 
 impl Envelope {
@@ -33,6 +34,7 @@ impl Envelope {
             stores: body.stores,
             echoed: body.echoed.clone(),
             max_tokens: body.max_tokens,
+            timings_per_token: body.timings_per_token,
         }
     }
 
