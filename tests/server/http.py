@@ -8,6 +8,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from support.served import ServerProcess
     from tabagent import Server
 
 __all__ = ["Reply", "ask", "connect", "send"]
@@ -31,7 +32,7 @@ class Reply:
         return [json.loads(text) for text in data if text != "[DONE]"]
 
 
-def ask(server: Server, method: str, path: str, body: Any = None, *, headers: dict[str, str] | None = None) -> Reply:
+def ask(server: Server | ServerProcess, method: str, path: str, body: Any = None, *, headers: dict[str, str] | None = None) -> Reply:
     """One request on a connection of its own. A body that is no bytes is sent as JSON."""
     assert server.host is not None
     assert server.port is not None
@@ -45,13 +46,13 @@ def ask(server: Server, method: str, path: str, body: Any = None, *, headers: di
         connection.close()
 
 
-def connect(server: Server) -> socket.socket:
+def connect(server: Server | ServerProcess) -> socket.socket:
     assert server.host is not None
     assert server.port is not None
     return socket.create_connection((server.host, server.port), timeout=120)
 
 
-def send(server: Server, path: str, body: Any) -> socket.socket:
+def send(server: Server | ServerProcess, path: str, body: Any) -> socket.socket:
     """Begin a request, and leave its response unread."""
     data = json.dumps(body).encode()
     stream = connect(server)
