@@ -1,13 +1,12 @@
-//! llama.cpp 0.5.0, as `tools/make_layout.py` found it in the headers and default-params functions of that version.
+//! llama.cpp 0.5.0: as `tools/make_layout.py` found it in the headers and default-params functions of a build.
 
 use super::{boolean, float, int, word};
 use crate::layout::{AbiLayout, StructLayout, TensorLayout};
 
 pub(super) const LAYOUT: AbiLayout = AbiLayout {
+    stem: "b10809",
     name: "llama.cpp 0.5.0",
-    versions: &["0.5.0-dev", "0.5.0"],
-    symbols: include_str!("llama_0_5_0.symbols"),
-    renamed: &[],
+    versions: Some(("0.2.0", "0.5.0")),
     model_params: StructLayout {
         name: "llama_model_params",
         size: 80,
