@@ -4,8 +4,8 @@ Sizes, offsets, types and defaults come from the C++ compiler (`CXX`, or `c++`):
 tree's two default-params functions prints them. The names of fields and exported functions are read from `include/llama.h`. `FOLDER` gets
 `STEM.rs`, and its `symbols.txt` a column for the layout, or what the build adds to the column that is there; for `rust/sys/src/layouts`.
 
-A line of `symbols.txt` is a function, with a mark for each layout: `+` if all known builds of the layout export it, `.` if none does, `<` if only the later
-ones do, `>` if only the earlier ones do, `~` for anything else. The tree is taken for the last known build of its layout.
+A line of `symbols.txt` is a function, with a mark for each layout: `+` if all known builds of the layout export it, `.` if none does,
+`<` if only the later ones do, `>` if only the earlier ones do, `~` for anything else. The tree is taken for the last known build of its layout.
 """
 
 from __future__ import annotations
@@ -185,10 +185,8 @@ def merged_symbols(table: str, stem: str, exported: set[str]) -> str:
     for name in exported - rows.keys():
         rows[name] = "." * len(stems)
     for name, marks in rows.items():
-        if known:
-            mark = LATER[marks[place], name in exported]
-        else:
-            mark = "+" if name in exported else "."
+        first = "+" if name in exported else "."
+        mark = LATER[marks[place], name in exported] if known else first
         rows[name] = marks[:place] + mark + marks[place + 1 :]
     body = "".join(f"{marks} {name}\n" for name, marks in sorted(rows.items()))
     return f"# {' '.join(stems)}\n{body}"

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import needs
-from support.fake_llama import SYMBOLS, compile_library, known_defaults, llama_source
+from support.fake_llama import SYMBOLS, compile_library, known_defaults, llama_source, symbols_of
 
 CHILD = """
 import json, sys
@@ -153,11 +153,11 @@ def test_a_library_without_llama_symbols_lists_what_is_missing(tmp_path: Path) -
 @pytest.mark.usefixtures("needs_compiler")
 def test_another_version_is_refused_with_nothing_but_its_version_asked(tmp_path: Path) -> None:
     # All functions but `llama_version` abort, and the child must live.
-    compile_library(llama_source(version="0.4.9"), tmp_path / "libllama.so")
+    compile_library(llama_source(version="0.9.9"), tmp_path / "libllama.so")
     refusal = refusal_of(tmp_path)
     assert refusal.classes[0] == "IncompatibleLibraryError"
-    assert "expected `llama.cpp 0.5.0`" in refusal.text, refusal
-    assert "`0.4.9`" in refusal.text, refusal
+    assert "the most similar of 23 known layouts" in refusal.text, refusal
+    assert "`0.9.9`" in refusal.text, refusal
 
 
 @pytest.mark.usefixtures("needs_compiler")
@@ -182,7 +182,7 @@ def test_other_names_are_refused_without_loading(tmp_path: Path, change: str) ->
 @pytest.mark.usefixtures("needs_compiler")
 def test_the_marker_of_the_stub_shows_that_it_was_loaded(tmp_path: Path) -> None:
     marker = tmp_path / "loaded"
-    compile_library(llama_source(version="0.4.9", marker=marker), tmp_path / "libllama.so")
+    compile_library(llama_source(version="0.9.9", marker=marker), tmp_path / "libllama.so")
     refusal_of(tmp_path)
     assert marker.exists()
 
@@ -221,6 +221,37 @@ def test_parameters_of_another_shape_are_refused(tmp_path: Path, which: str, cha
     refusal = refusal_of(tmp_path)
     assert refusal.classes[0] == "IncompatibleLibraryError"
     assert said in refusal.text, refusal
+
+
+@pytest.mark.usefixtures("needs_compiler")
+def test_a_field_in_bytes_that_are_no_field_is_refused(tmp_path: Path) -> None:
+    model, context = known_defaults()
+    # The last byte of the struct lies behind its last field.
+    compile_library(llama_source(model_defaults=model[:-1] + b"\x01", context_defaults=context), tmp_path / "libllama.so")
+    assert "`llama_model_params` has the value 1 at offset 79, where no field is known" in refusal_of(tmp_path).text
+
+
+@pytest.mark.usefixtures("needs_compiler")
+@pytest.mark.parametrize("foreign", ["llama_kv_cache_clear", "llama_lora_adapter_set", "llama_kv_self_seq_rm"])
+def test_functions_of_two_families_are_refused_without_loading(tmp_path: Path, foreign: str) -> None:
+    marker = tmp_path / "loaded"
+    compile_library(llama_source(symbols=[*SYMBOLS, foreign], marker=marker), tmp_path / "libllama.so")
+    refusal = refusal_of(tmp_path)
+    assert refusal.classes[0] == "IncompatibleLibraryError"
+    assert f"1 symbols are new (`{foreign}`)" in refusal.text, refusal
+    assert not marker.exists(), "the library was loaded"
+
+
+@pytest.mark.usefixtures("needs_compiler")
+@pytest.mark.parametrize(("layout", "other"), [("b3750", "b4501"), ("b4501", "b6049"), ("b6049", "b3750"), ("b10566", "b11549")])
+def test_symbols_of_one_build_with_parameters_of_another_are_refused(tmp_path: Path, layout: str, other: str) -> None:
+    model, context = known_defaults(other)
+    version = {"b10566": "0.2.0-dev"}.get(layout)
+    source = llama_source(symbols=symbols_of(layout), version=version, model_defaults=model, context_defaults=context)
+    compile_library(source, tmp_path / "libllama.so")
+    refusal = refusal_of(tmp_path)
+    assert refusal.classes[0] == "IncompatibleLibraryError"
+    assert "unknown llama.cpp build" in refusal.text, refusal
 
 
 # Dependencies.

@@ -6,7 +6,7 @@ use crate::layout::{AbiLayout, StructLayout, TensorLayout};
 pub(super) const LAYOUT: AbiLayout = AbiLayout {
     stem: "b10566",
     name: "llama.cpp b10566, 0.1.0 to 0.2.0",
-    versions: Some(("0.1.0", "0.3.0")),
+    versions: Some(("0.1.0", "0.2.0")),
     model_params: StructLayout {
         name: "llama_model_params",
         size: 72,

@@ -6,7 +6,7 @@ use crate::layout::{AbiLayout, StructLayout, TensorLayout};
 pub(super) const LAYOUT: AbiLayout = AbiLayout {
     stem: "b10809",
     name: "llama.cpp 0.5.0",
-    versions: Some(("0.2.0", "0.5.0")),
+    versions: Some(("0.4.0", "0.5.0")),
     model_params: StructLayout {
         name: "llama_model_params",
         size: 80,
