@@ -23,9 +23,9 @@ CHILD = """
 import json, sys
 from tabagent import _native
 
-def attempt(path, module=None):
+def attempt(path, module=None, **options):
     try:
-        return {"ok": json.loads(_native.open_library(path, module))}
+        return {"ok": json.loads(_native.open_library(path, module, **options))}
     except Exception as error:
         return {"classes": [c.__name__ for c in type(error).__mro__], "text": str(error)}
 
@@ -252,6 +252,39 @@ def test_symbols_of_one_build_with_parameters_of_another_are_refused(tmp_path: P
     refusal = refusal_of(tmp_path)
     assert refusal.classes[0] == "IncompatibleLibraryError"
     assert "unknown llama.cpp build" in refusal.text, refusal
+
+
+def test_a_build_that_is_not_known_loads_when_that_is_allowed(tmp_path: Path) -> None:
+    folder = copy_library(tmp_path)
+    image = (folder / "libllama.so").read_bytes()
+    assert image.count(b"\0llama_supports_rpc\0") == 1
+    (folder / "libllama.so").write_bytes(image.replace(b"\0llama_supports_rpc\0", b"\0llama_supports_rpx\0"))
+    code = "for allowed in (False, True): print(json.dumps(attempt(sys.argv[1], allow_unverified=allowed)))"
+    refused, loaded = run_child(code, folder)
+    assert refused["classes"][0] == "IncompatibleLibraryError"
+    assert "1 symbols are missing (`llama_supports_rpc`); 1 symbols are new (`llama_supports_rpx`)" in refused["text"]
+    assert loaded["ok"]["unverified"] is True
+    assert (loaded["ok"]["build"], loaded["ok"]["layout"]) == ("llama.cpp 0.5.0", "llama.cpp 0.5.0")
+    assert loaded["ok"]["evidence"].startswith("version `0.5.0-dev` with 255 `llama_*` symbols, 78 bytes of model and 160 of context parameters")
+
+
+@pytest.mark.usefixtures("needs_compiler")
+@pytest.mark.parametrize("change", ["version", "default", "used function", "other family"])
+def test_what_is_allowed_unverified_has_the_bytes_and_functions_of_one_layout(tmp_path: Path, change: str) -> None:
+    model, context = known_defaults()
+    symbols, version = list(SYMBOLS), "0.5.0-dev"
+    if change == "version":
+        # A version alone does not say where fields are: these are not where any layout has them.
+        version, context = "9.9.9", context[:8] + b"\x01" * 8 + context[8:-8]
+    elif change == "default":
+        model = model[:16] + b"\x07" + model[17:]
+    elif change == "used function":
+        symbols.remove("llama_vocab_bos")
+    else:
+        symbols.append("llama_kv_self_clear")
+    compile_library(llama_source(symbols=symbols, version=version, model_defaults=model, context_defaults=context), tmp_path / "libllama.so")
+    [outcome] = run_child("print(json.dumps(attempt(sys.argv[1], allow_unverified=True)))", tmp_path)
+    assert outcome["classes"][0] == "IncompatibleLibraryError", outcome
 
 
 # Dependencies.

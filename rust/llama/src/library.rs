@@ -30,6 +30,12 @@ pub struct LibraryInfo {
     pub directory: PathBuf,
     /// The recognised build, such as `llama.cpp 0.5.0`.
     pub build: String,
+    /// The layout of its structs, by the builds that have it.
+    pub layout: &'static str,
+    /// What was seen of it, in words.
+    pub evidence: String,
+    /// Whether it is a build that is not known, so that only its layout is.
+    pub unverified: bool,
     /// The version of ggml, if the build reports it.
     pub ggml_version: Option<String>,
     /// The file that the CPU backend runs from.
@@ -64,7 +70,7 @@ impl Library {
     /// # Errors
     /// See [`LibraryError`]; [`LibraryError::ModuleAlreadyLoaded`] when the process already runs another module.
     pub fn open_with(path: impl AsRef<Path>, module: &ModuleChoice) -> Result<Self, LibraryError> {
-        Self::open_as(path.as_ref(), module, None)
+        Self::open_as(path.as_ref(), module, None, Strictness::Known)
     }
 
     /// As [`Library::open_with`], with backends that lie elsewhere, and no others.
@@ -76,7 +82,20 @@ impl Library {
         module: &ModuleChoice,
         added: &AddedBackends,
     ) -> Result<Self, LibraryError> {
-        Self::open_as(path.as_ref(), module, Some(&added.resolved()))
+        Self::open_as(path.as_ref(), module, Some(&added.resolved()), Strictness::Known)
+    }
+
+    /// As [`Library::open_adding`], also for a build that is not known, where exactly one known layout has the sizes and defaults of its structs and the functions that are called. Its
+    /// version may be another one and it may have other functions besides. What such a build computes, nobody has tried.
+    ///
+    /// # Errors
+    /// As for [`Library::open_adding`].
+    pub fn open_unverified(
+        path: impl AsRef<Path>,
+        module: &ModuleChoice,
+        added: &AddedBackends,
+    ) -> Result<Self, LibraryError> {
+        Self::open_as(path.as_ref(), module, Some(&added.resolved()), Strictness::Unverified)
     }
 
     /// `None` takes the library of the process with whatever backends were added to it.
@@ -84,6 +103,7 @@ impl Library {
         path: &Path,
         module: &ModuleChoice,
         added: Option<&AddedBackends>,
+        strictness: Strictness,
     ) -> Result<Self, LibraryError> {
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
         if let (Some(library), Ok(file)) = (loaded.as_ref(), library_file(path))
@@ -96,7 +116,8 @@ impl Library {
         if let Some(library) = loaded.as_ref() {
             return library.reuse(&directory, module, added);
         }
-        let library = Self::bring_in(located, directory, module, &added.cloned().unwrap_or_default())?;
+        let library =
+            Self::bring_in(located, directory, module, &added.cloned().unwrap_or_default(), strictness)?;
         *loaded = Some(library.clone());
         Ok(library)
     }
@@ -127,6 +148,9 @@ impl Library {
         let info = LibraryInfo {
             directory: directory.to_owned(),
             build: "fake".to_owned(),
+            layout: layout.name,
+            evidence: String::new(),
+            unverified: false,
             ggml_version: None,
             cpu_module_file: None,
             cpu_module: None,
@@ -184,8 +208,8 @@ impl Library {
         directory: PathBuf,
         module: &ModuleChoice,
         added: &AddedBackends,
+        strictness: Strictness,
     ) -> Result<Self, LibraryError> {
-        let strictness = Strictness::Known;
         let path = located.path.clone();
         let mut evidence = evidence_of_file(&located);
         refuse_other_libraries(&located)?;
@@ -216,6 +240,9 @@ impl Library {
         let info = LibraryInfo {
             directory,
             build: build_name(layout, &evidence.version),
+            layout: layout.name,
+            evidence: evidence.to_string(),
+            unverified: candidates(&evidence, KNOWN_LAYOUTS, Strictness::Known).is_err(),
             ggml_version: static_text(api.ggml_version),
             cpu_module: cpu_module_file.as_deref().and_then(cpu_module::name_of),
             cpu_module_file,

@@ -107,6 +107,9 @@ pub fn describe_library(library: &Library) -> Json {
     json!({
         "directory": info.directory.to_string_lossy(),
         "build": info.build,
+        "layout": info.layout,
+        "evidence": info.evidence,
+        "unverified": info.unverified,
         "ggml_version": info.ggml_version,
         "cpu_module": info.cpu_module,
         "cpu_module_file": info.cpu_module_file.as_ref().map(|file| file.to_string_lossy()),
@@ -141,10 +144,27 @@ pub fn open_library_adding(
     Ok(library)
 }
 
+/// As [`open_library_adding`], also for a build that is not known: see [`Library::open_unverified`].
+///
+/// # Errors
+/// As for [`open_library_adding`].
+pub fn open_library_unverified(
+    directory: &Path,
+    module: Option<String>,
+    added: &AddedBackends,
+) -> Result<Library, LibraryError> {
+    let module = module.map_or(ModuleChoice::Auto, ModuleChoice::Named);
+    let library = Library::open_unverified(directory, &module, added)?;
+    guard_exit();
+    Ok(library)
+}
+
 /// What a child process is told to open: `module`, `backends` and `needed` of a JSON object.
 pub(crate) struct OpenRequest {
     pub(crate) module: Option<String>,
     pub(crate) added: AddedBackends,
+    /// Whether the build may be one that is not known.
+    pub(crate) unverified: bool,
 }
 
 impl OpenRequest {
@@ -156,6 +176,7 @@ impl OpenRequest {
         Self {
             module: request["module"].as_str().map(str::to_owned),
             added: AddedBackends { needed: paths("needed"), modules: paths("backends") },
+            unverified: request["unverified"].as_bool().unwrap_or(false),
         }
     }
 
@@ -168,6 +189,9 @@ impl OpenRequest {
     }
 
     pub(crate) fn open(&self, directory: &Path) -> Result<Library, LibraryError> {
+        if self.unverified {
+            return open_library_unverified(directory, self.module.clone(), &self.added);
+        }
         open_library_adding(directory, self.module.clone(), &self.added)
     }
 }

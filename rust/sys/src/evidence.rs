@@ -4,7 +4,6 @@ use crate::family::Family;
 use crate::layout::{AbiLayout, StructLayout};
 use crate::symbols;
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 
 /// What a default-params function did to poisoned memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,7 +138,7 @@ pub fn candidates<'a>(
     let (_, evidence_against, name) = nearest.unwrap_or_default();
     Err(AbiMismatch {
         expected: format!("`{name}`, the most similar of {} known layouts", layouts.len()),
-        found: describe(evidence),
+        found: evidence.to_string(),
         evidence: evidence_against,
     })
 }
@@ -168,7 +167,7 @@ pub fn identify<'a>(
         [one] => Ok(one),
         several => Err(AbiMismatch {
             expected: "one known layout".to_owned(),
-            found: describe(evidence),
+            found: evidence.to_string(),
             evidence: several
                 .iter()
                 .map(|layout| format!("`{}` agrees with all of it", layout.name))
@@ -177,22 +176,26 @@ pub fn identify<'a>(
     }
 }
 
-fn describe(evidence: &Evidence) -> String {
-    let mut text = match &evidence.version {
-        VersionEvidence::Is(version) => format!("version `{version}`"),
-        VersionEvidence::Unread => "a build of unknown version".to_owned(),
-        VersionEvidence::Missing => "a build without `llama_version`, so from before August 2026".to_owned(),
-    };
-    let _ = write!(text, " with {} `llama_*` symbols", evidence.symbols.len());
-    if let (Some(model), Some(context)) = (&evidence.model_defaults, &evidence.context_defaults) {
-        let _ = write!(
-            text,
-            ", {} bytes of model and {} of context parameters",
-            model.extent(),
-            context.extent()
-        );
+impl std::fmt::Display for Evidence {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.version {
+            VersionEvidence::Is(version) => write!(f, "version `{version}`")?,
+            VersionEvidence::Unread => f.write_str("a build of unknown version")?,
+            VersionEvidence::Missing => {
+                f.write_str("a build without `llama_version`, so from before August 2026")?;
+            }
+        }
+        write!(f, " with {} `llama_*` symbols", self.symbols.len())?;
+        match (&self.model_defaults, &self.context_defaults) {
+            (Some(model), Some(context)) => write!(
+                f,
+                ", {} bytes of model and {} of context parameters",
+                model.extent(),
+                context.extent()
+            ),
+            _ => Ok(()),
+        }
     }
-    text
 }
 
 /// How far the library is from a layout, and in what. Symbols count one each, bytes more: a library of another layout differs in many symbols, one whose author added a field in none.
@@ -200,15 +203,15 @@ fn contradictions(evidence: &Evidence, layout: &AbiLayout, strictness: Strictnes
     let mut against = Vec::new();
     let expected = symbols::expected(layout);
     let exported = || evidence.symbols.iter().map(String::as_str);
-    let is_unverified = strictness == Strictness::Unverified;
+    let is_strict = strictness == Strictness::Known;
     let missing: Vec<_> = (expected.must.iter().copied())
-        .filter(|name| !evidence.symbols.contains(*name) && !(is_unverified && !Family::uses(name)))
+        .filter(|name| !evidence.symbols.contains(*name) && (is_strict || Family::uses(name)))
         .collect();
     let surplus: Vec<_> = exported()
-        .filter(|name| !expected.may.contains(name) && !(is_unverified && !symbols::is_known(name)))
+        .filter(|name| !expected.may.contains(name) && (is_strict || symbols::is_known(name)))
         .collect();
     let mut distance = missing.len() + surplus.len();
-    if !is_unverified {
+    if is_strict {
         match (&evidence.version, layout.versions) {
             (VersionEvidence::Is(version), range) if !is_within(version, range) => {
                 against.push(format!("`llama_version()` is `{version}`"));

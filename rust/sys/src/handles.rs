@@ -97,12 +97,12 @@ impl Handles {
             VocabularyFamily::Own => Some(unsafe { function(resolve("llama_model_get_vocab")) }),
         };
         let memory = match family.memory {
-            // SAFETY: as above.
             MemoryFamily::KvCache => {
+                // SAFETY: as above.
                 Memory::OfContext { clear: unsafe { function(resolve("llama_kv_cache_clear")) } }
             }
-            // SAFETY: as above.
             MemoryFamily::KvSelf => {
+                // SAFETY: as above.
                 Memory::OfContext { clear: unsafe { function(resolve("llama_kv_self_clear")) } }
             }
             MemoryFamily::Memory => Memory::Own {
