@@ -117,11 +117,12 @@ def variants_json(
     companions: Sequence[tuple[str, str, Sequence[str]]],
     bundled: str | None,
     probe: tuple[str, str | None] | None = None,
+    packages: Sequence[tuple[str, str]] | None = None,
 ) -> str:
     """Every known variant, best first, with its verdict and reason, as JSON.
 
     Companions are names, directories and libraries to load before their modules. `probe` is the program of child processes, which is asked what
-    GPUs there are, and the folder that keeps what it said.
+    GPUs there are, and the folder that keeps what it said. `packages` are names and library directories of other installed packages.
     """
 
 def select_variant_json(
@@ -130,6 +131,7 @@ def select_variant_json(
     companions: Sequence[tuple[str, str, Sequence[str]]],
     bundled: str | None,
     probe: tuple[str, str | None] | None = None,
+    packages: Sequence[tuple[str, str]] | None = None,
 ) -> str:
     """The variant that `request` (`auto`, a name, or a path) stands for, as JSON; raises `VariantError`."""
 

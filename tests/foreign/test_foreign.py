@@ -84,7 +84,7 @@ def test_a_build_of_another_time_gives_the_text_of_the_pinned_one(
 def test_the_layout_is_what_the_tool_makes_of_the_tree(build: Build, tmp_path: Path) -> None:
     layouts = ROOT / "rust" / "sys" / "src" / "layouts"
     committed = (layouts / f"{build.layout}.rs").read_text(encoding="utf-8")
-    command = [sys.executable, ROOT / "tools" / "make_layout.py", tree_of(build), tmp_path, "--stem", build.layout, "--name", "x"]
+    command: list[str | Path] = [sys.executable, ROOT / "tools" / "make_layout.py", tree_of(build), tmp_path, "--stem", build.layout, "--name", "x"]
     subprocess.run(command, check=True)
     made = (tmp_path / f"{build.layout}.rs").read_text(encoding="utf-8")
     start = "    model_params:"

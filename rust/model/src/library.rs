@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value as Json, json};
 use tabagent_llama::{AddedBackends, Library, LibraryError, ModuleChoice, guard_exit};
 use tabagent_variants::{
-    Hardware, LibraryDir, LibrarySource, SelectError, VariantChoice, VariantRequest, Verdict, discover, rank,
-    select,
+    Hardware, LibraryDir, LibrarySource, SelectError, VariantChoice, VariantRequest, Verdict, discover,
+    discover_packages, rank, select,
 };
 
 use crate::gpus::GpuProbe;
@@ -21,6 +21,8 @@ pub struct LibraryPlaces {
     pub companions: Vec<(String, PathBuf)>,
     /// The directory of the library that came with the program.
     pub bundled: Option<PathBuf>,
+    /// Directories of libraries that other installed packages brought for themselves, by the packages' names.
+    pub packages: Vec<(String, PathBuf)>,
     /// Libraries that companions need, by the packages' names, in the order in which to load them.
     pub needed: Vec<(String, Vec<PathBuf>)>,
     /// How to ask what GPUs the modules of companions find; `None` leaves that unknown, and such companions unused.
@@ -58,6 +60,11 @@ impl LibraryPlaces {
                 Err(error) => problems.push(error.to_string()),
             }
         }
+        // A path that was given, or a companion, may be the same directory.
+        let others = discover_packages(&self.packages);
+        let is_new = |other: &LibraryDir| dirs.iter().all(|dir| dir.path != other.path);
+        let others: Vec<_> = others.into_iter().filter(is_new).collect();
+        dirs.extend(others);
         (rank(&Hardware::probe(), &dirs), problems)
     }
 
