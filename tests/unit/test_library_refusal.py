@@ -257,12 +257,12 @@ def test_symbols_of_one_build_with_parameters_of_another_are_refused(tmp_path: P
 def test_a_build_that_is_not_known_loads_when_that_is_allowed(tmp_path: Path) -> None:
     folder = copy_library(tmp_path)
     image = (folder / "libllama.so").read_bytes()
-    assert image.count(b"\0llama_supports_rpc\0") == 1
-    (folder / "libllama.so").write_bytes(image.replace(b"\0llama_supports_rpc\0", b"\0llama_supports_rpx\0"))
+    assert image.count(b"\0llama_sampler_chain_remove\0") == 1
+    (folder / "libllama.so").write_bytes(image.replace(b"\0llama_sampler_chain_remove\0", b"\0llama_sampler_chain_removx\0"))
     code = "for allowed in (False, True): print(json.dumps(attempt(sys.argv[1], allow_unverified=allowed)))"
     refused, loaded = run_child(code, folder)
     assert refused["classes"][0] == "IncompatibleLibraryError"
-    assert "1 symbols are missing (`llama_supports_rpc`); 1 symbols are new (`llama_supports_rpx`)" in refused["text"]
+    assert "1 symbols are missing (`llama_sampler_chain_remove`); 1 symbols are new (`llama_sampler_chain_removx`)" in refused["text"]
     assert loaded["ok"]["unverified"] is True
     assert (loaded["ok"]["build"], loaded["ok"]["layout"]) == ("llama.cpp 0.5.0", "llama.cpp 0.5.0")
     assert loaded["ok"]["evidence"].startswith("version `0.5.0-dev` with 255 `llama_*` symbols, 78 bytes of model and 160 of context parameters")
