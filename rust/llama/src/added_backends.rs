@@ -14,7 +14,7 @@ pub struct AddedBackends {
     pub modules: Vec<PathBuf>,
 }
 
-/// Why builds before 4230 of November 2024 load no backend.
+/// Why builds from before December 2024 load no backend.
 const NO_MODULES: &str = "this build of llama.cpp has all its backends built in and loads no others";
 
 impl AddedBackends {
