@@ -25,7 +25,7 @@ SECONDS_OF_LOAD ?= 600
 MINUTES ?= 60
 
 .PHONY: help demo dev test test-fast wheel bench bench-serving load schemathesis fuzz fuzz-models soak fmt lint clean test-material test-env every-module
-.PHONY: companion-cuda companion-vulkan test-gpu
+.PHONY: companion-cuda companion-vulkan test-gpu test-variants
 .PHONY: check-rust-style check-rust check-python-style check-types check-python
 
 help: ## list the targets
@@ -118,7 +118,7 @@ check-types: dev
 # Those on real models run one after another: they measure times, and each worker would load the models.
 check-python: dev every-module test-material
 	$(TEST_ENV) $(BIN)/python -m pytest $(IN_PARALLEL) tests/unit tests/property
-	$(TEST_ENV) $(BIN)/python -m pytest --ignore tests/unit --ignore tests/property
+	$(TEST_ENV) $(BIN)/python -m pytest --ignore tests/unit --ignore tests/property --ignore tests/foreign
 
 # Needs Debian's cross compilers, Wine and QEMU, and says which are missing. Not part of `test`: it takes five minutes, and ten the first time.
 check-targets: $(STAMPS)/venv ## compile all crates for Windows and AArch64, and run unit tests there
@@ -146,6 +146,11 @@ endef
 
 test-gpu: dev test-material ## run the tests on a GPU through a companion package that is installed: make test-gpu GPU=cuda
 	$(TEST_ENV) TABAGENT_TEST_GPU="$(GPU)" $(BIN)/python -m pytest tests/gpu
+
+# Not part of `test`: it fetches and builds three other llama.cpp, 15 minutes on 2 cores the first time. Needs CMake and a C++ compiler.
+test-variants: dev test-material ## run the tests on llama.cpp builds of other years, which it builds first, and of other packages
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/foreign_builds.py
+	$(TEST_ENV) $(BIN)/python -m pytest tests/foreign
 
 # Figures are those of the extension as the wheel has it; `make dev` puts the quickly built one back.
 bench: dev test-material ## compare speed and memory with the peers

@@ -1,8 +1,11 @@
-"""Writes the layout of a build of llama.cpp from its source tree: `python tools/make_layout.py TREE VERSION FOLDER`.
+"""Writes the layout of a build of llama.cpp from its source tree: `python tools/make_layout.py TREE FOLDER --stem b11549 --name "llama.cpp 0.6.0"`.
 
 Sizes, offsets, types and defaults come from the C++ compiler (`CXX`, or `c++`): a small program that includes the tree's headers and has the
 tree's two default-params functions prints them. The names of fields and exported functions are read from `include/llama.h`. `FOLDER` gets
-`llama_X_Y_Z.rs` and `llama_X_Y_Z.symbols`, for `rust/sys/src/layouts`.
+`STEM.rs`, and its `symbols.txt` a column for the layout, or what the build adds to the column that is there; for `rust/sys/src/layouts`.
+
+A line of `symbols.txt` is a function, with a mark for each layout: `+` if all known builds of the layout export it, `.` if none does,
+`<` if only the later ones do, `>` if only the earlier ones do, `~` for anything else. The tree is taken for the last known build of its layout.
 """
 
 from __future__ import annotations
@@ -53,18 +56,32 @@ int main() {{
 }}
 """
 
-LAYOUT: Final = """//! llama.cpp {version}, as `tools/make_layout.py` found it in the headers and default-params functions of that version.
+LAYOUT: Final = """//! {name}: as `tools/make_layout.py` found it in the headers and default-params functions of a build.
 
 use super::{{{kinds}}};
 use crate::layout::{{AbiLayout, StructLayout, TensorLayout}};
 
 pub(super) const LAYOUT: AbiLayout = AbiLayout {{
-    name: "llama.cpp {version}",
-    versions: &["{version}-dev", "{version}"],
-    symbols: include_str!("{stem}.symbols"),
-    renamed: &[],
+    stem: "{stem}",
+    name: "{name}",
+    versions: {versions},
 {structs}}};
 """
+
+
+LATER: Final = {
+    ("+", True): "+",
+    ("+", False): ">",
+    (".", True): "<",
+    (".", False): ".",
+    ("<", True): "<",
+    ("<", False): "~",
+    (">", True): "~",
+    (">", False): ">",
+    ("~", True): "~",
+    ("~", False): "~",
+}
+"""The mark of a function in a layout, by its mark so far and whether one more build has it."""
 
 
 class LayoutError(Exception):
@@ -139,7 +156,7 @@ def probed(tree: Path, header: str) -> tuple[dict[str, tuple[int, list[str]]], s
     return result, tensor
 
 
-def layout_file(tree: Path, version: str) -> str:
+def layout_file(tree: Path, stem: str, name: str, versions: tuple[str, str] | None) -> str:
     """The Rust file."""
     header = (tree / "include" / "llama.h").read_text(encoding="utf-8")
     structs, kinds = "", set()
@@ -150,30 +167,50 @@ def layout_file(tree: Path, version: str) -> str:
         structs += f'    {kind}_params: StructLayout {{\n        name: "llama_{kind}_params",\n        size: {size},\n'
         structs += f"        fields: &[\n{body}        ],\n    }},\n"
     structs += f"    tensor: TensorLayout {{ {tensor} }},\n"
-    return LAYOUT.format(version=version, kinds=", ".join(sorted(kinds)), stem=stem(version), structs=structs)
+    range_ = f'Some(("{versions[0]}", "{versions[1]}"))' if versions else "None"
+    return LAYOUT.format(stem=stem, name=name, versions=range_, kinds=", ".join(sorted(kinds)), structs=structs)
 
 
-def stem(version: str) -> str:
-    """The name of the files of a version, without their ends."""
-    return "llama_" + re.sub(r"\W", "_", version)
+def merged_symbols(table: str, stem: str, exported: set[str]) -> str:
+    """`symbols.txt` with what a build of a layout exports; a layout that has no column gets the last one."""
+    first, *lines = table.splitlines() or ["#"]
+    stems = first.split()[1:]
+    rows = {name: marks for marks, name in (line.split(" ") for line in lines)}
+    if stem in stems:
+        place, known = stems.index(stem), True
+    else:
+        place, known = len(stems), False
+        stems.append(stem)
+        rows = {name: marks + "." for name, marks in rows.items()}
+    for name in exported - rows.keys():
+        rows[name] = "." * len(stems)
+    for name, marks in rows.items():
+        first = "+" if name in exported else "."
+        mark = LATER[marks[place], name in exported] if known else first
+        rows[name] = marks[:place] + mark + marks[place + 1 :]
+    body = "".join(f"{marks} {name}\n" for name, marks in sorted(rows.items()))
+    return f"# {' '.join(stems)}\n{body}"
 
 
 def main() -> int:
-    """Write both files."""
+    """Write the layout and its column."""
     parser = argparse.ArgumentParser(description="Write the layout of a build of llama.cpp from its source tree.")
     parser.add_argument("tree", type=Path, help="the root of the tree")
-    parser.add_argument("version", help="what `llama_version` says, such as 0.5.0")
-    parser.add_argument("folder", type=Path, help="where the two files go, such as rust/sys/src/layouts")
+    parser.add_argument("folder", type=Path, help="where the files go, such as rust/sys/src/layouts")
+    parser.add_argument("--stem", required=True, help="the first build that is known to have the layout, such as b11549: the file's name")
+    parser.add_argument("--name", required=True, help="the builds in words, such as `llama.cpp 0.6.0`")
+    parser.add_argument("--versions", nargs=2, metavar=("LOWEST", "HIGHEST"), help="what `llama_version` returns, without `-dev`")
     given = parser.parse_args()
+    table = given.folder / "symbols.txt"
     try:
-        layout = layout_file(given.tree, given.version)
-        symbols = exported_functions((given.tree / "include" / "llama.h").read_text(encoding="utf-8"))
+        layout = layout_file(given.tree, given.stem, given.name, tuple(given.versions) if given.versions else None)
+        exported = set(exported_functions((given.tree / "include" / "llama.h").read_text(encoding="utf-8")))
+        before = table.read_text(encoding="utf-8") if table.is_file() else ""
     except (LayoutError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
-    path = given.folder / stem(given.version)
-    path.with_suffix(".rs").write_text(layout, encoding="utf-8")
-    path.with_suffix(".symbols").write_text("".join(f"{name}\n" for name in symbols), encoding="utf-8")
+    (given.folder / f"{given.stem}.rs").write_text(layout, encoding="utf-8")
+    table.write_text(merged_symbols(before, given.stem, exported), encoding="utf-8")
     return 0
 
 

@@ -117,11 +117,12 @@ def variants_json(
     companions: Sequence[tuple[str, str, Sequence[str]]],
     bundled: str | None,
     probe: tuple[str, str | None] | None = None,
+    packages: Sequence[tuple[str, str]] | None = None,
 ) -> str:
     """Every known variant, best first, with its verdict and reason, as JSON.
 
     Companions are names, directories and libraries to load before their modules. `probe` is the program of child processes, which is asked what
-    GPUs there are, and the folder that keeps what it said.
+    GPUs there are, and the folder that keeps what it said. `packages` are names and library directories of other installed packages.
     """
 
 def select_variant_json(
@@ -130,15 +131,22 @@ def select_variant_json(
     companions: Sequence[tuple[str, str, Sequence[str]]],
     bundled: str | None,
     probe: tuple[str, str | None] | None = None,
+    packages: Sequence[tuple[str, str]] | None = None,
 ) -> str:
     """The variant that `request` (`auto`, a name, or a path) stands for, as JSON; raises `VariantError`."""
 
 def open_library(
-    path: str, module: str | None, crash_file: str | None = None, backends: Sequence[str] | None = None, needed: Sequence[str] | None = None
+    path: str,
+    module: str | None,
+    crash_file: str | None = None,
+    backends: Sequence[str] | None = None,
+    needed: Sequence[str] | None = None,
+    allow_unverified: bool = False,
 ) -> str:
     """Loads llama.cpp from a directory with a CPU module (None: ggml's pick), the modules `backends` and no others, and describes it, as JSON.
 
-    `needed` are libraries to load before these modules. Keys: directory, build, ggml_version, cpu_module, cpu_module_file, added, devices (name,
+    `needed` are libraries to load before these modules. With `allow_unverified`, a build that is not known loads where exactly one layout fits.
+    Keys: directory, build, layout, evidence, unverified, ggml_version, cpu_module, cpu_module_file, added, devices (name,
     id, description, kind, memory_free, memory_total).
     """
 

@@ -115,11 +115,12 @@ def load_first(
     raise ValueError(message)
 
 
-def open_library(request: str | os.PathLike[str], devices: Sequence[str] | None = None) -> LoadedLibrary:
+def open_library(request: str | os.PathLike[str], devices: Sequence[str] | None = None, *, allow_unverified: bool = False) -> LoadedLibrary:
     """Load llama.cpp for a request, or take the one that this process has already, and describe it.
 
     A process has one llama.cpp: `auto` takes what is loaded; another library than the loaded one is refused by the core. Where nothing is loaded,
-    `auto` with `devices` of one backend takes the companion package of that name.
+    `auto` with `devices` of one backend takes the companion package of that name. With `allow_unverified`, a build that is not known loads where
+    exactly one layout fits.
 
     Raises:
         VariantError: there is no such variant, or it does not run here.
@@ -135,7 +136,7 @@ def open_library(request: str | os.PathLike[str], devices: Sequence[str] | None 
     choice = _choice(request)
     variant = choice.variant
     try:
-        answer = json.loads(_native.open_library(variant.path, variant.cpu_module, crash_file(), variant.backends, variant.needed))
+        answer = json.loads(_native.open_library(variant.path, variant.cpu_module, crash_file(), variant.backends, variant.needed, allow_unverified))
     finally:
         log.forward()
     return _described(answer, requested=choice.requested, name=variant.name, source=variant.source, reason=variant.reason)

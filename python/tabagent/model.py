@@ -118,6 +118,7 @@ class Model(Chatter, Infiller, Scorer, Embedder):
         trial: bool | Literal["auto"] = "auto",
         isolation: Literal["process"] | None = None,
         on_crash: Literal["error", "replay"] = "error",
+        allow_unverified: bool = False,
     ) -> Model:
         """Load a GGUF file: a path (of a split model, any part), or `"demo"` for the demo model. Blocks; Ctrl-C stops it.
 
@@ -175,6 +176,8 @@ class Model(Chatter, Infiller, Scorer, Embedder):
             isolation: `process` runs llama.cpp and the model in a process of their own: what ends that process is an `EngineCrashedError` here,
                 and the next call starts it again. Each model has its own library then. `create_context` and `Draft` need the model in this
                 process. With `auto`, `trial` tries nothing then.
+            allow_unverified: run a library of a build that is not known, where exactly one known layout has the sizes and defaults of its structs and
+                the functions that are called. What such a build computes, nobody has tried. Not with `isolation="process"`.
             on_crash: what becomes of running requests when that process ends: `error` raises from their streams; `replay` computes their tokens
                 again in a new process, and they go on as if nothing had happened.
 
@@ -227,7 +230,14 @@ class Model(Chatter, Infiller, Scorer, Embedder):
         options["fit"] = least if as_bool(fit, "fit") else None
         report = _callback(progress)
         files = [resolve_model_path(path), *fallback_paths(fallback)]
-        library = open_library(variant, placement["devices"]) if isolation is None else choose_library(variant, placement["devices"])
+        unverified = as_bool(allow_unverified, "allow_unverified")
+        if isolation is None:
+            library = open_library(variant, placement["devices"], allow_unverified=unverified)
+        elif unverified:
+            message = '`allow_unverified=True` is for a library in this process; leave `isolation="process"` away, or take a library of a known build'
+            raise ValueError(message)
+        else:
+            library = choose_library(variant, placement["devices"])
         options |= {"backends": list(library.backends), "needed": list(library.needed)}
         if isolation is None:
             warn_of_missing_gpu(layers, library)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import sys
@@ -21,6 +22,8 @@ __all__ = ["Choice", "Gpu", "Variant", "auto_select_variant", "bundled_library",
 
 ENVIRONMENT: Final = "TABAGENT_LIBRARY_PATH"
 ENTRY_POINTS: Final = "tabagent.variants"
+PACKAGES: Final = {"llama-cpp-python": ("llama_cpp", "lib"), "llama-cpp-py-sync": ("llama_cpp_py_sync",)}
+"""Packages that bring a libllama for their own use: the module of each, and the folder in it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,11 +113,12 @@ class Choice:
 def list_available_variants() -> list[Variant]:
     """All variants found, best first, with the reason why each is usable here or not. Loads nothing into this process.
 
-    Looked at, in this order: `TABAGENT_LIBRARY_PATH`, companion packages, the bundled library. A place that holds no library gives a warning.
+    Looked at, in this order: `TABAGENT_LIBRARY_PATH`, companion packages, the bundled library, and the libraries of other installed packages such as
+    `llama-cpp-python`, which `auto` never takes. A place that holds no library gives a warning.
     What GPUs a companion finds is asked in a child process, once for each driver.
     """
     environment, companions, bundled = _places()
-    answer = json.loads(_native.variants_json(environment, companions, bundled, gpu_probe()))
+    answer = json.loads(_native.variants_json(environment, companions, bundled, gpu_probe(), package_libraries()))
     for problem in answer["problems"]:
         warnings.warn(problem, stacklevel=2)
     return [Variant.from_json(verdict) for verdict in answer["verdicts"]]
@@ -157,7 +161,7 @@ def choose_variant(request: str | os.PathLike[str]) -> Choice:
         wanted = os.path.abspath(wanted)  # noqa: PTH100 (`wanted` may be a file; nothing is resolved)
     _check_unicode(wanted, "variant")
     environment, companions, bundled = _places()
-    answer = json.loads(_native.select_variant_json(wanted, environment, companions, bundled, gpu_probe()))
+    answer = json.loads(_native.select_variant_json(wanted, environment, companions, bundled, gpu_probe(), package_libraries()))
     remarks = [remark for remark in (answer["warning"], *answer["problems"]) if remark]
     return Choice(requested=wanted, variant=Variant.from_json(answer["verdict"]), warning="; ".join(remarks) or None)
 
@@ -166,6 +170,20 @@ def bundled_library() -> str | None:
     """The directory of the libraries that came with this package; None in a package without them."""
     folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib")  # noqa: PTH100, PTH118, PTH120 (paths as the core takes them)
     return folder if os.path.isdir(folder) else None  # noqa: PTH112 (a path as the core takes it)
+
+
+def package_libraries() -> list[tuple[str, str]]:
+    """Names of other installed packages that bring a llama.cpp for themselves, and the directories of those. Imports none of them."""
+    found = []
+    for name, (module, *inside) in PACKAGES.items():
+        # Of a package that is half removed there may be no folder.
+        with contextlib.suppress(ImportError, ValueError):
+            spec = importlib.util.find_spec(module)
+            for place in (spec.submodule_search_locations or ()) if spec is not None else ():
+                folder = os.path.abspath(os.path.join(place, *inside))  # noqa: PTH100, PTH118 (a path as the core takes it)
+                if os.path.isdir(folder) and folder.isprintable():  # noqa: PTH112 (as above)
+                    found.append((name, folder))
+    return found
 
 
 def companion_libraries() -> list[tuple[str, str, list[str]]]:

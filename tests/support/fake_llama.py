@@ -13,7 +13,18 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parent.parent.parent
 LAYOUTS: Final = ROOT / "rust" / "sys" / "src" / "layouts"
-SYMBOLS: Final = tuple((LAYOUTS / "llama_0_5_0.symbols").read_text(encoding="ascii").split())
+#: The file name of the pinned build's layout.
+PINNED_LAYOUT: Final = "b10809"
+
+
+def symbols_of(layout: str) -> tuple[str, ...]:
+    """What the last known build of a layout exports."""
+    head, *rows = (LAYOUTS / "symbols.txt").read_text(encoding="ascii").splitlines()
+    place = head.split()[1:].index(layout)
+    return tuple(name for marks, name in (row.split() for row in rows) if marks[place] in "+<")
+
+
+SYMBOLS: Final = symbols_of(PINNED_LAYOUT)
 #: `llama_version()` of the pinned build.
 PINNED_VERSION: Final = "0.5.0-dev"
 
@@ -73,16 +84,16 @@ def llama_source(
 
 @dataclass(frozen=True)
 class ParamStruct:
-    """A parameter struct of the pinned build, as the layout table has it."""
+    """A parameter struct, as the layout table has it."""
 
     size: int
     offsets: dict[str, int]
     defaults: bytes
 
 
-def param_struct(name: str) -> ParamStruct:
-    """`llama_model_params` or `llama_context_params`."""
-    table = (LAYOUTS / "llama_0_5_0.rs").read_text(encoding="utf-8")
+def param_struct(name: str, layout: str = PINNED_LAYOUT) -> ParamStruct:
+    """`llama_model_params` or `llama_context_params` of a layout."""
+    table = (LAYOUTS / f"{layout}.rs").read_text(encoding="utf-8")
     found = re.search(rf'name: "{name}",\s+size: (\d+),\s+fields: &\[(.*?)\],', table, re.DOTALL)
     assert found is not None
     offsets, block = {}, bytearray(int(found[1]))
@@ -97,6 +108,6 @@ def param_struct(name: str) -> ParamStruct:
     return ParamStruct(len(block), offsets, bytes(block))
 
 
-def known_defaults() -> tuple[bytes, bytes]:
-    """The default parameters of models and contexts of the pinned build."""
-    return param_struct("llama_model_params").defaults, param_struct("llama_context_params").defaults
+def known_defaults(layout: str = PINNED_LAYOUT) -> tuple[bytes, bytes]:
+    """The default parameters of models and contexts of a layout, by itself that of the pinned build."""
+    return param_struct("llama_model_params", layout).defaults, param_struct("llama_context_params", layout).defaults

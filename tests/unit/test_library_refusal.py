@@ -17,15 +17,15 @@ from typing import Any
 import pytest
 
 import needs
-from support.fake_llama import SYMBOLS, compile_library, known_defaults, llama_source
+from support.fake_llama import SYMBOLS, compile_library, known_defaults, llama_source, symbols_of
 
 CHILD = """
 import json, sys
 from tabagent import _native
 
-def attempt(path, module=None):
+def attempt(path, module=None, **options):
     try:
-        return {"ok": json.loads(_native.open_library(path, module))}
+        return {"ok": json.loads(_native.open_library(path, module, **options))}
     except Exception as error:
         return {"classes": [c.__name__ for c in type(error).__mro__], "text": str(error)}
 
@@ -153,11 +153,11 @@ def test_a_library_without_llama_symbols_lists_what_is_missing(tmp_path: Path) -
 @pytest.mark.usefixtures("needs_compiler")
 def test_another_version_is_refused_with_nothing_but_its_version_asked(tmp_path: Path) -> None:
     # All functions but `llama_version` abort, and the child must live.
-    compile_library(llama_source(version="0.4.9"), tmp_path / "libllama.so")
+    compile_library(llama_source(version="0.9.9"), tmp_path / "libllama.so")
     refusal = refusal_of(tmp_path)
     assert refusal.classes[0] == "IncompatibleLibraryError"
-    assert "expected `llama.cpp 0.5.0`" in refusal.text, refusal
-    assert "`0.4.9`" in refusal.text, refusal
+    assert "the most similar of 23 known layouts" in refusal.text, refusal
+    assert "`0.9.9`" in refusal.text, refusal
 
 
 @pytest.mark.usefixtures("needs_compiler")
@@ -182,7 +182,7 @@ def test_other_names_are_refused_without_loading(tmp_path: Path, change: str) ->
 @pytest.mark.usefixtures("needs_compiler")
 def test_the_marker_of_the_stub_shows_that_it_was_loaded(tmp_path: Path) -> None:
     marker = tmp_path / "loaded"
-    compile_library(llama_source(version="0.4.9", marker=marker), tmp_path / "libllama.so")
+    compile_library(llama_source(version="0.9.9", marker=marker), tmp_path / "libllama.so")
     refusal_of(tmp_path)
     assert marker.exists()
 
@@ -221,6 +221,70 @@ def test_parameters_of_another_shape_are_refused(tmp_path: Path, which: str, cha
     refusal = refusal_of(tmp_path)
     assert refusal.classes[0] == "IncompatibleLibraryError"
     assert said in refusal.text, refusal
+
+
+@pytest.mark.usefixtures("needs_compiler")
+def test_a_field_in_bytes_that_are_no_field_is_refused(tmp_path: Path) -> None:
+    model, context = known_defaults()
+    # The last byte of the struct lies behind its last field.
+    compile_library(llama_source(model_defaults=model[:-1] + b"\x01", context_defaults=context), tmp_path / "libllama.so")
+    assert "`llama_model_params` has the value 1 at offset 79, where no field is known" in refusal_of(tmp_path).text
+
+
+@pytest.mark.usefixtures("needs_compiler")
+@pytest.mark.parametrize("foreign", ["llama_kv_cache_clear", "llama_lora_adapter_set", "llama_kv_self_seq_rm"])
+def test_functions_of_two_families_are_refused_without_loading(tmp_path: Path, foreign: str) -> None:
+    marker = tmp_path / "loaded"
+    compile_library(llama_source(symbols=[*SYMBOLS, foreign], marker=marker), tmp_path / "libllama.so")
+    refusal = refusal_of(tmp_path)
+    assert refusal.classes[0] == "IncompatibleLibraryError"
+    assert f"1 symbols are new (`{foreign}`)" in refusal.text, refusal
+    assert not marker.exists(), "the library was loaded"
+
+
+@pytest.mark.usefixtures("needs_compiler")
+@pytest.mark.parametrize(("layout", "other"), [("b3750", "b4501"), ("b4501", "b6049"), ("b6049", "b3750"), ("b10566", "b11549")])
+def test_symbols_of_one_build_with_parameters_of_another_are_refused(tmp_path: Path, layout: str, other: str) -> None:
+    model, context = known_defaults(other)
+    version = {"b10566": "0.2.0-dev"}.get(layout)
+    source = llama_source(symbols=symbols_of(layout), version=version, model_defaults=model, context_defaults=context)
+    compile_library(source, tmp_path / "libllama.so")
+    refusal = refusal_of(tmp_path)
+    assert refusal.classes[0] == "IncompatibleLibraryError"
+    assert "unknown llama.cpp build" in refusal.text, refusal
+
+
+def test_a_build_that_is_not_known_loads_when_that_is_allowed(tmp_path: Path) -> None:
+    folder = copy_library(tmp_path)
+    image = (folder / "libllama.so").read_bytes()
+    assert image.count(b"\0llama_sampler_chain_remove\0") == 1
+    (folder / "libllama.so").write_bytes(image.replace(b"\0llama_sampler_chain_remove\0", b"\0llama_sampler_chain_removx\0"))
+    code = "for allowed in (False, True): print(json.dumps(attempt(sys.argv[1], allow_unverified=allowed)))"
+    refused, loaded = run_child(code, folder)
+    assert refused["classes"][0] == "IncompatibleLibraryError"
+    assert "1 symbols are missing (`llama_sampler_chain_remove`); 1 symbols are new (`llama_sampler_chain_removx`)" in refused["text"]
+    assert loaded["ok"]["unverified"] is True
+    assert (loaded["ok"]["build"], loaded["ok"]["layout"]) == ("llama.cpp 0.5.0", "llama.cpp 0.5.0")
+    assert loaded["ok"]["evidence"].startswith("version `0.5.0-dev` with 255 `llama_*` symbols, 78 bytes of model and 160 of context parameters")
+
+
+@pytest.mark.usefixtures("needs_compiler")
+@pytest.mark.parametrize("change", ["version", "default", "used function", "other family"])
+def test_what_is_allowed_unverified_has_the_bytes_and_functions_of_one_layout(tmp_path: Path, change: str) -> None:
+    model, context = known_defaults()
+    symbols, version = list(SYMBOLS), "0.5.0-dev"
+    if change == "version":
+        # A version alone does not say where fields are: these are not where any layout has them.
+        version, context = "9.9.9", context[:8] + b"\x01" * 8 + context[8:-8]
+    elif change == "default":
+        model = model[:16] + b"\x07" + model[17:]
+    elif change == "used function":
+        symbols.remove("llama_vocab_bos")
+    else:
+        symbols.append("llama_kv_self_clear")
+    compile_library(llama_source(symbols=symbols, version=version, model_defaults=model, context_defaults=context), tmp_path / "libllama.so")
+    [outcome] = run_child("print(json.dumps(attempt(sys.argv[1], allow_unverified=True)))", tmp_path)
+    assert outcome["classes"][0] == "IncompatibleLibraryError", outcome
 
 
 # Dependencies.

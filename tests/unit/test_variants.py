@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tabagent import variants
 def no_library(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     monkeypatch.delenv("TABAGENT_LIBRARY_PATH", raising=False)
     monkeypatch.setattr(variants, "bundled_library", lambda: None)
+    monkeypatch.setattr(variants, "package_libraries", list)
     declare(monkeypatch, tmp_path_factory.mktemp("empty"))
 
 
@@ -106,3 +108,16 @@ def test_place_without_library_warns(no_library: None, monkeypatch: pytest.Monke
         assert tabagent.list_available_variants() == []
     with warnings.catch_warnings(), pytest.raises(tabagent.VariantError, match="holds no"):
         tabagent.auto_select_variant()
+
+
+def test_the_library_of_another_installed_package_is_listed_and_used_by_those_who_name_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "llama_cpp" / "lib"
+    folder.mkdir(parents=True)
+    (tmp_path / "llama_cpp" / "__init__.py").write_text("raise RuntimeError('it must not be imported')", encoding="utf-8")
+    (folder / "libllama.so").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "llama_cpp", raising=False)
+    [found] = [variant for variant in tabagent.list_available_variants() if variant.name == "llama-cpp-python"]
+    assert (found.source, found.path, found.only_named) == ("package llama-cpp-python", str(folder.resolve()), True)
+    assert variants.choose_variant("llama-cpp-python").variant == found
+    assert tabagent.auto_select_variant().name != "llama-cpp-python"

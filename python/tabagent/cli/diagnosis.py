@@ -178,7 +178,7 @@ def _check_loading(diagnosis: Diagnosis, variant: "Variant") -> bool:
         devices=tuple(DeviceInfo.from_json(device) for device in described["devices"]),
     )
     diagnosis.passed("library", f"loaded from {described['directory']}")
-    diagnosis.passed("ABI", f"recognised as {described['build']}")
+    diagnosis.passed("ABI", f"recognised as {described['build']}: {described['evidence']}, the layout of {described['layout']}")
     if diagnosis.library.devices:
         diagnosis.passed("devices", ", ".join(f"{device.name} ({device.kind.replace('_', ' ')})" for device in diagnosis.library.devices))
     else:

@@ -322,19 +322,11 @@ impl Context {
         if same(&self.adapters, &used) {
             return Ok(());
         }
-        let mut pointers: Vec<_> =
-            used.iter().filter_map(|(adapter, _)| Some(adapter.0.ptr?.as_ptr())).collect();
-        let mut scales: Vec<f32> = used.iter().map(|(_, scale)| *scale).collect();
-        // SAFETY: the context and the adapters are live, the adapters are of its model, each is there once, and both arrays have the given length.
+        let mut pairs: Vec<_> =
+            used.iter().filter_map(|(adapter, scale)| Some((adapter.0.ptr?.as_ptr(), *scale))).collect();
+        // SAFETY: the context and the adapters are live, the adapters are of its model, and each is there once.
         // The context keeps the adapters for as long as they are set.
-        unsafe {
-            (self.api().llama_set_adapters_lora)(
-                self.ptr(),
-                pointers.as_mut_ptr(),
-                pointers.len(),
-                scales.as_mut_ptr(),
-            )
-        };
+        unsafe { self.api().set_adapters(self.ptr(), &mut pairs) };
         self.reserves = true;
         self.adapters = used;
         Ok(())

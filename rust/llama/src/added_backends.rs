@@ -14,6 +14,9 @@ pub struct AddedBackends {
     pub modules: Vec<PathBuf>,
 }
 
+/// Why builds from before December 2024 load no backend.
+const NO_MODULES: &str = "this build of llama.cpp has all its backends built in and loads no others";
+
 impl AddedBackends {
     /// The same with absolute paths without links, where they exist.
     pub(crate) fn resolved(&self) -> Self {
@@ -32,10 +35,18 @@ impl AddedBackends {
         for library in &self.needed {
             load_ahead(library)?;
         }
+        let Some(load) = api.ggml_backend_load.filter(|_| !self.modules.is_empty()) else {
+            return match self.modules.first() {
+                Some(path) => {
+                    Err(LibraryError::Backend { path: path.clone(), log: vec![NO_MODULES.to_owned()] })
+                }
+                None => Ok(()),
+            };
+        };
         for module in &self.modules {
             let path = strings::of_path(module).ok_or_else(|| LibraryError::BadPath(module.clone()))?;
             // SAFETY: the path is NUL-terminated; the module was built with this llama.cpp, as its package says.
-            let (backend, log) = crate::log::capture(|| unsafe { (api.ggml_backend_load)(path.as_ptr()) });
+            let (backend, log) = crate::log::capture(|| unsafe { load(path.as_ptr()) });
             if backend.is_null() {
                 return Err(LibraryError::Backend { path: module.clone(), log });
             }

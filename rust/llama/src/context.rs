@@ -11,6 +11,7 @@ use crate::context_error::{ContextConfigError, ContextError};
 use crate::control_vector::ControlSum;
 use crate::device::Device;
 use crate::guard::guarded;
+use crate::held::Held;
 use crate::log;
 use crate::memory_need::{MemoryNeed, compute_on, of_context};
 use crate::model::Model;
@@ -59,6 +60,8 @@ pub struct Context {
     computes: Vec<u64>,
     /// Why llama.cpp left a decode half done, after which nothing else can be computed.
     broken: Option<Thrown>,
+    /// What its sequences hold, where the build does not tell.
+    pub(crate) held: Option<Held>,
 }
 
 /// What a context computes.
@@ -199,12 +202,15 @@ impl Context {
                 (model.api().llama_attach_threadpool)(ptr.as_ptr(), pool.as_ptr(), std::ptr::null_mut());
             };
         }
+        let mut config = config.clone();
+        // Builds without the setting always keep the whole window.
+        config.full_sliding_window |= !model.here().library.layout().has_context_setting("swa_full");
         let mut context = Self {
             handle,
             pools: pool.map(Threadpools::new),
             threads_in_use: None,
             model: model.clone(),
-            config: config.clone(),
+            config,
             resolved,
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             is_rearranged: false,
@@ -217,17 +223,21 @@ impl Context {
             outputs: Vec::new(),
             memory_need: MemoryNeed::default(),
             is_moving: false,
+            held: None,
             computes: model.devices().iter().map(|device| compute_on(&lines, device)).collect(),
             broken: None,
         };
         context.read_back_limits();
+        context.held =
+            model.api().llama_memory_seq_pos_min.is_none().then(|| Held::new(context.resolved.n_seq_max));
         if purpose == Purpose::Logits && context.memory().is_null() {
             return Err(ContextError::NotGenerative {
                 architecture: context.model.facts().architecture.clone(),
                 reason: "they have no KV cache; `embed` gives their vectors",
             });
         }
-        context.memory_need = model.weights().plus(of_context(model, &lines, &context.resolved, config));
+        context.memory_need =
+            model.weights().plus(of_context(model, &lines, &context.resolved, &context.config));
         Ok(context)
     }
 
@@ -286,6 +296,13 @@ impl Context {
             }
             return Err(error);
         }
+        if code == 0 {
+            if let Some(held) = &mut self.held {
+                held.decoded(batch);
+            }
+        } else if self.held.is_some() {
+            self.undo(batch)?;
+        }
         match code {
             0 => {
                 self.is_moving = false;
@@ -299,6 +316,21 @@ impl Context {
             }
             code => Err(ContextError::Failed { code, log: log::errors(lines) }),
         }
+    }
+
+    /// Removes what a decode that failed has left of a batch, in builds that do not tell what that is.
+    fn undo(&mut self, batch: &Batch) -> Result<(), ContextError> {
+        for (sequence, start) in Held::starts(batch) {
+            let from = i32::try_from(start).unwrap_or(i32::MAX);
+            // SAFETY: the memory is live, and the sequence exists: the batch was checked.
+            let removed =
+                unsafe { (self.api().llama_memory_seq_rm)(self.memory(), sequence.cast_signed(), from, -1) };
+            // A recurrent state loses all or nothing.
+            if start == 0 || !removed {
+                self.remove_sequence(sequence)?;
+            }
+        }
+        Ok(())
     }
 
     /// The logits of token `index` of the last batch: one `f32` a token of the vocabulary. Valid until the next decode.
@@ -473,7 +505,7 @@ impl Context {
 
     pub(crate) fn memory(&self) -> *mut llama_memory {
         // SAFETY: the context is live.
-        unsafe { (self.api().llama_get_memory)(self.ptr()) }
+        unsafe { self.api().memory(self.ptr()) }
     }
 
     /// Number of tokens of the last batch; 0 after one that failed.

@@ -36,8 +36,9 @@ pub(crate) fn loaded_file(api: &Api) -> Option<PathBuf> {
 
 /// The registered CPU backend, or null.
 pub(crate) fn cpu_backend(api: &Api) -> *mut ggml_backend_reg {
+    let Some(find) = api.ggml_backend_reg_by_name else { return std::ptr::null_mut() };
     // SAFETY: the name is a NUL-terminated literal.
-    unsafe { (api.ggml_backend_reg_by_name)(c"CPU".as_ptr()) }
+    unsafe { find(c"CPU".as_ptr()) }
 }
 
 /// Loads every backend in `directory`, but of its CPU modules only the wanted one.
@@ -45,21 +46,26 @@ pub(crate) fn load(api: &Api, directory: &Path, wanted: &ModuleChoice) -> Result
     let ((), log) = match wanted {
         ModuleChoice::Auto => {
             let path = c_path(directory)?;
-            // SAFETY: the path is NUL-terminated; the directory's libraries belong to this llama.cpp.
-            crate::log::capture(|| unsafe { (api.ggml_backend_load_all_from_path)(path.as_ptr()) })
+            match api.ggml_backend_load_all_from_path {
+                // SAFETY: the path is NUL-terminated; the directory's libraries belong to this llama.cpp.
+                Some(load) => crate::log::capture(|| unsafe { load(path.as_ptr()) }),
+                // All backends are built in.
+                None => ((), Vec::new()),
+            }
         }
         ModuleChoice::Named(name) => {
             let files = plan(directory, name)?;
             let paths = files.iter().map(|f| c_path(f)).collect::<Result<Vec<_>, _>>()?;
             crate::log::capture(|| {
-                for path in &paths {
+                for (path, load) in paths.iter().filter_map(|path| Some((path, api.ggml_backend_load?))) {
                     // SAFETY: as above; a module that does not fit this processor is refused by its own score function.
-                    unsafe { (api.ggml_backend_load)(path.as_ptr()) };
+                    unsafe { load(path.as_ptr()) };
                 }
             })
         }
     };
-    if cpu_backend(api).is_null() {
+    // Builds before 3905 have no registry of backends, and the CPU's is built in.
+    if cpu_backend(api).is_null() && api.ggml_backend_reg_by_name.is_some() {
         return Err(LibraryError::NoCpuBackend { directory: directory.to_owned(), log });
     }
     Ok(())

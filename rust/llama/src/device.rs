@@ -117,10 +117,14 @@ impl Library {
 
     fn pointers(&self) -> Vec<*mut ggml_backend_device> {
         let api = self.api();
+        // Builds before 3905 have no registry of devices.
+        let (Some(count), Some(get)) = (api.ggml_backend_dev_count, api.ggml_backend_dev_get) else {
+            return Vec::new();
+        };
         // SAFETY: takes nothing; the backends are registered since `open`.
-        let count = unsafe { (api.ggml_backend_dev_count)() };
+        let count = unsafe { count() };
         // SAFETY: the index is below the count; devices are never unregistered by this crate.
-        let all = (0..count).map(|index| unsafe { (api.ggml_backend_dev_get)(index) });
+        let all = (0..count).map(|index| unsafe { get(index) });
         all.filter(|device| !device.is_null()).collect()
     }
 
@@ -128,13 +132,17 @@ impl Library {
         let api = self.api();
         let (mut free, mut total) = (0_usize, 0_usize);
         // SAFETY: `device` came from `ggml_backend_dev_get` and lives as long as the process.
-        let name = unsafe { (api.ggml_backend_dev_name)(device) };
+        let name = api.ggml_backend_dev_name.map_or(std::ptr::null(), |ask| unsafe { ask(device) });
         // SAFETY: as above.
-        let description = unsafe { (api.ggml_backend_dev_description)(device) };
-        // SAFETY: as above; both out-pointers are valid for one `usize`.
-        unsafe { (api.ggml_backend_dev_memory)(device, &raw mut free, &raw mut total) };
+        let description =
+            api.ggml_backend_dev_description.map_or(std::ptr::null(), |ask| unsafe { ask(device) });
+        if let Some(ask) = api.ggml_backend_dev_memory {
+            // SAFETY: as above; both out-pointers are valid for one `usize`.
+            unsafe { ask(device, &raw mut free, &raw mut total) };
+        }
         // SAFETY: as above.
-        let kind = match unsafe { (api.ggml_backend_dev_type)(device) } {
+        let kind = api.ggml_backend_dev_type.map_or(ggml_backend_dev_type::CPU, |ask| unsafe { ask(device) });
+        let kind = match kind {
             ggml_backend_dev_type::CPU => DeviceKind::Cpu,
             ggml_backend_dev_type::GPU => DeviceKind::Gpu,
             ggml_backend_dev_type::IGPU => DeviceKind::IntegratedGpu,

@@ -112,7 +112,7 @@ pub struct VocabCopy {
 }
 
 /// The metadata key of the default chat template; those with names have the name behind it.
-const TEMPLATE: &str = "tokenizer.chat_template";
+pub(crate) const TEMPLATE: &str = "tokenizer.chat_template";
 
 impl Model {
     /// A copy of what is known of this model, for another process.

@@ -42,6 +42,7 @@ mod embedding_facts;
 mod exit_guard;
 mod fingerprint;
 mod guard;
+mod held;
 mod layer_shares;
 mod library;
 mod library_error;
@@ -123,5 +124,6 @@ pub use vocab_table::VocabTable;
 
 /// What errors of this crate say of a library, in types of `tabagent-sys`.
 pub use tabagent_sys::{
-    AbiMismatch, BinaryFormat, LoadFailure, MissingSymbols, Thrown, ThrownKind, UnsupportedSetting,
+    AbiMismatch, BinaryFormat, LoadFailure, MissingSymbols, Thrown, ThrownKind, UnsupportedFeature,
+    UnsupportedSetting,
 };

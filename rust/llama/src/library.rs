@@ -8,8 +8,8 @@ use crate::log;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use tabagent_sys::{
-    AbiLayout, Api, Evidence, KNOWN_LAYOUTS, LocatedLibrary, OpenedLibrary, VersionEvidence, file_of_address,
-    identify, library_file, locate, probe,
+    AbiLayout, Api, Evidence, Family, KNOWN_LAYOUTS, LocatedLibrary, OpenedLibrary, Strictness,
+    VersionEvidence, candidates, file_of_address, identify, library_file, locate, probe,
 };
 
 /// A loaded llama.cpp: function table, ABI layout and backends. Cheap to clone; never unloaded.
@@ -30,6 +30,12 @@ pub struct LibraryInfo {
     pub directory: PathBuf,
     /// The recognised build, such as `llama.cpp 0.5.0`.
     pub build: String,
+    /// The layout of its structs, by the builds that have it.
+    pub layout: &'static str,
+    /// What was seen of it, in words.
+    pub evidence: String,
+    /// Whether it is a build that is not known, so that only its layout is.
+    pub unverified: bool,
     /// The version of ggml, if the build reports it.
     pub ggml_version: Option<String>,
     /// The file that the CPU backend runs from.
@@ -64,7 +70,7 @@ impl Library {
     /// # Errors
     /// See [`LibraryError`]; [`LibraryError::ModuleAlreadyLoaded`] when the process already runs another module.
     pub fn open_with(path: impl AsRef<Path>, module: &ModuleChoice) -> Result<Self, LibraryError> {
-        Self::open_as(path.as_ref(), module, None)
+        Self::open_as(path.as_ref(), module, None, Strictness::Known)
     }
 
     /// As [`Library::open_with`], with backends that lie elsewhere, and no others.
@@ -76,7 +82,20 @@ impl Library {
         module: &ModuleChoice,
         added: &AddedBackends,
     ) -> Result<Self, LibraryError> {
-        Self::open_as(path.as_ref(), module, Some(&added.resolved()))
+        Self::open_as(path.as_ref(), module, Some(&added.resolved()), Strictness::Known)
+    }
+
+    /// As [`Library::open_adding`], also for a build that is not known, where exactly one known layout has the sizes and defaults of its structs and the functions that are called. Its
+    /// version may be another one and it may have other functions besides. What such a build computes, nobody has tried.
+    ///
+    /// # Errors
+    /// As for [`Library::open_adding`].
+    pub fn open_unverified(
+        path: impl AsRef<Path>,
+        module: &ModuleChoice,
+        added: &AddedBackends,
+    ) -> Result<Self, LibraryError> {
+        Self::open_as(path.as_ref(), module, Some(&added.resolved()), Strictness::Unverified)
     }
 
     /// `None` takes the library of the process with whatever backends were added to it.
@@ -84,6 +103,7 @@ impl Library {
         path: &Path,
         module: &ModuleChoice,
         added: Option<&AddedBackends>,
+        strictness: Strictness,
     ) -> Result<Self, LibraryError> {
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
         if let (Some(library), Ok(file)) = (loaded.as_ref(), library_file(path))
@@ -96,7 +116,8 @@ impl Library {
         if let Some(library) = loaded.as_ref() {
             return library.reuse(&directory, module, added);
         }
-        let library = Self::bring_in(located, directory, module, &added.cloned().unwrap_or_default())?;
+        let library =
+            Self::bring_in(located, directory, module, &added.cloned().unwrap_or_default(), strictness)?;
         *loaded = Some(library.clone());
         Ok(library)
     }
@@ -127,6 +148,9 @@ impl Library {
         let info = LibraryInfo {
             directory: directory.to_owned(),
             build: "fake".to_owned(),
+            layout: layout.name,
+            evidence: String::new(),
+            unverified: false,
             ggml_version: None,
             cpu_module_file: None,
             cpu_module: None,
@@ -184,25 +208,26 @@ impl Library {
         directory: PathBuf,
         module: &ModuleChoice,
         added: &AddedBackends,
+        strictness: Strictness,
     ) -> Result<Self, LibraryError> {
         let path = located.path.clone();
         let mut evidence = evidence_of_file(&located);
         refuse_other_libraries(&located)?;
         let refuse = |source| LibraryError::Incompatible { path: path.clone(), source };
-        let likely = identify(&evidence, KNOWN_LAYOUTS).map_err(refuse)?;
+        candidates(&evidence, KNOWN_LAYOUTS, strictness).map_err(refuse)?;
 
         let opened = located.load()?;
         refuse_foreign_ggml(&opened, &directory)?;
-        // SAFETY: the exported names are exactly those of a known llama.cpp build, checked above.
-        let api = unsafe { opened.api(likely) }
+        // SAFETY: the exported names are those of a known llama.cpp build, checked above, and tell which signatures it has.
+        let api = unsafe { opened.api() }
             .map_err(|source| LibraryError::MissingSymbols { path: path.clone(), source })?;
         evidence.version = version_of(&api);
-        identify(&evidence, KNOWN_LAYOUTS).map_err(refuse)?;
+        candidates(&evidence, KNOWN_LAYOUTS, strictness).map_err(refuse)?;
         // SAFETY: version and names are those of a known build, whose two functions have this signature.
         let (model_defaults, context_defaults) = unsafe { probe(&api) };
         evidence.model_defaults = Some(model_defaults);
         evidence.context_defaults = Some(context_defaults);
-        let layout = identify(&evidence, KNOWN_LAYOUTS).map_err(refuse)?;
+        let layout = identify(&evidence, KNOWN_LAYOUTS, strictness).map_err(refuse)?;
 
         log::install(&api);
         guard::install(&opened, &directory);
@@ -214,7 +239,10 @@ impl Library {
         let cpu_module_file = cpu_module::loaded_file(&api);
         let info = LibraryInfo {
             directory,
-            build: layout.name.to_owned(),
+            build: build_name(layout, &evidence.version),
+            layout: layout.name,
+            evidence: evidence.to_string(),
+            unverified: candidates(&evidence, KNOWN_LAYOUTS, Strictness::Known).is_err(),
             ggml_version: static_text(api.ggml_version),
             cpu_module: cpu_module_file.as_deref().and_then(cpu_module::name_of),
             cpu_module_file,
@@ -233,23 +261,29 @@ fn evidence_of_file(located: &LocatedLibrary) -> Evidence {
     }
 }
 
-/// Refuses a library that lacks most of llama.cpp's functions: it is not llama.cpp, so the error lists what the most similar build has and the
+/// Refuses a library that lacks most of llama.cpp's functions: it is not llama.cpp, so the error lists what the builds of its family have and the
 /// library lacks, instead of comparing builds.
 fn refuse_other_libraries(located: &LocatedLibrary) -> Result<(), LibraryError> {
-    let missing_of = |layout: &AbiLayout| {
-        let functions = layout.required_symbols().filter(|name| name.starts_with("llama_"));
-        let (present, missing): (Vec<_>, Vec<_>) =
-            functions.partition(|name| located.facts.exported.contains(*name));
-        (missing.len() > present.len()).then_some(missing)
-    };
-    // `None` if the library has most functions of some build: then it is a llama.cpp, to be compared with the known builds.
-    let missing: Option<Vec<_>> = KNOWN_LAYOUTS.iter().map(missing_of).collect();
-    match missing.and_then(|missing| missing.into_iter().min_by_key(Vec::len)) {
-        Some(names) => {
-            let source = tabagent_sys::MissingSymbols(names);
-            Err(LibraryError::MissingSymbols { path: located.path.clone(), source })
+    let exports = |name: &str| located.facts.exported.contains(name);
+    let family = Family::of(exports);
+    let functions = Api::REQUIRED.iter().filter(|name| name.starts_with("llama_"));
+    let symbols = functions.map(|name| (*name, family.symbol(name, exports)));
+    let (present, missing): (Vec<_>, Vec<_>) = symbols.partition(|(_, symbol)| exports(symbol));
+    if missing.len() <= present.len() {
+        return Ok(());
+    }
+    let names = missing.into_iter().map(|(name, _)| name).collect();
+    let source = tabagent_sys::MissingSymbols(names);
+    Err(LibraryError::MissingSymbols { path: located.path.clone(), source })
+}
+
+/// The build in words: its version where it has one, else the builds of its layout.
+fn build_name(layout: &AbiLayout, version: &VersionEvidence) -> String {
+    match version {
+        VersionEvidence::Is(version) => {
+            format!("llama.cpp {}", version.strip_suffix("-dev").unwrap_or(version))
         }
-        None => Ok(()),
+        VersionEvidence::Unread | VersionEvidence::Missing => layout.name.to_owned(),
     }
 }
 

@@ -134,8 +134,10 @@ pub(crate) fn retract_warnings(sign: &str) {
 
 /// Directs the logs of llama.cpp and ggml here.
 pub(crate) fn install(api: &Api) {
-    // SAFETY: `on_log` has the type the C side expects, is a static function, and needs no user data.
-    unsafe { (api.ggml_log_set)(Some(on_log), std::ptr::null_mut()) };
+    if let Some(set) = api.ggml_log_set {
+        // SAFETY: `on_log` has the type the C side expects, is a static function, and needs no user data.
+        unsafe { set(Some(on_log), std::ptr::null_mut()) };
+    }
     // SAFETY: as above.
     unsafe { (api.llama_log_set)(Some(on_log), std::ptr::null_mut()) };
 }

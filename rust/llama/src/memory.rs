@@ -16,6 +16,9 @@ impl Context {
         if self.memory().is_null() {
             return Ok(0);
         }
+        if self.held.as_ref().is_some_and(|held| held.first(slot).is_none()) {
+            return Ok(0);
+        }
         // SAFETY: the memory is live and the sequence exists.
         let last = unsafe { (self.api().llama_memory_seq_pos_max)(self.memory(), slot.cast_signed()) };
         Ok(u32::try_from(last.saturating_add(1)).unwrap_or(0))
@@ -27,8 +30,11 @@ impl Context {
     /// [`ContextError::SequenceOutOfRange`].
     pub fn first_position(&self, sequence: SeqId) -> Result<Option<u32>, ContextError> {
         let slot = self.check_sequence(i64::from(sequence))?;
+        let Some(ask) = self.api().llama_memory_seq_pos_min else {
+            return Ok(self.held.as_ref().and_then(|held| held.first(slot)));
+        };
         // SAFETY: the memory is live and the sequence exists.
-        let first = unsafe { (self.api().llama_memory_seq_pos_min)(self.memory(), slot.cast_signed()) };
+        let first = unsafe { ask(self.memory(), slot.cast_signed()) };
         Ok(u32::try_from(first).ok())
     }
 
@@ -41,6 +47,9 @@ impl Context {
         // SAFETY: the memory is live and the sequence exists; -1 means "all positions"; whole sequences can always be removed
         // (src/llama-memory-recurrent.cpp refuses only parts).
         unsafe { (self.api().llama_memory_seq_rm)(self.memory(), slot.cast_signed(), -1, -1) };
+        if let Some(held) = &mut self.held {
+            held.set(slot, None);
+        }
         Ok(())
     }
 
@@ -62,8 +71,14 @@ impl Context {
             return Ok(false);
         }
         let Ok(from) = i32::try_from(start) else { return Ok(true) };
+        let next = self.next_position(sequence)?;
         // SAFETY: the memory is live and the sequence exists; -1 means "to the end".
-        Ok(unsafe { (self.api().llama_memory_seq_rm)(self.memory(), slot.cast_signed(), from, -1) })
+        let removed =
+            unsafe { (self.api().llama_memory_seq_rm)(self.memory(), slot.cast_signed(), from, -1) };
+        if let Some(held) = self.held.as_mut().filter(|_| removed) {
+            held.removed(slot, start..next, next);
+        }
+        Ok(removed)
     }
 
     /// Whether [`Context::truncate_sequence`] can forget the positions from `start` on.
@@ -135,6 +150,9 @@ impl Context {
         let removed = !(facts.sliding_window > 0 || facts.recurrent || facts.hybrid)
             // SAFETY: the memory is live, the sequence exists, and `from` is below `to`.
             && unsafe { (self.api().llama_memory_seq_rm)(self.memory(), slot.cast_signed(), from, to) };
+        if let Some(held) = self.held.as_mut().filter(|_| removed) {
+            held.removed(slot, start..end, next);
+        }
         if removed { Ok(()) } else { Err(ContextError::CannotRemove { start, end }) }
     }
 
@@ -144,7 +162,7 @@ impl Context {
         let windowed = facts.sliding_window > 0 && !self.config.full_sliding_window;
         let fixed = windowed || facts.recurrent || facts.hybrid || self.memory().is_null();
         // SAFETY: the memory is live.
-        !fixed && unsafe { (self.api().llama_memory_can_shift)(self.memory()) }
+        !fixed && self.api().llama_memory_can_shift.is_some_and(|ask| unsafe { ask(self.memory()) })
     }
 
     /// Forgets `n` positions of a sequence after its first `keep` ones, and moves those after them up by as many, as llama.cpp's server does where a context is full. What they had
@@ -164,7 +182,8 @@ impl Context {
         if !self.can_shift() {
             return Ok(false);
         }
-        let (slot, from) = (slot.cast_signed(), i32::try_from(keep).map_err(|_| bad())?);
+        let first = self.first_position(slot)?;
+        let (index, slot, from) = (slot, slot.cast_signed(), i32::try_from(keep).map_err(|_| bad())?);
         let (to, by) = (i32::try_from(end).map_err(|_| bad())?, i32::try_from(n).map_err(|_| bad())?);
         // SAFETY: the memory is live, the sequence exists and has these positions; the memory can forget positions, which was asked.
         if !unsafe { (self.api().llama_memory_seq_rm)(self.memory(), slot, from, to) } {
@@ -172,6 +191,17 @@ impl Context {
         }
         // SAFETY: as above; the memory can move positions, which was asked, and none becomes negative, as `by` is at most `to`. -1 means "to the end".
         unsafe { (self.api().llama_memory_seq_add)(self.memory(), slot, to, -1, -by) };
+        if let Some(held) = &mut self.held {
+            // Where what was first is gone, what comes behind it moves to the front.
+            held.set(
+                index,
+                if end < next {
+                    first.map(|first| first.min(keep))
+                } else {
+                    first.filter(|first| *first < keep)
+                },
+            );
+        }
         self.is_moving = true;
         Ok(true)
     }
@@ -204,6 +234,9 @@ impl Context {
                 -1,
             );
         };
+        if let Some(held) = &mut self.held {
+            held.set(target, held.first(source));
+        }
         Ok(())
     }
 
@@ -230,6 +263,9 @@ impl Context {
         if self.first_position(target)?.is_some() {
             return Err(ContextError::SequenceInUse { sequence: to });
         }
+        if let Some(held) = &mut self.held {
+            held.set(target, held.first(source).filter(|first| *first < n));
+        }
         let (source, target, end) = (source.cast_signed(), target.cast_signed(), n.cast_signed());
         // SAFETY: the memory is live, both sequences exist and the target is empty. A part can be copied within one unified cache
         // (`llama_kv_cache::seq_cp` in src/llama-kv-cache.cpp), which ours is, and a recurrent state was ruled out above.
@@ -239,9 +275,9 @@ impl Context {
 
     /// Forgets all sequences, and leaves the data of their cells where it is. The next tokens get the first cells.
     pub fn reset(&mut self) {
-        self.forget_outputs();
+        self.forget_all();
         // SAFETY: the memory is live; `false` leaves its data alone.
-        unsafe { (self.api().llama_memory_clear)(self.memory(), false) };
+        unsafe { self.api().clear_memory(self.memory(), false) };
     }
 
     /// Whether no sequence holds anything.
@@ -251,8 +287,16 @@ impl Context {
 
     /// Forgets all sequences.
     pub fn clear(&mut self) {
-        self.forget_outputs();
+        self.forget_all();
         // SAFETY: the memory is live; `true` also clears its data.
-        unsafe { (self.api().llama_memory_clear)(self.memory(), true) };
+        unsafe { self.api().clear_memory(self.memory(), true) };
+    }
+
+    /// Notes that nothing is held any more.
+    fn forget_all(&mut self) {
+        self.forget_outputs();
+        if let Some(held) = &mut self.held {
+            held.clear();
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::context_config::ContextConfig;
 use crate::device::Device;
-use crate::elsewhere::{Elsewhere, ModelCopy};
+use crate::elsewhere::{Elsewhere, ModelCopy, TEMPLATE};
 use crate::embedding_facts::{EmbeddingFacts, OutputTensors};
 use crate::fingerprint::Fingerprint;
 use crate::guard::guarded;
@@ -18,7 +18,7 @@ use crate::strings;
 use crate::threadpool::startable;
 use crate::vocab::Vocab;
 use std::collections::BTreeMap;
-use std::ffi::{CString, c_void};
+use std::ffi::c_void;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, RwLock};
 use tabagent_sys::{Api, ModelSettings, ParamBlock, llama_model, llama_progress_callback};
@@ -157,7 +157,7 @@ impl Model {
         // SAFETY: `ptr` was just loaded by this library and is not null.
         let metadata = unsafe { read_metadata(library.api(), ptr) };
         // SAFETY: as above.
-        let vocab = unsafe { (library.api().llama_model_get_vocab)(ptr) };
+        let vocab = unsafe { library.api().vocabulary(ptr) };
         let pre = metadata.get("tokenizer.ggml.pre").map(String::as_str);
         // SAFETY: it belongs to the model just loaded, which owns the result.
         let vocab = unsafe { Vocab::new(library.api(), vocab, pre) };
@@ -295,12 +295,9 @@ impl Model {
             let found = templates.iter().find(|(known, _)| known.as_deref() == name);
             return found.map(|(_, text)| text.clone());
         }
-        let name = name.map(CString::new).transpose().ok()?;
-        let c_name = name.as_ref().map_or(std::ptr::null(), |n| n.as_ptr());
-        // SAFETY: the model is live; the name is null or NUL-terminated.
-        let template = unsafe { (self.api().llama_model_chat_template)(self.ptr(), c_name) };
-        // SAFETY: null, or a string that lives as long as the model.
-        unsafe { strings::copy(template) }
+        // `llama_model_chat_template` looks there, too, and got its second argument at build 4524, which no symbol tells.
+        let key = name.map_or_else(|| TEMPLATE.to_owned(), |name| format!("{TEMPLATE}.{name}"));
+        self.0.metadata.get(&key).cloned()
     }
 
     pub(crate) fn fingerprint(&self) -> Result<Fingerprint, std::io::Error> {
@@ -378,8 +375,14 @@ fn load_files(api: &Api, paths: &[PathBuf], params: &ParamBlock) -> Result<*mut 
         return Ok(unsafe { (api.llama_model_load_from_file)(path.as_ptr(), *params) });
     }
     let mut pointers: Vec<_> = c_paths.iter().map(|p| p.as_ptr()).collect();
-    // SAFETY: as above, for every path; the array has `len` entries.
-    Ok(unsafe { (api.llama_model_load_from_splits)(pointers.as_mut_ptr(), pointers.len(), *params) })
+    match (api.llama_model_load_from_splits, c_paths.first()) {
+        // SAFETY: as above, for every path; the array has `len` entries.
+        (Some(load), _) => Ok(unsafe { load(pointers.as_mut_ptr(), pointers.len(), *params) }),
+        // Builds before 4463 find the other parts by the name of the first one.
+        // SAFETY: as above.
+        (None, Some(first)) => Ok(unsafe { (api.llama_model_load_from_file)(first.as_ptr(), *params) }),
+        (None, None) => Ok(std::ptr::null_mut()),
+    }
 }
 
 /// # Safety
@@ -435,9 +438,9 @@ unsafe fn read_facts(
         embedding_dim: size(unsafe { (api.llama_model_n_embd)(model) }),
         layers,
         heads: heads(api.llama_model_n_head),
-        kv_heads: heads(api.llama_model_n_head_kv),
+        kv_heads: api.llama_model_n_head_kv.map_or(0, heads),
         // SAFETY: as above.
-        sliding_window: size(unsafe { (api.llama_model_n_swa)(model) }),
+        sliding_window: api.llama_model_n_swa.map_or(0, |ask| size(unsafe { ask(model) })),
         // SAFETY: as above.
         has_encoder: unsafe { (api.llama_model_has_encoder)(model) },
         // SAFETY: as above.
@@ -445,7 +448,7 @@ unsafe fn read_facts(
         // SAFETY: as above.
         recurrent: unsafe { (api.llama_model_is_recurrent)(model) },
         // SAFETY: as above.
-        hybrid: unsafe { (api.llama_model_is_hybrid)(model) },
+        hybrid: api.llama_model_is_hybrid.is_some_and(|ask| unsafe { ask(model) }),
         layers_on_gpu: offloaded.min(layers),
         description,
     };

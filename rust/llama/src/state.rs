@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use tabagent_sys::UnsupportedFeature;
 
 /// Why a state could not be saved or loaded.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +60,9 @@ pub enum StateError {
         /// `save` or `load`.
         task: &'static str,
     },
+    /// The build of llama.cpp does not tell what a loaded state holds.
+    #[error(transparent)]
+    Unsupported(#[from] UnsupportedFeature),
     /// A file could not be read or written.
     #[error("state file `{path}`: {source}")]
     Io {
@@ -128,6 +132,11 @@ impl Context {
     /// See [`StateError`].
     pub fn load_state(&mut self, state: &[u8]) -> Result<(), StateError> {
         let (header, payload) = self.check_state(state)?;
+        if self.held.is_some() {
+            let build = self.model.here().library.layout().name;
+            let since = "b5429 of May 2025";
+            return Err(UnsupportedFeature { feature: "load saved states", build, since }.into());
+        }
         debug_assert_eq!(header + payload.len(), state.len());
         self.clear();
         // SAFETY: the bytes are those that this build wrote for this model and these settings: their digest says so.
@@ -185,6 +194,7 @@ impl Context {
         let set = || unsafe { (self.api().llama_state_set_data)(copy.ptr(), bytes.as_ptr(), written) };
         let read = guarded(set).unwrap_or(NOTHING);
         copy.forget_outputs();
+        copy.held.clone_from(&self.held);
         if written == 0 || read != written {
             return Err(ContextError::StateFailed { task: "copy the state" });
         }
@@ -237,7 +247,8 @@ impl Context {
             return Err(ContextError::StateFailed { task: "save the sequence" });
         }
         bytes.truncate(written);
-        Ok(SequenceSnapshot { bytes, context: self.id })
+        let first = self.held.as_ref().and_then(|held| held.first(slot.cast_unsigned()));
+        Ok(SequenceSnapshot { bytes, context: self.id, first })
     }
 
     /// Puts a snapshot of this context into a sequence and replaces what that holds. Decoding continues as if the snapshot had never been taken out.
@@ -282,6 +293,9 @@ impl Context {
         };
         let read = guarded(set).unwrap_or(NOTHING);
         if read == bytes.len() {
+            if let Some(held) = &mut self.held {
+                held.set(slot, snapshot.first);
+            }
             return Ok(());
         }
         self.remove_sequence(slot)?;
@@ -312,7 +326,7 @@ impl Context {
             MemoryKind::Recurrent | MemoryKind::Hybrid => bytes.to_vec(),
         };
         let fits = self.shape(n_tokens, n_streams).fits(&bytes);
-        fits.then_some(SequenceSnapshot { bytes, context: self.id })
+        fits.then_some(SequenceSnapshot { bytes, context: self.id, first: (n_tokens > 0).then_some(0) })
     }
 
     /// How many parts the memory is kept in.
@@ -456,6 +470,8 @@ fn write_whole(path: &Path, parts: &[&[u8]]) -> std::io::Result<()> {
 pub struct SequenceSnapshot {
     bytes: Vec<u8>,
     context: u64,
+    /// The first position that it holds, where the build does not tell.
+    first: Option<u32>,
 }
 
 impl SequenceSnapshot {

@@ -94,8 +94,9 @@ fn procedure(library: &Library, name: &CStr) -> Option<NonNull<c_void>> {
     if backend.is_null() {
         return None;
     }
+    let find = library.api().ggml_backend_reg_get_proc_address?;
     // SAFETY: a registered backend and a NUL-terminated name; unknown names give null.
-    NonNull::new(unsafe { (library.api().ggml_backend_reg_get_proc_address)(backend, name.as_ptr()) })
+    NonNull::new(unsafe { find(backend, name.as_ptr()) })
 }
 
 #[cfg(test)]

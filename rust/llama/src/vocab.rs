@@ -428,6 +428,9 @@ pub(crate) fn unless(stop: Stop<'_>) -> Result<(), VocabError> {
     if stop() { Err(VocabError::Stopped) } else { Ok(()) }
 }
 
+/// A function that gives a special token; older builds lack some.
+type SpecialToken = unsafe extern "C-unwind" fn(*const llama_vocab) -> TokenId;
+
 macro_rules! special_tokens {
     ($($(#[$doc:meta])* $name:ident: $function:ident;)*) => {
         impl Vocab {
@@ -437,8 +440,9 @@ macro_rules! special_tokens {
                 pub fn $name(&self) -> Option<TokenId> {
                     match &self.seat {
                         Seat::Here { ptr, api } => {
+                            let ask: Option<SpecialToken> = api.$function.into();
                             // SAFETY: a live vocabulary.
-                            let token = unsafe { (api.$function)(*ptr) };
+                            let token = unsafe { ask?(*ptr) };
                             (token >= 0).then_some(token)
                         }
                         Seat::Elsewhere { copy, .. } => copy.special.get(stringify!($name)).copied(),

@@ -70,7 +70,9 @@ pub use gpus::GpuProbe;
 pub use grammar::GrammarRequest;
 pub use infill::{InfillFile, InfillRequest};
 pub use isolation::{Isolation, read_messages};
-pub use library::{LibraryPlaces, VariantError, describe_library, open_library, open_library_adding};
+pub use library::{
+    LibraryPlaces, VariantError, describe_library, open_library, open_library_adding, open_library_unverified,
+};
 pub use load::LoadOptions;
 pub use memory::{Fitted, MemoryPrediction, MemoryShortage};
 pub use model::Model;

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value as Json, json};
 use tabagent_llama::{AddedBackends, Library, LibraryError, ModuleChoice, guard_exit};
 use tabagent_variants::{
-    Hardware, LibraryDir, LibrarySource, SelectError, VariantChoice, VariantRequest, Verdict, discover, rank,
-    select,
+    Hardware, LibraryDir, LibrarySource, SelectError, VariantChoice, VariantRequest, Verdict, discover,
+    discover_packages, rank, select,
 };
 
 use crate::gpus::GpuProbe;
@@ -21,6 +21,8 @@ pub struct LibraryPlaces {
     pub companions: Vec<(String, PathBuf)>,
     /// The directory of the library that came with the program.
     pub bundled: Option<PathBuf>,
+    /// Directories of libraries that other installed packages brought for themselves, by the packages' names.
+    pub packages: Vec<(String, PathBuf)>,
     /// Libraries that companions need, by the packages' names, in the order in which to load them.
     pub needed: Vec<(String, Vec<PathBuf>)>,
     /// How to ask what GPUs the modules of companions find; `None` leaves that unknown, and such companions unused.
@@ -58,6 +60,11 @@ impl LibraryPlaces {
                 Err(error) => problems.push(error.to_string()),
             }
         }
+        // A path that was given, or a companion, may be the same directory.
+        let others = discover_packages(&self.packages);
+        let is_new = |other: &LibraryDir| dirs.iter().all(|dir| dir.path != other.path);
+        let others: Vec<_> = others.into_iter().filter(is_new).collect();
+        dirs.extend(others);
         (rank(&Hardware::probe(), &dirs), problems)
     }
 
@@ -107,6 +114,9 @@ pub fn describe_library(library: &Library) -> Json {
     json!({
         "directory": info.directory.to_string_lossy(),
         "build": info.build,
+        "layout": info.layout,
+        "evidence": info.evidence,
+        "unverified": info.unverified,
         "ggml_version": info.ggml_version,
         "cpu_module": info.cpu_module,
         "cpu_module_file": info.cpu_module_file.as_ref().map(|file| file.to_string_lossy()),
@@ -141,10 +151,27 @@ pub fn open_library_adding(
     Ok(library)
 }
 
+/// As [`open_library_adding`], also for a build that is not known: see [`Library::open_unverified`].
+///
+/// # Errors
+/// As for [`open_library_adding`].
+pub fn open_library_unverified(
+    directory: &Path,
+    module: Option<String>,
+    added: &AddedBackends,
+) -> Result<Library, LibraryError> {
+    let module = module.map_or(ModuleChoice::Auto, ModuleChoice::Named);
+    let library = Library::open_unverified(directory, &module, added)?;
+    guard_exit();
+    Ok(library)
+}
+
 /// What a child process is told to open: `module`, `backends` and `needed` of a JSON object.
 pub(crate) struct OpenRequest {
     pub(crate) module: Option<String>,
     pub(crate) added: AddedBackends,
+    /// Whether the build may be one that is not known.
+    pub(crate) unverified: bool,
 }
 
 impl OpenRequest {
@@ -156,6 +183,7 @@ impl OpenRequest {
         Self {
             module: request["module"].as_str().map(str::to_owned),
             added: AddedBackends { needed: paths("needed"), modules: paths("backends") },
+            unverified: request["unverified"].as_bool().unwrap_or(false),
         }
     }
 
@@ -168,6 +196,9 @@ impl OpenRequest {
     }
 
     pub(crate) fn open(&self, directory: &Path) -> Result<Library, LibraryError> {
+        if self.unverified {
+            return open_library_unverified(directory, self.module.clone(), &self.added);
+        }
         open_library_adding(directory, self.module.clone(), &self.added)
     }
 }

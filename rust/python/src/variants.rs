@@ -24,17 +24,18 @@ type Companion = (String, PathBuf, Vec<PathBuf>);
 
 /// Every known variant, best first, as JSON: `{"verdicts": [...], "problems": [...]}`.
 ///
-/// `probe` is the program of child processes, which is asked what GPUs there are, and the folder that keeps what it said.
+/// `packages` are the directories of libraries of other installed packages, by name. `probe` is the program of child processes, which is asked what GPUs there are, and the folder that keeps what it said.
 #[pyfunction]
-#[pyo3(signature = (environment, companions, bundled, probe=None))]
+#[pyo3(signature = (environment, companions, bundled, probe=None, packages=None))]
 pub(crate) fn variants_json(
     py: Python<'_>,
     environment: Option<String>,
     companions: Vec<Companion>,
     bundled: Option<PathBuf>,
     probe: Option<(PathBuf, Option<PathBuf>)>,
+    packages: Option<Vec<(String, PathBuf)>>,
 ) -> PyResult<String> {
-    let places = places(environment, companions, bundled, probe);
+    let places = places(environment, companions, bundled, probe, packages);
     let (verdicts, problems) = job::run(py, move |_| places.verdicts())?;
     let verdicts = serde_json::to_value(verdicts).map_err(value_error)?;
     Ok(serde_json::json!({ "verdicts": verdicts, "problems": problems }).to_string())
@@ -42,7 +43,7 @@ pub(crate) fn variants_json(
 
 /// The variant that a request stands for, as JSON.
 #[pyfunction]
-#[pyo3(signature = (request, environment, companions, bundled, probe=None))]
+#[pyo3(signature = (request, environment, companions, bundled, probe=None, packages=None))]
 pub(crate) fn select_variant_json(
     py: Python<'_>,
     request: &str,
@@ -50,9 +51,10 @@ pub(crate) fn select_variant_json(
     companions: Vec<Companion>,
     bundled: Option<PathBuf>,
     probe: Option<(PathBuf, Option<PathBuf>)>,
+    packages: Option<Vec<(String, PathBuf)>>,
 ) -> PyResult<String> {
     let request: VariantRequest = request.parse().map_err(|e: SelectError| e.into_py(py))?;
-    let places = places(environment, companions, bundled, probe);
+    let places = places(environment, companions, bundled, probe, packages);
     let (choice, problems) = job::run(py, move |_| places.select(&request))?.map_err(|e| e.into_py(py))?;
     let mut value = serde_json::to_value(&choice).map_err(value_error)?;
     value["problems"] = problems.into();
@@ -64,12 +66,14 @@ fn places(
     companions: Vec<Companion>,
     bundled: Option<PathBuf>,
     probe: Option<(PathBuf, Option<PathBuf>)>,
+    packages: Option<Vec<(String, PathBuf)>>,
 ) -> LibraryPlaces {
     let needed = companions.iter().map(|(name, _, needed)| (name.clone(), needed.clone())).collect();
     LibraryPlaces {
         environment,
         companions: companions.into_iter().map(|(name, directory, _)| (name, directory)).collect(),
         bundled,
+        packages: packages.unwrap_or_default(),
         needed,
         probe: probe.map(|(program, reports)| GpuProbe { program, reports }),
     }

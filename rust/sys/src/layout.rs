@@ -1,6 +1,5 @@
 //! The layouts of parameter structs and the names of functions in one family of builds, as data.
 
-use crate::api::Api;
 use crate::block::ParamBlock;
 use crate::types::ggml_tensor;
 
@@ -143,30 +142,16 @@ pub struct TensorFields {
 /// The ABI of one family of builds.
 #[derive(Clone, Copy, Debug)]
 pub struct AbiLayout {
-    /// The build in words, as shown to users.
+    /// The first build that is known to have it: the name of its file and of its column in `layouts/symbols.txt`.
+    pub stem: &'static str,
+    /// The builds in words, as shown to users.
     pub name: &'static str,
-    /// The versions that `llama_version()` may return.
-    pub versions: &'static [&'static str],
-    /// Every exported symbol that starts with `llama_`, one a line.
-    pub symbols: &'static str,
-    /// Functions whose name in this build differs from the one in the function table: the table's name, then the build's.
-    pub renamed: &'static [(&'static str, &'static str)],
+    /// The lowest and the highest version that `llama_version()` may return; `None` for builds without that function.
+    pub versions: Option<(&'static str, &'static str)>,
     /// `struct llama_model_params`
     pub model_params: StructLayout,
     /// `struct llama_context_params`
     pub context_params: StructLayout,
     /// `struct ggml_tensor`
     pub tensor: TensorLayout,
-}
-
-impl AbiLayout {
-    /// The symbol under which this build exports a function of the table.
-    pub fn symbol_of(&self, function: &'static str) -> &'static str {
-        self.renamed.iter().find(|(ours, _)| *ours == function).map_or(function, |(_, theirs)| theirs)
-    }
-
-    /// The symbols that a library of this build must export.
-    pub fn required_symbols(&self) -> impl Iterator<Item = &'static str> {
-        Api::REQUIRED.iter().map(|function| self.symbol_of(function))
-    }
 }

@@ -12,6 +12,8 @@ mod block;
 mod elf;
 mod evidence;
 mod explain;
+mod family;
+mod handles;
 mod inspect;
 mod layout;
 mod layouts;
@@ -22,13 +24,15 @@ mod pe;
 mod probe;
 mod settings;
 mod shim;
+mod symbols;
 mod types;
 
 pub use api::{Api, MissingSymbols};
 pub use binary::{BinaryFacts, BinaryFormat, InspectError};
 pub use block::ParamBlock;
-pub use evidence::{AbiMismatch, DefaultBytes, Evidence, VersionEvidence, identify};
+pub use evidence::{AbiMismatch, DefaultBytes, Evidence, Strictness, VersionEvidence, candidates, identify};
 pub use explain::LoadFailure;
+pub use family::{AdapterFamily, Family, MemoryFamily, VocabularyFamily};
 pub use inspect::inspect;
 pub use layout::{AbiLayout, Field, FieldKind, StructLayout, TensorFields, TensorLayout};
 pub use layouts::KNOWN as KNOWN_LAYOUTS;
@@ -37,6 +41,8 @@ pub use open::{
     load_ahead, locate,
 };
 pub use probe::probe;
-pub use settings::{ContextSettings, ModelSettings, PlacementSettings, UnsupportedSetting};
+pub use settings::{
+    ContextSettings, ModelSettings, PlacementSettings, UnsupportedFeature, UnsupportedSetting,
+};
 pub use shim::{Shim, Thrown, ThrownKind};
 pub use types::*;

@@ -3,8 +3,8 @@
 use crate::api::{Api, MissingSymbols};
 use crate::binary::{BinaryFacts, BinaryFormat, InspectError};
 use crate::explain::LoadFailure;
+use crate::family::Family;
 use crate::inspect::{beside, inspect};
-use crate::layout::AbiLayout;
 use crate::loader::{self, Handle};
 use std::ffi::c_void;
 use std::path::{Path, PathBuf};
@@ -37,16 +37,23 @@ impl OpenedLibrary {
         addresses.find(|address| !address.is_null()).unwrap_or(std::ptr::null_mut())
     }
 
-    /// The function table, filled with the library's functions under the names that `layout` gives them.
+    /// The function table, filled with the library's functions under the names of its family.
     ///
     /// # Safety
     /// The library must be llama.cpp: if a foreign library exports the same names with other signatures, calling one is undefined behaviour.
     ///
     /// # Errors
     /// [`MissingSymbols`] with every required name it lacks.
-    pub unsafe fn api(&self, layout: &AbiLayout) -> Result<Api, MissingSymbols> {
+    pub unsafe fn api(&self) -> Result<Api, MissingSymbols> {
+        let family = self.family();
+        let exports = |name: &str| !self.address(name).is_null();
         // SAFETY: addresses come from this library, which is never unloaded; the caller vouches for the signatures.
-        unsafe { Api::resolve_with(|name| self.address(layout.symbol_of(name))) }
+        unsafe { Api::resolve_with(family, |name| self.address(&family.symbol(name, exports))) }
+    }
+
+    /// The family that its exports tell.
+    pub fn family(&self) -> Family {
+        Family::of(|name| !self.address(name).is_null())
     }
 }
 

@@ -115,7 +115,24 @@ pub struct UnsupportedSetting {
     pub build: &'static str,
 }
 
+/// Something that a build of llama.cpp cannot do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{build}` cannot {feature}, which llama.cpp can since {since}; use a newer build of llama.cpp")]
+pub struct UnsupportedFeature {
+    /// What it cannot do: `save a state`.
+    pub feature: &'static str,
+    /// The build.
+    pub build: &'static str,
+    /// The first build that can.
+    pub since: &'static str,
+}
+
 impl AbiLayout {
+    /// Whether the parameters of contexts have a field of that name.
+    pub fn has_context_setting(&self, name: &str) -> bool {
+        self.context_params.fields.iter().any(|field| field.name == name)
+    }
+
     /// Writes the settings of a model into a block that holds the library's own defaults.
     ///
     /// # Errors

@@ -63,15 +63,21 @@ fn assert_values(expected: &[(String, i64)]) {
 fn the_pinned_layout_is_what_the_tool_writes() {
     let Some(tree) = tabagent_material::tree() else { return };
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let layouts = root.join("rust/sys/src/layouts");
+    let layout = AbiLayout::named("llama.cpp 0.5.0").unwrap();
+    let (lowest, highest) = layout.versions.unwrap();
     let dir = tempfile::tempdir().unwrap();
+    let symbols = std::fs::read_to_string(layouts.join("symbols.txt")).unwrap();
+    std::fs::write(dir.path().join("symbols.txt"), &symbols).unwrap();
     let output = Command::new(std::env::var_os("PYO3_PYTHON").unwrap_or_else(|| "python3".into()))
         .arg(root.join("tools/make_layout.py"))
-        .args([tree.as_os_str(), "0.5.0".as_ref(), dir.path().as_os_str()])
+        .args([tree.as_os_str(), dir.path().as_os_str()])
+        .args(["--stem", layout.stem, "--name", layout.name, "--versions", lowest, highest])
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    for file in ["llama_0_5_0.rs", "llama_0_5_0.symbols"] {
-        let committed = std::fs::read_to_string(root.join("rust/sys/src/layouts").join(file)).unwrap();
+    for file in [&format!("{}.rs", layout.stem), "symbols.txt"] {
+        let committed = std::fs::read_to_string(layouts.join(file)).unwrap();
         let made = std::fs::read_to_string(dir.path().join(file)).unwrap();
         assert!(made == committed, "`{file}` is not what `tools/make_layout.py` writes; it writes\n{made}");
     }

@@ -12,7 +12,7 @@ fn the_pinned_library_is_identified_by_version_symbols_and_default_bytes() {
     let Some(path) = library() else { return };
     let opened = locate(&path).unwrap().load().unwrap();
     // SAFETY: the test set-up built this library from the pinned tree.
-    let api = unsafe { opened.api(AbiLayout::named("llama.cpp 0.5.0").unwrap()) }.unwrap();
+    let api = unsafe { opened.api() }.unwrap();
     // SAFETY: as above.
     let (model, context) = unsafe { probe(&api) };
     assert_eq!((model.extent(), context.extent()), (78, 160));
@@ -22,7 +22,7 @@ fn the_pinned_library_is_identified_by_version_symbols_and_default_bytes() {
         model_defaults: Some(model),
         context_defaults: Some(context),
     };
-    assert_eq!(identify(&evidence, KNOWN_LAYOUTS).unwrap().name, "llama.cpp 0.5.0");
+    assert_eq!(identify(&evidence, KNOWN_LAYOUTS, Strictness::Known).unwrap().name, "llama.cpp 0.5.0");
 }
 
 /// The size of a tensor in the library that was built, and not only in the headers.
@@ -32,7 +32,7 @@ fn the_pinned_library_says_how_large_its_tensors_are() {
     let layout = AbiLayout::named("llama.cpp 0.5.0").unwrap();
     let opened = locate(&path).unwrap().load().unwrap();
     // SAFETY: the test set-up built this library from the pinned tree.
-    let api = unsafe { opened.api(layout) }.unwrap();
+    let api = unsafe { opened.api() }.unwrap();
     // SAFETY: it takes nothing.
     let overhead = unsafe { (api.ggml_tensor_overhead)() };
     assert!(layout.tensor.agrees(overhead), "{overhead}");

@@ -113,6 +113,13 @@ pub fn discover(
     found
 }
 
+/// The library directories of installed packages, by their names, which those packages use themselves. One that holds no library is left out: it is nobody's fault.
+pub fn discover_packages(packages: &[(String, PathBuf)]) -> Vec<LibraryDir> {
+    let look =
+        |(name, path): &(String, PathBuf)| look(&LibrarySource::Package { name: name.clone() }, path, None);
+    packages.iter().flat_map(look).flatten().collect()
+}
+
 /// The path without symbolic links in its directories; its last part stays as it is for a file, so that `libllama.so` is not
 /// turned into the versioned file it points to. A path that does not exist is only made absolute.
 pub(crate) fn absolute(path: &Path) -> PathBuf {

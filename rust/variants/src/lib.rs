@@ -48,7 +48,7 @@ mod verdict;
 pub use added_modules::AddedModules;
 pub use bitnet::{BITNET_VARIANTS, BitnetVariant, Microarchitecture};
 pub use budget::CpuBudget;
-pub use catalogue::{CatalogueError, discover};
+pub use catalogue::{CatalogueError, discover, discover_packages};
 pub use cgroup::{CgroupLimits, parse_cgroup_v1_quota, parse_cpu_max, parse_memory_limit};
 pub use cpu::CpuFacts;
 pub use cpu_list::parse_cpu_list;

@@ -31,6 +31,11 @@ pub enum LibrarySource {
     BitnetRelease,
     /// It came with this package.
     Bundled,
+    /// Another installed package brought it, such as `llama-cpp-python`, for its own use.
+    Package {
+        /// The package's name.
+        name: String,
+    },
 }
 
 impl LibrarySource {
@@ -42,6 +47,7 @@ impl LibrarySource {
             Self::Companion { .. } => 2,
             Self::BitnetRelease => 3,
             Self::Bundled => 4,
+            Self::Package { .. } => 5,
         }
     }
 }
@@ -54,6 +60,7 @@ impl fmt::Display for LibrarySource {
             Self::Companion { name } => write!(f, "companion package `{name}`"),
             Self::BitnetRelease => f.write_str("BitnetRelease tree"),
             Self::Bundled => f.write_str("bundled"),
+            Self::Package { name } => write!(f, "installed package `{name}`"),
         }
     }
 }

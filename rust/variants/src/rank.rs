@@ -25,7 +25,7 @@ const NO_MODULE: &str = "none of its CPU modules runs on this CPU";
 /// Judges every variant of every directory and sorts them, best first. A pure function of its arguments.
 ///
 /// The order: usable before unusable, and those that only a name stands for last of the usable; then by source (explicit path, environment, companion packages, `BitnetRelease` tree,
-/// bundled); then llama.cpp builds before BitNet builds, which are for BitNet's own files; then by score; then as given. So
+/// bundled, other packages); then llama.cpp builds before BitNet builds, which are for BitNet's own files; then by score; then as given. So
 /// the best module of the most preferred usable source comes first. Of companions, those that find a discrete GPU come before those that find an
 /// integrated one; one that finds only programs that pretend to be GPUs is for those who name it.
 ///
@@ -54,6 +54,9 @@ pub fn rank(hardware: &Hardware, dirs: &[LibraryDir]) -> Vec<Verdict> {
 fn judge(hardware: &Hardware, dir: &LibraryDir) -> Vec<Verdict> {
     if let Some(added) = &dir.added {
         return vec![judge_added(hardware, dir, added)];
+    }
+    if let LibrarySource::Package { name } = &dir.source {
+        return vec![judge_package(hardware, dir, name)];
     }
     let judgements = match &dir.variant {
         Some(name) => vec![judge_bitnet(hardware, dir, name)],
@@ -99,6 +102,34 @@ fn judge(hardware: &Hardware, dir: &LibraryDir) -> Vec<Verdict> {
             }
         })
         .collect()
+}
+
+/// The library of another package is for those who name it: its build may be any, and `auto` never takes it.
+fn judge_package(hardware: &Hardware, dir: &LibraryDir, name: &str) -> Verdict {
+    let usable = dir.system == hardware.system;
+    let reason = if usable {
+        format!(
+            "the llama.cpp of the installed package `{name}`, for those who name it; only a trial run can tell whether it runs here"
+        )
+    } else {
+        format!("built for {}; this system is {}", dir.system, hardware.system)
+    };
+    Verdict {
+        name: name.to_owned(),
+        source: dir.source.clone(),
+        path: dir.path.clone(),
+        library: dir.library.clone(),
+        module: None,
+        backends: Vec::new(),
+        needed: Vec::new(),
+        gpus: Vec::new(),
+        only_named: true,
+        family: BuildFamily::LlamaCpp,
+        usable,
+        reason,
+        score: u32::from(usable),
+        missing: Vec::new(),
+    }
 }
 
 #[derive(Debug, Clone)]

@@ -11,8 +11,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tabagent_gguf::{GgmlType, GgufWriter, OwnedArray, OwnedValue};
 use tabagent_llama::{Library, Model, ModelConfig, ModelError};
 use tabagent_sys::{
-    AbiLayout, Api, ParamBlock, StructLayout, ggml_log_callback, ggml_log_level, llama_batch, llama_context,
-    llama_model, llama_progress_callback, llama_vocab, llama_vocab_type,
+    AbiLayout, Api, Family, ParamBlock, StructLayout, ggml_log_callback, ggml_log_level, llama_batch,
+    llama_context, llama_model, llama_progress_callback, llama_vocab, llama_vocab_type,
 };
 
 /// What a `llama_batch` held.
@@ -83,7 +83,7 @@ impl Fake {
 
     pub(crate) fn library(&self) -> Library {
         // SAFETY: `address` gives functions of the signatures in the table, and one that only aborts for those never called.
-        let api = unsafe { Api::resolve_with(address) }.unwrap();
+        let api = unsafe { Api::resolve_with(Family::NEWEST, address) }.unwrap();
         // SAFETY: the table is that of this module.
         unsafe { Library::from_api(api, layout(), Path::new("/fake")) }
     }

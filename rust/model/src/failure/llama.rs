@@ -6,7 +6,7 @@ use std::path::Path;
 use tabagent_gguf::GgufError;
 use tabagent_llama::{
     AbiMismatch, ContextError, LibraryError, LoadFailure, MissingSymbols, ModelError, StateError, ThrownKind,
-    UnsupportedSetting, VocabError,
+    UnsupportedFeature, UnsupportedSetting, VocabError,
 };
 
 use super::Failure;
@@ -59,6 +59,12 @@ impl Failure for AbiMismatch {
 }
 
 impl Failure for UnsupportedSetting {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::IncompatibleLibrary
+    }
+}
+
+impl Failure for UnsupportedFeature {
     fn kind(&self) -> ErrorKind {
         ErrorKind::IncompatibleLibrary
     }
@@ -199,6 +205,7 @@ impl Failure for StateError {
             | Self::OtherBuild { .. }
             | Self::OtherSettings { .. }
             | Self::Failed { .. } => ErrorKind::State,
+            Self::Unsupported(error) => error.kind(),
             Self::Io { .. } => ErrorKind::Io,
         }
     }
@@ -211,6 +218,7 @@ impl Failure for StateError {
             | Self::OtherModel
             | Self::OtherBuild { .. }
             | Self::OtherSettings { .. }
+            | Self::Unsupported(_)
             | Self::Failed { .. } => None,
         }
     }

@@ -71,6 +71,7 @@ impl Plan {
         let digest = hash.finalize();
         let mut request = OpenRequest::written(info.cpu_module.as_deref(), library.added());
         request["options"] = told;
+        request["unverified"] = info.unverified.into();
         Ok(Self {
             path: config.path().to_owned(),
             library: info.directory.clone(),

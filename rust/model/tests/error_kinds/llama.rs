@@ -4,7 +4,8 @@ use std::io::ErrorKind::PermissionDenied;
 use std::path::PathBuf;
 
 use tabagent_llama::{
-    AbiMismatch, BinaryFormat, LoadFailure, MissingSymbols, Thrown, ThrownKind, UnsupportedSetting,
+    AbiMismatch, BinaryFormat, LoadFailure, MissingSymbols, Thrown, ThrownKind, UnsupportedFeature,
+    UnsupportedSetting,
 };
 use tabagent_model::{
     AdapterError, ContextConfigError, ContextError, ControlVectorError, ErrorKind, LibraryError, ModelError,
@@ -197,6 +198,7 @@ fn states() -> Vec<Sample> {
         OtherBuild { expected: "b6000".to_owned(), found: "b5000".to_owned() } => State, "written by `b5000` and this process runs `b6000`";
         OtherSettings { what: "context_size", expected: "8".to_owned(), found: "9".to_owned() } => State, "create the context alike";
         Failed { task: "save" } => State, "could not save the state";
+        Unsupported(UnsupportedFeature { feature: "load saved states", build: "b5000", since: "b5429" }) => IncompatibleLibrary, "`b5000` cannot load saved states, which llama.cpp can since b5429";
         Io { path: "/x/state".to_owned(), source: io() } => Io, "`/x/state`";
     })
 }

@@ -17,10 +17,9 @@ const fn word(name: &'static str, offset: usize) -> Field {
 
 /// Some fields as builds of 2024 have them.
 const OLD: AbiLayout = AbiLayout {
+    stem: "b1",
     name: "an old llama.cpp",
-    versions: &[],
-    symbols: "",
-    renamed: &[],
+    versions: None,
     model_params: StructLayout {
         name: "llama_model_params",
         size: 40,

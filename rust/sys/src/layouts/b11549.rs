@@ -1,13 +1,12 @@
-//! llama.cpp 0.5.0, as `tools/make_layout.py` found it in the headers and default-params functions of that version.
+//! llama.cpp 0.6.0 to 0.7.0: as `tools/make_layout.py` found it in the headers and default-params functions of a build.
 
 use super::{boolean, float, int, word};
 use crate::layout::{AbiLayout, StructLayout, TensorLayout};
 
 pub(super) const LAYOUT: AbiLayout = AbiLayout {
-    name: "llama.cpp 0.5.0",
-    versions: &["0.5.0-dev", "0.5.0"],
-    symbols: include_str!("llama_0_5_0.symbols"),
-    renamed: &[],
+    stem: "b11549",
+    name: "llama.cpp 0.6.0 to 0.7.0",
+    versions: Some(("0.6.0", "0.7.0")),
     model_params: StructLayout {
         name: "llama_model_params",
         size: 80,
@@ -33,7 +32,7 @@ pub(super) const LAYOUT: AbiLayout = AbiLayout {
     },
     context_params: StructLayout {
         name: "llama_context_params",
-        size: 160,
+        size: 168,
         fields: &[
             int("n_ctx", 0, 512),
             int("n_batch", 4, 2048),
@@ -61,17 +60,18 @@ pub(super) const LAYOUT: AbiLayout = AbiLayout {
             word("cb_eval_user_data", 96),
             int("type_k", 104, 1),
             int("type_v", 108, 1),
-            word("abort_callback", 112),
-            word("abort_callback_data", 120),
-            boolean("embeddings", 128, false),
-            boolean("offload_kqv", 129, true),
-            boolean("no_perf", 130, true),
-            boolean("op_offload", 131, true),
-            boolean("swa_full", 132, true),
-            boolean("kv_unified", 133, false),
-            word("samplers", 136),
-            word("n_samplers", 144),
-            word("ctx_other", 152),
+            word("moe_cache_size", 112),
+            word("abort_callback", 120),
+            word("abort_callback_data", 128),
+            boolean("embeddings", 136, false),
+            boolean("offload_kqv", 137, true),
+            boolean("no_perf", 138, true),
+            boolean("op_offload", 139, true),
+            boolean("swa_full", 140, true),
+            boolean("kv_unified", 141, false),
+            word("samplers", 144),
+            word("n_samplers", 152),
+            word("ctx_other", 160),
         ],
     },
     tensor: TensorLayout { size: 336, kind: 0, counts: 16, strides: 48, sources: 152 },

@@ -1,0 +1,63 @@
+//! llama.cpp b3750 to b4131: as `tools/make_layout.py` found it in the headers and default-params functions of a build.
+
+use super::{boolean, float, int, word};
+use crate::layout::{AbiLayout, StructLayout, TensorLayout};
+
+pub(super) const LAYOUT: AbiLayout = AbiLayout {
+    stem: "b3750",
+    name: "llama.cpp b3750 to b4131",
+    versions: None,
+    model_params: StructLayout {
+        name: "llama_model_params",
+        size: 64,
+        fields: &[
+            int("n_gpu_layers", 0, 0),
+            int("split_mode", 4, 1),
+            int("main_gpu", 8, 0),
+            word("tensor_split", 16),
+            word("rpc_servers", 24),
+            word("progress_callback", 32),
+            word("progress_callback_user_data", 40),
+            word("kv_overrides", 48),
+            boolean("vocab_only", 56, false),
+            boolean("use_mmap", 57, true),
+            boolean("use_mlock", 58, false),
+            boolean("check_tensors", 59, false),
+        ],
+    },
+    context_params: StructLayout {
+        name: "llama_context_params",
+        size: 120,
+        fields: &[
+            int("n_ctx", 0, 512),
+            int("n_batch", 4, 2048),
+            int("n_ubatch", 8, 512),
+            int("n_seq_max", 12, 1),
+            int("n_threads", 16, 4),
+            int("n_threads_batch", 20, 4),
+            int("rope_scaling_type", 24, -1),
+            int("pooling_type", 28, -1),
+            int("attention_type", 32, -1),
+            float("rope_freq_base", 36, 0.0),
+            float("rope_freq_scale", 40, 0.0),
+            float("yarn_ext_factor", 44, -1.0),
+            float("yarn_attn_factor", 48, 1.0),
+            float("yarn_beta_fast", 52, 32.0),
+            float("yarn_beta_slow", 56, 1.0),
+            int("yarn_orig_ctx", 60, 0),
+            float("defrag_thold", 64, -1.0),
+            word("cb_eval", 72),
+            word("cb_eval_user_data", 80),
+            int("type_k", 88, 1),
+            int("type_v", 92, 1),
+            boolean("logits_all", 96, false),
+            boolean("embeddings", 97, false),
+            boolean("offload_kqv", 98, true),
+            boolean("flash_attn", 99, false),
+            boolean("no_perf", 100, true),
+            word("abort_callback", 104),
+            word("abort_callback_data", 112),
+        ],
+    },
+    tensor: TensorLayout { size: 336, kind: 0, counts: 16, strides: 48, sources: 160 },
+};
