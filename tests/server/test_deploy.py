@@ -46,3 +46,13 @@ def test_commands_of_the_unit_and_the_image_exist(capsys: pytest.CaptureFixture[
         for option in (word for word in command if word.startswith("-")):
             assert option in help_text
     assert unit["Service"]["Type"] == "notify"
+
+
+def test_the_socket_is_one_that_this_machine_alone_reaches() -> None:
+    unit = configparser.ConfigParser(interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment, method-assign] # names keep their case
+    unit.read(DEPLOY / "tabagent.socket", encoding="utf-8")
+    assert unit["Socket"]["ListenStream"] == "127.0.0.1:8080"
+    # systemd starts the service of the same name, with the socket as its third descriptor.
+    assert set(unit["Socket"]) == {"ListenStream"}
+    assert unit["Install"]["WantedBy"] == "sockets.target"

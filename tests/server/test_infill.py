@@ -89,6 +89,24 @@ def test_thoughts_end_with_their_budget(coder: Model) -> None:
         assert "reasoning_content" not in none
 
 
+@pytest.mark.parametrize("thinking", [True, False])
+def test_every_client_is_answered_as_the_server_was_told_to_think(coder: Model, thinking: bool) -> None:  # noqa: FBT001 (a case)
+    turn = f"<|im_start|>user\n{HELLO[0]['content']}<|im_end|>\n<|im_start|>assistant\n"
+    wanted = len(coder.tokenize(turn + ("<think>\n" if thinking else ""), parse_special=True))
+    with Server(coder, port=0, name="coder", chat_template=THINKING, thinking=thinking) as server:
+
+        def answered(path: str, **body: Any) -> Any:
+            reply = ask(server, "POST", path, {"model": "coder", **body})
+            assert reply.status == 200
+            return reply.json()
+
+        assert answered("/v1/messages", messages=HELLO, max_tokens=1)["usage"]["input_tokens"] == wanted
+        assert answered("/v1/messages/count_tokens", messages=HELLO)["input_tokens"] == wanted
+        assert answered("/v1/responses", input=HELLO, max_output_tokens=1)["usage"]["input_tokens"] == wanted
+        assert answered("/api/chat", messages=HELLO, stream=False, options={"num_predict": 1})["prompt_eval_count"] == wanted
+        assert answered("/v1/chat/completions", messages=HELLO, max_tokens=1)["usage"]["prompt_tokens"] == wanted
+
+
 def test_forms_stand_beside_tools(coding: Server) -> None:
     form = {"type": "json_schema", "json_schema": {"name": "c", "schema": COLOUR}}
     body = {"messages": HELLO, "max_tokens": 200, "temperature": 0, "tools": [TOOL], "response_format": form, "parallel_tool_calls": False}
