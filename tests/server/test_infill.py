@@ -39,7 +39,14 @@ def coding(coder: Model) -> Iterator[Server]:
 
 
 def test_prompts_are_those_of_llama_server(coding: Server) -> None:
-    body = {"input_prefix": "pre", "input_suffix": "suf", "prompt": "begin", "input_extra": [{"filename": "a.py", "text": "one"}], "n_predict": 2}
+    body = {
+        "input_prefix": "pre",
+        "input_suffix": "suf",
+        "prompt": "begin",
+        "input_extra": [{"filename": "a.py", "text": "one"}],
+        "n_predict": 2,
+        "ignore_eos": True,
+    }
     made = ask(coding, "POST", "/infill", body).json()
     assert made["prompt"] == (
         "<|repo_name|>myproject\n<|file_sep|>a.py\none<|file_sep|>filename\n<|fim_prefix|>prebegin<|fim_suffix|>suf<|fim_middle|>"
