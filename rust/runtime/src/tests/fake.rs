@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::{
     BatchToken, Decoder, DecoderError, Ender, Engine, EngineConfig, Finish, FinishReason, Group, Poll,
@@ -161,6 +161,21 @@ impl FakeDecoder {
             dropped: Arc::default(),
             config: EngineConfig::default(),
         }
+    }
+
+    /// With a gate that holds the first decode up until it is opened: what is submitted before then runs together.
+    pub(crate) fn gated(self) -> (Self, Arc<AtomicBool>) {
+        let open = Arc::new(AtomicBool::new(false));
+        let gate = Arc::clone(&open);
+        let held = self.with_hook(move |_| {
+            let started = Instant::now();
+            while !gate.load(Ordering::SeqCst) {
+                assert!(started.elapsed() < DEADLINE, "nobody opened the gate");
+                std::thread::yield_now();
+            }
+            Ok(())
+        });
+        (held, open)
     }
 
     /// Makes the decoder call `hook` at the start of every decode.
@@ -479,7 +494,7 @@ pub(crate) fn run(engine: &Engine, request: Request) -> Outcome {
 
 /// Behaves like a long decode: returns when it is told to stop.
 pub(crate) fn decode_until_aborted(call: &Call) -> DecoderError {
-    let started = std::time::Instant::now();
+    let started = Instant::now();
     while !(call.stop)() {
         assert!(started.elapsed() < DEADLINE, "nobody aborted the decode");
         std::thread::yield_now();

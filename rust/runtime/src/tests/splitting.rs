@@ -20,9 +20,11 @@ fn splitting(n_seq_max: usize) -> (FakeDecoder, Arc<AtomicUsize>) {
 #[test]
 fn requests_that_generate_together_get_cells_of_their_own() {
     let (decoder, n_arranged) = splitting(8);
+    let (decoder, gate) = decoder.gated();
     let engine = decoder.spawn();
     let prompts: Vec<_> = (0..4).map(|i| prompt(20 + i, 10)).collect();
     let streams: Vec<_> = prompts.iter().map(|prompt| engine.submit(request(prompt, 50)).unwrap()).collect();
+    gate.store(true, Ordering::SeqCst);
     for (stream, prompt) in streams.iter().zip(&prompts) {
         drain(stream).assert_continues(prompt, 50);
     }
@@ -35,10 +37,12 @@ fn requests_that_generate_together_get_cells_of_their_own() {
 #[test]
 fn a_text_that_outgrows_its_part_gets_all_of_the_memory() {
     let (decoder, n_arranged) = splitting(8);
+    let (decoder, gate) = decoder.gated();
     let engine = decoder.spawn();
     // The length is not known: `max_tokens` reaches to the end of the context.
     let prompts: Vec<_> = (0..3).map(|i| prompt(30 + i, 10)).collect();
     let streams: Vec<_> = prompts.iter().map(|prompt| engine.submit(request(prompt, 70)).unwrap()).collect();
+    gate.store(true, Ordering::SeqCst);
     for (stream, prompt) in streams.iter().zip(&prompts) {
         drain(stream).assert_continues(prompt, 70);
     }
