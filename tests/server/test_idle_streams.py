@@ -10,6 +10,7 @@ from typing import Final
 
 import pytest
 
+import needs
 from server.http import ask, send
 from support.served import ServerProcess, serving
 from waiting import until
@@ -18,8 +19,7 @@ STREAMS: Final = 400
 MOST: Final = 36 * 1024
 """Bytes for each; a request may say more than another. Two buffers of 8 KiB are hyper's."""
 
-pytestmark = [pytest.mark.model, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
-
+pytestmark = pytest.mark.model
 
 CHAT: Final = {"messages": [{"role": "user", "content": "Hi"}]}
 
@@ -42,6 +42,7 @@ def taken(server: ServerProcess) -> int:
     ],
 )
 def test_a_waiting_stream_takes_little(smollm2_path: Path, path: str, body: dict[str, object]) -> None:
+    needs.machine(sys.platform == "linux", "it reads `/proc`")
     with serving(str(smollm2_path), "--metrics", "-np", "2", "-c", "512", "--drain-timeout", "0") as server, ExitStack() as stack:
 
         def begin(count: int) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+import needs
 from server.http import ask
 from support.served import SERVE, serving
 from tabagent import Model, Server
@@ -110,8 +111,8 @@ def test_rates_are_those_since_the_last_look(smollm2_path: Path) -> None:
         assert figure(server, "llamacpp:prompt_tokens_total") > before
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="systemd's")
 def test_sockets_of_a_service_manager_are_taken(smollm2_path: Path) -> None:
+    needs.machine(sys.platform != "win32", "there is no such service manager on Windows")
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         number = listener.fileno()

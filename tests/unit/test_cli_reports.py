@@ -173,6 +173,8 @@ def test_doctor_names_a_cpu_module_other_than_predicted(monkeypatch: pytest.Monk
         "cpu_module": "sse42",
         "cpu_module_file": None,
         "devices": [],
+        "evidence": "version 0.5.0",
+        "layout": "llama.cpp 0.5.0",
     }
     monkeypatch.setattr(tabagent, "list_available_variants", lambda: [best])
     monkeypatch.setattr(tabagent, "auto_select_variant", lambda: best)
