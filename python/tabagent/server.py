@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from tabagent import _native
+from tabagent import _native, log
 from tabagent import exit as at_exit
 from tabagent._arguments import as_bool, as_choice, as_float, as_int, as_path, as_text, as_texts, type_name
 from tabagent.chat_prompt import template_of
@@ -329,7 +329,8 @@ def noting_signals() -> Iterator[Callable[[], None]]:
     def wait() -> None:
         # A wait without end would keep handlers from running.
         while not came.wait(0.5):
-            pass
+            # Nobody else takes what the core tells of requests.
+            log.forward()
 
     before = {name: signal.signal(getattr(signal, name), note) for name in SIGNALS}
     try:
@@ -337,6 +338,7 @@ def noting_signals() -> Iterator[Callable[[], None]]:
     finally:
         for name, handler in before.items():
             signal.signal(getattr(signal, name), handler)
+        log.forward()
 
 
 def _wait_for_ever() -> None:

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,6 +46,24 @@ def test_wrong_usage_is_told(arguments: tuple[str, ...], environment: dict[str, 
     assert done.returncode == 2, done.stderr
     assert text in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.model
+def test_it_tells_of_requests_where_it_is_told_to(smollm2_path: Path) -> None:
+    command = (*TABAGENT, "serve", "-v", "-m", str(smollm2_path), "--port", "0", "-c", "512", "-t", "1")
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        before = ""
+        while not (found := re.search(r"at (http://127\.0\.0\.1:\d+)", before)):
+            line = process.stderr.readline()
+            assert line, before
+            before = line
+        request = urllib.request.Request(f"{found[1]}/completion", json.dumps({"prompt": "Once", "n_predict": 2, "ignore_eos": True}).encode())
+        with urllib.request.urlopen(request, timeout=60) as reply:
+            assert reply.status == 200
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=60)
+    assert re.search(r"tabagent\.engine: DEBUG: request id=\d+ .* completion_tokens=2 .* finish=length", errors), errors
 
 
 @pytest.mark.model
