@@ -39,6 +39,10 @@ CANNOT_RUN: Final[dict[tuple[str, str], str]] = {
         r'for text in model.infill("def add(a, b):\n    return ", "\n\nprint(add(1, 2))\n", max_tokens=32):',
     ): "the model was not trained to fill in",
     ("python/tabagent/server.py", 'tabagent.serve("demo", port=8080)'): "it serves until Ctrl-C",
+    (
+        "docs/foreign-libraries.md",
+        "# The folder of libllama.so, or the file itself.",
+    ): "a process has one llama.cpp; `make test-variants` runs others",
 }
 #: Examples that read or write models for all of whose tensors there is something else in the folder, such as an adapter.
 OF_TINY_FILES: Final = "python/tabagent/gguf/"

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
-from contextlib import ExitStack
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from http.client import HTTPException
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +35,26 @@ def taken(server: ServerProcess) -> int:
     return int(found[1])
 
 
+@contextmanager
+def busy(model: Path) -> Iterator[ServerProcess]:
+    """A server whose two places are taken, by texts that are read as they come: all others wait."""
+    body = json.dumps({"prompt": "Once", "n_predict": 4000, "ignore_eos": True, "stream": True}).encode()
+
+    def read(url: str) -> None:
+        with suppress(OSError, HTTPException), urllib.request.urlopen(f"{url}/completion", body, timeout=60) as reply:
+            for _ in reply:
+                pass
+
+    with ExitStack() as stack:
+        # The texts end with the server, which is stopped first.
+        pool = stack.enter_context(ThreadPoolExecutor(2))
+        server = stack.enter_context(serving(str(model), "--metrics", "-np", "2", "-c", "8192", "--drain-timeout", "0"))
+        texts = [pool.submit(read, server.url) for _ in range(2)]
+        until(lambda: taken(server) == 2, limit_s=60)
+        yield server
+        assert not any(text.done() for text in texts), "a place was free"
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [
@@ -43,7 +68,7 @@ def taken(server: ServerProcess) -> int:
 )
 def test_a_waiting_stream_takes_little(smollm2_path: Path, path: str, body: dict[str, object]) -> None:
     needs.machine(sys.platform == "linux", "it reads `/proc`")
-    with serving(str(smollm2_path), "--metrics", "-np", "2", "-c", "512", "--drain-timeout", "0") as server, ExitStack() as stack:
+    with busy(smollm2_path) as server, ExitStack() as stack:
 
         def begin(count: int) -> None:
             before = taken(server)
