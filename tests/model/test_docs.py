@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 from pydantic import BaseModel, Field
 
+import needs
 from conftest import THREADS
 from support.documented import Block, commands, fenced, in_docstrings
 from support.real_adapters import write_adapter, write_control_vector
@@ -39,10 +40,6 @@ CANNOT_RUN: Final[dict[tuple[str, str], str]] = {
         r'for text in model.infill("def add(a, b):\n    return ", "\n\nprint(add(1, 2))\n", max_tokens=32):',
     ): "the model was not trained to fill in",
     ("python/tabagent/server.py", 'tabagent.serve("demo", port=8080)'): "it serves until Ctrl-C",
-    (
-        "docs/foreign-libraries.md",
-        "# The folder of libllama.so, or the file itself.",
-    ): "a process has one llama.cpp; `make test-variants` runs others",
 }
 #: Examples that read or write models for all of whose tensors there is something else in the folder, such as an adapter.
 OF_TINY_FILES: Final = "python/tabagent/gguf/"
@@ -60,6 +57,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory, smollm2_path: Path) -> Path
     write_adapter(folder / "style.gguf", smollm2_path)
     write_adapter(folder / "facts.gguf", smollm2_path, seed=1)
     write_control_vector(folder / "happy.gguf", smollm2_path)
+    # A process has one llama.cpp, by whatever link it is named.
+    (folder / "llama.cpp" / "build").mkdir(parents=True)
+    (folder / "llama.cpp" / "build" / "bin").symlink_to(needs.library(), target_is_directory=True)
     fill(folder)
     return folder
 
