@@ -184,8 +184,12 @@ def main() -> None:
             rounds = [ready(programs, model, library, arguments.threads) for _ in range(arguments.rounds)]
         else:
             ask = {"health": ask_health, "idle": ask_idle, "embeddings": ask_embeddings}[scenario]
-            with running(programs) as servers:
-                rounds = [{server.name: asyncio.run(ask(server)) for server in servers} for _ in range(arguments.rounds)]
+            # Memory that was used once is used again, so each round needs servers of its own.
+            n_starts, n_rounds = (arguments.rounds, 1) if scenario == "idle" else (1, arguments.rounds)
+            rounds = []
+            for _ in range(n_starts):
+                with running(programs) as servers:
+                    rounds += [{server.name: asyncio.run(ask(server)) for server in servers} for _ in range(n_rounds)]
         print_table(scenario, summary(rounds))
 
 
