@@ -334,7 +334,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_valid_schema_compiles_or_says_why_not(mut value in random_schema()) {
+    fn every_valid_schema_compiles_or_cannot_be_fitted(mut value in random_schema()) {
         if let Some(map) = value.as_object_mut() {
             map.insert("$defs".to_owned(), json!({"x": {"type": "object", "properties": {"n": {"$ref": "#/$defs/x"}}}}));
         }
@@ -345,8 +345,6 @@ proptest! {
                 message.contains("nothing can fit") || message.contains("leads back") || message.contains("names nothing"),
                 "{}: {}", message, value
             ),
-            // Patterns that overlap, each with the whole schema again, take more work than a grammar may.
-            Err(GrammarError::TooLarge { .. }) => {}
             Err(error) => prop_assert!(false, "{}: {}", error, value),
         }
     }
