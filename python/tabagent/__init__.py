@@ -72,11 +72,12 @@ if TYPE_CHECKING:
     from tabagent.speculation import SpeculativeConfig
     from tabagent.stream import TokenEvents, TokenStream
     from tabagent.tools import Tool
-    from tabagent.variants import Gpu, Variant, auto_select_variant, get_cpu_variant, list_available_variants
+    from tabagent.variants import Build, Gpu, Variant, auto_select_variant, get_cpu_variant, list_available_variants
 
 __all__ = [
     "Adapter",
     "AdapterError",
+    "Build",
     "ChatCapabilities",
     "ChatDelta",
     "ChatEvents",
@@ -245,6 +246,7 @@ _HOMES = {
     "TopLogprob": "_native",
     "Trigger": "grammar",
     "Usage": "completion",
+    "Build": "variants",
     "Gpu": "variants",
     "Variant": "variants",
     "VariantInfo": "info",

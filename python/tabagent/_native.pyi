@@ -121,8 +121,8 @@ def variants_json(
 ) -> str:
     """Every known variant, best first, with its verdict and reason, as JSON.
 
-    Companions are names, directories and libraries to load before their modules. `probe` is the program of child processes, which is asked what
-    GPUs there are, and the folder that keeps what it said. `packages` are names and library directories of other installed packages.
+    Companions are names, directories and libraries to load before their modules. `probe` is the program of child processes, which
+    tries libraries and tells what GPUs there are, and the folder that keeps what it said. `packages` are names and library directories of other installed packages.
     """
 
 def select_variant_json(
@@ -132,8 +132,9 @@ def select_variant_json(
     bundled: str | None,
     probe: tuple[str, str | None] | None = None,
     packages: Sequence[tuple[str, str]] | None = None,
+    allow_unverified: bool = False,
 ) -> str:
-    """The variant that `request` (`auto`, a name, or a path) stands for, as JSON; raises `VariantError`."""
+    """The variant that `request` (`auto`, a name, or a path) stands for, as JSON; raises `VariantError`. It was tried in a child process."""
 
 def open_library(
     path: str,

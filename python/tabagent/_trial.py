@@ -8,14 +8,14 @@ from typing import Any, Final
 from tabagent._arguments import type_name
 from tabagent._cache_path import cache_path
 
-__all__ = ["CHILD", "crash_file", "gpu_probe", "trial_option"]
+__all__ = ["CHILD", "crash_file", "library_probe", "trial_option"]
 
 CHILD: Final = os.path.join(os.path.dirname(__file__), "bin", "tabagent-child" + (".exe" if os.name == "nt" else ""))  # noqa: PTH118, PTH120 (light)
 """The program of the child."""
 VERDICTS: Final = "trials"
 """The folder of verdicts in the cache."""
-REPORTS: Final = "gpus"
-"""The folder in the cache that keeps what children said of GPUs."""
+REPORTS: Final = "libraries-tried"
+"""The folder in the cache that keeps what children said of libraries and GPUs."""
 CRASHES: Final = "crashes.txt"
 """The file in the cache that has a line for each assertion of llama.cpp that ended a process."""
 
@@ -37,8 +37,8 @@ def trial_option(trial: object) -> dict[str, Any] | None:
     return {"program": CHILD, "verdicts": _in_cache(VERDICTS), "always": trial is True}
 
 
-def gpu_probe() -> tuple[str, str | None]:
-    """How the core asks what GPUs there are: the program of child processes, and the folder that keeps what it said."""
+def library_probe() -> tuple[str, str | None]:
+    """How the core asks what libraries and GPUs do: the program of child processes, and the folder that keeps what it said."""
     return CHILD, _in_cache(REPORTS)
 
 

@@ -133,7 +133,7 @@ def open_library(request: str | os.PathLike[str], devices: Sequence[str] | None 
         if loaded is not None:
             return _described(json.loads(loaded), requested="auto", name=None, source="process", reason="this process uses it already")
         request = _companion_of(devices) or request
-    choice = _choice(request)
+    choice = _choice(request, allow_unverified=allow_unverified)
     variant = choice.variant
     try:
         answer = json.loads(_native.open_library(variant.path, variant.cpu_module, crash_file(), variant.backends, variant.needed, allow_unverified))
@@ -158,8 +158,8 @@ def choose_library(request: str | os.PathLike[str], devices: Sequence[str] | Non
     return dataclasses.replace(described, backends=variant.backends, needed=variant.needed)
 
 
-def _choice(request: str | os.PathLike[str]) -> Choice:
-    choice = choose_variant(request)
+def _choice(request: str | os.PathLike[str], *, allow_unverified: bool = False) -> Choice:
+    choice = choose_variant(request, allow_unverified=allow_unverified)
     if choice.warning is not None:
         warnings.warn(choice.warning, stacklevel=5)
     return choice

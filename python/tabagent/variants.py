@@ -15,10 +15,20 @@ from typing import Any, Final
 
 from tabagent import _native
 from tabagent._arguments import as_path
-from tabagent._trial import gpu_probe
+from tabagent._trial import library_probe
 from tabagent.errors import VariantError
 
-__all__ = ["Choice", "Gpu", "Variant", "auto_select_variant", "bundled_library", "choose_variant", "get_cpu_variant", "list_available_variants"]
+__all__ = [
+    "Build",
+    "Choice",
+    "Gpu",
+    "Variant",
+    "auto_select_variant",
+    "bundled_library",
+    "choose_variant",
+    "get_cpu_variant",
+    "list_available_variants",
+]
 
 ENVIRONMENT: Final = "TABAGENT_LIBRARY_PATH"
 ENTRY_POINTS: Final = "tabagent.variants"
@@ -46,6 +56,18 @@ class Gpu:
     """NVIDIA's number for what it can do, such as `9.0`."""
     fault: str | None
     """Why it is not used: it did not compute what the CPU computes. None for one that was proven."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Build:
+    """What build of llama.cpp a library is."""
+
+    name: str
+    """The build, such as `llama.cpp 0.5.0`."""
+    layout: str
+    """The layout of its structs, by the builds that have it."""
+    evidence: str
+    """What was seen of it, in words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,13 +103,16 @@ class Variant:
     """The GPUs that these modules find."""
     only_named: bool = False
     """Whether `auto` never takes it: it has no GPU but a program that pretends to be one."""
+    build: Build | None = None
+    """What build it is, as a child process saw that loaded it; None where none did."""
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Variant:
         """A variant as the core describes it."""
         lists = {name: tuple(value[name]) for name in ("missing", "backends", "needed")}
         gpus = tuple(Gpu(**{name: gpu[name] for name in Gpu.__dataclass_fields__}) for gpu in value["gpus"])
-        return cls(**{**value, **lists, "source": _source(value["source"]), "gpus": gpus})
+        build = None if value["build"] is None else Build(**value["build"])
+        return cls(**{**value, **lists, "source": _source(value["source"]), "gpus": gpus, "build": build})
 
     @property
     def cpu_module(self) -> str | None:
@@ -111,21 +136,22 @@ class Choice:
 
 
 def list_available_variants() -> list[Variant]:
-    """All variants found, best first, with the reason why each is usable here or not. Loads nothing into this process.
+    """All variants found, best first, with the reason why each is usable here or not. Loads nothing into this process: what seems usable is tried in
+    a child process, once for each library, CPU module and machine (a tenth of a second each).
 
     Looked at, in this order: `TABAGENT_LIBRARY_PATH`, companion packages, the bundled library, and the libraries of other installed packages such as
     `llama-cpp-python`, which `auto` never takes. A place that holds no library gives a warning.
     What GPUs a companion finds is asked in a child process, once for each driver.
     """
     environment, companions, bundled = _places()
-    answer = json.loads(_native.variants_json(environment, companions, bundled, gpu_probe(), package_libraries()))
+    answer = json.loads(_native.variants_json(environment, companions, bundled, library_probe(), package_libraries()))
     for problem in answer["problems"]:
         warnings.warn(problem, stacklevel=2)
     return [Variant.from_json(verdict) for verdict in answer["verdicts"]]
 
 
 def auto_select_variant() -> Variant:
-    """The variant that `variant="auto"` stands for. Loads nothing.
+    """The variant that `variant="auto"` stands for. Loads nothing into this process; a child process has tried it.
 
     Raises:
         VariantError: no library was found, or none that runs here.
@@ -137,7 +163,7 @@ def auto_select_variant() -> Variant:
 
 
 def get_cpu_variant() -> str:
-    """The name of the variant for this machine's CPU, such as `haswell` or `zen4`. Loads nothing.
+    """The name of the variant for this machine's CPU, such as `haswell` or `zen4`. Loads nothing into this process.
 
     Raises:
         VariantError: no library was found, or none that runs here.
@@ -145,8 +171,10 @@ def get_cpu_variant() -> str:
     return auto_select_variant().name
 
 
-def choose_variant(request: str | os.PathLike[str]) -> Choice:
+def choose_variant(request: str | os.PathLike[str], *, allow_unverified: bool = False) -> Choice:
     """The variant that a request stands for: `auto`, a name, or a path (a str with a separator, or a `PathLike`).
+
+    A child process has tried it, or tries it now: what crashes, hangs or computes nonsense there is not loaded here.
 
     Raises:
         TypeError: the request is neither a str nor a path.
@@ -161,7 +189,7 @@ def choose_variant(request: str | os.PathLike[str]) -> Choice:
         wanted = os.path.abspath(wanted)  # noqa: PTH100 (`wanted` may be a file; nothing is resolved)
     _check_unicode(wanted, "variant")
     environment, companions, bundled = _places()
-    answer = json.loads(_native.select_variant_json(wanted, environment, companions, bundled, gpu_probe(), package_libraries()))
+    answer = json.loads(_native.select_variant_json(wanted, environment, companions, bundled, library_probe(), package_libraries(), allow_unverified))
     remarks = [remark for remark in (answer["warning"], *answer["problems"]) if remark]
     return Choice(requested=wanted, variant=Variant.from_json(answer["verdict"]), warning="; ".join(remarks) or None)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import warnings
 from pathlib import Path
@@ -114,7 +115,8 @@ def test_the_library_of_another_installed_package_is_listed_and_used_by_those_wh
     folder = tmp_path / "llama_cpp" / "lib"
     folder.mkdir(parents=True)
     (tmp_path / "llama_cpp" / "__init__.py").write_text("raise RuntimeError('it must not be imported')", encoding="utf-8")
-    (folder / "libllama.so").touch()
+    for name in ("libllama.so", "libggml.so", "libggml-base.so", "libggml-cpu-x64.so"):
+        shutil.copy(needs.package_library() / name, folder / name)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "llama_cpp", raising=False)
     [found] = [variant for variant in tabagent.list_available_variants() if variant.name == "llama-cpp-python"]

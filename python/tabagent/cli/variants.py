@@ -25,7 +25,8 @@ def variants(*, json: Json = False, verbose: Verbose = False) -> int:  # noqa: A
     """List the builds of llama.cpp: which run on this machine, and why.
 
     They come from TABAGENT_LIBRARY_PATH, from installed companion packages,
-    and from the package itself. Nothing is loaded. Exit code 1 if none of
+    and from the package itself. Those that seem to fit are tried, each in a
+    process of its own, and the outcome is remembered. Exit code 1 if none of
     them runs here.
     """
     from tabagent import VariantError, auto_select_variant, list_available_variants  # noqa: PLC0415 (not needed for `--help`)
@@ -48,11 +49,20 @@ def variants(*, json: Json = False, verbose: Verbose = False) -> int:  # noqa: A
     return 0 if problem is None else 1
 
 
+def _build(variant: "Variant") -> str:
+    """What build a variant is, and whose layout it has where that is another."""
+    if variant.build is None:
+        return "unknown build"
+    name, layout = variant.build.name, variant.build.layout
+    return name if layout == name else f"{name} (layout of {layout})"
+
+
 def _tables(found: "list[Variant]", selected: "Variant | None") -> list[Table]:
     """A table of the variants for each directory that holds some, in their order."""
     tables = []
     for path, source in dict.fromkeys((variant.path, variant.source) for variant in found):
-        title = Text(printable(f"{path} ({source.replace('_', ' ')})"), style="bold")
+        builds = dict.fromkeys(_build(variant) for variant in found if (variant.path, variant.source) == (path, source) and variant.build is not None)
+        title = Text(printable(", ".join((f"{path} ({source.replace('_', ' ')})", *builds))), style="bold")
         table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, title=title, title_justify="left", title_style="")
         table.add_column("", no_wrap=True)
         table.add_column("variant", no_wrap=True)

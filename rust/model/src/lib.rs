@@ -21,7 +21,6 @@ mod error_kind;
 mod failure;
 mod generate;
 mod generating;
-mod gpus;
 mod grammar;
 mod infill;
 mod isolation;
@@ -34,6 +33,7 @@ mod offload;
 mod open;
 mod placement_options;
 mod pool;
+mod probe;
 mod prompt;
 mod session;
 mod session_error;
@@ -66,7 +66,6 @@ pub use error_kind::ErrorKind;
 pub use failure::Failure;
 pub use generate::{GenerateOptions, WORTH_CACHING};
 pub use generating::distribution;
-pub use gpus::GpuProbe;
 pub use grammar::GrammarRequest;
 pub use infill::{InfillFile, InfillRequest};
 pub use isolation::{Isolation, read_messages};
@@ -82,6 +81,7 @@ pub use pool::{
     LoadFailure, ModelPool, PoolError, PoolLease, PoolModel, PoolOptions, PoolPhase, PoolSource, PoolTicket,
     Pooled, Stay, Watch,
 };
+pub use probe::Probe;
 pub use prompt::PromptInput;
 pub use session::Session;
 pub use session_error::SessionError;

@@ -10,7 +10,7 @@ use tabagent_variants::{
     discover_packages, rank, select,
 };
 
-use crate::gpus::GpuProbe;
+use crate::probe::{LibraryReport, Probe};
 
 /// Where libraries may be, besides a path that the user gives.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,33 +25,82 @@ pub struct LibraryPlaces {
     pub packages: Vec<(String, PathBuf)>,
     /// Libraries that companions need, by the packages' names, in the order in which to load them.
     pub needed: Vec<(String, Vec<PathBuf>)>,
-    /// How to ask what GPUs the modules of companions find; `None` leaves that unknown, and such companions unused.
-    pub probe: Option<GpuProbe>,
+    /// How to ask a child process what libraries and GPUs do. `None` leaves that unknown: companions that add modules are then not used, and other
+    /// libraries are not tried before they are loaded.
+    pub probe: Option<Probe>,
 }
 
 impl LibraryPlaces {
-    /// Every variant in these places, best first, and why some places have none. Loads nothing.
+    /// Every variant in these places, best first, with what became of each that seems usable when a child process tried it, and why some places have
+    /// none. Loads nothing into this process.
     pub fn verdicts(&self) -> (Vec<Verdict>, Vec<String>) {
-        self.verdicts_with(None)
+        let hardware = Hardware::probe();
+        let (mut verdicts, problems) = self.verdicts_with(&hardware, None);
+        for verdict in verdicts.iter_mut().filter(|verdict| verdict.usable) {
+            match self.tried(verdict, &hardware, false) {
+                LibraryReport::Proven(build) => verdict.build = Some(build),
+                LibraryReport::Refused(reason) | LibraryReport::Faulty(reason) => verdict.refuse(reason),
+                LibraryReport::Untried(_) => {}
+            }
+        }
+        // Those that turned out not to work stand with those that do not fit.
+        verdicts.sort_by_key(|verdict| !verdict.usable);
+        (verdicts, problems)
     }
 
-    /// The variant that a request stands for, and what the caller should know of the places. Loads nothing.
+    /// The variant that a request stands for, and what the caller should know of the places. Loads nothing into this process: a child tries what is
+    /// chosen, if it has not before, and where that crashes, hangs or computes nonsense, the next best is chosen, or there is an error for
+    /// whoever asked for just that. What opening it refuses is chosen all the same, as that error has more to say. With `unverified`, the
+    /// library may be a build that is not known.
     ///
     /// # Errors
     /// [`VariantError`] if there is no such variant, or none that runs here.
-    pub fn select(&self, request: &VariantRequest) -> Result<(VariantChoice, Vec<String>), VariantError> {
+    pub fn select(
+        &self,
+        request: &VariantRequest,
+        unverified: bool,
+    ) -> Result<(VariantChoice, Vec<String>), VariantError> {
         let explicit = match request {
             VariantRequest::Path(path) => Some(path.as_path()),
             VariantRequest::Auto | VariantRequest::Module(_) => None,
         };
-        let (verdicts, problems) = self.verdicts_with(explicit);
-        match select(request, &verdicts) {
-            Ok(choice) => Ok((choice, problems)),
-            Err(source) => Err(VariantError { source, problem: problems.into_iter().next() }),
+        let hardware = Hardware::probe();
+        let (mut verdicts, problems) = self.verdicts_with(&hardware, explicit);
+        let mut faults = Vec::new();
+        loop {
+            let mut choice = match select(request, &verdicts) {
+                Ok(choice) => choice,
+                Err(source) => return Err(VariantError { source, problem: problems.into_iter().next() }),
+            };
+            match self.tried(&choice.verdict, &hardware, unverified) {
+                LibraryReport::Proven(build) => choice.verdict.build = Some(build),
+                LibraryReport::Refused(_) | LibraryReport::Untried(_) => {}
+                LibraryReport::Faulty(fault) => {
+                    faults.push(format!("`{}` {fault}", choice.verdict.name));
+                    let same = |verdict: &&mut Verdict| **verdict == choice.verdict;
+                    if let Some(verdict) = verdicts.iter_mut().find(same) {
+                        verdict.refuse(fault);
+                        continue;
+                    }
+                }
+            }
+            if choice.warning.is_none() && !faults.is_empty() {
+                let name = &choice.verdict.name;
+                choice.warning = Some(format!("{}; took `{name}` instead", faults.join("; ")));
+            }
+            return Ok((choice, problems));
         }
     }
 
-    fn verdicts_with(&self, explicit: Option<&Path>) -> (Vec<Verdict>, Vec<String>) {
+    /// What became of a variant in a child. Companions that add modules have been tried with their GPUs.
+    fn tried(&self, verdict: &Verdict, hardware: &Hardware, unverified: bool) -> LibraryReport {
+        match &self.probe {
+            Some(probe) if verdict.backends.is_empty() => probe.library(verdict, &hardware.cpu, unverified),
+            _ => LibraryReport::Untried("was not tried".to_owned()),
+        }
+    }
+
+    fn verdicts_with(&self, hardware: &Hardware, explicit: Option<&Path>) -> (Vec<Verdict>, Vec<String>) {
         let environment = self.environment.as_deref().map(OsStr::new);
         let (mut dirs, mut problems): (Vec<LibraryDir>, Vec<String>) = Default::default();
         for found in discover(explicit, environment, &self.companions, self.bundled.as_deref()) {
@@ -65,7 +114,7 @@ impl LibraryPlaces {
         let is_new = |other: &LibraryDir| dirs.iter().all(|dir| dir.path != other.path);
         let others: Vec<_> = others.into_iter().filter(is_new).collect();
         dirs.extend(others);
-        (rank(&Hardware::probe(), &dirs), problems)
+        (rank(hardware, &dirs), problems)
     }
 
     /// The directory, with what is known of a companion's modules.
@@ -78,7 +127,7 @@ impl LibraryPlaces {
         if added.mismatch.is_none()
             && let Some(probe) = &self.probe
         {
-            added.report = Some(probe.report(&dir.path, added));
+            added.report = Some(probe.gpus(&dir.path, added));
         }
         dir
     }

@@ -4,7 +4,7 @@ use crate::errors::{IntoPyErr, value_error};
 use crate::job;
 use pyo3::prelude::*;
 use std::path::PathBuf;
-use tabagent_model::{GpuProbe, LibraryPlaces};
+use tabagent_model::{LibraryPlaces, Probe};
 use tabagent_variants::{Hardware, SelectError, VariantRequest, default_threads};
 
 /// Facts about the machine, as JSON.
@@ -24,7 +24,7 @@ type Companion = (String, PathBuf, Vec<PathBuf>);
 
 /// Every known variant, best first, as JSON: `{"verdicts": [...], "problems": [...]}`.
 ///
-/// `packages` are the directories of libraries of other installed packages, by name. `probe` is the program of child processes, which is asked what GPUs there are, and the folder that keeps what it said.
+/// `packages` are the directories of libraries of other installed packages, by name. `probe` is the program of child processes, which tries libraries and tells what GPUs there are, and the folder that keeps what it said.
 #[pyfunction]
 #[pyo3(signature = (environment, companions, bundled, probe=None, packages=None))]
 pub(crate) fn variants_json(
@@ -41,9 +41,10 @@ pub(crate) fn variants_json(
     Ok(serde_json::json!({ "verdicts": verdicts, "problems": problems }).to_string())
 }
 
-/// The variant that a request stands for, as JSON.
+/// The variant that a request stands for, as JSON. With `allow_unverified`, it may be a build that is not known.
 #[pyfunction]
-#[pyo3(signature = (request, environment, companions, bundled, probe=None, packages=None))]
+#[pyo3(signature = (request, environment, companions, bundled, probe=None, packages=None, allow_unverified=false))]
+#[expect(clippy::too_many_arguments, reason = "they are Python's")]
 pub(crate) fn select_variant_json(
     py: Python<'_>,
     request: &str,
@@ -52,10 +53,12 @@ pub(crate) fn select_variant_json(
     bundled: Option<PathBuf>,
     probe: Option<(PathBuf, Option<PathBuf>)>,
     packages: Option<Vec<(String, PathBuf)>>,
+    allow_unverified: bool,
 ) -> PyResult<String> {
     let request: VariantRequest = request.parse().map_err(|e: SelectError| e.into_py(py))?;
     let places = places(environment, companions, bundled, probe, packages);
-    let (choice, problems) = job::run(py, move |_| places.select(&request))?.map_err(|e| e.into_py(py))?;
+    let (choice, problems) =
+        job::run(py, move |_| places.select(&request, allow_unverified))?.map_err(|e| e.into_py(py))?;
     let mut value = serde_json::to_value(&choice).map_err(value_error)?;
     value["problems"] = problems.into();
     Ok(value.to_string())
@@ -75,6 +78,6 @@ fn places(
         bundled,
         packages: packages.unwrap_or_default(),
         needed,
-        probe: probe.map(|(program, reports)| GpuProbe { program, reports }),
+        probe: probe.map(|(program, reports)| Probe { program, reports }),
     }
 }

@@ -69,4 +69,4 @@ pub use select::{VariantChoice, select};
 pub use select_error::SelectError;
 pub use threads::default_threads;
 pub use topology::Topology;
-pub use verdict::Verdict;
+pub use verdict::{LibraryBuild, Verdict};

@@ -99,6 +99,7 @@ fn judge(hardware: &Hardware, dir: &LibraryDir) -> Vec<Verdict> {
                 reason: judgement.reason,
                 score: judgement.score,
                 missing: judgement.missing,
+                build: None,
             }
         })
         .collect()
@@ -108,9 +109,7 @@ fn judge(hardware: &Hardware, dir: &LibraryDir) -> Vec<Verdict> {
 fn judge_package(hardware: &Hardware, dir: &LibraryDir, name: &str) -> Verdict {
     let usable = dir.system == hardware.system;
     let reason = if usable {
-        format!(
-            "the llama.cpp of the installed package `{name}`, for those who name it; only a trial run can tell whether it runs here"
-        )
+        format!("the llama.cpp of the installed package `{name}`, for those who name it")
     } else {
         format!("built for {}; this system is {}", dir.system, hardware.system)
     };
@@ -129,6 +128,7 @@ fn judge_package(hardware: &Hardware, dir: &LibraryDir, name: &str) -> Verdict {
         reason,
         score: u32::from(usable),
         missing: Vec::new(),
+        build: None,
     }
 }
 
@@ -264,6 +264,7 @@ fn judge_added(hardware: &Hardware, dir: &LibraryDir, added: &AddedModules) -> V
         reason: judgement.reason,
         score: judgement.score,
         missing: judgement.missing,
+        build: None,
     }
 }
 

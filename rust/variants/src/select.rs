@@ -27,8 +27,8 @@ pub struct VariantChoice {
     pub request: VariantRequest,
     /// The chosen variant; always usable.
     pub verdict: Verdict,
-    /// Set when the user pointed somewhere (an explicit path, the environment, a companion package that is installed) and nothing there is usable,
-    /// so that something else was chosen.
+    /// Set when the user pointed somewhere (an explicit path, the environment, a companion package that is installed) and nothing there is usable, or
+    /// when what fits best turned out not to work, so that something else was chosen.
     pub warning: Option<String>,
 }
 

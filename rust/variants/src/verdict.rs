@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::family::BuildFamily;
 use crate::feature::CpuFeature;
 use crate::gpu::GpuFacts;
 use crate::library_dir::LibrarySource;
+use crate::module_file::{BASE_MODULE, ModuleFile};
 use crate::text::{serialize_path, serialize_paths};
 
 /// Whether one variant runs on the machine, how good it is, and why.
@@ -53,6 +54,32 @@ pub struct Verdict {
     pub score: u32,
     /// Features it needs that cannot be used here.
     pub missing: Vec<CpuFeature>,
+    /// What build it is, where a child process has tried it.
+    pub build: Option<LibraryBuild>,
+}
+
+/// What build a library is, as a child process saw that loaded it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LibraryBuild {
+    /// The build, such as `llama.cpp 0.5.0`.
+    pub name: String,
+    /// The layout of its structs, by the builds that have it.
+    pub layout: String,
+    /// What was seen of it, in words.
+    pub evidence: String,
+}
+
+impl Verdict {
+    /// Makes it unusable, for a reason that follows on its name.
+    pub fn refuse(&mut self, reason: String) {
+        (self.usable, self.score, self.reason) = (false, 0, reason);
+    }
+
+    /// The name of the CPU module to load, as the file's name has it; `None` where there is none to choose.
+    pub fn cpu_module(&self) -> Option<String> {
+        let name = ModuleFile::cpu(self.module.as_deref()?)?.name;
+        (name != BASE_MODULE).then_some(name)
+    }
 }
 
 #[expect(clippy::ref_option, reason = "serde passes the field by reference")]

@@ -1,7 +1,6 @@
 //! What a trial does, and by what its verdict is known.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,9 +10,9 @@ use tabagent_llama::{Device, Library, MetadataOverride, ModelConfig};
 use tabagent_variants::Hardware;
 
 use crate::error::Error;
-use crate::gpus::file_stamp;
 use crate::library::OpenRequest;
 use crate::load::LoadOptions;
+use crate::probe::{file_stamp, library_files};
 
 /// Counts up when a trial does something else than before, so that what was tried then is tried again.
 const VERSION: &str = "tabagent trial 1";
@@ -60,7 +59,7 @@ impl Plan {
             .map(|device| (device.name, device.description, device.kind))
             .collect();
         hash.update(format!("{info:?} {devices:?}"));
-        for file in files_of(library).iter().chain(&info.added) {
+        for file in library_files(&info.directory).iter().chain(&info.added) {
             hash.update(file_stamp(file));
         }
         let hardware = Hardware::probe();
@@ -128,18 +127,6 @@ fn told(options: &LoadOptions, context_train_size: u32) -> Json {
         .collect::<serde_json::Map<_, _>>()
         .into();
     told_json
-}
-
-/// The libraries that compute: all shared libraries beside libllama.
-fn files_of(library: &Library) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(&library.info().directory) else { return Vec::new() };
-    let is_library = |path: &PathBuf| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        [".so", ".dylib", ".dll"].iter().any(|ending| name.contains(ending))
-    };
-    let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).filter(is_library).collect();
-    files.sort();
-    files
 }
 
 /// Bytes in hexadecimal digits.

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
-use std::time::UNIX_EPOCH;
+
+use super::files::file_stamp;
 
 /// Where drivers tell of themselves, and where the Vulkan loader finds them.
 const FILES: [&str; 6] = [
@@ -75,14 +75,6 @@ pub(super) fn stamp() -> String {
     variables.sort();
     let _ = writeln!(text, "{variables:?}");
     text
-}
-
-/// What changes when a file is replaced: its name, length and time.
-pub(crate) fn file_stamp(file: &Path) -> String {
-    let facts = fs::metadata(file).ok();
-    let time = facts.as_ref().and_then(|facts| facts.modified().ok());
-    let time = time.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    format!("{} {:?} {time:?}\n", file.display(), facts.map(|facts| facts.len()))
 }
 
 #[cfg(test)]

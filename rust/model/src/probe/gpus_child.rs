@@ -1,4 +1,4 @@
-//! The child's side: what GPUs there are, and whether they compute what the CPU does.
+//! The child's side: what GPUs there are, and whether they compute what they should.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -9,7 +9,7 @@ use tabagent_llama::{Device, DeviceKind, LogLevel, drain_log, set_log_level};
 use tabagent_variants::{GpuFacts, GpuKind, GpuReport};
 
 use super::drivers;
-use super::proof::Proof;
+use super::tiny_model::TinyModel;
 use crate::library::OpenRequest;
 use crate::trial::answer_parent;
 
@@ -40,8 +40,8 @@ fn report(library: &Path, request: &Json) -> Result<Vec<GpuFacts>, String> {
     if gpus.iter().all(Device::is_software) {
         return Ok(gpus.iter().map(|device| facts(device, &lines, None)).collect());
     }
-    let proof = Proof::new(&library)?;
-    let fault = |device: &Device| if device.is_software() { None } else { proof.fault_of(device) };
+    let model = TinyModel::new()?;
+    let fault = |device: &Device| if device.is_software() { None } else { model.fault_of(&library, device) };
     Ok(gpus.iter().map(|device| facts(device, &lines, fault(device))).collect())
 }
 
