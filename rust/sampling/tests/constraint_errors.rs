@@ -330,6 +330,19 @@ fn random_schema() -> impl Strategy<Value = Value> {
     })
 }
 
+#[test]
+fn patterns_that_lead_back_to_the_whole_and_its_opposite_are_not_too_large() {
+    for value in [
+        json!({"oneOf": [{"patternProperties": {"a": {"$ref": "#"}, "b": {"$ref": "#/$defs/x"}, "^c": {"$ref": "#"}}}, {"if": {}}]}),
+        json!({"not": {"patternProperties": {"a": {"$ref": "#"}, "b": {"$ref": "#/$defs/x"}, "^c": {"$ref": "#"}}}}),
+        json!({"not": {"patternProperties": {"a": {"$ref": "#"}, "b.*b": {"$ref": "#"}, "^c": {"$ref": "#"}, "d$": {"type": "string"}}}}),
+    ] {
+        let mut value = value;
+        value["$defs"] = json!({"x": {"type": "object", "properties": {"n": {"$ref": "#/$defs/x"}}}});
+        walk(&schema(&value).unwrap(), 40).unwrap();
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 

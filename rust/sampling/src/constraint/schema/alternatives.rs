@@ -91,8 +91,8 @@ impl<'a> Meaning<'a> {
         {
             return false;
         }
-        self.steps += one.objects.len() * two.objects.len() + one.arrays.len() * two.arrays.len();
-        if self.steps > MAX_SCHEMA_STEPS {
+        self.work.steps += one.objects.len() * two.objects.len() + one.arrays.len() * two.arrays.len();
+        if self.work.steps > MAX_SCHEMA_STEPS {
             return false;
         }
         for a in &one.arrays {

@@ -10,6 +10,7 @@ use super::parts::Key;
 use super::repeats::Origin;
 use super::text::Text;
 use super::values::{Array, Class, Contains, Object, Prop, Slot, Values};
+use super::work::Work;
 use crate::constraint::GrammarError;
 
 /// The largest count of items or properties that is enforced.
@@ -30,7 +31,7 @@ impl<'a> Meaning<'a> {
 
     /// `values` restricted to what the schema itself says, however much was combined before.
     fn with_own(&mut self, values: Values, own: &Values, here: Here<'a>) -> Values {
-        if let Ok(both) = values.and(own, &mut 0) {
+        if let Ok(both) = values.and(own, &mut Work::default()) {
             return both;
         }
         self.limit(
@@ -134,7 +135,7 @@ impl<'a> Meaning<'a> {
                 for (names, matches) in
                     [(class.names.and(&pattern), true), (class.names.and(&pattern.not()), false)]
                 {
-                    if names.is_empty() != Some(true) {
+                    if self.work.is_nonempty(&names) {
                         let more = if matches { Slot::of(node.clone(), true) } else { Slot::default() };
                         let slot = Slot::of(class.slot.node.and(&more.node), class.slot.evaluated || matches);
                         split.push(Class { names, slot });

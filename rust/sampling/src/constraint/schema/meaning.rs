@@ -10,6 +10,7 @@ use super::join;
 use super::keywords;
 use super::parts::{Key, Literal, Part, Parts};
 use super::values::{Object, Prop, TooMany, Values};
+use super::work::Work;
 use crate::constraint::limits::{MAX_SCHEMA_DEPTH, MAX_SCHEMA_STEPS};
 use crate::constraint::{GrammarError, Limitation};
 
@@ -44,7 +45,7 @@ pub(super) struct Meaning<'a> {
     pub(super) has_long_numbers: bool,
     limitations: Vec<(usize, Limitation)>,
     known: HashSet<(String, String, String)>,
-    pub(super) steps: usize,
+    pub(super) work: Work,
     depth: usize,
     literals: HashMap<(Literal, bool), Rc<Values>>,
     keys: HashMap<Key, Rc<Values>>,
@@ -72,7 +73,7 @@ impl<'a> Meaning<'a> {
             has_long_numbers: false,
             limitations: Vec::new(),
             known: HashSet::new(),
-            steps: 0,
+            work: Work::default(),
             depth: 0,
             literals: HashMap::new(),
             keys: HashMap::new(),
@@ -157,10 +158,10 @@ impl<'a> Meaning<'a> {
 
     /// The values in both.
     pub(super) fn and(&mut self, one: &Values, two: &Values) -> Result<Values, TooMany> {
-        if self.steps > MAX_SCHEMA_STEPS {
+        if self.work.steps > MAX_SCHEMA_STEPS {
             return Err(TooMany);
         }
-        let mut both = one.and(two, &mut self.steps)?;
+        let mut both = one.and(two, &mut self.work)?;
         if both.objects.len() > MANY_SHAPES {
             both.objects.retain(|shape| !self.is_dead(shape));
         }
@@ -255,10 +256,10 @@ impl<'a> Meaning<'a> {
                 });
             }
         }
-        let complement = if self.steps > MAX_SCHEMA_STEPS {
+        let complement = if self.work.steps > MAX_SCHEMA_STEPS {
             Err(TooMany)
         } else {
-            values.complement(&mut self.parts, &mut self.steps)
+            values.complement(&mut self.parts, &mut self.work)
         };
         let (place, keyword) = from.unwrap_or_else(|| {
             let key = Key::of(Literal { not: false, ..literal });

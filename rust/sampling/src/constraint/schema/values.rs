@@ -11,6 +11,7 @@ use super::number::Numbers;
 use super::parts::{Key, Parts};
 use super::repeats::Origin;
 use super::text::Text;
+use super::work::Work;
 
 /// The most shapes of lists or objects in one set that came from combining others.
 const MAX_SHAPES: usize = 512;
@@ -140,8 +141,8 @@ impl Object {
         self.props.push(Prop { name: name.into(), slot, required });
     }
 
-    fn and(&self, other: &Self, steps: &mut usize) -> Result<Option<Self>, TooMany> {
-        *steps += 2 + self.props.len() + other.props.len();
+    fn and(&self, other: &Self, work: &mut Work) -> Result<Option<Self>, TooMany> {
+        work.steps += 2 + self.props.len() + other.props.len();
         let mut both = Self {
             min: self.min.max(other.min),
             max: self.max.into_iter().chain(other.max).min(),
@@ -190,8 +191,8 @@ impl Object {
                     continue;
                 }
                 if check {
-                    *steps += 100;
-                    if names.is_empty() == Some(true) {
+                    work.steps += 100;
+                    if !work.is_nonempty(&names) {
                         continue;
                     }
                 }
@@ -297,9 +298,9 @@ impl Values {
             && self.objects.iter().all(|shape| shape.exact)
     }
 
-    pub(super) fn and(&self, other: &Self, steps: &mut usize) -> Result<Self, TooMany> {
-        let last = *steps + MAX_STEPS;
-        *steps += 1 + self.numbers.len() * other.numbers.len();
+    pub(super) fn and(&self, other: &Self, work: &mut Work) -> Result<Self, TooMany> {
+        let last = work.steps + MAX_STEPS;
+        work.steps += 1 + self.numbers.len() * other.numbers.len();
         if self.numbers.len() * other.numbers.len() > MAX_STEPS {
             return Err(TooMany);
         }
@@ -308,10 +309,10 @@ impl Values {
         let mut arrays = Vec::new();
         for one in &self.arrays {
             for two in &other.arrays {
-                *steps += 1 + one.prefix.len() + two.prefix.len();
+                work.steps += 1 + one.prefix.len() + two.prefix.len();
                 let both = if one == two { Some((**one).clone()) } else { one.and(two) };
                 push(&mut arrays, both, most)?;
-                if *steps > last {
+                if work.steps > last {
                     return Err(TooMany);
                 }
             }
@@ -320,9 +321,9 @@ impl Values {
         let mut objects = Vec::new();
         for one in &self.objects {
             for two in &other.objects {
-                let both = if Rc::ptr_eq(one, two) { Some((**one).clone()) } else { one.and(two, steps)? };
+                let both = if Rc::ptr_eq(one, two) { Some((**one).clone()) } else { one.and(two, work)? };
                 push(&mut objects, both, most)?;
-                if *steps > last {
+                if work.steps > last {
                     return Err(TooMany);
                 }
             }
@@ -376,7 +377,7 @@ impl Values {
     }
 
     /// The values that are not in the set; where the set is not exact, all of the type.
-    pub(super) fn complement(&self, parts: &mut Parts<'_>, steps: &mut usize) -> Result<Self, TooMany> {
+    pub(super) fn complement(&self, parts: &mut Parts<'_>, work: &mut Work) -> Result<Self, TooMany> {
         let numbers = if self.numbers_exact { self.numbers.complement() } else { Some(Numbers::all()) };
         let mut left = Self {
             null: !self.null,
@@ -395,11 +396,11 @@ impl Values {
         }
         for shape in &self.arrays {
             let others = shape.complement(parts).into_iter().map(Rc::new).collect();
-            left = left.and(&Self { arrays: others, ..Self::all() }, steps)?;
+            left = left.and(&Self { arrays: others, ..Self::all() }, work)?;
         }
         for shape in &self.objects {
             let others = shape.complement(parts).into_iter().map(Rc::new).collect();
-            left = left.and(&Self { objects: others, ..Self::all() }, steps)?;
+            left = left.and(&Self { objects: others, ..Self::all() }, work)?;
         }
         Ok(left)
     }

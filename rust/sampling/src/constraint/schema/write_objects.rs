@@ -36,7 +36,7 @@ impl Writer<'_> {
             class.names = class.names.and(&declared);
         }
         classes.retain(|class| !class.slot.node.is_never());
-        classes.retain(|class| self.is_nonempty(&class.names));
+        classes.retain(|class| self.meaning.work.is_nonempty(&class.names));
         shape.classes = classes;
         let needs = std::mem::take(&mut shape.needs);
         for (shape, needs) in self.with_needs(shape, needs) {
@@ -158,7 +158,7 @@ impl Writer<'_> {
                         class.names = class.names.and(&need.names);
                         class.slot.node = class.slot.node.and(&need.node);
                     }
-                    if !class.slot.node.is_never() && self.is_nonempty(&class.names) {
+                    if !class.slot.node.is_never() && self.meaning.work.is_nonempty(&class.names) {
                         fitting.push(class);
                     }
                 }

@@ -4,9 +4,10 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 
 use llguidance::api::GrammarInit;
-use llguidance::derivre::{ExprRef, RegexAst, RegexBuilder};
+use llguidance::derivre::{RegexAst, RegexBuilder};
 
 use super::meaning::{Meaning, Stop};
+use super::name_sets::NameSets;
 use super::parts::Key;
 use super::repeats::Repeats;
 use super::rules::{Rules, Symbol};
@@ -88,7 +89,7 @@ pub(super) struct Writer<'a> {
     /// The node that a rule stands for.
     keys: HashMap<u32, Key>,
     literals: HashMap<Rc<str>, Symbol>,
-    nonempty: HashMap<Text, bool>,
+    pub(super) name_sets: NameSets,
     pub(super) repeats: Repeats,
     pub(super) marks: Marks,
 }
@@ -122,7 +123,7 @@ impl<'a> Writer<'a> {
             queue: VecDeque::new(),
             keys: HashMap::new(),
             literals: HashMap::new(),
-            nonempty: HashMap::new(),
+            name_sets: NameSets::default(),
             repeats: Repeats::default(),
             marks,
         })
@@ -195,7 +196,7 @@ impl<'a> Writer<'a> {
         }
         ways.extend(values.numbers.expression(&mut self.expressions)?);
         let mut strings = &values.strings;
-        if !self.is_nonempty(strings) {
+        if !self.meaning.work.is_nonempty(strings) {
             strings = &Text::Never;
         }
         if let (Text::And(parts), None) = (strings, strings.is_empty()) {
@@ -228,28 +229,6 @@ impl<'a> Writer<'a> {
         let symbol = Symbol::Terminal(expr);
         self.literals.insert(Rc::clone(name), symbol);
         Ok(symbol)
-    }
-
-    /// The text of one of `names`.
-    pub(super) fn names(&mut self, names: &Text) -> Result<Symbol, GrammarError> {
-        let expr: ExprRef = self.expressions.quoted(names, Style::Name).map_err(internal)?;
-        Ok(Symbol::Terminal(expr))
-    }
-
-    /// Whether a set has a member, or may have one for what can be found out.
-    pub(super) fn is_nonempty(&mut self, text: &Text) -> bool {
-        match text {
-            Text::Never => false,
-            Text::All | Text::Only(_) | Text::Length(..) => true,
-            text => {
-                if let Some(known) = self.nonempty.get(text) {
-                    return *known;
-                }
-                let nonempty = text.is_empty() != Some(true);
-                self.nonempty.insert(text.clone(), nonempty);
-                nonempty
-            }
-        }
     }
 
     /// Why the schema of `rule` has no instance, with the path of the schema that is to blame.
