@@ -121,8 +121,8 @@ def variants_json(
 ) -> str:
     """Every known variant, best first, with its verdict and reason, as JSON.
 
-    Companions are names, directories and libraries to load before their modules. `probe` is the program of child processes, which
-    tries libraries and tells what GPUs there are, and the folder that keeps what it said. `packages` are names and library directories of other installed packages.
+    Companions are names, directories and libraries to load before their modules. `probe` is the program of child processes, which tries libraries and
+    tells what GPUs there are, and the folder that keeps what it said. `packages` are names and library directories of other installed packages.
     """
 
 def select_variant_json(

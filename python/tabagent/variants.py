@@ -136,9 +136,9 @@ class Choice:
 
 
 def list_available_variants() -> list[Variant]:
-    """All variants found, best first, with the reason why each is usable here or not. Loads nothing into this process: what seems usable is tried in
-    a child process, once for each library, CPU module and machine (a tenth of a second each).
+    """All variants found, best first, with the reason why each is usable here or not. Loads nothing into this process.
 
+    What seems usable is tried in a child process, once for each library, CPU module and machine (a tenth of a second each).
     Looked at, in this order: `TABAGENT_LIBRARY_PATH`, companion packages, the bundled library, and the libraries of other installed packages such as
     `llama-cpp-python`, which `auto` never takes. A place that holds no library gives a warning.
     What GPUs a companion finds is asked in a child process, once for each driver.
