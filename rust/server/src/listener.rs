@@ -32,8 +32,10 @@ pub(crate) enum Listener {
 }
 
 /// A file that is removed when this is dropped.
+#[cfg(unix)]
 pub(crate) struct Remove(PathBuf);
 
+#[cfg(unix)]
 impl Drop for Remove {
     fn drop(&mut self) {
         // It may be gone already.
