@@ -1,8 +1,8 @@
 """Runs tabagent on Windows, as far as Wine is one: `python tools/test_windows.py [STEP…]`, on Debian 12.
 
-Steps, all of them unless some are named: `rust` runs the tests of all crates, those that need an engine on a `llama.dll` that mingw-w64 builds from the
-pinned tree; `python` puts a wheel together, unpacks it into an official CPython and runs `tests/windows` there. The first run builds
-llama.cpp and fetches the interpreter; both stay in the cache folder.
+Steps, all of them unless some are named: `rust` runs the tests of all crates, those that need an engine on a `llama.dll` that mingw-w64 builds
+from the pinned tree; `python` puts a wheel together, unpacks it into an official CPython and runs `tests/windows` there. The first run
+builds llama.cpp and fetches the interpreter; both stay in the cache folder.
 """
 
 from __future__ import annotations

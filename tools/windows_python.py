@@ -31,7 +31,7 @@ class WindowsPython:
     """The unpacked interpreter."""
 
     def __init__(self, folder: Path) -> None:
-        self.program = folder / "python.exe"
+        (self.program,) = folder.glob("*/python.exe")
         """It looks for modules in its own folder alone, whatever the environment says."""
 
     def with_package(self, wheel: Path, folder: Path) -> Path:
@@ -45,7 +45,7 @@ class WindowsPython:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.hardlink_to(path)
         with zipfile.ZipFile(wheel) as archive:
-            archive.extractall(folder / "packages")
+            archive.extractall(folder / "packages")  # noqa: S202 (a zip archive of our own)
         return folder / "python.exe"
 
 
@@ -62,12 +62,12 @@ def windows_python() -> WindowsPython:
     def make(work: Path) -> None:
         say("fetching CPython for Windows and its packages (40 MB)")
         _unpack(pins["python"], work)
-        packages = work / "packages"
+        (listed,) = work.glob("*/python*._pth")
+        packages = listed.parent / "packages"
         command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps", "--target", str(packages)]
         command += ["--platform", "win_amd64", "--implementation", "cp", "--python-version", pins["python"]["version"], "--only-binary", ":all:"]
         run([*command, *pins["packages"]["requirements"]], os.environ)
         # The file that makes the interpreter isolated lists where it looks for modules.
-        (listed,) = work.glob("python*._pth")
         listed.write_text(listed.read_text(encoding="utf-8") + "packages\n", encoding="utf-8")
 
     return WindowsPython(finished_folder(fetching.cache_folder() / "windows-python" / key, make))
@@ -83,6 +83,5 @@ def _unpack(pin: dict[str, str], work: Path) -> None:
             message = f"`{pin['file_name']}` holds no `{pin['member']}`; correct `{PINS.relative_to(ROOT)}`"
             raise BuildError(message)
         with inner, zipfile.ZipFile(inner) as files:
-            files.extractall(work)
+            files.extractall(work)  # noqa: S202 (a zip archive whose hash is known)
     archive.unlink()
-

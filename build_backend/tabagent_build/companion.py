@@ -67,7 +67,11 @@ def build_companion(backend: Backend) -> Path:
         with tempfile.TemporaryDirectory(prefix=".build-", dir=work) as build, _tools(backend, source, toolchain) as tools:
             configure = [toolchain.cmake, "-S", str(CMAKE_FOLDER), "-B", build, "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={toolchain.ninja}"]
             configure += [f"-D{name}={value}" for name, value in {**options, **tools}.items()]
-            configure += [f"-DTABAGENT_LLAMA_CPP_SRC={source.folder}", f"-DTABAGENT_LIBRARY={library}", f"-DCMAKE_MODULE_LINKER_FLAGS={toolchain.platform.system.link_flags}"]
+            configure += [
+                f"-DTABAGENT_LLAMA_CPP_SRC={source.folder}",
+                f"-DTABAGENT_LIBRARY={library}",
+                f"-DCMAKE_MODULE_LINKER_FLAGS={toolchain.platform.system.link_flags}",
+            ]
             # The generator of shaders is a project of its own, whose CMake looks for Ninja on the PATH.
             path = os.pathsep.join([str(Path(toolchain.ninja).parent), os.environ.get("PATH", "")])
             env = {**os.environ, "PATH": path, "CC": " ".join(toolchain.c_compiler), "CXX": " ".join(toolchain.cxx_compiler)}

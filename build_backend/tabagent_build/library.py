@@ -202,7 +202,7 @@ def _info(folder: Path, tree: BuildTree, key: str, libraries: Mapping[str, Any])
         "key": key,
         "source": {"pinned": source.is_pinned, "file_name": pin.source.file_name if source.is_pinned else None, "identity": source.identity},
         "llama_cpp": {"version": pin.version, "commit": pin.commit, "ggml_version": pin.ggml_version} if source.is_pinned else None,
-        "options": OPTIONS | tree.toolchain.platform.system.options,
+        "options": {**OPTIONS, **tree.toolchain.platform.system.options},
         "compiler": tree.toolchain.identity.splitlines()[0],
         "glibc": glibc_text(folder / name for name in libraries) if tree.toolchain.platform.system.name == "Linux" else None,
         "modules": sorted(tree.modules()),

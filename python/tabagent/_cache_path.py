@@ -8,9 +8,9 @@ __all__ = ["cache_path"]
 
 
 def cache_path() -> str:
-    """The folder for everything that is fetched, built or found out once.
+    r"""The folder for everything that is fetched, built or found out once.
 
-    `TABAGENT_CACHE` if set, else `$XDG_CACHE_HOME/tabagent`, else `~/.cache/tabagent`; on Windows `%LOCALAPPDATA%\\tabagent` before the last.
+    `TABAGENT_CACHE` if set, else `$XDG_CACHE_HOME/tabagent`, else `~/.cache/tabagent`; on Windows `%LOCALAPPDATA%\tabagent` before the last.
     It need not exist.
 
     Raises:

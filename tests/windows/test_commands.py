@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from child import run_command
+from support.windows_child import run_command
 
 
 def test_run_prints_a_text_in_utf_8(model_path: Path) -> None:
@@ -34,7 +34,7 @@ def test_doctor_finds_no_fault(model_path: Path) -> None:
 
 
 def test_info_reads_a_file(model_path: Path) -> None:
-    done = run_command("gguf", "info", model_path)
+    done = run_command("info", model_path)
     assert done.returncode == 0, done.stderr
     assert "llama" in done.stdout
 

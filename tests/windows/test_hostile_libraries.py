@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from child import run_code
 
 import tabagent
+from support.windows_child import run_code
 
 LIBRARY = Path(tabagent.__file__).parent / "lib"
 ATTEMPT = """

@@ -12,7 +12,7 @@ __all__ = ["run_code", "run_command"]
 
 def run_command(*arguments: object, folder: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
     """What `tabagent` says to arguments, in UTF-8."""
-    return _run(["-m", "tabagent.cli", *arguments], folder, environment)
+    return _run(["-m", "tabagent", *arguments], folder, environment)
 
 
 def run_code(code: str, *arguments: object, folder: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -22,6 +22,4 @@ def run_code(code: str, *arguments: object, folder: Path | None = None, **enviro
 
 def _run(arguments: list[object], folder: Path | None, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-X", "utf8", *map(str, arguments)]
-    return subprocess.run(
-        command, cwd=folder, env={**os.environ, **environment}, capture_output=True, encoding="utf-8", timeout=120, check=False
-    )
+    return subprocess.run(command, cwd=folder, env={**os.environ, **environment}, capture_output=True, encoding="utf-8", timeout=120, check=False)
