@@ -29,7 +29,7 @@ MINUTES ?= 60
 .PHONY: check-rust-style check-rust check-python-style check-types check-python
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@printf "  make %-17s %s\n" "demo PROMPT=TEXT" "continue another text" "test T=NAME" "run the tests with NAME in their name, Rust and Python"
 
 $(STAMPS)/venv: requirements-dev.txt

@@ -25,6 +25,11 @@ class Waker:
         """Its number, which selectors know."""
         self._socket: socket.socket | None = None
 
+    def __del__(self) -> None:
+        # The object owns a duplicate of the socket.
+        if self._socket is not None:
+            self._socket.close()
+
     def socket(self) -> socket.socket:
         """The same as an object, for loops that read sockets instead of watching them. Made once: a completion port takes a socket for good."""
         if self._socket is None:
