@@ -1,6 +1,7 @@
 //! Takes connections and serves them.
 
 use std::io;
+#[cfg(unix)]
 use std::path::PathBuf;
 use std::sync::Arc;
 #[cfg(unix)]
