@@ -25,11 +25,11 @@ SECONDS_OF_LOAD ?= 600
 MINUTES ?= 60
 
 .PHONY: help demo dev test test-fast wheel bench bench-serving load schemathesis fuzz fuzz-models soak fmt lint clean test-material test-env every-module
-.PHONY: companion-cuda companion-vulkan test-gpu test-variants
+.PHONY: companion-cuda companion-vulkan test-gpu test-variants check-targets test-windows test-aarch64
 .PHONY: check-rust-style check-rust check-python-style check-types check-python
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@printf "  make %-17s %s\n" "demo PROMPT=TEXT" "continue another text" "test T=NAME" "run the tests with NAME in their name, Rust and Python"
 
 $(STAMPS)/venv: requirements-dev.txt
@@ -124,6 +124,15 @@ check-python: dev every-module test-material
 check-targets: $(STAMPS)/venv ## compile all crates for Windows and AArch64, and run unit tests there
 	@$(NEED_CARGO)
 	$(BIN)/python tools/check_targets.py
+
+# Not part of `test`: on two cores llama.cpp's DLLs take three minutes the first time, the tests ten.
+test-windows: dev ## run the tests of all crates, and tests/windows in an official CPython, on Windows as Wine is one
+	$(BIN)/python tests/material.py
+	$(BIN)/python tools/test_windows.py
+
+test-aarch64: dev ## run the tests of all crates on AArch64, which QEMU plays
+	$(BIN)/python tests/material.py
+	$(BIN)/python tools/test_aarch64.py
 
 wheel: $(STAMPS)/venv ## build the wheel into dist/
 	@$(NEED_CARGO)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# `make test-windows` runs them, in a Python for Windows.
+collect_ignore: Final = ["windows"]
+
 SMOLLM2: Final = "smollm2-135m-instruct-q4_1.gguf"
 GEMMA: Final = "gemma-3-270m-q4_k_m.gguf"
 CODER: Final = "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"

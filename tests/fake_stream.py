@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -37,16 +38,17 @@ class FakeStream:
         """Set when a thread waits for an event."""
         self.cancels = 0
         self.count = 0
-        self.reader, self.writer = os.pipe()
-        os.set_blocking(self.reader, False)
+        self._ends = socket.socketpair()
+        self._ends[0].setblocking(False)
+        self.reader, self.writer = (end.fileno() for end in self._ends)
         for text in texts:
             self.push(text)
         if reason is not None or error is not None:
             self.end(reason or "error")
 
     def __del__(self) -> None:
-        os.close(self.reader)
-        os.close(self.writer)
+        for end in self._ends:
+            end.close()
 
     # The decode thread's side
 

@@ -17,7 +17,7 @@ from tabagent_build.progress import BuildProgress
 from tabagent_build.source import Source
 from tabagent_build.toolchain import Toolchain, job_count, run
 
-__all__ = ["CPU_PREFIX", "LINK_FLAGS", "OPTIONS", "BuildTree", "library_name", "recipe"]
+__all__ = ["CPU_PREFIX", "OPTIONS", "BuildTree", "recipe"]
 
 OPTIONS: Final = {
     "BUILD_SHARED_LIBS": "ON",
@@ -33,12 +33,8 @@ OPTIONS: Final = {
     "LLAMA_BUILD_SERVER": "OFF",
     "LLAMA_BUILD_TESTS": "OFF",
     "LLAMA_BUILD_TOOLS": "OFF",
-    "CMAKE_BUILD_WITH_INSTALL_RPATH": "ON",
-    "CMAKE_INSTALL_RPATH": "$ORIGIN",
 }
-
-LINK_FLAGS: Final = "-static-libstdc++ -Wl,--exclude-libs,libstdc++.a -Wl,--gc-sections -Wl,-z,noexecstack -s"
-"""The used part of the C++ runtime is linked in and kept private; symbols that only a debugger reads are stripped."""
+"""What CMake is told on every platform."""
 
 CPU_PREFIX: Final = "ggml-cpu-"
 """How the names of the CPU modules begin; a processor needs one of them."""
@@ -49,11 +45,6 @@ RECIPE_FOLDER: Final = Path(__file__).parent / "cmake"
 def recipe() -> dict[str, bytes]:
     """The files that tell CMake what to build, by name."""
     return {path.name: path.read_bytes() for path in sorted(RECIPE_FOLDER.iterdir()) if path.is_file()}
-
-
-def library_name(module: str) -> str:
-    """The file that a target of CMake makes."""
-    return f"lib{module}.so"
 
 
 @dataclass(frozen=True)
@@ -83,9 +74,10 @@ class BuildTree:
                 path.write_bytes(content)
         tools = self.toolchain
         command = [tools.cmake, "-S", str(recipe_folder), "-B", str(self._build), "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={tools.ninja}"]
-        command += [f"-D{name}={value}" for name, value in OPTIONS.items()]
+        platform = tools.platform
+        command += [f"-D{name}={value}" for name, value in {**OPTIONS, **platform.options}.items()]
         command += [f"-DTABAGENT_LLAMA_CPP_SRC={self.source.folder}"]
-        command += [f"-DCMAKE_{kind}_LINKER_FLAGS={LINK_FLAGS}" for kind in ("SHARED", "MODULE")]
+        command += [f"-DCMAKE_{kind}_LINKER_FLAGS={platform.system.link_flags}" for kind in ("SHARED", "MODULE")]
         if self.source.is_pinned:
             # The tree is no repository. CMake must not ask git, which would find whatever repository lies around the cache.
             command += ["-DGIT_EXE=OFF", "-DGIT_EXECUTABLE=OFF", f"-DLLAMA_BUILD_COMMIT={self.pin.commit}", "-DLLAMA_BUILD_NUMBER=0"]
@@ -115,9 +107,10 @@ class BuildTree:
 
     def build(self, modules: Iterable[str]) -> list[Path]:
         """Build the library with these modules. Returns the files, which stay in the tree."""
-        targets = ["llama", *modules]
-        self._ninja(targets, BuildProgress())
-        return [self._build / "bin" / library_name(target) for target in ("ggml-base", "ggml", *targets)]
+        platform, modules = self.toolchain.platform, list(modules)
+        self._ninja(["llama", *modules], BuildProgress())
+        names = [platform.library_name(target) for target in ("ggml-base", "ggml", "llama")] + [platform.module_name(target) for target in modules]
+        return [self._build / "bin" / name for name in names] + list(self.toolchain.runtime)
 
     @property
     def _build(self) -> Path:

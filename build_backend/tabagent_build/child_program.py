@@ -12,14 +12,20 @@ from typing import Final
 
 from tabagent_build.errors import BuildError
 from tabagent_build.fetching import ROOT
+from tabagent_build.platforms import Platform, host_platform
 
-__all__ = ["CHILD", "CHILD_FOLDER", "install_child"]
+__all__ = ["CHILD_FOLDER", "child_name", "install_child"]
 
 CHILD_FOLDER = ROOT / "python" / "tabagent" / "bin"
 """Where the package looks for it."""
 
 CHILD: Final = "tabagent-child"
-"""Its name."""
+"""What Cargo calls it."""
+
+
+def child_name(platform: Platform | None = None) -> str:
+    """Its file's name on a platform (None: this one)."""
+    return CHILD + (platform or host_platform()).system.program
 
 
 def install_child(profile: str) -> Path:
@@ -46,7 +52,7 @@ def install_child(profile: str) -> Path:
     try:
         shutil.copyfile(built[-1], fresh)
         Path(fresh).chmod(0o755)
-        Path(fresh).replace(CHILD_FOLDER / CHILD)
+        Path(fresh).replace(CHILD_FOLDER / child_name())
     except BaseException:
         Path(fresh).unlink(missing_ok=True)
         raise

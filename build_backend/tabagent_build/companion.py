@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
-from tabagent_build.build_tree import LINK_FLAGS, library_name
 from tabagent_build.cache import finished_folder, locked
 from tabagent_build.cuda_toolkit import find_cuda_toolkit
 from tabagent_build.elf import glibc_needed
@@ -60,7 +59,7 @@ def build_companion(backend: Backend) -> Path:
         **_options(backend),
     }
     recipe = (CMAKE_FOLDER / "CMakeLists.txt").read_text(encoding="utf-8")
-    parts = [library.name, recipe, json.dumps(options, sort_keys=True), LINK_FLAGS, _toolkit(backend)]
+    parts = [library.name, recipe, json.dumps(options, sort_keys=True), toolchain.platform.system.link_flags, _toolkit(backend)]
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
 
     def make(work: Path) -> None:
@@ -68,14 +67,18 @@ def build_companion(backend: Backend) -> Path:
         with tempfile.TemporaryDirectory(prefix=".build-", dir=work) as build, _tools(backend, source, toolchain) as tools:
             configure = [toolchain.cmake, "-S", str(CMAKE_FOLDER), "-B", build, "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={toolchain.ninja}"]
             configure += [f"-D{name}={value}" for name, value in {**options, **tools}.items()]
-            configure += [f"-DTABAGENT_LLAMA_CPP_SRC={source.folder}", f"-DTABAGENT_LIBRARY={library}", f"-DCMAKE_MODULE_LINKER_FLAGS={LINK_FLAGS}"]
+            configure += [
+                f"-DTABAGENT_LLAMA_CPP_SRC={source.folder}",
+                f"-DTABAGENT_LIBRARY={library}",
+                f"-DCMAKE_MODULE_LINKER_FLAGS={toolchain.platform.system.link_flags}",
+            ]
             # The generator of shaders is a project of its own, whose CMake looks for Ninja on the PATH.
             path = os.pathsep.join([str(Path(toolchain.ninja).parent), os.environ.get("PATH", "")])
             env = {**os.environ, "PATH": path, "CC": " ".join(toolchain.c_compiler), "CXX": " ".join(toolchain.cxx_compiler)}
             run(configure, env=env)
             target = f"ggml-{backend}"
             run_ninja(toolchain.ninja, Path(build), [target], job_count(), env)
-            built = Path(build) / "bin" / library_name(target)
+            built = Path(build) / "bin" / toolchain.platform.module_name(target)
             built.chmod(0o755)
             shutil.copy2(built, work / built.name)
         shutil.copy2(source.folder / "LICENSE", work / LICENSE)

@@ -9,7 +9,7 @@ from pathlib import Path
 from elftools.elf.elffile import ELFFile
 from elftools.elf.gnuversions import GNUVerNeedSection
 
-__all__ = ["glibc_needed", "glibc_versions"]
+__all__ = ["glibc_needed", "glibc_text", "glibc_versions"]
 
 OLDEST = (2, 17)
 """The first glibc that a `manylinux_2_NN` tag of today's installers names."""
@@ -31,3 +31,9 @@ def glibc_versions(path: Path) -> set[tuple[int, int]]:
 def glibc_needed(paths: Iterable[Path]) -> tuple[int, int]:
     """The glibc version that all the files together need, at least 2.17."""
     return max({OLDEST}.union(*(glibc_versions(path) for path in paths)))
+
+
+def glibc_text(paths: Iterable[Path]) -> str:
+    """The version of `glibc_needed` in words, such as `2.34`."""
+    major, minor = glibc_needed(paths)
+    return f"{major}.{minor}"

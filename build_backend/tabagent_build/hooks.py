@@ -64,10 +64,12 @@ def build_editable(wheel_directory: str, config_settings: Settings = None, metad
 
 
 def platform_tag(wheel: Path) -> str:
-    """The `manylinux_2_NN` tag that all ELF files of the wheel together deserve.
+    """The tag of the platform: on Linux the `manylinux_2_NN` that all ELF files of the wheel together deserve, else maturin's own.
 
     maturin looks at the extension alone; the libraries beside it may need a newer glibc.
     """
+    if not sys.platform.startswith("linux"):
+        return wheel.stem.rsplit("-", 1)[1]
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(wheel) as archive:
         programs = f"tabagent/{CHILD_FOLDER.name}/"
         paths = [Path(archive.extract(name, folder)) for name in archive.namelist() if name.endswith(".so") or name.startswith(programs)]

@@ -5,21 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from tabagent_build.build_tree import CPU_PREFIX, LINK_FLAGS, OPTIONS, BuildTree, library_name, recipe
+from tabagent_build.build_tree import CPU_PREFIX, OPTIONS, BuildTree, recipe
 from tabagent_build.cache import locked
-from tabagent_build.elf import glibc_needed
+from tabagent_build.elf import glibc_text
 from tabagent_build.errors import BuildError
 from tabagent_build.fetching import ROOT, fetching
 from tabagent_build.pin import Pin, read_pin
+from tabagent_build.platforms import Platform
 from tabagent_build.progress import say
-from tabagent_build.shim import SHIM, build_shim
+from tabagent_build.shim import build_shim
 from tabagent_build.source import Source, find_source
 from tabagent_build.toolchain import Toolchain, find_toolchain, job_count
 
@@ -33,36 +33,33 @@ BUILD_INFO = "build-info.json"
 
 LICENSE = "LICENSE.llama.cpp"
 
-Modules = Literal["all", "own"]
-"""`"all"`: every module of ggml, which a wheel must have; `"own"`: those that this machine needs, which build in a quarter of the time."""
+Modules = Literal["all", "own"] | tuple[str, ...]
+"""`"all"`: every module of ggml, which a wheel must have; `"own"`: those that this machine needs, which build in a quarter of the time; or names."""
 
 CORE_SECONDS: Final = 200
 MODULE_SECONDS: Final = 40
 """Seconds of one core that the libraries and each CPU module take, for the announcement."""
 
 
-def build_library(pin: Pin | None = None, *, modules: Modules = "all") -> Path:
-    """The folder in the cache that holds the built libraries; builds first what is not there.
+def build_library(pin: Pin | None = None, *, modules: Modules = "all", platform: Platform | None = None) -> Path:
+    """The folder in the cache that holds the libraries for a platform (None: this one); builds first what is not there.
 
     One folder serves both kinds of build: modules are added to it, and no file in it is changed or taken away.
 
     Raises:
-        BuildError: the platform is not supported, a tool is missing, or the compilation failed.
+        BuildError: the platform is not supported, a tool or a module of that name is missing, or the compilation failed.
         FetchError: the source cannot be fetched.
     """
-    if not sys.platform.startswith("linux"):
-        message = f"llama.cpp can be built for Linux only so far, and this is `{sys.platform}`"
-        raise BuildError(message)
     pin = pin or read_pin()
-    toolchain = find_toolchain()
+    toolchain = find_toolchain(platform)
     source = find_source(pin)
     key = _key(source, toolchain)
     folder = fetching.cache_folder() / "libraries" / key
-    if _is_complete(read_info(folder)):
+    if _has(read_info(folder), modules):
         return folder
     with locked(folder, lambda: say("another build of the same libraries is running; waiting for it")):
         info = read_info(folder)
-        if not _is_complete(info):
+        if not _has(info, modules):
             tree = BuildTree.in_cache(fetching.cache_folder() / "builds", key, source, pin, toolchain)
             _complete(folder, info, tree, key, modules)
     return folder
@@ -76,16 +73,16 @@ def install_library(folder: Path = LIBRARY_FOLDER, *, modules: Modules = "all") 
     with locked(ROOT / "build" / folder.name):
         wanted = (built / BUILD_INFO).read_bytes()
         files = {name: facts["size"] for name, facts in json.loads(wanted)["libraries"].items()}
-        files |= {BUILD_INFO: len(wanted), LICENSE: (built / LICENSE).stat().st_size, SHIM: shim.stat().st_size}
-        if _holds(folder, files, {BUILD_INFO: wanted, SHIM: shim.read_bytes()}):
+        files |= {BUILD_INFO: len(wanted), LICENSE: (built / LICENSE).stat().st_size, shim.name: shim.stat().st_size}
+        if _holds(folder, files, {BUILD_INFO: wanted, shim.name: shim.read_bytes()}):
             return folder
         folder.parent.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
             # By name: another process may be adding modules to the cache.
-            for name in files.keys() - {BUILD_INFO, SHIM}:
+            for name in files.keys() - {BUILD_INFO, shim.name}:
                 shutil.copy2(built / name, fresh / name)
-            shutil.copy2(shim, fresh / SHIM)
+            shutil.copy2(shim, fresh / shim.name)
             (fresh / BUILD_INFO).write_bytes(wanted)
             fresh.chmod(0o755)
             if folder.exists():
@@ -108,7 +105,18 @@ def read_info(folder: Path) -> Mapping[str, Any] | None:
 
 def missing_modules(info: Mapping[str, Any]) -> list[str]:
     """The modules of the platform that are not among the libraries of a `build-info.json`."""
-    return [module for module in info["modules"] if library_name(module) not in info["libraries"]]
+    return [module for module in info["modules"] if not _is_there(module, info)]
+
+
+def _is_there(module: str, info: Mapping[str, Any]) -> bool:
+    return any(Path(name).stem.removeprefix("lib") == module for name in info["libraries"])
+
+
+def _has(info: Mapping[str, Any] | None, modules: Modules) -> bool:
+    """Whether nothing can be missing of the modules that are asked for."""
+    if isinstance(modules, tuple):
+        return info is not None and all(_is_there(module, info) for module in modules)
+    return _is_complete(info)
 
 
 def _is_complete(info: Mapping[str, Any] | None) -> bool:
@@ -117,7 +125,9 @@ def _is_complete(info: Mapping[str, Any] | None) -> bool:
 
 def _key(source: Source, toolchain: Toolchain) -> str:
     """The name of the result: a hash of all that it depends on."""
-    parts = [source.identity, toolchain.identity, json.dumps(OPTIONS, sort_keys=True), LINK_FLAGS]
+    platform = toolchain.platform
+    parts = [source.identity, toolchain.identity, json.dumps(OPTIONS | platform.options, sort_keys=True), platform.system.link_flags]
+    parts += [fetching.sha256_of(path) for path in toolchain.runtime]
     parts += [f"{name}\n{content.decode()}" for name, content in recipe().items()]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
 
@@ -129,9 +139,9 @@ def _complete(folder: Path, info: Mapping[str, Any] | None, tree: BuildTree, key
     if modules == "own":
         say("asking ggml which of its CPU modules suit this machine")
         tree.prepare_scores()
-    wanted = tree.modules() if modules == "all" else tree.own_modules()
+    wanted = _wanted(tree, modules)
     there = set(info["libraries"]) if info else set()
-    lacking = [module for module in wanted if library_name(module) not in there]
+    lacking = [module for module in wanted if not info or not _is_there(module, info)]
     if info and not lacking:
         return
     say(_announcement(tree, lacking, with_core=info is None))
@@ -141,6 +151,17 @@ def _complete(folder: Path, info: Mapping[str, Any] | None, tree: BuildTree, key
     if _is_complete(read_info(folder)):
         # Everything is built, so the tree cannot save time any more.
         shutil.rmtree(tree.folder, ignore_errors=True)
+
+
+def _wanted(tree: BuildTree, modules: Modules) -> tuple[str, ...]:
+    if modules == "all":
+        return tree.modules()
+    if modules == "own":
+        return tree.own_modules()
+    if unknown := [module for module in modules if module not in tree.modules()]:
+        message = f"ggml has no module `{unknown[0]}` for this platform; it has `{'`, `'.join(tree.modules())}`"
+        raise BuildError(message)
+    return modules
 
 
 def _announcement(tree: BuildTree, lacking: Sequence[str], *, with_core: bool) -> str:
@@ -176,15 +197,14 @@ def _publish(built: Sequence[Path], folder: Path, tree: BuildTree, key: str) -> 
 
 def _info(folder: Path, tree: BuildTree, key: str, libraries: Mapping[str, Any]) -> dict[str, Any]:
     """State what the libraries are; nothing in it names this machine's folders."""
-    major, minor = glibc_needed(folder / name for name in libraries)
     pin, source = tree.pin, tree.source
     return {
         "key": key,
         "source": {"pinned": source.is_pinned, "file_name": pin.source.file_name if source.is_pinned else None, "identity": source.identity},
         "llama_cpp": {"version": pin.version, "commit": pin.commit, "ggml_version": pin.ggml_version} if source.is_pinned else None,
-        "options": OPTIONS,
+        "options": {**OPTIONS, **tree.toolchain.platform.system.options},
         "compiler": tree.toolchain.identity.splitlines()[0],
-        "glibc": f"{major}.{minor}",
+        "glibc": glibc_text(folder / name for name in libraries) if tree.toolchain.platform.system.name == "Linux" else None,
         "modules": sorted(tree.modules()),
         "libraries": dict(sorted(libraries.items())),
     }

@@ -8,10 +8,12 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from tabagent_build.errors import BuildError
+from tabagent_build.platforms import Platform, host_platform
 
 __all__ = ["Toolchain", "find_toolchain", "run"]
 
@@ -34,19 +36,32 @@ class Toolchain:
     ninja: str
     identity: str
     """The compilers' own words about their version and target, and the flags of the environment."""
+    platform: Platform
+    """What they compile for."""
+    runtime: tuple[Path, ...] = ()
+    """Libraries of the compiler that every library needs beside it."""
 
 
-def find_toolchain() -> Toolchain:
-    """Find the compilers (`CC`, `CXX`, else the usual names), CMake and Ninja.
+WINDOWS_RUNTIME = ("libgcc_s_seh-1.dll", "libstdc++-6.dll", "libwinpthread-1.dll")
+
+
+def find_toolchain(platform: Platform | None = None) -> Toolchain:
+    """Find the compilers (`CC`, `CXX`, else the usual names; those of the platform for another one), CMake and Ninja.
 
     Raises:
         BuildError: one of them is missing; the text says what to install.
     """
-    c_compiler = _compiler("CC", ("cc", "gcc", "clang"), "C")
-    cxx_compiler = _compiler("CXX", ("c++", "g++", "clang++"), "C++")
+    platform = platform or host_platform()
+    if platform.cross is None:
+        c_compiler = _compiler("CC", ("cc", "gcc", "clang"), "C")
+        cxx_compiler = _compiler("CXX", ("c++", "g++", "clang++"), "C++")
+    else:
+        c_compiler, cxx_compiler = [(_cross_compiler(name),) for name in platform.cross.compilers]
     facts = [_answer([*command, flag]) for command in (c_compiler, cxx_compiler) for flag in ("--version", "-dumpmachine")]
     facts += [f"{name}={os.environ.get(name, '')}" for name in ("CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS")]
-    return Toolchain(c_compiler, cxx_compiler, _tool("cmake", "CMAKE_BIN_DIR"), _tool("ninja", "BIN_DIR"), "\n".join(facts))
+    runtime = [_runtime(cxx_compiler, name) for name in WINDOWS_RUNTIME if platform.system.name == "Windows"]
+    tools = _tool("cmake", "CMAKE_BIN_DIR"), _tool("ninja", "BIN_DIR")
+    return Toolchain(c_compiler, cxx_compiler, *tools, "\n".join(facts), platform, tuple(runtime))
 
 
 def run(command: list[str], *, env: dict[str, str] | None = None) -> None:
@@ -63,6 +78,8 @@ def job_count() -> int:
     stated = os.environ.get("CMAKE_BUILD_PARALLEL_LEVEL", "")
     if stated.isdigit() and int(stated) > 0:
         return int(stated)
+    if not sys.platform.startswith("linux"):
+        return os.cpu_count() or 1
     cores = len(os.sched_getaffinity(0))
     # Not `SC_AVPHYS_PAGES`: it leaves out what the page cache would give back.
     match = re.search(r"^MemAvailable: +(\d+) kB$", Path("/proc/meminfo").read_text(encoding="ascii"), re.MULTILINE)
@@ -80,6 +97,24 @@ def _compiler(variable: str, names: tuple[str, ...], language: str) -> tuple[str
         if found := shutil.which(name):
             return (found,)
     message = f"no {language} compiler found (tried `{'`, `'.join(names)}`); {INSTALL_COMPILER}"
+    raise BuildError(message)
+
+
+def _cross_compiler(name: str) -> str:
+    if found := shutil.which(name):
+        return found
+    message = f"the compiler `{name}` is missing; on Debian: `apt install g++-mingw-w64-x86-64-posix g++-aarch64-linux-gnu`"
+    raise BuildError(message)
+
+
+def _runtime(compiler: tuple[str, ...], name: str) -> Path:
+    """A library of the compiler's own, which tells only the bare name where it has none."""
+    path = Path(_answer([*compiler, f"-print-file-name={name}"]))
+    beside = Path(shutil.which(compiler[0]) or compiler[0]).parent / name
+    for candidate in (path, beside):
+        if candidate.is_absolute() and candidate.is_file():
+            return candidate
+    message = f"`{shlex.join(compiler)}` has no `{name}`; on Windows llama.cpp is built by mingw-w64's GCC with POSIX threads and SEH"
     raise BuildError(message)
 
 

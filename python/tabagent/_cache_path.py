@@ -8,14 +8,16 @@ __all__ = ["cache_path"]
 
 
 def cache_path() -> str:
-    """The folder for everything that is fetched, built or found out once.
+    r"""The folder for everything that is fetched, built or found out once.
 
-    `TABAGENT_CACHE` if set, else `$XDG_CACHE_HOME/tabagent`, else `~/.cache/tabagent`. It need not exist.
+    `TABAGENT_CACHE` if set, else `$XDG_CACHE_HOME/tabagent`, else `~/.cache/tabagent`; on Windows `%LOCALAPPDATA%\tabagent` before the last.
+    It need not exist.
 
     Raises:
         LookupError: a `~` in it stands for no home directory; the text says what to do.
     """
-    for name, below in (("TABAGENT_CACHE", ""), ("XDG_CACHE_HOME", "tabagent")):
+    variables = (("TABAGENT_CACHE", ""), ("XDG_CACHE_HOME", "tabagent"), *((("LOCALAPPDATA", "tabagent"),) if os.name == "nt" else ()))
+    for name, below in variables:
         if chosen := os.environ.get(name):
             whole = os.path.expanduser(chosen)  # noqa: PTH111 (`pathlib` takes longer to import than all of this)
             if whole.startswith("~"):

@@ -8,10 +8,36 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
     import asyncio
+    import socket
 
-__all__ = ["EventLoop", "running_loop"]
+__all__ = ["EventLoop", "Waker", "running_loop"]
 
 T = TypeVar("T")
+
+
+class Waker:
+    """The socket that becomes readable when there is something to take."""
+
+    __slots__ = ("_socket", "fd")
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        """Its number, which selectors know."""
+        self._socket: socket.socket | None = None
+
+    def __del__(self) -> None:
+        # The object owns a duplicate of the socket.
+        if self._socket is not None:
+            self._socket.close()
+
+    def socket(self) -> socket.socket:
+        """The same as an object, for loops that read sockets instead of watching them. Made once: a completion port takes a socket for good."""
+        if self._socket is None:
+            import socket  # noqa: PLC0415 (needed on Windows alone)
+
+            self._socket = socket.fromfd(self.fd, socket.AF_INET, socket.SOCK_STREAM)
+            self._socket.setblocking(False)
+        return self._socket
 
 
 class EventLoop(Protocol):
@@ -20,11 +46,11 @@ class EventLoop(Protocol):
     async def pause(self) -> None:
         """Let other tasks run once."""
 
-    async def readable(self, fd: int) -> None:
-        """Wait until the descriptor is readable.
+    async def readable(self, waker: Waker) -> None:
+        """Wait until the socket is readable, or was and has been read.
 
         Raises:
-            NotImplementedError: the loop knows no descriptors (Windows' default one).
+            NotImplementedError: the loop can neither watch nor read this socket.
         """
 
     async def in_thread(self, call: Callable[[], T]) -> T:
@@ -67,13 +93,25 @@ class _Asyncio:
 
         await asyncio.sleep(0)
 
-    async def readable(self, fd: int) -> None:
+    async def readable(self, waker: Waker) -> None:
         future: asyncio.Future[None] = self._loop.create_future()
-        self._loop.add_reader(fd, _wake, future)
+        try:
+            self._loop.add_reader(waker.fd, _wake, future)
+        except NotImplementedError:
+            # Windows' default loop, which waits for operations to complete.
+            await self._read(waker)
+            return
         try:
             await future
         finally:
-            self._loop.remove_reader(fd)
+            self._loop.remove_reader(waker.fd)
+
+    async def _read(self, waker: Waker) -> None:
+        try:
+            await self._loop.sock_recv(waker.socket(), 16)
+        except OSError as error:
+            message = "the socket belongs to the completion port of another event loop"
+            raise NotImplementedError(message) from error
 
     async def in_thread(self, call: Callable[[], T]) -> T:
         return await self._loop.run_in_executor(None, call)
@@ -86,8 +124,8 @@ class _Trio:
     async def pause(self) -> None:
         await self._trio.lowlevel.checkpoint()
 
-    async def readable(self, fd: int) -> None:
-        await self._trio.lowlevel.wait_readable(fd)
+    async def readable(self, waker: Waker) -> None:
+        await self._trio.lowlevel.wait_readable(waker.fd)
 
     async def in_thread(self, call: Callable[[], T]) -> T:
         # Like asyncio, trio does not wait for the thread when the task is cancelled. What runs there is cancelled then, which ends the call.

@@ -14,7 +14,7 @@ from tabagent import exit as at_exit
 from tabagent._native import TokenEvent
 from tabagent.completion import Completion, FinishReason, Timings, Usage, stop_match_of, timings_of, usage_of
 from tabagent.errors import GrammarError, SamplingError
-from tabagent.event_loop import running_loop
+from tabagent.event_loop import Waker, running_loop
 from tabagent.samples import Samples, forked
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class TokenStream:
         "_samples",
         "_seen",
         "_wake_fd",
+        "_waker",
     )
 
     def __init__(
@@ -93,6 +94,7 @@ class TokenStream:
         self._closed = False
         self._ready = 0
         self._wake_fd: int | None = None
+        self._waker: Waker | None = None
         at_exit.watch_stream(self)
 
     # Reading
@@ -349,12 +351,12 @@ class TokenStream:
             return event
         self._ready = 0
         try:
-            fd = self._descriptor()
+            waker = self._waker = self._waker or Waker(self._descriptor())
             while True:
                 self._native.clear_wake()
                 if (event := self._poll()) is not None or self._native.finished:
                     return event
-                await loop.readable(fd)
+                await loop.readable(waker)
         except NotImplementedError:
             return await loop.in_thread(self._wait_event)
 

@@ -16,11 +16,13 @@ import pytest
 import needs
 from support.fake_llama_tree import SCORES, write_tree
 from tabagent_build import hooks, library, wheel_content
-from tabagent_build.child_program import CHILD
+from tabagent_build.child_program import child_name
 from tabagent_build.errors import BuildError
 from tabagent_build.library import BUILD_INFO, build_library, install_library, missing_modules, read_info
-from tabagent_build.shim import SHIM
+from tabagent_build.shim import shim_name
 
+SHIM = shim_name()
+CHILD = child_name()
 CORE = {"libllama.so", "libggml.so", "libggml-base.so", "libggml-rpc.so"}
 OWN = CORE | {"libggml-cpu-best.so", "libggml-cpu-plain.so"}
 ALL = CORE | {f"libggml-cpu-{name}.so" for name in SCORES}

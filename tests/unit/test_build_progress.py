@@ -201,6 +201,8 @@ pathlib.Path("busy").touch()
 with tabagent_build.cache.locked(pathlib.Path("folder"), lambda: waited.append(True)):
     pass
 print(calls, waited)
+import platform
+platform.system = lambda: "Plan9"
 try:
     tabagent_build.library.build_library()
 except tabagent_build.errors.BuildError as error:
@@ -215,4 +217,4 @@ def test_backend_needs_no_fcntl(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     calls, refusal = done.stdout.splitlines()
     assert calls == "[(1, 1, 0), (1, 1, 0), (0, 1, 0)] [True]"
-    assert refusal == "llama.cpp can be built for Linux only so far, and this is `win32`"
+    assert refusal == "llama.cpp can be built on Linux, Windows, Darwin only so far, and this is `Plan9`"

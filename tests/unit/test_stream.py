@@ -267,11 +267,22 @@ def test_stream_may_change_its_event_loop() -> None:
     assert [asyncio.run(one(text)) for text in "abc"] == ["a", "b", "c"]
 
 
-def test_loop_without_descriptors_waits_in_a_thread() -> None:
-    class Loop(asyncio.SelectorEventLoop):
-        def add_reader(self, fd: object, callback: object, *args: object) -> None:
-            raise NotImplementedError
+class Unwatching(asyncio.SelectorEventLoop):
+    """Watches no descriptors but reads sockets, as Windows' default loop does."""
 
+    def add_reader(self, fd: object, callback: object, *args: object) -> None:
+        raise NotImplementedError
+
+
+class Socketless(Unwatching):
+    """Does neither."""
+
+    async def sock_recv(self, sock: object, nbytes: int) -> bytes:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(("kind", "uses_threads"), [(Unwatching, False), (Socketless, True)])
+def test_loop_that_watches_no_descriptors_reads_the_socket_or_waits_in_a_thread(kind: type[Unwatching], uses_threads: bool) -> None:  # noqa: FBT001
     fake = FakeStream("a", reason=None)
     stream = stream_of(fake)
 
@@ -285,9 +296,10 @@ def test_loop_without_descriptors_waits_in_a_thread() -> None:
         await feeding
         return [first, second, *rest]
 
-    loop = Loop()
+    loop = kind()
     try:
         assert loop.run_until_complete(read()) == ["a", "b"]
+        assert any(thread.name.startswith("asyncio_") for thread in threading.enumerate()) == uses_threads
         loop.run_until_complete(loop.shutdown_default_executor())
     finally:
         loop.close()

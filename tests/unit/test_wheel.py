@@ -19,7 +19,7 @@ from tabagent_build.elf import glibc_needed, glibc_versions
 from tabagent_build.fetching import ROOT
 from tabagent_build.library import BUILD_INFO, LIBRARY_FOLDER
 from tabagent_build.pin import read_pin
-from tabagent_build.shim import SHIM
+from tabagent_build.shim import shim_name
 
 pytestmark = pytest.mark.wheel
 
@@ -98,7 +98,7 @@ def test_libraries_find_each_other_in_their_own_folder() -> None:
     for path in libraries():
         assert dynamic_tags(path, "DT_RPATH") == [], path.name
         # The shim is given the functions that it calls, and needs none of the others.
-        assert dynamic_tags(path, "DT_RUNPATH") == ([] if path.name == SHIM else ["$ORIGIN"]), path.name
+        assert dynamic_tags(path, "DT_RUNPATH") == ([] if path.name == shim_name() else ["$ORIGIN"]), path.name
 
 
 def test_sonames_are_the_file_names_and_no_file_is_a_link() -> None:
@@ -130,7 +130,7 @@ def test_libraries_are_stripped_and_hide_the_cxx_runtime() -> None:
 
 def test_folder_holds_each_library_once() -> None:
     info = json.loads((LIBRARY_FOLDER / BUILD_INFO).read_text(encoding="utf-8"))
-    assert {path.name for path in LIBRARY_FOLDER.iterdir()} == {*info["libraries"], BUILD_INFO, SHIM, "LICENSE.llama.cpp"}
+    assert {path.name for path in LIBRARY_FOLDER.iterdir()} == {*info["libraries"], BUILD_INFO, shim_name(), "LICENSE.llama.cpp"}
     for name, facts in info["libraries"].items():
         content = (LIBRARY_FOLDER / name).read_bytes()
         assert (len(content), hashlib.sha256(content).hexdigest()) == (facts["size"], facts["sha256"]), name

@@ -3,9 +3,12 @@
 // libstdc++'s `std::random_device` calls `arc4random` where the glibc of the compiler has it (2.36), and that one name would shut out
 // systems that are a year older. `getentropy` has been there since 2.25 and draws from the same source of the kernel.
 
+#if defined(__linux__)
 #include <features.h>
+#endif
 
-#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 36)
+#if defined(__GLIBC__)
+#if __GLIBC_PREREQ(2, 36)
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -20,4 +23,5 @@ __attribute__((visibility("hidden"))) uint32_t arc4random(void) {
     return value;
 }
 
+#endif
 #endif

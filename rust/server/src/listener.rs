@@ -1,6 +1,7 @@
 //! Takes connections and serves them.
 
 use std::io;
+#[cfg(unix)]
 use std::path::PathBuf;
 use std::sync::Arc;
 #[cfg(unix)]
@@ -32,8 +33,10 @@ pub(crate) enum Listener {
 }
 
 /// A file that is removed when this is dropped.
+#[cfg(unix)]
 pub(crate) struct Remove(PathBuf);
 
+#[cfg(unix)]
 impl Drop for Remove {
     fn drop(&mut self) {
         // It may be gone already.

@@ -1,0 +1,31 @@
+"""What the tests for Windows share. `make test-windows` names the model and the text to compare with."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tabagent import Model
+
+
+@pytest.fixture(scope="session")
+def model_path() -> Path:
+    return Path(os.environ["TABAGENT_TEST_MODEL"])
+
+
+@pytest.fixture(scope="session")
+def reference() -> dict[str, Any]:
+    """The greedy continuation of a prompt on Linux, with the tokens that were most probable at each place."""
+    read: dict[str, Any] = json.loads(Path(os.environ["TABAGENT_TEST_REFERENCE"]).read_text(encoding="utf-8"))
+    return read
+
+
+@pytest.fixture(scope="session")
+def model(model_path: Path) -> Iterator[Model]:
+    with Model.load(model_path, threads=2, max_sequences=8) as loaded:
+        yield loaded

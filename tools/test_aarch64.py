@@ -1,0 +1,61 @@
+"""Runs the tests of all crates on AArch64, which QEMU plays: `python tools/test_aarch64.py [-- CARGO'S ARGUMENTS]`, on Debian 12.
+
+Those that need an engine run on a libllama that Debian's cross compiler makes of the pinned tree. QEMU computes a hundred times slower than a
+processor, so of the tests on real models there are those that `ON_MODELS` names.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Final
+
+from cross_cargo import TARGET_FOLDER, environment, missing_programs, run
+from cross_rust import TARGETS, CrossRust, cross_rust
+from tabagent_build.errors import BuildError
+from tabagent_build.fetching import fetching
+from tabagent_build.library import build_library
+from tabagent_build.pin import read_pin
+from tabagent_build.platforms import AARCH64_LINUX
+from tabagent_build.progress import say
+from tabagent_build.shim import build_shim
+from tabagent_build.source import pinned_tree
+from tabagent_build.toolchain import find_toolchain
+from test_windows import lay_out, model_folder
+
+AARCH64: Final = TARGETS[1]
+MODULES: Final = ("ggml-cpu-armv8.0_1", "ggml-cpu-armv8.2_2", "ggml-rpc")
+"""The plainest CPU module, and one with dot products."""
+WITHOUT_ENGINE: Final = ("gguf", "sampling", "variants", "chat", "runtime", "server", "fuzz")
+"""The crates whose tests need no engine."""
+WITH_ENGINE: Final = ("sys", "llama", "model")
+
+
+def test(rust: CrossRust, arguments: list[str]) -> None:
+    """Run the tests of all crates, or what Cargo is told of them."""
+    folder = build_library(modules=MODULES, platform=AARCH64_LINUX)
+    shim = build_shim(find_toolchain(AARCH64_LINUX))
+    library = lay_out({path.name: path for path in [*folder.iterdir(), shim]}, TARGET_FOLDER / "aarch64-lib")
+    settings = environment(rust, AARCH64)
+    settings |= {"TABAGENT_LIBRARY_PATH": str(library), "TABAGENT_LLAMA_CPP_TREE": str(pinned_tree(read_pin()))}
+    settings |= {"TABAGENT_TEST_MODELS": str(model_folder())}
+    say("running the tests of all crates under QEMU")
+    crates = [part for name in (*WITHOUT_ENGINE, *WITH_ENGINE) for part in ("-p", f"tabagent-{name}")]
+    run(["cargo", "test", "--locked", "--quiet", "--target", AARCH64.triple, *(arguments or [*crates, "--lib", "--tests"])], settings)
+
+
+def main() -> int:
+    """Run the tests."""
+    if missing := missing_programs([AARCH64]):
+        sys.stderr.write(f"error: {missing}\n")
+        return 1
+    try:
+        test(cross_rust([AARCH64]), sys.argv[1:])
+    except (BuildError, fetching.FetchError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    say("all tests for AArch64 pass")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
