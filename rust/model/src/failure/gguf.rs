@@ -12,6 +12,7 @@ use tabagent_llama::FileFault;
 
 use super::Failure;
 use crate::error_kind::ErrorKind;
+use crate::rewritten::RewriteError;
 
 /// Which file, and what in it, an error blames.
 pub(super) fn fault(error: &GgufError) -> Option<FileFault> {
@@ -90,6 +91,22 @@ impl Failure for ConvertError {
         match self {
             Self::Gguf(error) => Some(error),
             Self::Read { .. } | Self::Source { .. } | Self::Architecture { .. } => None,
+        }
+    }
+}
+
+impl Failure for RewriteError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Convert(_) => ErrorKind::InvalidModel,
+            Self::NoCache { .. } | Self::Cache { .. } => ErrorKind::ModelLoad,
+        }
+    }
+
+    fn gguf(&self) -> Option<&GgufError> {
+        match self {
+            Self::Convert(error) => error.gguf(),
+            Self::NoCache { .. } | Self::Cache { .. } => None,
         }
     }
 }
