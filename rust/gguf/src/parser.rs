@@ -220,8 +220,7 @@ impl<'a> Parser<'a> {
             )
         })?;
         let id = self.reader.u32().ok_or_else(|| self.invalid(at, subject(), cut))?;
-        let ggml_type =
-            GgmlType::from_id(id).ok_or_else(|| self.invalid(at, subject(), unknown_type(id)))?;
+        let ggml_type = GgmlType::from_id(id).ok_or_else(|| self.invalid(at, subject(), unknown_type(id)))?;
         let block = ggml_type.block_size();
         if !shape.row_len().is_multiple_of(block) {
             let problem = format!(

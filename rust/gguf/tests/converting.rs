@@ -407,7 +407,10 @@ fn types_of_the_fork_are_told_by_sizes_and_have_a_way_out() {
     };
     assert!(convert(GgmlType::I2_S, 36).is_ok());
     let removed = convert(GgmlType::IQ4_NL, 36).unwrap_err();
-    assert!(removed.contains("has number type 36 and `36,864` bytes, but as `I2_S` it takes `16,416`"), "{removed}");
+    assert!(
+        removed.contains("has number type 36 and `36,864` bytes, but as `I2_S` it takes `16,416`"),
+        "{removed}"
+    );
     for (id, name) in [(37, "I8_S"), (38, "TL1"), (39, "TL2")] {
         let refused = convert(GgmlType::I2_S, id).unwrap_err();
         assert!(refused.contains(&format!("that is `{name}` of Microsoft's BitNet fork")), "{refused}");

@@ -21,8 +21,8 @@ use crate::model::Model;
 use crate::offload::Offload;
 use crate::open::{NoEngine, Open};
 use crate::placement_options;
-use crate::trial::{self, Trial};
 use crate::rewritten::load_rewriting;
+use crate::trial::{self, Trial};
 use crate::value::{COUNT, Fields, OptionError, Value, text};
 
 /// How to load a model. A field that is `None` is fitted to the model and the machine.
@@ -150,7 +150,11 @@ impl LoadOptions {
             fit: given.integer("fit", COUNT)?,
             trial: given.take("trial").map(Trial::read).transpose()?,
             isolation: given.take("isolation").map(Isolation::read).transpose()?,
-            rewrites: given.take("rewrites").map(|path| text("rewrites", path)).transpose()?.map(PathBuf::from),
+            rewrites: given
+                .take("rewrites")
+                .map(|path| text("rewrites", path))
+                .transpose()?
+                .map(PathBuf::from),
         };
         given.finish()?;
         Ok(read)
@@ -292,9 +296,10 @@ impl Model {
     ) -> Result<Self, Error> {
         let progress = Arc::new(progress);
         let watched = move |part| progress(part);
-        let (open, rewritten) = load_rewriting(path, options.rewrites.as_deref(), watched, |path, progress| {
-            Self::open_file(path, library, module.clone(), options, progress)
-        })?;
+        let (open, rewritten) =
+            load_rewriting(path, options.rewrites.as_deref(), watched, |path, progress| {
+                Self::open_file(path, library, module.clone(), options, progress)
+            })?;
         Ok(open.rewritten(rewritten).into())
     }
 

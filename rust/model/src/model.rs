@@ -17,8 +17,8 @@ use crate::context_options::context_config;
 use crate::error::Error;
 use crate::memory::Fitted;
 use crate::offload::Offload;
-use crate::rewritten::Rewritten;
 use crate::open::{ContextSizes, Open};
+use crate::rewritten::Rewritten;
 use crate::threads_in_use::ThreadsInUse;
 use crate::value::Value;
 

@@ -9,9 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use sha2::{Digest as _, Sha256};
-use tabagent_gguf::{
-    ConvertError, ConvertOptions, GgmlType, GgufError, GgufModel, convert, split_paths,
-};
+use tabagent_gguf::{ConvertError, ConvertOptions, GgmlType, GgufError, GgufModel, convert, split_paths};
 use tabagent_llama::{LogLevel, ModelError, note};
 
 use crate::error::Error;
@@ -38,7 +36,9 @@ pub struct Rewritten {
 #[derive(Debug, thiserror::Error)]
 pub enum RewriteError {
     /// It is damaged, or nothing that llama.cpp computes gives its results.
-    #[error("llama.cpp cannot load the `I2_S` tensors of Microsoft's BitNet fork, and they cannot be rewritten: {0}")]
+    #[error(
+        "llama.cpp cannot load the `I2_S` tensors of Microsoft's BitNet fork, and they cannot be rewritten: {0}"
+    )]
     Convert(#[source] ConvertError),
     /// There is no cache.
     #[error(

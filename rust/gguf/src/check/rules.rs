@@ -20,7 +20,12 @@ pub(crate) struct Rules<'a> {
 
 impl<'a> Rules<'a> {
     pub(crate) fn new(file: &'a GgufFile) -> Self {
-        Self { file, architecture: file.architecture().unwrap_or_default(), overrides: &[], allows_fork_types: false }
+        Self {
+            file,
+            architecture: file.architecture().unwrap_or_default(),
+            overrides: &[],
+            allows_fork_types: false,
+        }
     }
 
     /// As [`Rules::new`], with other values for some keys.

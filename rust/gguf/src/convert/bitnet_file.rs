@@ -147,8 +147,9 @@ impl Rewritten {
     pub(crate) fn of(part: &GgufFile, tensor: &TensorInfo, failure: &Failure) -> Result<Self, String> {
         let name = shown(tensor.name.as_bytes());
         check_room(part, tensor)?;
-        let scale_name = scale_name(&tensor.name)
-            .ok_or_else(|| format!("tensor `{name}` is of type `I2_S`, but llama.cpp reads no scale for it"))?;
+        let scale_name = scale_name(&tensor.name).ok_or_else(|| {
+            format!("tensor `{name}` is of type `I2_S`, but llama.cpp reads no scale for it")
+        })?;
         let data = part.shared_data(tensor);
         let n_packed = (tensor.shape.n_elements() / 4) as usize;
         let bytes = data.get(n_packed..).and_then(<[u8]>::first_chunk).copied().unwrap_or_default();
@@ -157,7 +158,9 @@ impl Rewritten {
             ByteOrder::Big => f32::from_be_bytes(bytes),
         };
         if !scale.is_finite() {
-            return Err(format!("tensor `{name}` has the scale `{scale}` after its weights; it must be finite"));
+            return Err(format!(
+                "tensor `{name}` has the scale `{scale}` after its weights; it must be finite"
+            ));
         }
         let row = tensor.shape.row_len();
         let ggml_type = if row.is_multiple_of(256) { GgmlType::TQ2_0 } else { GgmlType::Q4_0 };

@@ -3,8 +3,8 @@
 use tabagent_chat::{ChatTemplateError, Fault, Message, ToolDefinition};
 use tabagent_model::{
     ContextError, DraftError, EngineError, Error, ErrorKind, KvType, MemoryNeed, MemoryPrediction,
-    MemoryShortage, ModelError, OptionError, RequestError, RewriteError, SessionError, StateError, TrialError,
-    VariantError, VocabError,
+    MemoryShortage, ModelError, OptionError, RequestError, RewriteError, SessionError, StateError,
+    TrialError, VariantError, VocabError,
 };
 use tabagent_sampling::constraint::GrammarError;
 use tabagent_sampling::{ConfigError, SampleError};
