@@ -8,8 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import needs
 import pytest
+
+import needs
 
 pytestmark = pytest.mark.model
 

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from support.tiny_bitnet import write_f32, write_i2_s
+from support.tiny_bitnet import MATRICES, write_f32, write_i2_s
+from support.tiny_checkpoints import packed_llama
 from tabagent import Model, SamplerConfig, gguf, list_available_variants
-from tabagent.errors import InvalidModelError, ModelLoadCancelledError, ModelLoadError
+from tabagent.errors import InvalidModelError, ModelLoadError
 
 pytestmark = pytest.mark.model
 
@@ -48,9 +49,13 @@ def results(path: Path, **options: Any) -> tuple[np.ndarray[Any, Any], list[int]
             return context.logits(), list(done.tokens)
 
 
+def cosine(found: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> float:
+    return float(np.dot(expected, found) / np.linalg.norm(expected) / np.linalg.norm(found))
+
+
 def assert_alike(found: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> None:
     """llama.cpp rounds activations to 8 bits before it multiplies them with ternary weights; nothing else may differ."""
-    assert np.dot(expected, found) / np.linalg.norm(expected) / np.linalg.norm(found) > 0.999
+    assert cosine(found, expected) > 0.999
     assert np.abs(found - expected).max() < 0.05 * np.abs(expected).max()
 
 
@@ -75,6 +80,23 @@ def test_files_of_the_fork_load_through_a_rewritten_file(i2_s: Path, f32: Path, 
     assert_alike(first, expected)
     assert first.argmax() == expected.argmax()
     assert tokens[0] == greedy[0]
+
+
+def test_ternary_llamas_load_too(cache: Path, tmp_path: Path) -> None:
+    f32 = write_f32(tmp_path, packed_llama())
+    with pytest.warns(RuntimeWarning, match="exactly rewritten"):
+        found, _ = results(write_i2_s(f32, tmp_path / "llama-i2_s.gguf"))
+    [file] = cache.iterdir()
+    rewritten = gguf.open(file).tensors
+    source = gguf.open(f32).tensors
+    for name in MATRICES:
+        weights = rewritten[f"blk.0.{name}.weight"].dequantize() * rewritten[f"blk.0.{name}.scale"].numpy()
+        assert np.array_equal(weights, source[f"blk.0.{name}.weight"].numpy()), name
+    # The same rounding of activations, and block scales that are off by 2^-12 at most; without norms before the last projections, as BitNet has
+    # them, activations differ more in size, so that rounding them to 8 bits costs more.
+    gguf.quantize_model(f32, tmp_path / "tq2_0.gguf", "TQ2_0", token_embedding_type="F32", output_tensor_type="F32")
+    assert cosine(found, results(tmp_path / "tq2_0.gguf")[0]) > 0.9999
+    assert cosine(found, results(f32)[0]) > 0.998
 
 
 def test_a_process_of_its_own_loads_it_too(i2_s: Path, cache: Path) -> None:
@@ -120,7 +142,7 @@ def test_a_cache_that_cannot_be_used_is_an_error(i2_s: Path, tmp_path: Path, mon
     with pytest.raises(ModelLoadError, match=r"cannot be rewritten into `.*`: .*set `TABAGENT_CACHE` to another folder"):
         Model.load(i2_s, trial=False)
     monkeypatch.setenv("TABAGENT_CACHE", "~nobody-has-this-name/x")
-    with pytest.raises(ModelLoadError, match=r"there is no cache folder .* tabagent convert"):
+    with pytest.raises(ModelLoadError, match=r"there is no cache folder .*`tabagent convert"):
         Model.load(i2_s, trial=False)
 
 
@@ -138,12 +160,6 @@ except Exception as error:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "ModelLoadError" in done.stdout
     assert "free some space" in done.stdout
-    assert not [file for file in cache.iterdir() if not file.name.endswith(".lock")]
-
-
-def test_progress_stops_the_rewriting(i2_s: Path, cache: Path) -> None:
-    with pytest.raises(ModelLoadCancelledError):
-        Model.load(i2_s, trial=False, progress=lambda part: part == 0.0)
     assert not [file for file in cache.iterdir() if not file.name.endswith(".lock")]
 
 
@@ -178,7 +194,7 @@ with Model.load(sys.argv[1], variant=sys.argv[2], threads=1, trial=False) as mod
 @pytest.mark.parametrize("kind", ["TQ1_0", "TQ2_0"])
 def test_ternary_files_compute_on_every_cpu_module(f32: Path, tmp_path: Path, kind: str) -> None:
     path = tmp_path / "ternary.gguf"
-    gguf.quantize_model(f32, path, kind, rules={r"blk\\..*(attn_[qkv]|attn_output|ffn_(gate|up|down))\\.weight": kind})
+    gguf.quantize_model(f32, path, kind)
     assert gguf.open(path).tensors["blk.0.attn_q.weight"].type == kind
     expected, _ = results(f32)
     modules = [found.name for found in list_available_variants() if found.usable and found.cpu_module]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from support.tiny_checkpoints import bitnet
+from support.tiny_checkpoints import Checkpoint, bitnet
 from tabagent import gguf
 
 MATRICES = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
@@ -27,9 +27,9 @@ def is_matrix(name: str) -> bool:
     return name.removesuffix(".weight").rpartition(".")[2] in MATRICES
 
 
-def write_f32(folder: Path) -> Path:
-    """A BitNet model of random weights in F32."""
-    gguf.convert(bitnet().write(folder / "model"), folder / "f32.gguf", out_type="f32")
+def write_f32(folder: Path, checkpoint: Checkpoint | None = None) -> Path:
+    """A model of random ternary weights in F32: the checkpoint, or a BitNet model."""
+    gguf.convert((checkpoint or bitnet()).write(folder / "model"), folder / "f32.gguf", out_type="f32")
     return folder / "f32.gguf"
 
 

@@ -189,3 +189,74 @@ impl<'a> Original<'a> {
         Ok(digest[..8].iter().map(|byte| format!("{byte:02x}")).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tabagent_gguf::{GgufFile, GgufWriter};
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// A file with one matrix of zeros in `I2_S`.
+    fn fork_file(folder: &Path, architecture: &str) -> PathBuf {
+        let path = folder.join("fork.gguf");
+        let mut packed = vec![0b0101_0101; 64 * 256];
+        packed.extend(0.3_f32.to_le_bytes());
+        packed.extend([0; 28]);
+        GgufWriter::new()
+            .add("general.architecture", architecture)
+            .add_tensor("blk.0.attn_q.weight", GgmlType::I2_S, &[256, 256], packed)
+            .write_to(&path)
+            .unwrap();
+        path
+    }
+
+    fn files(folder: &Path) -> Vec<PathBuf> {
+        let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        files.filter(|path| path.extension().is_some_and(|ending| ending != "lock")).collect()
+    }
+
+    #[test]
+    fn a_file_is_rewritten_once_and_found_again() {
+        let folder = TempDir::new().unwrap();
+        let path = fork_file(folder.path(), "bitnet");
+        let cache = folder.path().join("cache");
+        let rewrite = || Original::open(&path).unwrap().rewritten(Some(&cache), &|_| true).unwrap();
+        let first = rewrite();
+        assert!(first.is_new);
+        let file = GgufFile::open(&first.path).unwrap();
+        assert_eq!(file.tensor("blk.0.attn_q.weight").unwrap().ggml_type, GgmlType::TQ2_0);
+        assert_eq!(file.tensor_data(file.tensor("blk.0.attn_q.scale").unwrap()), 0.3_f32.to_le_bytes());
+        assert_eq!(rewrite(), Rewritten { path: first.path, is_new: false });
+        assert_eq!(files(&cache).len(), 1);
+    }
+
+    #[test]
+    fn a_stopped_rewriting_leaves_nothing() {
+        let folder = TempDir::new().unwrap();
+        let path = fork_file(folder.path(), "bitnet");
+        let cache = folder.path().join("cache");
+        let original = Original::open(&path).unwrap();
+        let stopped = original.rewritten(Some(&cache), &|_| false);
+        assert!(matches!(stopped, Err(Error::Load(ModelError::Cancelled(_)))));
+        assert!(files(&cache).is_empty());
+        // Nor does it wait for another process that writes it.
+        let lock = File::create(cache.join(format!(".{}.lock", original.key().unwrap()))).unwrap();
+        lock.lock().unwrap();
+        let stopped = original.rewritten(Some(&cache), &|_| false);
+        assert!(matches!(stopped, Err(Error::Load(ModelError::Cancelled(_)))));
+    }
+
+    #[test]
+    fn refusals_are_errors_of_their_kinds() {
+        let folder = TempDir::new().unwrap();
+        let path = fork_file(folder.path(), "bitnet-b1.58");
+        let original = Original::open(&path).unwrap();
+        let kind = |cache| original.rewritten(cache, &|_| true).unwrap_err().kind();
+        assert_eq!(kind(Some(folder.path())), ErrorKind::InvalidModel);
+        assert_eq!(kind(None), ErrorKind::ModelLoad);
+        assert_eq!(kind(Some(path.join("cache").as_path())), ErrorKind::ModelLoad);
+        fs::write(&path, b"GGUF").unwrap();
+        assert!(Original::open(&path).is_none());
+    }
+}

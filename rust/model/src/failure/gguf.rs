@@ -162,6 +162,7 @@ impl Failure for QuantizeError {
             Self::Requantized { .. }
             | Self::ImatrixMissing { .. }
             | Self::NotWeights { .. }
+            | Self::ForkType { .. }
             | Self::PartialBlock { .. }
             | Self::NoLayer { .. }
             | Self::Data { .. } => ErrorKind::Gguf,
@@ -187,6 +188,7 @@ impl Failure for QuantizeError {
             | Self::Requantized { .. }
             | Self::ImatrixMissing { .. }
             | Self::NotWeights { .. }
+            | Self::ForkType { .. }
             | Self::PartialBlock { .. }
             | Self::NoLayer { .. }
             | Self::Data { .. } => None,
