@@ -296,10 +296,9 @@ impl Model {
     ) -> Result<Self, Error> {
         let progress = Arc::new(progress);
         let watched = move |part| progress(part);
-        let (open, rewritten) =
-            load_rewriting(path, options.rewrites.as_deref(), watched, |path, progress| {
-                Self::open_file(path, library, module.clone(), options, progress)
-            })?;
+        let open_file =
+            move |path, progress| Self::open_file(path, library, module.clone(), options, progress);
+        let (open, rewritten) = load_rewriting(path, options.rewrites.as_deref(), watched, open_file)?;
         Ok(open.rewritten(rewritten).into())
     }
 

@@ -85,7 +85,7 @@ where
         Err(error) if error.kind() == ErrorKind::InvalidModel => error,
         loaded => return Ok((loaded?, None)),
     };
-    let Some(original) = Original::open(&path) else { return Err(refused) };
+    let Some(original) = Original::open(path) else { return Err(refused) };
     let rewritten = original.rewritten(folder, &|part| progress(part * SHARE))?;
     let rest: Box<dyn Fn(f32) -> bool + Send + Sync> =
         Box::new(move |part| progress(SHARE + part * (1.0 - SHARE)));
@@ -94,15 +94,15 @@ where
 }
 
 /// A model with `I2_S` tensors.
-struct Original<'a> {
-    path: &'a Path,
+struct Original {
+    path: PathBuf,
     model: GgufModel,
 }
 
-impl<'a> Original<'a> {
+impl Original {
     /// `None` for any other file; what is wrong with that, its load says.
-    fn open(path: &'a Path) -> Option<Self> {
-        let model = GgufModel::open(path).ok()?;
+    fn open(path: PathBuf) -> Option<Self> {
+        let model = GgufModel::open(&path).ok()?;
         let has_any = model.tensors().any(|tensor| tensor.info.ggml_type == GgmlType::I2_S);
         has_any.then_some(Self { path, model })
     }
@@ -113,7 +113,7 @@ impl<'a> Original<'a> {
         folder: Option<&Path>,
         progress: &(dyn Fn(f32) -> bool + Sync),
     ) -> Result<Rewritten, Error> {
-        let path = self.path;
+        let path = self.path.as_path();
         let folder = folder.ok_or_else(|| RewriteError::NoCache { path: path.to_owned() })?;
         let unusable = |source| -> Error {
             RewriteError::Cache { path: path.to_owned(), folder: folder.to_owned(), source }.into()
@@ -172,8 +172,8 @@ impl<'a> Original<'a> {
         let mut hash = Sha256::new();
         hash.update(VERSION);
         let paths = match self.model.parts() {
-            [_] => vec![self.path.to_owned()],
-            _ => split_paths(self.path).map_err(io::Error::other)?,
+            [_] => vec![self.path.clone()],
+            _ => split_paths(&self.path).map_err(io::Error::other)?,
         };
         for (part, path) in self.model.parts().iter().zip(paths) {
             let mut file = File::open(path)?;
@@ -186,7 +186,8 @@ impl<'a> Original<'a> {
             hash.update(header);
         }
         let digest = hash.finalize();
-        Ok(digest[..8].iter().map(|byte| format!("{byte:02x}")).collect())
+        let beginning = digest.first_chunk().copied().unwrap_or_default();
+        Ok(format!("{:016x}", u64::from_be_bytes(beginning)))
     }
 }
 
@@ -221,7 +222,7 @@ mod tests {
         let folder = TempDir::new().unwrap();
         let path = fork_file(folder.path(), "bitnet");
         let cache = folder.path().join("cache");
-        let rewrite = || Original::open(&path).unwrap().rewritten(Some(&cache), &|_| true).unwrap();
+        let rewrite = || Original::open(path.clone()).unwrap().rewritten(Some(&cache), &|_| true).unwrap();
         let first = rewrite();
         assert!(first.is_new);
         let file = GgufFile::open(&first.path).unwrap();
@@ -236,7 +237,7 @@ mod tests {
         let folder = TempDir::new().unwrap();
         let path = fork_file(folder.path(), "bitnet");
         let cache = folder.path().join("cache");
-        let original = Original::open(&path).unwrap();
+        let original = Original::open(path.clone()).unwrap();
         let stopped = original.rewritten(Some(&cache), &|_| false);
         assert!(matches!(stopped, Err(Error::Load(ModelError::Cancelled(_)))));
         assert!(files(&cache).is_empty());
@@ -251,12 +252,12 @@ mod tests {
     fn refusals_are_errors_of_their_kinds() {
         let folder = TempDir::new().unwrap();
         let path = fork_file(folder.path(), "bitnet-b1.58");
-        let original = Original::open(&path).unwrap();
+        let original = Original::open(path.clone()).unwrap();
         let kind = |cache| original.rewritten(cache, &|_| true).unwrap_err().kind();
         assert_eq!(kind(Some(folder.path())), ErrorKind::InvalidModel);
         assert_eq!(kind(None), ErrorKind::ModelLoad);
         assert_eq!(kind(Some(path.join("cache").as_path())), ErrorKind::ModelLoad);
         fs::write(&path, b"GGUF").unwrap();
-        assert!(Original::open(&path).is_none());
+        assert!(Original::open(path).is_none());
     }
 }

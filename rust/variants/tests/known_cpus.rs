@@ -132,7 +132,7 @@ fn x86_processors_get_their_module() {
 
 #[test]
 fn arm_processors_get_their_module() {
-    let v8_2 = vec![Dotprod, Fp16VectorArithmetic];
+    let v8_2 = [Dotprod, Fp16VectorArithmetic];
     let with = |more: &[CpuFeature]| [&v8_2[..], more].concat();
     for (cpu, source, features, module) in [
         ("Graviton 1, Raspberry Pi 4 (Cortex-A72)", Llvm("cortex-a72"), vec![], "armv8.0_1"),
