@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import platform
 import shutil
 from pathlib import Path
 from typing import Any, NoReturn
@@ -51,6 +52,14 @@ def package_library() -> Path:
     if not (folder / "libllama.so").is_file():
         missing(f"`{folder}` has no `libllama.so`", "`make dev` builds it")
     return folder
+
+
+def emulator() -> str:
+    """QEMU's emulator of x86-64 programs, on an x86-64 machine."""
+    found = shutil.which("qemu-x86_64")
+    if found is None or platform.machine() != "x86_64":
+        missing("there is no emulator `qemu-x86_64` for this machine's programs", "install Debian's `qemu-user`")
+    return found
 
 
 def compiler() -> str:

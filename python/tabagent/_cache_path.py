@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-__all__ = ["cache_path"]
+__all__ = ["cache_path", "in_cache"]
 
 
 def cache_path() -> str:
@@ -30,3 +30,11 @@ def cache_path() -> str:
         message = "there is no home directory for the cache; set `TABAGENT_CACHE` to a folder"
         raise LookupError(message)
     return os.path.join(home, ".cache", "tabagent")  # noqa: PTH118 (as above)
+
+
+def in_cache(name: str) -> str | None:
+    """The path of something in the cache folder; None where there is no such folder."""
+    try:
+        return os.path.join(cache_path(), name)  # noqa: PTH118 (light)
+    except LookupError:
+        return None

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tabagent._arguments import INT32_MAX, INT64_MAX, as_bool, as_int, as_overrides, as_text, check_encodable, type_name
+from tabagent._cache_path import in_cache
 from tabagent._isolation import isolation_option
 from tabagent._trial import trial_option
 
@@ -64,6 +65,7 @@ def load_options(
         "metadata_overrides": as_overrides(metadata_overrides),
         "trial": tried,
         "isolation": apart,
+        "rewrites": in_cache("rewritten"),
         **cache_options(**cache),
     }
 

@@ -620,7 +620,8 @@ class Model:
         """description, architecture, name, quantization, parameters, size, context_train_size, embedding_dim, layers, heads, kv_heads,
         sliding_window, has_encoder, has_decoder, recurrent, hybrid, layers_on_gpu, vocab_size, vocab_kind, context_size, max_sequences,
         batch_size, threads (the last four are 0 with vocab_only), adds_bos, adds_eos, kv_types (of keys and of values), memory (bytes: mapped,
-        weights, cache, compute, vocabulary), fitted (None, or asked and taken, each as `predict_memory` gives it)."""
+        weights, cache, compute, vocabulary), fitted (None, or asked and taken, each as `predict_memory` gives it), rewritten
+        (None, or the path of the file that was loaded in place of one with `I2_S` tensors, and whether it was written just now)."""
     def metadata(self) -> dict[str, str]: ...
     def chat_template(self, name: str | None) -> str | None: ...
     def chat_tokens(self) -> tuple[str, str]:

@@ -6,7 +6,7 @@ import os
 from typing import Any, Final
 
 from tabagent._arguments import type_name
-from tabagent._cache_path import cache_path
+from tabagent._cache_path import in_cache
 
 __all__ = ["CHILD", "crash_file", "library_probe", "trial_option"]
 
@@ -34,21 +34,14 @@ def trial_option(trial: object) -> dict[str, Any] | None:
     if trial is not True and trial != "auto":
         message = f'`trial` must be True, False or "auto", got {trial!r:.80}'
         raise ValueError(message)
-    return {"program": CHILD, "verdicts": _in_cache(VERDICTS), "always": trial is True}
+    return {"program": CHILD, "verdicts": in_cache(VERDICTS), "always": trial is True}
 
 
 def library_probe() -> tuple[str, str | None]:
     """How the core asks what libraries and GPUs do: the program of child processes, and the folder that keeps what it said."""
-    return CHILD, _in_cache(REPORTS)
+    return CHILD, in_cache(REPORTS)
 
 
 def crash_file() -> str | None:
     """Where an assertion that ends the process leaves a line; None where there is no cache."""
-    return _in_cache(CRASHES)
-
-
-def _in_cache(name: str) -> str | None:
-    try:
-        return os.path.join(cache_path(), name)  # noqa: PTH118 (light)
-    except LookupError:
-        return None
+    return in_cache(CRASHES)

@@ -25,6 +25,7 @@ __all__ = [
     "load_first",
     "open_library",
     "resolve_model_path",
+    "rewriting",
     "warn_of_missing_gpu",
     "warn_of_too_many_threads",
 ]
@@ -113,6 +114,15 @@ def load_first(
         return native, file, adjustments
     message = "no model to load"
     raise ValueError(message)
+
+
+def rewriting(facts: Mapping[str, Any], file: str) -> tuple[str, bool] | None:
+    """What to say of a model that was loaded from a rewritten file, and whether that was written just now; None for any other model."""
+    if facts["rewritten"] is None:
+        return None
+    path, is_new = facts["rewritten"]
+    kept = f", which takes {-(-os.path.getsize(path) >> 20):,} MiB and is used from now on" if is_new else ""  # noqa: PTH202 (light)
+    return f"`{file}` has `I2_S` tensors, which llama.cpp cannot load; it is loaded from the exactly rewritten `{path}`{kept}", is_new
 
 
 def open_library(request: str | os.PathLike[str], devices: Sequence[str] | None = None, *, allow_unverified: bool = False) -> LoadedLibrary:

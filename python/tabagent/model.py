@@ -38,6 +38,7 @@ from tabagent.loading import (
     load_first,
     open_library,
     resolve_model_path,
+    rewriting,
     warn_of_missing_gpu,
     warn_of_too_many_threads,
 )
@@ -121,6 +122,9 @@ class Model(Chatter, Infiller, Scorer, Embedder):
         allow_unverified: bool = False,
     ) -> Model:
         """Load a GGUF file: a path (of a split model, any part), or `"demo"` for the demo model. Blocks; Ctrl-C stops it.
+
+        A file with `I2_S` tensors of Microsoft's BitNet fork is rewritten first, exactly and once, into `rewritten` of the cache folder; a warning
+        and `info.adjustments` say so. The first half of `progress` is that work then.
 
         Args:
             path: the file; `~` is the home directory.
@@ -247,6 +251,10 @@ class Model(Chatter, Infiller, Scorer, Embedder):
             warn_of_missing_gpu(layers, library)
         for adjustment in adjustments:
             warnings.warn(adjustment, RuntimeWarning, stacklevel=2)
+        if found := rewriting(native.facts(), file):
+            adjustments.append(found[0])
+            if found[1]:
+                warnings.warn(found[0], RuntimeWarning, stacklevel=2)
         if threads is not None:
             warn_of_too_many_threads(threads)
         return cls(native, path=file, library=library, adjustments=adjustments)

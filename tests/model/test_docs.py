@@ -27,7 +27,8 @@ from conftest import THREADS
 from support.documented import Block, commands, fenced, in_docstrings
 from support.real_adapters import write_adapter, write_control_vector
 from support.tiny_adapters import write_peft
-from support.tiny_checkpoints import smollm
+from support.tiny_bitnet import write_i2_s
+from support.tiny_checkpoints import bitnet, smollm
 from support.tiny_embedders import tiny_embedder
 from tabagent import Model, SamplerConfig, gguf
 
@@ -79,6 +80,9 @@ def fill(folder: Path) -> None:
     """The files that have nothing to do with `model.gguf`."""
     smollm().write(folder / "SmolLM2-135M-Instruct")
     gguf.convert(folder / "SmolLM2-135M-Instruct", folder / "model-f16.gguf", out_type="f16")
+    bitnet().write(folder / "bitnet_b1_58-large")
+    gguf.convert(folder / "bitnet_b1_58-large", folder / "bitnet-f32.gguf", out_type="f32")
+    write_i2_s(folder / "bitnet-f32.gguf", folder / "ggml-model-i2_s.gguf")
     imatrix = gguf.GgufWriter()
     imatrix.update({"general.type": "imatrix", "imatrix.datasets": ["wiki.txt"], "imatrix.chunk_count": 1, "imatrix.chunk_size": 512})
     imatrix.add_tensor("blk.0.attn_q.weight.in_sum2", np.ones((1, 256), np.float32))

@@ -8,7 +8,7 @@ macro_rules! ggml_types {
         /// A tensor's number type, as stored in GGUF (`enum ggml_type` in `ggml/include/ggml.h`).
         ///
         /// Sizes are those of the blocks in `ggml/src/ggml-common.h`. `I2_S` is a type of Microsoft's BitNet fork: such
-        /// files can be read here but not loaded by llama.cpp.
+        /// files can be read and rewritten here but not loaded by llama.cpp.
         ///
         /// ```
         /// use tabagent_gguf::GgmlType;

@@ -220,13 +220,7 @@ impl<'a> Parser<'a> {
             )
         })?;
         let id = self.reader.u32().ok_or_else(|| self.invalid(at, subject(), cut))?;
-        let ggml_type = GgmlType::from_id(id).ok_or_else(|| {
-            self.invalid(
-                at,
-                subject(),
-                format!("has ggml type `{id}`, which is unknown or was removed from ggml"),
-            )
-        })?;
+        let ggml_type = GgmlType::from_id(id).ok_or_else(|| self.invalid(at, subject(), unknown_type(id)))?;
         let block = ggml_type.block_size();
         if !shape.row_len().is_multiple_of(block) {
             let problem = format!(
@@ -255,7 +249,7 @@ impl<'a> Parser<'a> {
         let data_offset = end_of_records.checked_next_multiple_of(alignment).ok_or_else(overflow)?;
         let mut expected = 0_u64;
         let mut gaps_allowed = false;
-        for (tensor, &record) in tensors.iter().zip(records) {
+        for (index, (tensor, &record)) in tensors.iter().zip(records).enumerate() {
             let fail = |problem| Err(self.invalid(record, Subject::tensor(tensor.name.as_bytes()), problem));
             let offset = tensor.offset;
             if !offset.is_multiple_of(alignment) {
@@ -271,6 +265,19 @@ impl<'a> Parser<'a> {
                     grouped(expected)
                 ));
             }
+            // 39 is `MXFP4` here, and `TL2` with fewer bytes in Microsoft's fork.
+            let room = tensors.get(index + 1).and_then(|next| next.offset.checked_sub(offset));
+            if let Some(room) = room.filter(|room| (1..tensor.n_bytes).contains(room))
+                && tensor.ggml_type == GgmlType::MXFP4
+            {
+                let problem = format!(
+                    "has ggml type `39` and `{}` bytes, fewer than the `{}` of `MXFP4`; {}",
+                    grouped(room),
+                    grouped(tensor.n_bytes),
+                    fork_type("TL2")
+                );
+                return fail(problem);
+            }
             let end = offset.checked_add(tensor.n_bytes).ok_or_else(overflow)?;
             let end_in_file = data_offset.checked_add(end).ok_or_else(overflow)?;
             if end_in_file > size {
@@ -285,4 +292,21 @@ impl<'a> Parser<'a> {
         }
         Ok(data_offset)
     }
+}
+
+/// What to say about a tensor's type that is none of those known.
+fn unknown_type(id: u32) -> String {
+    match id {
+        37 => format!("has ggml type `37`; {}", fork_type("I8_S")),
+        38 => format!("has ggml type `38`; {}", fork_type("TL1")),
+        _ => format!("has ggml type `{id}`, which is unknown or was removed from ggml"),
+    }
+}
+
+/// The way out of a type of Microsoft's BitNet fork whose packing depends on the kernels that it was made for.
+fn fork_type(name: &str) -> String {
+    format!(
+        "that is `{name}` of Microsoft's BitNet fork, packed for the kernels of one machine, which llama.cpp cannot use; convert the original model's \
+         folder instead: `tabagent convert FOLDER OUT.gguf --outtype tq2_0`, or take the model's `I2_S` file"
+    )
 }

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use safetensors::write_safetensors;
 use serde_json::{Value as Json, json};
 use tabagent_gguf::{
-    ConvertError, ConvertOptions, GgmlType, GgufError, GgufFile, GgufWriter, OutType, Value, check_model,
-    convert, no_progress, quants,
+    ConvertError, ConvertOptions, FileType, GgmlType, GgufError, GgufFile, GgufWriter, OutType,
+    QuantizeError, QuantizeOptions, Target, Value, check_model, convert, no_progress, quantize_file, quants,
 };
 use tempfile::TempDir;
 
@@ -329,6 +329,13 @@ fn bitnet_file(architecture: &str, name: &str, row: usize, rows: usize) -> (Temp
     GgufWriter::new()
         .add("general.architecture", architecture)
         .add("general.file_type", 40_u32)
+        .add(&format!("{architecture}.context_length"), 64_u32)
+        .add(&format!("{architecture}.embedding_length"), row as u32)
+        .add(&format!("{architecture}.block_count"), 1_u32)
+        .add(&format!("{architecture}.feed_forward_length"), row as u32)
+        .add(&format!("{architecture}.attention.head_count"), 1_u32)
+        .add("tokenizer.ggml.model", "no_vocab")
+        .add(&format!("{architecture}.vocab_size"), 8_u32)
         .add_tensor("output_norm.weight", GgmlType::F32, &[4], vec![0; 16])
         .add_tensor(name, GgmlType::I2_S, &[row as u64, rows as u64], packed)
         .write_to(&path)
@@ -370,4 +377,85 @@ fn bitnet_files_that_cannot_be_kept_exactly_are_refused() {
     fs::write(&path, &bytes).unwrap();
     assert!(convert(&path, OutType::Auto).contains("a weight that is none of -1, 0 and 1"));
     assert!(!path.with_extension("out").exists());
+}
+
+/// A file with a matrix of `before`'s size, 256 × 256, that names its number type `id`, and a norm after it.
+fn file_of_type(before: GgmlType, id: u32) -> (TempDir, PathBuf) {
+    const NAME: &str = "blk.0.attn_q.weight";
+    let n_bytes = before.n_bytes(256 * 256).unwrap() as usize;
+    let mut bytes = GgufWriter::new()
+        .add("general.architecture", "bitnet")
+        .add_tensor(NAME, before, &[256, 256], vec![0; n_bytes])
+        .add_tensor("output_norm.weight", GgmlType::F32, &[4], vec![0; 16])
+        .to_bytes()
+        .unwrap();
+    let at = bytes.windows(NAME.len()).position(|window| window == NAME.as_bytes()).unwrap();
+    let at = at + NAME.len() + 4 + 2 * 8;
+    bytes[at..at + 4].copy_from_slice(&id.to_le_bytes());
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("fork.gguf");
+    fs::write(&path, bytes).unwrap();
+    (folder, path)
+}
+
+#[test]
+fn types_of_the_fork_are_told_by_sizes_and_have_a_way_out() {
+    let convert = |before, id| {
+        let (_folder, path) = file_of_type(before, id);
+        let done = convert(&path, &path.with_extension("out"), &ConvertOptions::default(), &no_progress);
+        done.map_err(|error| error.to_string())
+    };
+    assert!(convert(GgmlType::I2_S, 36).is_ok());
+    let removed = convert(GgmlType::IQ4_NL, 36).unwrap_err();
+    assert!(
+        removed.contains("has number type 36 and `36,864` bytes, but as `I2_S` it takes `16,416`"),
+        "{removed}"
+    );
+    for (id, name) in [(37, "I8_S"), (38, "TL1"), (39, "TL2")] {
+        let refused = convert(GgmlType::I2_S, id).unwrap_err();
+        assert!(refused.contains(&format!("that is `{name}` of Microsoft's BitNet fork")), "{refused}");
+        assert!(refused.contains("tabagent convert FOLDER OUT.gguf --outtype tq2_0"), "{refused}");
+    }
+    let (_folder, path) = file_of_type(GgmlType::MXFP4, 39);
+    assert!(GgufFile::open(&path).is_ok());
+}
+
+#[test]
+fn damaged_bitnet_files_are_errors() {
+    let (_folder, path, _) = bitnet_file("bitnet", "blk.0.attn_q.weight", 256, 1);
+    let whole = fs::read(&path).unwrap();
+    let out = path.with_extension("out");
+    let refused = |bytes: &[u8]| {
+        fs::write(&path, bytes).unwrap();
+        let error = convert(&path, &out, &ConvertOptions::default(), &no_progress).unwrap_err().to_string();
+        assert!(!out.exists());
+        error
+    };
+    for scale in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let mut bytes = whole.clone();
+        let at = bytes.len() - 32;
+        bytes[at..at + 4].copy_from_slice(&scale.to_le_bytes());
+        let error = refused(&bytes);
+        assert!(error.contains(&format!("has the scale `{scale}` after its weights")), "{error}");
+    }
+    let error = refused(&whole[..whole.len() - 1]);
+    assert!(error.contains("it is cut off"), "{error}");
+}
+
+#[test]
+fn quantizing_bitnet_files_to_their_own_kind_keeps_them_exactly() {
+    let (folder, path, weights) = bitnet_file("bitnet", "blk.0.attn_q.weight", 512, 4);
+    let out = folder.path().join("out.gguf");
+    let options = QuantizeOptions::new(Target::FileType(FileType::TQ2_0));
+    quantize_file(&path, &out, &options, &no_progress).unwrap();
+    let file = GgufFile::open(&out).unwrap();
+    assert_eq!(file.tensor("blk.0.attn_q.weight").unwrap().ggml_type, GgmlType::TQ2_0);
+    assert_eq!(numbers(&file, "blk.0.attn_q.weight"), weights);
+    assert_eq!(numbers(&file, "blk.0.attn_q.scale"), [0.012_345_679]);
+    // No graph multiplies the scale of another architecture, so that would round.
+    let (folder, path, _) = bitnet_file("falcon", "blk.0.attn_q.weight", 512, 4);
+    let out = folder.path().join("out.gguf");
+    let refused = quantize_file(&path, &out, &options, &no_progress).unwrap_err();
+    assert!(matches!(refused, QuantizeError::ForkType { .. }), "{refused}");
+    assert!(!out.exists());
 }

@@ -15,6 +15,7 @@ use tabagent_sampling::{ConfigError, SampleError};
 
 use crate::draft::DraftError;
 use crate::memory::MemoryShortage;
+use crate::rewritten::RewriteError;
 use crate::session_error::SessionError;
 use crate::trial::TrialError;
 use crate::value::OptionError;
@@ -34,6 +35,9 @@ pub enum Error {
     /// It was tried in a child process, which it took down.
     #[error(transparent)]
     Trial(#[from] TrialError),
+    /// It has tensors of a fork of llama.cpp, and could not be rewritten.
+    #[error(transparent)]
+    Rewrite(#[from] RewriteError),
     /// No process could be started for it.
     #[error("cannot load `{}` in a process of its own: `{}` does not start: {source}", path.display(), program.display())]
     NoIsolation {

@@ -35,6 +35,7 @@ mod placement_options;
 mod pool;
 mod probe;
 mod prompt;
+mod rewritten;
 mod session;
 mod session_error;
 mod session_file;
@@ -83,6 +84,7 @@ pub use pool::{
 };
 pub use probe::Probe;
 pub use prompt::PromptInput;
+pub use rewritten::{RewriteError, Rewritten};
 pub use session::Session;
 pub use session_error::SessionError;
 pub use session_file::SessionFile;

@@ -21,8 +21,9 @@ use crate::model::Model;
 use crate::offload::Offload;
 use crate::open::{NoEngine, Open};
 use crate::placement_options;
+use crate::rewritten::load_rewriting;
 use crate::trial::{self, Trial};
-use crate::value::{COUNT, Fields, OptionError, Value};
+use crate::value::{COUNT, Fields, OptionError, Value, text};
 
 /// How to load a model. A field that is `None` is fitted to the model and the machine.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,6 +72,8 @@ pub struct LoadOptions {
     pub trial: Option<Trial>,
     /// Load it in a process of its own.
     pub isolation: Option<Isolation>,
+    /// The folder for rewritten files with tensors of Microsoft's BitNet fork; without one such a file is refused.
+    pub rewrites: Option<PathBuf>,
 }
 
 impl Default for LoadOptions {
@@ -98,6 +101,7 @@ impl Default for LoadOptions {
             fit: None,
             trial: None,
             isolation: None,
+            rewrites: None,
         }
     }
 }
@@ -146,6 +150,11 @@ impl LoadOptions {
             fit: given.integer("fit", COUNT)?,
             trial: given.take("trial").map(Trial::read).transpose()?,
             isolation: given.take("isolation").map(Isolation::read).transpose()?,
+            rewrites: given
+                .take("rewrites")
+                .map(|path| text("rewrites", path))
+                .transpose()?
+                .map(PathBuf::from),
         };
         given.finish()?;
         Ok(read)
@@ -271,11 +280,13 @@ impl Model {
     /// Loads the GGUF file at `path` by the library in `library` (see [`open_library`]), and starts its decode thread, unless the model only gives
     /// vectors. Blocks.
     ///
+    /// A file with `I2_S` tensors of Microsoft's BitNet fork is rewritten into `rewrites` first, once, and loaded from there.
+    ///
     /// `progress` is called with the part loaded, 0 to 1, on threads of the load's own; when it returns false, the load ends soon.
     ///
     /// # Errors
-    /// [`Error::Library`], [`Error::Load`] ([`ModelError::Cancelled`] when `progress` said so), [`Error::Trial`], [`Error::Context`],
-    /// [`Error::Engine`].
+    /// [`Error::Library`], [`Error::Load`] ([`ModelError::Cancelled`] when `progress` said so), [`Error::Rewrite`], [`Error::Trial`],
+    /// [`Error::Context`], [`Error::Engine`].
     pub fn load(
         path: PathBuf,
         library: &std::path::Path,
@@ -283,6 +294,22 @@ impl Model {
         options: &LoadOptions,
         progress: impl Fn(f32) -> bool + Send + Sync + 'static,
     ) -> Result<Self, Error> {
+        let progress = Arc::new(progress);
+        let watched = move |part| progress(part);
+        let open_file =
+            move |path, progress| Self::open_file(path, library, module.clone(), options, progress);
+        let (open, rewritten) = load_rewriting(path, options.rewrites.as_deref(), watched, open_file)?;
+        Ok(open.rewritten(rewritten).into())
+    }
+
+    /// Loads the file as it is.
+    fn open_file(
+        path: PathBuf,
+        library: &std::path::Path,
+        module: Option<String>,
+        options: &LoadOptions,
+        progress: impl Fn(f32) -> bool + Send + Sync + 'static,
+    ) -> Result<Open, Error> {
         if let Some(isolation) = &options.isolation {
             return isolation::load(path, library, module, options, isolation, &progress);
         }
@@ -298,7 +325,7 @@ impl Model {
                 Open::generating(model, *decoder, &options.engine_config())?.fitted(fitted)
             }
         };
-        Ok(open.offloaded(offload).into())
+        Ok(open.offloaded(offload))
     }
 
     /// What [`load`](Self::load) would take of memory, and what is free. Reads metadata and vocabulary, and allocates nothing.
@@ -312,9 +339,12 @@ impl Model {
         options: &LoadOptions,
     ) -> Result<MemoryPrediction, Error> {
         let library = open_library(library, module)?;
-        let mut config = options.model_config(path)?;
-        trial::hold(&library, &mut config, options, || true)?;
-        memory::predict(&library, &config, &options.context_config(), options.gpu_layers)
+        let predict = |path, _| {
+            let mut config = options.model_config(path)?;
+            trial::hold(&library, &mut config, options, || true)?;
+            memory::predict(&library, &config, &options.context_config(), options.gpu_layers)
+        };
+        Ok(load_rewriting(path, options.rewrites.as_deref(), |_| true, predict)?.0)
     }
 }
 

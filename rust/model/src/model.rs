@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::memory::Fitted;
 use crate::offload::Offload;
 use crate::open::{ContextSizes, Open};
+use crate::rewritten::Rewritten;
 use crate::threads_in_use::ThreadsInUse;
 use crate::value::Value;
 
@@ -119,6 +120,14 @@ impl Model {
     /// [`Error::Engine`].
     pub fn offload(&self) -> Result<Offload, Error> {
         Ok(self.open()?.offload.clone())
+    }
+
+    /// The file of the cache that was loaded in place of one with tensors of Microsoft's BitNet fork; `None` for any other.
+    ///
+    /// # Errors
+    /// [`Error::Engine`].
+    pub fn rewritten(&self) -> Result<Option<Rewritten>, Error> {
+        Ok(self.open()?.rewritten.clone())
     }
 
     /// What the decode thread has to do now.

@@ -20,6 +20,7 @@ use crate::grammar::Compiler;
 use crate::isolation::Host;
 use crate::memory::Fitted;
 use crate::offload::Offload;
+use crate::rewritten::Rewritten;
 use crate::settings::SamplerSettings;
 use crate::threads_in_use::ThreadsGauge;
 use crate::vocabulary_facts::VocabularyFacts;
@@ -43,6 +44,8 @@ pub(crate) struct Open {
     /// The process that the model is in, if that is another one.
     pub(crate) host: Option<Arc<Host>>,
     pub(crate) offload: Offload,
+    /// What was loaded in its place.
+    pub(crate) rewritten: Option<Rewritten>,
     /// Zeros with `vocab_only`.
     pub(crate) threads: ThreadsGauge,
     end_tokens: OnceLock<Vec<TokenId>>,
@@ -206,6 +209,7 @@ impl Open {
             fitted: None,
             host: None,
             offload: Offload::default(),
+            rewritten: None,
             threads: ThreadsGauge::default(),
             end_tokens,
             compiler,
@@ -229,6 +233,11 @@ impl Open {
     /// Remembers how many layers went to devices, and why not all.
     pub(crate) fn offloaded(self, offload: Offload) -> Self {
         Self { offload, ..self }
+    }
+
+    /// Remembers which file was loaded in its place.
+    pub(crate) fn rewritten(self, rewritten: Option<Rewritten>) -> Self {
+        Self { rewritten, ..self }
     }
 
     pub(crate) fn sizes(&self) -> ContextSizes {

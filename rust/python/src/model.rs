@@ -165,6 +165,8 @@ impl Model {
         let offload = self.core.offload().map_err(|e| e.into_py(py))?;
         dict.set_item("gpu_layers", offload.layers)?;
         dict.set_item("why_fewer_gpu_layers", offload.why_fewer)?;
+        let rewritten = self.core.rewritten().map_err(|e| e.into_py(py))?;
+        dict.set_item("rewritten", rewritten.map(|file| (file.path, file.is_new)))?;
         let used: Vec<String> = llama.devices().iter().map(tabagent_model::Device::user_name).collect();
         dict.set_item("used_devices", used)?;
         Ok(dict)

@@ -42,10 +42,20 @@ pub fn check_model(file: &GgufFile) -> Result<(), GgufError> {
 /// # Errors
 /// [`GgufError::Unusable`] with the key or tensor and the rule that is broken.
 pub fn check_model_with(file: &GgufFile, overrides: &[(String, OwnedValue)]) -> Result<(), GgufError> {
-    let rules = Rules::with_overrides(file, overrides);
-    container::check(&rules)?;
-    let width = hyperparameters::check(&rules)?;
-    graph::check(&rules)?;
-    let n_tokens = vocabulary::check(&rules)?;
-    tensors::check(&rules, width, n_tokens)
+    check_by(&Rules::with_overrides(file, overrides))
+}
+
+/// As [`check_model_with`] for a model that is read and not loaded: its tensors may be of a fork's types.
+pub(crate) fn check_source(file: &GgufFile, overrides: &[(String, OwnedValue)]) -> Result<(), GgufError> {
+    let mut rules = Rules::with_overrides(file, overrides);
+    rules.allows_fork_types = true;
+    check_by(&rules)
+}
+
+fn check_by(rules: &Rules<'_>) -> Result<(), GgufError> {
+    container::check(rules)?;
+    let width = hyperparameters::check(rules)?;
+    graph::check(rules)?;
+    let n_tokens = vocabulary::check(rules)?;
+    tensors::check(rules, width, n_tokens)
 }

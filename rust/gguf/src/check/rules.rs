@@ -14,11 +14,18 @@ pub(crate) struct Rules<'a> {
     pub(crate) architecture: &'a str,
     /// Values that llama.cpp will use in place of the file's.
     overrides: &'a [(String, OwnedValue)],
+    /// Whether tensors may be of a fork's types, as they are read and not loaded.
+    pub(crate) allows_fork_types: bool,
 }
 
 impl<'a> Rules<'a> {
     pub(crate) fn new(file: &'a GgufFile) -> Self {
-        Self { file, architecture: file.architecture().unwrap_or_default(), overrides: &[] }
+        Self {
+            file,
+            architecture: file.architecture().unwrap_or_default(),
+            overrides: &[],
+            allows_fork_types: false,
+        }
     }
 
     /// As [`Rules::new`], with other values for some keys.

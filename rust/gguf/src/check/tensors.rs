@@ -16,7 +16,7 @@ pub(crate) fn check(rules: &Rules<'_>, width: Option<u32>, n_tokens: Option<u64>
     for tensor in file.tensors() {
         let fail =
             |problem: String| Err(rules.unusable_subject(Subject::tensor(tensor.name.as_bytes()), problem));
-        if !tensor.ggml_type.is_upstream() {
+        if !tensor.ggml_type.is_upstream() && !rules.allows_fork_types {
             return fail(format!(
                 "has type `{}` of Microsoft's BitNet fork, which llama.cpp does not know; convert it to `TQ2_0` first",
                 tensor.ggml_type

@@ -6,6 +6,7 @@
 
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::file::GgufFile;
 use crate::file_type::FileType;
@@ -14,8 +15,9 @@ use crate::mmap::SharedBytes;
 use crate::model::GgufModel;
 use crate::owned::OwnedValue;
 use crate::progress::Progress;
+use crate::reader::ByteOrder;
 use crate::tensor::TensorInfo;
-use crate::text::shown;
+use crate::text::{grouped, shown};
 use crate::value::Value;
 use crate::writer::{GgufWriter, TensorData};
 
@@ -34,6 +36,30 @@ const HALF_ONE: [u8; 2] = [0x00, 0x3c];
 /// Weights that the fork packs together, in [`GROUP_BYTES`].
 const GROUP: usize = 128;
 const GROUP_BYTES: usize = 32;
+
+/// Bytes that may lie between an `I2_S` tensor and the next one, or the end of the file: what a writer pads to whole pages.
+const MAX_GAP: u64 = 4096;
+
+/// What to do about `bitnet-b1.58`, for which the fork has a graph of its own.
+const FORK_ONLY: &str = "; llama.cpp's `bitnet` graph gates with SiLU, and none of its graphs gates with a squared ReLU between sub-norms as \
+    `bitnet-b1.58` needs it, so use the model with Microsoft's bitnet.cpp";
+
+/// What stopped the work on a tensor while it was written.
+#[derive(Clone, Default)]
+pub(crate) struct Failure(Arc<Mutex<Option<String>>>);
+
+impl Failure {
+    /// What it was, once.
+    pub(crate) fn take(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn set(&self, problem: String) -> io::Error {
+        let error = io::Error::new(io::ErrorKind::InvalidData, problem.clone());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(problem);
+        error
+    }
+}
 
 /// Rewrites the file at `path`, or the model that it is a part of, to `out`.
 pub(super) fn rewrite(
@@ -59,9 +85,9 @@ pub(super) fn rewrite(
         Some(Value::String(name)) => String::from_utf8_lossy(name.as_bytes()).into_owned(),
         _ => return Err(wrong("key `general.architecture` is missing".to_owned())),
     };
-    if !ARCHITECTURES.contains(&architecture.as_str()) {
-        let supported =
-            "`bitnet`, `llama`; llama.cpp computes no squared ReLU as `bitnet-b1.58` needs it".to_owned();
+    if !multiplies_scales(&architecture) {
+        let way_out = if architecture.starts_with("bitnet-") { FORK_ONLY } else { "" };
+        let supported = format!("`{}`{way_out}", ARCHITECTURES.join("` and `"));
         return Err(ConvertError::Architecture { path: path.to_owned(), architecture, supported });
     }
     let inputs = model.inputs();
@@ -69,6 +95,7 @@ pub(super) fn rewrite(
     let mut writer = GgufWriter::new().with_inputs(&inputs).add_metadata_of(model.first());
     writer = writer.without_split().set("general.file_type", OwnedValue::U32(FileType::TQ2_0.id()));
     let (mut n_tensors, mut n_params) = (0, 0);
+    let failure = Failure::default();
     for part in model.parts() {
         for tensor in part.tensors() {
             n_params += tensor.shape.n_elements();
@@ -76,46 +103,98 @@ pub(super) fn rewrite(
             if tensor.ggml_type == GgmlType::I2_S {
                 n_tensors += 1;
                 n_params += 1;
-                writer = add_rewritten(writer, part, tensor).map_err(wrong)?;
+                let made = Rewritten::of(part, tensor, &failure).map_err(wrong)?;
+                writer = writer.add_tensor(&tensor.name, made.ggml_type, tensor.shape.dims(), made.weights);
+                writer = add_scale(writer, &made.scale_name, made.scale);
             } else {
                 let data = TensorData::Shared(part.shared_data(tensor), part.byte_order());
                 writer = writer.add_tensor(&tensor.name, tensor.ggml_type, tensor.shape.dims(), data);
             }
         }
     }
-    writer.write_with(out, progress)?;
+    let written = writer.write_with(out, progress);
+    if let Some(problem) = failure.take() {
+        return Err(wrong(problem));
+    }
+    written?;
     Ok(Converted { architecture, ggml_type: GgmlType::TQ2_0, n_tensors, n_params })
 }
 
-/// Adds one `I2_S` tensor as two: its weights and its scale.
-fn add_rewritten(writer: GgufWriter, part: &GgufFile, tensor: &TensorInfo) -> Result<GgufWriter, String> {
+/// True if llama.cpp's graph of the architecture multiplies with `.scale` tensors, and computes what the fork's does.
+pub(crate) fn multiplies_scales(architecture: &str) -> bool {
+    ARCHITECTURES.contains(&architecture)
+}
+
+/// Adds the scale of a matrix.
+pub(crate) fn add_scale(writer: GgufWriter, name: &str, scale: f32) -> GgufWriter {
+    writer.add_tensor(name, GgmlType::F32, &[1], scale.to_le_bytes().to_vec())
+}
+
+/// An `I2_S` tensor as llama.cpp can use it: exactly its weights, and its scale apart.
+pub(crate) struct Rewritten {
+    /// `TQ2_0`, or `Q4_0` for rows that are no whole blocks of that.
+    pub(crate) ggml_type: GgmlType,
+    /// The weights −1, 0 and 1, in blocks with a scale of 1.
+    pub(crate) weights: TensorData,
+    /// The name of the tensor with the scale.
+    pub(crate) scale_name: String,
+    /// The scale.
+    pub(crate) scale: f32,
+}
+
+impl Rewritten {
+    /// Checks `tensor` of `part`. What is wrong with its weights is known only when they are written, and stands in `failure` then.
+    pub(crate) fn of(part: &GgufFile, tensor: &TensorInfo, failure: &Failure) -> Result<Self, String> {
+        let name = shown(tensor.name.as_bytes());
+        check_room(part, tensor)?;
+        let scale_name = scale_name(&tensor.name).ok_or_else(|| {
+            format!("tensor `{name}` is of type `I2_S`, but llama.cpp reads no scale for it")
+        })?;
+        let data = part.shared_data(tensor);
+        let n_packed = (tensor.shape.n_elements() / 4) as usize;
+        let bytes = data.get(n_packed..).and_then(<[u8]>::first_chunk).copied().unwrap_or_default();
+        let scale = match part.byte_order() {
+            ByteOrder::Little => f32::from_le_bytes(bytes),
+            ByteOrder::Big => f32::from_be_bytes(bytes),
+        };
+        if !scale.is_finite() {
+            return Err(format!(
+                "tensor `{name}` has the scale `{scale}` after its weights; it must be finite"
+            ));
+        }
+        let row = tensor.shape.row_len();
+        let ggml_type = if row.is_multiple_of(256) { GgmlType::TQ2_0 } else { GgmlType::Q4_0 };
+        let n_bytes = ggml_type.n_bytes(tensor.shape.n_elements());
+        let n_bytes = n_bytes.filter(|_| row.is_multiple_of(32)).ok_or_else(|| {
+            format!("tensor `{name}` has rows of `{row}` weights; they must be multiples of 32")
+        })?;
+        let failure = failure.clone();
+        let weights =
+            TensorData::made(n_bytes, move |out| repack(&data, n_packed, ggml_type, &name, &failure, out));
+        Ok(Self { ggml_type, weights, scale_name, scale })
+    }
+}
+
+/// The tensor that llama.cpp multiplies with the product of the matrix `name`; `None` for a matrix without.
+pub(crate) fn scale_name(name: &str) -> Option<String> {
+    let stem = name.strip_suffix(".weight")?;
+    let (_, kind) = stem.strip_prefix("blk.")?.split_once('.')?;
+    SCALED.contains(&kind).then(|| format!("{stem}.scale"))
+}
+
+/// Checks by the room that it has that the tensor is an `I2_S` one: llama.cpp had another type 36, which it has removed.
+fn check_room(part: &GgufFile, tensor: &TensorInfo) -> Result<(), String> {
+    let next = part.tensors().iter().map(|other| other.offset).filter(|offset| *offset > tensor.offset).min();
+    let end = next.unwrap_or_else(|| part.file_size().saturating_sub(part.data_offset()));
+    let room = end.saturating_sub(tensor.offset);
+    if room.saturating_sub(tensor.n_bytes) <= MAX_GAP.max(part.alignment()) {
+        return Ok(());
+    }
     let name = shown(tensor.name.as_bytes());
-    let stem = tensor.name.strip_suffix(".weight").filter(|stem| {
-        stem.strip_prefix("blk.")
-            .and_then(|rest| rest.split_once('.'))
-            .is_some_and(|(_, kind)| SCALED.contains(&kind))
-    });
-    let stem = stem
-        .ok_or_else(|| format!("tensor `{name}` is of type `I2_S`, but llama.cpp reads no scale for it"))?;
-    let data = part.shared_data(tensor);
-    let n_packed = (tensor.shape.n_elements() / 4) as usize;
-    let scale = data.get(n_packed..).and_then(<[u8]>::first_chunk).map(|bytes| f32::from_le_bytes(*bytes));
-    let Some(scale) = scale.filter(|scale| scale.is_finite()) else {
-        return Err(format!("tensor `{name}` has no finite scale after its weights"));
-    };
-    let row = tensor.shape.row_len();
-    let ggml_type = if row.is_multiple_of(256) { GgmlType::TQ2_0 } else { GgmlType::Q4_0 };
-    let Some(n_bytes) = ggml_type.n_bytes(tensor.shape.n_elements()).filter(|_| row.is_multiple_of(32))
-    else {
-        return Err(format!("tensor `{name}` has rows of `{row}` weights; they must be multiples of 32"));
-    };
-    let shown_name = name.clone();
-    let made = TensorData::made(n_bytes, move |out| repack(&data, n_packed, ggml_type, &shown_name, out));
-    Ok(writer.add_tensor(&tensor.name, ggml_type, tensor.shape.dims(), made).add_tensor(
-        &format!("{stem}.scale"),
-        GgmlType::F32,
-        &[1],
-        scale.to_le_bytes().to_vec(),
+    let (room, n_bytes) = (grouped(room), grouped(tensor.n_bytes));
+    Err(format!(
+        "tensor `{name}` has number type 36 and `{room}` bytes, but as `I2_S` it takes `{n_bytes}`; it is of another type of that number (llama.cpp \
+         had `IQ4_NL_4_4`, and removed it). Quantize or convert the original model again"
     ))
 }
 
@@ -125,6 +204,7 @@ fn repack(
     n_packed: usize,
     ggml_type: GgmlType,
     name: &str,
+    failure: &Failure,
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let groups_a_block = if ggml_type == GgmlType::TQ2_0 { 2 } else { 1 };
@@ -133,8 +213,7 @@ fn repack(
     for block in packed.chunks(groups_a_block * GROUP_BYTES) {
         // Code 3, with both bits set, stands for no weight.
         if block.iter().any(|byte| byte & (byte >> 1) & 0x55 != 0) {
-            let problem = format!("tensor `{name}` holds a weight that is none of -1, 0 and 1");
-            return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
+            return Err(failure.set(format!("tensor `{name}` holds a weight that is none of -1, 0 and 1")));
         }
         if ggml_type == GgmlType::TQ2_0 {
             bytes.extend(block.iter().map(|byte| reversed(*byte)));

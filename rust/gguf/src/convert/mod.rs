@@ -4,7 +4,7 @@
 //! a piece of a tensor at a time. Nothing in the folder is executed.
 
 pub(crate) mod architecture;
-mod bitnet_file;
+pub(crate) mod bitnet_file;
 pub(crate) mod checkpoint;
 mod encode;
 mod error;

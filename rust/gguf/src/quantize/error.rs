@@ -54,6 +54,16 @@ pub enum QuantizeError {
         to: GgmlType,
     },
 
+    /// A tensor of Microsoft's BitNet fork would lose something.
+    #[error(
+        "tensor `{tensor}` is `I2_S` of Microsoft's BitNet fork, which can only become `TQ2_0`, and keeps its scale only in matrices of `bitnet` and \
+         `llama` models; quantize to `TQ2_0`, or convert the original model"
+    )]
+    ForkType {
+        /// The tensor.
+        tensor: String,
+    },
+
     /// A tensor holds integers or other numbers that are no weights.
     #[error(
         "tensor `{tensor}` is `{from}`, which cannot be quantized; leave it as it is with `--tensor-type {tensor}={from}`"

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use crate::check::{Rules, check_model_with, check_parts};
+use crate::check::{Rules, check_parts, check_source};
 use crate::file_type::FileType;
 use crate::ggml_type::GgmlType;
 use crate::model::{GgufModel, ModelTensor};
@@ -129,7 +129,7 @@ impl Plan {
         let mut quantized = self.tensors.iter().filter(|tensor| tensor.is_quantized());
         let shown = |tensor: &PlannedTensor| crate::text::shown(tensor.source_name.as_bytes());
         if let (false, Some(tensor)) =
-            (options.allows_requantizing, quantized.clone().find(|tensor| !tensor.from.is_float()))
+            (options.allows_requantizing, quantized.clone().find(|tensor| tensor.loses_twice()))
         {
             return Err(QuantizeError::Requantized { tensor: shown(tensor), from: tensor.from });
         }
@@ -147,6 +147,11 @@ impl PlannedTensor {
     /// True if the tensor changes its type.
     pub fn is_quantized(&self) -> bool {
         self.from != self.to
+    }
+
+    /// True if a quantized tensor is quantized again. `I2_S` is only packed anew, exactly.
+    fn loses_twice(&self) -> bool {
+        !self.from.is_float() && self.from != GgmlType::I2_S
     }
 
     /// True if the type gives garbage without importances (`tensor_requires_imatrix` in `src/llama-quant.cpp`).
@@ -174,7 +179,7 @@ impl PlannedTensor {
 /// them.
 ///
 /// # Errors
-/// [`QuantizeError::Gguf`] for a model that llama.cpp could not load; [`QuantizeError::NotWeights`],
+/// [`QuantizeError::Gguf`] for a model that llama.cpp could not load; [`QuantizeError::NotWeights`], [`QuantizeError::ForkType`],
 /// [`QuantizeError::PartialBlock`], [`QuantizeError::UnknownTensorType`], [`QuantizeError::NoLayer`], [`QuantizeError::Prune`],
 /// [`QuantizeError::Rule`] and [`QuantizeError::ChosenTypes`] where there is no way to do what is asked.
 pub fn plan(model: &GgufModel, options: &QuantizeOptions) -> Result<Plan, QuantizeError> {
@@ -184,7 +189,7 @@ pub fn plan(model: &GgufModel, options: &QuantizeOptions) -> Result<Plan, Quanti
     let first = model.first();
     let rules = Rules::with_overrides(first, &options.overrides);
     if rules.architecture != PROJECTOR {
-        check_model_with(first, &options.overrides)?;
+        check_source(first, &options.overrides)?;
     }
     check_parts(model.parts())?;
     let facts = Facts::read(&rules)?;
@@ -378,7 +383,16 @@ impl<'a> Chooser<'a> {
 /// Refuses types that no decoder reads or no encoder writes.
 fn check_pair(name: &str, row_len: u64, from: GgmlType, to: GgmlType) -> Result<(), QuantizeError> {
     let tensor = || crate::text::shown(name.as_bytes());
-    let is_weights = quants::can_quantize(from);
+    // Ternary weights with one scale are packed anew where that keeps them exactly, and otherwise left to `convert`.
+    let is_exact = match to {
+        GgmlType::TQ2_0 => true,
+        GgmlType::Q4_0 => !row_len.is_multiple_of(GgmlType::TQ2_0.block_size()),
+        _ => false,
+    };
+    let is_weights = quants::can_quantize(from) || (from == GgmlType::I2_S && is_exact);
+    if !is_weights && from == GgmlType::I2_S {
+        return Err(QuantizeError::ForkType { tensor: tensor() });
+    }
     if !is_weights {
         return Err(QuantizeError::NotWeights { tensor: tensor(), from });
     }

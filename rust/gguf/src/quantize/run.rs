@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::error::GgufError;
+use crate::convert::bitnet_file::{self, Rewritten};
+use crate::error::{GgufError, Subject};
+use crate::ggml_type::GgmlType;
 use crate::input::Inputs;
 use crate::model::GgufModel;
 use crate::progress::Progress;
@@ -116,13 +118,28 @@ pub fn quantize_model(
     plan.check(options)?;
     let workshop = workshop(options);
     let mut writer = records::writer(model.first(), &plan, options)?.with_inputs(&inputs);
+    let mut counts = vec![0; model.parts().len()];
+    let repacking = bitnet_file::Failure::default();
     for tensor in &plan.tensors {
+        if let Some(count) = counts.get_mut(tensor.part) {
+            *count += if repacks(model, tensor) { 2 } else { 1 };
+        }
+        if repacks(model, tensor) {
+            writer = add_repacked(writer, model, tensor, &repacking)?;
+            continue;
+        }
+        if tensor.from == GgmlType::I2_S && tensor.is_quantized() {
+            return Err(QuantizeError::ForkType { tensor: shown(&tensor.source_name) });
+        }
         let rows = rows(model, tensor, options)?;
         let for_rows = workshop.clone();
         writer = add_tensor(writer, tensor, move |out| rows.write(&for_rows, out));
     }
     let paths = result_paths(model, out, options);
-    let written = write(&writer, model, &plan, &paths, progress);
+    let written = write(&writer, &counts, &paths, progress);
+    if let Some(problem) = repacking.take() {
+        return Err(unwritable(problem));
+    }
     let failure = workshop.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
     match (written, failure) {
         (Ok(()), _) => Ok(Quantized { plan, paths }),
@@ -131,20 +148,43 @@ pub fn quantize_model(
     }
 }
 
-/// Writes one file, or the parts.
+/// True for ternary weights with one scale that keep both exactly: the weights in `TQ2_0` or `Q4_0`, the scale in a tensor that llama.cpp multiplies with.
+fn repacks(model: &GgufModel, tensor: &PlannedTensor) -> bool {
+    tensor.from == GgmlType::I2_S
+        && tensor.is_quantized()
+        && model.first().architecture().is_some_and(bitnet_file::multiplies_scales)
+        && bitnet_file::scale_name(&tensor.name).is_some()
+}
+
+/// Adds such a tensor, and its scale.
+fn add_repacked(
+    writer: GgufWriter,
+    model: &GgufModel,
+    tensor: &PlannedTensor,
+    failure: &bitnet_file::Failure,
+) -> Result<GgufWriter, QuantizeError> {
+    let found = model.tensor(&tensor.source_name).ok_or_else(|| records::lost(&tensor.source_name))?;
+    let made = Rewritten::of(found.file, found.info, failure).map_err(unwritable)?;
+    let scale_name = bitnet_file::scale_name(&tensor.name).unwrap_or(made.scale_name);
+    let writer = writer.add_tensor(&tensor.name, made.ggml_type, tensor.shape.dims(), made.weights);
+    Ok(bitnet_file::add_scale(writer, &scale_name, made.scale))
+}
+
+fn unwritable(problem: String) -> QuantizeError {
+    QuantizeError::Gguf(GgufError::Unwritable { subject: Subject::Header, problem })
+}
+
+/// Writes one file, or the parts, with so many tensors each.
 fn write(
     writer: &GgufWriter,
-    model: &GgufModel,
-    plan: &Plan,
+    counts: &[usize],
     paths: &[PathBuf],
     progress: Progress<'_>,
 ) -> Result<(), GgufError> {
     if let [only] = paths {
         return writer.write_with(only, progress);
     }
-    let count = |part| plan.tensors.iter().filter(|tensor| tensor.part == part).count();
-    let counts: Vec<usize> = (0..model.parts().len()).map(count).collect();
-    writer.write_counted_parts(paths, &counts, progress)
+    writer.write_counted_parts(paths, counts, progress)
 }
 
 /// The files that will be written.

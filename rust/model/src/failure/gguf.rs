@@ -12,6 +12,7 @@ use tabagent_llama::FileFault;
 
 use super::Failure;
 use crate::error_kind::ErrorKind;
+use crate::rewritten::RewriteError;
 
 /// Which file, and what in it, an error blames.
 pub(super) fn fault(error: &GgufError) -> Option<FileFault> {
@@ -94,6 +95,22 @@ impl Failure for ConvertError {
     }
 }
 
+impl Failure for RewriteError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Convert(_) => ErrorKind::InvalidModel,
+            Self::NoCache { .. } | Self::Cache { .. } => ErrorKind::ModelLoad,
+        }
+    }
+
+    fn gguf(&self) -> Option<&GgufError> {
+        match self {
+            Self::Convert(error) => error.gguf(),
+            Self::NoCache { .. } | Self::Cache { .. } => None,
+        }
+    }
+}
+
 impl Failure for LoraError {
     fn kind(&self) -> ErrorKind {
         match self {
@@ -145,6 +162,7 @@ impl Failure for QuantizeError {
             Self::Requantized { .. }
             | Self::ImatrixMissing { .. }
             | Self::NotWeights { .. }
+            | Self::ForkType { .. }
             | Self::PartialBlock { .. }
             | Self::NoLayer { .. }
             | Self::Data { .. } => ErrorKind::Gguf,
@@ -170,6 +188,7 @@ impl Failure for QuantizeError {
             | Self::Requantized { .. }
             | Self::ImatrixMissing { .. }
             | Self::NotWeights { .. }
+            | Self::ForkType { .. }
             | Self::PartialBlock { .. }
             | Self::NoLayer { .. }
             | Self::Data { .. } => None,

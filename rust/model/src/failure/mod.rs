@@ -60,6 +60,7 @@ impl Failure for Error {
             Self::Library(error) => error.kind(),
             Self::Load(error) => error.kind(),
             Self::Trial(error) => error.kind(),
+            Self::Rewrite(error) => error.kind(),
             Self::NoIsolation { .. } | Self::OtherChild { .. } => ErrorKind::ModelLoad,
             Self::Elsewhere(error) => error.kind(),
             Self::Memory(_) => ErrorKind::OutOfMemory,
@@ -101,6 +102,7 @@ impl Failure for Error {
             | Self::Library(_)
             | Self::Load(_)
             | Self::Trial(_)
+            | Self::Rewrite(_)
             | Self::NoIsolation { .. }
             | Self::OtherChild { .. }
             | Self::IsolationUnsupported
@@ -147,6 +149,7 @@ impl Failure for Error {
     fn gguf(&self) -> Option<&GgufError> {
         match self {
             Self::Load(error) => error.gguf(),
+            Self::Rewrite(error) => error.gguf(),
             Self::Adapter(error) => error.gguf(),
             Self::ControlVector(error) => error.gguf(),
             Self::Option(_)

@@ -11,10 +11,9 @@ use super::host::Host;
 use super::message::{Loaded, Work};
 use crate::error::Error;
 use crate::load::LoadOptions;
-use crate::model::Model;
 use crate::open::{DecoderFacts, NoEngine, Open};
 
-/// Loads a model as [`Model::load`] does, but in a child.
+/// Loads a model as [`Model::load`](crate::Model::load) does, but in a child.
 pub(crate) fn load(
     path: PathBuf,
     library: &Path,
@@ -22,7 +21,7 @@ pub(crate) fn load(
     options: &LoadOptions,
     isolation: &Isolation,
     progress: &dyn Fn(f32) -> bool,
-) -> Result<Model, Error> {
+) -> Result<Open, Error> {
     let mut host = Host::new(isolation.clone(), path, library, module, options);
     let (process, loaded) = host.start(progress)?;
     host.note(&loaded);
@@ -53,5 +52,5 @@ pub(crate) fn load(
             Open::generating_by(model, decoder, gauge, facts, &config)?
         }
     };
-    Ok(open.fitted(fitted).offloaded(offload).hosted(host).into())
+    Ok(open.fitted(fitted).offloaded(offload).hosted(host))
 }

@@ -10,7 +10,7 @@ use super::Isolation;
 use crate::embed::{Row, Wanted};
 use crate::error::Error;
 use crate::load::LoadOptions;
-use crate::model::Model;
+use crate::open::Open;
 
 /// There is none.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ pub(crate) fn load(
     _: &LoadOptions,
     _: &Isolation,
     _: &dyn Fn(f32) -> bool,
-) -> Result<Model, Error> {
+) -> Result<Open, Error> {
     Err(Error::IsolationUnsupported)
 }
 

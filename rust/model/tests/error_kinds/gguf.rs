@@ -69,6 +69,7 @@ fn quantizes() -> Vec<Sample> {
         Rule { rule: "a".to_owned(), problem: "has no `=`".to_owned() } => Value, "`a` has no `=`";
         Requantized { tensor: name(), from: GgmlType::Q4_K } => Gguf, "start from an F16, BF16 or F32 file";
         ImatrixMissing { tensor: name(), to: GgmlType::IQ1_S } => Gguf, "pass one with `--imatrix`";
+        ForkType { tensor: name() } => Gguf, "quantize to `TQ2_0`, or convert the original model";
         NotWeights { tensor: name(), from: GgmlType::I32 } => Gguf, "leave it as it is with `--tensor-type";
         PartialBlock { tensor: name(), row_len: 100, to: GgmlType::Q4_K } => Gguf, "give it another type with `--tensor-type`";
         NoLayer { tensor: name(), n_layers: 8 } => Gguf, "use `--pure`";

@@ -3,8 +3,8 @@
 use tabagent_chat::{ChatTemplateError, Fault, Message, ToolDefinition};
 use tabagent_model::{
     ContextError, DraftError, EngineError, Error, ErrorKind, KvType, MemoryNeed, MemoryPrediction,
-    MemoryShortage, ModelError, OptionError, RequestError, SessionError, StateError, TrialError,
-    VariantError, VocabError,
+    MemoryShortage, ModelError, OptionError, RequestError, RewriteError, SessionError, StateError,
+    TrialError, VariantError, VocabError,
 };
 use tabagent_sampling::constraint::GrammarError;
 use tabagent_sampling::{ConfigError, SampleError};
@@ -41,6 +41,7 @@ fn errors() -> Vec<Sample> {
         Elsewhere(crate::sample::elsewhere()) => Grammar, "no such rule";
         Library(tabagent_model::LibraryError::BadPath("/a\0b".into())) => LibraryLoad, "NUL byte";
         Trial(TrialError::Hung { path: "/x/m.gguf".into(), seconds: 30, words: String::new() }) => InvalidModel, "hangs with `/x/m.gguf`";
+        Rewrite(RewriteError::NoCache { path: "/x/m.gguf".into() }) => ModelLoad, "set `TABAGENT_CACHE`";
         Load(ModelError::NoLibrary) => ModelLoad, "set `TABAGENT_LIBRARY_PATH`";
         Context(tabagent_model::ContextError::VocabOnly) => UnsupportedModel, "load it with its weights";
         Adapter(tabagent_model::AdapterError::VocabOnly) => UnsupportedModel, "load it with its weights";
