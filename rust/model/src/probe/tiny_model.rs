@@ -194,7 +194,7 @@ mod tests {
         for wrong in [&[1.0, -4.0, 2.5][..], &[f32::NAN, -4.0, 2.0], &[1.0, f32::INFINITY, 2.0], &[1.0, -4.0]]
         {
             let words = difference(&expected, wrong).unwrap();
-            assert!(words.starts_with("computes logits that differ from those of the CPU by "), "{words}");
+            assert!(words.starts_with("computes logits that differ from the right ones by "), "{words}");
         }
     }
 
