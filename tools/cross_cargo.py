@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -80,6 +81,22 @@ def wine_prefix(rust: CrossRust) -> Path:
 def windows_path(path: Path) -> str:
     """The path by which programs under Wine know a file of this system."""
     return "Z:" + str(path.absolute()).replace("/", "\\")
+
+
+def run_by_wine(command: Sequence[str], settings: Mapping[str, str]) -> None:
+    """Run a program for Windows and print what it says. It reads and writes pipes: of a file, CPython finds no handle under Wine.
+
+    Raises:
+        BuildError: it fails.
+    """
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen([find("wine64") or "wine64", *command], cwd=ROOT, env=dict(settings), **streams) as process:
+        for line in process.stdout or ():
+            sys.stdout.buffer.write(line)
+            sys.stdout.flush()
+    if process.returncode:
+        message = f"`{' '.join(command)}` failed under Wine (code {process.returncode})"
+        raise BuildError(message)
 
 
 def run(command: Sequence[str], settings: Mapping[str, str], folder: Path = ROOT) -> None:

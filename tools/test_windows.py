@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from cross_cargo import TARGET_FOLDER, environment, find, missing_programs, run, windows_path, wine_settings
+from cross_cargo import TARGET_FOLDER, environment, missing_programs, run, run_by_wine, windows_path, wine_settings
 from cross_rust import ROOT, TARGETS, CrossRust, cross_rust
 from tabagent_build.assembly import assemble_wheel
 from tabagent_build.errors import BuildError
@@ -106,17 +106,31 @@ def test_python(rust: CrossRust, files: Mapping[str, Path], tests: list[str]) ->
         python = windows_python().with_package(wheel, work / "python")
         facts = work / "facts.json"
         facts.write_text(reference(), encoding="utf-8")
+        report = work / "report.json"
         settings = {
             **environment(rust, WINDOWS),
             **wine_settings(rust),
             "TABAGENT_TEST_MODEL": windows_path(model_folder() / MODEL),
             "TABAGENT_TEST_REFERENCE": windows_path(facts),
+            "TABAGENT_TEST_REPORT": windows_path(report),
             "TABAGENT_CACHE": windows_path(work / "cache"),
             "PYTHONUTF8": "0",
         }
         folder = ROOT / "tests" / "windows"
-        command = [find("wine64") or "wine64", str(python), "-B", "-m", "pytest", "-c", windows_path(folder / "pytest.ini"), "-p", "no:cacheprovider"]
-        run([*command, *(tests or [windows_path(folder)])], settings)
+        command = [str(python), "-B", "-m", "pytest", "-c", windows_path(folder / "pytest.ini"), "-p", "no:cacheprovider"]
+        run_by_wine([*command, *(tests or [windows_path(folder)])], settings)
+        check_report(report)
+
+
+def check_report(report: Path) -> None:
+    """Fail unless pytest came to its end and all passed: Wine's exit code is 0 also for a program that crashed."""
+    if not report.is_file():
+        message = "pytest did not come to its end under Wine"
+        raise BuildError(message)
+    counts = json.loads(report.read_text(encoding="utf-8"))
+    if not counts["passed"] or counts["failed"]:
+        message = f"tests failed under Wine: {counts['failed']} of {counts['passed'] + counts['failed']}"
+        raise BuildError(message)
 
 
 def reference() -> str:
