@@ -89,8 +89,8 @@ def run_by_wine(command: Sequence[str], settings: Mapping[str, str]) -> None:
     Raises:
         BuildError: it fails.
     """
-    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    with subprocess.Popen([find("wine64") or "wine64", *command], cwd=ROOT, env=dict(settings), **streams) as process:
+    whole = [find("wine64") or "wine64", *command]
+    with subprocess.Popen(whole, cwd=ROOT, env=dict(settings), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         for line in process.stdout or ():
             sys.stdout.buffer.write(line)
             sys.stdout.flush()
