@@ -126,7 +126,8 @@ def test_streams_are_replayed_byte_by_byte(smollm2_path: Path, smollm2: Model) -
 def test_eight_streams_are_replayed(smollm2_path: Path, smollm2: Model) -> None:
     prompts = [f"{index} men went to" for index in range(8)]
     expected = [smollm2.generate(prompt, max_tokens=24, sampling=GREEDY).result().text for prompt in prompts]
-    model, process = start(smollm2_path, on_crash="replay", context_size=1024)
+    # Decoded together they may differ from solo texts at near ties, whatever crashes.
+    model, process = start(smollm2_path, on_crash="replay", context_size=1024, deterministic=True)
     with model:
         streams = [model.generate(prompt, max_tokens=24, sampling=GREEDY) for prompt in prompts]
         begun = [next(stream) for stream in streams]
