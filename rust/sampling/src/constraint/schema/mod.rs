@@ -20,6 +20,7 @@
 mod alternatives;
 mod array;
 mod assertions;
+mod cells;
 mod check;
 mod containers;
 mod decimal;

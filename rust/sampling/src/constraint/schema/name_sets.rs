@@ -6,8 +6,9 @@
 
 use std::collections::HashMap;
 
+use super::cells::MAX_PATTERNS;
 use super::rules::Symbol;
-use super::text::{MAX_PATTERNS, Style, Text};
+use super::text::{Style, Text};
 use super::writer::{Writer, internal};
 use crate::constraint::GrammarError;
 

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::text::{MAX_PATTERNS, Text};
+use super::cells::MAX_PATTERNS;
+use super::text::Text;
 
 /// After how many sets of which it was found out whether they are empty, others are looked at cell by cell.
 const MANY: usize = 32;
