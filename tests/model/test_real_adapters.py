@@ -28,7 +28,7 @@ def merged_logits(base: Path, adapter: Path, out: Path) -> NDArray[np.float32]:
 
 
 def test_an_adapter_beside_quantized_weights_does_what_the_merged_model_does(smollm2: Model, smollm2_path: Path, tmp_path: Path) -> None:
-    path = write_adapter(tmp_path / "a.gguf", smollm2_path)
+    path = write_adapter(tmp_path / "a.gguf", smollm2_path, size=0.05)
     with smollm2.load_adapter(path) as adapter, smollm2.create_context(**EXACT) as context:
         assert (adapter.tensors, adapter.rank, adapter.alpha) == (90, 4, 8.0)
         bare = logits(smollm2, context)

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 import needs
+from near_ties import assert_alike
 from support.tiny_memories import MEMORIES, memory_file
 from tabagent import ClosedError, ContextFullError, Model, SamplerConfig, Session, StateError
 from tabagent.sampling import Step
@@ -60,7 +61,9 @@ def test_texts_go_on_where_they_were_and_nothing_is_decoded_twice(model: Model) 
             cached = len(whole) - 1 if len(whole) > len(first) else 0
             stream = session.generate(max_tokens=8, ignore_eos=True)
             done = stream.result()
-            assert list(done.tokens) == list(model.generate(whole, max_tokens=8, sampling=GREEDY, ignore_eos=True, add_special=False).result().tokens)
+            alone = model.generate(whole, max_tokens=8, sampling=GREEDY, ignore_eos=True, add_special=False).result()
+            # What was decoded token by token and what is decoded as one prompt differ by rounding.
+            assert_alike(model, whole, done.tokens, alone.tokens)
             whole += done.tokens
             assert session.tokens == whole
             # The last token of a text is decoded when the next one begins.

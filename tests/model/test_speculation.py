@@ -44,9 +44,16 @@ def test_many_requests_draft_side_by_side(smollm2: Model) -> None:
 
 
 def test_drafts_go_together_with_stops_bans_grammars_and_logprobs(smollm2: Model) -> None:
-    whole = smollm2.generate(COPY, max_tokens=64, sampling=GREEDY, speculative="lookup").result().text
-    stopped = smollm2.generate(COPY, max_tokens=64, sampling=GREEDY, speculative="lookup", stop="apples", logprobs=1).result()
-    assert stopped.text == whole[: whole.index("apples")]
+    whole = smollm2.generate(COPY, max_tokens=64, sampling=GREEDY, speculative="lookup", ignore_eos=True).result().tokens
+    stopped = smollm2.generate(COPY, max_tokens=64, sampling=GREEDY, speculative="lookup", ignore_eos=True, stop="apples", logprobs=1).result()
+    assert stopped.finish_reason == "stop"
+    assert stopped.stop_match is not None
+    assert stopped.stop_match.value == "apples"
+    # The stop string ends the text, to the character, at its first place.
+    said = smollm2.detokenize(stopped.tokens)
+    assert stopped.text == said.partition("apples")[0]
+    # How much is drafted, and so the shape of batches, follows from measured times.
+    assert_alike(smollm2, COPY, stopped.tokens, whole[: len(stopped.tokens)])
     assert stopped.logprobs is not None
     assert tuple(entry.token for entry in stopped.logprobs) == stopped.tokens
     banned = smollm2.generate(COPY, max_tokens=64, sampling=GREEDY, speculative="lookup", ban="apples").result()
