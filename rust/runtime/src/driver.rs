@@ -386,7 +386,8 @@ impl<D: Decoder> Driver<D> {
         let n_rows = self.decoder.n_outputs_max().min(self.decoder.n_batch()) / self.n_generating.max(1);
         self.draft.clear();
         let (tokens, started) = (self.scheduler.tokens(job), Instant::now());
-        run.task.draft(tokens, n_rows.saturating_sub(1), cost, &mut self.draft);
+        let most = n_rows.saturating_sub(1).min(self.pace.most_drafted());
+        run.task.draft(tokens, most, cost, &mut self.draft);
         run.task.count_time(false, started.elapsed());
         self.scheduler.drafted(job, &self.draft);
     }

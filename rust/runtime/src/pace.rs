@@ -18,6 +18,11 @@ const MANY: usize = 32;
 const DRAFT: f64 = 0.5;
 /// What it costs at least: the choice from its logits.
 const LEAST_DRAFT: f64 = 0.02;
+/// After how many steps without drafts those that were dear are tried again: a measurement may have been disturbed. Each time that they are dear
+/// again, it takes twice as many.
+const RETRY: (usize, usize) = (64, 4096);
+/// How many tokens are drafted to try again.
+const TRY: usize = 2;
 
 /// Measures steps, and chooses the size of the next chunk so that the streams of others go on at a steady rate.
 ///
@@ -35,6 +40,10 @@ pub(crate) struct Pace {
     per_prompt: Option<f64>,
     /// Seconds that a drafted token adds to a step, once it was measured.
     per_draft: Option<f64>,
+    /// Steps in which requests only generate, since the last one with drafts.
+    n_undrafted: usize,
+    /// After how many of them drafts that were dear are tried again.
+    patience: usize,
     /// Steps with prompts or drafts since then.
     n_shared: usize,
 }
@@ -49,6 +58,8 @@ impl Pace {
             n_plain: 1,
             per_prompt: None,
             per_draft: None,
+            n_undrafted: 0,
+            patience: RETRY.0,
             n_shared: 0,
         }
     }
@@ -75,9 +86,26 @@ impl Pace {
     /// What a token takes without drafts, and what a drafted one takes; `None` where a step without drafts has to be measured first.
     pub(crate) fn draft_cost(&self) -> Option<StepCost> {
         let plain = self.plain.filter(|_| self.n_shared < REMEASURE)?;
-        let share = plain / self.n_plain as f64;
-        let drafted = self.per_draft.map_or(DRAFT, |seconds| (seconds / share).max(LEAST_DRAFT));
-        Some(StepCost { drafted, token: share })
+        let token = plain / self.n_plain as f64;
+        let measured = self.per_draft.filter(|_| !self.tries_again());
+        let drafted = measured.map_or(DRAFT, |seconds| (seconds / token).max(LEAST_DRAFT));
+        Some(StepCost { drafted, token })
+    }
+
+    /// Maximum number of tokens to draft in a step.
+    pub(crate) fn most_drafted(&self) -> usize {
+        if self.tries_again() { TRY } else { usize::MAX }
+    }
+
+    /// Whether drafts were so dear that nobody drafted for long.
+    fn tries_again(&self) -> bool {
+        self.n_undrafted >= self.patience && self.is_dear()
+    }
+
+    /// Whether a drafted token takes longer than it is thought to before it was measured.
+    fn is_dear(&self) -> bool {
+        let share = self.plain.map(|plain| plain / self.n_plain as f64);
+        self.per_draft.zip(share).is_some_and(|(seconds, share)| seconds > DRAFT * share)
     }
 
     /// Notes a step of `seconds` in which `n_generating` requests generated, and in which `n_prompt` tokens of prompts and `n_drafted` drafts were decoded, too.
@@ -96,14 +124,20 @@ impl Pace {
             self.plain = Some(if self.n_shared > 0 { seconds } else { old + 0.25 * (seconds - old) });
             self.n_plain = n_generating;
             self.n_shared = 0;
+            self.n_undrafted += 1;
             return;
         }
         self.n_shared += 1;
         let Some(plain) = self.plain else { return };
         let per_token = ((seconds - plain) / (n_prompt + n_drafted) as f64).max(1e-9);
         if n_prompt == 0 {
-            let old = self.per_draft.unwrap_or(per_token);
+            let again = self.tries_again();
+            let old = self.per_draft.filter(|_| !again).unwrap_or(per_token);
             self.per_draft = Some(old + 0.25 * (per_token - old));
+            if again || !self.is_dear() {
+                self.patience = if self.is_dear() { (2 * self.patience).min(RETRY.1) } else { RETRY.0 };
+            }
+            self.n_undrafted = 0;
             return;
         }
         let fitting = (STRETCH - 1.0) * plain / per_token;
@@ -195,6 +229,34 @@ mod tests {
         assert!(pace.draft_cost().is_none());
         pace.note(2, 0, 0, 0.02);
         assert_eq!(pace.draft_cost(), Some(StepCost { drafted: LEAST_DRAFT, token: 0.01 }));
+    }
+
+    #[test]
+    fn drafts_that_were_dear_are_tried_again() {
+        let mut pace = Pace::new(512);
+        pace.note(1, 0, 0, 0.01);
+        // Something else took the processor.
+        pace.note(1, 0, 5, 0.5);
+        assert!(pace.draft_cost().unwrap().drafted > 1.0);
+        (0..RETRY.0).for_each(|_| pace.note(1, 0, 0, 0.01));
+        assert_eq!((pace.draft_cost().unwrap().drafted, pace.most_drafted()), (DRAFT, TRY));
+        pace.note(1, 0, TRY, 0.01 + TRY as f64 * 0.001);
+        assert!((pace.draft_cost().unwrap().drafted - 0.1).abs() < 1e-9);
+        assert_eq!(pace.most_drafted(), usize::MAX);
+    }
+
+    #[test]
+    fn drafts_that_are_dear_are_seldom_tried() {
+        let mut pace = Pace::new(512);
+        pace.note(1, 0, 0, 0.01);
+        let (mut n_tries, n_steps) = (0, 20_000);
+        for _ in 0..n_steps {
+            let cost = pace.draft_cost().map_or(f64::INFINITY, |cost| cost.drafted);
+            let n_drafted = if cost < 1.0 { pace.most_drafted().min(8) } else { 0 };
+            n_tries += n_drafted;
+            pace.note(1, 0, n_drafted, 0.01 + 0.011 * n_drafted as f64);
+        }
+        assert!((8..40).contains(&n_tries), "{n_tries} tokens were drafted for nothing");
     }
 
     #[test]
