@@ -35,8 +35,9 @@ help: ## list the targets
 $(STAMPS)/venv: requirements-dev.txt
 	@command -v $(PYTHON) >/dev/null || { echo "error: \`$(PYTHON)\` not found; install CPython 3.10 or later with its venv module" >&2; exit 1; }
 	@echo "making $(VENV) and installing the tools of requirements-dev.txt into it: about a minute"
-	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@# The crates come meanwhile. Should that fail, the build asks for them again, and says what is wrong.
+	@cargo fetch --locked --quiet 2>/dev/null & $(PYTHON) -m venv $(VENV) \
+		&& $(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt && wait
 	@mkdir -p $(STAMPS) && touch $@
 
 # Asked before what takes minutes.

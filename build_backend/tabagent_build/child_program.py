@@ -22,6 +22,9 @@ CHILD_FOLDER = ROOT / "python" / "tabagent" / "bin"
 CHILD: Final = "tabagent-child"
 """What Cargo calls it."""
 
+EXTENSION: Final = "tabagent-python"
+"""The package of the extension that lies beside it."""
+
 
 def child_name(platform: Platform | None = None) -> str:
     """Its file's name on a platform (None: this one)."""
@@ -34,7 +37,9 @@ def install_child(profile: str) -> Path:
     Raises:
         BuildError: there is no Cargo, or it fails; it says why on stderr.
     """
-    command = ["cargo", "build", "--locked", "--profile", profile, "--package", "tabagent-model", "--bin", CHILD]
+    # Cargo unites the features of the packages that one command names. With the extension among them both programs share each crate between
+    # them; without it, those whose features differ, and all above them, would be compiled twice.
+    command = ["cargo", "build", "--locked", "--profile", profile, "--package", EXTENSION, "--package", "tabagent-model", "--bin", CHILD]
     command += ["--message-format", "json-render-diagnostics"]
     try:
         done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
