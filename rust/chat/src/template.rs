@@ -168,7 +168,7 @@ impl ChatTemplate {
             origin: Origin::User,
         });
         let now = conversation.now.unwrap_or_else(Moment::now_utc);
-        Ok(self.ast.render(&inputs, conversation.limits, now)?.into())
+        Ok(self.ast.render(&inputs, conversation.limits, conversation.interrupt.clone(), now)?.into())
     }
 }
 
