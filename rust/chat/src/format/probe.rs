@@ -1,5 +1,6 @@
 //! Conversations whose rendering shows how a template writes messages.
 
+use crate::capabilities::LIMITS;
 use crate::{ChatTemplate, Conversation, Message, ToolDefinition};
 use serde_json::{Map, Value, json};
 
@@ -71,6 +72,7 @@ impl<'t> Probe<'t> {
             .with_generation_prompt(adds_prompt)
             .with_adapt(false);
         conversation.variables.clone_from(&self.variables);
+        conversation.limits = LIMITS;
         self.template.render(&conversation).ok()
     }
 }

@@ -57,16 +57,15 @@ impl Meter {
     #[cold]
     fn ask(&self, left: u64) -> Outcome<()> {
         self.look_at.set(left.saturating_sub(STEPS_UNASKED));
-        if self.asked.get().elapsed() < TIME_UNASKED {
-            return Ok(());
+        let Some(interrupt) = &self.interrupt else { return Ok(()) };
+        let is_time = self.asked.get().elapsed() >= TIME_UNASKED;
+        if is_time {
+            self.asked.set(Instant::now());
         }
-        self.asked.set(Instant::now());
-        match &self.interrupt {
-            Some(interrupt) if interrupt.is_wanted() => {
-                Err(Fault::new(FaultKind::Limit, "the render was interrupted"))
-            }
-            _ => Ok(()),
+        if interrupt.came() || (is_time && interrupt.is_wanted()) {
+            return Err(Fault::new(FaultKind::Limit, "the render was interrupted"));
         }
+        Ok(())
     }
 
     /// Uses the steps that an operation over `bytes` bytes costs.
