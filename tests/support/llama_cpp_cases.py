@@ -62,8 +62,8 @@ def _messages(source: str) -> dict[str, dict[str, Any]]:
         found[name] = {"role": role, "content": literals(f'"{content}"')}
     for name, call in re.findall(r"(?:auto|common_chat_msg) (\w+)\s*=\s*simple_assist_msg\((.*?)\);", source, re.DOTALL):
         found[name] = _as_dict(*_message(call))
-    for name, key, value in re.findall(r"(\w+)\.(role|content|tool_call_id)\s*=\s*(\"[^;]*?\");", source):
-        found.setdefault(name, {})[key] = literals(value)
+    for name, key, text in re.findall(r"(\w+)\.(role|content|tool_call_id)\s*=\s*(\"[^;]*?\");", source):
+        found.setdefault(name, {})[key] = literals(text)
     return found
 
 
@@ -86,7 +86,7 @@ def _case(source: str, opening: int, template: str, tools: dict[str, Any], messa
         # A text that stands above the case; the last one of its name.
         above = re.findall(rf"std::string {name}\s*=\s*(.*?);\n", source[:opening], re.DOTALL)
         if above:
-            text = re.sub(rf"\b{name}\b", lambda _, value=above[-1]: value, text)
+            text = text.replace(name, above[-1])
     if LITERAL.sub("", text).strip(" \n\t\r+") or not template:
         return None
     case = Case("", template, literals(text))
@@ -141,8 +141,8 @@ def _expect(case: Case, argument: str, messages: dict[str, dict[str, Any]]) -> N
     elif helper in {"message_with_tool_calls", "message_with_tool_calls_and_reasoning"}:
         case.calls, case.reasoning = [(literals(parts[0]), literals(parts[1]), "")], literals("".join(parts[2:]))
     else:
-        message = f"the expectation `{argument[:60]}` of a case of `{case.template}` cannot be read"
-        raise ValueError(message)
+        problem = f"the expectation `{argument[:60]}` of a case of `{case.template}` cannot be read"
+        raise ValueError(problem)
 
 
 def _calls(argument: str) -> list[tuple[str, str, str]]:

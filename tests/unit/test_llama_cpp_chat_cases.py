@@ -86,7 +86,7 @@ def template(name: str) -> ChatTemplate:
 def prompt_of(case: Case) -> str | None:
     if case.template in UNRENDERED:
         return None
-    begins = {"add_generation_prompt": False, "continue_final_message": case.continued} if case.continued else {}
+    begins: dict[str, Any] = {"add_generation_prompt": False, "continue_final_message": case.continued} if case.continued else {}
     return template(case.template).render(case.messages, tools=case.tools, **begins, **case.variables)
 
 
