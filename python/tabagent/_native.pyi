@@ -30,6 +30,7 @@ __all__ = [
     "HookWorker",
     "JsonReader",
     "Model",
+    "PreparedChat",
     "Server",
     "Session",
     "Stop",
