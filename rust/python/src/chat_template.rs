@@ -116,7 +116,7 @@ fn heeding_signals<T: Send>(
     let raised = Arc::new(Mutex::new(None));
     let heard = Arc::clone(&raised);
     conversation.interrupt = Some(Interrupt::new(move || {
-        let Err(error) = Python::attach(|py| py.check_signals()) else { return false };
+        let Some(error) = Python::attach(|py| py.check_signals().err()) else { return false };
         *heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
         true
     }));
