@@ -30,6 +30,7 @@ __all__ = [
     "HookWorker",
     "JsonReader",
     "Model",
+    "PreparedChat",
     "Server",
     "Session",
     "Stop",
@@ -534,20 +535,37 @@ class ChatTemplate:
         """Whether the template has a variable of this name anywhere."""
     def capabilities(self) -> dict[str, bool]: ...
     def parse(
-        self, text: str, tools: list[dict[str, Any]] | None, partial: bool, prompt: str | None
+        self, text: str, tools: list[dict[str, Any]] | None, partial: bool, prompt: str | None, continued: str | None
     ) -> tuple[str, str | None, list[tuple[str | None, str, str]], list[str]]:
         """Content, reasoning, calls (id, name, arguments as JSON text) and warnings."""
-
-    def parser(self, tools: list[dict[str, Any]] | None, prompt: str) -> ChatParser: ...
-    def reasoning_end(self, prompt: str) -> str | None:
-        """What ends the reasoning that the model is in after `prompt`; None if it is in none."""
-
-    def thoughts(self, prompt: str, tools: bool) -> dict[str, Any] | None:
-        """Where thoughts are in the answer to `prompt`, as options of a budget: `kinds`, `inside`, `interrupts`, `calls`. None if there are none."""
 
     def render(self, request: dict[str, Any]) -> str: ...
     def render_segments(self, request: dict[str, Any]) -> list[tuple[str, bool]]:
         """Each part of the prompt, with whether special tokens count in it."""
+
+@final
+class PreparedChat:
+    """A request for an answer, made ready by `Model.prepare_chat`."""
+
+    @property
+    def tokens(self) -> list[int]:
+        """The prompt's."""
+    @property
+    def grammar(self) -> Grammar | None:
+        """What the answer is held to: calls, content of a form, or either."""
+    @property
+    def unenforced(self) -> list[tuple[str, str, str]]:
+        """What of the tools' schemas the grammar does not enforce: tool, parameter, keyword."""
+    @property
+    def reasoning_end(self) -> str | None:
+        """What ends the reasoning that the prompt leaves the model in; None if it is in none."""
+    @property
+    def stop(self) -> list[str]:
+        """What ends a turn in the template and is no end in the vocabulary."""
+    @property
+    def thought(self) -> dict[str, Any] | None:
+        """The budget of thoughts, as `reasoning_budget` of `generate` takes it; None if nothing limits them."""
+    def parser(self) -> ChatParser: ...
 
 @final
 class Grammar:
@@ -630,19 +648,10 @@ class Model:
         """The file's template for a conversation with tools, or with documents. Raises `ChatTemplateError` if it has none."""
     def infill_prompt(self, request: dict[str, Any]) -> list[int]:
         """The tokens after which the missing text comes; see `Model.infill`. Raises `UnsupportedModelError`."""
-    def compile_calls(
-        self,
-        template: ChatTemplate,
-        tools: list[dict[str, Any]],
-        choice: str,
-        name: str | None,
-        parallel: bool,
-        prompt: str,
-        content: dict[str, Any] | None = None,
-    ) -> tuple[Grammar, list[tuple[str, str, str]]] | None:
-        """What holds the answer to `prompt` to calls of `tools`, and what of their schemas it does not enforce (tool, parameter, keyword). `choice`
-        is `auto`, `none` or `required`, or of one tool by its `name`. With `content`, a request as `compile_grammar` takes it, the answer is calls or
-        such content, whatever the choice."""
+    def prepare_chat(self, template: ChatTemplate | None, conversation: dict[str, Any], asked: dict[str, Any]) -> PreparedChat:
+        """The prompt of a conversation, a request as for `ChatTemplate.render`, and what its answer is held to. Without a template it is the file's.
+        `asked`: tool_choice (`auto`, `none`, `required`), tool_name (of the one tool to call, or None), parallel, content (None, or a request as
+        `compile_grammar` takes it), thinking (None, or tokens and a message)."""
     def chat_prompt(self, template: ChatTemplate, request: dict[str, Any]) -> tuple[str, list[int]]:
         """The prompt of a conversation and its tokens; the request is as for `ChatTemplate.render`."""
     def special_tokens(self) -> dict[str, int | None]:

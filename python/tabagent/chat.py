@@ -13,9 +13,9 @@ from tabagent.chat_message import ChatMessage
 from tabagent.chat_prompt import ChatPrompter, template_of
 from tabagent.chat_stream import ChatStream
 from tabagent.chat_template import ChatTemplate, render_request
-from tabagent.errors import ChatTemplateError
-from tabagent.generator import MAX_TOKENS, Generator
-from tabagent.grammar import Grammar, Limitation, Source, TextAfter, Trigger, source_of
+from tabagent.errors import GrammarError
+from tabagent.generator import MAX_TOKENS, Generator, strings_of
+from tabagent.grammar import Grammar, Limitation, TextAfter, Trigger, parser_of, source_of
 from tabagent.reasoning import TemplateBudget
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Chatter(Generator, ChatPrompter):
         """
         _check_options(options, inspect.signature(self.generate).parameters)
         choice, name = _choice(tool_choice)
-        given = _tools(tools) if choice != "none" else None
+        given = _tools(tools)
         how, budget = _reasoning(reasoning)
         message = check_encodable(as_text(reasoning_budget_message, "reasoning_budget_message"), "reasoning_budget_message")
         variables = _with_reasoning(chat_template_kwargs, how)
@@ -112,38 +112,36 @@ class Chatter(Generator, ChatPrompter):
             messages=_plain(messages),
             tools=given,
             documents=documents,
-            add_generation_prompt=True,
+            add_generation_prompt=continue_final_message is False,
             continue_final_message=continue_final_message,
             adapt=adapt,
             now=now,
             variables=variables,
         )
-        template = template_of(chat_template, self._native, request)._native  # noqa: SLF001 (a module of ours)
-        text, tokens = self._native.chat_prompt(template, request)
+        template = None if chat_template is None else template_of(chat_template, self._native, request)._native  # noqa: SLF001 (a module of ours)
         structure = {name: options.pop(name) for name in STRUCTURE if name in options} | _structure(response_format)
-        parallel = as_bool(parallel_tool_calls, "parallel_tool_calls")
-        held = Held()
-        if given or choice == "required":
-            held = self._hold_to_calls(template, text, given or [], (choice, name), structure, parallel=parallel)
-        elif structure:
-            end = template.reasoning_end(text)
-            held = Held(self.compile_grammar(**structure, trigger=None if end is None else Trigger(end)))
+        asked = {
+            "tool_choice": choice,
+            "tool_name": name,
+            "parallel": as_bool(parallel_tool_calls, "parallel_tool_calls"),
+            "thinking": None if budget is None else (budget, message),
+        }
+        prepared, held = self._prepare(template, request, asked, structure)
         for demand in held.unenforced:
             warnings.warn(f"`tools`: {demand.message}", stacklevel=2)
         options.setdefault("cache_prompt", True)
         stream = self.generate(
-            tokens,
+            prepared.tokens,
             max_tokens=max_tokens,
             sampling=sampling,
-            stop=stop,
+            stop=[*strings_of(stop, "stop"), *prepared.stop],
             grammar=held.grammar,
-            reasoning_budget=_budget(template, text, budget, message, tools=bool(given)),
+            reasoning_budget=None if prepared.thought is None else TemplateBudget(prepared.thought),
             add_special=False,
             show_special=True,
             **options,
         )
-        parser = template.parser(None if tools is None else given or [], text)
-        return ChatStream(stream, parser, held.read_json, held.unenforced + held.limitations)
+        return ChatStream(stream, prepared.parser(), held.read_json, held.unenforced + held.limitations)
 
     def conversation(
         self,
@@ -191,36 +189,43 @@ class Chatter(Generator, ChatPrompter):
             options=options,
         )
 
-    def _hold_to_calls(
-        self,
-        template: _native.ChatTemplate,
-        prompt: str,
-        tools: list[dict[str, Any]],
-        choice: tuple[str, str | None],
-        structure: Mapping[str, Any],
-        *,
-        parallel: bool,
-    ) -> Held:
-        """What holds the model to calls that can be read, or where it may answer without one, to the form of the content."""
+    def _prepare(
+        self, template: _native.ChatTemplate | None, request: dict[str, Any], asked: dict[str, Any], structure: Mapping[str, Any]
+    ) -> tuple[_native.PreparedChat, Held]:
+        """The request as the core makes it ready, and what holds the answer: to calls that can be read, to the form of the content, or to either."""
+        must_call = asked["tool_choice"] == "required"
+        calls = bool(request["tools"]) and asked["tool_choice"] != "none"
+        compiled = structure.get("grammar")
+        if isinstance(compiled, Grammar) and not must_call:
+            if calls:
+                message = "a compiled `grammar` cannot stand beside calls of tools; give its source, or `tool_choice='none'`"
+                raise ValueError(message)
+            prepared = self._native.prepare_chat(template, request, {**asked, "content": None})
+            end = prepared.reasoning_end
+            return prepared, Held(self.compile_grammar(**structure, trigger=None if end is None else Trigger(end)))
         compact = as_bool(structure.get("compact_json", False), "compact_json")
-        source = _source(structure, may_answer=choice[0] == "auto")
-        content = None
-        if source is not None and choice[0] == "auto":
-            content = {"kind": source.kind, "source": source.source, "compact": compact}
+        source = None if must_call else source_of(**{name: value for name, value in structure.items() if name != "compact_json"})
+        if compact and source is None and not must_call:
+            message = "`compact_json` says how JSON is written, and none was asked for; give `json_schema` or `json_mode`"
+            raise ValueError(message)
+        content = None if source is None else {"kind": source.kind, "source": source.source, "compact": compact}
         try:
-            made = self._native.compile_calls(template, tools, *choice, parallel, prompt, content)
-        except ChatTemplateError:
-            # Such a template does not say how a call looks; the model may still write one that is known.
-            if choice != ("auto", None):
-                raise
-            made = None
+            prepared = self._native.prepare_chat(template, request, {**asked, "content": content})
         except UnicodeEncodeError as error:
             raise surrogate_error(error, "response_format" if source is None else source.argument) from None
-        if made is None:
-            return Held()
-        native, unenforced = made
-        grammar = Grammar(native, vocab_size=self.vocab_size(), parser=None)
-        return Held(grammar, tuple(_demand(*parts) for parts in unenforced), None if source is None or content is None else source.parser)
+        except GrammarError as error:
+            if source is None or calls:
+                raise
+            message = f"`{source.argument}`: {error}"
+            raise GrammarError(message) from None
+        if prepared.grammar is None:
+            return prepared, Held()
+        end = prepared.reasoning_end
+        trigger = None if end is None or calls else Trigger(end)
+        parser = None if source is None or calls else parser_of(source, trigger)
+        grammar = Grammar(prepared.grammar, vocab_size=self.vocab_size(), parser=parser)
+        unenforced = tuple(_demand(*parts) for parts in prepared.unenforced)
+        return prepared, Held(grammar, unenforced, source.parser if source is not None and calls else None)
 
 
 @dataclass(frozen=True)
@@ -245,22 +250,6 @@ class Held:
     def limitations(self) -> tuple[Limitation, ...]:
         """What the grammar does not enforce."""
         return () if self.grammar is None else self.grammar.limitations
-
-
-def _source(structure: Mapping[str, Any], *, may_answer: bool) -> Source | None:
-    """The form of content beside calls.
-
-    Raises:
-        ValueError: there may be content and it is a grammar, which cannot stand beside calls, or there are several forms.
-    """
-    if structure.get("grammar") is not None:
-        if not may_answer:
-            return None
-        message = (
-            "`grammar` cannot hold the content where the model may also call tools; give a JSON schema, `regex` or `choices`, or `tool_choice='none'`"
-        )
-        raise ValueError(message)
-    return source_of(**{name: value for name, value in structure.items() if name != "compact_json"})
 
 
 def _demand(tool: str, parameter: str, keyword: str) -> Limitation:
@@ -288,7 +277,7 @@ def _tools(tools: Sequence[Any] | None) -> list[dict[str, Any]] | None:
         return None
     from tabagent.tools import tools_from  # noqa: PLC0415 (for conversations with tools)
 
-    return [tool.as_dict() for tool in tools_from(tools)] or None
+    return [tool.as_dict() for tool in tools_from(tools)]
 
 
 def _choice(value: object) -> tuple[str, str | None]:
@@ -315,12 +304,6 @@ def _reasoning(value: object) -> tuple[str, int | None]:
         raise TypeError(message)
     budget = as_int(value, "reasoning", 0, MAX_TOKENS)
     return "on" if budget else "off", budget
-
-
-def _budget(template: _native.ChatTemplate, prompt: str, budget: int | None, message: str, *, tools: bool) -> TemplateBudget | None:
-    """What limits the thoughts in the answer to a prompt, if anything does."""
-    thoughts = None if budget is None else template.thoughts(prompt, tools)
-    return None if thoughts is None else TemplateBudget({"max_tokens": budget, "message": message, **thoughts})
 
 
 def _with_reasoning(variables: Mapping[str, Any] | None, reasoning: str) -> dict[str, Any]:

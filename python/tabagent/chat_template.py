@@ -192,7 +192,15 @@ class ChatTemplate:
         )
         return [PromptSegment(*segment) for segment in self._native.render_segments(request)]
 
-    def parse(self, text: str, *, tools: Sequence[Any] | None = None, partial: bool = False, prompt: str | None = None) -> ChatMessage:
+    def parse(
+        self,
+        text: str,
+        *,
+        tools: Sequence[Any] | None = None,
+        partial: bool = False,
+        prompt: str | None = None,
+        continue_final_message: bool | str = False,
+    ) -> ChatMessage:
         """The message that a text of the model says: content, reasoning and calls of tools, by the format that the template itself writes.
 
         What cannot be read is content, with a warning in the message; nothing is lost.
@@ -203,13 +211,16 @@ class ChatTemplate:
             partial: the text goes on: what is not certain yet is not there.
             prompt: what the model was given, which says whether its text begins inside of its reasoning. Without it, that is as in a prompt of this
                 template that was asked for nothing else.
+            continue_final_message: what `render` was told, if the text goes on with the content or the reasoning of a message: the message that is
+                given has what is new of it, with the white space that it begins with.
         """
         from tabagent.chat_message import message_of  # noqa: PLC0415 (needed here alone)
         from tabagent.tools import tools_from  # noqa: PLC0415 (needed here alone)
 
         definitions = None if tools is None else [tool.as_dict() for tool in tools_from(tools)]
         given = None if prompt is None else as_text(prompt, "prompt")
-        return message_of(*self._native.parse(as_text(text, "text"), definitions, as_bool(partial, "partial"), given))
+        continued = _as_field(continue_final_message, add_generation_prompt=False)
+        return message_of(*self._native.parse(as_text(text, "text"), definitions, as_bool(partial, "partial"), given, continued))
 
     def __repr__(self) -> str:
         """The beginning of the template."""

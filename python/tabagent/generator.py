@@ -209,8 +209,8 @@ class Generator(Vocabulary):
         lookup, draft = speculation(speculative)
         options: dict[str, Any] = {
             "max_tokens": None if max_tokens is None else as_int(max_tokens, "max_tokens", 0, MAX_TOKENS),
-            "stop": _strings(stop, "stop"),
-            "ban": _strings(ban, "ban"),
+            "stop": strings_of(stop, "stop"),
+            "ban": strings_of(ban, "ban"),
             "stop_tokens": as_tokens(stop_tokens, "stop_tokens"),
             "ignore_eos": as_bool(ignore_eos, "ignore_eos"),
             "logprobs": None if logprobs is None else as_int(logprobs, "logprobs", 0, INT32_MAX),
@@ -446,7 +446,7 @@ class Generator(Vocabulary):
         return Grammar(native, vocab_size=self.vocab_size(), parser=parser_of(source, start))
 
 
-def _strings(value: object, name: str) -> list[str]:
+def strings_of(value: object, name: str) -> list[str]:
     """One string or several, as a list.
 
     Raises:

@@ -205,9 +205,39 @@ def test_cancelled_answers_keep_what_came(smollm2: Model) -> None:
     assert stream.finish_reason == "cancelled"
 
 
+ZEPHYR = "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}<|over|>\n{% endfor %}{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+
+
+def test_a_turn_ends_where_the_template_ends_it(smollm2: Model) -> None:
+    options: dict[str, Any] = {"chat_template": ZEPHYR, "max_tokens": 40, "regex": r"Hello<\|over\|>\n<\|user\|>\nMore.*"}
+    message = smollm2.chat(HELLO, **options).result()
+    assert (message.content, message.finish_reason) == ("Hello", "stop")
+    mine = smollm2.chat(HELLO, **options, stop="ll").result()
+    assert mine.content == "He"
+
+
+def test_an_answer_goes_on_with_the_last_message(smollm2: Model) -> None:
+    begun = [*HELLO, {"role": "assistant", "content": "Hello,"}]
+    message = smollm2.chat(begun, continue_final_message=True, max_tokens=8, sampling=GREEDY, cache_prompt=False).result()
+    prompt = smollm2.apply_chat_template(begun, add_generation_prompt=False, continue_final_message=True, tokenize=True)
+    plain = smollm2.generate(prompt, max_tokens=8, sampling=GREEDY, add_special=False, cache_prompt=False).result()
+    assert message.content == plain.text.rstrip()
+    assert message.content.startswith(" ")
+    thinking = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.reasoning_content %}<think>\n{{ m.reasoning_content }}\n</think>\n\n{% endif %}"
+        "{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    begun = [*HELLO, {"role": "assistant", "content": "", "reasoning_content": "I"}]
+    options: dict[str, Any] = {"chat_template": thinking, "continue_final_message": "reasoning_content", "sampling": GREEDY}
+    message = smollm2.chat(begun, regex="yes|no", max_tokens=24, reasoning=4, **options).result()
+    assert message.reasoning
+    assert message.content in {"yes", "no"}
+
+
 @pytest.mark.parametrize(
     ("options", "error", "text"),
     [
+        ({"compact_json": True}, ValueError, "`compact_json` says how JSON is written"),
         ({"temperature": 1}, TypeError, "`chat` has no option `temperature`"),
         ({"n": 2}, TypeError, "`chat` has no option `n`"),
         ({"tool_choice": "required"}, ValueError, "give `tools`"),
@@ -217,7 +247,7 @@ def test_cancelled_answers_keep_what_came(smollm2: Model) -> None:
         ({"reasoning": "deep"}, ValueError, "`reasoning`"),
         ({"response_format": {"type": "xml"}}, ValueError, "`response_format` must have the type"),
         ({"response_format": {"type": "json_schema"}}, ValueError, "`response_format` of the type `json_schema`"),
-        ({"grammar": "start: /a/", "tools": [weather]}, ValueError, "`grammar` cannot hold the content where the model may also call tools"),
+        ({"grammar": "start: /a/", "tools": [weather]}, ValueError, "the content cannot be held to a grammar where the model may also call tools"),
         ({"json_schema": {"type": 7}, "tools": [weather]}, GrammarError, "type"),
     ],
 )

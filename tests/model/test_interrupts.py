@@ -87,6 +87,10 @@ WAITS_FOR_ANOTHER: Final = {
     "Turn.__next__": "TokenStream.__next__; tools are Python functions",
     "Turn.result": "TokenStream.result; tools are Python functions",
     "Tool.call": "a Python function",
+    # They work on the calling thread, where the other calls' way of striking at work sees nothing.
+    "ChatTemplate.parse": "hears signals between pieces of the text; tests/unit/test_hostile_templates.py",
+    "ChatTemplate.render": "hears signals between steps; tests/unit/test_hostile_templates.py",
+    "ChatTemplate.render_segments": "ChatTemplate.render",
 }
 """Calls that wait in the same way as another one that is tried here, and which."""
 
@@ -102,8 +106,7 @@ SHORT: Final = {
     *("Model.token_pad", "Model.token_score", "Model.token_sep", "Model.token_text", "Model.token_to_bytes", "Model.vocab_size"),
     *("SamplerConfig.greedy", "SamplerConfig.llama_cpp", "SamplerConfig.replace", "SamplerConfig.to_dict", "Step.to_dict"),
     *("ChatMessage.as_dict", "ChatStream.aclose", "ChatStream.aresult", "ChatStream.cancel", "ChatStream.events", "ToolCall.as_dict"),
-    # The limits of templates end a render in a few seconds, whatever the template.
-    *("ChatTemplate.named", "ChatTemplate.names", "ChatTemplate.parse", "ChatTemplate.render", "ChatTemplate.render_segments"),
+    *("ChatTemplate.named", "ChatTemplate.names"),
     *("Conversation.branch", "Conversation.load", "Conversation.save", "Conversation.send", "Conversation.undo", "Model.conversation"),
     *("Tool.acall", "Tool.as_dict", "Tool.read", "Turn.aevents", "Turn.aresult", "Turn.cancel", "Turn.events"),
     *("TokenStream.aresults", "TokenStream.beside"),

@@ -26,9 +26,10 @@ class Case:
     reasoning: str = ""
     calls: list[tuple[str, str, str]] = field(default_factory=list)
     partial: bool = False
-    unparsed_reasoning: bool = False
-    continued: bool = False
-    conversation: bool = False
+    messages: list[dict[str, Any]] = field(default_factory=lambda: [{"role": "user", "content": "Hey there!"}])
+    """What the model answers."""
+    continued: str | None = None
+    """The field of the last message that the text goes on with."""
 
 
 def literals(source: str) -> str:
@@ -37,17 +38,16 @@ def literals(source: str) -> str:
 
 
 def cases(tree: Path) -> Iterator[Case]:
-    """All cases whose expectation is written beside them or in a message with a name."""
+    """All cases, but for texts that functions make."""
     source = _without_comments((tree / "tests/test-chat.cpp").read_text(encoding="utf-8"))
     tools = {name: _tool(body) for name, body in re.findall(r"common_chat_tool (\w+)\s*\{(.*?)\n\s*\};", source, re.DOTALL)}
-    messages = {
-        name: _message(call) for name, call in re.findall(r"const common_chat_msg (\w+)\s*=\s*simple_assist_msg\((.*?)\);", source, re.DOTALL)
-    }
+    messages = _messages(source)
+    shared = dict(re.findall(r'\b(test_\w+)\(\s*"models/templates/([^"]+)"', source))
     template = ""
-    pattern = re.compile(r'peg_tester\(\s*"models/templates/([^"]+)"|\b\w+\.test\(')
+    pattern = re.compile(r'static void (test_\w+)\(|peg_tester\(\s*"models/templates/([^"]+)"|\b\w+\.test\(')
     for match in pattern.finditer(source):
-        if match.group(1):
-            template = match.group(1)
+        if match.group(1) or match.group(2):
+            template = match.group(2) or shared.get(match.group(1), "")
             continue
         case = _case(source, match.end() - 1, template, tools, messages)
         if case is not None:
@@ -55,9 +55,38 @@ def cases(tree: Path) -> Iterator[Case]:
             yield case
 
 
-def _case(source: str, opening: int, template: str, tools: dict[str, Any], messages: dict[str, Any]) -> Case | None:
+def _messages(source: str) -> dict[str, dict[str, Any]]:
+    """The messages with a name, as dicts."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, role, content in re.findall(r'const common_chat_msg (\w+)\s*\{\s*"(\w+)",\s*"((?:[^"\\]|\\.)*)"', source):
+        found[name] = {"role": role, "content": literals(f'"{content}"')}
+    for name, call in re.findall(r"(?:auto|common_chat_msg) (\w+)\s*=\s*simple_assist_msg\((.*?)\);", source, re.DOTALL):
+        found[name] = _as_dict(*_message(call))
+    for name, key, text in re.findall(r"(\w+)\.(role|content|tool_call_id)\s*=\s*(\"[^;]*?\");", source):
+        found.setdefault(name, {})[key] = literals(text)
+    return found
+
+
+def _as_dict(content: str, reasoning: str, calls: list[tuple[str, str, str]]) -> dict[str, Any]:
+    made: dict[str, Any] = {"role": "assistant", "content": content}
+    if reasoning:
+        made["reasoning_content"] = reasoning
+    if calls:
+        made["tool_calls"] = [
+            {"type": "function", "id": identity or "call00000", "function": {"name": name, "arguments": arguments}}
+            for name, arguments, identity in calls
+        ]
+    return made
+
+
+def _case(source: str, opening: int, template: str, tools: dict[str, Any], messages: dict[str, dict[str, Any]]) -> Case | None:
     closing = _closing(source, opening)
     text = source[opening + 1 : closing]
+    for name in set(re.findall(r"\w+", LITERAL.sub("", text))):
+        # A text that stands above the case; the last one of its name.
+        above = re.findall(rf"std::string {name}\s*=\s*(.*?);\n", source[:opening], re.DOTALL)
+        if above:
+            text = text.replace(name, above[-1])
     if LITERAL.sub("", text).strip(" \n\t\r+") or not template:
         return None
     case = Case("", template, literals(text))
@@ -69,16 +98,12 @@ def _case(source: str, opening: int, template: str, tools: dict[str, Any], messa
     return case if expects else None
 
 
-def _take(case: Case, step: str, argument: str, tools: dict[str, Any], messages: dict[str, Any]) -> bool:  # noqa: C901, PLR0912 (one branch a step)
+def _take(case: Case, step: str, argument: str, tools: dict[str, Any], messages: dict[str, dict[str, Any]]) -> bool:
     if step == "tools":
-        names = re.findall(r"\w+", argument)
-        case.tools = [tools[name] for name in names if name in tools]
-        # Some tools are made where they are used.
-        case.conversation = case.conversation or len(case.tools) < len(names)
+        parts = _arguments(argument[1:-1])
+        case.tools = [_tool(part.strip()[1:-1]) if part.strip().startswith("{") else tools[part.strip()] for part in parts]
     elif step == "enable_thinking":
         case.variables[step] = argument == "true"
-    elif step == "reasoning_format":
-        case.unparsed_reasoning = argument.endswith("_NONE")
     elif step == "is_partial":
         case.partial = argument == "true"
     elif step == "expect_content":
@@ -88,24 +113,36 @@ def _take(case: Case, step: str, argument: str, tools: dict[str, Any], messages:
     elif step == "expect_tool_calls":
         case.calls = _calls(argument)
     elif step == "expect":
-        if argument in messages:
-            case.content, case.reasoning, case.calls = messages[argument]
-        else:
-            made = re.match(r"(\w+)\((.*)\)$", argument, re.DOTALL)
-            values = [literals(part) for part in _arguments(made.group(2))] if made else []
-            if made and made.group(1) == "simple_assist_msg":
-                case.content, case.reasoning, case.calls = _message(made.group(2))
-            elif made and made.group(1) in {"message_with_tool_calls", "message_with_tool_calls_and_reasoning"}:
-                case.calls, case.reasoning = [(values[0], values[1], "")], values[2] if len(values) > 2 else ""
-            elif made and made.group(1) == "message_with_content_and_tool_call":
-                case.content, case.calls = values[0], [(values[1], values[2], "")]
-            else:
-                case.conversation = True
+        _expect(case, argument, messages)
+    elif step == "messages":
+        case.messages = [messages[part.strip()] for part in _arguments(argument[1:-1])]
     elif step == "continue_final_message":
-        case.continued = True
-    elif step in {"messages", "add_generation_prompt"}:
-        case.conversation = True
+        case.continued = "content" if argument.endswith("_CONTENT") else "reasoning_content"
     return step.startswith("expect")
+
+
+def _expect(case: Case, argument: str, messages: dict[str, dict[str, Any]]) -> None:
+    """The message that a name or a call of the tests' helpers stands for."""
+    if argument in messages:
+        message = messages[argument]
+        calls = [(call["function"]["name"], call["function"]["arguments"], "") for call in message.get("tool_calls", ())]
+        case.content, case.reasoning, case.calls = message["content"], message.get("reasoning_content", ""), calls
+        return
+    helper, _, rest = argument.partition("(")
+    parts = _arguments(rest[:-1])
+    if helper == "simple_assist_msg":
+        case.content, case.reasoning, case.calls = _message(rest[:-1])
+    elif helper == "message_with_reasoning_content_and_multiple_tool_calls":
+        case.reasoning, case.content, case.calls = literals(parts[0]), literals(parts[1]), _calls(parts[2])
+    elif helper == "message_with_content_and_tool_call":
+        case.content, case.calls = literals(parts[0]), [(literals(parts[1]), literals(parts[2]), "")]
+    elif helper == "message_with_reasoning_and_tool_call":
+        case.reasoning, case.calls = literals(parts[0]), [(literals(parts[1]), literals(parts[2]), "")]
+    elif helper in {"message_with_tool_calls", "message_with_tool_calls_and_reasoning"}:
+        case.calls, case.reasoning = [(literals(parts[0]), literals(parts[1]), "")], literals("".join(parts[2:]))
+    else:
+        problem = f"the expectation `{argument[:60]}` of a case of `{case.template}` cannot be read"
+        raise ValueError(problem)
 
 
 def _calls(argument: str) -> list[tuple[str, str, str]]:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from typing import Any
@@ -162,3 +164,42 @@ def test_deep_values_are_refused() -> None:
         deep = [deep]
     with pytest.raises(RecursionError, match="lies deeper than 200 levels"):
         outcome("{{ v }}", {"v": deep})
+
+
+INTERRUPTED = """
+import signal, sys, time
+from tabagent import ChatTemplate
+
+struck = []
+def strike(*_):
+    struck.append(time.perf_counter())
+    raise KeyboardInterrupt
+signal.signal(signal.SIGALRM, strike)
+template = ChatTemplate({template!r})
+long = {text!r} * 400_000
+signal.setitimer(signal.ITIMER_REAL, 0.05)
+began = time.perf_counter()
+try:
+    {call}
+except KeyboardInterrupt:
+    print(struck[0] - began - 0.05, time.perf_counter() - struck[0])
+assert template.parse("x").content == "x"
+"""
+
+
+@pytest.mark.parametrize(
+    ("template", "text", "call"),
+    [
+        (BOMBS["range of ranges"], "", "template.render([])"),
+        (BOMBS["range of ranges"], "", "template.render_segments([])"),
+        ("{{ messages[0].content }}", "<a> {word} [x] ", "template.parse(long)"),
+    ],
+)
+def test_ctrl_c_ends_long_work_soon(template: str, text: str, call: str) -> None:
+    program = INTERRUPTED.format(template=template, text=text, call=call)
+    done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    # On a quiet machine the signal is heard within 20 ms.
+    heard, raised = map(float, done.stdout.split())
+    assert heard < 0.5
+    assert raised < 0.5

@@ -16,7 +16,7 @@ pub(crate) fn adapted(
     template: &ChatTemplate,
     conversation: &Conversation,
 ) -> Result<Conversation, ChatTemplateError> {
-    let can = template.capabilities();
+    let can = template.capabilities_unless(conversation.interrupt.as_ref())?;
     let mut adapted = conversation.clone();
     supply(template, &mut adapted);
     for (index, message) in adapted.messages.iter_mut().enumerate() {

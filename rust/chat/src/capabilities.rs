@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::adapt;
 use crate::conversation::Conversation;
+use crate::interrupt::Interrupt;
 use crate::jinja::Limits;
 use crate::message::{Message, Role};
 use crate::template::ChatTemplate;
@@ -21,7 +22,7 @@ const NAME: &str = "qzargumentqz";
 const VALUE: &str = "qzvalueqz";
 
 /// Probes are small; a template that needs more than this for one is hostile.
-const LIMITS: Limits = Limits { steps: 2_000_000, output_bytes: 4 << 20, memory_bytes: 32 << 20 };
+pub(crate) const LIMITS: Limits = Limits { steps: 2_000_000, output_bytes: 4 << 20, memory_bytes: 32 << 20 };
 
 /// What a template can write. What it cannot is made up for when a conversation is rendered with `adapt`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +65,7 @@ pub struct Capabilities {
 struct Prober<'t> {
     template: &'t ChatTemplate,
     parts: bool,
+    interrupt: Option<&'t Interrupt>,
 }
 
 impl Prober<'_> {
@@ -79,6 +81,7 @@ impl Prober<'_> {
         let mut conversation = Conversation::new(messages).with_adapt(false);
         conversation.tools = tools;
         conversation.limits = LIMITS;
+        conversation.interrupt = self.interrupt.cloned();
         adapt::supply(self.template, &mut conversation);
         self.template.render_plain(&conversation).ok().map(crate::Rendering::into_text)
     }
@@ -118,9 +121,9 @@ fn has_arguments(text: &str) -> bool {
 
 impl Capabilities {
     /// Probes a template.
-    pub(crate) fn of(template: &ChatTemplate) -> Self {
-        let plain = Prober { template, parts: false };
-        let typed = Prober { template, parts: true };
+    pub(crate) fn of(template: &ChatTemplate, interrupt: Option<&Interrupt>) -> Self {
+        let plain = Prober { template, parts: false, interrupt };
+        let typed = Prober { template, parts: true, interrupt };
         let user = |prober: &Prober<'_>| prober.message(Role::User, USER);
         let shows_text = plain.shows(vec![user(&plain)], None, &[USER]);
         let written_parts = typed.render(vec![user(&typed)], None);

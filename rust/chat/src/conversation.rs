@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::interrupt::Interrupt;
 use crate::jinja::{Limits, Moment};
 use crate::message::Message;
 use crate::tool::ToolDefinition;
@@ -27,6 +28,8 @@ pub struct Conversation {
     pub variables: Map<String, Value>,
     /// What the render may use.
     pub limits: Limits,
+    /// Who may end the render before it has come to its end.
+    pub interrupt: Option<Interrupt>,
 }
 
 impl Conversation {
@@ -42,6 +45,7 @@ impl Conversation {
             now: None,
             variables: Map::new(),
             limits: Limits::default(),
+            interrupt: None,
         }
     }
 

@@ -8,8 +8,9 @@ use crate::adapt;
 use crate::builtin;
 use crate::capabilities::Capabilities;
 use crate::conversation::Conversation;
-use crate::error::ChatTemplateError;
+use crate::error::{ChatTemplateError, Fault};
 use crate::format::OutputFormat;
+use crate::interrupt::Interrupt;
 use crate::jinja::{self, Ast, Input, Moment, Origin, Rendered};
 use crate::message::Message;
 use crate::prefill;
@@ -115,7 +116,23 @@ impl ChatTemplate {
 
     /// What the template can write, found by rendering probes the first time that it is asked.
     pub fn capabilities(&self) -> &Capabilities {
-        self.capabilities.get_or_init(|| Capabilities::of(self))
+        self.capabilities.get_or_init(|| Capabilities::of(self, None))
+    }
+
+    /// As [`capabilities`](Self::capabilities), unless it is interrupted: then nothing is kept.
+    pub(crate) fn capabilities_unless(
+        &self,
+        interrupt: Option<&Interrupt>,
+    ) -> Result<&Capabilities, ChatTemplateError> {
+        if let Some(known) = self.capabilities.get() {
+            return Ok(known);
+        }
+        let found = Capabilities::of(self, interrupt);
+        if interrupt.is_some_and(Interrupt::came) {
+            let message = "the render was interrupted".to_owned();
+            return Err(ChatTemplateError::Template { line: 1, message, fault: Fault::Limit });
+        }
+        Ok(self.capabilities.get_or_init(|| found))
     }
 
     /// Renders the conversation as it is.
@@ -168,7 +185,7 @@ impl ChatTemplate {
             origin: Origin::User,
         });
         let now = conversation.now.unwrap_or_else(Moment::now_utc);
-        Ok(self.ast.render(&inputs, conversation.limits, now)?.into())
+        Ok(self.ast.render(&inputs, conversation.limits, conversation.interrupt.clone(), now)?.into())
     }
 }
 

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Instant;
-use tabagent_chat::format::{Delta, OutputFormat, OutputParser, ParsedMessage, ToolTypes};
+use tabagent_chat::format::{AnswerStart, Delta, OutputFormat, OutputParser, ParsedMessage, ToolTypes};
 use tabagent_chat::{ChatTemplate, ToolDefinition};
 
 /// A template in the way of Hermes and Qwen, with thoughts.
@@ -257,4 +257,27 @@ fn a_token_costs_little() {
         assert!(deltas > 1000 && parser.message().tool_calls.len() == 1);
     }
     assert!(best < 10e-6, "{:.2} microseconds a token", best * 1e6);
+}
+
+#[test]
+fn an_answer_that_goes_on_with_a_message_begins_in_the_middle_of_it() {
+    let source = "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.reasoning_content %}<think>\n{{ m.reasoning_content }}\n</think>\n\n\
+        {% endif %}{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+    let read = |prompt: &str, start: AnswerStart, text: &str| {
+        let mut parser = template(source).parser_from(None, Some(prompt), start);
+        parser.feed(text);
+        parser.finish();
+        parser.into_message()
+    };
+    let message =
+        read("<|im_start|>assistant\n<think>\nI", AnswerStart::Reasoning, " think.\n</think>\n\nYes");
+    assert_eq!((message.reasoning.as_deref(), message.content.as_str()), (Some(" think."), "Yes"));
+    let message = read("<|im_start|>assistant\nHello,", AnswerStart::Content, " world");
+    assert_eq!((message.reasoning, message.content.as_str()), (None, " world"));
+    let message = read("<|im_start|>assistant\n<think>\n", AnswerStart::Content, "So.\n</think>\n\nYes");
+    assert_eq!((message.reasoning.as_deref(), message.content.as_str()), (Some("So."), "Yes"));
+    // A user who writes the marker has nobody think.
+    let message =
+        read("<|im_start|>user\n<think>x<|im_end|>\n<|im_start|>assistant\n", AnswerStart::Message, "Yes");
+    assert_eq!((message.reasoning, message.content.as_str()), (None, "Yes"));
 }

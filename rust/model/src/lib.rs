@@ -96,7 +96,7 @@ pub use trial::{Trial, TrialError};
 pub use value::{Fields, OptionError, Value};
 pub use vocabulary_facts::Breaker;
 
-pub use tabagent_chat::format::{Delta, ParsedCall, ParsedMessage, ToolChoice, ToolChoiceError};
+pub use tabagent_chat::format::{Delta, ParsedCall, ParsedMessage, ToolChoice, ToolChoiceError, Unenforced};
 pub use tabagent_chat::{ChatTemplate, ChatTemplateError, Conversation};
 pub use tabagent_llama::{
     Adapter, AdapterError, AdapterFacts, AddedBackends, AtWork, Batch, CAPTURE_LIMIT, Captured, Context,

@@ -40,14 +40,26 @@ impl ThoughtOptions {
             },
         };
         given.finish()?;
-        if let Some(kind) = read.thoughts.kinds.iter().find(|kind| kind.end.is_empty()) {
+        read.checked()
+    }
+
+    /// A budget.
+    ///
+    /// # Errors
+    /// [`OptionError::OutOfRange`] if a thought has no end, or if the message contains one.
+    pub fn new(max_tokens: usize, message: String, thoughts: Thoughts) -> Result<Self, OptionError> {
+        Self { max_tokens, message, thoughts }.checked()
+    }
+
+    fn checked(self) -> Result<Self, OptionError> {
+        if let Some(kind) = self.thoughts.kinds.iter().find(|kind| kind.end.is_empty()) {
             return Err(OptionError::out_of_range("end", "a text that ends a thought", &kind.end));
         }
-        if let Some(kind) = read.thoughts.kinds.iter().find(|kind| read.message.contains(&kind.end)) {
+        if let Some(kind) = self.thoughts.kinds.iter().find(|kind| self.message.contains(&kind.end)) {
             let range = format!("a text without `{}`, which ends a thought", kind.end);
-            return Err(OptionError::out_of_range("reasoning_budget_message", range, &read.message));
+            return Err(OptionError::out_of_range("reasoning_budget_message", range, &self.message));
         }
-        Ok(read)
+        Ok(self)
     }
 
     /// The budget as the decode thread takes it, with the tokens that end a thought.

@@ -1,6 +1,6 @@
 //! Chat templates, which need no model.
 
-use crate::chat_parser::{ChatParser, Parsed, parsed};
+use crate::chat_parser::{Parsed, parsed};
 use crate::errors::IntoPyErr;
 use crate::job;
 use crate::json::json_of;
@@ -8,15 +8,19 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use serde_json::Value;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use tabagent_chat as core;
-use tabagent_chat::{ChatTemplateError, Conversation, Message, Moment, ToolDefinition};
+use tabagent_chat::format::AnswerStart;
+use tabagent_chat::{ChatTemplateError, Conversation, Interrupt, Message, Moment, ToolDefinition};
 
 /// A parsed chat template.
 #[pyclass(frozen, module = "tabagent._native")]
 pub(crate) struct ChatTemplate {
     pub(crate) inner: Arc<core::ChatTemplate>,
 }
+
+/// Bytes that are parsed between two looks for signals.
+const PIECE: usize = 16 << 10;
 
 /// A date and time, from the fields of a `datetime`.
 type Now = (i32, u8, u8, u8, u8, u8, u32);
@@ -71,11 +75,19 @@ impl ChatTemplate {
         tools: Option<Bound<'_, PyList>>,
         partial: bool,
         prompt: Option<&str>,
+        continued: Option<&str>,
     ) -> PyResult<Parsed> {
         let tools = tools.map(|list| definitions(py, &list)).transpose()?;
+        let mut parser =
+            py.detach(|| self.inner.parser_from(tools.as_deref(), prompt, AnswerStart::of_field(continued)));
+        let mut rest = text;
+        while !rest.is_empty() {
+            let (piece, others) = rest.split_at(rest.floor_char_boundary(PIECE));
+            py.detach(|| parser.feed(piece));
+            py.check_signals()?;
+            rest = others;
+        }
         let message = py.detach(|| {
-            let mut parser = self.inner.parser(tools.as_deref(), prompt);
-            parser.feed(text);
             if !partial {
                 parser.finish();
             }
@@ -84,52 +96,34 @@ impl ChatTemplate {
         Ok(parsed(message))
     }
 
-    /// A parser of the answer to `prompt`.
-    fn parser(&self, py: Python<'_>, tools: Option<Bound<'_, PyList>>, prompt: &str) -> PyResult<ChatParser> {
-        let tools = tools.map(|list| definitions(py, &list)).transpose()?;
-        Ok(ChatParser::new(py.detach(|| self.inner.parser(tools.as_deref(), Some(prompt)))))
-    }
-
-    /// What ends the reasoning that the model is in after `prompt`; `None` if it is in none.
-    fn reasoning_end(&self, py: Python<'_>, prompt: &str) -> Option<String> {
-        py.detach(|| {
-            let format = self.inner.output_format();
-            let pair = format.reasoning.first().filter(|_| format.is_in_reasoning_after(prompt));
-            pair.map(|pair| pair.end.trim().to_owned())
-        })
-    }
-
-    /// Where thoughts are in the answer to `prompt`, as `ThoughtOptions` reads it; `None` if the template has none.
-    fn thoughts<'py>(
-        &self,
-        py: Python<'py>,
-        prompt: &str,
-        tools: bool,
-    ) -> PyResult<Option<Bound<'py, PyDict>>> {
-        let Some(thoughts) = py.detach(|| self.inner.output_format().thoughts(prompt, tools)) else {
-            return Ok(None);
-        };
-        let dict = PyDict::new(py);
-        let kinds: Vec<_> = thoughts.kinds.into_iter().map(|pair| vec![pair.start, pair.end]).collect();
-        let calls = thoughts.calls.into_iter().map(|(pair, interrupts)| (pair.start, pair.end, interrupts));
-        dict.set_item("kinds", kinds)?;
-        dict.set_item("inside", thoughts.is_inside)?;
-        dict.set_item("interrupts", thoughts.interrupts)?;
-        dict.set_item("calls", calls.collect::<Vec<_>>())?;
-        Ok(Some(dict))
-    }
-
     fn render(&self, py: Python<'_>, request: &Bound<'_, PyDict>) -> PyResult<String> {
-        let conversation = conversation_of(py, request)?;
-        let rendered = job::here(py, || self.inner.render(&conversation))?;
-        rendered.map_err(|e| e.into_py(py))
+        heeding_signals(py, conversation_of(py, request)?, |asked| self.inner.render(asked))
     }
 
     fn render_segments(&self, py: Python<'_>, request: &Bound<'_, PyDict>) -> PyResult<Vec<(String, bool)>> {
-        let conversation = conversation_of(py, request)?;
-        let rendered = job::here(py, || self.inner.render_segments(&conversation))?;
-        let rendered = rendered.map_err(|e| e.into_py(py))?;
+        let asked = conversation_of(py, request)?;
+        let rendered = heeding_signals(py, asked, |asked| self.inner.render_segments(asked))?;
         Ok(rendered.segments().map(|segment| (segment.text.to_owned(), segment.parse_special)).collect())
+    }
+}
+
+/// Renders a conversation. Signals are heard while that takes long; what a handler raises ends it.
+fn heeding_signals<T: Send>(
+    py: Python<'_>,
+    mut conversation: Conversation,
+    render: impl FnOnce(&Conversation) -> Result<T, ChatTemplateError> + Send,
+) -> PyResult<T> {
+    let raised = Arc::new(Mutex::new(None));
+    let heard = Arc::clone(&raised);
+    conversation.interrupt = Some(Interrupt::new(move || {
+        let Some(error) = Python::attach(|py| py.check_signals().err()) else { return false };
+        *heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        true
+    }));
+    let rendered = job::here(py, || render(&conversation))?;
+    match raised.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        Some(error) => Err(error),
+        None => rendered.map_err(|e| e.into_py(py)),
     }
 }
 
@@ -152,7 +146,7 @@ fn required<'py>(request: &Bound<'py, PyDict>, name: &str) -> PyResult<Bound<'py
 }
 
 /// Definitions of tools.
-pub(crate) fn definitions(py: Python<'_>, list: &Bound<'_, PyList>) -> PyResult<Vec<ToolDefinition>> {
+fn definitions(py: Python<'_>, list: &Bound<'_, PyList>) -> PyResult<Vec<ToolDefinition>> {
     let mut tools = Vec::new();
     for (index, tool) in list.iter().enumerate() {
         let tool = ToolDefinition::from_json(json_of(&tool, &format!("tools[{index}]"))?);

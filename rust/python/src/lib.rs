@@ -32,6 +32,7 @@ mod memory;
 mod metrics;
 mod model;
 mod panics;
+mod prepared_chat;
 mod progress;
 mod sampling;
 mod served_models;
@@ -69,6 +70,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<hook::HookWorker>()?;
     module.add_class::<json_reader::JsonReader>()?;
     module.add_class::<model::Model>()?;
+    module.add_class::<prepared_chat::PreparedChat>()?;
     module.add_class::<server::Server>()?;
     module.add_class::<session::Session>()?;
     module.add_class::<stream::Stream>()?;

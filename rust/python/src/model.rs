@@ -1,12 +1,13 @@
 //! A loaded model with its decode thread.
 
 use crate::adapter::{Adapter, Changes, ControlVector};
-use crate::chat_template::{ChatTemplate, conversation_of, definitions};
+use crate::chat_template::{ChatTemplate, conversation_of};
 use crate::context::Context;
 use crate::embed::{Stop, inputs, part, to_array};
 use crate::errors::{IntoPyErr, value_error};
 use crate::grammar::Grammar;
 use crate::job;
+use crate::prepared_chat::{Asked, PreparedChat, chat_request};
 use crate::progress::Progress;
 use crate::session::{self, Session};
 use crate::stream::Stream;
@@ -20,7 +21,6 @@ use std::ffi::CString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tabagent_chat::format::ToolChoice;
 use tabagent_model as core;
 use tabagent_model::{
     AbortFlag, DetokenizeOptions, EmbedOptions, GenerateOptions, LoadOptions, Overflow, PromptInput,
@@ -208,45 +208,21 @@ impl Model {
         Ok((prompt.text, prompt.tokens))
     }
 
-    /// The grammar of calls, or of calls and `content`, and what it does not enforce (tool, parameter, keyword). `choice` is `auto`, `none`, `required`, or with `name` that of a tool.
-    #[expect(
-        clippy::type_complexity,
-        clippy::too_many_arguments,
-        reason = "it is what Python gives and gets"
-    )]
-    #[pyo3(signature = (template, tools, choice, name, parallel, prompt, content=None))]
-    fn compile_calls(
+    /// A request for an answer, made ready. `template` is the file's if there is none.
+    fn prepare_chat(
         &self,
         py: Python<'_>,
-        template: &ChatTemplate,
-        tools: &Bound<'_, PyList>,
-        choice: &str,
-        name: Option<String>,
-        parallel: bool,
-        prompt: String,
-        content: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<Option<(Grammar, Vec<(String, String, String)>)>> {
-        let tools = definitions(py, tools)?;
-        let choice = match (choice, name) {
-            (_, Some(name)) => ToolChoice::Named(name),
-            ("required", None) => ToolChoice::Required,
-            ("none", None) => ToolChoice::None,
-            (_, None) => ToolChoice::Auto,
-        };
-        let template = Arc::clone(&template.inner);
-        let content = match content {
-            Some(request) => Some(core::GrammarRequest::read(value_of(request)?).map_err(|e| e.into_py(py))?),
-            None => None,
-        };
-        let made = self.run(py, true, move |model, _| match content {
-            Some(content) => {
-                model.compile_calls_or_content(&template, &tools, parallel, &prompt, &content).map(Some)
-            }
-            None => model.compile_calls(&template, &tools, &choice, parallel, &prompt),
-        })?;
-        let parts = |part: tabagent_chat::format::Unenforced| (part.tool, part.parameter, part.keyword);
-        Ok(made
-            .map(|made| (Grammar { inner: made.grammar }, made.unenforced.into_iter().map(parts).collect())))
+        template: Option<&ChatTemplate>,
+        conversation: &Bound<'_, PyDict>,
+        asked: Asked<'_>,
+    ) -> PyResult<PreparedChat> {
+        let request = chat_request(py, template, conversation, asked)?;
+        let size = request.conversation.messages.iter().map(|message| message.text().len()).sum();
+        // Grammars are compiled for tools and forms.
+        let compiles = request.conversation.tools.is_some() || request.structure.is_some();
+        let prepared =
+            self.run(py, compiles || is_long(size, 1), move |model, _| model.prepare_chat(request))?;
+        Ok(prepared.into())
     }
 
     fn special_tokens<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {

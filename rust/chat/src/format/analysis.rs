@@ -1,5 +1,6 @@
 //! The format of a template's messages, found by rendering answers and comparing them.
 
+use super::answer_start::AnswerStart;
 use super::call_analysis::derive_calls;
 use super::output_format::{Body, OutputFormat, Pair};
 use super::pieces::{common_prefix, is_tag, pieces, tags};
@@ -44,6 +45,7 @@ impl OutputFormat {
             format.calls = Some(without);
         }
         format.read_header(&plain);
+        format.read_turn_end(&plain);
         format.calls_end_reasoning = ends_reasoning(template.text());
         if template.text().contains("<|python_tag|>") {
             format.drop_marker("<|python_tag|>");
@@ -60,6 +62,16 @@ impl OutputFormat {
                 prompt[place + start.len()..].trim().is_empty() && !prompt[place..].contains(end)
             })
         })
+    }
+
+    /// What ends the reasoning that a prompt leaves the model in; `None` if the format has no reasoning.
+    pub fn reasoning_end(&self) -> Option<String> {
+        self.reasoning.first().map(|pair| pair.end.trim().to_owned())
+    }
+
+    /// Whether the answer to a prompt begins inside of reasoning: the prompt ends there, or in the middle of it.
+    pub fn begins_in_reasoning_after(&self, prompt: &str, start: AnswerStart) -> bool {
+        self.is_in_reasoning_after(prompt) || (start == AnswerStart::Reasoning && !self.reasoning.is_empty())
     }
 
     /// What is around content.
@@ -162,11 +174,15 @@ impl OutputFormat {
     }
 }
 
-/// Whether the models of a template are known to call tools without ending their reasoning: Qwen 3.5, `DeepSeek` V4, Kimi K2.
+/// Whether the models of a template are known to call tools without ending their reasoning: Qwen 3.5, `DeepSeek` V4, Kimi K2,
+/// Ling 3.
 fn ends_reasoning(template: &str) -> bool {
     let is_qwen =
         template.contains("<tool_call>\\n<function=") || template.contains("<tool_call>\n<function=");
-    is_qwen || template.contains("｜DSML｜") || template.contains("<|tool_calls_section_begin|>")
+    is_qwen
+        || ["｜DSML｜", "<|tool_calls_section_begin|>", "<role>ASSISTANT</role>"]
+            .iter()
+            .any(|text| template.contains(text))
 }
 
 /// Whether a marker speaks of thinking.

@@ -144,7 +144,7 @@ impl OutputFormat {
 
     /// What holds the model's content to a grammar: from the first token on, or once its reasoning has ended.
     pub fn constrain_content(&self, source: GrammarSource, in_reasoning: bool) -> OutputConstraint {
-        let end = self.reasoning.first().filter(|_| in_reasoning).map(|pair| pair.end.trim().to_owned());
+        let end = self.reasoning_end().filter(|_| in_reasoning);
         let trigger = end.map(|end| Trigger {
             starts: vec![TriggerStart::Text(end)],
             then: AfterConstruct::Stop,

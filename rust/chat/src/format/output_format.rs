@@ -15,6 +15,8 @@ pub struct OutputFormat {
     pub content_starts: Vec<String>,
     /// Markers around content and at the end of a message, which say nothing themselves.
     pub dropped: Vec<String>,
+    /// What ends a turn of the model, as the template writes it; empty where it writes no marker.
+    pub turn_ends: Vec<String>,
     /// Around the name of whom a part of the message is for, where that says nothing more.
     pub recipient: Option<Pair>,
     /// Whether the template writes white space before content.

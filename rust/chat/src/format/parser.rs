@@ -142,6 +142,15 @@ impl OutputParser {
         }
     }
 
+    /// It for a text in the middle of content or reasoning.
+    pub(super) fn continuing(self) -> Self {
+        let state = match self.state {
+            State::Header { .. } => State::Content,
+            other => other,
+        };
+        Self { state, at_start: false, may_be_bare: false, ..self }
+    }
+
     /// Takes the next piece, and gives what the message has more.
     pub fn feed(&mut self, piece: &str) -> Vec<Delta> {
         self.input.push_str(piece);

@@ -1,9 +1,12 @@
 //! Conversations whose rendering shows how a template writes messages.
 
+use crate::capabilities::LIMITS;
 use crate::{ChatTemplate, Conversation, Message, ToolDefinition};
 use serde_json::{Map, Value, json};
 
 pub(super) const USER: &str = "USERTEXT";
+/// What the user says next.
+const NEXT: &str = "NEXTTEXT";
 pub(super) const CONTENT: &str = "CONTENTTEXT";
 pub(super) const REASONING: &str = "REASONINGTEXT";
 pub(super) const NAMES: [&str; 2] = ["fnalpha", "fnbravo"];
@@ -53,17 +56,14 @@ impl<'t> Probe<'t> {
 
     /// What the template writes for an answer; `None` if it refuses.
     pub(super) fn answer(&self, answer: Answer) -> Option<String> {
-        let mut message = Message::assistant(if answer.has_content { CONTENT } else { "" });
-        if answer.has_reasoning {
-            message = message.with_reasoning(REASONING);
-            message.set("reasoning", REASONING);
-        }
-        if answer.calls > 0 {
-            let calls: Vec<Value> = (0..answer.calls).map(|index| call(index, answer)).collect();
-            message.set("tool_calls", calls);
-        }
-        let whole = self.render(vec![Message::user(USER), message], false)?;
+        let whole = self.render(vec![Message::user(USER), message(answer)], false)?;
         Some(after_base(&self.base, &whole).to_owned())
+    }
+
+    /// As [`answer`](Self::answer), with the next turn of the user behind it.
+    pub(super) fn followed(&self, answer: Answer) -> Option<String> {
+        let messages = vec![Message::user(USER), message(answer), Message::user(NEXT)];
+        Some(after_base(&self.base, self.render(messages, false)?.split(NEXT).next()?).to_owned())
     }
 
     fn render(&self, messages: Vec<Message>, adds_prompt: bool) -> Option<String> {
@@ -72,8 +72,22 @@ impl<'t> Probe<'t> {
             .with_generation_prompt(adds_prompt)
             .with_adapt(false);
         conversation.variables.clone_from(&self.variables);
+        conversation.limits = LIMITS;
         self.template.render(&conversation).ok()
     }
+}
+
+fn message(answer: Answer) -> Message {
+    let mut message = Message::assistant(if answer.has_content { CONTENT } else { "" });
+    if answer.has_reasoning {
+        message = message.with_reasoning(REASONING);
+        message.set("reasoning", REASONING);
+    }
+    if answer.calls > 0 {
+        let calls: Vec<Value> = (0..answer.calls).map(|index| call(index, answer)).collect();
+        message.set("tool_calls", calls);
+    }
+    message
 }
 
 /// What a prompt has after the one without an answer.

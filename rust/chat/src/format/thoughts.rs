@@ -16,15 +16,14 @@ pub struct Thoughts {
 }
 
 impl OutputFormat {
-    /// Where thoughts are in the answer to `prompt`, `None` if the format has none. With `tools`, calls may come.
-    pub fn thoughts(&self, prompt: &str, tools: bool) -> Option<Thoughts> {
+    /// Where thoughts are in an answer, which may begin in one; `None` if the format has none. With `tools`, calls may come.
+    pub fn thoughts(&self, in_reasoning: bool, tools: bool) -> Option<Thoughts> {
         let kinds: Vec<Pair> =
             self.reasoning.iter().filter(|pair| !pair.end.trim().is_empty()).map(trimmed).collect();
         if kinds.is_empty() {
             return None;
         }
-        let mut made =
-            Thoughts { is_inside: self.is_in_reasoning_after(prompt), kinds, ..Thoughts::default() };
+        let mut made = Thoughts { is_inside: in_reasoning, kinds, ..Thoughts::default() };
         let ends_thoughts = |marker: &str| marker.starts_with(['<', '[', ']']);
         made.interrupts.extend(self.content_starts.iter().filter(|marker| ends_thoughts(marker)).cloned());
         if let Some(calls) = self.calls.as_ref().filter(|_| tools) {
@@ -58,11 +57,13 @@ mod tests {
     fn thoughts_are_between_the_templates_markers() {
         let template = ChatTemplate::new(THINKING, "", "").unwrap();
         let format = template.output_format();
-        let thoughts = format.thoughts("<|user|>Hi<|end|><|assistant|>", false).unwrap();
+        let thoughts = format.thoughts(false, false).unwrap();
         assert_eq!(thoughts.kinds[0].start, "<think>");
         assert_eq!(thoughts.kinds[0].end, "</think>");
         assert!(!thoughts.is_inside && thoughts.calls.is_empty());
-        let thoughts = format.thoughts("<|user|>Hi<|end|><|assistant|><think>\n", true).unwrap();
+        assert!(!format.is_in_reasoning_after("<|user|>Hi<|end|><|assistant|>"));
+        let inside = format.is_in_reasoning_after("<|user|>Hi<|end|><|assistant|><think>\n");
+        let thoughts = format.thoughts(inside, true).unwrap();
         assert!(thoughts.is_inside);
         assert_eq!(
             (thoughts.calls[0].0.start.as_str(), thoughts.calls[0].0.end.as_str()),
@@ -73,6 +74,6 @@ mod tests {
     #[test]
     fn a_template_without_thoughts_has_none() {
         let template = ChatTemplate::named("llama2", "<s>", "</s>").unwrap();
-        assert_eq!(template.output_format().thoughts("", true), None);
+        assert_eq!(template.output_format().thoughts(false, true), None);
     }
 }

@@ -131,6 +131,7 @@ fn harmony() -> OutputFormat {
             "<|return|>",
             "<|call|>",
         ]),
+        turn_ends: texts(&["<|return|>", "<|call|>"]),
         has_space_before_content: false,
         has_space_before_calls: true,
         calls: Some(calls),
@@ -151,6 +152,7 @@ fn recipients() -> OutputFormat {
     OutputFormat {
         reasoning: vec![Pair::new("to=self<|message|>", "<|eom|>")],
         dropped: texts(&["<|start|>assistant", "to=user<|message|>", "<|eom|>", "<|eot|>"]),
+        turn_ends: texts(&["<|eot|>"]),
         recipient: Some(Pair::new("to=", "<|message|>")),
         has_space_before_content: true,
         has_space_before_calls: true,
@@ -183,6 +185,7 @@ fn envelopes() -> OutputFormat {
             "<|close|>think<|sep|>",
             "<|end_of_msg|>",
         ]),
+        turn_ends: texts(&["<|end_of_msg|>"]),
         calls: Some(with(
             section,
             Pair::new("<|open|>call tool=\"", "<|close|>call<|sep|>"),

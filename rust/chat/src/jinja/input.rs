@@ -1,5 +1,6 @@
 //! What comes into a render: JSON values and their origin.
 
+use crate::interrupt::Interrupt;
 use std::rc::Rc;
 
 use serde_json::Value as Json;
@@ -108,8 +109,14 @@ fn value_of(meter: &Rc<Meter>, json: &Json, origin: Origin) -> Outcome<Value> {
 
 impl Ast {
     /// Renders the template.
-    pub(crate) fn render(&self, inputs: &[Input<'_>], limits: Limits, now: Moment) -> Outcome<Rendered> {
-        let interpreter = Interpreter::new(self, limits, now);
+    pub(crate) fn render(
+        &self,
+        inputs: &[Input<'_>],
+        limits: Limits,
+        interrupt: Option<Interrupt>,
+        now: Moment,
+    ) -> Outcome<Rendered> {
+        let interpreter = Interpreter::new(self, limits, interrupt, now);
         let meter = Rc::clone(&interpreter.meter);
         let mut variables = Vec::with_capacity(inputs.len());
         for input in inputs {

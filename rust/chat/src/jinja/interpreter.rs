@@ -1,5 +1,6 @@
 //! Runs the statements of a template.
 
+use crate::interrupt::Interrupt;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -87,10 +88,10 @@ fn function(name: &str) -> Option<Function> {
 }
 
 impl<'t> Interpreter<'t> {
-    pub(crate) fn new(ast: &'t Ast, limits: Limits, now: Moment) -> Self {
+    pub(crate) fn new(ast: &'t Ast, limits: Limits, interrupt: Option<Interrupt>, now: Moment) -> Self {
         Self {
             ast,
-            meter: Meter::new(limits.steps, limits.memory_bytes),
+            meter: Meter::new(limits.steps, limits.memory_bytes, interrupt),
             now,
             line: 1,
             output_bytes: limits.output_bytes,
@@ -135,7 +136,7 @@ impl<'t> Interpreter<'t> {
     fn clean(&mut self) {
         for namespace in &self.namespaces {
             if let (Ok(mut dict), Ok(empty)) =
-                (namespace.dict.try_borrow_mut(), Dict::new(&Meter::new(u64::MAX, usize::MAX)))
+                (namespace.dict.try_borrow_mut(), Dict::new(&Meter::new(u64::MAX, usize::MAX, None)))
             {
                 drop(std::mem::replace(&mut *dict, empty));
             }

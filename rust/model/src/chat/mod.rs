@@ -5,6 +5,7 @@ mod prepared;
 mod prompt;
 mod request;
 mod stream;
+mod turn_ends;
 
 pub use event::{ChatEvent, ChatFinish, ChatPoll};
 pub use prepared::PreparedChat;

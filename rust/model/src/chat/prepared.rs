@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use tabagent_chat::ChatTemplate;
 use tabagent_chat::ToolDefinition;
-use tabagent_chat::format::{OutputParser, ToolChoice, ToolChoiceError};
+use tabagent_chat::format::{AnswerStart, OutputParser, ToolChoice, ToolChoiceError, Unenforced};
 use tabagent_runtime::AbortFlag;
 use tabagent_sampling::constraint::Grammar;
 
-use super::prompt::ChatPrompt;
+use super::prompt::{CallGrammar, ChatPrompt};
 use super::request::ChatRequest;
 use super::stream::ChatStream;
 use crate::error::Error;
@@ -26,9 +26,11 @@ pub struct PreparedChat {
     /// How to generate.
     pub options: GenerateOptions,
     template: Arc<ChatTemplate>,
+    start: AnswerStart,
+    in_reasoning: bool,
     /// The tools that calls are read for; `None` for any.
     tools: Option<Vec<ToolDefinition>>,
-    grammar: Option<Arc<Grammar>>,
+    held: Option<CallGrammar>,
     /// Nothing of the text is read.
     plain: bool,
 }
@@ -38,7 +40,7 @@ impl Model {
     ///
     /// # Errors
     /// [`Error::Chat`] if there is no template, or it refuses the conversation; [`Error::ToolChoice`]; [`Error::Grammar`];
-    /// [`Error::Vocab`]; [`Error::Engine`].
+    /// [`Error::Option`] for a message of a budget that itself ends a thought; [`Error::Vocab`]; [`Error::Engine`].
     pub fn prepare_chat(&self, request: ChatRequest) -> Result<PreparedChat, Error> {
         let ChatRequest {
             mut conversation,
@@ -58,35 +60,27 @@ impl Model {
             None => self.chat_template_for(given.is_some(), conversation.documents.is_some())?,
         };
         let prompt = self.chat_prompt(&template, &conversation)?;
-        let must_call = matches!(tool_choice, ToolChoice::Required | ToolChoice::Named(_));
         let tools = given.unwrap_or_default();
-        let grammar = match structure {
-            // A form concerns content, and where a call must come there is none.
-            Some(structure) if !must_call && !tools.is_empty() && structure.options.trigger.is_none() => {
-                let made = self.compile_calls_or_content(
-                    &template,
-                    &tools,
-                    parallel_tool_calls,
-                    &prompt.text,
-                    &structure,
-                )?;
-                Some(made.grammar)
-            }
-            Some(structure) if !must_call => {
-                Some(self.compile_structure(&template, structure, &prompt.text)?)
-            }
-            _ if must_call || !tools.is_empty() => {
-                self.call_grammar(&template, &tools, &tool_choice, parallel_tool_calls, &prompt.text)?
+        let start = AnswerStart::of(&conversation);
+        let in_reasoning = template.output_format().begins_in_reasoning_after(&prompt.text, start);
+        let held =
+            self.hold(&template, &tools, &tool_choice, parallel_tool_calls, in_reasoning, structure)?;
+        let thoughts = thinking
+            .as_ref()
+            .and_then(|_| template.output_format().thoughts(in_reasoning, !tools.is_empty()));
+        let thought = match (thinking, thoughts) {
+            (Some(budget), Some(thoughts)) => {
+                Some(ThoughtOptions::new(budget.max_tokens, budget.message, thoughts)?)
             }
             _ => None,
         };
-        let thought = thinking.and_then(|budget| {
-            let thoughts = template.output_format().thoughts(&prompt.text, !tools.is_empty())?;
-            Some(ThoughtOptions { max_tokens: budget.max_tokens, message: budget.message, thoughts })
-        });
-        let options = GenerateOptions { show_special: true, thought: thought.or(options.thought), ..options };
+        let mut options =
+            GenerateOptions { show_special: true, thought: thought.or(options.thought), ..options };
+        if !plain {
+            self.stop_at_turn_ends(&template, &mut options)?;
+        }
         let tools = offered.map(|_| tools);
-        Ok(PreparedChat { prompt, options, template, tools, grammar, plain })
+        Ok(PreparedChat { prompt, options, template, start, in_reasoning, tools, held, plain })
     }
 
     /// Begins an answer; several of the same request may be begun, each with options of its own.
@@ -95,7 +89,7 @@ impl Model {
     /// As [`generate`](Self::generate).
     pub fn start_chat(&self, prepared: &PreparedChat, options: GenerateOptions) -> Result<ChatStream, Error> {
         let tokens = prepared.prompt.tokens.clone();
-        let (stream, _) = self.generate(tokens, options, prepared.grammar.as_ref(), false)?;
+        let (stream, _) = self.generate(tokens, options, prepared.grammar(), false)?;
         Ok(ChatStream::new(stream, (!prepared.plain).then(|| prepared.parser())))
     }
 
@@ -112,7 +106,7 @@ impl Model {
     ) -> Result<ChatStream, Error> {
         session.replace(prepared.prompt.tokens.clone(), options.changes.clone(), stop)?;
         let settings = Some(options.sampling.clone());
-        let (stream, _) = session.generate(options, settings, prepared.grammar.as_ref(), false, stop)?;
+        let (stream, _) = session.generate(options, settings, prepared.grammar(), false, stop)?;
         Ok(ChatStream::new(stream, (!prepared.plain).then(|| prepared.parser())))
     }
 
@@ -125,16 +119,43 @@ impl Model {
         self.start_chat(&prepared, prepared.options.clone())
     }
 
+    /// What an answer is held to, which may begin in reasoning: calls, content of a form, or either; `None` if to nothing.
+    fn hold(
+        &self,
+        template: &ChatTemplate,
+        tools: &[ToolDefinition],
+        choice: &ToolChoice,
+        parallel: bool,
+        in_reasoning: bool,
+        structure: Option<GrammarRequest>,
+    ) -> Result<Option<CallGrammar>, Error> {
+        let must_call = matches!(choice, ToolChoice::Required | ToolChoice::Named(_));
+        match structure {
+            // A form concerns content, and where a call must come there is none.
+            Some(structure) if !must_call && !tools.is_empty() && structure.options.trigger.is_none() => {
+                self.compile_calls_or_content(template, tools, parallel, in_reasoning, &structure).map(Some)
+            }
+            Some(structure) if !must_call => {
+                let grammar = self.compile_structure(template, structure, in_reasoning)?;
+                Ok(Some(CallGrammar { grammar, unenforced: Vec::new() }))
+            }
+            _ if must_call || !tools.is_empty() => {
+                self.call_grammar(template, tools, choice, parallel, in_reasoning)
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// The grammar of the content, which begins where the reasoning that the prompt leaves the model in has ended.
     fn compile_structure(
         &self,
         template: &ChatTemplate,
         mut structure: GrammarRequest,
-        prompt: &str,
+        in_reasoning: bool,
     ) -> Result<Arc<Grammar>, Error> {
         if structure.options.trigger.is_none() {
             let format = template.output_format();
-            let made = format.constrain_content(structure.source, format.is_in_reasoning_after(prompt));
+            let made = format.constrain_content(structure.source, in_reasoning);
             structure.source = made.source;
             structure.options.trigger = made.options.trigger;
         }
@@ -148,10 +169,10 @@ impl Model {
         tools: &[ToolDefinition],
         choice: &ToolChoice,
         parallel: bool,
-        prompt: &str,
-    ) -> Result<Option<Arc<Grammar>>, Error> {
-        match self.compile_calls(template, tools, choice, parallel, prompt) {
-            Ok(made) => Ok(made.map(|made| made.grammar)),
+        in_reasoning: bool,
+    ) -> Result<Option<CallGrammar>, Error> {
+        match self.compile_calls(template, tools, choice, parallel, in_reasoning) {
+            Ok(made) => Ok(made),
             // Such a template does not say how a call looks; the model may still write one that is known.
             Err(Error::ToolChoice(ToolChoiceError::NoCalls)) if *choice == ToolChoice::Auto => Ok(None),
             Err(error) => Err(error),
@@ -161,7 +182,22 @@ impl Model {
 
 impl PreparedChat {
     /// What reads the answer.
-    fn parser(&self) -> OutputParser {
-        self.template.parser(self.tools.as_deref(), Some(&self.prompt.text))
+    pub fn parser(&self) -> OutputParser {
+        self.template.parser_from(self.tools.as_deref(), Some(&self.prompt.text), self.start)
+    }
+
+    /// What the answer is held to, if it is.
+    pub fn grammar(&self) -> Option<&Arc<Grammar>> {
+        self.held.as_ref().map(|held| &held.grammar)
+    }
+
+    /// What of the tools' schemas the answer may break.
+    pub fn unenforced(&self) -> &[Unenforced] {
+        self.held.as_ref().map_or(&[], |held| &held.unenforced)
+    }
+
+    /// What ends the reasoning that the prompt leaves the model in; `None` if it is in none.
+    pub fn reasoning_end(&self) -> Option<String> {
+        self.template.output_format().reasoning_end().filter(|_| self.in_reasoning)
     }
 }

@@ -69,7 +69,8 @@ impl Model {
         Ok(template)
     }
 
-    /// What holds the answer to `prompt` to calls of tools that can be read; `None` where nothing is to be held to. Without `parallel` there is one call at the most.
+    /// What holds an answer, which may begin in reasoning, to calls of tools that can be read; `None` where nothing is to be held to. Without `parallel` there is one
+    /// call at the most.
     ///
     /// # Errors
     /// [`Error::ToolChoice`] if the choice asks for what there is not, [`Error::Grammar`], [`Error::Engine`].
@@ -79,10 +80,9 @@ impl Model {
         tools: &[ToolDefinition],
         choice: &ToolChoice,
         parallel: bool,
-        prompt: &str,
+        in_reasoning: bool,
     ) -> Result<Option<CallGrammar>, Error> {
         let format = template.output_format();
-        let in_reasoning = format.is_in_reasoning_after(prompt);
         let Some(made) = format.constrain_calls(tools, choice, parallel, in_reasoning)? else {
             return Ok(None);
         };
@@ -90,7 +90,7 @@ impl Model {
         Ok(Some(CallGrammar { grammar, unenforced: made.unenforced }))
     }
 
-    /// What holds the answer to `prompt` to either calls of tools that can be read, or content of a form.
+    /// What holds an answer, which may begin in reasoning, to either calls of tools that can be read, or content of a form.
     ///
     /// # Errors
     /// [`Error::ToolChoice`] if the form is a grammar in Lark or GBNF, [`Error::Grammar`], [`Error::Engine`].
@@ -99,11 +99,10 @@ impl Model {
         template: &ChatTemplate,
         tools: &[ToolDefinition],
         parallel: bool,
-        prompt: &str,
+        in_reasoning: bool,
         content: &GrammarRequest,
     ) -> Result<CallGrammar, Error> {
         let format = template.output_format();
-        let in_reasoning = format.is_in_reasoning_after(prompt);
         let made = format.constrain_calls_or_content(tools, parallel, in_reasoning, &content.source)?;
         // By itself, the form's errors name their place.
         self.compile_grammar(content)?;
