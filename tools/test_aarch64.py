@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from typing import Final
 
-from cross_cargo import TARGET_FOLDER, environment, missing_programs, run
+from cross_cargo import TARGET_FOLDER, environment, missing_programs, run, runner
 from cross_rust import TARGETS, CrossRust, cross_rust
 from tabagent_build.errors import BuildError
 from tabagent_build.fetching import fetching
@@ -37,7 +37,7 @@ def test(rust: CrossRust, arguments: list[str]) -> None:
     library = lay_out({path.name: path for path in [*folder.iterdir(), shim]}, TARGET_FOLDER / "aarch64-lib")
     settings = environment(rust, AARCH64)
     settings |= {"TABAGENT_LIBRARY_PATH": str(library), "TABAGENT_LLAMA_CPP_TREE": str(pinned_tree(read_pin()))}
-    settings |= {"TABAGENT_TEST_MODELS": str(model_folder())}
+    settings |= {"TABAGENT_TEST_MODELS": str(model_folder()), "TABAGENT_TEST_RUNNER": " ".join(runner(AARCH64))}
     say("running the tests of all crates under QEMU")
     crates = [part for name in (*WITHOUT_ENGINE, *WITH_ENGINE) for part in ("-p", f"tabagent-{name}")]
     run(["cargo", "test", "--locked", "--quiet", "--target", AARCH64.triple, *(arguments or [*crates, "--lib", "--tests"])], settings)
