@@ -57,7 +57,7 @@ def test(rust: CrossRust, arguments: list[str]) -> None:
     crates = [part for name in CRATES for part in ("-p", f"tabagent-{name}")]
     skips = [part for name in LEFT_OUT for part in ("--skip", name)]
     wanted = arguments or [*crates, "--lib", "--tests", "--", *skips]
-    run(["cargo", "test", "--locked", "--quiet", "--target", AARCH64.triple, *wanted], settings)
+    run(["cargo", "test", "--locked", "--quiet", "--no-fail-fast", "--target", AARCH64.triple, *wanted], settings)
 
 
 def main() -> int:

@@ -85,10 +85,7 @@ pub(crate) fn in_child(name: &str, variable: &str, value: &Path) {
 impl Oracle {
     pub(crate) fn open(folder: &Path) -> Self {
         let path = folder.join(libloading::library_filename("llama"));
-        // SAFETY: the project's own build; its initializers only set up tables.
-        let library =
-            unsafe { Library::new(&path) }.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let oracle = Self { library };
+        let oracle = Self { library: crate::ggml::load(&path) };
         let start: Symbol<'_, unsafe extern "C" fn()> = oracle.symbol("llama_backend_init");
         // SAFETY: it takes nothing and is called once.
         unsafe { start() };
