@@ -50,13 +50,13 @@ impl Packing {
     fn of(module: Option<&str>) -> Self {
         let none = Self::default();
         match module.unwrap_or_default() {
-            "x64" | "sse42" | "sandybridge" | "ivybridge" | "piledriver" => none,
+            "x64" | "sse42" | "sandybridge" | "ivybridge" | "piledriver" | "armv8.0_1"
+            | "android_armv8.0_1" => none,
             "haswell" | "alderlake" => Self { avx2: true, ..none },
             "skylakex" | "cannonlake" | "cascadelake" | "icelake" | "cooperlake" | "zen4" => {
                 Self { avx2: true, avx512: true, ..none }
             }
             "sapphirerapids" => Self { dotprod: false, ..Self::all() },
-            "armv8.0_1" | "android_armv8.0_1" => none,
             name if ["armv", "android_armv", "apple_"].iter().any(|start| name.starts_with(start)) => {
                 Self { dotprod: true, ..none }
             }
