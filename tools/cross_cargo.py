@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
+import select
 import shutil
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -15,7 +20,19 @@ from tabagent_build.cache import finished_folder
 from tabagent_build.errors import BuildError
 from tabagent_build.progress import say
 
-__all__ = ["TARGET_FOLDER", "environment", "find", "missing_programs", "run", "windows_path", "wine_prefix", "wine_settings"]
+__all__ = [
+    "TARGET_FOLDER",
+    "environment",
+    "find",
+    "missing_programs",
+    "run",
+    "run_by_wine",
+    "run_on_console",
+    "runner",
+    "windows_path",
+    "wine_prefix",
+    "wine_settings",
+]
 
 WINE_FOLDER: Final = "/usr/lib/wine"
 """Where Debian's `wine64` has its program, which is on no search path."""
@@ -37,10 +54,15 @@ def find(program: str) -> str | None:
     return shutil.which(program, path=os.pathsep.join([os.environ.get("PATH", os.defpath), WINE_FOLDER]))
 
 
+def runner(target: Target) -> list[str]:
+    """The command before the name of a program of a target."""
+    program, *arguments = target.runner
+    return [find(program) or program, *arguments]
+
+
 def environment(rust: CrossRust, target: Target) -> dict[str, str]:
     """What makes Cargo compile for a target and run its programs."""
     name = target.triple.upper().replace("-", "_")
-    program, *arguments = target.runner
     values = {
         **os.environ,
         **rust.environment(),
@@ -48,12 +70,12 @@ def environment(rust: CrossRust, target: Target) -> dict[str, str]:
         "CARGO_PROFILE_DEV_DEBUG": "false",
         "CARGO_PROFILE_TEST_DEBUG": "false",
         f"CARGO_TARGET_{name}_LINKER": target.linker,
-        f"CARGO_TARGET_{name}_RUNNER": " ".join([find(program) or program, *arguments]),
+        f"CARGO_TARGET_{name}_RUNNER": " ".join(runner(target)),
         f"CC_{target.triple.replace('-', '_')}": target.linker,
     }
     # That of the host is none of the target.
     values.pop("PYO3_PYTHON", None)
-    if program == "wine64":
+    if target.runner[0] == "wine64":
         values |= wine_settings(rust)
     return values
 
@@ -97,6 +119,35 @@ def run_by_wine(command: Sequence[str], settings: Mapping[str, str]) -> None:
     if process.returncode:
         message = f"`{' '.join(command)}` failed under Wine (code {process.returncode})"
         raise BuildError(message)
+
+
+def run_on_console(command: Sequence[str], settings: Mapping[str, str]) -> str:
+    """Run a program for Windows on a console, as Wine makes one of a terminal. Returns what the terminal got.
+
+    Raises:
+        BuildError: it fails.
+    """
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 160, 0, 0))
+    shown = bytearray()
+    whole = [find("wine64") or "wine64", *command]
+    with subprocess.Popen(whole, cwd=ROOT, env=dict(settings), stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True) as process:
+        os.close(theirs)
+        # Processes of Wine's own may keep the terminal, so its end is not waited for.
+        while True:
+            if select.select([ours], [], [], 0.5)[0]:
+                try:
+                    shown += os.read(ours, 1 << 16)
+                except OSError:  # nobody has the terminal any more
+                    break
+            elif process.poll() is not None:
+                break
+    os.close(ours)
+    text = shown.decode("utf-8", "replace")
+    if process.returncode:
+        message = f"`{' '.join(command)}` failed on a console under Wine (code {process.returncode}): {text}"
+        raise BuildError(message)
+    return text
 
 
 def run(command: Sequence[str], settings: Mapping[str, str], folder: Path = ROOT) -> None:

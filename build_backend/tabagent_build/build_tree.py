@@ -110,7 +110,13 @@ class BuildTree:
         platform, modules = self.toolchain.platform, list(modules)
         self._ninja(["llama", *modules], BuildProgress())
         names = [platform.library_name(target) for target in ("ggml-base", "ggml", "llama")] + [platform.module_name(target) for target in modules]
-        return [self._build / "bin" / name for name in names] + list(self.toolchain.runtime)
+        return [self._build / "bin" / name for name in names] + [self._stripped(library) for library in self.toolchain.runtime]
+
+    def _stripped(self, library: Path) -> Path:
+        folder = self.folder / "runtime"
+        folder.mkdir(exist_ok=True)
+        self.toolchain.strip(library, folder / library.name)
+        return folder / library.name
 
     @property
     def _build(self) -> Path:

@@ -127,7 +127,7 @@ def _key(source: Source, toolchain: Toolchain) -> str:
     """The name of the result: a hash of all that it depends on."""
     platform = toolchain.platform
     parts = [source.identity, toolchain.identity, json.dumps(OPTIONS | platform.options, sort_keys=True), platform.system.link_flags]
-    parts += [fetching.sha256_of(path) for path in toolchain.runtime]
+    parts += [f"stripped {fetching.sha256_of(path)}" for path in toolchain.runtime]
     parts += [f"{name}\n{content.decode()}" for name, content in recipe().items()]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
 

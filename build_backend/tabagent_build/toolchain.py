@@ -39,7 +39,15 @@ class Toolchain:
     platform: Platform
     """What they compile for."""
     runtime: tuple[Path, ...] = ()
-    """Libraries of the compiler that every library needs beside it."""
+    """Libraries of the compiler that every library needs beside it, as the compiler has them: some with all their symbols."""
+
+    def strip(self, library: Path, out: Path) -> None:
+        """Write a copy of a library without what only a debugger reads: that is nine tenths of Debian's `libstdc++-6.dll`.
+
+        Raises:
+            BuildError: the compiler has no `strip`, or it fails.
+        """
+        run([_answer([*self.cxx_compiler, "-print-prog-name=strip"]), "--strip-all", "-o", str(out), str(library)])
 
 
 WINDOWS_RUNTIME = ("libgcc_s_seh-1.dll", "libstdc++-6.dll", "libwinpthread-1.dll")
@@ -66,7 +74,11 @@ def find_toolchain(platform: Platform | None = None) -> Toolchain:
 
 def run(command: list[str], *, env: dict[str, str] | None = None) -> None:
     """Run one step of a build, its output kept back and shown, at its end, only if it fails."""
-    done = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False)
+    try:
+        done = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False)
+    except OSError as error:
+        message = f"`{command[0]}` does not start ({error})"
+        raise BuildError(message) from error
     if done.returncode != 0:
         tail = "\n".join(done.stdout.splitlines()[-60:])
         message = f"`{shlex.join(command)}` failed with exit status {done.returncode}; its last lines:\n{tail}"

@@ -13,6 +13,7 @@ import base64
 import configparser
 import contextlib
 import errno
+import filecmp
 import hashlib
 import http.client
 import json
@@ -206,10 +207,26 @@ def atomic_file(destination: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(0o644)
-        temporary.replace(destination)
+        _put_in_place(temporary, destination)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _put_in_place(temporary: Path, destination: Path) -> None:
+    """Rename the file, over an older one if there is one. Windows refuses that while a program has the older one open."""
+    try:
+        temporary.replace(destination)
+    except PermissionError as error:
+        if sys.platform != "win32" or not destination.is_file():
+            raise
+        if filecmp.cmp(temporary, destination, shallow=False):
+            # Another process was faster, and uses its copy.
+            temporary.unlink()
+            return
+        reason = (error.strerror or str(error)).lower()
+        message = f"cannot replace `{destination}`: {reason}; if the file is open in a program, or loaded as a model, close it there first"
+        raise FetchError(message) from error
 
 
 def fetch(wanted: IndexFile, destination: Path, *, progress: Progress | None = None, remedy: str = "") -> Path:

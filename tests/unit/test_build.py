@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import io
 import os
 import re
@@ -62,6 +63,17 @@ def test_step_without_a_compiler_ends_with_one_sentence() -> None:
 def test_failed_step_shows_its_last_lines() -> None:
     with pytest.raises(BuildError, match=r"exit status 3; its last lines:\nwhy it failed"):
         toolchain.run([sys.executable, "-c", "print('why it failed'); raise SystemExit(3)"])
+
+
+def test_a_stripped_library_keeps_what_is_exported_alone(tmp_path: Path) -> None:
+    tools = toolchain.find_toolchain()
+    source_file, library, stripped = tmp_path / "a.c", tmp_path / "whole.so", tmp_path / "stripped.so"
+    source_file.write_text("static int hidden_name(int a) { return a * 3; } int shown_name(int a) { return hidden_name(a); }\n", encoding="utf-8")
+    toolchain.run([*tools.c_compiler, "-g", "-O0", "-shared", "-fPIC", str(source_file), "-o", str(library)])
+    tools.strip(library, stripped)
+    assert b"hidden_name" in library.read_bytes()
+    assert b"hidden_name" not in stripped.read_bytes()
+    assert ctypes.CDLL(str(stripped)).shown_name(7) == 21
 
 
 def test_job_count_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

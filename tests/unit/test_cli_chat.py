@@ -146,7 +146,7 @@ def test_markdown_is_styled_on_a_terminal_alone(capsys: pytest.CaptureFixture[st
     answer: list[ChatDelta | BaseException] = [ReasoningDelta("so *much*"), ContentDelta("**bo"), ContentDelta("ld** \x1b[31m"), ContentDelta("`x`")]
     talk(Lines("hi"), answer)
     assert "**bold**" in capsys.readouterr().out
-    monkeypatch.setattr("tabagent.cli.talk.is_terminal", lambda _: True)
+    monkeypatch.setattr("tabagent.cli.talk.takes_styles", lambda _: True)
     monkeypatch.delenv("NO_COLOR", raising=False)
     talk(Lines("hi"), answer)
     out = capsys.readouterr().out

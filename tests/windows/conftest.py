@@ -27,7 +27,7 @@ def model_path() -> Path:
 
 @pytest.fixture(scope="session")
 def reference() -> dict[str, Any]:
-    """The greedy continuation of a prompt on Linux, with the tokens that were most probable at each place."""
+    """The greedy continuation of a prompt on Linux, with the tokens that were most probable at each place (`tests/support/continuation.py`)."""
     read: dict[str, Any] = json.loads(Path(os.environ["TABAGENT_TEST_REFERENCE"]).read_text(encoding="utf-8"))
     return read
 

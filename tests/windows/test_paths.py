@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -62,27 +61,3 @@ def test_the_cache_is_where_windows_has_local_data(tmp_path: Path) -> None:
     code = "from tabagent._cache_path import cache_path; print(cache_path())"
     done = run_code(code, TABAGENT_CACHE="", XDG_CACHE_HOME="", LOCALAPPDATA=str(tmp_path))
     assert done.stdout.strip() == str(tmp_path / "tabagent")
-
-
-def test_a_file_that_is_mapped_cannot_be_cut(model_path: Path, tmp_path: Path) -> None:
-    path = tmp_path / "model.gguf"
-    shutil.copyfile(model_path, path)
-    file = gguf.open(path)
-    before = file.tensors[0].dequantize()
-    with pytest.raises(OSError, match=r"model\.gguf|Invalid argument|1224"), path.open("r+b") as handle:
-        handle.truncate(1000)
-    assert (file.tensors[0].dequantize() == before).all()
-
-
-def test_a_file_that_is_mapped_stays_readable_when_its_name_goes(model_path: Path, tmp_path: Path) -> None:
-    path, other = tmp_path / "model.gguf", tmp_path / "other.gguf"
-    for copy in (path, other):
-        shutil.copyfile(model_path, copy)
-    file = gguf.open(path)
-    before = file.tensors[0].dequantize()
-    # Some versions of Windows refuse, in which case nothing has changed.
-    with contextlib.suppress(PermissionError):
-        other.replace(path)
-    with contextlib.suppress(PermissionError):
-        path.unlink()
-    assert (file.tensors[0].dequantize() == before).all()

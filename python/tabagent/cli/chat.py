@@ -71,7 +71,8 @@ def chat(
 
     What you type is said, by the model's chat template, and answered; /help
     lists commands. Each line of a pipe is a turn. What a model thinks is
-    dimmed. Ctrl-C stops an answer; /bye and Ctrl-D leave.
+    dimmed. Ctrl-C stops an answer; /bye and Ctrl-D leave (on Windows Ctrl-Z
+    and Enter).
 
     Exit code: 0, 1 for a failure, 2 for wrong usage, 130 after Ctrl-C.
     """

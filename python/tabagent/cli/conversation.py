@@ -7,6 +7,7 @@ from tabagent.cli.generation import Answer, GenerationOptions, generate
 from tabagent.cli.line_reader import LineReader
 from tabagent.cli.output import write_line, write_note, write_text
 from tabagent.cli.transcript import ChatTranscript, Transcript
+from tabagent.cli.windows_console import END_OF_INPUT
 from tabagent.errors import ContextFullError
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Conversation:
         if self._reader.is_terminal:
             is_chat = isinstance(self._transcript, ChatTranscript)
             how = "what you type is said by the model's chat template" if is_chat else "what you type is continued as plain text"
-            write_note(f"a conversation: {how}; Ctrl-C stops an answer, Ctrl-D leaves")
+            write_note(f"a conversation: {how}; Ctrl-C stops an answer, {END_OF_INPUT} leaves")
         turn = first if first is not None else self._next_turn()
         while turn is not None:
             if turn and not self._take_turn(turn):

@@ -3,18 +3,22 @@
 import io
 import json
 import logging
+import os
 import sys
 import warnings
 from types import TracebackType
-from typing import Any, Final, TextIO
+from typing import Any, Final, Literal, TextIO
 
 from rich.console import Console, RenderableType
+
+from tabagent.cli.windows_console import obeys_escapes
 
 __all__ = [
     "Verbosity",
     "is_terminal",
     "prepare_streams",
     "printable",
+    "takes_styles",
     "write_error",
     "write_json",
     "write_line",
@@ -30,10 +34,14 @@ CONTROLS: Final = {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(0x20), 
 
 
 def prepare_streams() -> None:
-    r"""Make printing safe in every locale: characters that stdout or stderr cannot hold are written as escapes such as `\u2603`."""
+    r"""Make printing safe in every locale: characters that stdout or stderr cannot hold are written as escapes such as `\u2603`.
+
+    On Windows files and pipes get UTF-8, as what is read from them is, unless `PYTHONIOENCODING` says otherwise: the code page lacks most letters.
+    """
+    in_utf8 = sys.platform == "win32" and not os.environ.get("PYTHONIOENCODING")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(encoding="utf-8" if in_utf8 and not is_terminal(stream) else None, errors="backslashreplace")
 
 
 def is_terminal(stream: TextIO) -> bool:
@@ -42,6 +50,11 @@ def is_terminal(stream: TextIO) -> bool:
         return stream.isatty()
     except (AttributeError, ValueError):
         return False
+
+
+def takes_styles(stream: TextIO) -> bool:
+    """Whether the stream leads to a terminal that obeys escape sequences; a Windows console is told to."""
+    return is_terminal(stream) and obeys_escapes(stream)
 
 
 def printable(text: str) -> str:
@@ -88,7 +101,9 @@ def write_json(value: Any) -> None:
 def write_tables(*tables: RenderableType) -> None:
     """Write tables to stdout with an empty line between them; colours only on a terminal and without `NO_COLOR`."""
     terminal = is_terminal(sys.stdout)
-    console = Console(file=sys.stdout, width=None if terminal else PIPE_WIDTH, highlight=False, markup=False, emoji=False)
+    colours: Literal["auto"] | None = "auto" if takes_styles(sys.stdout) else None
+    width = None if terminal else PIPE_WIDTH
+    console = Console(file=sys.stdout, width=width, color_system=colours, highlight=False, markup=False, emoji=False)
     with console.capture() as captured:
         for index, table in enumerate(tables):
             if index:

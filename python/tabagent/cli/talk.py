@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 from tabagent.cli.failure import one_line
 from tabagent.cli.line_reader import LineReader
 from tabagent.cli.markdown import MarkdownStyler
-from tabagent.cli.output import is_terminal, printable, write_line, write_note, write_text
+from tabagent.cli.output import printable, takes_styles, write_line, write_note, write_text
 from tabagent.cli.talk_settings import describe, read_setting
+from tabagent.cli.windows_console import END_OF_INPUT
 from tabagent.errors import ContextFullError, TabagentError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ COMMANDS: Final = {
     "/save FILE": "write the messages to a file",
     "/load FILE": "go on with the messages of a file",
     "/stats": "tokens and speed of the last answer",
-    "/bye": "leave, as Ctrl-D does",
+    "/bye": f"leave, as {END_OF_INPUT} does",
 }
 QUOTES: Final = '"""'
 DIM, PLAIN = "\x1b[2m", "\x1b[22m"
@@ -45,7 +46,7 @@ class Talk:
         self._reader = reader
         self._report = report
         self._last: ChatMessage | None = None
-        self._dims = is_terminal(sys.stdout) and not os.environ.get("NO_COLOR")
+        self._dims = takes_styles(sys.stdout) and not os.environ.get("NO_COLOR")
 
     def run(self, first: str | None) -> None:
         """Answer turns, `first` before those that are read, until the input ends or `/bye`.
@@ -56,7 +57,7 @@ class Talk:
             TabagentError: an answer failed and nobody is there to go on.
         """
         if self._reader.is_terminal:
-            write_note("Ctrl-C stops an answer, /help lists commands, /bye or Ctrl-D leaves")
+            write_note(f"Ctrl-C stops an answer, /help lists commands, /bye or {END_OF_INPUT} leaves")
         turn = first if first is not None else self._next()
         while turn is not None:
             if turn.strip() and not self._take(turn):
@@ -80,7 +81,7 @@ class Talk:
             if not self._reader.is_terminal:
                 raise
             write_line()
-            write_note("/bye or Ctrl-D leaves")
+            write_note(f"/bye or {END_OF_INPUT} leaves")
             return ""
 
     def _quoted(self) -> str:

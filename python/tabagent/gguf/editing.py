@@ -59,6 +59,8 @@ def edit_metadata(
     for key, value in new.items():
         given = as_text(kinds[key], f"types[{key!r:.80}]") if key in kinds else None
         changes.append((key, _typed(file, key, value, given)))
+    # Windows replaces no file that is mapped.
+    del file
     done: Literal["unchanged", "in place", "rewritten"] = _native.gguf_edit(place, changes, copy, progress)
     return done
 

@@ -1,56 +1,17 @@
 //! The files that a task reads, none of which it may overwrite.
 
 use std::collections::BTreeSet;
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use crate::error::GgufError;
+use crate::file_id::FileId;
 use crate::mmap::SharedBytes;
 use crate::split::present_parts;
 
 /// How deep folders of models keep files: `1_Pooling/config.json`, `additional_chat_templates/tool_use.jinja`.
 const FOLDER_DEPTH: usize = 3;
-
-/// The identity of a file: equal for all its paths, symbolic and hard links.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct FileId(Identity);
-
-#[cfg(unix)]
-type Identity = (u64, u64);
-#[cfg(not(unix))]
-type Identity = PathBuf;
-
-impl FileId {
-    /// The file that `path` leads to; `None` if there is none.
-    pub(crate) fn of_path(path: &Path) -> Option<Self> {
-        #[cfg(unix)]
-        {
-            std::fs::metadata(path).ok().as_ref().and_then(Self::of_metadata)
-        }
-        #[cfg(not(unix))]
-        {
-            path.canonicalize().ok().map(Self)
-        }
-    }
-
-    /// The identity of an open file; `None` where the system tells it only by a path.
-    pub(crate) fn of_file(file: &File) -> Option<Self> {
-        file.metadata().ok().as_ref().and_then(Self::of_metadata)
-    }
-
-    #[cfg(unix)]
-    #[expect(clippy::unnecessary_wraps, reason = "other systems need a path")]
-    fn of_metadata(metadata: &Metadata) -> Option<Self> {
-        use std::os::unix::fs::MetadataExt as _;
-        Some(Self((metadata.dev(), metadata.ino())))
-    }
-
-    #[cfg(not(unix))]
-    fn of_metadata(_metadata: &Metadata) -> Option<Self> {
-        None
-    }
-}
 
 /// The files that a task reads. What it writes must be none of them, by whatever path or link.
 #[derive(Debug, Clone, Default)]

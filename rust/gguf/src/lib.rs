@@ -18,6 +18,7 @@ mod diff;
 mod edit;
 mod error;
 mod file;
+mod file_id;
 mod file_type;
 mod ggml_type;
 mod hash;

@@ -105,7 +105,8 @@ impl Folder {
 }
 
 fn converted(folder: &Path, out_type: OutType) -> GgufFile {
-    let out = folder.join("out.gguf");
+    // A file of its own for each type, because Windows replaces none that is open.
+    let out = folder.join(format!("{out_type:?}.gguf"));
     convert(folder, &out, &ConvertOptions::default().with_out_type(out_type), &no_progress).unwrap();
     GgufFile::open(&out).unwrap()
 }
@@ -296,7 +297,7 @@ fn index_must_agree_with_its_files_and_stay_in_the_folder() {
     };
     index(&weight_map);
     assert_eq!(converted(written.path(), OutType::F32).tensors().len(), 11);
-    fs::remove_file(rename("out.gguf")).unwrap();
+    fs::remove_file(rename("F32.gguf")).unwrap();
 
     for file in ["../model.safetensors", "/etc/passwd", "..", ""] {
         let mut outside = weight_map.clone();
@@ -373,6 +374,7 @@ fn bitnet_files_that_cannot_be_kept_exactly_are_refused() {
     let mut bytes = fs::read(&path).unwrap();
     let data = GgufFile::open(&path).unwrap();
     let start = bytes.len() - data.tensor_data(data.tensor("blk.0.attn_q.weight").unwrap()).len();
+    drop(data);
     bytes[start] = 0b11;
     fs::write(&path, &bytes).unwrap();
     assert!(convert(&path, OutType::Auto).contains("a weight that is none of -1, 0 and 1"));

@@ -92,6 +92,7 @@ fn importances_count_when_tensors_are_packed_again() {
         })
         .collect();
     assert_eq!(out.tensor_data(out.tensor(name).unwrap()), expected);
+    drop(out);
     let imatrix = Imatrix::from_importances([(name.to_owned(), vec![1.0; 7])]).unwrap();
     fs::remove_file(bench.path("out.gguf")).unwrap();
     let text = bench.refusal(&LoraOptions::default().with_imatrix(Some(imatrix.into())));

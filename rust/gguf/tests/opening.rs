@@ -110,8 +110,12 @@ fn open_files_and_foreign_bytes_are_read_in_place() {
     assert!(shared.as_ptr_range().contains(&data.as_ptr()), "the data was copied");
     drop(file);
     assert_eq!(data.len(), 128);
-    let folder = std::fs::File::open(std::env::temp_dir()).unwrap();
-    assert!(GgufFile::from_file(&folder, "folder").unwrap_err().to_string().contains("not a regular file"));
+    // Windows opens no folder as a file.
+    if cfg!(unix) {
+        let folder = std::fs::File::open(std::env::temp_dir()).unwrap();
+        let error = GgufFile::from_file(&folder, "folder").unwrap_err();
+        assert!(error.to_string().contains("not a regular file"), "{error}");
+    }
 }
 
 #[test]

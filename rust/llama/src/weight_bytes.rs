@@ -35,39 +35,47 @@ impl WeightBytes {
 }
 
 /// Which matrices a CPU module may pack (`ggml_repack_get_optimal_repack_type` in `ggml/src/ggml-cpu/repack.cpp`, `extra_buffer_type::supports_op`
-/// in `ggml/src/ggml-cpu/amx/amx.cpp`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// in `ggml/src/ggml-cpu/amx/amx.cpp`), by the instructions that it is compiled for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Packing {
     avx2: bool,
     avx512: bool,
     amx: bool,
+    /// AArch64's products of four bytes each.
+    dotprod: bool,
 }
 
 impl Packing {
+    /// By the names of the modules in `ggml/src/CMakeLists.txt`. One of another name, or without any, may pack all that some module packs.
     fn of(module: Option<&str>) -> Self {
-        const WITHOUT_AVX2: [&str; 5] = ["x64", "sse42", "sandybridge", "ivybridge", "piledriver"];
-        const WITHOUT_AVX512: [&str; 2] = ["haswell", "alderlake"];
-        let is = |names: &[&str]| module.is_some_and(|module| names.contains(&module));
-        let avx2 = !is(&WITHOUT_AVX2);
-        Self {
-            avx2,
-            avx512: avx2 && !is(&WITHOUT_AVX512),
-            // Other processors pack the same types in other ways.
-            amx: module.is_none_or(|module| module == "sapphirerapids") || cfg!(not(target_arch = "x86_64")),
+        let none = Self::default();
+        match module.unwrap_or_default() {
+            "x64" | "sse42" | "sandybridge" | "ivybridge" | "piledriver" | "armv8.0_1"
+            | "android_armv8.0_1" => none,
+            "haswell" | "alderlake" => Self { avx2: true, ..none },
+            "skylakex" | "cannonlake" | "cascadelake" | "icelake" | "cooperlake" | "zen4" => {
+                Self { avx2: true, avx512: true, ..none }
+            }
+            "sapphirerapids" => Self { dotprod: false, ..Self::all() },
+            name if ["armv", "android_armv", "apple_"].iter().any(|start| name.starts_with(start)) => {
+                Self { dotprod: true, ..none }
+            }
+            _ => Self::all(),
         }
+    }
+
+    fn all() -> Self {
+        Self { avx2: true, avx512: true, amx: true, dotprod: true }
     }
 
     fn is_for(self, kind: GgmlType) -> bool {
         match kind {
-            GgmlType::Q4_0 | GgmlType::Q4_K => self.avx2 || self.amx,
-            GgmlType::IQ4_NL | GgmlType::MXFP4 => self.avx2,
+            GgmlType::Q4_0 | GgmlType::Q4_K => self.avx2 || self.amx || self.dotprod,
+            GgmlType::IQ4_NL | GgmlType::MXFP4 => self.avx2 || self.dotprod,
             GgmlType::Q2_K => self.avx512,
-            GgmlType::F16
-            | GgmlType::Q4_1
-            | GgmlType::Q8_0
-            | GgmlType::Q5_K
-            | GgmlType::Q6_K
-            | GgmlType::IQ4_XS => self.amx,
+            GgmlType::Q8_0 | GgmlType::Q5_K | GgmlType::Q6_K => self.amx || self.dotprod,
+            GgmlType::F16 | GgmlType::Q4_1 | GgmlType::IQ4_XS => self.amx,
+            GgmlType::Q1_0 => self.dotprod,
             _ => false,
         }
     }
@@ -118,6 +126,7 @@ mod tests {
         assert_eq!(bytes(&model, "x64", true), (all, 0));
         assert_eq!(bytes(&model, "haswell", true), (all, q4));
         assert_eq!(bytes(&model, "sapphirerapids", true), (all, q4 + 4 * 8 + q8 + 4 * 64 + f16));
+        assert_eq!(bytes(&model, "armv8.2_2", true), (all, q4 + q8));
         assert_eq!(bytes(&model, "haswell", false), (0, all));
     }
 
@@ -140,5 +149,10 @@ mod tests {
         assert!(!packed(GgmlType::Q6_K, "zen4"));
         assert!(packed(GgmlType::Q6_K, "sapphirerapids"));
         assert!(!packed(GgmlType::F32, "sapphirerapids"));
+        assert!(!packed(GgmlType::Q4_0, "armv8.0_1"));
+        assert!(packed(GgmlType::Q6_K, "armv8.2_1"));
+        assert!(packed(GgmlType::Q8_0, "apple_m1"));
+        assert!(!packed(GgmlType::Q2_K, "armv9.2_2"));
+        assert!(!packed(GgmlType::Q1_0, "haswell"));
     }
 }

@@ -10,6 +10,7 @@
 
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::process::Command;
 
 /// The folder of the libraries built from the pinned tree: `TABAGENT_LIBRARY_PATH`.
 pub fn library() -> Option<PathBuf> {
@@ -29,6 +30,21 @@ pub fn model(file: &str) -> Option<PathBuf> {
 /// The unpacked pinned tree of llama.cpp: `TABAGENT_LLAMA_CPP_TREE`.
 pub fn tree() -> Option<PathBuf> {
     named("TABAGENT_LLAMA_CPP_TREE")
+}
+
+/// A command that runs this test program again: by the program that `TABAGENT_TEST_RUNNER` names with its first arguments, where the system
+/// itself cannot run it (`make test-aarch64`).
+///
+/// # Panics
+/// If the system does not tell what program this is.
+pub fn this_program() -> Command {
+    let program = std::env::current_exe().expect("the system tells what program this is");
+    let runner = std::env::var("TABAGENT_TEST_RUNNER").unwrap_or_default();
+    let mut words = runner.split_whitespace();
+    let Some(first) = words.next() else { return Command::new(program) };
+    let mut command = Command::new(first);
+    command.args(words).arg(program);
+    command
 }
 
 /// The path in an environment variable, or a note of what the running test misses.

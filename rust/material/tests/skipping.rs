@@ -1,11 +1,11 @@
 //! A skipped test is seen, although the harness captures what tests print.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-use std::process::{Command, Output};
+use std::process::Output;
 
 /// Runs the test `needy` of this program in a process of its own.
 fn needy_with(variable: &str, value: Option<&str>) -> Output {
-    let mut command = Command::new(std::env::current_exe().unwrap());
+    let mut command = tabagent_material::this_program();
     command.args(["--exact", "needy", "--test-threads", "2"]).env("TABAGENT_TEST_NEEDY", "1");
     for name in ["CI", "TABAGENT_TEST_MODELS"] {
         command.env_remove(name);

@@ -1,5 +1,6 @@
 //! Errors of the crates as exceptions: the classes of `tabagent.errors`, and what these carry.
 
+use crate::os_error::os_error;
 use pyo3::exceptions::{PyOSError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -109,38 +110,6 @@ pub(crate) fn error_kinds(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
 /// The exception that Python raised while a file object was written, if that is why writing failed.
 fn raised(source: &io::Error, py: Python<'_>) -> Option<PyErr> {
     source.get_ref()?.downcast_ref::<PyErr>().map(|error| error.clone_ref(py))
-}
-
-/// An `OSError` of the subclass that its number stands for (`FileNotFoundError` and so on).
-fn os_error(py: Python<'_>, path: &Path, source: &io::Error, error: &dyn Display) -> PyErr {
-    let path = path.as_os_str().to_owned();
-    let Some(code) = source.raw_os_error() else {
-        return match errno_named(source.kind())
-            .map(|name| py.import("errno")?.getattr(name)?.extract::<i32>())
-        {
-            Some(Ok(code)) => PyOSError::new_err((code, source.to_string(), path)),
-            _ => PyOSError::new_err(error.to_string()),
-        };
-    };
-    let reason = py.import("os").and_then(|os| os.call_method1("strerror", (code,))?.extract::<String>());
-    let reason = reason.unwrap_or_else(|_| source.to_string());
-    PyOSError::new_err((code, reason, path))
-}
-
-/// The error number for a refusal of our own, such as to write over a device.
-fn errno_named(kind: io::ErrorKind) -> Option<&'static str> {
-    use io::ErrorKind;
-    Some(match kind {
-        ErrorKind::InvalidInput => "EINVAL",
-        ErrorKind::IsADirectory => "EISDIR",
-        ErrorKind::NotADirectory => "ENOTDIR",
-        ErrorKind::NotFound => "ENOENT",
-        ErrorKind::PermissionDenied => "EACCES",
-        ErrorKind::AlreadyExists => "EEXIST",
-        ErrorKind::WriteZero | ErrorKind::StorageFull => "ENOSPC",
-        ErrorKind::UnexpectedEof => "EIO",
-        _ => return None,
-    })
 }
 
 /// Puts file, offset, key or tensor, and rule of `fault` on the exception made of it.

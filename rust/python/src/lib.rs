@@ -31,6 +31,7 @@ mod logits_view;
 mod memory;
 mod metrics;
 mod model;
+mod os_error;
 mod panics;
 mod prepared_chat;
 mod progress;

@@ -2,6 +2,7 @@
 
 use crate::errors::{IntoPyErr, value_error};
 use crate::job;
+use crate::os_error::numbered;
 use crate::served_models::{entries, hub, reload};
 use crate::value::value_of;
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
@@ -86,7 +87,7 @@ fn start_error(error: StartError) -> PyErr {
         StartError::Prefix(_) | StartError::Tls(_) => value_error(error),
         StartError::Bind { source, .. } | StartError::AccessLog { source, .. } => match source.raw_os_error()
         {
-            Some(code) => PyOSError::new_err((code, error.to_string())),
+            Some(code) => numbered(code, error.to_string(), None),
             None => PyOSError::new_err(error.to_string()),
         },
         StartError::Inherited(_) => PyOSError::new_err(error.to_string()),

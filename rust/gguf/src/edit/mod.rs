@@ -9,6 +9,7 @@ use std::path::Path;
 
 use crate::error::{GgufError, Subject};
 use crate::file::{GgufFile, Header};
+use crate::file_id::name_count;
 use crate::owned::OwnedValue;
 use crate::progress::Progress;
 use crate::writer::GgufWriter;
@@ -76,7 +77,10 @@ pub fn edit_metadata(path: &Path, edits: &[Edit], progress: Progress<'_>) -> Res
         patch.apply(path).map_err(|source| GgufError::Write { path: path.to_owned(), source })?;
         return Ok(Edited::InPlace { bytes: patch.bytes.len() as u64 });
     }
-    writer.write_over(path, progress)?;
+    let fresh = writer.write_beside(path, progress)?;
+    // Windows replaces no file that is mapped.
+    drop((writer, file, after));
+    fresh.show()?;
     Ok(Edited::Rewritten)
 }
 
@@ -166,13 +170,6 @@ fn patch(file: &GgufFile, mut head: Vec<u8>, new: &GgufFile) -> Option<Patch> {
 
 /// True if the file is also known by another name, whose readers expect it unchanged.
 fn has_other_names(path: &Path) -> bool {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt as _;
-        std::fs::symlink_metadata(path).is_ok_and(|metadata| !metadata.is_file() || metadata.nlink() > 1)
-    }
-    #[cfg(not(unix))]
-    {
-        std::fs::symlink_metadata(path).is_ok_and(|metadata| !metadata.is_file())
-    }
+    std::fs::symlink_metadata(path).is_ok_and(|metadata| !metadata.is_file())
+        || name_count(path).is_some_and(|names| names > 1)
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use memmap2::Mmap;
 
-use crate::input::FileId;
+use crate::file_id::FileId;
 
 /// Shared bytes of another owner.
 type Foreign = Arc<dyn AsRef<[u8]> + Send + Sync>;
@@ -30,11 +30,7 @@ impl Bytes {
         if !std::fs::metadata(path)?.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
         }
-        let mut bytes = Self::map_file(&File::open(path)?)?;
-        if let Self::Mapped(_, id @ None) = &mut bytes {
-            *id = FileId::of_path(path);
-        }
-        Ok(bytes)
+        Self::map_file(&File::open(path)?)
     }
 
     /// Maps an open file from its start to its end.

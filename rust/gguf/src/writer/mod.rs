@@ -26,7 +26,7 @@ pub use parts::SplitBy;
 pub(crate) use parts::is_split_key;
 
 use content::{Content, Told};
-use replace::NewFile;
+use replace::{FinishedFile, NewFile};
 
 /// A value to write.
 #[derive(Clone)]
@@ -253,11 +253,15 @@ impl GgufWriter {
     /// As [`GgufWriter::write_to`]; [`GgufError::Cancelled`].
     pub fn write_with(&self, path: &Path, progress: Progress<'_>) -> Result<(), GgufError> {
         self.inputs.refuse(path)?;
-        self.write_over(path, progress)
+        self.write_beside(path, progress)?.show()
     }
 
-    /// As [`GgufWriter::write_with`], but may replace a file that is read for it.
-    pub(crate) fn write_over(&self, path: &Path, progress: Progress<'_>) -> Result<(), GgufError> {
+    /// Writes the whole file beside `path`, which may be that of a file that is read for it. [`FinishedFile::show`] puts it in its place.
+    pub(crate) fn write_beside(
+        &self,
+        path: &Path,
+        progress: Progress<'_>,
+    ) -> Result<FinishedFile, GgufError> {
         let content = self.content();
         let plan = content.check()?;
         let mut file = NewFile::create(path)?;
@@ -265,7 +269,7 @@ impl GgufWriter {
         content.emit(file.out(), &plan, &mut told).map_err(|fault| fault.explain(path))?;
         let file = file.finish()?;
         told.ask()?;
-        file.show()
+        Ok(file)
     }
 
     /// The whole file in memory.

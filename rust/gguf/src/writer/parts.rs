@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::{GgufError, Subject};
-use crate::input::{FileId, Inputs};
+use crate::file_id::FileId;
+use crate::input::Inputs;
 use crate::owned::OwnedValue;
 use crate::progress::Progress;
 use crate::split::part_path;

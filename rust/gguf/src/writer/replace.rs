@@ -80,7 +80,7 @@ impl FinishedFile {
     /// Puts the file in its place.
     pub(crate) fn show(self) -> Result<(), GgufError> {
         let Self { path, file } = self;
-        file.persist(&path).map_err(|error| failed(&path, error.error))?;
+        file.persist(&path).map_err(|error| failed(&path, told_in_use(error.error)))?;
         // The new name outlives a power cut only when the directory is on the disk, too. Some file systems cannot do that; the
         // file is whole in any case.
         if cfg!(unix)
@@ -90,6 +90,17 @@ impl FinishedFile {
         }
         Ok(())
     }
+}
+
+/// What the system says where it refuses to replace a file, with what to do about it on Windows, which refuses it for files in use.
+fn told_in_use(error: io::Error) -> io::Error {
+    /// `ERROR_ACCESS_DENIED`, `ERROR_SHARING_VIOLATION` and `ERROR_USER_MAPPED_FILE` of `winerror.h`.
+    const IN_USE: [i32; 3] = [5, 32, 1224];
+    if cfg!(windows) && error.raw_os_error().is_some_and(|code| IN_USE.contains(&code)) {
+        let advice = "if the file is open in a program, or loaded as a model, close it there first";
+        return io::Error::new(io::ErrorKind::PermissionDenied, format!("{error}; {advice}"));
+    }
+    error
 }
 
 /// Refuses a path in no directory, or without a name.

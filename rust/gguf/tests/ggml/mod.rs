@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::ffi::{c_char, c_int, c_void};
+use std::path::Path;
 
 use libloading::{Library, Symbol};
 use tabagent_gguf::GgmlType;
@@ -24,6 +25,23 @@ pub(crate) struct Traits {
     from_float_ref: Option<FromFloat>,
 }
 
+/// Loads a library of the project's own build, with what lies beside it.
+pub(crate) fn load(path: &Path) -> Library {
+    // SAFETY: its initializers only set up tables and a terminate handler.
+    #[cfg(not(windows))]
+    let library = unsafe { Library::new(path) };
+    // SAFETY: as above.
+    #[cfg(windows)]
+    let library = unsafe {
+        libloading::os::windows::Library::load_with_flags(
+            path,
+            libloading::os::windows::LOAD_WITH_ALTERED_SEARCH_PATH,
+        )
+    }
+    .map(Library::from);
+    library.unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
 /// The pinned `libggml-base`.
 pub(crate) struct Ggml {
     library: Library,
@@ -33,9 +51,7 @@ impl Ggml {
     /// The library that `make test` provides, or a note that it is missing (which CI may not be without).
     pub(crate) fn open() -> Option<Self> {
         let path = tabagent_material::library()?.join(libloading::library_filename("ggml-base"));
-        // SAFETY: the project's own build of ggml; its initializers only set up tables and a terminate handler.
-        let library = unsafe { Library::new(&path) };
-        Some(Self { library: library.unwrap_or_else(|error| panic!("{}: {error}", path.display())) })
+        Some(Self { library: load(&path) })
     }
 
     fn symbol<T>(&self, name: &str) -> Symbol<'_, T> {

@@ -3,7 +3,6 @@
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::path::Path;
-use std::process::Command;
 
 use libloading::{Library, Symbol};
 use tabagent_gguf::{GgmlType, OwnedValue, QuantizeOptions, Target};
@@ -71,8 +70,7 @@ pub(crate) use tabagent_material::library as library_folder;
 /// Runs the test `name` of this program in a process of its own with `variable` set, and fails with what it printed if it fails.
 #[track_caller]
 pub(crate) fn in_child(name: &str, variable: &str, value: &Path) {
-    let program = std::env::current_exe().unwrap();
-    let output = Command::new(program)
+    let output = tabagent_material::this_program()
         .args(["--exact", name, "--nocapture", "--test-threads", "1"])
         .env(variable, value)
         .output()
@@ -87,10 +85,7 @@ pub(crate) fn in_child(name: &str, variable: &str, value: &Path) {
 impl Oracle {
     pub(crate) fn open(folder: &Path) -> Self {
         let path = folder.join(libloading::library_filename("llama"));
-        // SAFETY: the project's own build; its initializers only set up tables.
-        let library =
-            unsafe { Library::new(&path) }.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let oracle = Self { library };
+        let oracle = Self { library: crate::ggml::load(&path) };
         let start: Symbol<'_, unsafe extern "C" fn()> = oracle.symbol("llama_backend_init");
         // SAFETY: it takes nothing and is called once.
         unsafe { start() };

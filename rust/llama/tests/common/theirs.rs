@@ -49,7 +49,18 @@ impl Theirs {
     pub(crate) fn open(dir: &Path) -> Self {
         let path = dir.join(tabagent_sys::library_file_name());
         // SAFETY: llama.cpp's initialisers have no requirements, and the handle is never dropped before its symbols.
+        #[cfg(not(windows))]
         let library = unsafe { Library::new(path) }.unwrap();
+        // SAFETY: as above. The flag has Windows look for other libraries beside this one.
+        #[cfg(windows)]
+        let library = unsafe {
+            libloading::os::windows::Library::load_with_flags(
+                path,
+                libloading::os::windows::LOAD_WITH_ALTERED_SEARCH_PATH,
+            )
+        }
+        .map(Library::from)
+        .unwrap();
         let apply = function(&library, "llama_sampler_apply");
         let free = function(&library, "llama_sampler_free");
         Self { library, apply, free }
