@@ -135,7 +135,8 @@ class ModelInfo:
     memory: MemoryNeed
     """What the model and its context take of memory, on the host and on devices together, as llama.cpp counted it."""
     adjustments: tuple[str, ...]
-    """What `gpu_layers="auto"`, `fit` and `fallback` changed so that it fits, and which file was rewritten so that it loads, in sentences."""
+    """What `gpu_layers="auto"`, `fit` and `fallback` changed so that it fits, which file was rewritten so that it loads, and which settings are used
+    because `tabagent variants --benchmark` measured that they are faster than the defaults, in sentences."""
     devices: tuple[DeviceInfo, ...]
     """What llama.cpp can compute with on this machine."""
     variant: VariantInfo

@@ -16,6 +16,7 @@ from tabagent._placement import backends_of
 from tabagent._trial import crash_file
 from tabagent.errors import ModelNotFoundError, OutOfMemoryError
 from tabagent.info import DeviceInfo, VariantInfo
+from tabagent.tuning import Tuning
 from tabagent.variants import Choice, choose_variant, companion_libraries
 
 __all__ = [
@@ -56,6 +57,13 @@ class LoadedLibrary:
             return self
         asked = self.variant
         return _described(json.loads(answer), requested=asked.requested, name=asked.name, source=asked.source, reason=asked.reason)
+
+    def as_chosen_by(self, tuning: Tuning) -> LoadedLibrary:
+        """The library where `auto` was asked for and a measurement led to it; it itself where the measurement names none."""
+        if tuning.variant is None:
+            return self
+        reason = "`tabagent variants --benchmark` measured that it is the fastest for such models"
+        return dataclasses.replace(self, variant=dataclasses.replace(self.variant, requested="auto", reason=reason))
 
 
 def resolve_model_path(path: str | os.PathLike[str]) -> str:

@@ -45,6 +45,7 @@ from tabagent.loading import (
 from tabagent.memory import MemoryNeed
 from tabagent.metrics import Metrics
 from tabagent.scoring import Scorer
+from tabagent.tuning import tuned_options
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -128,7 +129,9 @@ class Model(Chatter, Infiller, Scorer, Embedder):
 
         Args:
             path: the file; `~` is the home directory.
-            variant: the llama.cpp to use: `auto`, a CPU module such as `haswell`, or the path of a library directory. One per process.
+            variant: the llama.cpp to use: `auto`, a CPU module such as `haswell`, or the path of a library directory. One per process. With `auto`
+                and without `devices`, this and the defaults of `threads` and `micro_batch_size` are what `tabagent variants --benchmark` measured
+                to be fastest for such models, where it was run; `info.adjustments` says so.
             gpu_layers: how many layers to put on GPUs, the output as the first and then the last layers; `auto` puts as many there as fit: it
                 predicts how many, tries, and takes fewer where that fails. A warning and `info.adjustments` say so where not all fit.
             devices: the only devices to use beside the CPU, such as `["cuda:0"]`, or `["cuda"]` for all of a kind; `["cpu"]` for none. None for all
@@ -235,6 +238,8 @@ class Model(Chatter, Infiller, Scorer, Embedder):
         report = _callback(progress)
         files = [resolve_model_path(path), *fallback_paths(fallback)]
         unverified = as_bool(allow_unverified, "allow_unverified")
+        tuning, options = tuned_options(files[0], variant, options)
+        variant = tuning.variant or variant
         if isolation is None:
             library = open_library(variant, placement["devices"], allow_unverified=unverified)
         elif unverified:
@@ -242,6 +247,7 @@ class Model(Chatter, Infiller, Scorer, Embedder):
             raise ValueError(message)
         else:
             library = choose_library(variant, placement["devices"])
+        library = library.as_chosen_by(tuning)
         options |= {"backends": list(library.backends), "needed": list(library.needed)}
         if isolation is None:
             warn_of_missing_gpu(layers, library)
@@ -251,6 +257,7 @@ class Model(Chatter, Infiller, Scorer, Embedder):
             warn_of_missing_gpu(layers, library)
         for adjustment in adjustments:
             warnings.warn(adjustment, RuntimeWarning, stacklevel=2)
+        adjustments += tuning.said()
         if found := rewriting(native.facts(), file):
             adjustments.append(found[0])
             if found[1]:

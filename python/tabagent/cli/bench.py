@@ -31,7 +31,7 @@ SETTINGS: Final = "Settings: each may be a list, such as `1,2`"
 STREAM_PROMPT: Final = 32
 """Tokens of the prompt of each of several streams."""
 
-BenchModel = Annotated[str, typer.Argument(metavar="MODEL", help="A GGUF file, `demo`, or hf://OWNER/REPO.", show_default=False)]
+BenchModel = Annotated[str, typer.Argument(metavar="MODEL", help="A GGUF file, `demo`, or hf:OWNER/REPO/FILE.", show_default=False)]
 
 
 @dataclass(frozen=True, kw_only=True)

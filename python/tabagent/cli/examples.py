@@ -103,6 +103,7 @@ EXAMPLES: Final = {
     "variants": """\
         tabagent variants
         tabagent variants --json
+        tabagent variants --benchmark model.gguf
         TABAGENT_LIBRARY_PATH=/opt/llama.cpp/lib tabagent variants
     """,
     "doctor": """\

@@ -18,7 +18,7 @@ from tabagent.cli.progress import ProgressBar
 if TYPE_CHECKING:
     from tabagent import Model
 
-__all__ = ["LoadOptions"]
+__all__ = ["LoadOptions", "fetched", "load"]
 
 FLASH_ATTENTION: Final = ("auto", "on", "off")
 ON_CRASH: Final = ("error", "replay")
@@ -202,14 +202,14 @@ def load(source: ModelSource, settings: Mapping[str, Any]) -> "Model":
     """Load a model, with a progress bar on a terminal for what takes long. A `context_size` of 0 is what the model was trained for."""
     from tabagent import Model  # noqa: PLC0415 (brings the compiled core, which `--help` does not need)
 
-    path = _fetch(source)
+    path = fetched(source)
     if settings["context_size"] == 0:
         settings = {**settings, "context_size": summarize(path).context_length}
     with ProgressBar(f"loading {Path(path).name}") as bar:
         return Model.load(path, progress=bar.part, **settings)
 
 
-def _fetch(source: ModelSource) -> str:
+def fetched(source: ModelSource) -> str:
     """The local path of the model's file."""
     if source.kind == "hub":
         from tabagent.hub import fetch_model  # noqa: PLC0415 (its imports are slow)

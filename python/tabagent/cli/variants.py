@@ -9,25 +9,36 @@ from rich.table import Table
 from rich.text import Text
 
 from tabagent.cli.failure import explained, one_line
+from tabagent.cli.model_source import ModelSource
 from tabagent.cli.options import Verbose
-from tabagent.cli.output import printable, write_error, write_json, write_tables
+from tabagent.cli.output import printable, write_error, write_json, write_line, write_tables
 
 if TYPE_CHECKING:
     from tabagent import Variant
+    from tabagent.cli.variant_benchmark import Benchmark
 
 __all__ = ["variants"]
 
 Json = Annotated[bool, typer.Option("--json", metavar="", help="Print one JSON object.", show_default=False)]
+BenchmarkModel = Annotated[
+    str | None,
+    typer.Option("--benchmark", metavar="MODEL", help="Measure what is fastest for such models, which takes minutes, and use it from now on."),
+]
 
 
 @explained
-def variants(*, json: Json = False, verbose: Verbose = False) -> int:  # noqa: ARG001 (`explained` reads it)
+def variants(*, benchmark: BenchmarkModel = None, json: Json = False, verbose: Verbose = False) -> int:  # noqa: ARG001 (`explained` reads it)
     """List the builds of llama.cpp: which run on this machine, and why.
 
     They come from TABAGENT_LIBRARY_PATH, from installed companion packages,
     and from the package itself. Those that seem to fit are tried, each in a
     process of its own, and the outcome is remembered. Exit code 1 if none of
     them runs here.
+
+    --benchmark measures each usable one with a model (a GGUF file, `demo`, or
+    hf:OWNER/REPO/FILE), then numbers of threads and sizes of micro-batches, in
+    processes of their own. What is fastest is kept, and Model.load and the
+    commands use it for models of the same kind. Close other programs first.
     """
     from tabagent import VariantError, auto_select_variant, list_available_variants  # noqa: PLC0415 (not needed for `--help`)
 
@@ -38,15 +49,30 @@ def variants(*, json: Json = False, verbose: Verbose = False) -> int:  # noqa: A
         selected = auto_select_variant()
     except VariantError as error:
         problem = one_line(error)
+    measured = _measure(benchmark, found, selected) if benchmark is not None and selected is not None else None
     if json:
         listed = [{**dataclasses.asdict(variant), "selected": variant == selected} for variant in found]
-        write_json({"selected": None if selected is None else selected.name, "problem": problem, "variants": listed})
+        figures = {} if measured is None else {"benchmark": measured.to_json()}
+        write_json({"selected": None if selected is None else selected.name, "problem": problem, "variants": listed, **figures})
     else:
         if found:
             write_tables(*_tables(found, selected))
+        if measured is not None:
+            write_line()
+            write_tables(measured.table())
+            write_line(printable(measured.conclusion))
         if problem is not None:
             write_error(problem)
-    return 0 if problem is None else 1
+    failed = measured is not None and all(row.problem for row in measured.measurements)
+    return 0 if problem is None and not failed else 1
+
+
+def _measure(model: str, found: "list[Variant]", selected: "Variant") -> "Benchmark":
+    from tabagent.cli.load_options import fetched  # noqa: PLC0415 (not needed for `--help`)
+    from tabagent.cli.variant_benchmark import run_benchmark  # noqa: PLC0415 (as above)
+
+    usable = [variant for variant in found if variant.usable and not variant.only_named and not variant.source.startswith("package ")]
+    return run_benchmark(fetched(ModelSource.parse(model, None, None)), usable, selected)
 
 
 def _build(variant: "Variant") -> str:
