@@ -73,6 +73,17 @@ pub(super) struct Waiter<M> {
     pub(super) answer: Answer<M>,
 }
 
+/// Whether another model has to go before this one is loaded, because the machine had no memory for it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Room {
+    /// It was not short of any.
+    Unasked,
+    /// Its load failed for want of memory.
+    Needed,
+    /// A model is being closed for it; its memory is there when that has ended.
+    BeingMade,
+}
+
 pub(super) struct Entry<M> {
     pub(super) source: PoolSource<M>,
     pub(super) phase: Phase<M>,
@@ -87,8 +98,7 @@ pub(super) struct Entry<M> {
     pub(super) leaves: bool,
     /// It is no longer of the pool, and forgotten once it is closed.
     pub(super) gone: bool,
-    /// The machine had no memory for it: another one has to be closed first.
-    pub(super) needs_room: bool,
+    pub(super) room: Room,
     pub(super) failure: Option<LoadFailure>,
     pub(super) progress: f32,
     pub(super) loads: u64,
@@ -112,7 +122,7 @@ impl<M: Pooled> Entry<M> {
             keep_alive: Stay::ForEver,
             leaves: false,
             gone: false,
-            needs_room: false,
+            room: Room::Unasked,
             failure: None,
             progress: 0.0,
             loads: 0,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tabagent_llama::MemoryNeed;
 
-use super::entry::{Entry, Phase, Waiter};
+use super::entry::{Entry, Phase, Room, Waiter};
 use super::source::{LoadFailure, PoolSource, Pooled};
 use super::{PoolError, PoolOptions, Stay};
 use crate::error_kind::ErrorKind;
@@ -199,13 +199,20 @@ impl<M: Pooled> State<M> {
             self.fail(name, &error, actions);
             return true;
         }
-        if !entry.needs_room && self.has_room(name) {
+        let room = entry.room;
+        let is_closing = self.entries.values().any(|entry| matches!(entry.phase, Phase::Closing));
+        let may_load = match room {
+            Room::Unasked => self.has_room(name),
+            Room::Needed => false,
+            Room::BeingMade => !is_closing && self.has_room(name),
+        };
+        if may_load {
             let Some(entry) = self.entries.get_mut(name) else { return true };
+            entry.room = Room::Unasked;
             entry.phase = Phase::Loading;
             actions.push(Action::Load(name.to_owned(), entry.source.clone()));
             return true;
         }
-        let is_closing = self.entries.values().any(|entry| matches!(entry.phase, Phase::Closing));
         if is_closing {
             // Its end is told.
             return false;
@@ -214,13 +221,15 @@ impl<M: Pooled> State<M> {
         let Some(entry) = self.entries.get_mut(name) else { return true };
         match victim {
             Some(victim) => {
-                entry.needs_room = false;
+                if room == Room::Needed {
+                    entry.room = Room::BeingMade;
+                }
                 self.close(&victim, actions);
                 self.evictions += 1;
                 false
             }
-            None if entry.needs_room => {
-                entry.needs_room = false;
+            None if room == Room::Needed => {
+                entry.room = Room::Unasked;
                 let failure = entry.failure.clone().unwrap_or(LoadFailure {
                     kind: ErrorKind::OutOfMemory,
                     message: "it does not fit into memory".to_owned(),
@@ -285,7 +294,7 @@ impl<M: Pooled> State<M> {
                     // Somebody asked while it ended.
                     self.queue.push_front(name.to_owned());
                 } else if out_of_memory && may_evict && entry.is_asked_for() && !closed {
-                    entry.needs_room = true;
+                    entry.room = Room::Needed;
                     entry.failure = Some(failure);
                     self.queue.push_front(name.to_owned());
                 } else {

@@ -1,7 +1,7 @@
 //! Pools of models that are none.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -258,6 +258,40 @@ fn where_the_machine_has_no_memory_an_idle_model_makes_room() {
     pool.set("none", none);
     let text = get(&pool, "none").unwrap_err().to_string();
     assert_eq!(text, "model `none` cannot be loaded: no memory");
+}
+
+#[test]
+fn room_is_there_only_once_the_other_model_is_closed() {
+    let log = Log::default();
+    let pool = pool(&log, FOR_EVER);
+    let tries = Arc::new(AtomicUsize::new(0));
+    let (tell, told) = channel();
+    let (counted, made) = (Arc::clone(&tries), source(&log, "tight", 1));
+    let tight = move |watch: super::Watch| match counted.fetch_add(1, Ordering::SeqCst) {
+        0 => Err(LoadFailure { kind: ErrorKind::OutOfMemory, message: "no memory".to_owned() }),
+        _ => {
+            tell.send(()).ok();
+            made.load(watch)
+        }
+    };
+    pool.set("tight", PoolSource::new(tight));
+    let ((enter, entered), (leave, left)) = (channel(), channel::<()>());
+    let left = Mutex::new(left);
+    let slow = source(&log, "slow", 1).with_release(move |model| {
+        enter.send(()).unwrap();
+        left.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+        model.close();
+    });
+    pool.set("slow", slow);
+    drop(get(&pool, "slow").unwrap());
+    let (_ticket, answer) = ask(&pool, "tight");
+    entered.recv_timeout(PATIENCE).unwrap();
+    // Whatever wakes the pool meanwhile, the load is not tried again.
+    pool.remove("nobody");
+    assert_eq!(told.recv_timeout(Duration::from_millis(200)), Err(RecvTimeoutError::Timeout));
+    leave.send(()).unwrap();
+    drop(answer.recv_timeout(PATIENCE).unwrap().unwrap());
+    assert_eq!(log.all(), ["load slow", "close slow", "load tight"]);
 }
 
 #[test]
