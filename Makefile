@@ -94,10 +94,10 @@ endif
 # A worker for each core that may be used: these tests share nothing, and many wait for programs that they start.
 IN_PARALLEL := --numprocesses auto --maxprocesses 8 --dist worksteal
 
-# Without the real models: a test that needs one is skipped and says so. The libraries may be those of `make dev`, with few CPU modules.
+# Without fuzzing, which runs for as long as it is told to, and without the real models: a test that needs one is skipped and says so. The libraries may be those of `make dev`, with few CPU modules.
 test-fast: check-rust-style check-python-style dev ## run the tests that need no model: three minutes at most, once built
 	TABAGENT_LLAMA_CPP_TREE="$$($(BACKEND) source)" $(PYO3_ENV) $(LIBRARY_ENV) \
-		env -u CI -u TABAGENT_TEST_MODELS cargo test --workspace --locked --quiet --lib --tests
+		env -u CI -u TABAGENT_TEST_MODELS cargo test --workspace --exclude tabagent-fuzz --locked --quiet --lib --tests
 	TABAGENT_LLAMA_CPP_TREE="$$($(BACKEND) source)" env -u CI -u TABAGENT_TEST_MODELS $(BIN)/python -m pytest -q $(IN_PARALLEL) tests/unit \
 		--deselect tests/unit/test_wheel.py::test_every_cpu_module_of_the_platform_is_there
 
