@@ -267,12 +267,12 @@ fn room_is_there_only_once_the_other_model_is_closed() {
     let tries = Arc::new(AtomicUsize::new(0));
     let (tell, told) = channel();
     let (counted, made) = (Arc::clone(&tries), source(&log, "tight", 1));
-    let tight = move |watch: super::Watch| match counted.fetch_add(1, Ordering::SeqCst) {
-        0 => Err(LoadFailure { kind: ErrorKind::OutOfMemory, message: "no memory".to_owned() }),
-        _ => {
-            tell.send(()).ok();
-            made.load(watch)
+    let tight = move |watch: super::Watch| {
+        if counted.fetch_add(1, Ordering::SeqCst) == 0 {
+            return Err(LoadFailure { kind: ErrorKind::OutOfMemory, message: "no memory".to_owned() });
         }
+        tell.send(()).ok();
+        made.load(watch)
     };
     pool.set("tight", PoolSource::new(tight));
     let ((enter, entered), (leave, left)) = (channel(), channel::<()>());
