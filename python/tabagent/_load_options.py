@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
-from tabagent._arguments import INT32_MAX, INT64_MAX, as_bool, as_int, as_overrides, as_text, check_encodable, type_name
+from tabagent._arguments import INT32_MAX, INT64_MAX, as_bool, as_int, as_overrides, as_path, as_text, check_encodable, type_name
 from tabagent._cache_path import in_cache
 from tabagent._isolation import isolation_option
 from tabagent._trial import trial_option
@@ -23,6 +24,8 @@ def load_options(
     max_queue: int | None,
     deterministic: bool,
     cache_bytes: int | None,
+    cache_disk: str | os.PathLike[str] | None = None,
+    cache_disk_bytes: int | None = None,
     threads: int | None,
     batch_size: int | None,
     micro_batch_size: int | None,
@@ -55,6 +58,8 @@ def load_options(
         "max_queue": optional_int(max_queue, "max_queue", 1),
         "deterministic": as_bool(deterministic, "deterministic"),
         "cache_bytes": None if cache_bytes is None else as_int(cache_bytes, "cache_bytes", 0, INT64_MAX),
+        "cache_disk": None if cache_disk is None else as_path(cache_disk, "cache_disk"),
+        "cache_disk_bytes": None if cache_disk_bytes is None else as_int(cache_disk_bytes, "cache_disk_bytes", 0, INT64_MAX),
         "threads": optional_int(threads, "threads", 1),
         "batch_size": optional_int(batch_size, "batch_size", 1),
         "micro_batch_size": optional_int(micro_batch_size, "micro_batch_size", 1),

@@ -99,6 +99,8 @@ class Model(Chatter, Infiller, Scorer, Embedder):
         max_queue: int | None = None,
         deterministic: bool = False,
         cache_bytes: int | None = None,
+        cache_disk: str | os.PathLike[str] | None = None,
+        cache_disk_bytes: int | None = None,
         threads: int | None = None,
         batch_size: int | None = None,
         micro_batch_size: int | None = None,
@@ -152,6 +154,10 @@ class Model(Chatter, Infiller, Scorer, Embedder):
                 begins with what others decoded. Without it the same tokens may get slightly other logits in the company of others, because sums are
                 then taken in another order, and a near tie may go the other way.
             cache_bytes: how much host memory to keep for what requests leave behind for others that begin alike; None for 256 MiB.
+            cache_disk: a folder for what has no room there any more, and for what is left when the model is closed: the next load of the same
+                model, in this process or another one, finds it. It holds tokens of prompts and of texts, so it is made for the user alone. Models
+                with a sliding window and recurrent ones find a beginning only as a whole. Not with `deterministic`.
+            cache_disk_bytes: how large all files in that folder may be together; those used longest ago go first. None for 4 GiB.
             threads: threads of computation, at most eight for each usable core. None for at most one for each, and fewer while other busy processes
                 make that faster (`stats` has the numbers in use); fixed with `deterministic`.
             batch_size: most tokens decoded in one go; None for 2,048, at most the context.
@@ -214,6 +220,8 @@ class Model(Chatter, Infiller, Scorer, Embedder):
             max_queue=max_queue,
             deterministic=deterministic,
             cache_bytes=cache_bytes,
+            cache_disk=cache_disk,
+            cache_disk_bytes=cache_disk_bytes,
             threads=threads,
             batch_size=batch_size,
             micro_batch_size=micro_batch_size,

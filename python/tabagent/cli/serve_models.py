@@ -124,6 +124,8 @@ def load_settings(path: str, server: ServerOptions, answers: AnswerOptions, mach
         "max_sequences": server.parallel,
         "max_queue": server.max_queue,
         "cache_bytes": None if answers.cache_ram is None else answers.cache_ram * MIB,
+        "cache_disk": answers.cache_disk,
+        "cache_disk_bytes": None if answers.cache_disk_size is None else answers.cache_disk_size * MIB,
     }
     if settings["context_size"] == 0:
         if path.startswith("hf:"):

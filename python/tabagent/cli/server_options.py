@@ -312,6 +312,18 @@ class AnswerOptions:
         int | None,
         option(ANSWERS, "-cram", "--cache-ram", metavar="MIB", min=0, text="Host memory for the beginnings of texts, in MiB (default 256)."),
     ] = None
+    cache_disk: Annotated[
+        Path | None,
+        option(
+            ANSWERS,
+            "--cache-disk",
+            metavar="DIR",
+            text="Folder for those that have no room there, and for all at the end.",
+        ),
+    ] = None
+    cache_disk_size: Annotated[
+        int | None, option(ANSWERS, "--cache-disk-size", metavar="MIB", min=0, text="Limit of that folder's files, in MiB (default 4096).")
+    ] = None
     jinja: Annotated[
         bool, option(ANSWERS, "--jinja/--no-jinja", text="Let conversations have tools (default), or not. Templates are always Jinja.")
     ] = True

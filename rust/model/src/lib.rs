@@ -33,6 +33,7 @@ mod offload;
 mod open;
 mod placement_options;
 mod pool;
+mod prefix_folder;
 mod probe;
 mod prompt;
 mod rewritten;
@@ -82,6 +83,7 @@ pub use pool::{
     LoadFailure, ModelPool, PoolError, PoolLease, PoolModel, PoolOptions, PoolPhase, PoolSource, PoolTicket,
     Pooled, Stay, Watch,
 };
+pub use prefix_folder::DiskCache;
 pub use probe::Probe;
 pub use prompt::PromptInput;
 pub use rewritten::{RewriteError, Rewritten};

@@ -21,6 +21,7 @@ use crate::model::Model;
 use crate::offload::Offload;
 use crate::open::{NoEngine, Open};
 use crate::placement_options;
+use crate::prefix_folder::{DISK_BYTES, DiskCache};
 use crate::rewritten::load_rewriting;
 use crate::trial::{self, Trial};
 use crate::value::{COUNT, Fields, OptionError, Value, text};
@@ -46,6 +47,8 @@ pub struct LoadOptions {
     pub deterministic: bool,
     /// Maximum size of what requests leave in host memory for others that begin alike, in bytes.
     pub cache_bytes: usize,
+    /// Where what has no room there is kept, and what is left when the model is closed.
+    pub disk_cache: Option<DiskCache>,
     /// Threads that compute; by default, as many as are fastest beside what else runs, at most one for each usable core.
     pub threads: Option<u32>,
     /// Maximum number of tokens decoded at once; 2,048, at most the context.
@@ -88,6 +91,7 @@ impl Default for LoadOptions {
             max_queue: None,
             deterministic: false,
             cache_bytes: EngineConfig::default().cache_bytes,
+            disk_cache: None,
             threads: None,
             batch_size: None,
             micro_batch_size: None,
@@ -137,6 +141,7 @@ impl LoadOptions {
             max_queue: given.integer("max_queue", COUNT)?,
             deterministic: given.flag("deterministic")?.unwrap_or(default.deterministic),
             cache_bytes: given.integer("cache_bytes", COUNT)?.unwrap_or(default.cache_bytes),
+            disk_cache: disk_cache(&mut given)?,
             threads: given.integer("threads", COUNT)?,
             batch_size: given.integer("batch_size", COUNT)?,
             micro_batch_size: given.integer("micro_batch_size", COUNT)?,
@@ -276,6 +281,12 @@ fn overrides(given: Vec<(String, Value)>) -> Result<Vec<(String, MetadataOverrid
     given.into_iter().map(read).collect()
 }
 
+fn disk_cache(given: &mut Fields) -> Result<Option<DiskCache>, OptionError> {
+    let bytes = given.integer("cache_disk_bytes", COUNT)?.unwrap_or(DISK_BYTES);
+    let folder = given.take("cache_disk").map(|path| text("cache_disk", path)).transpose()?;
+    Ok(folder.map(|folder| DiskCache { folder: folder.into(), bytes }))
+}
+
 impl Model {
     /// Loads the GGUF file at `path` by the library in `library` (see [`open_library`]), and starts its decode thread, unless the model only gives
     /// vectors. Blocks.
@@ -321,9 +332,7 @@ impl Model {
                 let why = NoEngine::NotGenerative { architecture, reason };
                 Open::embedding(model, why, longest, batch_size, threads)
             }
-            Seat::Generates(decoder) => {
-                Open::generating(model, *decoder, &options.engine_config())?.fitted(fitted)
-            }
+            Seat::Generates(decoder) => Open::generating(model, *decoder, options)?.fitted(fitted),
         };
         Ok(open.offloaded(offload))
     }

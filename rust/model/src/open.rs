@@ -8,7 +8,7 @@ use tabagent_chat::ChatTemplate;
 use tabagent_llama::{
     Context, ContextError, ElsewhereError, KvType, MemoryNeed, Model as LlamaModel, TokenId,
 };
-use tabagent_runtime::{Decoder, Engine, EngineConfig, TokenConstraint};
+use tabagent_runtime::{Decoder, Engine, EngineConfig, Shelf, TokenConstraint};
 use tabagent_sampling::constraint::Grammar;
 use tabagent_sampling::{Sampler, SamplerConfig};
 
@@ -18,8 +18,10 @@ use crate::embed::Embedder;
 use crate::error::Error;
 use crate::grammar::Compiler;
 use crate::isolation::Host;
+use crate::load::LoadOptions;
 use crate::memory::Fitted;
 use crate::offload::Offload;
+use crate::prefix_folder::{self, PrefixFolder};
 use crate::rewritten::Rewritten;
 use crate::settings::SamplerSettings;
 use crate::threads_in_use::ThreadsGauge;
@@ -132,17 +134,17 @@ impl Open {
     pub(crate) fn generating(
         model: LlamaModel,
         decoder: LlamaDecoder,
-        config: &EngineConfig,
+        options: &LoadOptions,
     ) -> Result<Self, Error> {
-        let context = decoder.context();
+        let (context, config) = (decoder.context(), options.engine_config());
         let facts = DecoderFacts {
-            sizes: ContextSizes::of(context, config),
+            sizes: ContextSizes::of(context, &config),
             memory: context.memory_need(),
             kv_types: context.kv_types(),
             sequence_settings: context.sequence_settings().to_vec(),
         };
         let gauge = decoder.gauge();
-        Self::generating_by(model, decoder, gauge, facts, config)
+        Self::generating_by(model, decoder, gauge, facts, &config, options)
     }
 
     /// Starts the thread of a decoder of any kind.
@@ -152,9 +154,17 @@ impl Open {
         gauge: ThreadsGauge,
         facts: DecoderFacts,
         config: &EngineConfig,
+        options: &LoadOptions,
     ) -> Result<Self, Error> {
         let DecoderFacts { sizes, memory, kv_types, sequence_settings } = facts;
-        let engine = Engine::spawn(decoder, "tabagent-decode", config)?;
+        let shelf = match &options.disk_cache {
+            Some(disk) if !config.deterministic => {
+                let identity = prefix_folder::identity(&model, &sequence_settings, sizes, options)?;
+                Some(Box::new(PrefixFolder::open(disk, identity, memory.cache)?) as Box<dyn Shelf>)
+            }
+            _ => None,
+        };
+        let engine = Engine::spawn_with_shelf(decoder, "tabagent-decode", config, shelf)?;
         let longest = sizes.longest_text(&model);
         let embedder = Embedder::new(&model, longest, sizes.batch_size, sizes.threads, true);
         let new = Self::new(model, Ok(engine), Some(embedder), sizes);

@@ -19,6 +19,8 @@ const VERSION: u32 = 1;
 const FIXED: usize = 8 + 4 + 32 + 4;
 /// Maximum length of a header, which holds a note.
 const MAX_HEADER: usize = 1 << 24;
+/// What is written of cells besides their numbers, at most for each token and at all.
+const EXTRA: (u64, u64) = (64, 1 << 20);
 
 /// What a file of a session holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,51 +58,27 @@ impl SessionFile {
         most: impl Fn(u64) -> u64,
         failed: impl Fn(std::io::Error) -> SessionError,
     ) -> Result<(Self, bool), SessionError> {
-        let mut take = |n: usize| -> Result<Vec<u8>, SessionError> {
-            let mut bytes = Vec::new();
-            bytes.try_reserve_exact(n).map_err(|_| not("it is longer than memory"))?;
-            source.by_ref().take(n as u64).read_to_end(&mut bytes).map_err(&failed)?;
-            if bytes.len() == n { Ok(bytes) } else { Err(not("it is cut off")) }
-        };
-        let magic = take(MAGIC.len()).map_err(|error| match error {
-            SessionError::NotASession { .. } => not("it does not begin with `TABSESSN`"),
-            error => error,
-        })?;
-        if magic != MAGIC {
-            return Err(not("it does not begin with `TABSESSN`"));
-        }
-        let fixed = take(FIXED - MAGIC.len())?;
-        if fixed[..4] != VERSION.to_le_bytes() {
-            return Err(not("it has another format version"));
-        }
-        let n_header = u32::from_le_bytes([fixed[36], fixed[37], fixed[38], fixed[39]]) as usize;
-        if n_header > MAX_HEADER {
-            return Err(SessionError::Damaged);
-        }
-        let header_bytes = take(n_header)?;
-        // Before the digest is checked, the header says only how much there is to read.
-        let Ok(header) = serde_json::from_slice::<Json>(&header_bytes) else {
-            return Err(SessionError::Damaged);
-        };
-        let sizes = (usize_of(&header["tokens"]), usize_of(&header["cells"]["bytes"]));
-        let (Ok(n_tokens), Ok(n_bytes)) = sizes else { return Err(SessionError::Damaged) };
-        let expected = (FIXED as u64 + n_header as u64)
-            .saturating_add((n_tokens as u64).saturating_mul(4))
-            .saturating_add(n_bytes as u64);
-        match length {
-            found if found < expected => return Err(not("it is cut off")),
-            found if found > expected => return Err(not("it goes on after its end")),
-            _ => {}
-        }
+        let Head { digest: expected, parts, header, n_tokens, n_bytes } =
+            Head::read(&mut source, length, &failed)?;
         if n_bytes as u64 > most(n_tokens as u64) {
             return Ok((Self { header, tokens: Vec::new(), cells: Vec::new() }, false));
         }
-        let (tokens, cells) = (take(n_tokens.saturating_mul(4))?, take(n_bytes)?);
-        if fixed[4..36] != digest(&[&fixed[36..], &header_bytes, &tokens, &cells]) {
+        let tokens = take(&mut source, n_tokens.saturating_mul(4), &failed)?;
+        let cells = take(&mut source, n_bytes, &failed)?;
+        if expected != digest(&[&parts, &tokens, &cells]) {
             return Err(SessionError::Damaged);
         }
-        let token = |bytes: &[u8]| TokenId::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-        Ok((Self { header, tokens: tokens.chunks_exact(4).map(token).collect(), cells }, true))
+        Ok((Self { header, tokens: tokens_of(&tokens), cells }, true))
+    }
+
+    /// Reads the tokens of a file of `length` bytes. The digest, which is of the cells too, is not checked.
+    ///
+    /// # Errors
+    /// [`SessionError::NotASession`], [`SessionError::Damaged`].
+    pub fn read_tokens(mut source: impl Read, length: u64) -> Result<Vec<TokenId>, SessionError> {
+        let failed = |_| not("it cannot be read");
+        let head = Head::read(&mut source, length, &failed)?;
+        Ok(tokens_of(&take(&mut source, head.n_tokens.saturating_mul(4), &failed)?))
     }
 
     /// What somebody wrote to it.
@@ -133,6 +111,78 @@ impl SessionFile {
         }
         Ok(n_cells)
     }
+}
+
+/// What comes before the tokens, with its lengths checked against that of the file.
+struct Head {
+    digest: [u8; 32],
+    /// What the digest begins with.
+    parts: Vec<u8>,
+    header: Json,
+    n_tokens: usize,
+    n_bytes: usize,
+}
+
+impl Head {
+    fn read(
+        source: &mut impl Read,
+        length: u64,
+        failed: &impl Fn(std::io::Error) -> SessionError,
+    ) -> Result<Self, SessionError> {
+        let magic = take(source, MAGIC.len(), failed).map_err(|error| match error {
+            SessionError::NotASession { .. } => not("it does not begin with `TABSESSN`"),
+            error => error,
+        })?;
+        if magic != MAGIC {
+            return Err(not("it does not begin with `TABSESSN`"));
+        }
+        let fixed = take(source, FIXED - MAGIC.len(), failed)?;
+        if fixed[..4] != VERSION.to_le_bytes() {
+            return Err(not("it has another format version"));
+        }
+        let n_header = u32::from_le_bytes([fixed[36], fixed[37], fixed[38], fixed[39]]) as usize;
+        if n_header > MAX_HEADER {
+            return Err(SessionError::Damaged);
+        }
+        let header_bytes = take(source, n_header, failed)?;
+        // Before the digest is checked, the header says only how much there is to read.
+        let Ok(header) = serde_json::from_slice::<Json>(&header_bytes) else {
+            return Err(SessionError::Damaged);
+        };
+        let sizes = (usize_of(&header["tokens"]), usize_of(&header["cells"]["bytes"]));
+        let (Ok(n_tokens), Ok(n_bytes)) = sizes else { return Err(SessionError::Damaged) };
+        let expected = (FIXED as u64 + n_header as u64)
+            .saturating_add((n_tokens as u64).saturating_mul(4))
+            .saturating_add(n_bytes as u64);
+        match length {
+            found if found < expected => return Err(not("it is cut off")),
+            found if found > expected => return Err(not("it goes on after its end")),
+            _ => {}
+        }
+        let digest = fixed[4..36].try_into().map_err(|_| SessionError::Damaged)?;
+        Ok(Self { digest, parts: [&fixed[36..], &header_bytes].concat(), header, n_tokens, n_bytes })
+    }
+}
+
+fn take(
+    source: &mut impl Read,
+    n: usize,
+    failed: &impl Fn(std::io::Error) -> SessionError,
+) -> Result<Vec<u8>, SessionError> {
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(n).map_err(|_| not("it is longer than memory"))?;
+    source.take(n as u64).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() == n { Ok(bytes) } else { Err(not("it is cut off")) }
+}
+
+fn tokens_of(bytes: &[u8]) -> Vec<TokenId> {
+    let token = |bytes: &[u8]| TokenId::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+    bytes.chunks_exact(4).map(token).collect()
+}
+
+/// How many bytes the cells of so many tokens take at most, where a full cache has `cache_bytes`: a file may seem long without taking any room on the disk.
+pub(crate) fn most_bytes(cache_bytes: u64, n_tokens: u64) -> u64 {
+    cache_bytes.saturating_add(EXTRA.1).saturating_add(EXTRA.0.saturating_mul(n_tokens))
 }
 
 fn digest(parts: &[&[u8]]) -> [u8; 32] {
@@ -178,6 +228,7 @@ mod tests {
         assert!(read.sampler().unwrap().is_none());
         let (read, is_whole) = whole(&bytes, 4).unwrap();
         assert!(!is_whole && read.tokens.is_empty() && read.cells.is_empty());
+        assert_eq!(SessionFile::read_tokens(&bytes[..], bytes.len() as u64).unwrap(), file.tokens);
     }
 
     #[test]
@@ -185,6 +236,7 @@ mod tests {
         let (_, bytes) = file();
         for n in 0..bytes.len() {
             assert!(whole(&bytes[..n], 100).is_err(), "cut to {n}");
+            assert!(SessionFile::read_tokens(&bytes[..n], n as u64).is_err(), "cut to {n}");
             let mut flipped = bytes.clone();
             flipped[n] ^= 4;
             assert!(whole(&flipped, 100).is_err(), "byte {n} flipped");

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
-use tabagent_llama::StateError;
+use tabagent_llama::{Model as LlamaModel, StateError};
 use tabagent_runtime::{AbortFlag, CellsRequest, EngineError, FinishReason, Poll, TokenStream};
 use tabagent_sampling::Draws;
 
@@ -15,11 +15,8 @@ use crate::model::Model;
 use crate::open::Open;
 use crate::session::Session;
 use crate::session_error::SessionError;
-use crate::session_file::SessionFile;
+use crate::session_file::{SessionFile, most_bytes};
 use crate::settings::SamplerSettings;
-
-/// What is written of cells besides their numbers, at most for each token and at all.
-const EXTRA: (u64, u64) = (64, 1 << 20);
 
 impl Session {
     /// Writes a file that [`Model::load_session`] reads, in this process or another one: the tokens, the sampler's state, and what is there of their cells, with what tells
@@ -99,8 +96,7 @@ fn read(path: &Path, open: &Open) -> Result<SessionFile, Error> {
     }
     let mut file = File::open(path).map_err(failed)?;
     let cache = open.memory().cache;
-    // A file may seem long without taking any room on the disk.
-    let most = |n_tokens: u64| cache.saturating_add(EXTRA.1).saturating_add(EXTRA.0.saturating_mul(n_tokens));
+    let most = |n_tokens| most_bytes(cache, n_tokens);
     let (contents, is_whole) = SessionFile::read(&mut file, metadata.len(), most, failed)?;
     check_identity(&contents.header, &identity(open)?)?;
     if !is_whole {
@@ -111,9 +107,16 @@ fn read(path: &Path, open: &Open) -> Result<SessionFile, Error> {
 
 /// What the cells of a session depend on.
 fn identity(open: &Open) -> Result<Json, SessionError> {
-    let digest = open.model.digest()?;
-    let mut identity = json!({ "model": digest });
-    for (name, value) in open.sequence_settings() {
+    cells_identity(&open.model, open.sequence_settings())
+}
+
+/// What cells depend on: the model and the settings of the context that must be the same.
+pub(crate) fn cells_identity(
+    model: &LlamaModel,
+    settings: &[(&'static str, String)],
+) -> Result<Json, SessionError> {
+    let mut identity = json!({ "model": model.digest()? });
+    for (name, value) in settings {
         identity[*name] = json!(value);
     }
     Ok(identity)

@@ -2,6 +2,7 @@
 
 mod crash;
 mod moves;
+mod shelving;
 mod step;
 
 use std::collections::HashMap;
@@ -16,6 +17,7 @@ use crate::metrics::Gaps;
 use crate::pace::Pace;
 use crate::progress::{End, Progress};
 use crate::scheduler::{Capacity, Census, JobId, NewJob, Scheduler, Step, TURN};
+use crate::shelf::Keeper;
 use crate::span::RequestSpan;
 use crate::task::Task;
 use crate::watchdog::Usual;
@@ -32,6 +34,8 @@ pub(crate) struct Driver<D: Decoder> {
     runs: HashMap<JobId, Run<D::Saved>>,
     /// Leftovers of requests in host memory, by their numbers.
     stored: HashMap<u64, D::Saved>,
+    /// Where they go from there.
+    keeper: Option<Arc<Keeper>>,
     groups: GroupNumbers,
     /// The earliest deadline of all requests, or an earlier moment.
     next_deadline: Option<Instant>,
@@ -57,6 +61,8 @@ struct Run<S> {
     group: Group,
     /// Lives as long as the request at least.
     _owner: Option<Owner>,
+    /// Keeps what a shelf brought for it, until it has its place.
+    brought: Option<Owner>,
     out: Producer,
     /// The saved state while the request is parked.
     parked: Option<S>,
@@ -106,6 +112,7 @@ impl<D: Decoder> Driver<D> {
         decoder: D,
         capacity: Capacity,
         inbox: Arc<Inbox>,
+        keeper: Option<Arc<Keeper>>,
         n_threads: usize,
         on_crash: OnCrash,
     ) -> Self {
@@ -117,6 +124,7 @@ impl<D: Decoder> Driver<D> {
             scheduler: Scheduler::new(capacity),
             runs: HashMap::new(),
             stored: HashMap::new(),
+            keeper,
             groups: GroupNumbers::default(),
             next_deadline: None,
             crew: Crew::new(n_threads),
@@ -159,19 +167,18 @@ impl<D: Decoder> Driver<D> {
 
     /// Ends all streams with `error` (those that were already cancelled as cancelled), and refuses further requests with `error`.
     pub(crate) fn end_all(&mut self, error: &EngineError) {
-        let end_of = |out: &Producer| {
-            if out.is_cancelled() { End::new(FinishReason::Cancelled) } else { End::error(error.clone()) }
-        };
         let waiting = self.inbox.end(error.clone());
         self.inbox.publish(Census::default());
         for (_, run) in self.runs.drain() {
-            let (events, finish) = run.task.end(end_of(&run.out));
+            let is_cancelled = run.out.is_cancelled();
+            let end =
+                if is_cancelled { End::new(FinishReason::Cancelled) } else { End::error(error.clone()) };
+            let (events, finish) = run.task.end(end);
             run.span.end(&finish);
             run.out.finish(events, finish);
         }
         for (_, submission, _) in waiting {
-            let (events, finish) = submission.task.end(end_of(&submission.out));
-            submission.out.finish(events, finish);
+            submission.fail(error);
         }
     }
 
@@ -231,6 +238,7 @@ impl<D: Decoder> Driver<D> {
     }
 
     fn take_in(&mut self, job: JobId, submission: Submission, ticket: Ticket) {
+        let Some((submission, ticket)) = self.send_for(job, submission, ticket) else { return };
         let Submission {
             tokens,
             cache_prompt,
@@ -243,7 +251,9 @@ impl<D: Decoder> Driver<D> {
             out,
             submitted,
             deadline,
+            errand,
         } = submission;
+        let brought = self.take_errand(errand);
         let nothing_to_do = task.is_full() && !cache_prompt;
         let owner_id = owner.as_ref().and_then(|owner| owner.id_for(&self.inbox)).unwrap_or(0);
         let number = self.groups.number(&group, || self.scheduler.groups());
@@ -273,6 +283,7 @@ impl<D: Decoder> Driver<D> {
             task,
             group,
             _owner: owner,
+            brought,
             out,
             parked: None,
             submitted,
@@ -302,6 +313,7 @@ impl<D: Decoder> Driver<D> {
             }
             Step::Idle => {}
             Step::Evict { seq } => {
+                self.shelve_leftover(seq);
                 self.decoder.clear(seq);
                 self.scheduler.evicted(seq);
             }

@@ -11,13 +11,14 @@ use crate::generation::{Generation, panic_message};
 use crate::inbox::{Inbox, Submission};
 use crate::scheduler::Capacity;
 use crate::scoring::Scoring;
+use crate::shelf::{Errand, Keeper};
 use crate::speculation::PastTexts;
 use crate::task::Task;
 use crate::transfer::Transfer;
 use crate::watchdog::Watchdog;
 use crate::{
     CellsRequest, Decoder, EngineError, ExportedCells, Group, Metrics, OnCrash, Overflow, Owner, Request,
-    RequestError, ScoreRequest, StreamId, SubmitError, TokenId, TokenStream, Vocabulary,
+    RequestError, ScoreRequest, Shelf, StreamId, SubmitError, TokenId, TokenStream, Vocabulary,
 };
 
 /// A decode thread that serves requests. Cheap to clone; all clones are the same engine.
@@ -175,6 +176,8 @@ pub(crate) struct Inner {
     n_ctx: usize,
     n_cells: usize,
     vocabulary: Arc<dyn Vocabulary>,
+    /// Where leftovers go from host memory.
+    keeper: Option<Arc<Keeper>>,
     thread_id: ThreadId,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -186,6 +189,22 @@ impl Engine {
     ///
     /// [`EngineError::Spawn`] when the operating system gives no thread.
     pub fn spawn<D: Decoder>(decoder: D, name: &str, config: &EngineConfig) -> Result<Self, EngineError> {
+        Self::spawn_with_shelf(decoder, name, config, None)
+    }
+
+    /// The same with a shelf for what requests leave behind: it gets what has no room in host memory any more, and, when the engine closes, what is left. A request that begins as
+    /// an entry does, and better than as anything in memory, takes it from there. Not with [`deterministic`](EngineConfig::deterministic), and only for requests of the default
+    /// group.
+    ///
+    /// # Errors
+    ///
+    /// As [`spawn`](Self::spawn).
+    pub fn spawn_with_shelf<D: Decoder>(
+        decoder: D,
+        name: &str,
+        config: &EngineConfig,
+        shelf: Option<Box<dyn Shelf>>,
+    ) -> Result<Self, EngineError> {
         let capacity = config.capacity(&decoder);
         let n_ctx = config.sequence_size.map_or(decoder.n_ctx(), |most| most.min(decoder.n_ctx()));
         let (deterministic, n_threads) = (config.deterministic, config.threads);
@@ -193,11 +212,13 @@ impl Engine {
             (decoder.vocabulary(), decoder.can_rewind(), decoder.can_shift());
         let max_queue = config.max_queue.unwrap_or(usize::MAX);
         let inbox = Arc::new(Inbox::new(max_queue, config.patience, decoder.ender()));
-        let (for_thread, on_crash) = (Arc::clone(&inbox), config.on_crash);
+        let shelf = shelf.filter(|_| !deterministic);
+        let keeper = shelf.map(|shelf| Keeper::spawn(shelf, &inbox)).transpose()?.map(Arc::new);
+        let (for_thread, for_driver, on_crash) = (Arc::clone(&inbox), keeper.clone(), config.on_crash);
         // Linux refuses names with a NUL; anything else it cuts to 15 bytes.
         let thread = thread::Builder::new()
             .name(name.replace('\0', ""))
-            .spawn(move || serve(decoder, capacity, &for_thread, n_threads, on_crash))
+            .spawn(move || serve(decoder, capacity, &for_thread, for_driver, n_threads, on_crash))
             .map_err(|error| EngineError::Spawn { message: error.to_string() })?;
         Watchdog::watch(&inbox);
         let thread_id = thread.thread().id();
@@ -212,6 +233,7 @@ impl Engine {
             n_ctx,
             n_cells,
             vocabulary,
+            keeper,
             thread_id,
             thread,
         };
@@ -347,6 +369,7 @@ impl Engine {
             out,
             submitted,
             deadline: terms.timeout.and_then(|timeout| submitted.checked_add(timeout)),
+            errand: Errand::default(),
         })?;
         Ok(TokenStream::new(channel, StreamId(id)))
     }
@@ -406,7 +429,10 @@ impl Inner {
         }
         self.inbox.bell.closing.raise();
         self.inbox.bell.ring();
-        self.inbox.watchdog.end_decode();
+        // What computes is asked for its cells once more, if they are to be kept.
+        if self.keeper.is_none() || self.inbox.watchdog.is_decoding() {
+            self.inbox.watchdog.end_decode();
+        }
         if thread::current().id() == self.thread_id {
             return;
         }
@@ -419,6 +445,9 @@ impl Inner {
             // The thread catches its panics, so there is no result to look at.
             let _ = thread.join();
         }
+        if let Some(keeper) = &self.keeper {
+            keeper.close();
+        }
     }
 }
 
@@ -428,6 +457,8 @@ impl Drop for Inner {
         // `thread` is still `Some` in a forked child, where the thread does not exist, and on the decode thread itself, which cannot join itself.
         if !self.inbox.bell.home.is_here() {
             std::mem::forget(self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+            // Its lock may have been held when the process was forked.
+            std::mem::forget(self.keeper.take());
         }
     }
 }
@@ -446,10 +477,11 @@ fn serve<D: Decoder>(
     decoder: D,
     capacity: Capacity,
     inbox: &Arc<Inbox>,
+    keeper: Option<Arc<Keeper>>,
     n_threads: usize,
     on_crash: OnCrash,
 ) {
-    let mut driver = Driver::new(decoder, capacity, Arc::clone(inbox), n_threads, on_crash);
+    let mut driver = Driver::new(decoder, capacity, Arc::clone(inbox), keeper, n_threads, on_crash);
     let outcome = catch_unwind(AssertUnwindSafe(|| driver.run()));
     let error = match outcome {
         Ok(()) => EngineError::Closed,
@@ -457,6 +489,9 @@ fn serve<D: Decoder>(
     };
     // A waker, or the drop of a sampler or the decoder, may panic here; the streams that are left then end when their producers are dropped.
     let ended = catch_unwind(AssertUnwindSafe(|| driver.end_all(&error)));
+    if error == EngineError::Closed {
+        let _ = catch_unwind(AssertUnwindSafe(|| driver.shelve_all()));
+    }
     let dropped = catch_unwind(AssertUnwindSafe(|| drop(driver)));
     // Nobody is left to tell.
     drop((ended, dropped));

@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 use crate::channel::Producer;
 use crate::doorbell::Doorbell;
 use crate::metrics::Recorder;
+use crate::progress::End;
 use crate::scheduler::{Census, JobId, OwnerId};
+use crate::shelf::Errand;
 use crate::task::Task;
 use crate::watchdog::Watchdog;
-use crate::{Ender, EngineError, Group, Owner, QueueFull, SubmitError, TokenId};
+use crate::{Ender, EngineError, FinishReason, Group, Owner, QueueFull, SubmitError, TokenId};
 
 /// A request on its way to the decode thread.
 pub(crate) struct Submission {
@@ -28,6 +30,21 @@ pub(crate) struct Submission {
     pub(crate) submitted: Instant,
     /// When its time is up.
     pub(crate) deadline: Option<Instant>,
+    /// What a shelf brought for it.
+    pub(crate) errand: Errand,
+}
+
+impl Submission {
+    /// Tells its consumer that it ends with `error`, or that it was cancelled.
+    pub(crate) fn fail(self, error: &EngineError) {
+        let end = if self.out.is_cancelled() {
+            End::new(FinishReason::Cancelled)
+        } else {
+            End::error(error.clone())
+        };
+        let (events, finish) = self.task.end(end);
+        self.out.finish(events, finish);
+    }
 }
 
 /// A place in the queue; dropping it frees the place.
@@ -112,6 +129,18 @@ impl Inbox {
         self.metrics().submitted();
         self.bell.ring();
         Ok(number)
+    }
+
+    /// Hands a request to the thread again that it had given away for a while. It ends at once if the thread has ended meanwhile.
+    pub(crate) fn give_back(&self, number: JobId, submission: Submission, ticket: Ticket) {
+        let mut state = self.lock();
+        if let Some(error) = state.ended.clone() {
+            drop(state);
+            return submission.fail(&error);
+        }
+        state.submissions.push((number, submission, ticket));
+        drop(state);
+        self.bell.ring();
     }
 
     /// What was submitted, if anything changed since the last call. Costs one atomic operation if not.

@@ -36,6 +36,15 @@ impl Task {
         }
     }
 
+    /// How many of its first `n_tokens` tokens need not be decoded if their cells are there.
+    pub(crate) fn n_reusable(&self, n_tokens: usize) -> usize {
+        if self.wants_cells() {
+            return n_tokens;
+        }
+        let last = n_tokens.saturating_sub(1);
+        self.logits_from().map_or(last, |from| from.min(last))
+    }
+
     /// Whether it wants what is in memory of its tokens, and nothing decoded.
     pub(crate) fn wants_cells(&self) -> bool {
         matches!(self, Self::Transfer(_))

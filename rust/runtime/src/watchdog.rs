@@ -65,6 +65,11 @@ impl Watchdog {
         self.ender.as_ref().map(|end| end()).is_some()
     }
 
+    /// Whether a decode runs now.
+    pub(crate) fn is_decoding(&self) -> bool {
+        !self.serial.load(Ordering::SeqCst).is_multiple_of(2)
+    }
+
     /// Starts the thread that watches. Without one, where the system gives none, nothing is noticed but by those who close.
     pub(crate) fn watch(inbox: &Arc<Inbox>) {
         let inbox = Arc::clone(inbox);

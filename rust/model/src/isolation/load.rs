@@ -49,7 +49,7 @@ pub(crate) fn load(
             let gauge = decoder.gauge();
             let config = options.engine_config();
             let config = tabagent_runtime::EngineConfig { on_crash: host.on_crash(), ..config };
-            Open::generating_by(model, decoder, gauge, facts, &config)?
+            Open::generating_by(model, decoder, gauge, facts, &config, options)?
         }
     };
     Ok(open.fitted(fitted).offloaded(offload).hosted(host))

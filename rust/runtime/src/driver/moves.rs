@@ -20,9 +20,8 @@ impl<D: Decoder> Driver<D> {
 
     /// Drops leftovers of which there are too many.
     pub(super) fn trim(&mut self) {
-        for id in self.scheduler.trim() {
-            self.stored.remove(&id);
-        }
+        let dropped = self.scheduler.trim();
+        self.drop_stored(dropped);
     }
 
     /// Takes a state in from outside, as a leftover of `owner`.
@@ -54,11 +53,12 @@ impl<D: Decoder> Driver<D> {
         let state = self.decoder.save(seq);
         self.decoder.clear(seq);
         let Ok(state) = state else { return self.scheduler.evicted(seq) };
-        let (id, dropped) = self.scheduler.stowed(seq, D::saved_bytes(&state));
+        let (id, replaced) = self.scheduler.stowed(seq, D::saved_bytes(&state));
         self.stored.insert(id, state);
-        for id in dropped {
+        for id in replaced {
             self.stored.remove(&id);
         }
+        self.trim();
         let n_bytes = self.stored.values().map(D::saved_bytes).sum();
         self.inbox.metrics().stowed(n_bytes);
     }
@@ -98,6 +98,9 @@ impl<D: Decoder> Driver<D> {
     }
 
     pub(super) fn take(&mut self, job: JobId, seq: u32, keep: usize) {
+        if self.scheduler.loose_leftover(seq).is_some_and(|tokens| tokens.len() > keep) {
+            self.shelve_leftover(seq);
+        }
         let kept = if self.decoder.truncate(seq, keep) {
             keep
         } else {
@@ -133,8 +136,11 @@ impl<D: Decoder> Driver<D> {
         self.note_placed(job);
     }
 
-    /// Ends a request that wants nothing decoded.
+    /// Lets go of what was brought for a request, and ends one that wants nothing decoded.
     fn note_placed(&mut self, job: JobId) {
+        if let Some(run) = self.runs.get_mut(&job) {
+            run.brought = None;
+        }
         if self.scheduler.has_its_cells(job) {
             self.end(job, End::new(FinishReason::Length));
         }

@@ -3,7 +3,8 @@
 use super::cells::Cover;
 use super::job::{Job, OwnerId, Place};
 use super::prefix::{Prefix, Source, common};
-use super::{CanCut, Hold, JobId, Scheduler, Slot, Step};
+use super::{CanCut, Hold, JobId, NewJob, Scheduler, Slot, Step};
+use crate::TokenId;
 
 /// How many tokens ahead a request is thought to need cells for before it starts.
 const HORIZON: usize = 256;
@@ -163,6 +164,17 @@ impl Scheduler {
         let fits = n_limit > 0 && n_tokens.saturating_mul(self.bytes_per_token) <= n_limit;
         let worth = n_tokens >= WORTH_STOWING && fits;
         if worth { Step::Stow { seq } } else { Step::Evict { seq } }
+    }
+
+    /// How many of the first tokens of `wanted` are decoded already, where a new request of the default group may take them.
+    pub(crate) fn n_common(&self, wanted: &[TokenId], can_cut: CanCut<'_>) -> usize {
+        let new = NewJob { tokens: wanted.to_vec(), cache: true, only_cells: true, ..NewJob::default() };
+        self.prefix(&Job::new(0, new), can_cut).map_or(0, |prefix| prefix.keep)
+    }
+
+    /// Whether a leftover from host memory can be cut, as far as is known.
+    pub(crate) fn stored_can_cut(&self) -> bool {
+        self.stored_can_cut
     }
 
     /// The longest beginning of a queued request's tokens that is decoded already.

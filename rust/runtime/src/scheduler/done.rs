@@ -2,7 +2,7 @@
 
 use super::batch::FEW;
 use super::job::{Gap, OwnerId, Place};
-use super::prefix::{Leftover, Stored};
+use super::prefix::{Kept, Leftover, Stored};
 use super::{JobId, Scheduler, Slot, Span, TURN};
 use crate::TokenId;
 
@@ -11,7 +11,7 @@ impl Scheduler {
         self.free(seq);
     }
 
-    /// The leftover in `seq` is in host memory now, in `n_bytes`. Returns its number there, and the numbers of those that must be dropped for it.
+    /// The leftover in `seq` is in host memory now, in `n_bytes`. Returns its number there, and the numbers of those that it replaces. Then [`trim`](Self::trim).
     pub(crate) fn stowed(&mut self, seq: u32, n_bytes: usize) -> (u64, Vec<u64>) {
         self.n_stored += 1;
         let id = self.n_stored;
@@ -21,20 +21,19 @@ impl Scheduler {
         self.bytes_per_token = n_bytes / leftover.tokens.len().max(1);
         // What it begins with need not be kept twice, where it can be cut.
         let cuts = self.stored_can_cut;
-        let mut dropped = Vec::new();
+        let mut replaced = Vec::new();
         self.stored.retain(|old| {
             let twice = cuts
                 && old.leftover.owner == 0
                 && old.leftover.group == leftover.group
                 && leftover.tokens.starts_with(&old.leftover.tokens);
             if twice {
-                dropped.push(old.id);
+                replaced.push(old.id);
             }
             !twice
         });
         self.stored.push(Stored { id, leftover, n_bytes });
-        dropped.extend(self.trim());
-        (id, dropped)
+        (id, replaced)
     }
 
     /// There is a state in host memory, of `tokens`, that `owner` keeps. Returns its number.
@@ -69,8 +68,8 @@ impl Scheduler {
         self.stored.iter_mut().for_each(|entry| entry.leftover.release(owner));
     }
 
-    /// The numbers of leftovers in host memory that must be dropped, because there are too many that nobody keeps.
-    pub(crate) fn trim(&mut self) -> Vec<u64> {
+    /// Takes out the leftovers in host memory that must be dropped, because there are too many that nobody keeps.
+    pub(crate) fn trim(&mut self) -> Vec<Stored> {
         let mut dropped = Vec::new();
         loop {
             let loose = self.stored.iter().enumerate().filter(|(_, entry)| entry.leftover.owner == 0);
@@ -79,7 +78,7 @@ impl Scheduler {
                 return dropped;
             }
             let Some((at, _)) = loose.min_by_key(|(_, entry)| entry.leftover.served) else { return dropped };
-            dropped.push(self.stored.swap_remove(at).id);
+            dropped.push(self.stored.swap_remove(at));
         }
     }
 
@@ -134,6 +133,20 @@ impl Scheduler {
         if let Some(entry) = self.stored.iter_mut().find(|stored| stored.id == entry) {
             entry.leftover.served = clock;
         }
+    }
+
+    /// Takes out all leftovers that nobody keeps: those in host memory, and the tokens of those in sequences.
+    pub(crate) fn clear_leftovers(&mut self) -> Kept {
+        let (stored, owned) =
+            std::mem::take(&mut self.stored).into_iter().partition(|entry| entry.leftover.owner == 0);
+        self.stored = owned;
+        let mut sequences = Vec::new();
+        for seq in 0..self.slots.len() as u32 {
+            if let Some(tokens) = self.loose_leftover(seq) {
+                sequences.push((seq, tokens.to_vec()));
+            }
+        }
+        Kept { sequences, stored }
     }
 
     /// A leftover from host memory cannot be cut.

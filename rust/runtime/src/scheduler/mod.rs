@@ -29,10 +29,11 @@ use crate::{Split, TokenId};
 use cells::Cells;
 use job::{Job, Place, Rank};
 use layout::Layout;
-use prefix::{Leftover, Stored};
+use prefix::Leftover;
 use turn::Turn;
 
 pub(crate) use job::{Gap, Hold, JobId, NewJob, OwnerId};
+pub(crate) use prefix::{Kept, Stored, common};
 pub(crate) use turn::TURN;
 
 /// Sizes that no step may exceed.
@@ -179,7 +180,7 @@ impl Scheduler {
         }
     }
 
-    /// Adds a request. Its number must be larger than all before.
+    /// Adds a request. No other has its number.
     pub(crate) fn submit(&mut self, id: JobId, new: NewJob) {
         // As if it had just been served: who comes newly waits for a turn like the others.
         let job = Job { served: self.clock, ..Job::new(id, new) };
@@ -311,6 +312,14 @@ impl Scheduler {
             queued: count(|place| place == Place::Queued),
             parked: count(|place| place == Place::Parked),
             cells: self.n_cells(),
+        }
+    }
+
+    /// The tokens of the leftover in `seq`, if it is one of the default group that nobody keeps.
+    pub(crate) fn loose_leftover(&self, seq: u32) -> Option<&[TokenId]> {
+        match &self.slots[seq as usize] {
+            Slot::Cached(leftover) if leftover.is_for_everybody() => Some(&leftover.tokens),
+            _ => None,
         }
     }
 

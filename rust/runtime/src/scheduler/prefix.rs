@@ -23,8 +23,8 @@ pub(super) enum Source {
 
 /// What a request left behind.
 #[derive(Debug)]
-pub(super) struct Leftover {
-    pub(super) tokens: Vec<TokenId>,
+pub(crate) struct Leftover {
+    pub(crate) tokens: Vec<TokenId>,
     pub(super) group: u64,
     /// When it was used last.
     pub(super) served: u64,
@@ -38,6 +38,11 @@ impl Leftover {
         self.owner == 0 || self.owner == owner
     }
 
+    /// Whether requests of the default group may share it, whoever they are.
+    pub(crate) fn is_for_everybody(&self) -> bool {
+        self.owner == 0 && self.group == 0
+    }
+
     /// Lets go of it, if `owner` keeps it.
     pub(super) fn release(&mut self, owner: OwnerId) {
         if self.owner == owner {
@@ -48,13 +53,21 @@ impl Leftover {
 
 /// A leftover in host memory.
 #[derive(Debug)]
-pub(super) struct Stored {
-    pub(super) id: u64,
-    pub(super) leftover: Leftover,
+pub(crate) struct Stored {
+    pub(crate) id: u64,
+    pub(crate) leftover: Leftover,
     pub(super) n_bytes: usize,
 }
 
+/// All leftovers that nobody keeps.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    /// Those in sequences, with their tokens.
+    pub(crate) sequences: Vec<(u32, Vec<TokenId>)>,
+    pub(crate) stored: Vec<Stored>,
+}
+
 /// How many tokens two lists begin with together.
-pub(super) fn common(a: &[TokenId], b: &[TokenId]) -> usize {
+pub(crate) fn common(a: &[TokenId], b: &[TokenId]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }

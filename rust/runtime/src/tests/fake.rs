@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::{
     BatchToken, Decoder, DecoderError, Ender, Engine, EngineConfig, Finish, FinishReason, Group, Poll,
-    Request, SamplerError, SamplerSnapshot, Split, Stop, TokenEvent, TokenId, TokenMask, TokenSampler,
+    Request, SamplerError, SamplerSnapshot, Shelf, Split, Stop, TokenEvent, TokenId, TokenMask, TokenSampler,
     TokenStream, Vocabulary,
 };
 
@@ -185,6 +185,11 @@ impl FakeDecoder {
     ) -> Self {
         self.hook = Box::new(hook);
         self
+    }
+
+    pub(crate) fn spawn_with(self, shelf: impl Shelf) -> Engine {
+        let config = self.config.clone();
+        Engine::spawn_with_shelf(self, "fake", &config, Some(Box::new(shelf))).unwrap()
     }
 
     pub(crate) fn spawn(self) -> Engine {

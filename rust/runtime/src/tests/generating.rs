@@ -1,10 +1,12 @@
 //! What comes out of a request.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-use super::fake::{FakeDecoder, Greedy, PIECES, continuation, drain, next, prompt, request, run, text_of};
+use super::fake::{
+    DEADLINE, FakeDecoder, Greedy, PIECES, continuation, drain, next, prompt, request, run, text_of,
+};
 use crate::{
     DecoderError, EngineError, FinishReason, LogprobsMode, Poll, Request, RequestError, SamplerError,
     StopMatch, SubmitError, TokenId, TokenMask, TokenSampler,
@@ -204,8 +206,14 @@ fn sampler_that_fails_ends_its_own_stream_only() {
 
 #[test]
 fn decode_that_fails_ends_its_own_stream_only() {
+    let submitted = Arc::new(AtomicBool::new(false));
+    let all_there = Arc::clone(&submitted);
     let engine = FakeDecoder::new(300, 8, 3)
         .with_hook(move |call| {
+            let started = Instant::now();
+            while !all_there.load(Ordering::SeqCst) && started.elapsed() < DEADLINE {
+                std::thread::yield_now();
+            }
             let broken = call.batch.iter().any(|row| row.seq == 0 && row.pos >= 11);
             if broken { Err(DecoderError::Failed("graph is broken".to_owned())) } else { Ok(()) }
         })
@@ -214,6 +222,7 @@ fn decode_that_fails_ends_its_own_stream_only() {
     let failing = engine.submit(request(&prompt, 50)).unwrap();
     let other = engine.submit(request(&prompt, 50)).unwrap();
     let third = engine.submit(request(&prompt, 50)).unwrap();
+    submitted.store(true, Ordering::SeqCst);
     let outcome = drain(&failing);
     let FinishReason::Error(error) = &outcome.finish.reason else { panic!("ended well") };
     assert_eq!(error.to_string(), "cannot decode this request: graph is broken");

@@ -19,6 +19,7 @@ mod reporting;
 mod reusing;
 mod schedule;
 mod scoring;
+mod shelving;
 mod shifting;
 mod speculating;
 mod splitting;

@@ -64,13 +64,15 @@ fn one_request_alone_is_never_moved() {
 #[test]
 fn requests_that_are_cancelled_around_the_moment_leave_the_others_alone() {
     let (decoder, n_arranged) = splitting(8);
-    let (cancelled, mut n_decodes) = (Arc::new(AtomicBool::new(false)), 0);
-    let seen = Arc::clone(&cancelled);
+    let (submitted, cancelled) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (all_there, seen, mut n_decodes) = (Arc::clone(&submitted), Arc::clone(&cancelled), 0);
     let engine = decoder
         .with_hook(move |_| {
             n_decodes += 1;
             let started = Instant::now();
-            while n_decodes > 20 && !seen.load(Ordering::SeqCst) && started.elapsed() < DEADLINE {
+            let waits =
+                || !all_there.load(Ordering::SeqCst) || (n_decodes > 20 && !seen.load(Ordering::SeqCst));
+            while waits() && started.elapsed() < DEADLINE {
                 std::thread::yield_now();
             }
             Ok(())
@@ -78,6 +80,7 @@ fn requests_that_are_cancelled_around_the_moment_leave_the_others_alone() {
         .spawn();
     let prompts: Vec<_> = (0..4).map(|i| prompt(50 + i, 12)).collect();
     let streams: Vec<_> = prompts.iter().map(|prompt| engine.submit(request(prompt, 40)).unwrap()).collect();
+    submitted.store(true, Ordering::SeqCst);
     assert!(next(&streams[3]).is_some());
     streams[3].cancel();
     cancelled.store(true, Ordering::SeqCst);

@@ -327,7 +327,10 @@ impl Simulation {
 
     fn trim(&mut self) {
         let dropped = self.scheduler.trim();
-        self.drop_stored(dropped);
+        self.drop_stored(dropped.into_iter().map(|entry| entry.id).collect());
+        let loose = self.stored.iter().filter(|(id, _)| self.stored_keepers[id] == 0);
+        let n_loose: usize = loose.map(|(_, cells)| cells.len()).sum();
+        assert!(n_loose <= self.capacity.n_stored_bytes);
     }
 
     fn drop_stored(&mut self, ids: Vec<u64>) {
@@ -335,9 +338,6 @@ impl Simulation {
             assert!(self.stored.remove(&id).is_some());
             assert_eq!(self.stored_keepers.remove(&id), Some(0), "what somebody keeps is never dropped");
         }
-        let loose = self.stored.iter().filter(|(id, _)| self.stored_keepers[id] == 0);
-        let n_loose: usize = loose.map(|(_, cells)| cells.len()).sum();
-        assert!(n_loose <= self.capacity.n_stored_bytes);
     }
 
     /// Ends a request that wants nothing decoded, which has a sequence now.
@@ -461,10 +461,11 @@ impl Simulation {
             Step::Stow { seq } => {
                 assert_eq!(self.owners[seq as usize], None, "only leftovers are stowed");
                 let cells = std::mem::take(&mut self.memory[seq as usize]);
-                let (id, dropped) = self.scheduler.stowed(seq, cells.len());
+                let (id, replaced) = self.scheduler.stowed(seq, cells.len());
                 self.stored.insert(id, cells);
                 self.stored_keepers.insert(id, std::mem::take(&mut self.keepers[seq as usize]));
-                self.drop_stored(dropped);
+                self.drop_stored(replaced);
+                self.trim();
             }
             Step::Park { job, seq } => {
                 assert_eq!(self.owners[seq as usize].take(), Some(job));
