@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +30,8 @@ def test_steps_are_told_where_somebody_wants_them_all(smollm2: Model, caplog: py
         smollm2.generate("One", max_tokens=1).result()
         caplog.clear()
         smollm2.generate("One two three", max_tokens=3, ignore_eos=True).result()
+        # A step is told when it is over, which may be after the end of its last request.
+        smollm2.generate("One", max_tokens=1).result()
     steps = [record.getMessage() for record in caplog.records if record.levelno == 5]
     assert len(steps) >= 3
     assert all(line.startswith("step n_requests=1 n_prompt=") for line in steps)
@@ -40,3 +43,12 @@ def test_nothing_is_kept_where_nobody_listens(smollm2: Model, caplog: pytest.Log
     with caplog.at_level(logging.DEBUG, logger="tabagent.engine"):
         smollm2.generate("Two", max_tokens=1).result()
     assert not [record for record in caplog.records if record.name == "tabagent.engine"]
+
+
+def test_a_model_in_a_process_of_its_own_logs_here(smollm2_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="tabagent.llama"):
+        with Model.load(smollm2_path, isolation="process", context_size=256) as model:
+            model.generate("One", max_tokens=1).result()
+        lines = [record.getMessage() for record in caplog.records if record.name == "tabagent.llama"]
+    assert any("print_info: arch" in line for line in lines), lines[:20]
+    assert not [line for line in lines if "\x01" in line]

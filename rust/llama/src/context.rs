@@ -52,7 +52,7 @@ pub struct Context {
     /// What devices compute with, in the order of the model's devices.
     computes: Vec<u64>,
     /// Why llama.cpp left a decode half done, after which nothing else can be computed.
-    broken: Option<Thrown>,
+    pub(crate) broken: Option<Thrown>,
     /// What its sequences hold, where the build does not tell.
     pub(crate) held: Option<Held>,
 }

@@ -26,6 +26,7 @@ mod added_backends;
 mod additions;
 mod available;
 mod batch;
+mod beginnings;
 mod big_stack;
 mod budget;
 mod capture;
@@ -101,7 +102,7 @@ pub use exit_guard::{AtWork, die_by_signals, guard_exit, leave_at_once, leave_no
 pub use guard::{catches_exceptions, set_crash_file};
 pub use library::{Library, LibraryInfo};
 pub use library_error::LibraryError;
-pub use log::{LogLevel, LogRecord, drain_log, echo_log, note, set_log_level};
+pub use log::{LogLevel, LogRecord, drain_log, echo_log, note, relay, set_log_level};
 pub use memory_need::{DeviceNeed, DryModel, MemoryCount, MemoryNeed, available_memory};
 pub use model::Model;
 pub use model_config::{GpuLayers, ModelConfig};

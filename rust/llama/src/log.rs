@@ -33,6 +33,28 @@ pub struct LogRecord {
     pub text: String,
 }
 
+/// What a line of the log begins with on the stderr of a child; its level follows.
+const ECHOED: char = '\u{1}';
+
+impl LogRecord {
+    /// The line as [`echo_log`] writes it.
+    fn to_echo(&self) -> String {
+        format!("{ECHOED}{}{}\n", self.level as i32, self.text)
+    }
+
+    /// The line of a log that a child with [`echo_log`] wrote; `None` for what others wrote to its stderr.
+    pub fn from_echo(line: &str) -> Option<Self> {
+        let line = line.strip_prefix(ECHOED)?;
+        let level = match line.chars().next()? {
+            '2' => LogLevel::Info,
+            '3' => LogLevel::Warn,
+            '4' => LogLevel::Error,
+            _ => return None,
+        };
+        Some(Self { level, text: line[1..].trim_end().to_owned() })
+    }
+}
+
 /// Lines kept until somebody drains them; the oldest go first.
 const CAPACITY: usize = 4096;
 
@@ -68,6 +90,7 @@ pub fn set_log_level(level: LogLevel) {
 }
 
 /// Also writes each line but details for developers to stderr from now on, at once and without a buffer: for a child process, whose parent wants its last words.
+/// [`LogRecord::from_echo`] reads them there.
 pub fn echo_log() {
     ECHO.store(true, Ordering::Relaxed);
 }
@@ -77,6 +100,11 @@ pub fn note(level: LogLevel, text: &str) {
     if let Ok(mut state) = STATE.try_lock() {
         finish(&mut state, LogRecord { level, text: text.to_owned() });
     }
+}
+
+/// Adds a line of another process.
+pub fn relay(record: LogRecord) {
+    finish(&mut STATE.lock().unwrap_or_else(PoisonError::into_inner), record);
 }
 
 /// Runs `work`; returns its result and the errors that llama.cpp logged on this thread meanwhile.
@@ -186,7 +214,7 @@ fn finish(state: &mut State, mut line: LogRecord) {
     }
     if line.level >= LogLevel::Info && ECHO.load(Ordering::Relaxed) {
         // A parent that does not listen any more has no use for the rest either.
-        let _ = std::io::stderr().write_all(format!("{}\n", line.text).as_bytes());
+        let _ = std::io::stderr().write_all(line.to_echo().as_bytes());
     }
     if line.level >= LogLevel::Warn {
         CAPTURED.with(|captured| {
@@ -234,6 +262,17 @@ mod tests {
                 .contains(&LogRecord { level: LogLevel::Error, text: "cannot read tensor `a`".to_owned() })
         );
         assert!(drained.contains(&LogRecord { level: LogLevel::Info, text: "done".to_owned() }));
+    }
+
+    #[test]
+    fn echoed_lines_are_read_again_and_others_are_not() {
+        for level in [LogLevel::Info, LogLevel::Warn, LogLevel::Error] {
+            let record = LogRecord { level, text: "é: 3 tensors".to_owned() };
+            assert_eq!(LogRecord::from_echo(&record.to_echo()), Some(record));
+        }
+        for line in ["", "ggml.c:7: GGML_ASSERT(x) failed", "\u{1}", "\u{1}9x", "\u{1}é"] {
+            assert_eq!(LogRecord::from_echo(line), None, "{line:?}");
+        }
     }
 
     #[test]

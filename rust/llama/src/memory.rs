@@ -3,6 +3,7 @@
 use crate::batch::{Batch, SeqId};
 use crate::context::Context;
 use crate::context_error::ContextError;
+use crate::guard::guarded;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -10,7 +11,7 @@ impl Context {
     /// The position that the next token of a sequence has: the number of its tokens, unless earlier ones were removed.
     ///
     /// # Errors
-    /// [`ContextError::SequenceOutOfRange`].
+    /// [`ContextError::SequenceOutOfRange`], [`ContextError::Broken`].
     pub fn next_position(&self, sequence: SeqId) -> Result<u32, ContextError> {
         let slot = self.check_sequence(i64::from(sequence))?;
         if self.memory().is_null() {
@@ -20,33 +21,34 @@ impl Context {
             return Ok(0);
         }
         // SAFETY: the memory is live and the sequence exists.
-        let last = unsafe { (self.api().llama_memory_seq_pos_max)(self.memory(), slot.cast_signed()) };
+        let ask = || unsafe { (self.api().llama_memory_seq_pos_max)(self.memory(), slot.cast_signed()) };
+        let last = guarded(ask).map_err(|thrown| ContextError::Broken { thrown })?;
         Ok(u32::try_from(last.saturating_add(1)).unwrap_or(0))
     }
 
     /// The first position that a sequence still holds; `None` when it is empty.
     ///
     /// # Errors
-    /// [`ContextError::SequenceOutOfRange`].
+    /// [`ContextError::SequenceOutOfRange`], [`ContextError::Broken`].
     pub fn first_position(&self, sequence: SeqId) -> Result<Option<u32>, ContextError> {
         let slot = self.check_sequence(i64::from(sequence))?;
         let Some(ask) = self.api().llama_memory_seq_pos_min else {
             return Ok(self.held.as_ref().and_then(|held| held.first(slot)));
         };
         // SAFETY: the memory is live and the sequence exists.
-        let first = unsafe { ask(self.memory(), slot.cast_signed()) };
+        let ask = || unsafe { ask(self.memory(), slot.cast_signed()) };
+        let first = guarded(ask).map_err(|thrown| ContextError::Broken { thrown })?;
         Ok(u32::try_from(first).ok())
     }
 
     /// Forgets a whole sequence.
     ///
     /// # Errors
-    /// [`ContextError::SequenceOutOfRange`].
+    /// [`ContextError::SequenceOutOfRange`], [`ContextError::Broken`].
     pub fn remove_sequence(&mut self, sequence: SeqId) -> Result<(), ContextError> {
         let slot = self.check_sequence(i64::from(sequence))?;
-        // SAFETY: the memory is live and the sequence exists; -1 means "all positions"; whole sequences can always be removed
-        // (src/llama-memory-recurrent.cpp refuses only parts).
-        unsafe { (self.api().llama_memory_seq_rm)(self.memory(), slot.cast_signed(), -1, -1) };
+        // -1 means "all positions"; whole sequences can always be removed (src/llama-memory-recurrent.cpp refuses only parts).
+        self.remove_positions(slot.cast_signed(), -1, -1)?;
         if let Some(held) = &mut self.held {
             held.set(slot, None);
         }
@@ -57,7 +59,7 @@ impl Context {
     /// or a sliding window that has already dropped what `start` would need.
     ///
     /// # Errors
-    /// [`ContextError::SequenceOutOfRange`].
+    /// [`ContextError::SequenceOutOfRange`], [`ContextError::Broken`].
     pub fn truncate_sequence(&mut self, sequence: SeqId, start: u32) -> Result<bool, ContextError> {
         let slot = self.check_sequence(i64::from(sequence))?;
         if start == 0 {
@@ -72,9 +74,8 @@ impl Context {
         }
         let Ok(from) = i32::try_from(start) else { return Ok(true) };
         let next = self.next_position(sequence)?;
-        // SAFETY: the memory is live and the sequence exists; -1 means "to the end".
-        let removed =
-            unsafe { (self.api().llama_memory_seq_rm)(self.memory(), slot.cast_signed(), from, -1) };
+        // -1 means "to the end".
+        let removed = self.remove_positions(slot.cast_signed(), from, -1)?;
         if let Some(held) = self.held.as_mut().filter(|_| removed) {
             held.removed(slot, start..next, next);
         }
@@ -84,7 +85,7 @@ impl Context {
     /// Whether [`Context::truncate_sequence`] can forget the positions from `start` on.
     ///
     /// # Errors
-    /// [`ContextError::SequenceOutOfRange`].
+    /// [`ContextError::SequenceOutOfRange`], [`ContextError::Broken`].
     pub fn can_truncate(&self, sequence: SeqId, start: u32) -> Result<bool, ContextError> {
         let facts = self.model().facts();
         if start == 0 || start >= self.next_position(sequence)? {
@@ -148,8 +149,7 @@ impl Context {
         }
         let facts = self.model().facts();
         let removed = !(facts.sliding_window > 0 || facts.recurrent || facts.hybrid)
-            // SAFETY: the memory is live, the sequence exists, and `from` is below `to`.
-            && unsafe { (self.api().llama_memory_seq_rm)(self.memory(), slot.cast_signed(), from, to) };
+            && self.remove_positions(slot.cast_signed(), from, to)?;
         if let Some(held) = self.held.as_mut().filter(|_| removed) {
             held.removed(slot, start..end, next);
         }
@@ -185,12 +185,14 @@ impl Context {
         let first = self.first_position(slot)?;
         let (index, slot, from) = (slot, slot.cast_signed(), i32::try_from(keep).map_err(|_| bad())?);
         let (to, by) = (i32::try_from(end).map_err(|_| bad())?, i32::try_from(n).map_err(|_| bad())?);
-        // SAFETY: the memory is live, the sequence exists and has these positions; the memory can forget positions, which was asked.
-        if !unsafe { (self.api().llama_memory_seq_rm)(self.memory(), slot, from, to) } {
+        if !self.remove_positions(slot, from, to)? {
             return Ok(false);
         }
-        // SAFETY: as above; the memory can move positions, which was asked, and none becomes negative, as `by` is at most `to`. -1 means "to the end".
-        unsafe { (self.api().llama_memory_seq_add)(self.memory(), slot, to, -1, -by) };
+        self.change(|this| {
+            // SAFETY: the memory is live, the sequence exists and has these positions; the memory can move positions, which was asked, and none becomes negative, as
+            // `by` is at most `to`. -1 means "to the end".
+            unsafe { (this.api().llama_memory_seq_add)(this.memory(), slot, to, -1, -by) };
+        })?;
         if let Some(held) = &mut self.held {
             // Where what was first is gone, what comes behind it moves to the front.
             held.set(
@@ -224,16 +226,11 @@ impl Context {
             }
             return Ok(());
         }
-        // SAFETY: the memory is live, both sequences exist, the target is empty, and -1 means "all positions".
-        unsafe {
-            (self.api().llama_memory_seq_cp)(
-                self.memory(),
-                source.cast_signed(),
-                target.cast_signed(),
-                -1,
-                -1,
-            );
-        };
+        let (from, to) = (source.cast_signed(), target.cast_signed());
+        self.change(|this| {
+            // SAFETY: the memory is live, both sequences exist, the target is empty, and -1 means "all positions".
+            unsafe { (this.api().llama_memory_seq_cp)(this.memory(), from, to, -1, -1) };
+        })?;
         if let Some(held) = &mut self.held {
             held.set(target, held.first(source));
         }
@@ -267,17 +264,20 @@ impl Context {
             held.set(target, held.first(source).filter(|first| *first < n));
         }
         let (source, target, end) = (source.cast_signed(), target.cast_signed(), n.cast_signed());
-        // SAFETY: the memory is live, both sequences exist and the target is empty. A part can be copied within one unified cache
-        // (`llama_kv_cache::seq_cp` in src/llama-kv-cache.cpp), which ours is, and a recurrent state was ruled out above.
-        unsafe { (self.api().llama_memory_seq_cp)(self.memory(), source, target, 0, end) };
+        self.change(|this| {
+            // SAFETY: the memory is live, both sequences exist and the target is empty. A part can be copied within one unified cache
+            // (`llama_kv_cache::seq_cp` in src/llama-kv-cache.cpp), which ours is, and a recurrent state was ruled out above.
+            unsafe { (this.api().llama_memory_seq_cp)(this.memory(), source, target, 0, end) };
+        })?;
         Ok(true)
     }
 
     /// Forgets all sequences, and leaves the data of their cells where it is. The next tokens get the first cells.
     pub fn reset(&mut self) {
         self.forget_all();
+        // A context that is broken says so at the next decode.
         // SAFETY: the memory is live; `false` leaves its data alone.
-        unsafe { self.api().clear_memory(self.memory(), false) };
+        let _ = self.change(|this| unsafe { this.api().clear_memory(this.memory(), false) });
     }
 
     /// Whether no sequence holds anything.
@@ -288,8 +288,26 @@ impl Context {
     /// Forgets all sequences.
     pub fn clear(&mut self) {
         self.forget_all();
+        // A context that is broken says so at the next decode.
         // SAFETY: the memory is live; `true` also clears its data.
-        unsafe { self.api().clear_memory(self.memory(), true) };
+        let _ = self.change(|this| unsafe { this.api().clear_memory(this.memory(), true) });
+    }
+
+    /// Removes positions of a sequence that exists; false where the memory cannot.
+    pub(crate) fn remove_positions(&mut self, slot: i32, from: i32, to: i32) -> Result<bool, ContextError> {
+        // SAFETY: the memory is live, and the sequence exists.
+        self.change(|this| unsafe { (this.api().llama_memory_seq_rm)(this.memory(), slot, from, to) })
+    }
+
+    /// Runs a call that changes the memory. Where it throws, the memory is half changed, so nothing is computed in this context any more.
+    fn change<T>(&mut self, call: impl FnOnce(&Self) -> T) -> Result<T, ContextError> {
+        if let Some(thrown) = &self.broken {
+            return Err(ContextError::Broken { thrown: thrown.clone() });
+        }
+        guarded(|| call(self)).map_err(|thrown| {
+            self.broken = Some(thrown.clone());
+            ContextError::Broken { thrown }
+        })
     }
 
     /// Notes that nothing is held any more.

@@ -3,6 +3,7 @@
 use crate::abort::{NEVER, Stop};
 use crate::additions::Additions;
 use crate::batch::TokenId;
+use crate::beginnings::Beginnings;
 use crate::elsewhere::{Elsewhere, VocabCopy};
 use crate::guard::guarded;
 use crate::parts::Markers;
@@ -24,6 +25,8 @@ pub struct Vocab {
     len: usize,
     pub(crate) additions: OnceLock<Additions>,
     pub(crate) markers: OnceLock<Option<Markers>>,
+    /// Of texts in parts.
+    pub(crate) beginnings: Beginnings,
     slow: SlowText,
 }
 
@@ -79,7 +82,8 @@ impl Vocab {
 
     fn at(seat: Seat, kind: VocabKind, len: usize, pre: Option<&str>) -> Self {
         let slow = SlowText::new(pre);
-        Self { seat, kind, len, additions: OnceLock::new(), markers: OnceLock::new(), slow }
+        let (additions, markers, beginnings) = Default::default();
+        Self { seat, kind, len, additions, markers, beginnings, slow }
     }
 
     /// What is known of it, for another process.

@@ -154,6 +154,63 @@ fn long_texts_with_many_special_tokens_are_tokenized_piece_by_piece() {
     }
 }
 
+fn borrowed(parts: &[(String, bool)]) -> impl Iterator<Item = TextPart<'_>> {
+    parts.iter().map(|(text, parse_special)| TextPart { text, parse_special: *parse_special })
+}
+
+/// The prompts of a conversation that grows begin with what is known already, and their tokens are those of the whole text.
+#[test]
+fn a_text_that_grows_has_the_tokens_of_the_whole() {
+    const WORDS: [&str; 8] =
+        [" word", "\n", "  two  spaces", "é", " 12,345", "Ünïcödé text. ", "\n\n", "end"];
+    let mut compared = 0;
+    for (path, model) in vocabularies() {
+        let vocab = model.vocab();
+        let is_control = |id: &i32| vocab.token_attributes(*id).unwrap().is_control();
+        let controls: Vec<String> = (0..vocab.len() as i32)
+            .filter(is_control)
+            .map(|id| vocab.token_text(id).unwrap())
+            .filter(|text| !text.is_empty())
+            .take(40)
+            .collect();
+        if controls.is_empty() {
+            continue;
+        }
+        let mut state = 7_usize;
+        let mut next = |n: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % n
+        };
+        for round in 0..4 {
+            let forges = round == 3;
+            let mut parts: Vec<(String, bool)> = Vec::new();
+            for _ in 0..30 {
+                let marker = controls[next(controls.len())].clone();
+                let words = |n: usize, next: &mut dyn FnMut(usize) -> usize| -> String {
+                    (0..n).map(|_| WORDS[next(WORDS.len())]).collect()
+                };
+                let n = next(20);
+                let forged = if forges { controls[next(controls.len())].clone() } else { String::new() };
+                let user = words(n, &mut next) + &forged + &words(2, &mut next);
+                parts.push((words(1, &mut next) + &marker + &words(2, &mut next), true));
+                parts.push((user, false));
+                let grown = vocab.tokenize_parts(borrowed(&parts)).unwrap();
+                if !forges {
+                    let whole: String = parts.iter().map(|(text, _)| text.as_str()).collect();
+                    assert_eq!(grown, vocab.tokenize(&whole, false, true).unwrap(), "{}", path.display());
+                    compared += 1;
+                }
+            }
+            if forges {
+                let grown = vocab.tokenize_parts(borrowed(&parts)).unwrap();
+                let anew = load(path).vocab().tokenize_parts(borrowed(&parts)).unwrap();
+                assert_eq!(grown, anew, "{}", path.display());
+            }
+        }
+    }
+    assert!(compared > 1000 || vocab_dir().is_none(), "{compared}");
+}
+
 #[test]
 fn control_characters_and_special_texts_stay_in_range() {
     let text: String =

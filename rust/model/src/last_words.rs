@@ -1,26 +1,38 @@
 //! What a child process said last, and how it ended.
 
-use std::io::Read;
+use std::io::{BufRead as _, BufReader, Read};
 use std::process::ExitStatus;
+
+use tabagent_llama::LogRecord;
 
 /// Bytes of the child's last words that are kept.
 const LAST_BYTES: usize = 16 << 10;
 /// Lines of its log that an error shows.
 const LAST_LINES: usize = 3;
 
-/// The last bytes of a stream, read to its end.
-pub(crate) fn last_bytes(mut stream: impl Read) -> Vec<u8> {
-    let mut kept = Vec::new();
-    let mut part = [0; 4096];
-    while let Ok(count) = stream.read(&mut part)
-        && count > 0
-    {
-        kept.extend_from_slice(&part[..count]);
+/// The last bytes of a child's stderr, read to its end. `heard` gets each line of its log meanwhile.
+pub(crate) fn last_bytes(stream: impl Read, mut heard: impl FnMut(LogRecord)) -> Vec<u8> {
+    let mut stream = BufReader::new(stream);
+    let (mut kept, mut line) = (Vec::new(), Vec::new());
+    loop {
+        line.clear();
+        // A line without an end is read in parts.
+        let read = stream.by_ref().take(LAST_BYTES as u64).read_until(b'\n', &mut line);
+        if !read.is_ok_and(|count| count > 0) {
+            return kept;
+        }
+        match LogRecord::from_echo(&String::from_utf8_lossy(&line)) {
+            Some(record) => {
+                kept.extend_from_slice(record.text.as_bytes());
+                kept.push(b'\n');
+                heard(record);
+            }
+            None => kept.extend_from_slice(&line),
+        }
         if kept.len() > 2 * LAST_BYTES {
             kept.drain(..kept.len() - LAST_BYTES);
         }
     }
-    kept
 }
 
 /// Whether somebody else ended it, as the system does where memory is short.
@@ -99,4 +111,29 @@ fn is_cause(line: &str) -> bool {
 fn without_folders(line: &str) -> &str {
     let place = line.split(": ").next().unwrap_or_default();
     place.rfind(['/', '\\']).map_or(line, |slash| &line[slash + 1..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tabagent_llama::LogLevel;
+
+    #[test]
+    fn lines_of_the_log_are_heard_and_all_words_are_kept() {
+        let words = "\u{1}2loads\n\u{1}4it is broken\nggml.c:7: GGML_ASSERT(x) failed";
+        let mut heard = Vec::new();
+        let kept = last_bytes(words.as_bytes(), |record| heard.push(record));
+        assert_eq!(kept, b"loads\nit is broken\nggml.c:7: GGML_ASSERT(x) failed");
+        assert_eq!(
+            heard.iter().map(|record| record.level).collect::<Vec<_>>(),
+            [LogLevel::Info, LogLevel::Error]
+        );
+    }
+
+    #[test]
+    fn no_more_than_the_last_bytes_are_kept() {
+        let words = [vec![b'x'; 100_000], b"\n".repeat(50_000), b"the end".to_vec()].concat();
+        let kept = last_bytes(&words[..], |_| ());
+        assert!(kept.len() <= 3 * LAST_BYTES && kept.ends_with(b"\n\nthe end"));
+    }
 }

@@ -218,15 +218,17 @@ impl Model {
         if let Some(host) = &open.host {
             host.refuse();
         }
+        let mut hangs = false;
         if let Ok(engine) = &open.engine {
             engine.close();
-            if engine.is_lost() {
-                // Its thread stays inside llama.cpp, whose static objects must live as long as the process does.
-                std::mem::forget(AtWork::begin());
-            }
+            hangs = engine.is_lost();
         }
         if let Some(embedder) = &open.embedder {
-            embedder.close();
+            hangs |= !embedder.close();
+        }
+        if hangs {
+            // A thread stays inside llama.cpp, whose static objects must live as long as the process does.
+            std::mem::forget(AtWork::begin());
         }
         if let Some(host) = &open.host {
             host.close();

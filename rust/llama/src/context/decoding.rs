@@ -92,9 +92,7 @@ impl Context {
     fn undo(&mut self, batch: &Batch) -> Result<(), ContextError> {
         for (sequence, start) in Held::starts(batch) {
             let from = i32::try_from(start).unwrap_or(i32::MAX);
-            // SAFETY: the memory is live, and the sequence exists: the batch was checked.
-            let removed =
-                unsafe { (self.api().llama_memory_seq_rm)(self.memory(), sequence.cast_signed(), from, -1) };
+            let removed = self.remove_positions(sequence.cast_signed(), from, -1)?;
             // A recurrent state loses all or nothing.
             if start == 0 || !removed {
                 self.remove_sequence(sequence)?;

@@ -1,6 +1,7 @@
 //! The contexts that compute vectors, and whose turn it is to use them.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tabagent_llama::{
     Batch, ContextError, EmbeddingConfig, EmbeddingContext, Model as LlamaModel, Pooling, TokenId,
@@ -68,6 +69,8 @@ const BATCH_TEXTS: usize = 64;
 /// Most numbers that a batch may have as logits, which llama.cpp computes for every token of a generating model and makes room for in every model:
 /// 128 MiB.
 const BATCH_LOGITS: usize = 1 << 25;
+/// How long closing waits for a batch that another thread computes: it is told to stop, and looks after each operation.
+const CLOSING: Duration = Duration::from_secs(10);
 /// Contexts are made for a multiple of so many tokens.
 const ROOM: usize = 256;
 
@@ -187,12 +190,12 @@ impl Embedder {
         }
     }
 
-    /// Ends what runs, and frees the contexts.
-    pub(crate) fn close(&self) {
+    /// Ends what runs, and frees the contexts. Returns false if a batch hangs: its thread keeps them, and the model, and nobody waits for it any more.
+    pub(crate) fn close(&self) -> bool {
         self.closed.raise();
-        if let Some(mut contexts) = self.contexts.take(|| false) {
-            *contexts = Contexts::default();
-        }
+        let since = Instant::now();
+        let contexts = self.contexts.take(|| since.elapsed() > CLOSING);
+        contexts.map(|mut contexts| *contexts = Contexts::default()).is_some()
     }
 
     /// Why the work ended early.

@@ -11,6 +11,8 @@ use std::thread::JoinHandle;
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
+use tabagent_llama::relay;
+
 use super::lane::{Ended, Lane};
 use super::message::{self, Answer, Call};
 use crate::last_words::{ending, last_bytes, said};
@@ -57,7 +59,7 @@ impl Process {
         let errors = child.stderr.take();
         let words = std::thread::Builder::new()
             .name("tabagent-words".to_owned())
-            .spawn(move || errors.map(last_bytes).unwrap_or_default());
+            .spawn(move || errors.map(|errors| last_bytes(errors, relay)).unwrap_or_default());
         let words = match words {
             Ok(words) => words,
             Err(error) => {

@@ -97,7 +97,9 @@ pub(crate) fn hear(
     let output = child.0.stdout.take();
     let errors = child.0.stderr.take();
     std::thread::scope(|threads| {
-        let words = threads.spawn(move || errors.map(last_bytes).unwrap_or_default());
+        // What it logs, the load itself will log, too.
+        let words =
+            threads.spawn(move || errors.map(|errors| last_bytes(errors, |_| ())).unwrap_or_default());
         threads.spawn(move || {
             for line in output.into_iter().flat_map(|output| BufReader::new(output).lines()).flatten() {
                 if send.send(line).is_err() {
