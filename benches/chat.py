@@ -40,7 +40,7 @@ WITH_TOOLS = """{%- if tools %}{{- '<|im_start|>system\\nTools:\\n' }}{%- for to
 {{- '<tool_call>\\n{"name": "' + call.name + '", "arguments": ' }}{{- call.arguments | tojson }}{{- '}\\n</tool_call>' }}{%- endfor %}
 {{- '<|im_end|>\\n' }}{%- endfor %}{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"""
 TEXT = "The quick brown fox jumps over the lazy dog, and nobody asks it why. "
-MESSAGES: list[dict[str, Any]] = [{"role": "user" if at % 2 == 0 else "assistant", "content": TEXT * (1 + at % 5)} for at in range(50)]
+MESSAGES: list[dict[str, Any]] = [{"role": "user" if at % 2 == 0 else "assistant", "content": TEXT * (1 + at % 5)} for at in range(52)]
 ROUNDS = 30
 TOKENS = {"bos_token": "<s>", "eos_token": "</s>"}
 
@@ -57,20 +57,33 @@ def milliseconds(work: Callable[[], object]) -> float:
 
 def prompts(tree: Path) -> None:
     """Print what making a prompt takes; `tokens` is llama.cpp's tokenizer alone, on the text that the template wrote."""
-    print("50 messages, ms                       | render | jinja2 | tokens | both | parse | analysis")
-    print("---|---|---|---|---|---|---")
+    print("50 messages, ms                       | render | jinja2 | tokens | both | next turn | parse | analysis")
+    print("---|---|---|---|---|---|---|---")
     for name, vocabulary in TEMPLATES.items():
         text = (tree / "models" / "templates" / f"{name}.jinja").read_bytes().decode()
         template = ChatTemplate(text, **TOKENS)
         with Model.load(tree / "models" / f"ggml-vocab-{vocabulary}.gguf", vocab_only=True) as model:
-            prompt = template.render(MESSAGES)
-            ours = milliseconds(lambda template=template: template.render(MESSAGES, adapt=False))
-            theirs = milliseconds(lambda text=text: render(text, MESSAGES, **TOKENS))
+            prompt = template.render(MESSAGES[:50])
+            ours = milliseconds(lambda template=template: template.render(MESSAGES[:50], adapt=False))
+            theirs = milliseconds(lambda text=text: render(text, MESSAGES[:50], **TOKENS))
             alone = milliseconds(lambda model=model, prompt=prompt: model.tokenize(prompt, parse_special=True))
-            whole = milliseconds(lambda model=model, template=template: model.apply_chat_template(MESSAGES, chat_template=template, tokenize=True))
+            anew, later = conversations(model, template)
             parse = milliseconds(lambda text=text: ChatTemplate(text))
             analysis = milliseconds(lambda text=text: ChatTemplate(text).capabilities) - parse
-            print(f"{name:38}| {ours:6.2f} | {theirs:6.2f} | {alone:6.2f} | {whole:5.2f} | {parse:5.2f} | {analysis:5.2f}")
+            print(f"{name:38}| {ours:6.2f} | {theirs:6.2f} | {alone:6.2f} | {anew:5.2f} | {later:5.2f} | {parse:5.2f} | {analysis:5.2f}")
+
+
+def conversations(model: Model, template: ChatTemplate) -> tuple[float, float]:
+    """What rendering and tokenizing takes of a conversation that was never seen, and of one that is two messages longer than when it was seen."""
+    anew, later = [], []
+    for number in range(ROUNDS):
+        first, *others = MESSAGES
+        messages = [{**first, "content": f"{number}. {first['content']}"}, *others]
+        for times, part in ((anew, messages[:-2]), (later, messages)):
+            began = time.perf_counter()
+            model.apply_chat_template(part, chat_template=template, tokenize=True)
+            times.append(time.perf_counter() - began)
+    return statistics.median(anew) * 1000, statistics.median(later) * 1000
 
 
 def answers(template: ChatTemplate) -> Iterator[tuple[str, str]]:
