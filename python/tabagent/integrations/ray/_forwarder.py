@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import AsyncIterator, Iterable
 from typing import Any, Final
@@ -17,12 +18,13 @@ from tabagent.log import package_log
 __all__ = ["Forwarder"]
 
 OF_ONE_CONNECTION: Final = frozenset(
-    {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding", "upgrade"}
+    {"connection", "expect", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding", "upgrade"}
 )
 """Headers that concern one connection (RFC 9110, 7.6.1), and are not passed on."""
 OF_RAY: Final = frozenset({"x-request-id"})
 """Headers of responses that Ray Serve's proxy writes itself, from what the request had."""
-CHUNK: Final = 1 << 16
+ASKED_FROM: Final = 1 << 14
+"""From how many bytes on the server is asked before a body is sent (`Expect: 100-continue`)."""
 
 
 class Forwarder:
@@ -37,11 +39,17 @@ class Forwarder:
 
         Cancelling the task, which Ray Serve does when the client goes away, closes the connection, and with that the server ends what it computes.
         """
-        headers = _passed_on(request.headers.raw)
-        body = request.stream() if _has_body(request) else None
+        size = _body_size(request)
         try:
             answer = await self._client().request(
-                request.method, _address(request.scope), headers=headers, data=body, allow_redirects=False, skip_auto_headers=SKIPPED
+                request.method,
+                _address(request.scope),
+                headers=_passed_on(request.headers.raw),
+                data=request.stream() if size else None,
+                # A body that the server finds too large is never sent: in the middle of it the connection would break before the answer is read.
+                expect100=size is not None and size > ASKED_FROM,
+                allow_redirects=False,
+                skip_auto_headers=SKIPPED,
             )
         except aiohttp.ClientError as error:
             package_log.error("the model's server at `%s` does not answer: %s", self._socket, error)
@@ -87,8 +95,12 @@ def _passed_on(headers: Iterable[tuple[bytes, bytes]], without: frozenset[str] =
     return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in left] if as_bytes else left
 
 
-def _has_body(request: Request) -> bool:
-    return request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
+def _body_size(request: Request) -> float | None:
+    """How many bytes the body has: infinite where the request does not say, None without a body."""
+    given = request.headers.get("content-length")
+    if given is not None and given.isascii() and given.isdigit():
+        return int(given) or None
+    return math.inf if "transfer-encoding" in request.headers else None
 
 
 def _address(scope: Any) -> URL:

@@ -29,6 +29,10 @@ LISTENING: Final = frozenset({"host", "port", "unix_path", "inherit_sockets", "s
 class ModelServer:
     """A replica: a model, the HTTP server that answers with it, and what passes requests on to that.
 
+        from ray import serve
+
+        serve.run(TabagentDeployment.options(ray_actor_options={"num_cpus": 1}).bind("demo", load={"context_size": 2048}))
+
     The server listens at a socket in a folder that only this user may enter. Its threads are Rust's own, so that Python does no more than to copy
     bytes. Made by Ray Serve from `TabagentDeployment`.
     """
@@ -89,12 +93,5 @@ class ModelServer:
 
 
 TabagentDeployment: Any = serve.deployment(name="tabagent", max_ongoing_requests=256)(ModelServer)
-"""The deployment of Ray Serve. `TabagentDeployment.bind(model, ...)` takes the arguments of `ModelServer`, `options` those of Ray.
-
-    from ray import serve
-
-    app = TabagentDeployment.options(num_replicas=1, ray_actor_options={"num_cpus": 1}).bind("demo", load={"context_size": 2048})
-    serve.run(app)
-
-A replica takes 256 requests at a time (`max_ongoing_requests`); those that its model cannot decode yet wait in it.
-"""
+"""The deployment of Ray Serve. `bind` takes the arguments of `ModelServer`, `options` those of Ray. A replica takes 256 requests at a time
+(`max_ongoing_requests`); those that its model cannot decode yet wait in it."""
