@@ -137,10 +137,13 @@ test-aarch64: dev ## run the tests of all crates on AArch64, which QEMU plays
 	$(BIN)/python tests/material.py
 	$(BIN)/python tools/test_aarch64.py
 
-wheel: $(STAMPS)/venv ## build the wheel into dist/
+# What the wheel runs with; it is built on any newer system. `GLIBC=` takes this system's.
+GLIBC := $(if $(filter Linux,$(shell uname -s)),2.28)
+
+wheel: $(STAMPS)/venv ## build the wheel into dist/, for systems with glibc 2.28 or later
 	@$(NEED_CARGO)
 	@mkdir -p dist && rm -f dist/tabagent-*.whl
-	@$(WITH_TOOLS) $(BACKEND) wheel
+	@$(WITH_TOOLS) TABAGENT_GLIBC=$(GLIBC) $(BACKEND) wheel
 	@ls -l dist
 
 # They need nothing of the project but its libraries; the wheels lie in dist/.

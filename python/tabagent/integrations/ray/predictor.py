@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from tabagent._arguments import as_choice, as_text, type_name
+from tabagent._arguments import as_choice, as_text
 from tabagent.chat_message import ChatMessage
 from tabagent.integrations.ray._columns import Batch, Conversation, column_of, input_of, with_columns
 from tabagent.integrations.ray._worker import ModelSource, needed, open_model
@@ -147,7 +147,7 @@ def _columns(outcomes: Sequence[Completion | ChatMessage | Exception], *, with_e
         "completion_tokens": np.array([usage.completion_tokens if usage else 0 for usage in usages], np.int64),
     }
     if with_errors:
-        made["error"] = _objects(f"{type_name(each)}: {each}" if isinstance(each, Exception) else None for each in outcomes)
+        made["error"] = _objects(f"{type(each).__name__}: {each}" if isinstance(each, Exception) else None for each in outcomes)
     return made
 
 
