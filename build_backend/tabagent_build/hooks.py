@@ -17,7 +17,7 @@ from tabagent_build.elf import OLDEST, glibc_needed
 from tabagent_build.errors import BuildError
 from tabagent_build.fetching import fetching
 from tabagent_build.library import install_library
-from tabagent_build.old_glibc import wanted_glibc
+from tabagent_build.old_glibc import stub_flags, wanted_glibc
 from tabagent_build.toolchain import find_toolchain
 from tabagent_build.wheel_content import check_glibc, check_libraries, unpacked_binaries
 from tabagent_build.wheel_tag import retag
@@ -87,7 +87,7 @@ def _linked_alike() -> Iterator[None]:
         yield
         return
     before = os.environ.get("RUSTFLAGS")
-    os.environ["RUSTFLAGS"] = f"{before or ''} -C link-arg=-L{stubs}".strip()
+    os.environ["RUSTFLAGS"] = " ".join([*([before] if before else ()), *(f"-C link-arg={flag}" for flag in stub_flags(stubs))])
     try:
         yield
     finally:

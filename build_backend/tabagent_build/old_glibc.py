@@ -27,7 +27,7 @@ from tabagent_build.elf import parse_version, text_of_version
 from tabagent_build.errors import BuildError
 from tabagent_build.fetching import fetching
 
-__all__ = ["GLIBC_VARIABLE", "glibc_stubs", "wanted_glibc"]
+__all__ = ["GLIBC_VARIABLE", "glibc_stubs", "stub_flags", "wanted_glibc"]
 
 GLIBC_VARIABLE: Final = "TABAGENT_GLIBC"
 """Names the glibc that the libraries and programs must do with, such as `2.28`; without it, it is the machine's."""
@@ -87,7 +87,7 @@ def wanted_glibc() -> tuple[int, ...] | None:
 
 
 def glibc_stubs(wanted: tuple[int, ...], compiler: tuple[str, ...]) -> Path:
-    """The folder, in the cache, for the linker's `-L`: with stubs of glibc's libraries as they were in a version.
+    """The folder, in the cache, for `stub_flags`: with stubs of glibc's libraries as they were in a version.
 
     Raises:
         BuildError: this machine has no glibc, or the compiler fails.
@@ -119,6 +119,14 @@ def glibc_stubs(wanted: tuple[int, ...], compiler: tuple[str, ...]) -> Path:
         (work / "libc.so").write_text(SCRIPT.format(libc="libc.so.6", others=others, loader=loader), encoding="ascii")
 
     return finished_folder(fetching.cache_folder() / "glibc" / key, make)
+
+
+def stub_flags(stubs: Path) -> list[str]:
+    """What the compiler is told to link with stubs.
+
+    This system's own libgcc_s may need what they lack; that of the system on which the program runs does not.
+    """
+    return [f"-L{stubs}", "-Wl,--allow-shlib-undefined"]
 
 
 def _library(name: str, compiler: tuple[str, ...]) -> Path:

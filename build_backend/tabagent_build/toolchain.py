@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tabagent_build.commands import INSTALL_COMPILER, answer, run
 from tabagent_build.errors import BuildError
-from tabagent_build.old_glibc import glibc_stubs, wanted_glibc
+from tabagent_build.old_glibc import glibc_stubs, stub_flags, wanted_glibc
 from tabagent_build.platforms import Platform, host_platform
 
 __all__ = ["Toolchain", "find_toolchain", "run"]
@@ -42,7 +42,7 @@ class Toolchain:
     @property
     def link_flags(self) -> str:
         """What the linker is told for every library."""
-        return self.platform.system.link_flags + (f" -L{self.stubs}" if self.stubs else "")
+        return " ".join([self.platform.system.link_flags, *(stub_flags(self.stubs) if self.stubs else ())])
 
     def strip(self, library: Path, out: Path) -> None:
         """Write a copy of a library without what only a debugger reads: that is nine tenths of Debian's `libstdc++-6.dll`.

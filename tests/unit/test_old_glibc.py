@@ -15,14 +15,13 @@ import needs
 from tabagent_build import platforms
 from tabagent_build.elf import glibc_versions
 from tabagent_build.errors import BuildError
-from tabagent_build.old_glibc import GLIBC_VARIABLE, glibc_stubs, wanted_glibc
+from tabagent_build.old_glibc import GLIBC_VARIABLE, glibc_stubs, stub_flags, wanted_glibc
 from tabagent_build.toolchain import find_toolchain
 from tabagent_build.wheel_content import check_glibc
 
 pytestmark = pytest.mark.wheel
 
 PROGRAM = r"""
-#define _GNU_SOURCE
 #include <cmath>
 #include <cstdio>
 #include <dlfcn.h>
@@ -67,6 +66,10 @@ def cxx() -> str:
     return find_toolchain().cxx_compiler[0]
 
 
+def flags(*wanted: int) -> list[str]:
+    return stub_flags(glibc_stubs(wanted, find_toolchain().c_compiler))
+
+
 @pytest.mark.parametrize("wanted", [(2, 17), (2, 28)])
 def test_a_program_for_an_older_glibc_does_with_it_and_runs_here(cxx: str, wanted: tuple[int, ...], tmp_path: Path) -> None:
     source, program, data = tmp_path / "program.cpp", tmp_path / "program", tmp_path / "data"
@@ -75,7 +78,7 @@ def test_a_program_for_an_older_glibc_does_with_it_and_runs_here(cxx: str, wante
     command = [cxx, "-std=c++17", "-O1", str(source), "-o", str(program), "-static-libstdc++", "-Wl,--gc-sections", "-pthread"]
     subprocess.run(command, check=True)
     assert max(glibc_versions(program)) > wanted, "this system's own glibc is as old already"
-    subprocess.run([*command, f"-L{glibc_stubs(wanted, (cxx,))}"], check=True)
+    subprocess.run([*command, *flags(*wanted)], check=True)
     assert (2, 2) <= max(glibc_versions(program)) <= wanted
     done = subprocess.run([program, data], capture_output=True, text=True, check=True)
     assert done.stdout == "1 2 2 0 shared 12345 12345 12345 -1 1 1024\n"
@@ -84,7 +87,7 @@ def test_a_program_for_an_older_glibc_does_with_it_and_runs_here(cxx: str, wante
 def test_what_an_older_glibc_lacks_is_an_error_of_the_linker(cxx: str, tmp_path: Path) -> None:
     source = tmp_path / "program.cpp"
     source.write_text("#include <cstdlib>\nint main() { return (int) arc4random(); }\n", encoding="ascii")
-    command = [cxx, str(source), "-o", str(tmp_path / "program"), f"-L{glibc_stubs((2, 28), (cxx,))}"]
+    command = [cxx, str(source), "-o", str(tmp_path / "program"), *flags(2, 28)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert "undefined reference to `arc4random'" in done.stderr
@@ -103,7 +106,8 @@ def test_only_the_variable_changes_the_toolchain(cxx: str, monkeypatch: pytest.M
     assert (plain.stubs, plain.link_flags) == (None, plain.platform.system.link_flags)
     monkeypatch.setenv(GLIBC_VARIABLE, "2.28")
     old = find_toolchain()
-    assert old.link_flags == f"{plain.link_flags} -L{old.stubs}"
+    assert old.stubs is not None
+    assert old.link_flags == " ".join([plain.link_flags, *stub_flags(old.stubs)])
     assert old.identity != plain.identity
 
 
@@ -112,12 +116,12 @@ def test_a_wheel_with_a_file_that_needs_more_is_refused(cxx: str, tmp_path: Path
     source.write_text('#include <sys/stat.h>\nextern "C" int size() { struct stat found; return stat("/", &found); }\n', encoding="ascii")
     wheel = tmp_path / "tabagent-1-cp310-abi3-linux.whl"
 
-    def build(*flags: str) -> None:
-        subprocess.run([cxx, "-shared", "-fPIC", str(source), "-o", str(library), *flags], check=True)
+    def build(*more: str) -> None:
+        subprocess.run([cxx, "-shared", "-fPIC", str(source), "-o", str(library), *more], check=True)
         with zipfile.ZipFile(wheel, "w") as archive:
             archive.write(library, "tabagent/lib/libnew.so")
 
-    build(f"-L{glibc_stubs((2, 28), (cxx,))}")
+    build(*flags(2, 28))
     check_glibc(wheel, (2, 28))
     build()
     needed = max(glibc_versions(library))
