@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pty
@@ -137,6 +138,32 @@ def test_benchmark_measures_each_usable_variant_and_keeps_the_best(
     assert err.count("tabagent: measuring ") == len(rows)
     # A title, and a line for each.
     assert len(err.splitlines()) == 1 + 2 * len(rows)
+
+
+class NoRows:
+    """Shows nothing."""
+
+    def begin(self, what: str) -> None: ...
+
+    def add(self, row: Measurement) -> None: ...
+
+
+@pytest.mark.parametrize(("rates", "kept"), [([100, 200, 100, 200], True), ([100, 200, 200, 200], False), ([100, 100], False)])
+def test_what_is_faster_once_has_to_be_so_twice(model: str, monkeypatch: pytest.MonkeyPatch, rates: list[float], kept: bool) -> None:  # noqa: FBT001 (a case)
+    first, second = [variant for variant in list_available_variants() if variant.usable][:2]
+    left = {first.name: rates[::2], second.name: rates[1::2]}
+
+    def measured(path: str, arguments: list[str], wanted: Measurement) -> Measurement:
+        is_default = wanted.threads is None and wanted.micro_batch_size == 512 and "-ub" not in arguments
+        is_again = "-ub" in arguments and "-n" not in arguments
+        rate = left[wanted.variant].pop(0) if is_default or is_again else 1
+        return dataclasses.replace(wanted, prompt_rate=rate, text_rate=rate)
+
+    monkeypatch.setattr(variant_benchmark, "_measured", measured)
+    found = variant_benchmark.run_benchmark(model, [first, second], first, NoRows())  # type: ignore[arg-type] # all that is called
+    assert found.tuning == (Tuning(variant=second.name) if kept else Tuning())
+    assert known_tuning(model) == found.tuning
+    assert left == {first.name: [], second.name: []}
 
 
 def some_rows() -> list[Measurement]:

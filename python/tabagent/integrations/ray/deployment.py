@@ -37,6 +37,9 @@ class ModelServer:
     bytes. Made by Ray Serve from `TabagentDeployment`.
     """
 
+    _model: Model | None = None
+    """Closed at the end; None of a mapping, whose models are the server's."""
+
     def __init__(self, model: ModelSource | Mapping[str, Served], *, load: Mapping[str, Any] | None = None, **server: Any) -> None:
         """Load the model and begin to serve.
 
@@ -56,7 +59,6 @@ class ModelServer:
         if taken := LISTENING & server.keys():
             message = f"`{min(taken)}` is for a server of one's own; here Ray Serve listens (`serve.start(http_options=...)`)"
             raise ValueError(message)
-        self._model: Model | None = None
         if isinstance(model, Mapping):
             if load is not None:
                 message = f"`load` is for one model, got {type_name(model)}; give each model of the mapping its own arguments"
