@@ -72,16 +72,18 @@ demo: dev ## stream a text from the demo model
 
 test-material: dev ## fetch what the tests read and run from outside: models, the schema suite, other programs' clients
 	@$(BIN)/python tests/material.py
-	@$(BIN)/python tests/clients.py
+	@$(BIN)/python tests/clients.py clients
+	@$(BIN)/python tests/clients.py ray
 
 # What tests read from outside: the built libraries, the real models, other programs' clients, and the pinned tree with its headers and vocabularies.
-TEST_ENV = TABAGENT_TEST_MODELS="$(CACHE)/models" TABAGENT_TEST_CLIENTS="$$($(BIN)/python tests/clients.py --where)" TABAGENT_LLAMA_CPP_TREE="$$($(BACKEND) source)"
+TEST_ENV = TABAGENT_TEST_MODELS="$(CACHE)/models" TABAGENT_TEST_CLIENTS="$$($(BIN)/python tests/clients.py clients --where)" \
+	TABAGENT_TEST_RAY="$$($(BIN)/python tests/clients.py ray --where)" TABAGENT_LLAMA_CPP_TREE="$$($(BACKEND) source)"
 LIBRARY_ENV := TABAGENT_LIBRARY_PATH="$(CURDIR)/python/tabagent/lib"
 PYO3_ENV := PYO3_PYTHON="$(CURDIR)/$(BIN)/python"
 
 test-env: $(STAMPS)/venv ## print what tests read from the environment, to run some by hand: eval "`make -s test-env`"
 	@$(TEST_ENV) $(PYO3_ENV) $(LIBRARY_ENV) $(BIN)/python -c 'import os, shlex; print(*(f"export {name}={shlex.quote(os.environ[name])}" \
-		for name in ("TABAGENT_TEST_MODELS", "TABAGENT_TEST_CLIENTS", "TABAGENT_LLAMA_CPP_TREE", "TABAGENT_LIBRARY_PATH", "PYO3_PYTHON")), sep="\n")'
+		for name in ("TABAGENT_TEST_MODELS", "TABAGENT_TEST_CLIENTS", "TABAGENT_TEST_RAY", "TABAGENT_LLAMA_CPP_TREE", "TABAGENT_LIBRARY_PATH", "PYO3_PYTHON")), sep="\n")'
 
 ifdef T
 test: dev test-material
@@ -135,10 +137,13 @@ test-aarch64: dev ## run the tests of all crates on AArch64, which QEMU plays
 	$(BIN)/python tests/material.py
 	$(BIN)/python tools/test_aarch64.py
 
-wheel: $(STAMPS)/venv ## build the wheel into dist/
+# What the wheel runs with; it is built on any newer system. `GLIBC=` takes this system's.
+GLIBC := $(if $(filter Linux,$(shell uname -s)),2.28)
+
+wheel: $(STAMPS)/venv ## build the wheel into dist/, for systems with glibc 2.28 or later
 	@$(NEED_CARGO)
 	@mkdir -p dist && rm -f dist/tabagent-*.whl
-	@$(WITH_TOOLS) $(BACKEND) wheel
+	@$(WITH_TOOLS) TABAGENT_GLIBC=$(GLIBC) $(BACKEND) wheel
 	@ls -l dist
 
 # They need nothing of the project but its libraries; the wheels lie in dist/.

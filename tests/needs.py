@@ -36,6 +36,11 @@ def clients() -> Path:
     return _named("TABAGENT_TEST_CLIENTS")
 
 
+def ray() -> Path:
+    """The Python of an environment with Ray: `TABAGENT_TEST_RAY`."""
+    return _named("TABAGENT_TEST_RAY")
+
+
 def tree() -> Path:
     """The unpacked pinned tree of llama.cpp: `TABAGENT_LLAMA_CPP_TREE`."""
     return _named("TABAGENT_LLAMA_CPP_TREE")

@@ -92,7 +92,7 @@ def main() -> int:
         report = root / "report.xml"
         (root / "without_downloads.py").write_text(PLUGIN.format(models=str(models), draft=SMOLLM2))
         command = [
-            clients.make(),
+            clients.make("clients"),
             "-m",
             "pytest",
             "-q",

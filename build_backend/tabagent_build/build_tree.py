@@ -77,7 +77,7 @@ class BuildTree:
         platform = tools.platform
         command += [f"-D{name}={value}" for name, value in {**OPTIONS, **platform.options}.items()]
         command += [f"-DTABAGENT_LLAMA_CPP_SRC={self.source.folder}"]
-        command += [f"-DCMAKE_{kind}_LINKER_FLAGS={platform.system.link_flags}" for kind in ("SHARED", "MODULE")]
+        command += [f"-DCMAKE_{kind}_LINKER_FLAGS={tools.link_flags}" for kind in ("SHARED", "MODULE")]
         if self.source.is_pinned:
             # The tree is no repository. CMake must not ask git, which would find whatever repository lies around the cache.
             command += ["-DGIT_EXE=OFF", "-DGIT_EXECUTABLE=OFF", f"-DLLAMA_BUILD_COMMIT={self.pin.commit}", "-DLLAMA_BUILD_NUMBER=0"]

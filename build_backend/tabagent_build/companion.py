@@ -70,7 +70,7 @@ def build_companion(backend: Backend) -> Path:
             configure += [
                 f"-DTABAGENT_LLAMA_CPP_SRC={source.folder}",
                 f"-DTABAGENT_LIBRARY={library}",
-                f"-DCMAKE_MODULE_LINKER_FLAGS={toolchain.platform.system.link_flags}",
+                f"-DCMAKE_MODULE_LINKER_FLAGS={toolchain.link_flags}",
             ]
             # The generator of shaders is a project of its own, whose CMake looks for Ninja on the PATH.
             path = os.pathsep.join([str(Path(toolchain.ninja).parent), os.environ.get("PATH", "")])

@@ -9,10 +9,21 @@ from pathlib import Path
 from elftools.elf.elffile import ELFFile
 from elftools.elf.gnuversions import GNUVerNeedSection
 
-__all__ = ["glibc_needed", "glibc_text", "glibc_versions"]
+__all__ = ["OLDEST", "glibc_needed", "glibc_text", "glibc_versions", "parse_version", "text_of_version"]
 
 OLDEST = (2, 17)
 """The first glibc that a `manylinux_2_NN` tag of today's installers names."""
+
+
+def parse_version(name: str) -> tuple[int, ...] | None:
+    """The numbers of a version of glibc's symbols, such as `GLIBC_2.2.5`; None of any other."""
+    match = re.fullmatch(r"GLIBC_(\d+(?:\.\d+){1,2})", name)
+    return None if match is None else tuple(map(int, match[1].split(".")))
+
+
+def text_of_version(version: tuple[int, ...]) -> str:
+    """The name of a version whose numbers these are."""
+    return f"GLIBC_{'.'.join(map(str, version))}"
 
 
 def glibc_versions(path: Path) -> set[tuple[int, int]]:
@@ -23,8 +34,8 @@ def glibc_versions(path: Path) -> set[tuple[int, int]]:
             if isinstance(section, GNUVerNeedSection):
                 for _, needed in section.iter_versions():
                     for version in needed:
-                        if match := re.fullmatch(r"GLIBC_(\d+)\.(\d+)(?:\.\d+)?", version.name):
-                            found.add((int(match[1]), int(match[2])))
+                        if (numbers := parse_version(version.name)) is not None:
+                            found.add((numbers[0], numbers[1]))
     return found
 
 

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import platform
 import sys
-import tempfile
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import maturin
 
-from tabagent_build.child_program import CHILD_FOLDER, install_child
-from tabagent_build.elf import glibc_needed
+from tabagent_build.child_program import install_child
+from tabagent_build.elf import OLDEST, glibc_needed
 from tabagent_build.errors import BuildError
 from tabagent_build.fetching import fetching
 from tabagent_build.library import install_library
-from tabagent_build.wheel_content import check_libraries
+from tabagent_build.old_glibc import stub_flags, wanted_glibc
+from tabagent_build.toolchain import find_toolchain
+from tabagent_build.wheel_content import check_glibc, check_libraries, unpacked_binaries
 from tabagent_build.wheel_tag import retag
 
 __all__ = [
@@ -47,10 +48,13 @@ def build_wheel(wheel_directory: str, config_settings: Settings = None, metadata
     """Build the libraries, with every CPU module, and the wheel that holds them."""
     with _one_sentence():
         install_library(modules="all")
-        install_child("release")
-        name: str = maturin.build_wheel(wheel_directory, config_settings, metadata_directory)
+        with _linked_alike():
+            install_child("release")
+            name: str = maturin.build_wheel(wheel_directory, config_settings, metadata_directory)
         wheel = Path(wheel_directory) / name
         check_libraries(wheel)
+        if (wanted := wanted_glibc()) is not None and sys.platform.startswith("linux"):
+            check_glibc(wheel, wanted)
         return retag(wheel, platform_tag(wheel)).name
 
 
@@ -70,11 +74,27 @@ def platform_tag(wheel: Path) -> str:
     """
     if not sys.platform.startswith("linux"):
         return wheel.stem.rsplit("-", 1)[1]
-    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(wheel) as archive:
-        programs = f"tabagent/{CHILD_FOLDER.name}/"
-        paths = [Path(archive.extract(name, folder)) for name in archive.namelist() if name.endswith(".so") or name.startswith(programs)]
-        major, minor = glibc_needed(paths)
+    with unpacked_binaries(wheel) as paths:
+        major, minor = max(glibc_needed(paths), (wanted_glibc() or OLDEST)[:2])
     return f"manylinux_{major}_{minor}_{platform.machine()}"
+
+
+@contextlib.contextmanager
+def _linked_alike() -> Iterator[None]:
+    """Rust's programs are linked for the same glibc as the libraries."""
+    stubs = find_toolchain().stubs
+    if stubs is None:
+        yield
+        return
+    before = os.environ.get("RUSTFLAGS")
+    os.environ["RUSTFLAGS"] = " ".join([*([before] if before else ()), *(f"-C link-arg={flag}" for flag in stub_flags(stubs))])
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["RUSTFLAGS"]
+        else:
+            os.environ["RUSTFLAGS"] = before
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -102,7 +103,17 @@ def host_platform() -> Platform:
     if system is None:
         message = f"llama.cpp can be built on {', '.join(SYSTEMS)} only so far, and this is `{platform.system()}`"
         raise BuildError(message)
+    if system is LINUX and not _has_glibc():
+        message = "tabagent needs the C library glibc, and this system has another one, such as Alpine's musl; use a system or an image with glibc"
+        raise BuildError(message)
     return Platform(system, platform.machine())
+
+
+def _has_glibc() -> bool:
+    try:
+        return bool(os.confstr("CS_GNU_LIBC_VERSION"))
+    except (AttributeError, OSError, ValueError):
+        return False
 
 
 def _cross_options(system: str, processor: str, root: str) -> dict[str, str]:

@@ -29,7 +29,7 @@ def build_shim(toolchain: Toolchain) -> Path:
         BuildError: the compilation failed.
     """
     name = shim_name(toolchain.platform)
-    flags = [*FLAGS, *toolchain.platform.system.link_flags.split()]
+    flags = [*FLAGS, *toolchain.link_flags.split()]
     if toolchain.platform.system.name == "Linux":
         flags += ["-fPIC", f"-Wl,-soname,{name}"]
     parts = [*(path.read_text(encoding="utf-8") for path in sorted(SOURCE.parent.iterdir())), " ".join(flags), toolchain.identity]

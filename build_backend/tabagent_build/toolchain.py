@@ -7,23 +7,19 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from tabagent_build.commands import INSTALL_COMPILER, answer, run
 from tabagent_build.errors import BuildError
+from tabagent_build.old_glibc import glibc_stubs, stub_flags, wanted_glibc
 from tabagent_build.platforms import Platform, host_platform
 
 __all__ = ["Toolchain", "find_toolchain", "run"]
 
 BYTES_PER_JOB = 1_500_000_000
 """What one compilation of llama.cpp's largest units takes at most, rounded up."""
-
-INSTALL_COMPILER = (
-    "install one: `apt install build-essential` on Debian and Ubuntu, `dnf install gcc gcc-c++` on Fedora; "
-    "or name yours in `CC` and `CXX`; or install a ready wheel of tabagent, which needs no compiler"
-)
 
 
 @dataclass(frozen=True)
@@ -40,6 +36,13 @@ class Toolchain:
     """What they compile for."""
     runtime: tuple[Path, ...] = ()
     """Libraries of the compiler that every library needs beside it, as the compiler has them: some with all their symbols."""
+    stubs: Path | None = None
+    """The folder with stubs of an older glibc, where `TABAGENT_GLIBC` names one."""
+
+    @property
+    def link_flags(self) -> str:
+        """What the linker is told for every library."""
+        return " ".join([self.platform.system.link_flags, *(stub_flags(self.stubs) if self.stubs else ())])
 
     def strip(self, library: Path, out: Path) -> None:
         """Write a copy of a library without what only a debugger reads: that is nine tenths of Debian's `libstdc++-6.dll`.
@@ -47,7 +50,7 @@ class Toolchain:
         Raises:
             BuildError: the compiler has no `strip`, or it fails.
         """
-        run([_answer([*self.cxx_compiler, "-print-prog-name=strip"]), "--strip-all", "-o", str(out), str(library)])
+        run([answer([*self.cxx_compiler, "-print-prog-name=strip"]), "--strip-all", "-o", str(out), str(library)])
 
 
 WINDOWS_RUNTIME = ("libgcc_s_seh-1.dll", "libstdc++-6.dll", "libwinpthread-1.dll")
@@ -65,24 +68,15 @@ def find_toolchain(platform: Platform | None = None) -> Toolchain:
         cxx_compiler = _compiler("CXX", ("c++", "g++", "clang++"), "C++")
     else:
         c_compiler, cxx_compiler = [(_cross_compiler(name),) for name in platform.cross.compilers]
-    facts = [_answer([*command, flag]) for command in (c_compiler, cxx_compiler) for flag in ("--version", "-dumpmachine")]
+    facts = [answer([*command, flag]) for command in (c_compiler, cxx_compiler) for flag in ("--version", "-dumpmachine")]
     facts += [f"{name}={os.environ.get(name, '')}" for name in ("CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS")]
     runtime = [_runtime(cxx_compiler, name) for name in WINDOWS_RUNTIME if platform.system.name == "Windows"]
+    wanted = wanted_glibc() if platform.cross is None and platform.system.name == "Linux" else None
+    stubs = None if wanted is None else glibc_stubs(wanted, c_compiler)
+    if stubs is not None:
+        facts.append(f"glibc {stubs.name}")
     tools = _tool("cmake", "CMAKE_BIN_DIR"), _tool("ninja", "BIN_DIR")
-    return Toolchain(c_compiler, cxx_compiler, *tools, "\n".join(facts), platform, tuple(runtime))
-
-
-def run(command: list[str], *, env: dict[str, str] | None = None) -> None:
-    """Run one step of a build, its output kept back and shown, at its end, only if it fails."""
-    try:
-        done = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False)
-    except OSError as error:
-        message = f"`{command[0]}` does not start ({error})"
-        raise BuildError(message) from error
-    if done.returncode != 0:
-        tail = "\n".join(done.stdout.splitlines()[-60:])
-        message = f"`{shlex.join(command)}` failed with exit status {done.returncode}; its last lines:\n{tail}"
-        raise BuildError(message)
+    return Toolchain(c_compiler, cxx_compiler, *tools, "\n".join(facts), platform, tuple(runtime), stubs)
 
 
 def job_count() -> int:
@@ -121,22 +115,13 @@ def _cross_compiler(name: str) -> str:
 
 def _runtime(compiler: tuple[str, ...], name: str) -> Path:
     """A library of the compiler's own, which tells only the bare name where it has none."""
-    path = Path(_answer([*compiler, f"-print-file-name={name}"]))
+    path = Path(answer([*compiler, f"-print-file-name={name}"]))
     beside = Path(shutil.which(compiler[0]) or compiler[0]).parent / name
     for candidate in (path, beside):
         if candidate.is_absolute() and candidate.is_file():
             return candidate
     message = f"`{shlex.join(compiler)}` has no `{name}`; on Windows llama.cpp is built by mingw-w64's GCC with POSIX threads and SEH"
     raise BuildError(message)
-
-
-def _answer(command: list[str]) -> str:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=True, env={**os.environ, "LC_ALL": "C"})
-    except (OSError, subprocess.CalledProcessError) as error:
-        message = f"`{shlex.join(command)}` does not work ({error}); {INSTALL_COMPILER}"
-        raise BuildError(message) from error
-    return done.stdout.strip()
 
 
 def _tool(name: str, folder_attribute: str) -> str:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from tabagent_build.child_program import CHILD_FOLDER, child_name
+from tabagent_build.elf import glibc_versions
 from tabagent_build.errors import BuildError
 from tabagent_build.library import BUILD_INFO, LIBRARY_FOLDER, missing_modules
 from tabagent_build.platforms import Platform
 from tabagent_build.shim import shim_name
 
-__all__ = ["check_libraries"]
+__all__ = ["check_glibc", "check_libraries", "unpacked_binaries"]
 
 FOLDER = f"tabagent/{LIBRARY_FOLDER.name}"
 
@@ -43,3 +47,25 @@ def check_libraries(wheel: Path, platform: Platform | None = None) -> None:
         wheel.unlink()
         message = f"the wheel `{wheel.name}` lacks {', '.join(faults)}, because `{LIBRARY_FOLDER}` was changed meanwhile; build it again"
         raise BuildError(message)
+
+
+def check_glibc(wheel: Path, wanted: tuple[int, ...]) -> None:
+    """Refuse, and remove, a wheel one of whose binary files needs a newer glibc than the wanted one.
+
+    Raises:
+        BuildError: one does.
+    """
+    with unpacked_binaries(wheel) as paths:
+        newest = {path.name: max(glibc_versions(path), default=(0, 0)) for path in paths}
+    if too_new := [f"`{name}` needs GLIBC_{major}.{minor}" for name, (major, minor) in sorted(newest.items()) if (major, minor) > wanted[:2]]:
+        wheel.unlink()
+        message = f"the wheel `{wheel.name}` does not run with glibc {'.'.join(map(str, wanted))}: {', '.join(too_new)}"
+        raise BuildError(message)
+
+
+@contextlib.contextmanager
+def unpacked_binaries(wheel: Path) -> Iterator[list[Path]]:
+    """The libraries, the extension and the program of a wheel, in a folder for the block."""
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(wheel) as archive:
+        programs = f"tabagent/{CHILD_FOLDER.name}/"
+        yield [Path(archive.extract(name, folder)) for name in archive.namelist() if name.endswith(".so") or name.startswith(programs)]

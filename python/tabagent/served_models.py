@@ -15,10 +15,12 @@ from tabagent._load_options import load_options
 from tabagent._placement import placement_options
 from tabagent.chat_template import ChatTemplate
 from tabagent.loading import choose_library, open_library, resolve_model_path
+from tabagent.log import package_log
 from tabagent.model import Model
 from tabagent.overflow import overflow_options
 from tabagent.pool import ModelPool
 from tabagent.sampling import SamplerConfig
+from tabagent.tuning import tuned_options
 
 if TYPE_CHECKING:
     from tabagent import _native
@@ -83,15 +85,15 @@ def _described(name: str, source: Served, defaults: Mapping[str, Any]) -> dict[s
         raise ValueError(message)
     served = {key: given.pop(key) for key in OF_SERVING & given.keys()}
     path = given.pop("path")
-    plan = plan_of(given, name)
     if isinstance(path, str) and path.startswith(HUB):
-        return _entry(name, served, defaults, path="") | {"load": plan, "hub": {"command": hub_command(), "name": path}}
+        return _entry(name, served, defaults, path="") | {"load": plan_of(given, name), "hub": {"command": hub_command(), "name": path}}
     file = str(Path(resolve_model_path(as_path(path, f"models[{name}].path"))).expanduser())
+    plan = plan_of(given, name, file)
     return _entry(name, served, defaults, path=file) | {"load": plan}
 
 
-def plan_of(given: Mapping[str, Any], name: str = "") -> dict[str, Any]:
-    """How a model is loaded: the library, and the options of the core."""
+def plan_of(given: Mapping[str, Any], name: str = "", file: str | None = None) -> dict[str, Any]:
+    """How a model is loaded: the library, and the options of the core, with what is kept of measurements for such a file, if it is known."""
     known = inspect.signature(Model.load).parameters
     for option in given:
         if option not in known or option in NOT_SERVED:
@@ -99,11 +101,17 @@ def plan_of(given: Mapping[str, Any], name: str = "") -> dict[str, Any]:
             raise TypeError(message)
     values = {option: parameter.default for option, parameter in known.items() if parameter.default is not parameter.empty} | dict(given)
     placement = placement_options(**{option: values[option] for option in inspect.signature(placement_options).parameters})
-    choose = open_library if values["isolation"] is None else choose_library
-    library = choose(values["variant"], placement["devices"])
     wanted = inspect.signature(load_options).parameters
     cache = {"kv_type", "flash_attention", "full_sliding_window", "kv_unified", "offload_kv", "offload_ops"}
     options = load_options(placement=placement, **{option: values[option] for option in values if option in wanted or option in cache})
+    variant = values["variant"]
+    if file is not None:
+        tuning, options = tuned_options(file, variant, options)
+        variant = tuning.variant or variant
+        for said in tuning.said():
+            package_log.info("`%s`: %s", name, said)
+    choose = open_library if values["isolation"] is None else choose_library
+    library = choose(variant, placement["devices"])
     options |= {"backends": list(library.backends), "needed": list(library.needed)}
     options["fit"] = as_int(values["min_context_size"], "min_context_size", 1, MAX_COUNT) if values["fit"] else None
     return {"library": library.directory, "module": library.module, "options": options}

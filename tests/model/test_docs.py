@@ -23,6 +23,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 import needs
+import tabagent
 from conftest import THREADS
 from support.documented import Block, commands, fenced, in_docstrings
 from support.real_adapters import write_adapter, write_control_vector
@@ -42,6 +43,8 @@ CANNOT_RUN: Final[dict[tuple[str, str], str]] = {
     ): "the model was not trained to fill in",
     ("python/tabagent/server.py", 'tabagent.serve("demo", port=8080)'): "it serves until Ctrl-C",
 }
+#: Pages whose examples run in the environment with Ray.
+WITH_RAY: Final = ("docs/ray.md", "python/tabagent/integrations/ray/")
 #: Examples that read or write models for all of whose tensors there is something else in the folder, such as an adapter.
 OF_TINY_FILES: Final = "python/tabagent/gguf/"
 
@@ -145,6 +148,9 @@ def no_downloads(monkeypatch: pytest.MonkeyPatch, smollm2_path: Path) -> None:
 def test_python_examples_run(block: Block, folder: Path, tiny_folder: Path, smollm2: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     if (block.page, block.source.splitlines()[0]) in CANNOT_RUN:
         return
+    if block.page.startswith(WITH_RAY):
+        run_with_ray(block, folder)
+        return
     monkeypatch.chdir(tiny_folder if block.page.startswith(OF_TINY_FILES) else folder)
     code = compile(block.source, str(block), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     with names(block, smollm2, folder) as namespace:
@@ -153,6 +159,15 @@ def test_python_examples_run(block: Block, folder: Path, tiny_folder: Path, smol
             asyncio.run(main())
         else:
             main()
+
+
+def run_with_ray(block: Block, folder: Path) -> None:
+    """Run an example where Ray is, on a cluster that is there for it alone."""
+    names = "from tabagent.integrations.ray import *\n" if block.owner else ""
+    environment = {**os.environ, "PYTHONPATH": str(Path(tabagent.__file__).parent.parent), "RAY_USAGE_STATS_ENABLED": "0", "TABAGENT_OFFLINE": "1"}
+    command = [str(needs.ray()), "-c", f"{names}import ray\nray.init(num_cpus=3, include_dashboard=False)\n{block.source}"]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-5000:]
 
 
 def test_what_cannot_run_is_there() -> None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from support.tiny_models import tiny_llama
 from tabagent import Model, gguf, list_available_variants
 from tabagent.cli import main, variant_benchmark
+from tabagent.cli.benchmark_rows import rows_for
 from tabagent.cli.variant_benchmark import Measurement
+from tabagent.served_models import described
 from tabagent.tuning import Tuning, keep, kind_of, known_tuning
 
 
@@ -129,11 +135,112 @@ def test_benchmark_measures_each_usable_variant_and_keeps_the_best(
     assert 1 in {row["threads"] for row in rows}
     assert known_tuning(model) == Tuning(**found["benchmark"]["tuning"])
     assert Path(found["benchmark"]["kept"]).is_file()
-    assert err.count("measuring") == len(usable) + 2
+    assert err.count("tabagent: measuring ") == len(rows)
+    # A title, and a line for each.
+    assert len(err.splitlines()) == 1 + 2 * len(rows)
+
+
+class NoRows:
+    """Shows nothing."""
+
+    def begin(self, what: str) -> None: ...
+
+    def add(self, row: Measurement) -> None: ...
+
+
+@pytest.mark.parametrize(("rates", "kept"), [([100, 200, 100, 200], True), ([100, 200, 200, 200], False), ([100, 100], False)])
+def test_what_is_faster_once_has_to_be_so_twice(model: str, monkeypatch: pytest.MonkeyPatch, rates: list[float], kept: bool) -> None:  # noqa: FBT001 (a case)
+    first, second = [variant for variant in list_available_variants() if variant.usable][:2]
+    left = {first.name: rates[::2], second.name: rates[1::2]}
+
+    def measured(path: str, arguments: list[str], wanted: Measurement) -> Measurement:
+        is_default = wanted.threads is None and wanted.micro_batch_size == 512 and "-ub" not in arguments
+        is_again = "-ub" in arguments and "-n" not in arguments
+        rate = left[wanted.variant].pop(0) if is_default or is_again else 1
+        return dataclasses.replace(wanted, prompt_rate=rate, text_rate=rate)
+
+    monkeypatch.setattr(variant_benchmark, "_measured", measured)
+    found = variant_benchmark.run_benchmark(model, [first, second], first, NoRows())  # type: ignore[arg-type] # all that is called
+    assert found.tuning == (Tuning(variant=second.name) if kept else Tuning())
+    assert known_tuning(model) == found.tuning
+    assert left == {first.name: [], second.name: []}
+
+
+def some_rows() -> list[Measurement]:
+    return [
+        Measurement(variant="haswell", threads=None, micro_batch_size=512, prompt_rate=1234.56, text_rate=78.9),
+        Measurement(variant="haswell", threads=2, micro_batch_size=512, problem="exit code 1: no\nroom \x1b[2J"),
+    ]
+
+
+def test_rows_come_as_lines_where_nobody_looks(capsys: pytest.CaptureFixture[str]) -> None:
+    with rows_for(json=False) as rows:
+        for row in some_rows():
+            rows.begin("something")
+            assert capsys.readouterr().err == "tabagent: measuring something\n"
+            rows.add(row)
+            # At once, not at the end.
+            line = capsys.readouterr().out
+            assert line.startswith("haswell  ")
+            assert line.endswith(" 1,234.6        78.9\n" if row.problem is None else "  exit code 1: no room \ufffd[2J\n")
+
+
+def test_rows_come_as_a_growing_table_on_a_terminal() -> None:
+    code = "import support.growing_rows"
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "TERM": "xterm", "COLUMNS": "120"}
+    with subprocess.Popen([sys.executable, "-c", code], stdout=theirs, stdin=subprocess.PIPE, env=environment) as child:
+        os.close(theirs)
+        shown = ""
+
+        def wait_for(text: str) -> None:
+            nonlocal shown
+            while text not in shown:
+                shown += os.read(ours, 1 << 16).decode()
+
+        wait_for("measuring the first")
+        assert "1,234.6" not in shown
+        assert child.stdin is not None
+        child.stdin.write(b"\n")
+        child.stdin.flush()
+        wait_for("1,234.6")
+        wait_for("measuring the second")
+        child.stdin.write(b"\n")
+        child.stdin.close()
+        wait_for("exit code 1: no")
+    os.close(ours)
+    assert child.returncode == 0
+    assert "\x1b[2J" not in shown
+
+
+def plans(model: str, **options: object) -> dict[str, Any]:
+    (entry,) = described({"tiny": {"path": model, **options}}, {})
+    found: dict[str, Any] = entry["load"]["options"]
+    return found
+
+
+def test_a_server_loads_its_models_by_it(model: str) -> None:
+    assert plans(model)["threads"] is None
+    keep(kind_of(model), Tuning(threads=1, micro_batch_size=64))
+    assert (plans(model)["threads"], plans(model)["micro_batch_size"]) == (1, 64)
+    asked = plans(model, threads=2, batch_size=32)
+    assert (asked["threads"], asked["micro_batch_size"]) == (2, None)
+    assert plans(model, variant=list_available_variants()[0].name)["threads"] is None
+
+
+SERVE = "import sys; from tabagent import Server; s = Server({'tiny': sys.argv[1]}, port=0); s.close(); "
+SERVE += "from tabagent import _native; import json; print(json.loads(_native.loaded_library())['cpu_module'])"
+
+
+def test_a_servers_first_model_decides_about_the_variant(model: str) -> None:
+    usable = [variant.name for variant in list_available_variants() if variant.usable]
+    keep(kind_of(model), Tuning(variant=usable[-1]))
+    done = subprocess.run([sys.executable, "-c", SERVE, model], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == usable[-1]
 
 
 def test_a_variant_that_fails_is_a_row_with_the_reason(model: str) -> None:
-    (row,) = variant_benchmark._measured(model, "never-built", [], [Measurement(variant="never-built", threads=None, micro_batch_size=512)])
+    row = variant_benchmark._measured(model, [], Measurement(variant="never-built", threads=None, micro_batch_size=512))
     assert row.problem is not None
     assert "never-built" in row.problem
     assert row.seconds == float("inf")

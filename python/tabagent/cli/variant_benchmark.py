@@ -9,15 +9,11 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
-from rich import box
-from rich.table import Table
-from rich.text import Text
-
-from tabagent.cli.output import printable, write_note
 from tabagent.tuning import Tuning, keep, kind_of
 
 if TYPE_CHECKING:
     from tabagent import Variant
+    from tabagent.cli.benchmark_rows import Rows
     from tabagent.tuning import ModelKind
 
 __all__ = ["Benchmark", "Measurement", "run_benchmark"]
@@ -73,18 +69,6 @@ class Benchmark:
         """As JSON."""
         return dataclasses.asdict(self)
 
-    def table(self) -> Table:
-        """A row for each measurement."""
-        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-        for title in ("variant", "threads", "micro-batch", "prompt tok/s", "text tok/s"):
-            table.add_column(title, justify="left" if title == "variant" else "right", no_wrap=True)
-        table.add_column("", overflow="fold")
-        for row in self.measurements:
-            rates = [f"{rate:,.1f}" if rate else "" for rate in (row.prompt_rate, row.text_rate)]
-            problem = Text(printable(row.problem or ""), style="red")
-            table.add_row(printable(row.variant), str(row.threads or "default"), str(row.micro_batch_size), *rates, problem)
-        return table
-
     @property
     def conclusion(self) -> str:
         """What follows, in a sentence."""
@@ -95,8 +79,11 @@ class Benchmark:
         return f"the fastest: {self.tuning}; `Model.load` uses that for {self.kind} from now on"
 
 
-def run_benchmark(model: str, usable: "Sequence[Variant]", default: "Variant") -> Benchmark:
-    """Measure one thing after the other, each in child processes: the variants, then the threads and then the micro-batch of the fastest.
+def run_benchmark(model: str, usable: "Sequence[Variant]", default: "Variant", rows: "Rows") -> Benchmark:
+    """Measure one thing after the other, each in a child process: the variants, then the threads and then the micro-batch of the fastest.
+
+    `rows` are told of each as soon as it is measured. A machine is not equally fast all the time, so what seems faster than the defaults is measured
+    against them once more at the end, and counts only if it is faster then, too.
 
     Raises:
         GgufError, OSError: the model cannot be read.
@@ -107,23 +94,26 @@ def run_benchmark(model: str, usable: "Sequence[Variant]", default: "Variant") -
     on_gpu = {variant.name for variant in usable if variant.gpus}
     done: list[Measurement] = []
 
-    def measure(variant: str, what: str, arguments: Sequence[str], expected: Sequence[Measurement]) -> None:
-        write_note(f"measuring {what} of `{variant}`")
-        done.extend(_measured(model, variant, arguments, expected))
+    def measure(what: str, arguments: Sequence[str], wanted: Measurement) -> Measurement:
+        rows.begin(f"{what} of `{wanted.variant}`")
+        done.append(_measured(model, arguments, wanted))
+        rows.add(done[-1])
+        return done[-1]
 
     for name in names:
-        measure(name, "the defaults", [], [Measurement(variant=name, threads=None, micro_batch_size=512)])
+        measure("the defaults", [], Measurement(variant=name, threads=None, micro_batch_size=512))
     variant = _fastest(done, done[0]).variant
 
-    counts = _thread_counts(kind.cores)
-    measure(variant, "threads", ["-t", _list(counts)], [Measurement(variant=variant, threads=count, micro_batch_size=512) for count in counts])
+    for count in _thread_counts(kind.cores):
+        measure("threads", ["-t", str(count)], Measurement(variant=variant, threads=count, micro_batch_size=512))
     of_variant = [row for row in done if row.variant == variant]
     threads = _fastest(of_variant, of_variant[0]).threads
 
     sizes, prompt = (GPU_MICRO_BATCHES, GPU_PROMPT) if variant in on_gpu else (MICRO_BATCHES, PROMPT)
     first = len(done)
-    arguments = ["-ub", _list(sizes), "-p", str(prompt), "-n", "0", *(["-t", str(threads)] if threads else [])]
-    measure(variant, "micro-batches", arguments, [Measurement(variant=variant, threads=threads, micro_batch_size=size) for size in sizes])
+    for each in sizes:
+        arguments = ["-ub", str(each), "-p", str(prompt), "-n", "0", *(["-t", str(threads)] if threads else [])]
+        measure("micro-batches", arguments, Measurement(variant=variant, threads=threads, micro_batch_size=each))
     size = _fastest(done[first:], next(row for row in done[first:] if row.micro_batch_size == 512), lambda row: 1 / (row.prompt_rate or 1e-9))
 
     tuning = Tuning(
@@ -131,6 +121,13 @@ def run_benchmark(model: str, usable: "Sequence[Variant]", default: "Variant") -
         threads=threads,
         micro_batch_size=None if size.micro_batch_size == 512 else size.micro_batch_size,
     )
+    if tuning != Tuning():
+        length = ["-p", str(prompt)]
+        usual = measure("the defaults, again,", length, Measurement(variant=default.name, threads=None, micro_batch_size=512))
+        chosen = Measurement(variant=variant, threads=threads, micro_batch_size=size.micro_batch_size)
+        settings = ["-ub", str(chosen.micro_batch_size), *(["-t", str(threads)] if threads else [])]
+        if _fastest([measure("what was fastest, again,", [*length, *settings], chosen)], usual) is usual:
+            tuning = Tuning()
     measured_any = any(row.problem is None for row in done)
     return Benchmark(model=model, kind=kind, measurements=tuple(done), tuning=tuning, kept=keep(kind, tuning) if measured_any else None)
 
@@ -141,29 +138,25 @@ def _fastest(rows: Iterable[Measurement], default: Measurement, cost: Callable[[
     return best if cost(best) * MARGIN < cost(default) else default
 
 
-def _measured(model: str, variant: str, arguments: Sequence[str], expected: Sequence[Measurement]) -> list[Measurement]:
-    """Measure by `tabagent bench` in a child process. One that fails is a problem of all that it was to measure."""
-    command = [sys.executable, "-m", "tabagent", "bench", model, "--variant", variant, "-p", str(PROMPT), "-n", str(TEXT), "-r", str(REPETITIONS)]
+def _measured(model: str, arguments: Sequence[str], wanted: Measurement) -> Measurement:
+    """Measure by `tabagent bench` in a child process, which may fail."""
+    sizes = ["-p", str(PROMPT), "-n", str(TEXT), "-r", str(REPETITIONS)]
+    command = [sys.executable, "-m", "tabagent", "bench", model, "--variant", wanted.variant, *sizes, *arguments, "--json"]
     try:
-        child = subprocess.run([*command, *arguments, "--json"], capture_output=True, text=True, errors="replace", timeout=LIMIT_S, check=False)
+        child = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=LIMIT_S, check=False)
     except subprocess.TimeoutExpired:
-        return [dataclasses.replace(row, problem=f"not done after {LIMIT_S // 60} minutes") for row in expected]
+        return dataclasses.replace(wanted, problem=f"not done after {LIMIT_S // 60} minutes")
     if child.returncode != 0:
         last = (child.stderr.strip().splitlines() or ["it says nothing"])[-1]
         how = f"ended by signal {-child.returncode}" if child.returncode < 0 else f"exit code {child.returncode}"
-        return [dataclasses.replace(row, problem=f"{how}: {last}") for row in expected]
+        return dataclasses.replace(wanted, problem=f"{how}: {last}")
     results = json.loads(child.stdout)["results"]
-    return [dataclasses.replace(row, prompt_rate=_rate("pp", row, results), text_rate=_rate("tg", row, results)) for row in expected]
+    return dataclasses.replace(wanted, prompt_rate=_rate("pp", results), text_rate=_rate("tg", results))
 
 
-def _rate(test: str, row: Measurement, results: Sequence[dict[str, Any]]) -> float | None:
-    """The median rate of one set of settings among what `tabagent bench` printed; None where it was not asked for."""
-    found = [
-        rate
-        for each in results
-        if each["test"].startswith(test) and each["micro_batch_size"] == row.micro_batch_size and row.threads in (None, each["threads"])
-        for rate in each["tokens_per_second"]
-    ]
+def _rate(test: str, results: Sequence[dict[str, Any]]) -> float | None:
+    """The median rate of one kind of test among what `tabagent bench` printed; None where it was not asked for."""
+    found = [rate for each in results if each["test"].startswith(test) for rate in each["tokens_per_second"]]
     return median(found) if found else None
 
 
@@ -171,7 +164,3 @@ def _thread_counts(cores: int) -> list[int]:
     """1, 2, 4 and so on, and three quarters, half and all of the cores."""
     counts = {1 << power for power in range(cores.bit_length())} | {cores // 2, cores * 3 // 4, cores}
     return sorted(count for count in counts if 1 <= count <= cores)
-
-
-def _list(numbers: Iterable[int]) -> str:
-    return ",".join(map(str, numbers))

@@ -36,9 +36,10 @@ def variants(*, benchmark: BenchmarkModel = None, json: Json = False, verbose: V
     them runs here.
 
     --benchmark measures each usable one with a model (a GGUF file, `demo`, or
-    hf:OWNER/REPO/FILE), then numbers of threads and sizes of micro-batches, in
-    processes of their own. What is fastest is kept, and Model.load and the
-    commands use it for models of the same kind. Close other programs first.
+    hf:OWNER/REPO/FILE), then numbers of threads and sizes of micro-batches,
+    each in a process of its own, and shows each as it is measured. What is
+    fastest is kept; Model.load, the commands and servers use it for files of
+    models of the same kind. Close other programs first.
     """
     from tabagent import VariantError, auto_select_variant, list_available_variants  # noqa: PLC0415 (not needed for `--help`)
 
@@ -49,17 +50,19 @@ def variants(*, benchmark: BenchmarkModel = None, json: Json = False, verbose: V
         selected = auto_select_variant()
     except VariantError as error:
         problem = one_line(error)
-    measured = _measure(benchmark, found, selected) if benchmark is not None and selected is not None else None
+    if found and not json:
+        write_tables(*_tables(found, selected))
+    measured = None
+    if benchmark is not None and selected is not None:
+        if not json:
+            write_line()
+        measured = _measure(benchmark, found, selected, json=json)
     if json:
         listed = [{**dataclasses.asdict(variant), "selected": variant == selected} for variant in found]
         figures = {} if measured is None else {"benchmark": measured.to_json()}
         write_json({"selected": None if selected is None else selected.name, "problem": problem, "variants": listed, **figures})
     else:
-        if found:
-            write_tables(*_tables(found, selected))
         if measured is not None:
-            write_line()
-            write_tables(measured.table())
             write_line(printable(measured.conclusion))
         if problem is not None:
             write_error(problem)
@@ -67,12 +70,15 @@ def variants(*, benchmark: BenchmarkModel = None, json: Json = False, verbose: V
     return 0 if problem is None and not failed else 1
 
 
-def _measure(model: str, found: "list[Variant]", selected: "Variant") -> "Benchmark":
+def _measure(model: str, found: "list[Variant]", selected: "Variant", *, json: bool) -> "Benchmark":
+    from tabagent.cli.benchmark_rows import rows_for  # noqa: PLC0415 (not needed for `--help`)
     from tabagent.cli.load_options import fetched  # noqa: PLC0415 (not needed for `--help`)
     from tabagent.cli.variant_benchmark import run_benchmark  # noqa: PLC0415 (as above)
 
     usable = [variant for variant in found if variant.usable and not variant.only_named and not variant.source.startswith("package ")]
-    return run_benchmark(fetched(ModelSource.parse(model, None, None)), usable, selected)
+    path = fetched(ModelSource.parse(model, None, None))
+    with rows_for(json=json) as rows:
+        return run_benchmark(path, usable, selected, rows)
 
 
 def _build(variant: "Variant") -> str:
