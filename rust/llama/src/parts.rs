@@ -30,8 +30,8 @@ pub(crate) struct Markers {
 struct Cuts {
     /// In order: no marker is whole that plain parts have a share in.
     at: Vec<usize>,
-    /// Behind the last control token of the format, where a cut changes nothing.
-    seam: Option<usize>,
+    /// Behind control tokens of the format, where a cut changes nothing; in order.
+    seams: Vec<usize>,
 }
 
 /// A user-defined token that looks like a part of a format, such as `<tool_call>`; others are words and white space.
@@ -98,7 +98,7 @@ impl Markers {
             .collect();
         at.sort_unstable();
         at.dedup();
-        Cuts { at, seam: seams.pop() }
+        Cuts { at, seams }
     }
 }
 
@@ -121,22 +121,22 @@ impl Vocab {
             }
         }
         let markers = self.markers.get_or_init(|| Markers::of(self)).as_ref();
-        let Cuts { at: cuts, seam } = markers.map(|markers| markers.cuts(&text, &plain)).unwrap_or_default();
-        let (mut from, mut tokens) = self.beginnings.longest(&text, &cuts).unwrap_or_default();
-        let mut ends: Vec<usize> = cuts.iter().copied().chain(seam).chain([text.len()]).collect();
+        let Cuts { at: cuts, seams } = markers.map(|markers| markers.cuts(&text, &plain)).unwrap_or_default();
+        let mut known = self.beginnings.known(&text, &cuts);
+        let mut from = known.end();
+        let mut ends: Vec<usize> = cuts.iter().chain(&seams).copied().chain([text.len()]).collect();
         ends.sort_unstable();
-        for end in ends {
-            if end <= from {
-                continue;
-            }
+        ends.dedup();
+        for end in ends.into_iter().filter(|end| *end > known.end()).collect::<Vec<_>>() {
             let piece = &text[from..end];
             from = end;
-            tokens.extend(self.tokenize_after(tokens.last().copied(), piece, true)?);
-            if Some(end) == seam {
-                self.beginnings.keep(&text[..end], &cuts, &tokens);
+            let more = self.tokenize_after(known.tokens.last().copied(), piece, true)?;
+            known.tokens.extend(more);
+            if seams.binary_search(&end).is_ok() {
+                known.seams.push((end, known.tokens.len()));
             }
         }
-        Ok(tokens)
+        Ok(self.beginnings.keep(&text, cuts, known))
     }
 }
 
@@ -166,10 +166,10 @@ mod tests {
     }
 
     #[test]
-    fn a_text_may_be_cut_behind_the_last_control_token_of_the_format() {
+    fn a_text_may_be_cut_behind_control_tokens_of_the_format() {
         let markers = markers(&["<|end|>", "<call>", "|>\n", "<|end|>more"], &[false, true, false, false]);
-        let seam = |text: &str, plain: &[Range<usize>]| markers.cuts(text, plain).seam;
-        assert_eq!(seam("a<|end|>b<|end|>c", &[]), Some(16));
+        let seam = |text: &str, plain: &[Range<usize>]| markers.cuts(text, plain).seams.pop();
+        assert_eq!(markers.cuts("a<|end|>b<|end|>c", &[]).seams, [8, 16]);
         assert_eq!(seam("a<|end|>b<|end|>c", from_ref(&(8..17))), Some(8));
         assert_eq!(seam("a<|end|>b", from_ref(&(3..4))), None);
         assert_eq!(seam("a<call>b", &[]), None, "user-defined ones count where markers are plain text, too");
