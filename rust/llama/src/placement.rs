@@ -3,6 +3,7 @@
 use crate::device::{Device, DeviceKind};
 use crate::library::Library;
 use crate::model_error::ModelError;
+use crate::rpc::RpcAddress;
 use std::ffi::{CString, c_char};
 use tabagent_sys::{
     PlacementSettings, ggml_backend_buffer_type, ggml_backend_device, llama_model_tensor_buft_override,
@@ -77,6 +78,29 @@ pub struct Placement {
 }
 
 impl Placement {
+    /// The servers on other machines whose devices are named.
+    pub fn servers(&self) -> Vec<RpcAddress> {
+        let names = self.devices.iter().flatten().filter(|name| RpcAddress::is_meant_by(name));
+        names.filter_map(|name| name.parse().ok()).collect()
+    }
+
+    /// The same without the devices of other machines, and without what counts devices.
+    #[must_use]
+    pub fn without_servers(&self) -> Self {
+        let is_here = |name: &&String| !RpcAddress::is_meant_by(name);
+        let mut devices: Vec<String> = self.devices.iter().flatten().filter(is_here).cloned().collect();
+        if devices.is_empty() {
+            devices.push(CPU.to_owned());
+        }
+        Self { devices: Some(devices), cpu_experts: self.cpu_experts, ..Self::default() }
+    }
+
+    /// All on the CPU.
+    #[must_use]
+    pub fn on_cpu() -> Self {
+        Self { devices: Some(vec![CPU.to_owned()]), ..Self::default() }
+    }
+
     /// The devices that a model would use beside the CPU, in order.
     ///
     /// # Errors

@@ -54,22 +54,27 @@ pub struct Isolation {
     pub program: PathBuf,
     /// What becomes of running requests when the process ends.
     pub on_crash: OnCrash,
+    /// Start the next process on the CPU when one ends, or reports that a decode failed, while layers are on another device; running requests go on there.
+    pub cpu_after_failure: bool,
     /// Where the process notes, in a line, an assertion that ends it; `None` for nowhere.
     pub crash_file: Option<PathBuf>,
 }
 
 impl Isolation {
-    /// Reads `program`, `on_crash` (`error` or `replay`) and `crash_file` by their names.
+    /// Reads `program`, `on_crash` (`error` or `replay`), `on_gpu_failure` (`cpu`, which brings `replay` along) and `crash_file` by their names.
     ///
     /// # Errors
     /// [`OptionError`] names the one that is missing, unknown or wrong.
     pub(crate) fn read(given: Value) -> Result<Self, OptionError> {
         const ON_CRASH: [(&str, OnCrash); 2] = [("error", OnCrash::End), ("replay", OnCrash::Replay)];
         let mut given = Fields::new(given, "isolation")?;
+        let cpu_after_failure = given.named("on_gpu_failure", &[("cpu", true)])?.unwrap_or_default();
+        let on_crash = given.named("on_crash", &ON_CRASH)?.unwrap_or_default();
         let program = given.take("program").ok_or(OptionError::Missing { name: "isolation.program" })?;
         let read = Self {
             program: text("isolation.program", program)?.into(),
-            on_crash: given.named("on_crash", &ON_CRASH)?.unwrap_or_default(),
+            on_crash: if cpu_after_failure { OnCrash::Replay } else { on_crash },
+            cpu_after_failure,
             crash_file: given
                 .take("crash_file")
                 .map(|path| text("isolation.crash_file", path))
