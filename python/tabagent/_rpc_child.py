@@ -56,7 +56,7 @@ class RpcChild:
         self._words: collections.deque[str] = collections.deque(maxlen=LAST_LINES)
         self._answers: SimpleQueue[dict[str, Any]] = SimpleQueue()
         try:
-            self._process = subprocess.Popen(  # noqa: S603 (a program of ours)
+            self._process = subprocess.Popen(
                 [CHILD, "rpc-server", library.directory],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -126,8 +126,10 @@ class RpcChild:
         except subprocess.TimeoutExpired:
             self._process.kill()
             code = self._process.wait()
-        for reader in self._readers:
+        for reader, pipe in zip(self._readers, (self._process.stdout, self._process.stderr), strict=True):
             reader.join(ENDS_WITHIN_S)
+            if pipe is not None and not reader.is_alive():
+                pipe.close()
         how = f"was ended by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
         last = next((f": `{line}`" for line in reversed(self._words) if line), "")
         return f"the process of the RPC server {how}{last}"

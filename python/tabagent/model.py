@@ -415,9 +415,7 @@ class Model(Chatter, Infiller, Scorer, Embedder):
         """Facts about the model, its devices and the llama.cpp that runs it. There after `close` too."""
         if self._info.used_devices and not self.closed and (why := self._native.moved_to_cpu()) is not None:
             said = f"{why}; the model runs on the CPU since then"
-            self._info = dataclasses.replace(
-                self._info, used_devices=(), layers_on_gpu=0, gpu_layers=0, adjustments=(*self._info.adjustments, said)
-            )
+            self._info = dataclasses.replace(self._info, used_devices=(), layers_on_gpu=0, gpu_layers=0, adjustments=(*self._info.adjustments, said))
         return self._info
 
     @property

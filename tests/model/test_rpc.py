@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -49,7 +50,7 @@ def test_two_servers_give_the_local_text(smollm2_path: Path, smollm2: Model, ser
     with load(smollm2_path, *servers, tensor_split=[2, 1]) as model:
         info = model.info
         assert info.used_devices == (servers[0].name, servers[1].name)
-        assert info.layers_on_gpu == info.layers + 1
+        assert info.layers_on_gpu == info.layers
         assert {device.id for device in info.devices} >= {"cpu", *info.used_devices}
         assert_alike(smollm2, PROMPT, tokens_of(model), expected)
         assert "tabagent_moved_to_cpu 0\n" in model.metrics().prometheus()
@@ -68,7 +69,7 @@ def test_a_server_that_is_killed_is_an_error_that_names_it(smollm2_path: Path, s
         began = time.monotonic()
         with pytest.raises(EngineCrashedError, match=f"cannot reach `{lost.name}`: Connection refused"):
             stream.result()
-        with pytest.raises(EngineCrashedError, match=f"cannot reach `{lost.name}`: Connection refused"):
+        with pytest.raises(ModelLoadError, match=f"cannot reach `{lost.name}`: Connection refused"):
             tokens_of(model)
         assert time.monotonic() - began < 10
 
@@ -135,14 +136,17 @@ def test_addresses_are_looked_at_before_the_load(smollm2_path: Path, servers: tu
     nobody = free_port()
     with pytest.raises(ModelLoadError, match=rf"cannot reach `rpc://127.0.0.1:{nobody}`: Connection refused .*; start `tabagent rpc-server` there"):
         Model.load(smollm2_path, devices=[servers[0].name, f"rpc://127.0.0.1:{nobody}"])
-    with pytest.raises(ModelLoadError, match="cannot find the host of `rpc://no-such-host.invalid:50052`"):
+    with pytest.raises(ModelLoadError, match=r"cannot find the host of `rpc://no-such-host\.invalid:50052`"):
         Model.load(smollm2_path, devices=["rpc://No-Such-Host.invalid"])
     with pytest.raises(ValueError, match="a process of its own"):
         predict_memory(smollm2_path, devices=[servers[0].name])
     assert children() == set()
 
 
-@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-2.0-OpenSSH_9.2p1\r\n", b"", struct.pack("<Q", 28) + bytes([8, 0, 1]) + bytes(25)])
+OTHER_VERSION = struct.pack("<Q", 28) + bytes([8, 0, 1]) + bytes(25)
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-2.0-OpenSSH_9.2p1\r\n", b"", OTHER_VERSION])
 def test_other_services_are_told_apart(smollm2_path: Path, answer: bytes) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -152,21 +156,24 @@ def test_other_services_are_told_apart(smollm2_path: Path, answer: bytes) -> Non
                 connection.settimeout(30)
                 connection.recv(4096)
                 connection.sendall(answer)
-                if answer[:1] == b"\x1c":
+                if answer == OTHER_VERSION:
                     connection.recv(4096)
                     connection.sendall(struct.pack("<QI", 4, 1))
 
         thread = threading.Thread(target=serve)
         thread.start()
         name = f"rpc://127.0.0.1:{listener.getsockname()[1]}"
-        expected = f"`{name}` speaks version 8.0.1 of ggml's RPC and this library 7.0" if answer[:1] == b"\x1c" else f"what listens at `{name}` is no RPC server"
+        expected = f"what listens at `{name}` is no RPC server" if answer else f"`{name}` closes the connection without an answer"
+        if answer == OTHER_VERSION:
+            expected = f"`{name}` speaks version 8.0.1 of ggml's RPC and this library 7.0"
         with pytest.raises(ModelLoadError, match=expected):
             Model.load(smollm2_path, devices=[name])
         thread.join()
 
 
 def test_a_server_has_one_client_at_a_time(smollm2_path: Path, servers: tuple[RpcServer, RpcServer]) -> None:
-    with load(smollm2_path, servers[0]), pytest.raises(ModelLoadError, match=f"`{servers[0].name}` takes the connection but does not answer within 5 s"):
+    expected = f"`{servers[0].name}` takes the connection but does not answer within 5 s"
+    with load(smollm2_path, servers[0]), pytest.raises(ModelLoadError, match=expected):
         load(smollm2_path, servers[0])
 
 
@@ -177,9 +184,11 @@ def test_garbage_ends_neither_the_command_nor_what_others_get(smollm2_path: Path
         for content in (b"GET / HTTP/1.1\r\n\r\n", bytes(range(256)) * 40, HELLO + b"\xff" * 100, HELLO + too_long):
             with socket.create_connection(("127.0.0.1", server.port), timeout=30) as client:
                 client.sendall(content)
-                client.shutdown(socket.SHUT_WR)
-                while client.recv(4096):
-                    pass
+                # A server that does not read to the end resets the connection.
+                with contextlib.suppress(ConnectionResetError):
+                    client.shutdown(socket.SHUT_WR)
+                    while client.recv(4096):
+                        pass
         until(lambda: server.engine not in {None, engine})
         until(lambda: "it is started again" in server.said)
         assert "was ended by SIGABRT" in server.said
@@ -200,7 +209,7 @@ def _answers(port: int) -> bool:
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_signals_end_the_command(how: signal.Signals) -> None:
-    with rpc_server("-dev", "cpu", "--host", "0.0.0.0") as server:
+    with rpc_server("-dev", "cpu", "--host", "0.0.0.0") as server:  # noqa: S104 (for a second)
         engine = server.engine
         assert engine is not None
         assert "warning: everybody who reaches this port" in server.said
@@ -247,6 +256,7 @@ def test_a_server_of_models_and_a_pool_take_them(smollm2_path: Path, servers: tu
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with Server({"small": options}, port=0, load=["small"], metrics=True) as server:
+
             def figures() -> str:
                 with urllib.request.urlopen(f"{server.urls[0]}/metrics?model=small", timeout=60) as answer:
                     return str(answer.read().decode())

@@ -22,15 +22,17 @@ SIGN: Final = "listening at "
 class RpcServer:
     """`tabagent rpc-server` at a free port of this machine, and what it says."""
 
-    def __init__(self, *arguments: str) -> None:
-        command = [sys.executable, "-m", "tabagent", "rpc-server", "--port", "0", "--threads", "1", *arguments]
+    def __init__(self, *arguments: str, within: tuple[str, ...] = ()) -> None:
+        command = [*within, sys.executable, "-m", "tabagent", "rpc-server", "--port", "0", "--threads", "1", *arguments]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         until(lambda: self.ended or any(SIGN in line for line in self.lines), limit_s=STARTS_WITHIN_S)
         assert not self.ended, self.said
-        self.port = int(next(line for line in self.lines if SIGN in line).partition(SIGN)[2].split()[0].rpartition(":")[2])
+        place = next(line for line in self.lines if SIGN in line).partition(SIGN)[2].split()[0]
+        self.host, _, port = place.rpartition(":")
+        self.port = int(port)
 
     def _read(self) -> None:
         assert self.process.stderr is not None
@@ -48,7 +50,7 @@ class RpcServer:
     @property
     def name(self) -> str:
         """As a device is called."""
-        return f"rpc://127.0.0.1:{self.port}"
+        return f"rpc://{self.host}:{self.port}"
 
     @property
     def engine(self) -> int | None:
@@ -71,7 +73,7 @@ class RpcServer:
         self.process.kill()
         if engine is not None:
             os.kill(engine, signal.SIGKILL)
-        self.process.wait()
+        self.end()
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> int:
         """Ask it to end; its exit code."""
@@ -79,6 +81,8 @@ class RpcServer:
             self.process.send_signal(how)
         code = self.process.wait(30)
         self._reader.join(30)
+        assert self.process.stderr is not None
+        self.process.stderr.close()
         return code
 
 
@@ -89,9 +93,9 @@ def _is_engine_of(entry: Path, parent: int) -> bool:
 
 
 @contextlib.contextmanager
-def rpc_server(*arguments: str) -> Iterator[RpcServer]:
-    """A server that ends with the block."""
-    server = RpcServer(*arguments)
+def rpc_server(*arguments: str, within: tuple[str, ...] = ()) -> Iterator[RpcServer]:
+    """A server that ends with the block, started by the command `within`."""
+    server = RpcServer(*arguments, within=within)
     try:
         yield server
     finally:

@@ -42,14 +42,14 @@ def test_what_is_no_address_is_refused_before_anything_is_loaded(tmp_path: Path)
 def test_memory_is_not_predicted_for_servers(tmp_path: Path) -> None:
     path = tmp_path / "tiny.gguf"
     path.write_bytes(tiny_llama().to_bytes())
-    with pytest.raises(ValueError, match="devices of other machines .* are for a model in a process of its own"):
+    with pytest.raises(ValueError, match=r"devices of other machines .* are for a model in a process of its own"):
         predict_memory(path, devices=["rpc://box"])
 
 
 def test_a_server_that_is_not_there_is_an_error_of_the_load(tmp_path: Path) -> None:
     path = tmp_path / "tiny.gguf"
     path.write_bytes(tiny_llama().to_bytes())
-    with pytest.raises(ModelLoadError, match="cannot find the host of `rpc://no-such-host.invalid:50052`"):
+    with pytest.raises(ModelLoadError, match=r"cannot find the host of `rpc://no-such-host\.invalid:50052`"):
         Model.load(path, devices=["rpc://no-such-host.invalid"], on_gpu_failure="cpu")
 
 

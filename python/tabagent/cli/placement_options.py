@@ -18,7 +18,9 @@ class PlacementOptions:
 
     devices: Annotated[
         str | None,
-        option(DEVICES, "-dev", "--device", metavar="NAMES", text="The devices to use beside the CPU, such as `cuda:0,cuda:1`; `none` for none; `rpc://host:port` for a server's."),
+        option(
+            DEVICES, "-dev", "--device", metavar="NAMES", text="The devices to use beside the CPU, such as `cuda:0,rpc://host:port`; `none` for none."
+        ),
     ] = None
     rpc: Annotated[
         str | None, option(DEVICES, "--rpc", metavar="HOST:PORT", text="Servers whose devices to use besides those of -dev, with commas between.")

@@ -37,9 +37,11 @@ class RpcServerOptions:
 
     host: Annotated[
         str,
-        option(SERVER, "-H", "--host", metavar="ADDRESS", text="The IPv4 address to listen at (default 127.0.0.1, this machine alone); 0.0.0.0 for all."),
+        option(SERVER, "-H", "--host", metavar="ADDRESS", text="The IPv4 address to listen at (default 127.0.0.1: this machine); 0.0.0.0 for all."),
     ] = "127.0.0.1"
-    port: Annotated[int, option(SERVER, "-p", "--port", metavar="N", min=0, max=65535, text="The port (default 50052); 0 for one that is free.")] = 50052
+    port: Annotated[int, option(SERVER, "-p", "--port", metavar="N", min=0, max=65535, text="The port (default 50052); 0 for one that is free.")] = (
+        50052
+    )
     devices: Annotated[
         str | None,
         option(SERVER, "-dev", "-d", "--device", "--devices", metavar="NAMES", text="The devices to offer (default: all GPUs, or else the CPU)."),
@@ -47,9 +49,7 @@ class RpcServerOptions:
     threads: Annotated[
         int | None, option(SERVER, "-t", "--threads", metavar="N", min=1, text="Threads that the CPU computes with (default: the usable cores).")
     ] = None
-    cache: Annotated[
-        bool, option(SERVER, "-c", "--cache", text="Keep large tensors in the cache folder, so that a model is sent once.")
-    ] = False
+    cache: Annotated[bool, option(SERVER, "-c", "--cache", text="Keep large tensors in the cache folder, so that a model is sent once.")] = False
     variant: Annotated[
         str, option(SERVER, "--variant", "--backend", metavar="NAME", text="Which build of llama.cpp: a name of `tabagent variants` (default auto).")
     ] = "auto"

@@ -35,15 +35,21 @@ pub enum RpcError {
         /// How long it had time.
         seconds: u64,
     },
+    /// It hangs up.
+    #[error(
+        "`{address}` closes the connection without an answer: it is no RPC server of ggml, or one of another version, or one that is ending; look at the port"
+    )]
+    Closed {
+        /// The address.
+        address: RpcAddress,
+    },
     /// Something else answers.
     #[error(
-        "what listens at `{address}` is no RPC server of ggml, or one of another version: it {behaviour}; look at the port"
+        "what listens at `{address}` is no RPC server of ggml, or one of another version; look at the port"
     )]
     Foreign {
         /// The address.
         address: RpcAddress,
-        /// What it did.
-        behaviour: &'static str,
     },
     /// It speaks another version of the protocol.
     #[error(

@@ -72,10 +72,7 @@ impl Talk<'_> {
         self.stream.write_all(&question).map_err(|error| self.failed(&error))?;
         let size: [u8; 8] = self.read(until)?;
         if u64::from_le_bytes(size) != N as u64 {
-            return Err(RpcError::Foreign {
-                address: self.address.clone(),
-                behaviour: "answers something else",
-            });
+            return Err(RpcError::Foreign { address: self.address.clone() });
         }
         self.read(until)
     }
@@ -105,7 +102,7 @@ impl Talk<'_> {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
                 RpcError::Silent { address, seconds: self.patience.as_secs() }
             }
-            _ => RpcError::Foreign { address, behaviour: "closes the connection without an answer" },
+            _ => RpcError::Closed { address },
         }
     }
 }
@@ -170,12 +167,9 @@ mod tests {
             drop(stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n"));
             let _: [u8; 9 + CAPS] = take(stream);
         });
-        assert!(
-            matches!(other, Err(RpcError::Foreign { behaviour: "answers something else", .. })),
-            "{other:?}"
-        );
+        assert!(matches!(other, Err(RpcError::Foreign { .. })), "{other:?}");
         let closed = greet_one(|stream| drop(take::<9>(stream)));
-        assert!(matches!(closed, Err(RpcError::Foreign { .. })), "{closed:?}");
+        assert!(matches!(closed, Err(RpcError::Closed { .. })), "{closed:?}");
         // Bytes that come one by one do not keep it waiting.
         let slow = greet_one(|stream| {
             for _ in 0..7 {

@@ -36,6 +36,7 @@ impl Failure for RpcError {
             Self::Host { .. }
             | Self::Unreachable { .. }
             | Self::Silent { .. }
+            | Self::Closed { .. }
             | Self::Foreign { .. }
             | Self::OtherVersion { .. }
             | Self::NoDevice { .. }

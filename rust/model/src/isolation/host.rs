@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_bytes::ByteBuf;
-use tabagent_llama::{AdapterFacts, Elsewhere, ElsewhereError, LogLevel, TokenId, greet, note};
+use tabagent_llama::{AdapterFacts, Elsewhere, ElsewhereError, LogLevel, RpcError, TokenId, greet, note};
 use tabagent_runtime::{AbortFlag, EngineError, OnCrash, Stop};
 
 use super::Isolation;
@@ -28,6 +28,9 @@ const PATIENCE: Duration = Duration::from_mins(2);
 const LONG: Duration = Duration::from_mins(10);
 /// How long a server on another machine may take to say that it is there, when something has failed.
 const SERVER_PATIENCE: Duration = Duration::from_secs(1);
+/// How often a server that hangs up is asked again, and after how long.
+const SERVER_TRIES: u32 = 5;
+const SERVER_PAUSE: Duration = Duration::from_millis(50);
 /// Bytes of a text that are tokenized in a second at least.
 const TEXT_PER_SECOND: u64 = 50_000;
 /// Bytes of a file that are read in a second from a slow disk.
@@ -191,7 +194,9 @@ impl Host {
 
     /// Remembers what was loaded.
     pub(super) fn note(&self, loaded: &Loaded) {
-        self.on_devices.store(loaded.copy.facts.layers_on_gpu > 0, Ordering::Relaxed);
+        // The output alone may be there, which is no layer.
+        let layers = loaded.offload.layers.or(self.options.gpu_layers);
+        self.on_devices.store(layers != Some(0) && !loaded.copy.devices.is_empty(), Ordering::Relaxed);
         *lock(&self.sketch) = Some(Sketch::of(loaded));
     }
 
@@ -246,7 +251,16 @@ impl Host {
             return words;
         }
         for server in self.options.placement.servers() {
-            if let Err(error) = greet(&server, SERVER_PATIENCE) {
+            let mut answer = greet(&server, SERVER_PATIENCE);
+            for _ in 0..SERVER_TRIES {
+                // The system of one that is just ending still takes connections.
+                if !matches!(answer, Err(RpcError::Closed { .. })) {
+                    break;
+                }
+                std::thread::sleep(SERVER_PAUSE);
+                answer = greet(&server, SERVER_PATIENCE);
+            }
+            if let Err(error) = answer {
                 let _ = write!(words, "; {error}");
             }
         }

@@ -65,7 +65,8 @@ fn servers() -> Vec<Sample> {
         Host { address: server(), reason: "not known".to_owned() } => ModelLoad, "cannot find the host of `rpc://box:7`: not known";
         Unreachable { address: server(), source: refused() } => ModelLoad, "start `tabagent rpc-server` there";
         Silent { address: server(), seconds: 5 } => ModelLoad, "a server serves one client at a time";
-        Foreign { address: server(), behaviour: "answers something else" } => ModelLoad, "look at the port";
+        Closed { address: server() } => ModelLoad, "`rpc://box:7` closes the connection without an answer";
+        Foreign { address: server() } => ModelLoad, "look at the port";
         OtherVersion { address: server(), theirs: (8, 0, 1), ours: (7, 0) } => ModelLoad, "speaks version 8.0.1 of ggml's RPC and this library 7.0;";
         NoDevice { address: server() } => ModelLoad, "offers no device";
         Unsupported { build: "b6000".to_owned(), lacks: "has no RPC backend" } => IncompatibleLibrary, "use the library of the package";
