@@ -65,6 +65,8 @@ def other() -> Iterator[Other]:
         place.wire("up")
         yield place
     finally:
+        # A namespace takes its time to end, and its end of the wire with it.
+        subprocess.run(["ip", "link", "del", f"{name}a"], capture_output=True, timeout=30, check=False)
         run("ip", "netns", "del", name)
 
 

@@ -291,6 +291,34 @@ mod tests {
     }
 
     #[test]
+    fn servers_are_told_from_devices_that_are_here() {
+        let named = |names: &[&str]| Placement {
+            devices: Some(names.iter().map(|name| (*name).to_owned()).collect()),
+            tensor_split: vec![1.0, 2.0],
+            cpu_experts: 3,
+            ..Placement::default()
+        };
+        let both = named(&["cuda:0", "rpc://box:50052"]);
+        assert_eq!(both.servers().iter().map(ToString::to_string).collect::<Vec<_>>(), ["rpc://box:50052"]);
+        let here = both.without_servers();
+        assert_eq!(
+            (here.devices, here.tensor_split, here.cpu_experts),
+            (Some(vec!["cuda:0".to_owned()]), vec![], 3)
+        );
+        assert_eq!(named(&["rpc://box:50052"]).without_servers().devices, Some(vec![CPU.to_owned()]));
+        assert_eq!(Placement::default().servers(), []);
+        let remote = device("RPC1", DeviceKind::Gpu);
+        let remote = Device { description: "box:50052".to_owned(), ..remote };
+        assert_eq!(remote.user_name(), "rpc://box:50052");
+        assert!(
+            remote.is_called("rpc://box:50052")
+                && remote.is_called("RPC1")
+                && !remote.is_called("rpc://box:1")
+        );
+        assert!(!device("CUDA1", DeviceKind::Gpu).is_remote());
+    }
+
+    #[test]
     fn modes_have_names() {
         for mode in SplitMode::ALL {
             assert_eq!(SplitMode::named(mode.name()), Some(mode));

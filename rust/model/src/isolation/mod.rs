@@ -92,3 +92,21 @@ fn wrong_call() -> crate::error::Error {
     let message = "the process of the model was asked for what it does not do".to_owned();
     tabagent_runtime::EngineError::Decode { message }.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn going_on_on_the_cpu_brings_replay_along() {
+        let read = |options: serde_json::Value| Isolation::read(options.into());
+        let plain = read(json!({"program": "/x/child"})).unwrap();
+        assert_eq!((plain.on_crash, plain.cpu_after_failure), (OnCrash::End, false));
+        let moves = json!({"program": "/x/child", "on_crash": "error", "on_gpu_failure": "cpu"});
+        let moves = read(moves).unwrap();
+        assert_eq!((moves.on_crash, moves.cpu_after_failure), (OnCrash::Replay, true));
+        assert!(read(json!({"program": "/x/child", "on_gpu_failure": "gpu"})).is_err());
+    }
+}
