@@ -230,6 +230,7 @@ impl LoadOptions {
     }
 
     /// The same with all of the model on the CPU, and without what computes elsewhere.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "there are no such processes"))]
     pub(crate) fn on_cpu(&self) -> Self {
         Self {
             gpu_layers: Some(0),
