@@ -37,6 +37,7 @@ def load_options(
     trial: object = False,
     isolation: object = None,
     on_crash: object = "error",
+    on_gpu_failure: object = None,
     **cache: Any,
 ) -> dict[str, Any]:
     """The options of `Model.load` that the core reads; `cache` are those of `cache_options`.
@@ -44,7 +45,7 @@ def load_options(
     Raises:
         TypeError, ValueError: one of them is wrong.
     """
-    apart = isolation_option(isolation, on_crash)
+    apart = isolation_option(isolation, on_crash, on_gpu_failure)
     tried = trial_option(trial)
     if apart is not None and trial is not True:
         # What the load does not survive ends the model's process, which is an error already.

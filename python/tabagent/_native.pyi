@@ -623,8 +623,8 @@ class Model:
         `options`: gpu_layers, context_size, sequence_size, max_sequences, max_queue, deterministic, cache_bytes, cache_disk, cache_disk_bytes, threads,
         batch_size, micro_batch_size, kv_type (a name, or a list of two: of keys and of values), flash_attention (auto, on or off), full_sliding_window,
         kv_unified, offload_kv, offload_ops, use_mmap, mlock, vocab_only, check_tensors, metadata_overrides, fit (the fewest tokens of a context that
-        may be taken in place of one that does not fit), trial (program, verdicts, always), isolation (program, on_crash, crash_file); what is None or
-        not there has its default."""
+        may be taken in place of one that does not fit), trial (program, verdicts, always), isolation (program, on_crash, on_gpu_failure,
+        crash_file); what is None or not there has its default."""
     @staticmethod
     def predict_memory(path: str | PathLike[str], *, library: str, module: str | None, options: Mapping[str, Any]) -> dict[str, Any]:
         """Bytes that `load` would take: mapped, weights, cache, compute, vocabulary; those that are free, available (None: not known);
@@ -634,6 +634,8 @@ class Model:
     def closed(self) -> bool: ...
     def library(self) -> str | None:
         """What `open_library` says, of the library of the model's own process; None if that is this one."""
+    def moved_to_cpu(self) -> str | None:
+        """How the process of the model ended after which the model was moved from its devices to the CPU; None if it was not."""
     def facts(self) -> dict[str, Any]:
         """description, architecture, name, quantization, parameters, size, context_train_size, embedding_dim, layers, heads, kv_heads,
         sliding_window, has_encoder, has_decoder, recurrent, hybrid, layers_on_gpu, vocab_size, vocab_kind, context_size, max_sequences,

@@ -7,10 +7,12 @@ from typing import Any, Final
 
 from tabagent._arguments import INT32_MAX, as_int, as_text, as_texts, check_encodable, is_iterable, type_name
 
-__all__ = ["backends_of", "placement_options"]
+__all__ = ["backends_of", "has_servers", "placement_options"]
 
 ALL_EXPERTS: Final = 2**32 - 1
 """The number of layers that the core takes for all of them."""
+SERVER: Final = "rpc://"
+"""What the names of other machines' devices begin with."""
 
 
 def placement_options(
@@ -39,8 +41,13 @@ def placement_options(
 
 def backends_of(devices: Sequence[str] | None) -> set[str]:
     """The backends whose devices are named: `cuda` of `cuda:0` and `CUDA0`. The CPU is none of them."""
-    names = {name.lower().rstrip("0123456789").rstrip(":") for name in devices or ()}
+    names = {name.lower().rstrip("0123456789").rstrip(":") for name in devices or () if not has_servers([name])}
     return names - {"cpu"}
+
+
+def has_servers(devices: Sequence[str] | None) -> bool:
+    """Whether a device of another machine is named."""
+    return any(name.strip().lower().startswith(SERVER) for name in devices or ())
 
 
 def _device(name: str) -> str:

@@ -5,6 +5,7 @@ One file, although it is long: most of it is the documentation of the one class 
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +23,7 @@ from tabagent._arguments import (
     as_texts,
     type_name,
 )
+from tabagent._isolation import chosen_isolation
 from tabagent._load_options import cache_options, load_options, optional_int
 from tabagent._placement import placement_options
 from tabagent.adapters import Adapter, Adapters, ControlVector, ControlVectors, as_adapters, as_control_vectors, as_directions
@@ -122,6 +124,7 @@ class Model(Chatter, Infiller, Scorer, Embedder):
         trial: bool | Literal["auto"] = "auto",
         isolation: Literal["process"] | None = None,
         on_crash: Literal["error", "replay"] = "error",
+        on_gpu_failure: Literal["cpu"] | None = None,
         allow_unverified: bool = False,
     ) -> Model:
         """Load a GGUF file: a path (of a split model, any part), or `"demo"` for the demo model. Blocks; Ctrl-C stops it.
@@ -137,7 +140,9 @@ class Model(Chatter, Infiller, Scorer, Embedder):
             gpu_layers: how many layers to put on GPUs, the output as the first and then the last layers; `auto` puts as many there as fit: it
                 predicts how many, tries, and takes fewer where that fails. A warning and `info.adjustments` say so where not all fit.
             devices: the only devices to use beside the CPU, such as `["cuda:0"]`, or `["cuda"]` for all of a kind; `["cpu"]` for none. None for all
-                discrete GPUs, or else the first integrated one. `tabagent variants` lists the GPUs.
+                discrete GPUs, or else the first integrated one. `tabagent variants` lists the GPUs. `rpc://host:port` is what a `tabagent
+                rpc-server` on another machine offers (port 50052 where none is said), in a network that you trust; such a model is always in
+                a process of its own (`isolation`).
             split_mode: how several devices share the model: `layer` gives each some layers (the default), `row` rows of each matrix, `tensor` a
                 part of each tensor, and `none` takes one device.
             main_gpu: the place in `devices` of the one that `split_mode="none"` takes, or that has the small tensors with `row`.
@@ -193,6 +198,9 @@ class Model(Chatter, Infiller, Scorer, Embedder):
                 the functions that are called. What such a build computes, nobody has tried. Not with `isolation="process"`.
             on_crash: what becomes of running requests when that process ends: `error` raises from their streams; `replay` computes their tokens
                 again in a new process, and they go on as if nothing had happened.
+            on_gpu_failure: `cpu` has the model go on on the CPU when its process ends, or cannot decode, while layers are on another device:
+                running requests are computed again there and go on, as with `on_crash="replay"`, which it brings along. A warning in the log
+                and `info.adjustments` say so. The model is in a process of its own then (`isolation`).
 
         Raises:
             TypeError, ValueError: an argument is wrong; nothing was loaded.
@@ -200,6 +208,7 @@ class Model(Chatter, Infiller, Scorer, Embedder):
             InvalidModelError: the file is damaged, none that llama.cpp can run, or one that took the child of its trial down; the text has the
                 assertion that failed and the last lines of the log.
             ModelLoadCancelledError: `progress` returned False.
+            ModelLoadError: no process can be started for it, or a server on another machine cannot be used; the text says which one, and why.
             OutOfMemoryError: model and context do not fit; the text says what they need, by kind, and what is free.
             VariantError, LibraryLoadError, LibraryAlreadyLoadedError: the library cannot be used.
         """
@@ -211,6 +220,7 @@ class Model(Chatter, Infiller, Scorer, Embedder):
             override_tensors=override_tensors,
             cpu_moe=cpu_moe,
         )
+        isolation = chosen_isolation(isolation, on_gpu_failure, placement["devices"])
         options = load_options(
             gpu_layers=gpu_layers,
             placement=placement,
@@ -239,6 +249,7 @@ class Model(Chatter, Infiller, Scorer, Embedder):
             trial=trial,
             isolation=isolation,
             on_crash=on_crash,
+            on_gpu_failure=on_gpu_failure,
         )
         layers = options["gpu_layers"]
         least = as_int(min_context_size, "min_context_size", 1, INT32_MAX)
@@ -410,6 +421,9 @@ class Model(Chatter, Infiller, Scorer, Embedder):
     @property
     def info(self) -> ModelInfo:
         """Facts about the model, its devices and the llama.cpp that runs it. There after `close` too."""
+        if self._info.used_devices and not self.closed and (why := self._native.moved_to_cpu()) is not None:
+            said = f"{why}; the model runs on the CPU since then"
+            self._info = dataclasses.replace(self._info, used_devices=(), layers_on_gpu=0, gpu_layers=0, adjustments=(*self._info.adjustments, said))
         return self._info
 
     @property

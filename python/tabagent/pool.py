@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from tabagent import _native
 from tabagent._arguments import as_text, type_name
+from tabagent._placement import has_servers
 from tabagent.errors import ClosedError, ForkedError, IncompatibleLibraryError, ModelLoadCancelledError, ModelNotFoundError, OutOfMemoryError
 from tabagent.event_loop import running_loop
 from tabagent.memory import MIB, MemoryNeed, predict_memory
@@ -191,8 +192,9 @@ class ModelPool:
 
     def _load(self, entry: Entry, lease: Lease, owner: int, deadline: float) -> Model:
         """Make room and load. Others see the entry as loading meanwhile."""
-        if self._limit is not None and not callable(entry.source):
-            options = load_arguments(entry.source)
+        options = {} if self._limit is None or callable(entry.source) else load_arguments(entry.source)
+        # What goes to other machines is known after the load.
+        if options and not has_servers(options.get("devices")):
             # A build of llama.cpp that cannot count is asked after the load.
             with contextlib.suppress(IncompatibleLibraryError):
                 need = predict_memory(**{name: options[name] for name in options if name in PREDICTED})

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tabagent._arguments import as_float, as_int, as_path, as_text, as_texts, type_name
+from tabagent._isolation import chosen_isolation
 from tabagent._load_options import load_options
 from tabagent._placement import placement_options
 from tabagent.chat_template import ChatTemplate
@@ -101,6 +102,7 @@ def plan_of(given: Mapping[str, Any], name: str = "", file: str | None = None) -
             raise TypeError(message)
     values = {option: parameter.default for option, parameter in known.items() if parameter.default is not parameter.empty} | dict(given)
     placement = placement_options(**{option: values[option] for option in inspect.signature(placement_options).parameters})
+    values["isolation"] = chosen_isolation(values["isolation"], values["on_gpu_failure"], placement["devices"])
     wanted = inspect.signature(load_options).parameters
     cache = {"kv_type", "flash_attention", "full_sliding_window", "kv_unified", "offload_kv", "offload_ops"}
     options = load_options(placement=placement, **{option: values[option] for option in values if option in wanted or option in cache})

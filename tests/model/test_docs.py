@@ -179,16 +179,17 @@ def test_what_cannot_run_is_there() -> None:
 def test_commands_run(block: Block, command: str, folder: Path) -> None:
     environment = {**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
     # `exec`, so that a signal reaches the program and not the shell.
-    shell = ["/bin/sh", "-ec", f"exec {command}" if command.startswith("tabagent serve ") else command]
+    serves = command.startswith(("tabagent serve ", "tabagent rpc-server "))
+    shell = ["/bin/sh", "-ec", f"exec {command}" if serves else command]
     with subprocess.Popen(
         shell, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stderr is not None
         begun = ""
-        if command.startswith("tabagent serve "):
+        if serves:
             begun = process.stderr.readline()
             process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=300)
     assert process.returncode == 0, begun + said
-    assert not begun or begun.startswith("tabagent: serving "), begun + said
+    assert not begun or begun.startswith(("tabagent: serving ", "tabagent: offering ")), begun + said
     assert "Traceback" not in said

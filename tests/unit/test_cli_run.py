@@ -176,6 +176,19 @@ def test_isolation_reaches_the_model(fake: FakeModel, capsys: pytest.CaptureFixt
         assert text in capsys.readouterr().err
 
 
+def test_servers_and_failing_gpus_bring_a_process_of_its_own(fake: FakeModel, capsys: pytest.CaptureFixture[str]) -> None:
+    run = ["run", "m.gguf", "-p", "x"]
+    assert main([*run, "-dev", "cuda:0,rpc://a", "--rpc", "b:7, rpc://c ", "--on-crash", "replay"]) == 0
+    options = options_of(fake)
+    assert options["devices"] == ["cuda:0", "rpc://a", "rpc://b:7", "rpc://c"]
+    assert (options["isolation"], options["on_crash"]) == ("process", "replay")
+    assert main([*run, "--on-gpu-failure", "cpu"]) == 0
+    options = options_of(fake)
+    assert (options["devices"], options["isolation"], options["on_gpu_failure"]) == (None, "process", "cpu")
+    assert main([*run, "--on-gpu-failure", "gpu"]) == 2
+    assert "`--on-gpu-failure gpu` is not known; there is `cpu`" in capsys.readouterr().err
+
+
 def test_sampler_options_reach_the_model(fake: FakeModel) -> None:
     flags = (
         "--dynatemp-range 0.25 --dynatemp-exp 2 --top-nsigma 1.5 --xtc-probability 0.5 --xtc-threshold 0.25 --dry-multiplier 0.5 --dry-base 2"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "run_app"]
 
-COMMANDS: Final = ("run", "chat", "embed", "info", "convert", "quantize", "variants", "doctor", "bench", "serve", "gguf")
+COMMANDS: Final = ("run", "chat", "embed", "info", "convert", "quantize", "variants", "doctor", "bench", "serve", "rpc-server", "gguf")
 """The commands, in the order of the help. Each is in a module of its name, which is imported when it is asked for."""
 
 
@@ -34,11 +34,12 @@ def _application(names: tuple[str, ...]) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     for name in names:
-        module = import_module(f"tabagent.cli.{name}")
+        in_python = name.replace("-", "_")
+        module = import_module(f"tabagent.cli.{in_python}")
         if name == "gguf":
             made.add_typer(module.gguf_app, name=name)
         else:
-            made.command(cls=_command_class(name))(getattr(module, name))
+            made.command(name, cls=_command_class(name))(getattr(module, in_python))
     made.callback()(tabagent)
     return made
 

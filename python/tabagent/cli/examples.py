@@ -32,6 +32,12 @@ EXAMPLES: Final = {
         tabagent serve model.gguf --host 0.0.0.0 --api-key-file keys.txt --metrics
         tabagent serve model.gguf --host /run/tabagent.sock --alias gpt-4o-mini
     """,
+    "rpc-server": """\
+        tabagent rpc-server
+        tabagent rpc-server --host 192.168.1.20 --threads 8
+        tabagent rpc-server --host 0.0.0.0 --port 50052 -dev cuda:0 --cache
+        tabagent run model.gguf -p "Hello" --rpc 192.168.1.20:50052,192.168.1.21:50052
+    """,
     "embed": """\
         tabagent embed minilm.gguf "How many people live in Berlin?"
         tabagent embed minilm.gguf -f lines.txt -o vectors.npy

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
+from tabagent._placement import has_servers
 from tabagent.cli.failure import UsageError
 from tabagent.cli.gguf_summary import summarize
 from tabagent.cli.model_source import ModelSource, model_path
@@ -139,6 +140,9 @@ class LoadOptions(PlacementOptions):
     on_crash: Annotated[
         str, option(HARDWARE, "--on-crash", metavar="error|replay", text="With --isolation: end what runs (default), or compute it again and go on.")
     ] = "error"
+    on_gpu_failure: Annotated[
+        str | None, option(HARDWARE, "--on-gpu-failure", metavar="cpu", text="Go on on the CPU when a GPU, or a server of --rpc, fails in use.")
+    ] = None
     hf: Annotated[
         str | None, option(HARDWARE, "--hf", "-hf", "--hf-repo", metavar="OWNER/REPO", text="A repository on the Hugging Face Hub, instead of MODEL.")
     ] = None
@@ -178,24 +182,27 @@ class LoadOptions(PlacementOptions):
             "use_mmap": self.use_mmap,
             "mlock": self.mlock,
             "check_tensors": self.check_tensors,
-            **_isolation(self.isolation, self.on_crash),
+            **self._isolation(),
         }
 
-
-def _isolation(isolation: str | None, on_crash: str) -> dict[str, Any]:
-    """The arguments that are not as they are without these options."""
-    if isolation not in {None, "process"}:
-        message = f"`--isolation {isolation}` is not known; there is `process`"
-        raise UsageError(message)
-    if on_crash not in ON_CRASH:
-        message = f"`--on-crash {on_crash}` is not known; there are {', '.join(f'`{known}`' for known in ON_CRASH)}"
-        raise UsageError(message)
-    if isolation is None:
-        if on_crash != "error":
-            message = "`--on-crash` needs `--isolation process`"
+    def _isolation(self) -> dict[str, Any]:
+        """The arguments that are not as they are without these options."""
+        if self.isolation not in {None, "process"}:
+            message = f"`--isolation {self.isolation}` is not known; there is `process`"
             raise UsageError(message)
-        return {}
-    return {"isolation": isolation, "on_crash": on_crash}
+        if self.on_crash not in ON_CRASH:
+            message = f"`--on-crash {self.on_crash}` is not known; there are {', '.join(f'`{known}`' for known in ON_CRASH)}"
+            raise UsageError(message)
+        if self.on_gpu_failure not in {None, "cpu"}:
+            message = f"`--on-gpu-failure {self.on_gpu_failure}` is not known; there is `cpu`"
+            raise UsageError(message)
+        moves = {} if self.on_gpu_failure is None else {"on_gpu_failure": self.on_gpu_failure}
+        if self.isolation is None and not moves and not has_servers(super().settings()["devices"]):
+            if self.on_crash != "error":
+                message = "`--on-crash` needs `--isolation process`"
+                raise UsageError(message)
+            return {}
+        return {"isolation": "process", "on_crash": self.on_crash, **moves}
 
 
 def load(source: ModelSource, settings: Mapping[str, Any]) -> "Model":

@@ -18,7 +18,12 @@ class PlacementOptions:
 
     devices: Annotated[
         str | None,
-        option(DEVICES, "-dev", "--device", metavar="NAMES", text="The devices to use beside the CPU, such as `cuda:0,cuda:1`; `none` for none."),
+        option(
+            DEVICES, "-dev", "--device", metavar="NAMES", text="The devices to use beside the CPU, such as `cuda:0,rpc://host:port`; `none` for none."
+        ),
+    ] = None
+    rpc: Annotated[
+        str | None, option(DEVICES, "--rpc", metavar="HOST:PORT", text="Servers whose devices to use besides those of -dev, with commas between.")
     ] = None
     split_mode: Annotated[
         str | None,
@@ -46,7 +51,7 @@ class PlacementOptions:
             UsageError: a value cannot be read.
         """
         return {
-            "devices": _devices(self.devices),
+            "devices": _devices(self.devices, self.rpc),
             "split_mode": _mode(self.split_mode),
             "main_gpu": self.main_gpu,
             "tensor_split": _numbers(self.tensor_split),
@@ -55,11 +60,16 @@ class PlacementOptions:
         }
 
 
-def _devices(text: str | None) -> list[str] | None:
-    if text is None:
+def _devices(text: str | None, servers: str | None) -> list[str] | None:
+    if text is None and servers is None:
         return None
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    return ["cpu"] if names == ["none"] else names
+    names = [name.strip() for name in (text or "").split(",") if name.strip()]
+    names = ["cpu"] if names == ["none"] else names
+    return names + [_server(name.strip()) for name in (servers or "").split(",") if name.strip()]
+
+
+def _server(name: str) -> str:
+    return name if "://" in name else f"rpc://{name}"
 
 
 def _mode(word: str | None) -> str | None:

@@ -33,6 +33,7 @@ VARIABLES: Final = {
     "-t": "LLAMA_ARG_THREADS",
     "-ngl": "LLAMA_ARG_N_GPU_LAYERS",
     "-dev": "LLAMA_ARG_DEVICE",
+    "--rpc": "LLAMA_ARG_RPC",
     "-sm": "LLAMA_ARG_SPLIT_MODE",
     "-mg": "LLAMA_ARG_MAIN_GPU",
     "-ts": "LLAMA_ARG_TENSOR_SPLIT",

@@ -52,8 +52,11 @@ impl Device {
         matches!(self.kind, DeviceKind::Gpu | DeviceKind::IntegratedGpu)
     }
 
-    /// Its name as users write it: `cuda:0` for `CUDA0`, `cpu` for `CPU`.
+    /// Its name as users write it: `cuda:0` for `CUDA0`, `cpu` for `CPU`, `rpc://host:port` for those of a server on another machine.
     pub fn user_name(&self) -> String {
+        if self.is_remote() {
+            return format!("rpc://{}", self.description);
+        }
         let name = self.name.to_lowercase();
         let digits = name.len() - name.trim_end_matches(|letter: char| letter.is_ascii_digit()).len();
         let (backend, number) = name.split_at(name.len() - digits);
@@ -67,6 +70,11 @@ impl Device {
         name == own
             || name == self.name.to_lowercase()
             || own.split_once(':').is_some_and(|(all, _)| all == name)
+    }
+
+    /// Whether it is a device of an RPC server, whose endpoint is the description (`ggml_backend_rpc_add_server` in `ggml/src/ggml-rpc/ggml-rpc.cpp`).
+    pub fn is_remote(&self) -> bool {
+        self.name.strip_prefix("RPC").is_some_and(|number| number.parse::<u32>().is_ok())
     }
 
     /// Whether it is no GPU but a program that pretends to be one, such as Mesa's llvmpipe.

@@ -62,6 +62,7 @@ mod pooling;
 mod preflight;
 mod progress;
 mod prompt;
+mod rpc;
 mod sequence_state;
 mod shared_memory;
 mod slow_text;
@@ -113,6 +114,9 @@ pub use parts::TextPart;
 pub use placement::{Placement, SplitMode};
 pub use pooling::Pooling;
 pub use prompt::Prompt;
+#[cfg(unix)]
+pub use rpc::RpcServerConfig;
+pub use rpc::{RPC_PORT, RpcAddress, RpcAddressError, RpcError, RpcGreeting, greet};
 pub use sequence_state::{MemoryKind, StateShape};
 pub use shared_memory::SharedMemory;
 pub use state::{SEQUENCE_SETTINGS, SequenceSnapshot, StateError};

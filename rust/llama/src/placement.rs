@@ -3,6 +3,7 @@
 use crate::device::{Device, DeviceKind};
 use crate::library::Library;
 use crate::model_error::ModelError;
+use crate::rpc::RpcAddress;
 use std::ffi::{CString, c_char};
 use tabagent_sys::{
     PlacementSettings, ggml_backend_buffer_type, ggml_backend_device, llama_model_tensor_buft_override,
@@ -77,6 +78,29 @@ pub struct Placement {
 }
 
 impl Placement {
+    /// The servers on other machines whose devices are named.
+    pub fn servers(&self) -> Vec<RpcAddress> {
+        let names = self.devices.iter().flatten().filter(|name| RpcAddress::is_meant_by(name));
+        names.filter_map(|name| name.parse().ok()).collect()
+    }
+
+    /// The same without the devices of other machines, and without what counts devices.
+    #[must_use]
+    pub fn without_servers(&self) -> Self {
+        let is_here = |name: &&String| !RpcAddress::is_meant_by(name);
+        let mut devices: Vec<String> = self.devices.iter().flatten().filter(is_here).cloned().collect();
+        if devices.is_empty() {
+            devices.push(CPU.to_owned());
+        }
+        Self { devices: Some(devices), cpu_experts: self.cpu_experts, ..Self::default() }
+    }
+
+    /// All on the CPU.
+    #[must_use]
+    pub fn on_cpu() -> Self {
+        Self { devices: Some(vec![CPU.to_owned()]), ..Self::default() }
+    }
+
     /// The devices that a model would use beside the CPU, in order.
     ///
     /// # Errors
@@ -264,6 +288,34 @@ mod tests {
             let text = splits(numbers, devices).unwrap_err();
             assert!(text.starts_with("`tensor_split` must be "), "{text}");
         }
+    }
+
+    #[test]
+    fn servers_are_told_from_devices_that_are_here() {
+        let named = |names: &[&str]| Placement {
+            devices: Some(names.iter().map(|name| (*name).to_owned()).collect()),
+            tensor_split: vec![1.0, 2.0],
+            cpu_experts: 3,
+            ..Placement::default()
+        };
+        let both = named(&["cuda:0", "rpc://box:50052"]);
+        assert_eq!(both.servers().iter().map(ToString::to_string).collect::<Vec<_>>(), ["rpc://box:50052"]);
+        let here = both.without_servers();
+        assert_eq!(
+            (here.devices, here.tensor_split, here.cpu_experts),
+            (Some(vec!["cuda:0".to_owned()]), vec![], 3)
+        );
+        assert_eq!(named(&["rpc://box:50052"]).without_servers().devices, Some(vec![CPU.to_owned()]));
+        assert_eq!(Placement::default().servers(), []);
+        let remote = device("RPC1", DeviceKind::Gpu);
+        let remote = Device { description: "box:50052".to_owned(), ..remote };
+        assert_eq!(remote.user_name(), "rpc://box:50052");
+        assert!(
+            remote.is_called("rpc://box:50052")
+                && remote.is_called("RPC1")
+                && !remote.is_called("rpc://box:1")
+        );
+        assert!(!device("CUDA1", DeviceKind::Gpu).is_remote());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use tabagent_chat::ChatTemplateError;
 use tabagent_chat::format::ToolChoiceError;
 use tabagent_llama::{
     AdapterError, ContextConfigError, ContextError, ControlVectorError, ElsewhereError, LibraryError,
-    ModelError, VocabError,
+    ModelError, RpcError, VocabError,
 };
 use tabagent_runtime::{EngineError, QueueFull, RequestError, SubmitError};
 use tabagent_sampling::constraint::GrammarError;
@@ -61,6 +61,14 @@ pub enum Error {
         "a process of its own for a model (`isolation`) is not supported on this system; load the model without it"
     )]
     IsolationUnsupported,
+    /// A server with devices on another machine cannot be used.
+    #[error(transparent)]
+    Rpc(#[from] RpcError),
+    /// Devices of other machines are for a process that may end.
+    #[error(
+        "devices of other machines (`rpc://`) are for a model in a process of its own (`isolation`), as ggml ends the process in which a connection to one fails; leave them out here"
+    )]
+    RpcInThisProcess,
     /// The process that has the model refused it, or has ended.
     #[error(transparent)]
     Elsewhere(#[from] ElsewhereError),

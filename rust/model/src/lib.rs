@@ -19,6 +19,7 @@ mod embed;
 mod error;
 mod error_kind;
 mod failure;
+mod figures;
 mod generate;
 mod generating;
 mod grammar;
@@ -37,6 +38,7 @@ mod prefix_folder;
 mod probe;
 mod prompt;
 mod rewritten;
+mod rpc_server;
 mod session;
 mod session_error;
 mod session_file;
@@ -66,6 +68,7 @@ pub use embed::{EmbedOptions, RerankOptions, TextPooling, Vectors};
 pub use error::Error;
 pub use error_kind::ErrorKind;
 pub use failure::Failure;
+pub use figures::prometheus;
 pub use generate::{GenerateOptions, WORTH_CACHING};
 pub use generating::distribution;
 pub use grammar::GrammarRequest;
@@ -105,8 +108,8 @@ pub use tabagent_llama::{
     ContextConfigError, ContextError, ControlSum, ControlVector, ControlVectorError, DetokenizeOptions,
     Device, DeviceNeed, ElsewhereError, EmbeddingFacts, FileFault, FlashAttention, KvType, Library,
     LibraryError, LogLevel, LogRecord, MemoryKind, MemoryNeed, MetadataOverride, Model as LlamaModel,
-    ModelError, Pooling, Prompt, StateError, StateShape, TokenAttributes, TokenId, Vocab, VocabError,
-    VocabKind, drain_log, guard_exit, note, set_crash_file, set_log_level,
+    ModelError, Pooling, Prompt, RPC_PORT, RpcAddress, RpcError, StateError, StateShape, TokenAttributes,
+    TokenId, Vocab, VocabError, VocabKind, drain_log, guard_exit, note, set_crash_file, set_log_level,
 };
 pub use tabagent_runtime::{
     AbortFlag, ContextShift, EngineError, EngineStats, Finish, FinishReason, HookPoll, HookWorker, HookedRow,

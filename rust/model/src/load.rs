@@ -234,6 +234,17 @@ impl LoadOptions {
         }
     }
 
+    /// The same with all of the model on the CPU, and without what computes elsewhere.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "there are no such processes"))]
+    pub(crate) fn on_cpu(&self) -> Self {
+        Self {
+            gpu_layers: Some(0),
+            placement: Placement::on_cpu(),
+            added: AddedBackends::default(),
+            ..self.clone()
+        }
+    }
+
     /// Whether the number of threads follows what else runs. Long sums depend on it in their last bits (`Context::set_threads`).
     fn threads_adapt(&self) -> bool {
         self.threads.is_none() && !self.deterministic
@@ -324,6 +335,9 @@ impl Model {
         if let Some(isolation) = &options.isolation {
             return isolation::load(path, library, module, options, isolation, &progress);
         }
+        if !options.placement.servers().is_empty() {
+            return Err(Error::RpcInThisProcess);
+        }
         let prepared = Prepared::load(&path, library, module, options, progress)?;
         let Prepared { model, seat, fitted, offload, longest, batch_size, threads } = prepared;
         let open = match seat {
@@ -347,6 +361,9 @@ impl Model {
         module: Option<String>,
         options: &LoadOptions,
     ) -> Result<MemoryPrediction, Error> {
+        if !options.placement.servers().is_empty() {
+            return Err(Error::RpcInThisProcess);
+        }
         let library = open_library(library, module)?;
         let predict = |path, _| {
             let mut config = options.model_config(path)?;
@@ -396,6 +413,9 @@ impl Prepared {
         } else {
             open_library_adding(library, module, &options.added)?
         };
+        for server in options.placement.servers() {
+            library.add_rpc_server(&server)?;
+        }
         let progress = Arc::new(progress);
         let mut config = options.model_config(path.to_owned())?;
         trial::hold(&library, &mut config, options, || progress(0.0))?;

@@ -74,6 +74,14 @@ impl Model {
         Ok(self.open()?.host.as_ref().map(|host| host.library().to_owned()))
     }
 
+    /// How the process of the model ended after which the model was moved from its devices to the CPU; `None` if it was not.
+    ///
+    /// # Errors
+    /// [`Error::Engine`].
+    pub fn moved_to_cpu(&self) -> Result<Option<String>, Error> {
+        Ok(self.open()?.host.as_ref().and_then(|host| host.moved()).map(str::to_owned))
+    }
+
     /// Sizes of the decode thread's context, or of a model that only embeds, of its batches.
     ///
     /// # Errors

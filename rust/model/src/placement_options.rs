@@ -1,7 +1,7 @@
 //! Options of where the parts of a model go.
 
 use serde_json::{Value as Json, json};
-use tabagent_llama::{Placement, SplitMode};
+use tabagent_llama::{Placement, RpcAddress, SplitMode};
 
 use crate::value::{COUNT, Fields, OptionError, Value, number, text};
 
@@ -21,13 +21,27 @@ pub(crate) fn read(given: &mut Fields) -> Result<Placement, OptionError> {
     let overrides = given.map("override_tensors")?.unwrap_or_default();
     let memory = |(pattern, value): (String, Value)| Ok((pattern, text("override_tensors", value)?));
     Ok(Placement {
-        devices: given.texts("devices")?,
+        devices: given.texts("devices")?.map(|names| names.into_iter().map(device).collect()).transpose()?,
         split_mode: given.named("split_mode", &MODES)?,
         main_gpu: given.integer("main_gpu", COUNT)?,
         tensor_split: splits.iter().map(|value| number("tensor_split", value)).collect::<Result<_, _>>()?,
         overrides: overrides.into_iter().map(memory).collect::<Result<_, OptionError>>()?,
         cpu_experts: given.integer("cpu_experts", COUNT)?.unwrap_or(0),
     })
+}
+
+/// The name of a device; an address of a server is written out in full.
+fn device(name: String) -> Result<String, OptionError> {
+    if !RpcAddress::is_meant_by(&name) {
+        return Ok(name);
+    }
+    match name.parse::<RpcAddress>() {
+        Ok(address) => Ok(address.to_string()),
+        Err(error) => {
+            let range = format!("`rpc://HOST:PORT` ({})", error.reason);
+            Err(OptionError::out_of_range("devices", range, &name))
+        }
+    }
 }
 
 /// The options as [`read`] reads them.

@@ -172,6 +172,11 @@ impl Model {
         Ok(dict)
     }
 
+    /// How the process of the model ended after which the model was moved from its devices to the CPU.
+    fn moved_to_cpu(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        self.core.moved_to_cpu().map_err(|e| e.into_py(py))
+    }
+
     fn metadata<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let llama = self.core.llama().map_err(|e| e.into_py(py))?;
         let dict = PyDict::new(py);
@@ -494,9 +499,7 @@ impl Model {
     }
 
     fn prometheus(&self, py: Python<'_>) -> PyResult<String> {
-        let stats = self.core.stats().map_err(|e| e.into_py(py))?;
-        let metrics = self.core.metrics().map_err(|e| e.into_py(py))?;
-        Ok(metrics.prometheus(&stats))
+        self.core.prometheus().map_err(|e| e.into_py(py))
     }
 
     fn create_context(&self, py: Python<'_>, options: &Bound<'_, PyDict>) -> PyResult<Context> {

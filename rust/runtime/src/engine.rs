@@ -126,8 +126,10 @@ pub struct EngineConfig {
     /// Threads that choose tokens between two decodes, the decode thread included.
     pub threads: usize,
     /// How long a decode may take at least before it counts as hung: its streams then end with [`EngineError::Hung`], and closing no longer waits for it.
-    /// One that is known to take long may take a hundred times as long as usual, and the first one five times this long.
+    /// One that is known to take long may take a hundred times as long as usual.
     pub patience: Duration,
+    /// How long the first decode may take; `None` for five times as long. Its weights may have to be read from a slow disk.
+    pub first_patience: Option<Duration>,
     /// What becomes of running requests when what the decoder computes with dies.
     pub on_crash: OnCrash,
 }
@@ -142,6 +144,7 @@ impl Default for EngineConfig {
             cache_bytes: 256 << 20,
             threads: 1,
             patience: Duration::from_mins(1),
+            first_patience: None,
             on_crash: OnCrash::default(),
         }
     }
@@ -211,7 +214,8 @@ impl Engine {
         let (vocabulary, can_rewind, can_shift) =
             (decoder.vocabulary(), decoder.can_rewind(), decoder.can_shift());
         let max_queue = config.max_queue.unwrap_or(usize::MAX);
-        let inbox = Arc::new(Inbox::new(max_queue, config.patience, decoder.ender()));
+        let watchdog = Watchdog::new(config.patience, config.first_patience, decoder.ender());
+        let inbox = Arc::new(Inbox::new(max_queue, watchdog));
         let shelf = shelf.filter(|_| !deterministic);
         let keeper = shelf.map(|shelf| Keeper::spawn(shelf, &inbox)).transpose()?.map(Arc::new);
         let (for_thread, for_driver, on_crash) = (Arc::clone(&inbox), keeper.clone(), config.on_crash);

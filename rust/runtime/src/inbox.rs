@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::channel::Producer;
 use crate::doorbell::Doorbell;
@@ -12,7 +12,7 @@ use crate::scheduler::{Census, JobId, OwnerId};
 use crate::shelf::Errand;
 use crate::task::Task;
 use crate::watchdog::Watchdog;
-use crate::{Ender, EngineError, FinishReason, Group, Owner, QueueFull, SubmitError, TokenId};
+use crate::{EngineError, FinishReason, Group, Owner, QueueFull, SubmitError, TokenId};
 
 /// A request on its way to the decode thread.
 pub(crate) struct Submission {
@@ -79,11 +79,10 @@ struct State {
 
 impl Inbox {
     /// Lets `max_waiting` requests wait for their beginning, and a decode take `patience` at least; `ender` ends one that takes longer.
-    pub(crate) fn new(max_waiting: usize, patience: Duration, ender: Option<Ender>) -> Self {
+    pub(crate) fn new(max_waiting: usize, watchdog: Watchdog) -> Self {
         let (state, census, n_waiting) = Default::default();
         let metrics = Mutex::new(Recorder::new());
         let (bell, n_owners) = (Arc::new(Doorbell::new()), AtomicU64::new(0));
-        let watchdog = Watchdog::new(patience, ender);
         Self { bell, watchdog, state, census, metrics, n_waiting, max_waiting, n_owners }
     }
 

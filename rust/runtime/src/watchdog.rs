@@ -25,6 +25,8 @@ const TICK: Duration = Duration::from_secs(1);
 /// What the decode thread, the watching thread and those who close share.
 pub(crate) struct Watchdog {
     patience: Duration,
+    /// How long a decode may take before one was measured.
+    first: Duration,
     ender: Option<Ender>,
     /// Odd while a decode runs; each decode has its own number.
     serial: AtomicU64,
@@ -55,9 +57,10 @@ pub(crate) struct Usual {
 }
 
 impl Watchdog {
-    pub(crate) fn new(patience: Duration, ender: Option<Ender>) -> Self {
+    pub(crate) fn new(patience: Duration, first: Option<Duration>, ender: Option<Ender>) -> Self {
         let (serial, limit, asleep, state, changed) = Default::default();
-        Self { patience, ender, serial, limit, asleep, state, changed }
+        let first = first.unwrap_or(patience * FIRST);
+        Self { patience, first, ender, serial, limit, asleep, state, changed }
     }
 
     /// Ends what computes, if it can be ended from outside; returns whether it can.
@@ -83,7 +86,7 @@ impl Watchdog {
 
     /// Runs a decode of `n_tokens` under watch.
     pub(crate) fn during<T>(&self, usual: &mut Usual, n_tokens: usize, decode: impl FnOnce() -> T) -> T {
-        let limit = usual.per_token.map_or(self.patience * FIRST, |seconds| {
+        let limit = usual.per_token.map_or(self.first, |seconds| {
             let seconds = Duration::try_from_secs_f64(TIMES * seconds * n_tokens as f64);
             seconds.unwrap_or(Duration::MAX).max(self.patience)
         });

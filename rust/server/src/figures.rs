@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use tabagent_model::{EngineStats, Error, Metrics, Model};
+use tabagent_model::{EngineStats, Error, Metrics, Model, prometheus};
 
 use crate::counts::Counted;
 
@@ -11,6 +11,7 @@ use crate::counts::Counted;
 pub(crate) struct Figures {
     metrics: Metrics,
     stats: EngineStats,
+    moved_to_cpu: bool,
     counted: Counted,
 }
 
@@ -41,7 +42,8 @@ impl Figures {
     /// # Errors
     /// The model was closed.
     pub(crate) fn of(model: &Model, counted: Counted) -> Result<Self, Error> {
-        Ok(Self { metrics: model.metrics()?, stats: model.stats()?, counted })
+        let moved_to_cpu = model.moved_to_cpu()?.is_some();
+        Ok(Self { metrics: model.metrics()?, stats: model.stats()?, moved_to_cpu, counted })
     }
 
     /// What rates are made of.
@@ -58,7 +60,7 @@ impl Figures {
     /// llama-server's figures under its names, then those of the decode thread. Rates are those of what came `since` the last look (`metrics_bucket` of the pinned
     /// tree's tools/server/server-context.cpp).
     pub(crate) fn text(&self, since: Totals) -> String {
-        let Self { metrics, stats, counted } = self;
+        let Self { metrics, stats, moved_to_cpu, counted } = self;
         let totals = self.totals();
         let each = |part: f64, of: f64| if of > 0.0 { part / of } else { 0.0 };
         let steps = metrics.steps + counted.embedding_steps;
@@ -136,7 +138,7 @@ impl Figures {
                 "# HELP llamacpp:{name} {help}\n# TYPE llamacpp:{name} {kind}\nllamacpp:{name} {value}\n"
             );
         }
-        text.push_str(&metrics.prometheus(stats));
+        text.push_str(&prometheus(metrics, stats, *moved_to_cpu));
         text
     }
 }

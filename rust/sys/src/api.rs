@@ -183,6 +183,7 @@ function_table! {
         ggml_backend_reg_by_name: fn(*const c_char) -> *mut ggml_backend_reg;
         ggml_backend_reg_get_proc_address: fn(*mut ggml_backend_reg, *const c_char) -> *mut c_void;
         ggml_backend_reg_name: fn(*mut ggml_backend_reg) -> *const c_char;
+        ggml_backend_register: fn(*mut ggml_backend_reg);
         ggml_commit: fn() -> *const c_char;
         ggml_log_set: fn(ggml_log_callback, *mut c_void);
         ggml_version: fn() -> *const c_char;

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use tabagent_gguf::GgufError;
 use tabagent_llama::{
-    AbiMismatch, ContextError, LibraryError, LoadFailure, MissingSymbols, ModelError, StateError, ThrownKind,
-    UnsupportedFeature, UnsupportedSetting, VocabError,
+    AbiMismatch, ContextError, LibraryError, LoadFailure, MissingSymbols, ModelError, RpcError, StateError,
+    ThrownKind, UnsupportedFeature, UnsupportedSetting, VocabError,
 };
 
 use super::Failure;
@@ -26,6 +26,24 @@ impl Failure for LibraryError {
             | Self::BackendsAlreadyLoaded { .. } => ErrorKind::LibraryAlreadyLoaded,
             Self::NoSuchModule { .. } => ErrorKind::Variant,
             Self::Backend { .. } | Self::NoCpuBackend { .. } | Self::BadPath(_) => ErrorKind::LibraryLoad,
+        }
+    }
+}
+
+impl Failure for RpcError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Host { .. }
+            | Self::Unreachable { .. }
+            | Self::Silent { .. }
+            | Self::Closed { .. }
+            | Self::Foreign { .. }
+            | Self::OtherVersion { .. }
+            | Self::NoDevice { .. }
+            | Self::Ended => ErrorKind::ModelLoad,
+            Self::Unsupported { .. } => ErrorKind::IncompatibleLibrary,
+            Self::UnknownDevice { .. } => ErrorKind::Value,
+            Self::Listen { .. } | Self::Cache { .. } => ErrorKind::Io,
         }
     }
 }

@@ -63,6 +63,7 @@ impl Failure for Error {
             Self::Rewrite(error) => error.kind(),
             Self::NoIsolation { .. } | Self::OtherChild { .. } => ErrorKind::ModelLoad,
             Self::Elsewhere(error) => error.kind(),
+            Self::Rpc(error) => error.kind(),
             Self::Memory(_) => ErrorKind::OutOfMemory,
             Self::Context(error) => error.kind(),
             Self::Adapter(error) => error.kind(),
@@ -86,6 +87,7 @@ impl Failure for Error {
             Self::NotFinite { .. } => ErrorKind::Decode,
             Self::Stopped => ErrorKind::EmbeddingCancelled,
             Self::IsolationUnsupported
+            | Self::RpcInThisProcess
             | Self::ForeignGrammar
             | Self::BreakersWithoutModel
             | Self::NoTokens { .. }
@@ -106,6 +108,8 @@ impl Failure for Error {
             | Self::NoIsolation { .. }
             | Self::OtherChild { .. }
             | Self::IsolationUnsupported
+            | Self::Rpc(_)
+            | Self::RpcInThisProcess
             | Self::Elsewhere(_)
             | Self::Memory(_)
             | Self::Context(_)
@@ -158,6 +162,8 @@ impl Failure for Error {
             | Self::NoIsolation { .. }
             | Self::OtherChild { .. }
             | Self::IsolationUnsupported
+            | Self::Rpc(_)
+            | Self::RpcInThisProcess
             | Self::Elsewhere(_)
             | Self::Memory(_)
             | Self::Context(_)

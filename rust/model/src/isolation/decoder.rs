@@ -77,8 +77,12 @@ impl DistantDecoder {
         match self.lane.ask(call, NEVER, MOMENT) {
             Ok(Answer::Failed(error)) => Err(DecoderError::Failed(error.text)),
             Ok(answer) => Ok(answer),
-            Err(ended) => Err(crashed(ended)),
+            Err(ended) => Err(self.crashed(ended)),
         }
+    }
+
+    fn crashed(&self, Ended { words, before }: Ended) -> DecoderError {
+        DecoderError::Crashed { words: self.host.with_servers(words), before }
     }
 
     fn is_yes(&self, call: &Call) -> bool {
@@ -93,10 +97,6 @@ impl DistantDecoder {
             _ => Err(wrong()),
         }
     }
-}
-
-fn crashed(Ended { words, before }: Ended) -> DecoderError {
-    DecoderError::Crashed { words, before }
 }
 
 fn wrong() -> DecoderError {
@@ -165,12 +165,16 @@ impl Decoder for DistantDecoder {
         let rows = batch.iter().map(Row::of).collect::<Option<_>>().ok_or(DecoderError::NoSpace)?;
         let dropped = std::mem::take(&mut *self.dropped.lock().unwrap_or_else(PoisonError::into_inner));
         let answer = self.lane.ask(&Call::Decode { rows, dropped }, stop, PATIENCE);
-        match answer.map_err(crashed)? {
+        match answer.map_err(|ended| self.crashed(ended))? {
             Answer::Decoded { generation, prompt } => {
                 self.gauge.set(ThreadsInUse { generation: generation as usize, prompt: prompt as usize });
             }
             Answer::Aborted => return Err(DecoderError::Aborted),
             Answer::NoSpace => return Err(DecoderError::NoSpace),
+            Answer::Failed(error) if self.host.would_move() => {
+                let why = format!("has a device that failed ({}) and was ended", error.text);
+                return Err(DecoderError::Crashed { words: self.lane.process.end(&why), before: false });
+            }
             Answer::Failed(error) => return Err(DecoderError::Failed(error.text)),
             _ => return Err(wrong()),
         }
@@ -247,7 +251,7 @@ impl Decoder for DistantDecoder {
         // Its states went with the old one.
         self.dropped = Dropped::default();
         self.group = Some(Group::default());
-        self.lane = Self::lane(&process, &self.facts, self.n_vocab).map_err(crashed)?;
+        self.lane = Self::lane(&process, &self.facts, self.n_vocab).map_err(|ended| self.crashed(ended))?;
         Ok(())
     }
 

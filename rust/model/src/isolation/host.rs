@@ -1,13 +1,15 @@
 //! A model in a child process that is started again when it has ended.
 
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_bytes::ByteBuf;
-use tabagent_llama::{AdapterFacts, Elsewhere, ElsewhereError, TokenId};
+use tabagent_llama::{AdapterFacts, Elsewhere, ElsewhereError, LogLevel, RpcError, TokenId, greet, note};
 use tabagent_runtime::{AbortFlag, EngineError, OnCrash, Stop};
 
 use super::Isolation;
@@ -24,6 +26,11 @@ use crate::load::LoadOptions;
 const PATIENCE: Duration = Duration::from_mins(2);
 /// How long it may take for a batch of vectors.
 const LONG: Duration = Duration::from_mins(10);
+/// How long a server on another machine may take to say that it is there, when something has failed.
+const SERVER_PATIENCE: Duration = Duration::from_secs(1);
+/// How often a server that hangs up is asked again, and after how long.
+const SERVER_TRIES: u32 = 5;
+const SERVER_PAUSE: Duration = Duration::from_millis(50);
 /// Bytes of a text that are tokenized in a second at least.
 const TEXT_PER_SECOND: u64 = 50_000;
 /// Bytes of a file that are read in a second from a slow disk.
@@ -40,6 +47,10 @@ pub(crate) struct Host {
     options: LoadOptions,
     /// What was loaded first: a child that is started again must have the same.
     sketch: Mutex<Option<Sketch>>,
+    /// Whether some of it is on a device that may fail.
+    on_devices: AtomicBool,
+    /// How the process ended after which it was moved to the CPU.
+    moved: OnceLock<String>,
     /// The child, also while it still loads.
     current: Mutex<Option<Arc<Process>>>,
     /// The library that runs the model, as JSON.
@@ -69,7 +80,7 @@ impl Host {
         module: Option<String>,
         options: &LoadOptions,
     ) -> Self {
-        let (sketch, current, starting, library_facts) = Default::default();
+        let (sketch, on_devices, moved, current, starting, library_facts) = Default::default();
         Self {
             isolation,
             name: path.display().to_string(),
@@ -78,6 +89,8 @@ impl Host {
             module,
             options: LoadOptions { isolation: None, ..options.clone() },
             sketch,
+            on_devices,
+            moved,
             current,
             library_facts,
             starting,
@@ -164,7 +177,8 @@ impl Host {
     }
 
     fn request(&self) -> Load {
-        let overrides = self.options.metadata_overrides.iter().cloned();
+        let options = if self.moved.get().is_some() { self.options.on_cpu() } else { self.options.clone() };
+        let overrides = options.metadata_overrides.iter().cloned();
         Load {
             protocol: PROTOCOL,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -173,13 +187,16 @@ impl Host {
             crash_file: self.isolation.crash_file.clone().map(OsString::from),
             // The child need not have this process's working directory.
             path: std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone()).into(),
-            options: self.options.told().to_string(),
+            options: options.told().to_string(),
             overrides: overrides.map(|(key, value)| (key, value.into())).collect(),
         }
     }
 
     /// Remembers what was loaded.
     pub(super) fn note(&self, loaded: &Loaded) {
+        // The output alone may be there, which is no layer.
+        let layers = loaded.offload.layers.or(self.options.gpu_layers);
+        self.on_devices.store(layers != Some(0) && !loaded.copy.devices.is_empty(), Ordering::Relaxed);
         *lock(&self.sketch) = Some(Sketch::of(loaded));
     }
 
@@ -194,6 +211,7 @@ impl Host {
         if let Some(process) = living(&lock(&self.current)) {
             return Ok(process);
         }
+        self.move_after_failure();
         let (process, loaded) = self.start(&|_| !self.closed.is_raised()).map_err(|error| named(&error))?;
         if lock(&self.sketch).as_ref().is_some_and(|sketch| *sketch != Sketch::of(&loaded)) {
             let text = format!("`{}` is another model now than when it was loaded; load it again", self.name);
@@ -201,6 +219,52 @@ impl Host {
             return Err(ElsewhereError { kind: ErrorKind::EngineCrashed.name().to_owned(), text, ..none() });
         }
         Ok(process)
+    }
+
+    /// Whether the next child is to be on the CPU because a device fails.
+    pub(super) fn would_move(&self) -> bool {
+        self.isolation.cpu_after_failure
+            && self.on_devices.load(Ordering::Relaxed)
+            && self.moved.get().is_none()
+            && !self.closed.is_raised()
+    }
+
+    /// How the process ended after which the model was moved to the CPU; `None` if it was not.
+    pub(crate) fn moved(&self) -> Option<&str> {
+        self.moved.get().map(String::as_str)
+    }
+
+    /// Has the next child on the CPU if that is what was asked for and a child has ended.
+    fn move_after_failure(&self) {
+        if !self.would_move() {
+            return;
+        }
+        let words = lock(&self.current).as_ref().map(|process| process.end("was ended"));
+        let words = words.unwrap_or_else(|| format!("the process of model `{}` has ended", self.name));
+        note(LogLevel::Warn, &format!("{words}; the model runs on the CPU from now on"));
+        let _ = self.moved.set(words);
+    }
+
+    /// The words about a child that has ended, with what is wrong with the servers that it used.
+    pub(super) fn with_servers(&self, mut words: String) -> String {
+        if self.moved.get().is_some() || self.closed.is_raised() {
+            return words;
+        }
+        for server in self.options.placement.servers() {
+            let mut answer = greet(&server, SERVER_PATIENCE);
+            for _ in 0..SERVER_TRIES {
+                // The system of one that is just ending still takes connections.
+                if !matches!(answer, Err(RpcError::Closed { .. })) {
+                    break;
+                }
+                std::thread::sleep(SERVER_PAUSE);
+                answer = greet(&server, SERVER_PATIENCE);
+            }
+            if let Err(error) = answer {
+                let _ = write!(words, "; {error}");
+            }
+        }
+        words
     }
 
     /// Asks something that changes nothing in the child.
@@ -297,7 +361,7 @@ impl Host {
         if self.closed.is_raised() {
             return named(&EngineError::Closed.into());
         }
-        named(&EngineError::Crashed { words: ended.words }.into())
+        named(&EngineError::Crashed { words: self.with_servers(ended.words) }.into())
     }
 
     pub(super) fn wrong(&self) -> ElsewhereError {
@@ -308,8 +372,9 @@ impl Host {
 
 impl Sketch {
     fn of(loaded: &Loaded) -> Self {
-        let facts = loaded.copy.facts.clone();
-        Self { facts, n_tokens: loaded.copy.n_tokens(), work: format!("{:?}", loaded.work) }
+        // How much is on devices, and what it takes where, may be another each time.
+        let facts = tabagent_llama::ModelFacts { layers_on_gpu: 0, ..loaded.copy.facts.clone() };
+        Self { facts, n_tokens: loaded.copy.n_tokens(), work: loaded.work.sketch() }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tabagent_llama::{Elsewhere, KvType, Model as LlamaModel, SEQUENCE_SETTINGS};
 
@@ -12,6 +13,10 @@ use super::message::{Loaded, Work};
 use crate::error::Error;
 use crate::load::LoadOptions;
 use crate::open::{DecoderFacts, NoEngine, Open};
+
+/// How long a decode may take at least before it counts as hung, where servers on other machines take part: a server that is stopped does not close its connection, so nothing else
+/// tells that it will not answer.
+const SERVER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Loads a model as [`Model::load`](crate::Model::load) does, but in a child.
 pub(crate) fn load(
@@ -48,7 +53,11 @@ pub(crate) fn load(
             let decoder = decoder.map_err(|ended| host.crashed(ended))?;
             let gauge = decoder.gauge();
             let config = options.engine_config();
-            let config = tabagent_runtime::EngineConfig { on_crash: host.on_crash(), ..config };
+            let mut config = tabagent_runtime::EngineConfig { on_crash: host.on_crash(), ..config };
+            if !options.placement.servers().is_empty() {
+                config.first_patience = Some(config.patience * 5);
+                config.patience = SERVER_PATIENCE;
+            }
             Open::generating_by(model, decoder, gauge, facts, &config, options)?
         }
     };

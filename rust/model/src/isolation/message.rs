@@ -167,6 +167,35 @@ pub(crate) struct Generate {
     pub(super) always_cuts: bool,
 }
 
+impl Work {
+    /// What of it is the same each time that the same model is loaded, on whatever devices.
+    pub(super) fn sketch(&self) -> String {
+        match self {
+            Self::Tokenize => "tokenizes".to_owned(),
+            Self::Embed { longest, batch_size, .. } => format!("embeds {longest} {batch_size:?}"),
+            Self::Generate(Generate {
+                sizes: _,
+                memory: _,
+                settings: _,
+                kv_types,
+                n_ctx,
+                n_cells,
+                n_batch,
+                n_outputs_max,
+                n_seq_max,
+                split,
+                can_rewind,
+                can_shift,
+                always_cuts,
+            }) => {
+                format!(
+                    "generates {kv_types:?} {n_ctx} {n_cells} {n_batch} {n_outputs_max} {n_seq_max} {split:?} {can_rewind} {can_shift} {always_cuts}"
+                )
+            }
+        }
+    }
+}
+
 impl Generate {
     pub(super) fn split(&self) -> Option<Split> {
         let (n_seq, n_cells, n_worth) = self.split?;

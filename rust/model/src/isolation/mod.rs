@@ -54,22 +54,27 @@ pub struct Isolation {
     pub program: PathBuf,
     /// What becomes of running requests when the process ends.
     pub on_crash: OnCrash,
+    /// Start the next process on the CPU when one ends, or reports that a decode failed, while layers are on another device; running requests go on there.
+    pub cpu_after_failure: bool,
     /// Where the process notes, in a line, an assertion that ends it; `None` for nowhere.
     pub crash_file: Option<PathBuf>,
 }
 
 impl Isolation {
-    /// Reads `program`, `on_crash` (`error` or `replay`) and `crash_file` by their names.
+    /// Reads `program`, `on_crash` (`error` or `replay`), `on_gpu_failure` (`cpu`, which brings `replay` along) and `crash_file` by their names.
     ///
     /// # Errors
     /// [`OptionError`] names the one that is missing, unknown or wrong.
     pub(crate) fn read(given: Value) -> Result<Self, OptionError> {
         const ON_CRASH: [(&str, OnCrash); 2] = [("error", OnCrash::End), ("replay", OnCrash::Replay)];
         let mut given = Fields::new(given, "isolation")?;
+        let cpu_after_failure = given.named("on_gpu_failure", &[("cpu", true)])?.unwrap_or_default();
+        let on_crash = given.named("on_crash", &ON_CRASH)?.unwrap_or_default();
         let program = given.take("program").ok_or(OptionError::Missing { name: "isolation.program" })?;
         let read = Self {
             program: text("isolation.program", program)?.into(),
-            on_crash: given.named("on_crash", &ON_CRASH)?.unwrap_or_default(),
+            on_crash: if cpu_after_failure { OnCrash::Replay } else { on_crash },
+            cpu_after_failure,
             crash_file: given
                 .take("crash_file")
                 .map(|path| text("isolation.crash_file", path))
@@ -86,4 +91,22 @@ impl Isolation {
 fn wrong_call() -> crate::error::Error {
     let message = "the process of the model was asked for what it does not do".to_owned();
     tabagent_runtime::EngineError::Decode { message }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn going_on_on_the_cpu_brings_replay_along() {
+        let read = |options: serde_json::Value| Isolation::read(options.into());
+        let plain = read(json!({"program": "/x/child"})).unwrap();
+        assert_eq!((plain.on_crash, plain.cpu_after_failure), (OnCrash::End, false));
+        let moves = json!({"program": "/x/child", "on_crash": "error", "on_gpu_failure": "cpu"});
+        let moves = read(moves).unwrap();
+        assert_eq!((moves.on_crash, moves.cpu_after_failure), (OnCrash::Replay, true));
+        assert!(read(json!({"program": "/x/child", "on_gpu_failure": "gpu"})).is_err());
+    }
 }

@@ -25,6 +25,10 @@ impl Host {
         match *self {}
     }
 
+    pub(crate) fn moved(&self) -> Option<&str> {
+        match *self {}
+    }
+
     pub(crate) fn library(&self) -> &str {
         match *self {}
     }

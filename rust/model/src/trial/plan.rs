@@ -107,6 +107,12 @@ fn told(options: &LoadOptions, context_train_size: u32) -> Json {
         fit: None,
         trial: None,
         isolation: None,
+        // Other machines would compute the same.
+        placement: if options.placement.servers().is_empty() {
+            options.placement.clone()
+        } else {
+            options.placement.without_servers()
+        },
         // What is opened stands beside the options.
         added: default.added,
         ..options.clone()

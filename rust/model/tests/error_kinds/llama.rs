@@ -9,16 +9,27 @@ use tabagent_llama::{
 };
 use tabagent_model::{
     AdapterError, ContextConfigError, ContextError, ControlVectorError, ErrorKind, LibraryError, ModelError,
-    StateError, TrialError, VocabError,
+    RpcAddress, RpcError, StateError, TrialError, VocabError,
 };
 
 use crate::sample::{Sample, sample, samples};
 
 pub(crate) fn samples() -> Vec<Sample> {
-    [libraries(), files(), parts(), models(), trials(), vocabularies(), configs(), contexts(), states()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        libraries(),
+        servers(),
+        files(),
+        parts(),
+        models(),
+        trials(),
+        vocabularies(),
+        configs(),
+        contexts(),
+        states(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn missing() -> MissingSymbols {
@@ -39,6 +50,31 @@ fn unsupported() -> UnsupportedSetting {
 
 fn not_found() -> LoadFailure {
     LoadFailure::NotFound { path: "/x/libllama.so".into(), expected: "libllama.so" }
+}
+
+fn server() -> RpcAddress {
+    "rpc://box:7".parse().expect("it is an address")
+}
+
+fn refused() -> std::io::Error {
+    std::io::ErrorKind::ConnectionRefused.into()
+}
+
+fn servers() -> Vec<Sample> {
+    samples!(RpcError {
+        Host { address: server(), reason: "not known".to_owned() } => ModelLoad, "cannot find the host of `rpc://box:7`: not known";
+        Unreachable { address: server(), source: refused() } => ModelLoad, "start `tabagent rpc-server` there";
+        Silent { address: server(), seconds: 5 } => ModelLoad, "a server serves one client at a time";
+        Closed { address: server() } => ModelLoad, "`rpc://box:7` closes the connection without an answer";
+        Foreign { address: server() } => ModelLoad, "look at the port";
+        OtherVersion { address: server(), theirs: (8, 0, 1), ours: (7, 0) } => ModelLoad, "speaks version 8.0.1 of ggml's RPC and this library 7.0;";
+        NoDevice { address: server() } => ModelLoad, "offers no device";
+        Unsupported { build: "b6000".to_owned(), lacks: "has no RPC backend" } => IncompatibleLibrary, "use the library of the package";
+        Listen { host: "127.0.0.1".to_owned(), port: 7, source: refused() } => Io, "cannot listen at `127.0.0.1:7`";
+        Cache { folder: "/x".into(), source: refused() } => Io, "cannot make the folder `/x`";
+        UnknownDevice { name: "cuda:0".to_owned(), known: vec!["`cpu`".to_owned()] } => Value, "there are `cpu`";
+        Ended => ModelLoad, "its log may say why";
+    })
 }
 
 fn libraries() -> Vec<Sample> {

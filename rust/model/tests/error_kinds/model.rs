@@ -3,7 +3,7 @@
 use tabagent_chat::{ChatTemplateError, Fault, Message, ToolDefinition};
 use tabagent_model::{
     ContextError, DraftError, EngineError, Error, ErrorKind, KvType, MemoryNeed, MemoryPrediction,
-    MemoryShortage, ModelError, OptionError, RequestError, RewriteError, SessionError, StateError,
+    MemoryShortage, ModelError, OptionError, RequestError, RewriteError, RpcError, SessionError, StateError,
     TrialError, VariantError, VocabError,
 };
 use tabagent_sampling::constraint::GrammarError;
@@ -38,6 +38,8 @@ fn errors() -> Vec<Sample> {
         NoIsolation { path: "/x/m.gguf".into(), program: "/x/child".into(), source: std::io::ErrorKind::NotFound.into() } => ModelLoad, "`/x/child` does not start";
         OtherChild { version: "0.0.1" } => ModelLoad, "install tabagent again";
         IsolationUnsupported => Value, "load the model without it";
+        Rpc(RpcError::Ended) => ModelLoad, "its log may say why";
+        RpcInThisProcess => Value, "leave them out here";
         Elsewhere(crate::sample::elsewhere()) => Grammar, "no such rule";
         Library(tabagent_model::LibraryError::BadPath("/a\0b".into())) => LibraryLoad, "NUL byte";
         Trial(TrialError::Hung { path: "/x/m.gguf".into(), seconds: 30, words: String::new() }) => InvalidModel, "hangs with `/x/m.gguf`";

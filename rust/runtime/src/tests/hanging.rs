@@ -44,6 +44,23 @@ fn a_decode_without_end_ends_its_streams_and_nobody_waits_for_it() {
 }
 
 #[test]
+fn the_first_decode_has_a_time_of_its_own() {
+    let mut is_first = true;
+    let mut decoder = FakeDecoder::new(100, 8, 2).with_hook(move |_| {
+        if std::mem::take(&mut is_first) {
+            // Longer than five times the patience.
+            std::thread::sleep(Duration::from_millis(400));
+        }
+        Ok(())
+    });
+    decoder.config = EngineConfig { first_patience: Some(DEADLINE), ..patient(Duration::from_millis(20)) };
+    let engine = decoder.spawn();
+    let stream = engine.submit(request(&[1, 2], 10)).unwrap();
+    assert_eq!(drain(&stream).finish.reason, FinishReason::Length);
+    assert!(!engine.is_lost());
+}
+
+#[test]
 fn closing_does_not_wait_for_a_decode_that_cannot_be_aborted() {
     let (enter, entered) = channel();
     let (release, released) = channel::<()>();
