@@ -40,10 +40,11 @@ impl Failure for RpcError {
             | Self::Foreign { .. }
             | Self::OtherVersion { .. }
             | Self::NoDevice { .. }
+            | Self::Listen { .. }
+            | Self::Cache { .. }
             | Self::Ended => ErrorKind::ModelLoad,
             Self::Unsupported { .. } => ErrorKind::IncompatibleLibrary,
             Self::UnknownDevice { .. } => ErrorKind::Value,
-            Self::Listen { .. } | Self::Cache { .. } => ErrorKind::Io,
         }
     }
 }

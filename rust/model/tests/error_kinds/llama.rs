@@ -70,8 +70,8 @@ fn servers() -> Vec<Sample> {
         OtherVersion { address: server(), theirs: (8, 0, 1), ours: (7, 0) } => ModelLoad, "speaks version 8.0.1 of ggml's RPC and this library 7.0;";
         NoDevice { address: server() } => ModelLoad, "offers no device";
         Unsupported { build: "b6000".to_owned(), lacks: "has no RPC backend" } => IncompatibleLibrary, "use the library of the package";
-        Listen { host: "127.0.0.1".to_owned(), port: 7, source: refused() } => Io, "cannot listen at `127.0.0.1:7`";
-        Cache { folder: "/x".into(), source: refused() } => Io, "cannot make the folder `/x`";
+        Listen { host: "127.0.0.1".to_owned(), port: 7, source: refused() } => ModelLoad, "cannot listen at `127.0.0.1:7`";
+        Cache { folder: "/x".into(), source: refused() } => ModelLoad, "cannot make the folder `/x`";
         UnknownDevice { name: "cuda:0".to_owned(), known: vec!["`cpu`".to_owned()] } => Value, "there are `cpu`";
         Ended => ModelLoad, "its log may say why";
     })
