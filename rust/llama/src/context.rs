@@ -26,7 +26,7 @@ use tabagent_sys::{Api, Thrown, llama_batch, llama_context, llama_memory};
 pub struct Context {
     // Fields are dropped in this order: the context before its threads, its tap, its adapters and its model.
     handle: OwnedContext,
-    pools: Option<Threadpools>,
+    pub(crate) pools: Option<Threadpools>,
     /// Threads that the next decode uses, once they were set.
     threads_in_use: Option<u32>,
     pub(crate) config: ContextConfig,
@@ -194,13 +194,11 @@ impl Context {
         }
         self.threads_in_use = Some(count);
         let ptr = self.ptr();
-        let (pool, replaced) =
-            self.pools.as_mut().map(|pools| pools.fit(&self.model.here().library, count)).unzip();
-        if let Some(pool) = pool {
-            // SAFETY: both are live; a pool is freed when another one is attached, or after the context; null means "the same for prompts".
+        if let Some(pools) = &mut self.pools {
+            let pool = pools.fit(&self.model.here().library, count);
+            // SAFETY: both are live; a pool is freed when a graph was computed with another one, or after the context; null means "the same for prompts".
             unsafe { (self.model.api().llama_attach_threadpool)(ptr, pool, std::ptr::null_mut()) };
         }
-        drop(replaced);
         let count = count.cast_signed();
         // SAFETY: the context is live, and nothing is being decoded; its pool has as many threads.
         unsafe { (self.model.api().llama_set_n_threads)(ptr, count, count) };

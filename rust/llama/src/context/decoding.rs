@@ -75,6 +75,9 @@ impl Context {
         }
         match code {
             0 => {
+                if let Some(pools) = &mut self.pools {
+                    pools.computed();
+                }
                 self.is_moving = false;
                 self.outputs.extend_from_slice(&batch.outputs);
                 Ok(())
