@@ -42,17 +42,25 @@ def cases(tree: Path) -> Iterator[Case]:
     source = _without_comments((tree / "tests/test-chat.cpp").read_text(encoding="utf-8"))
     tools = {name: _tool(body) for name, body in re.findall(r"common_chat_tool (\w+)\s*\{(.*?)\n\s*\};", source, re.DOTALL)}
     messages = _messages(source)
-    shared = dict(re.findall(r'\b(test_\w+)\(\s*"models/templates/([^"]+)"', source))
-    template = ""
+    shared = {name: [template] for name, template in re.findall(r'\b(test_\w+)\(\s*"models/templates/([^"]+)"', source)}
+    shared |= {name: _looped(source, name) for name in re.findall(r"static void (test_\w+)\(const std::string & template_path", source)}
+    templates: list[str] = []
     pattern = re.compile(r'static void (test_\w+)\(|peg_tester\(\s*"models/templates/([^"]+)"|\b\w+\.test\(')
     for match in pattern.finditer(source):
         if match.group(1) or match.group(2):
-            template = match.group(2) or shared.get(match.group(1), "")
+            templates = [match.group(2)] if match.group(2) else shared.get(match.group(1), [])
             continue
-        case = _case(source, match.end() - 1, template, tools, messages)
-        if case is not None:
-            case.name = f"{template}:{source.count(chr(10), 0, match.start()) + 1}"
-            yield case
+        for template in templates:
+            case = _case(source, match.end() - 1, template, tools, messages)
+            if case is not None:
+                case.name = f"{template}:{source.count(chr(10), 0, match.start()) + 1}"
+                yield case
+
+
+def _looped(source: str, name: str) -> list[str]:
+    """The templates that a function of the tests is called with one after another."""
+    before = source[: source.index(f"{name}(tmpl")]
+    return re.findall(r'"models/templates/([^"]+)"', before[before.rindex("for ") :])
 
 
 def _messages(source: str) -> dict[str, dict[str, Any]]:

@@ -18,6 +18,7 @@ SPLIT = "reasoning always comes apart; there is no format in which it stays in t
 FENCE = "a text that was asked for by schema is constrained and cannot be in a fence or have a line break after it"
 PROMPT = "what the prompt wrote of the reasoning is the prompt's"
 DROPPED = "the template drops the reasoning of messages, so one cannot be continued in its reasoning; llama.cpp writes it behind the prompt by itself"
+WHOLE = "a list of calls as Python writes them is given when it is whole: until then it may turn out to be text"
 KEPT = "nothing is lost: what is no call of a tool stays content"
 
 DIFFERENCES: dict[str, str] = {
@@ -53,6 +54,9 @@ DIFFERENCES: dict[str, str] = {
     "deepseek-ai-DeepSeek-R1-Distill-Qwen-32B.jinja:6107": KEPT,
     "MiniMax-M3.jinja:5793": "elements in an argument that may be a text or an object are an object",
     "deepseek-ai-DeepSeek-R1-Distill-Qwen-32B.jinja:6066": "the prompt has ended the reasoning, so the text begins after it",
+    "LFM2-8B-A1B.jinja:2116": WHOLE,
+    "LFM2.5-Instruct.jinja:2116": WHOLE,
+    "LFM2.5-8B-A1B.jinja:2116": WHOLE,
     "Reka-Edge.jinja:6159": "the name of an argument is given when it is complete",
     "Apriel-1.6-15b-Thinker-fixed.jinja:6211": PROMPT,
     "Apriel-1.6-15b-Thinker-fixed.jinja:6219": PROMPT,
