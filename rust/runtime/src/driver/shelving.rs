@@ -1,11 +1,16 @@
 //! Cells that go to a shelf and come back from it.
 
+use std::time::{Duration, Instant};
+
 use super::Driver;
 use crate::inbox::{Submission, Ticket};
-use crate::scheduler::{JobId, Kept, Stored};
+use crate::scheduler::{JobId, LeftoverPlace as Place, Stored};
 use crate::shelf::{Errand, Keeper};
 use crate::task::Task;
 use crate::{Decoder, Owner, TokenId};
+
+/// How long copying what is left may take at the end; a copy that has begun is made whole.
+const CLOSING: Duration = Duration::from_secs(3);
 
 impl<D: Decoder> Driver<D> {
     /// Sends a new request to the shelf, if that has more of its beginning than memory; else gives it back.
@@ -67,18 +72,28 @@ impl<D: Decoder> Driver<D> {
         }
     }
 
-    /// Gives all that is left in memory to the shelf, at the end.
+    /// Gives what is left in memory to the shelf, at the end: what was used last first, as far as the time goes that closing has for it.
     pub(crate) fn shelve_all(&mut self) {
-        if self.keeper.is_none() || self.is_down {
-            return;
-        }
-        let Kept { sequences, stored } = self.scheduler.clear_leftovers();
-        self.drop_stored(stored);
-        for (seq, tokens) in sequences {
-            if self.keeper.as_ref().is_some_and(|keeper| keeper.wants(&tokens, self.cuts()))
-                && let Ok(state) = self.decoder.save(seq)
-            {
-                self.shelve(tokens, &state);
+        let Some(keeper) = self.keeper.clone().filter(|_| !self.is_down) else { return };
+        let until = Instant::now() + CLOSING;
+        for (place, tokens) in self.scheduler.loose_leftovers() {
+            if !keeper.wants(&tokens, self.cuts()) {
+                continue;
+            }
+            if !keeper.wait_for_room(until) {
+                return;
+            }
+            match place {
+                Place::Sequence(seq) => {
+                    if let Ok(state) = self.decoder.save(seq) {
+                        self.shelve(tokens, &state);
+                    }
+                }
+                Place::Stored(id) => {
+                    if let Some(state) = self.stored.remove(&id) {
+                        self.shelve(tokens, &state);
+                    }
+                }
             }
         }
     }

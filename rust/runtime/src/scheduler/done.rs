@@ -2,7 +2,7 @@
 
 use super::batch::FEW;
 use super::job::{Gap, OwnerId, Place};
-use super::prefix::{Kept, Leftover, Stored};
+use super::prefix::{Leftover, LeftoverPlace, Stored};
 use super::{JobId, Scheduler, Slot, Span, TURN};
 use crate::TokenId;
 
@@ -135,18 +135,18 @@ impl Scheduler {
         }
     }
 
-    /// Takes out all leftovers that nobody keeps: those in host memory, and the tokens of those in sequences.
-    pub(crate) fn clear_leftovers(&mut self) -> Kept {
-        let (stored, owned) =
-            std::mem::take(&mut self.stored).into_iter().partition(|entry| entry.leftover.owner == 0);
-        self.stored = owned;
-        let mut sequences = Vec::new();
-        for seq in 0..self.slots.len() as u32 {
-            if let Some(tokens) = self.loose_leftover(seq) {
-                sequences.push((seq, tokens.to_vec()));
-            }
-        }
-        Kept { sequences, stored }
+    /// All leftovers that requests of the default group may share and nobody keeps, with their tokens: what was used last first.
+    pub(crate) fn loose_leftovers(&self) -> Vec<(LeftoverPlace, Vec<TokenId>)> {
+        let in_sequences = self.slots.iter().zip(0..).filter_map(|(slot, seq)| match slot {
+            Slot::Cached(leftover) => Some((LeftoverPlace::Sequence(seq), leftover)),
+            _ => None,
+        });
+        let in_host_memory =
+            self.stored.iter().map(|entry| (LeftoverPlace::Stored(entry.id), &entry.leftover));
+        let all = in_sequences.chain(in_host_memory);
+        let mut loose: Vec<_> = all.filter(|(_, leftover)| leftover.is_for_everybody()).collect();
+        loose.sort_by_key(|(_, leftover)| std::cmp::Reverse(leftover.served));
+        loose.into_iter().map(|(place, leftover)| (place, leftover.tokens.clone())).collect()
     }
 
     /// A leftover from host memory cannot be cut.

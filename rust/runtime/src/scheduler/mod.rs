@@ -33,7 +33,7 @@ use prefix::Leftover;
 use turn::Turn;
 
 pub(crate) use job::{Gap, Hold, JobId, NewJob, OwnerId};
-pub(crate) use prefix::{Kept, Stored, common};
+pub(crate) use prefix::{LeftoverPlace, Stored, common};
 pub(crate) use turn::TURN;
 
 /// Sizes that no step may exceed.

@@ -59,12 +59,12 @@ pub(crate) struct Stored {
     pub(super) n_bytes: usize,
 }
 
-/// All leftovers that nobody keeps.
-#[derive(Debug)]
-pub(crate) struct Kept {
-    /// Those in sequences, with their tokens.
-    pub(crate) sequences: Vec<(u32, Vec<TokenId>)>,
-    pub(crate) stored: Vec<Stored>,
+/// Where a leftover is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LeftoverPlace {
+    Sequence(u32),
+    /// In host memory, by its number.
+    Stored(u64),
 }
 
 /// How many tokens two lists begin with together.

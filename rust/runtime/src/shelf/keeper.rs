@@ -17,7 +17,7 @@ const WORTH_KEEPING: usize = 64;
 /// Nor is reading one that saves fewer.
 const WORTH_FETCHING: usize = 64;
 /// Maximum size of what waits to be kept, in bytes: where the shelf is slower, what came first is dropped.
-const WAITING_BYTES: usize = 512 << 20;
+const WAITING_BYTES: usize = 256 << 20;
 /// How long closing lets it go on to keep what waits; what it has begun is ended whole.
 const CLOSING: Duration = Duration::from_secs(5);
 
@@ -51,6 +51,12 @@ struct State {
     puts: VecDeque<Put>,
     /// When it was told to end.
     closing: Option<Instant>,
+}
+
+impl State {
+    fn n_waiting_bytes(&self) -> usize {
+        self.puts.iter().map(|put| put.cells.len()).sum()
+    }
 }
 
 /// A request that waits for an entry.
@@ -120,7 +126,7 @@ impl Keeper {
         let mut state = self.shared.lock();
         let id = state.index.add(&tokens);
         state.puts.push_back(Put { id, tokens, cells, cuts });
-        let mut n_bytes: usize = state.puts.iter().map(|put| put.cells.len()).sum();
+        let mut n_bytes = state.n_waiting_bytes();
         while n_bytes > WAITING_BYTES
             && let Some(put) = state.puts.pop_front()
         {
@@ -129,6 +135,22 @@ impl Keeper {
         }
         drop(state);
         self.shared.changed.notify_all();
+    }
+
+    /// Waits until there is room for more to be put without a loss; false once it is later than `until`.
+    pub(crate) fn wait_for_room(&self, until: Instant) -> bool {
+        let mut state = self.shared.lock();
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            if state.n_waiting_bytes() <= WAITING_BYTES / 2 {
+                return true;
+            }
+            let waited = self.shared.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 
     /// Waits until all that was put is kept, or its time is up, and ends the thread.
@@ -178,6 +200,8 @@ impl Shared {
             }
             let is_late = state.closing.is_some_and(|since| since.elapsed() > CLOSING);
             if let Some(put) = state.puts.pop_front().filter(|_| !is_late) {
+                // There is room for others.
+                self.changed.notify_all();
                 return Some(Work::Put(put));
             }
             if state.closing.is_some() {
