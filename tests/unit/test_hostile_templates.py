@@ -176,7 +176,7 @@ def strike(*_):
     raise KeyboardInterrupt
 signal.signal(signal.SIGALRM, strike)
 template = ChatTemplate({template!r})
-long = {text!r} * 400_000
+long = {text!r} * 8_000_000
 # What it needs is imported: a module that is interrupted while it begins is broken.
 assert template.parse("x").content == "x"
 signal.setitimer(signal.ITIMER_REAL, 0.05)
