@@ -487,7 +487,7 @@ class Session:
         sampling: Mapping[str, Any] | None,
         grammar: Grammar | None,
         hooked: bool,
-        draft: tuple[Model, int] | None = None,
+        draft: _Draft | None = None,
     ) -> Stream:
         """As `Model.generate`; `sampling` replaces the session's."""
     def set_sampling(self, sampling: Mapping[str, Any]) -> None:
@@ -698,9 +698,9 @@ class Model:
         hooked: bool,
         changes: _Changes | None = None,
         fork: tuple[Stream, Sequence[int]] | None = None,
-        draft: tuple[Model, int] | None = None,
+        draft: _Draft | None = None,
     ) -> Stream:
-        """`fork` goes on after tokens that another stream of the prompt gave. `draft` guesses so many tokens ahead at most.
+        """`fork` goes on after tokens that another stream of the prompt gave. `draft` guesses tokens ahead.
 
         With `hooked` the stream waits for its `take_hook` to change each row of logits.
 
@@ -759,6 +759,8 @@ class ControlVector:
     @property
     def layers(self) -> list[int]: ...
 
+_Draft: TypeAlias = tuple[Model, Mapping[str, Any]]
+"""A model that guesses, and its limits: max_draft, min_draft, min_probability."""
 _Changes: TypeAlias = tuple[Sequence[tuple[Adapter, float]], Sequence[tuple[ControlVector, float]], tuple[int, int] | None]
 """Adapters and control vectors of a request, each with a scale, and the first and the last layer for the latter."""
 

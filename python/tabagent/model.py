@@ -104,6 +104,7 @@ class Model(Chatter, Infiller, Scorer, Embedder):
         cache_disk: str | os.PathLike[str] | None = None,
         cache_disk_bytes: int | None = None,
         threads: int | None = None,
+        prompt_threads: int | None = None,
         batch_size: int | None = None,
         micro_batch_size: int | None = None,
         kv_type: str | tuple[str, str] = "f16",
@@ -165,6 +166,8 @@ class Model(Chatter, Infiller, Scorer, Embedder):
             cache_disk_bytes: how large all files in that folder may be together; those used longest ago go first. None for 4 GiB.
             threads: threads of computation, at most eight for each usable core. None for at most one for each, and fewer while other busy processes
                 make that faster (`stats` has the numbers in use); fixed with `deterministic`.
+            prompt_threads: threads that read prompts, if they are to be others; those that generate adapt or not as `threads` says. llama.cpp
+                counts steps of several requests as prompts where `threads` is given.
             batch_size: most tokens decoded in one go; None for 2,048, at most the context.
             micro_batch_size: most tokens computed at once; None for 512, at most the batch. Fewer take less memory and more time for prompts.
             kv_type: the type of the context's memory: `f32`, `f16`, `bf16`, `q8_0`, `q5_1`, `q5_0`, `q4_1`, `q4_0` or `iq4_nl`; a pair is the
@@ -233,6 +236,7 @@ class Model(Chatter, Infiller, Scorer, Embedder):
             cache_disk=cache_disk,
             cache_disk_bytes=cache_disk_bytes,
             threads=threads,
+            prompt_threads=prompt_threads,
             batch_size=batch_size,
             micro_batch_size=micro_batch_size,
             kv_type=kv_type,
@@ -281,8 +285,9 @@ class Model(Chatter, Infiller, Scorer, Embedder):
             adjustments.append(found[0])
             if found[1]:
                 warnings.warn(found[0], RuntimeWarning, stacklevel=2)
-        if threads is not None:
-            warn_of_too_many_threads(threads)
+        for count in (threads, prompt_threads):
+            if count is not None:
+                warn_of_too_many_threads(count)
         return cls(native, path=file, library=library, adjustments=adjustments)
 
     @classmethod

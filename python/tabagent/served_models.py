@@ -6,7 +6,7 @@ import inspect
 import math
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,22 +18,22 @@ from tabagent.chat_template import ChatTemplate
 from tabagent.loading import choose_library, open_library, resolve_model_path
 from tabagent.log import package_log
 from tabagent.model import Model
-from tabagent.overflow import overflow_options
 from tabagent.pool import ModelPool
-from tabagent.sampling import SamplerConfig
+from tabagent.served_answers import ANSWER_KEYS, chat_defaults, control_files, draft_limits, generation_defaults, scaled_files
+from tabagent.speculation import speculation
 from tabagent.tuning import tuned_options
 
 if TYPE_CHECKING:
     from tabagent import _native
     from tabagent.pool import Lease
 
-__all__ = ["Reader", "Served", "answer_defaults", "described", "hub_command", "plan_of"]
+__all__ = ["Reader", "Served", "described", "hub_command", "plan_of"]
 
 MAX_COUNT: Final = 2**31 - 1
 HUB: Final = "hf:"
 LENT_FOR_S: Final = 1.0
 """How long a server keeps an idle model that a pool has lent it; the pool decides what becomes of it then."""
-OF_SERVING: Final = frozenset({"aliases", "tags", "chat_template", "sampling", "max_tokens", "overflow", "adapters", "keep_alive"})
+OF_SERVING: Final = ANSWER_KEYS | {"aliases", "tags", "chat_template", "adapters", "keep_alive"}
 """What a mapping may say of a model besides the arguments of `Model.load`."""
 NOT_SERVED: Final = frozenset({"cls", "progress", "fallback"})
 """Arguments of `Model.load` that mean nothing where nobody waits for the call."""
@@ -42,20 +42,6 @@ Served = str | os.PathLike[str] | Mapping[str, Any] | Callable[[], Model] | Mode
 """How a model of a server is given."""
 Reader = Callable[[], Mapping[str, Served]]
 """Reads which models there are."""
-
-
-def answer_defaults(sampling: object, max_tokens: object, overflow: object = None) -> dict[str, Any]:
-    """What a request has that does not say otherwise."""
-    if sampling is not None and not isinstance(sampling, SamplerConfig):
-        message = f"`sampling` must be a SamplerConfig, got {type_name(sampling)}"
-        raise TypeError(message)
-    config = SamplerConfig.llama_cpp() if sampling is None else sampling
-    return {
-        "sampling": config.to_dict(),
-        "max_tokens": None if max_tokens is None else as_int(max_tokens, "max_tokens", 0, MAX_COUNT),
-        "cache_prompt": True,
-        "overflow": None if overflow is None else overflow_options(overflow),
-    }
 
 
 def described(models: Mapping[str, Served] | ModelPool, defaults: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -85,12 +71,8 @@ def _described(name: str, source: Served, defaults: Mapping[str, Any]) -> dict[s
         message = f"`models[{name}]` has no `path`; give the arguments of `Model.load`"
         raise ValueError(message)
     served = {key: given.pop(key) for key in OF_SERVING & given.keys()}
-    path = given.pop("path")
-    if isinstance(path, str) and path.startswith(HUB):
-        return _entry(name, served, defaults, path="") | {"load": plan_of(given, name), "hub": {"command": hub_command(), "name": path}}
-    file = str(Path(resolve_model_path(as_path(path, f"models[{name}].path"))).expanduser())
-    plan = plan_of(given, name, file)
-    return _entry(name, served, defaults, path=file) | {"load": plan}
+    loading = _loading(name, given.pop("path"), given)
+    return _entry(name, served, defaults, path=loading["path"]) | loading
 
 
 def plan_of(given: Mapping[str, Any], name: str = "", file: str | None = None) -> dict[str, Any]:
@@ -124,6 +106,7 @@ def _entry(name: str, served: Mapping[str, Any], defaults: Mapping[str, Any], *,
     whole = {**defaults, **served}
     template = whole.get("chat_template")
     keep_alive = whole.get("keep_alive")
+    answers = {key: value for key, value in whole.items() if key in ANSWER_KEYS}
     return {
         "name": name,
         "aliases": as_texts(whole.get("aliases", ()), "aliases"),
@@ -131,11 +114,41 @@ def _entry(name: str, served: Mapping[str, Any], defaults: Mapping[str, Any], *,
         "path": path,
         "template": template._native if isinstance(template, ChatTemplate) else None,  # noqa: SLF001 (a module of ours)
         "template_text": None if isinstance(template, ChatTemplate) else _template_text(template),
-        "defaults": answer_defaults(whole.get("sampling"), whole.get("max_tokens"), whole.get("overflow")),
-        "adapters": _adapters(whole.get("adapters", ())),
+        "defaults": generation_defaults(answers),
+        "chat": chat_defaults(answers),
+        "control": control_files(answers),
+        "adapters": scaled_files(whole.get("adapters", ()), "adapters"),
+        **_draft(name, answers),
         "keep_alive": None if keep_alive is None else _seconds(keep_alive),
         "identity": repr((path, sorted(served.items(), key=lambda pair: pair[0]))),
     }
+
+
+def _draft(name: str, answers: Mapping[str, Any]) -> dict[str, Any]:
+    """What guesses for the requests of a model: one that is loaded, or one that is loaded with it."""
+    given = answers.get("draft_model")
+    if given is None:
+        draft = speculation(answers.get("speculative"))[1]
+        return {} if draft is None else {"draft": {"model": draft[0], "path": "", "limits": draft[1]}}
+    limits = draft_limits(answers)
+    if isinstance(given, Mapping) and "path" in given:
+        options = dict(given)
+    elif isinstance(given, (str, os.PathLike)):
+        options = {"path": given}
+    else:
+        message = f"`draft_model` must be a path, or a mapping of `Model.load`'s arguments with `path` among them, got {type_name(given)}"
+        raise TypeError(message)
+    path = options.pop("path")
+    # Guesses are made in contexts of their own, as long as the other model's.
+    return {"draft": _loading(f"{name}.draft_model", path, {"context_size": 256, "max_sequences": 1} | options) | {"limits": limits}}
+
+
+def _loading(name: str, path: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """How a file, or a model of the hub, is loaded."""
+    if isinstance(path, str) and path.startswith(HUB):
+        return {"path": "", "load": plan_of(options, name), "hub": {"command": hub_command(), "name": path}}
+    file = str(Path(resolve_model_path(as_path(path, f"models[{name}].path"))).expanduser())
+    return {"path": file, "load": plan_of(options, name, file)}
 
 
 def _seconds(keep_alive: object) -> float:
@@ -156,18 +169,6 @@ def _template_text(value: object) -> str | None:
         return file.read_bytes().decode()
     message = f"`chat_template` is `{value}`, which is no text with tags, no file, and none of the names {', '.join(ChatTemplate.names())}"
     raise ValueError(message)
-
-
-def _adapters(given: object) -> list[tuple[str, float]]:
-    """The files of adapters, each with its scale."""
-    if isinstance(given, Mapping):
-        pairs: list[tuple[Any, Any]] = list(given.items())
-    elif isinstance(given, Sequence) and not isinstance(given, (str, bytes)):
-        pairs = [item if isinstance(item, tuple) and len(item) == 2 else (item, 1.0) for item in given]
-    else:
-        message = f"`adapters` must be a list of files or a mapping of files to scales, got {type_name(given)}"
-        raise TypeError(message)
-    return [(as_path(path, "adapters"), as_float(scale, "adapters")) for path, scale in pairs]
 
 
 def _lent(name: str, pool: ModelPool, defaults: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from tabagent._arguments import as_bool, as_choice, as_float, as_int, as_path, a
 from tabagent.chat_prompt import template_of
 from tabagent.model import Model
 from tabagent.pool import KEEP_ALIVE_S, ModelPool, as_limit
-from tabagent.served_models import Reader, Served, answer_defaults, described, hub_command, plan_of
+from tabagent.served_answers import chat_defaults, generation_defaults, scaled_files
+from tabagent.served_models import Reader, Served, described, hub_command, plan_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from tabagent.chat_template import ChatTemplate
     from tabagent.overflow import ContextShift, Overflow
     from tabagent.sampling import SamplerConfig
+    from tabagent.speculation import SpeculativeConfig
 
 __all__ = ["Server", "serve"]
 
@@ -72,6 +74,16 @@ class Server:
         sampling: SamplerConfig | None = None,
         max_tokens: int | None = None,
         overflow: Overflow | ContextShift | None = None,
+        stop: Sequence[str] = (),
+        ignore_eos: bool = False,
+        cache_prompt: bool = True,
+        speculative: Literal["lookup"] | Model | SpeculativeConfig | None = None,
+        draft_model: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+        template_variables: Mapping[str, Any] | None = None,
+        reasoning_budget: int | None = None,
+        reasoning_budget_message: str = "",
+        control_vectors: Sequence[str | os.PathLike[str] | tuple[str | os.PathLike[str], float]] | Mapping[Any, float] = (),
+        control_layers: tuple[int, int] | None = None,
         http_threads: int | None = None,
         max_connections: int | None = None,
         max_body_bytes: int | None = None,
@@ -95,7 +107,10 @@ class Server:
         tools: bool | None = None,
         thinking: bool | None = None,
         reasoning_in_content: bool | None = None,
-        pooling: Literal["mean", "cls", "last"] | None = None,
+        pooling: Literal["none", "mean", "cls", "last", "rank"] | None = None,
+        embedding_norm: int = 2,
+        predict_route: str | None = None,
+        health_route: str | None = None,
     ) -> None:
         """Listen. Returns when the first request can come.
 
@@ -103,7 +118,7 @@ class Server:
             model: what answers, whatever model a request names. With several, a mapping from names to models, each of which is loaded when a request
                 first names it: a path (`demo`, or `hf:OWNER/REPO/FILE` of the hub), a mapping of `Model.load`'s arguments with `path` among them, a
                 function that loads and returns the model, or a model. Such a mapping may also have `aliases`, `tags`, `chat_template`, `sampling`,
-                `max_tokens`, `overflow`, `adapters` and `keep_alive` of its own. Or a `ModelPool`, which lends its models.
+                `max_tokens`, `overflow`, `adapters`, `keep_alive` and the others named below of its own. Or a `ModelPool`, which lends its models.
             host: the host name or address to listen at, or several; None for 127.0.0.1, which this machine alone reaches.
             port: the port; 0 for any free one, None for 8080.
             unix_path: a socket in the file system instead.
@@ -131,6 +146,18 @@ class Server:
             sampling: how tokens are chosen where a request does not say; None for llama.cpp's own way.
             max_tokens: how many tokens a text may have where a request does not say; None for as many as the context holds.
             overflow: what becomes of texts that do not fit the context, as for `generate`; None for `error`.
+            stop: texts that end a text where a request does not say. This and what follows, up to `control_layers`, a mapping may also have for each
+                model.
+            ignore_eos: never end a text where the model would, where a request does not say.
+            cache_prompt: whether requests that do not say begin with what others decoded, and leave theirs for others.
+            speculative: how tokens are guessed ahead for all requests, as for `generate`: faster where guesses come true.
+            draft_model: a smaller model that guesses and is loaded and unloaded with the model: a path, or a mapping of `Model.load`'s arguments
+                with `path` among them. Beside it, `speculative` may be a `SpeculativeConfig` for its limits.
+            template_variables: variables for chat templates where a request does not set them, such as `{"enable_thinking": False}`.
+            reasoning_budget: how many tokens a model may think where a request does not say; None for as many as it likes.
+            reasoning_budget_message: what it is made to say when that is used up, before its thought ends.
+            control_vectors: files of control vectors that change the model for all requests, each with its scale (default 1).
+            control_layers: the first and the last layer that they change; None for all.
             http_threads: threads that serve HTTP; None for 2.
             max_connections: connections at the same time; one more is answered with status 503. None for 4,096.
             max_body_bytes: the size of a request; a larger one is answered with status 413. None for 64 MiB.
@@ -157,7 +184,12 @@ class Server:
             thinking: tells templates that can be told whether the model thinks, where a request does not say; None for
                 yes.
             reasoning_in_content: whether what a model thinks stays in the content where a request does not say; None for no.
-            pooling: how the vectors of a text's tokens become one; None for the model's own way.
+            pooling: how the vectors of a text's tokens become one; None and `rank` for the model's own way. With `none` they stay, and `/embeddings`
+                gives a vector of each token, as it is.
+            embedding_norm: how long vectors are made where a request does not say: 2 for the length 1, -1 as they are, 1 for the sum 1, 0 for 32,760
+                as the largest number, another p for the p-norm 1; Ollama's routes have their own way.
+            predict_route: a path at which Google's Vertex AI sends requests for other paths, such as `/predict`; None for none.
+            health_route: a path at which it looks whether the server is there, besides `/health`.
 
         Raises:
             TypeError, ValueError: an argument is wrong.
@@ -197,9 +229,28 @@ class Server:
             "tools": _flag(tools, "tools"),
             "thinking": _flag(thinking, "thinking"),
             "reasoning_in_content": _flag(reasoning_in_content, "reasoning_in_content"),
-            "pooling": None if pooling is None else as_choice(pooling, "pooling", ("mean", "cls", "last")),
+            "vector_norm": as_int(embedding_norm, "embedding_norm", -1, 1024),
+            "predict_route": _text(predict_route, "predict_route"),
+            "health_route": _text(health_route, "health_route"),
+            **_pooling(pooling),
         }
-        defaults = {"chat_template": chat_template, "sampling": sampling, "max_tokens": max_tokens, "overflow": overflow, "adapters": adapters}
+        defaults = {
+            "chat_template": chat_template,
+            "sampling": sampling,
+            "max_tokens": max_tokens,
+            "overflow": overflow,
+            "adapters": adapters,
+            "stop": stop,
+            "ignore_eos": ignore_eos,
+            "cache_prompt": cache_prompt,
+            "speculative": speculative,
+            "draft_model": draft_model,
+            "template_variables": template_variables,
+            "reasoning_budget": reasoning_budget,
+            "reasoning_budget_message": reasoning_budget_message,
+            "control_vectors": control_vectors,
+            "control_layers": control_layers,
+        }
         if isinstance(model, Model):
             if chat_template is not None:
                 native = model._native  # noqa: SLF001 (a module of ours)
@@ -209,6 +260,8 @@ class Server:
             for file, _ in entries[0]["adapters"]:
                 # One that is none is told of here, not to the clients.
                 model.load_adapter(file).close()
+            for file, _ in scaled_files(control_vectors, "control_vectors"):
+                model.load_control_vector(file)
         elif isinstance(model, (ModelPool, Mapping)):
             if name is not None or aliases or tags:
                 message = "`name`, `aliases` and `tags` are those of one model; with several, give them in the mapping"
@@ -358,8 +411,19 @@ def _hub(defaults: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "command": hub_command(),
         "load": plan_of({}),
-        "defaults": answer_defaults(defaults["sampling"], defaults["max_tokens"], defaults["overflow"]),
+        "defaults": generation_defaults(defaults),
+        "chat": chat_defaults(defaults),
     }
+
+
+def _pooling(given: object) -> dict[str, Any]:
+    """How vectors of tokens become one of a text, or whether they stay."""
+    if given is None:
+        return {}
+    known = as_choice(given, "pooling", ("none", "mean", "cls", "last", "rank"))
+    if known == "none":
+        return {"token_vectors": True}
+    return {} if known == "rank" else {"pooling": known}
 
 
 def _text(value: object, name: str) -> str | None:

@@ -158,7 +158,7 @@ class Session:
         grammar: _native.Grammar | None,
         *,
         hooked: bool,
-        draft: tuple[_native.Model, int] | None,
+        draft: tuple[_native.Model, dict[str, Any]] | None,
     ) -> _native.Stream:
         """Called by `Model.generate`."""
         if model is not self._model:

@@ -28,7 +28,6 @@ from tabagent.compat.llama_cpp.options import DEFAULTS, load_options, with_defau
         ({"tokenizer": object()}, ValueError, "cannot be honoured"),
         ({"attention_type": 1}, ValueError, "cannot be honoured"),
         ({"n_parts": 2}, ValueError, "`n_parts=2` cannot be honoured"),
-        ({"n_threads": 4, "n_threads_batch": 8}, ValueError, "`n_threads_batch` cannot differ from `n_threads`"),
     ],
 )
 def test_a_parameter_that_cannot_be_honoured_says_so(given: dict[str, Any], error: type[Exception], words: str) -> None:

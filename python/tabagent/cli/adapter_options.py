@@ -10,20 +10,15 @@ from tabagent.cli.options import option
 if TYPE_CHECKING:
     from tabagent import Model
 
-__all__ = ["AdapterOptions", "parse_scaled"]
+__all__ = ["AdapterOptions", "ControlVectorOptions", "parse_scaled"]
 
 ADAPTERS: Final = "Adapters"
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdapterOptions:
-    """Adapters and control vectors. All that are given add up."""
+class ControlVectorOptions:
+    """Control vectors. All that are given add up."""
 
-    adapters: Annotated[
-        list[str] | None,
-        option(ADAPTERS, "--lora", metavar="FILE[=SCALE]", text="Apply a LoRA adapter, a GGUF file or PEFT folder; may be given several times."),
-    ] = None
-    lora_scaled: Annotated[list[str] | None, option(ADAPTERS, "--lora-scaled", metavar="FILE:SCALE", text="The same, as llama.cpp writes it.")] = None
     control_vector: Annotated[
         list[str] | None,
         option(ADAPTERS, "--control-vector", metavar="FILE[=SCALE]", text="Add a control vector to what layers give; may be given several times."),
@@ -41,6 +36,33 @@ class AdapterOptions:
         ),
     ] = None
 
+    def vectors(self) -> list[tuple[str, float]]:
+        """The paths of control vectors, each with its scale.
+
+        Raises:
+            UsageError: a scale is no number, or there are layers without a control vector.
+        """
+        vectors = [parse_scaled(text, "=") for text in self.control_vector or ()] + _listed(self.control_vector_scaled)
+        if self.control_layers is not None and not vectors:
+            message = "`--control-vector-layer-range` says which layers a control vector moves, and there is none; give `--control-vector FILE`"
+            raise UsageError(message)
+        return vectors
+
+    def of_model(self) -> dict[str, Any]:
+        """What `Server` takes for each model. Raises as `vectors`."""
+        return {"control_vectors": self.vectors(), "control_layers": self.control_layers}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterOptions(ControlVectorOptions):
+    """Adapters and control vectors. All that are given add up."""
+
+    adapters: Annotated[
+        list[str] | None,
+        option(ADAPTERS, "--lora", metavar="FILE[=SCALE]", text="Apply a LoRA adapter, a GGUF file or PEFT folder; may be given several times."),
+    ] = None
+    lora_scaled: Annotated[list[str] | None, option(ADAPTERS, "--lora-scaled", metavar="FILE:SCALE", text="The same, as llama.cpp writes it.")] = None
+
     def parsed(self) -> tuple[list[tuple[str, float]], list[tuple[str, float]]]:
         """The paths of adapters and of control vectors, each with its scale.
 
@@ -48,11 +70,7 @@ class AdapterOptions:
             UsageError: a scale is no number, or there are layers without a control vector.
         """
         adapters = [parse_scaled(text, "=") for text in self.adapters or ()] + _listed(self.lora_scaled)
-        vectors = [parse_scaled(text, "=") for text in self.control_vector or ()] + _listed(self.control_vector_scaled)
-        if self.control_layers is not None and not vectors:
-            message = "`--control-vector-layer-range` says which layers a control vector moves, and there is none; give `--control-vector FILE`"
-            raise UsageError(message)
-        return adapters, vectors
+        return adapters, self.vectors()
 
     def load(self, model: "Model") -> dict[str, Any]:
         """The options of `Model.generate`, with everything loaded for `model`. Empty if nothing was asked for."""

@@ -13,15 +13,17 @@ from tabagent.cli.gguf_summary import summarize
 from tabagent.cli.model_source import ModelSource, model_path
 from tabagent.cli.options import option
 from tabagent.cli.output import is_terminal
+from tabagent.cli.override_options import OverrideOptions, with_architecture
 from tabagent.cli.placement_options import PlacementOptions
 from tabagent.cli.progress import ProgressBar
 
 if TYPE_CHECKING:
     from tabagent import Model
 
-__all__ = ["LoadOptions", "fetched", "load"]
+__all__ = ["LoadOptions", "fetched", "layers_of", "load"]
 
 FLASH_ATTENTION: Final = ("auto", "on", "off")
+FIT_CONTEXT: Final = 4096
 ON_CRASH: Final = ("error", "replay")
 LENGTH: Final = "Length"
 HARDWARE: Final = "Model and machine"
@@ -41,7 +43,7 @@ def _variants(incomplete: str) -> list[str]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoadOptions(PlacementOptions):
+class LoadOptions(PlacementOptions, OverrideOptions):
     """Which model, how much context, and what it runs on."""
 
     context_size: Annotated[
@@ -82,6 +84,9 @@ class LoadOptions(PlacementOptions):
         option(
             HARDWARE, "-t", "--threads", metavar="N", min=1, text="Threads to compute with (default: what is fastest now, at most the usable cores)."
         ),
+    ] = None
+    prompt_threads: Annotated[
+        int | None, option(HARDWARE, "-tb", "--threads-batch", metavar="N", min=1, text="Threads to read prompts with (default: as --threads).")
     ] = None
     batch_size: Annotated[
         int | None, option(HARDWARE, "-b", "--batch-size", metavar="N", min=1, text="How many tokens of a prompt to decode in one go.")
@@ -143,6 +148,17 @@ class LoadOptions(PlacementOptions):
     on_gpu_failure: Annotated[
         str | None, option(HARDWARE, "--on-gpu-failure", metavar="cpu", text="Go on on the CPU when a GPU, or a server of --rpc, fails in use.")
     ] = None
+    fit: Annotated[
+        str | None,
+        option(HARDWARE, "-fit", "--fit", metavar="on|off", text="Take a smaller context or fewer layers on GPUs where memory is short, and say so."),
+    ] = None
+    fit_context: Annotated[
+        int | None, option(HARDWARE, "-fitc", "--fit-ctx", metavar="N", min=1, text="With --fit: the smallest context to take (default 4,096).")
+    ] = None
+    hf_token: Annotated[
+        str | None, option(HARDWARE, "-hft", "--hf-token", metavar="TEXT", text="The access token of the Hugging Face Hub (default: HF_TOKEN).")
+    ] = None
+    offline: Annotated[bool, option(HARDWARE, "--offline", text="Fetch nothing: take what the cache of the Hugging Face Hub has.")] = False
     hf: Annotated[
         str | None, option(HARDWARE, "--hf", "-hf", "--hf-repo", metavar="OWNER/REPO", text="A repository on the Hugging Face Hub, instead of MODEL.")
     ] = None
@@ -156,6 +172,7 @@ class LoadOptions(PlacementOptions):
         Raises:
             UsageError: none is, or more than one.
         """
+        self.use_hub()
         return ModelSource.parse(model, self.hf, self.hf_file)
 
     def settings(self) -> dict[str, Any]:
@@ -167,10 +184,11 @@ class LoadOptions(PlacementOptions):
         return {
             **super().settings(),
             "variant": self.variant,
-            "gpu_layers": _gpu_layers(self.gpu_layers),
+            "gpu_layers": layers_of(self.gpu_layers, "-ngl"),
             "context_size": self.context_size,
             "max_sequences": 1,
             "threads": self.threads,
+            "prompt_threads": self.prompt_threads,
             "batch_size": self.batch_size,
             "micro_batch_size": self.micro_batch_size,
             "kv_type": _kv_types_of(self.kv_type, self.key_type, self.value_type),
@@ -182,8 +200,28 @@ class LoadOptions(PlacementOptions):
             "use_mmap": self.use_mmap,
             "mlock": self.mlock,
             "check_tensors": self.check_tensors,
+            "metadata_overrides": self.overrides(),
+            **({} if self.fit is None else {"fit": self._fits(), "min_context_size": self.fit_context or FIT_CONTEXT}),
             **self._isolation(),
         }
+
+    def _fits(self) -> bool:
+        """Whether a smaller context may be taken.
+
+        Raises:
+            UsageError: neither is said.
+        """
+        if self.fit not in {"on", "off"}:
+            message = f"`--fit {self.fit}` is not known; there are `on` and `off`"
+            raise UsageError(message)
+        return self.fit == "on"
+
+    def use_hub(self) -> None:
+        """Have the hub asked as the options say, by this process and those that it starts."""
+        if self.hf_token is not None:
+            os.environ["HF_TOKEN"] = self.hf_token
+        if self.offline:
+            os.environ["HF_HUB_OFFLINE"] = "1"
 
     def _isolation(self) -> dict[str, Any]:
         """The arguments that are not as they are without these options."""
@@ -212,6 +250,7 @@ def load(source: ModelSource, settings: Mapping[str, Any]) -> "Model":
     path = fetched(source)
     if settings["context_size"] == 0:
         settings = {**settings, "context_size": summarize(path).context_length}
+    settings = with_architecture(settings, path)
     with ProgressBar(f"loading {Path(path).name}") as bar:
         return Model.load(path, progress=bar.part, **settings)
 
@@ -227,13 +266,18 @@ def fetched(source: ModelSource) -> str:
     return model_path(source.name)
 
 
-def _gpu_layers(text: str) -> int | str:
+def layers_of(text: str, flag: str) -> int | str:
+    """How many layers an option wants on GPUs.
+
+    Raises:
+        UsageError: it is no number.
+    """
     if text == "auto":
         return text
     if text == "all":
         return 2**31 - 1
     if not text.isdecimal():
-        message = f"`-ngl {text}` is neither `auto`, `all` nor a number of layers"
+        message = f"`{flag} {text}` is neither `auto`, `all` nor a number of layers"
         raise UsageError(message)
     return int(text)
 

@@ -51,7 +51,7 @@ class PlacementOptions:
             UsageError: a value cannot be read.
         """
         return {
-            "devices": _devices(self.devices, self.rpc),
+            "devices": devices_of(self.devices, self.rpc),
             "split_mode": _mode(self.split_mode),
             "main_gpu": self.main_gpu,
             "tensor_split": _numbers(self.tensor_split),
@@ -60,7 +60,8 @@ class PlacementOptions:
         }
 
 
-def _devices(text: str | None, servers: str | None) -> list[str] | None:
+def devices_of(text: str | None, servers: str | None) -> list[str] | None:
+    """The devices that are named, and servers of others."""
     if text is None and servers is None:
         return None
     names = [name.strip() for name in (text or "").split(",") if name.strip()]

@@ -1,29 +1,31 @@
 """`tabagent serve`: models behind HTTP."""
 
+import contextlib
+import dataclasses
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
+from tabagent.cli.adapter_options import ControlVectorOptions
+from tabagent.cli.answer_options import AnswerOptions
 from tabagent.cli.failure import UsageError, explained, one_line
 from tabagent.cli.gguf_summary import summarize
-from tabagent.cli.load_options import LoadOptions, load
-from tabagent.cli.model_source import model_path
+from tabagent.cli.guess_options import GuessOptions
+from tabagent.cli.load_options import LoadOptions, fetched, load
+from tabagent.cli.model_source import ModelSource, model_path
 from tabagent.cli.options import Verbose, in_groups, naming_options, option
 from tabagent.cli.output import write_note
 from tabagent.cli.sampler_options import SamplerOptions
-from tabagent.cli.serve_models import ServedModels, default_sampling, load_settings
+from tabagent.cli.serve_models import ModelOptions, ServedModels, default_sampling, load_settings
 from tabagent.cli.server_config import GIVEN
-from tabagent.cli.server_options import AnswerOptions, ServerOptions, refuse_unknown_variables
+from tabagent.cli.server_options import ServerOptions, refuse_unknown_variables
 from tabagent.cli.service import notify
 from tabagent.errors import TabagentError
 
 __all__ = ["serve"]
 
 MODEL: Final = "Model and machine"
-OF_SERVING: Final = frozenset({"chat_template", "max_tokens", "overflow", "sampling", "adapters"})
-"""What a server takes for each model besides the arguments of `Model.load`."""
-
 ModelName = Annotated[
     str | None,
     typer.Argument(metavar="MODEL", help="A GGUF file, `demo`, or `hf:OWNER/REPO/FILE` with a name or pattern.", show_default=False),
@@ -39,6 +41,8 @@ def serve(
     model_option: ModelOption = None,
     server: ServerOptions,
     answers: AnswerOptions,
+    guesses: GuessOptions,
+    control: ControlVectorOptions,
     sampling: SamplerOptions,
     machine: LoadOptions,
     verbose: Verbose = False,
@@ -65,19 +69,20 @@ def serve(
             if named is not None or (machine.hf is not None and "hf" in given.typed):
                 message = "a model and `--models-dir`, `--models-preset` or models of `--config` exclude each other; leave one of them out"
                 raise UsageError(message)
-            _serve_many(ServedModels(given, server, answers, sampling, machine), server, arguments)
+            options = ModelOptions(answers, guesses, control, sampling, machine)
+            _serve_many(ServedModels(given, server, options), server, arguments)
         else:
             source = machine.source(named)
             settings = load_settings(str(source) if source.kind == "hub" else model_path(source.name), server, answers, machine)
-            one = answers.of_model() | {"sampling": default_sampling(sampling)}
-            _serve_one(source, settings, server, arguments | one)
+            one = answers.of_model() | guesses.of_model() | control.of_model() | {"sampling": default_sampling(sampling)}
+            _serve_one(source, settings, server, arguments, one)
     except (TabagentError, ValueError) as error:
-        text = naming_options(one_line(error), ServerOptions, AnswerOptions, SamplerOptions, LoadOptions)
+        text = naming_options(one_line(error), ServerOptions, AnswerOptions, GuessOptions, ControlVectorOptions, SamplerOptions, LoadOptions)
         raise error if text == one_line(error) else type(error)(text) from error
     return 0
 
 
-def _serve_one(source: Any, settings: dict[str, Any], server: ServerOptions, arguments: dict[str, Any]) -> None:
+def _serve_one(source: Any, settings: dict[str, Any], server: ServerOptions, arguments: dict[str, Any], served: dict[str, Any]) -> None:
     names = server.names()
     if server.sleep_idle_seconds is not None and server.sleep_idle_seconds >= 0:
         path = str(source) if source.kind == "hub" else model_path(source.name)
@@ -85,13 +90,31 @@ def _serve_one(source: Any, settings: dict[str, Any], server: ServerOptions, arg
             # A file that is none is told of now, not at the first request.
             summarize(path)
         name = names[0] if names else Path(source.pattern if source.kind == "hub" else path).stem
-        served = {key: arguments.pop(key) for key in OF_SERVING & arguments.keys()}
         whole = {**settings, **served, "path": path, "aliases": names[1:], "tags": server.listed_tags()}
         _run({name: whole}, f"`{source}`", arguments | {"keep_alive": server.sleep_idle_seconds, "any_name": True, "load": [name]})
         return
-    with load(source, settings) as loaded:
+    with contextlib.ExitStack() as stack:
+        loaded = stack.enter_context(load(source, settings))
         own = {"name": names[0] if names else None, "aliases": names[1:], "tags": server.listed_tags()}
-        _run(loaded, f"`{source}`", arguments | own)
+        _run(loaded, f"`{source}`", arguments | own | _with_draft(served, settings, stack))
+
+
+def _with_draft(served: dict[str, Any], settings: dict[str, Any], stack: contextlib.ExitStack) -> dict[str, Any]:
+    """The draft model loaded now, so that what is wrong with it is told before the first request."""
+    from tabagent import Model  # noqa: PLC0415 (not needed for `--help`)
+
+    draft = served["draft_model"]
+    if draft is None:
+        return served
+    if settings.get("isolation") is not None:
+        message = "`-md` and `--isolation process` exclude each other: the two models are to be in one process; leave one of them out"
+        raise UsageError(message)
+    options = {"variant": settings["variant"], "context_size": 256, "max_sequences": 1} | draft
+    path = options.pop("path")
+    path = fetched(ModelSource.parse(path, None, None)) if path.startswith("hf:") else path
+    model = stack.enter_context(Model.load(path, **options))
+    limits = served["speculative"]
+    return served | {"draft_model": None, "speculative": model if limits is None else dataclasses.replace(limits, draft_model=model)}
 
 
 def _serve_many(models: ServedModels, server: ServerOptions, arguments: dict[str, Any]) -> None:

@@ -2,21 +2,25 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from tabagent.cli.adapter_options import ControlVectorOptions
+from tabagent.cli.answer_options import AnswerOptions
 from tabagent.cli.failure import UsageError
 from tabagent.cli.gguf_summary import summarize
+from tabagent.cli.guess_options import GuessOptions
 from tabagent.cli.load_options import LoadOptions
-from tabagent.cli.model_source import ModelSource
+from tabagent.cli.override_options import with_architecture
 from tabagent.cli.sampler_options import SamplerOptions
 from tabagent.cli.server_config import Given, merged, read_preset
-from tabagent.cli.server_options import AnswerOptions, ServerOptions
+from tabagent.cli.server_options import ServerOptions
 
 if TYPE_CHECKING:
     from tabagent import SamplerConfig
 
-__all__ = ["ServedModels", "default_sampling", "load_settings"]
+__all__ = ["ModelOptions", "ServedModels", "default_sampling", "load_settings"]
 
 MIB: Final = 1 << 20
 PART: Final = 256
@@ -24,15 +28,29 @@ PART: Final = 256
 SHARD: Final = re.compile(r"-(?P<number>\d{5})-of-\d{5}\.gguf$", re.IGNORECASE)
 
 
+@dataclass(frozen=True)
+class ModelOptions:
+    """The groups of options that each model may have of its own."""
+
+    answers: AnswerOptions
+    guesses: GuessOptions
+    control: ControlVectorOptions
+    sampling: SamplerOptions
+    machine: LoadOptions
+
+    def of(self, options: Mapping[str, Any], typed: frozenset[str]) -> "ModelOptions":
+        """Those of a model, whose own replace those that do not stand on the command line."""
+        groups = (merged(getattr(self, field.name), options, typed) for field in fields(self))
+        return ModelOptions(*groups)
+
+
 class ServedModels:
     """Reads which models there are, at the start and when a client asks for it."""
 
-    def __init__(self, given: Given, server: ServerOptions, answers: AnswerOptions, sampling: SamplerOptions, machine: LoadOptions) -> None:
+    def __init__(self, given: Given, server: ServerOptions, options: ModelOptions) -> None:
         self.given = given
         self.server = server
-        self.answers = answers
-        self.sampling = sampling
-        self.machine = machine
+        self.options = options
         self.at_once: list[str] = []
         """Models to load at the start."""
 
@@ -59,8 +77,8 @@ class ServedModels:
         if at_once:
             self.at_once.append(name)
         typed = self.given.typed
-        server, answers = merged(self.server, options, typed), merged(self.answers, options, typed)
-        sampling, machine = merged(self.sampling, options, typed), merged(self.machine, options, typed)
+        server, own = merged(self.server, options, typed), self.options.of(options, typed)
+        machine = own.machine
         asked = options.get("model_option") or options.get("model")
         if asked is None and machine.hf is None:
             if known is None:
@@ -68,9 +86,9 @@ class ServedModels:
                 raise UsageError(message)
             path = known["path"]
         else:
-            source = ModelSource.parse(asked, machine.hf, machine.hf_file)
+            source = machine.source(asked)
             path = str(source) if source.kind == "hub" else source.name
-        settings = load_settings(path, server, answers, machine)
+        settings = load_settings(path, server, own.answers, machine)
         settings.pop("variant")
         aliases = server.names() if "alias" in options else []
         made = {
@@ -78,8 +96,10 @@ class ServedModels:
             "path": path,
             "aliases": aliases,
             "tags": server.listed_tags(),
-            **answers.of_model(),
-            "sampling": default_sampling(sampling),
+            **own.answers.of_model(),
+            **own.guesses.of_model(),
+            **own.control.of_model(),
+            "sampling": default_sampling(own.sampling),
         }
         if "sleep_idle_seconds" in options:
             made["keep_alive"] = server.sleep_idle_seconds
@@ -132,6 +152,7 @@ def load_settings(path: str, server: ServerOptions, answers: AnswerOptions, mach
             message = "`-c 0` needs a model that is here; give the number of tokens"
             raise UsageError(message)
         settings["context_size"] = summarize(path).context_length
+    settings = with_architecture(settings, path)
     size = settings["context_size"]
     if size is not None and server.parallel is not None and machine.kv_unified is None:
         # As llama-server has it: each request may hold its part.

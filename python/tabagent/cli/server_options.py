@@ -8,18 +8,16 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from tabagent.cli.adapter_options import parse_scaled
 from tabagent.cli.examples import ExamplesCommand
 from tabagent.cli.failure import UsageError, nearest_name, one_line
 from tabagent.cli.options import option
 from tabagent.cli.output import write_error
 from tabagent.cli.server_config import GIVEN, Given, config_of, defaults_of, typed_of
 
-__all__ = ["AnswerOptions", "ServeCommand", "ServerOptions"]
+__all__ = ["ServeCommand", "ServerOptions", "listed", "refuse_unknown_variables"]
 
 SERVER: Final = "Server"
 MODELS: Final = "Several models"
-ANSWERS: Final = "Answers"
 SOCKET: Final = ".sock"
 
 VARIABLES: Final = {
@@ -87,6 +85,26 @@ VARIABLES: Final = {
     "--reasoning-format": "LLAMA_ARG_THINK",
     "--pooling": "LLAMA_ARG_POOLING",
     "--chat-template": "LLAMA_ARG_CHAT_TEMPLATE",
+    "--chat-template-kwargs": "LLAMA_ARG_CHAT_TEMPLATE_KWARGS",
+    "--cache-prompt": "LLAMA_ARG_CACHE_PROMPT",
+    "--reasoning-effort": "LLAMA_ARG_REASONING_EFFORT",
+    "--reasoning-budget": "LLAMA_ARG_THINK_BUDGET",
+    "--reasoning-budget-message": "LLAMA_ARG_THINK_BUDGET_MESSAGE",
+    "--spec-type": "LLAMA_ARG_SPEC_TYPE",
+    "-md": "LLAMA_ARG_SPEC_DRAFT_MODEL",
+    "-hfd": "LLAMA_ARG_SPEC_DRAFT_HF_REPO",
+    "--spec-draft-n-max": "LLAMA_ARG_SPEC_DRAFT_N_MAX",
+    "--spec-draft-n-min": "LLAMA_ARG_SPEC_DRAFT_N_MIN",
+    "--spec-draft-p-min": "LLAMA_ARG_SPEC_DRAFT_P_MIN",
+    "-ngld": "LLAMA_ARG_N_GPU_LAYERS_DRAFT",
+    "--rope-scaling": "LLAMA_ARG_ROPE_SCALING_TYPE",
+    "--rope-scale": "LLAMA_ARG_ROPE_SCALE",
+    "--rope-freq-base": "LLAMA_ARG_ROPE_FREQ_BASE",
+    "--rope-freq-scale": "LLAMA_ARG_ROPE_FREQ_SCALE",
+    "--yarn-orig-ctx": "LLAMA_ARG_YARN_ORIG_CTX",
+    "--fit": "LLAMA_ARG_FIT",
+    "--fit-ctx": "LLAMA_ARG_FIT_CTX",
+    "--offline": "LLAMA_ARG_OFFLINE",
     "--chat-template-file": "LLAMA_ARG_CHAT_TEMPLATE_FILE",
 }
 """The variable of each option, by one of the option's names; llama-server's, so that its deployments work."""
@@ -242,7 +260,7 @@ class ServerOptions:
             message = "`--host` and `--port` have nothing to say where a service manager gives the sockets (`LISTEN_FDS`); leave them out"
             raise UsageError(message)
         unix_path = self.host if self.host is not None and self.host.endswith(SOCKET) else None
-        hosts = [] if unix_path is not None else _listed(self.host)
+        hosts = [] if unix_path is not None else listed(self.host)
         if self.slot_save_path is not None and not self.slot_save_path.is_dir():
             message = f"`--slot-save-path {self.slot_save_path}` is no folder"
             raise UsageError(message)
@@ -255,7 +273,7 @@ class ServerOptions:
             "api_keys": self._keys(),
             "prefix": self.prefix,
             "allowed_hosts": self.allowed_hosts or (),
-            "allowed_origins": _listed(self.allowed_origins),
+            "allowed_origins": listed(self.allowed_origins),
             "http_threads": self.http_threads,
             "max_connections": self.max_connections,
             "timeout": self.timeout,
@@ -273,18 +291,18 @@ class ServerOptions:
 
     def names(self) -> list[str]:
         """What the model is called: the first name in the order of the alphabet, as llama-server has it, then the others."""
-        return sorted(set(_listed(self.alias)))
+        return sorted(set(listed(self.alias)))
 
     def listed_tags(self) -> list[str]:
         """The words about the model."""
-        return sorted(set(_listed(self.tags)))
+        return sorted(set(listed(self.tags)))
 
     def has_models(self, models: Mapping[str, Any]) -> bool:
         """Whether there are several models; `models` are those of the file of configuration."""
         return self.models_dir is not None or self.models_preset is not None or bool(models)
 
     def _keys(self) -> list[str]:
-        keys = [key for given in self.api_keys or () for key in _listed(given)]
+        keys = [key for given in self.api_keys or () for key in listed(given)]
         if self.api_key_file is not None:
             lines = self.api_key_file.read_text(encoding="utf-8").splitlines()
             keys.extend(line.strip() for line in lines if line.strip())
@@ -294,116 +312,6 @@ class ServerOptions:
         return keys
 
 
-@dataclass(frozen=True, kw_only=True)
-class AnswerOptions:
-    """What requests have that do not say otherwise, and how conversations are read."""
-
-    max_tokens: Annotated[
-        int, option(ANSWERS, "-n", "--predict", "--n-predict", metavar="N", min=-1, text="Most tokens of a text; -1: until it ends (default).")
-    ] = -1
-    chat_template: Annotated[
-        str | None, option(ANSWERS, "--chat-template", metavar="TEXT", text="In place of the file's template: a text, or a name such as `chatml`.")
-    ] = None
-    chat_template_file: Annotated[Path | None, option(ANSWERS, "--chat-template-file", metavar="FILE", text="The same, from a file.")] = None
-    prefill: Annotated[
-        bool,
-        option(ANSWERS, "--prefill-assistant/--no-prefill-assistant", text="Continue a last message of the assistant (default), or answer it."),
-    ] = True
-    cache_ram: Annotated[
-        int | None,
-        option(ANSWERS, "-cram", "--cache-ram", metavar="MIB", min=0, text="Host memory for the beginnings of texts, in MiB (default 256)."),
-    ] = None
-    cache_disk: Annotated[
-        Path | None,
-        option(
-            ANSWERS,
-            "--cache-disk",
-            metavar="DIR",
-            text="Folder for those that have no room there, and for all at the end.",
-        ),
-    ] = None
-    cache_disk_size: Annotated[
-        int | None, option(ANSWERS, "--cache-disk-size", metavar="MIB", min=0, text="Limit of that folder's files, in MiB (default 4096).")
-    ] = None
-    jinja: Annotated[
-        bool, option(ANSWERS, "--jinja/--no-jinja", text="Let conversations have tools (default), or not. Templates are always Jinja.")
-    ] = True
-    thinking: Annotated[
-        str,
-        option(ANSWERS, "-rea", "--reasoning", metavar="on|off|auto", text="Have models think that can be told, or not (default auto)."),
-    ] = "auto"
-    reasoning_format: Annotated[
-        str,
-        option(ANSWERS, "--reasoning-format", metavar="NAME", text="`none` leaves what models think in the content (default `auto`: apart from it)."),
-    ] = "auto"
-    pooling: Annotated[
-        str | None,
-        option(ANSWERS, "--pooling", metavar="NAME", text="How a text's vectors become one: mean, cls, last (default: the model's way)."),
-    ] = None
-    context_shift: Annotated[
-        bool,
-        option(ANSWERS, "--context-shift", text="When a text fills its context, go on without the older half of what comes after its beginning."),
-    ] = False
-    lora: Annotated[
-        list[str] | None, option(ANSWERS, "--lora", metavar="FILE", text="Load a LoRA adapter with the model; several after commas, or given again.")
-    ] = None
-    lora_scaled: Annotated[
-        list[str] | None, option(ANSWERS, "--lora-scaled", metavar="FILE:SCALE", text="The same, with how much of it requests get (default 1).")
-    ] = None
-    lora_without: Annotated[bool, option(ANSWERS, "--lora-init-without-apply", text="Give adapters to no request that does not ask for them.")] = (
-        False
-    )
-    cont_batching: Annotated[bool, option(ANSWERS, "-cb", "--cont-batching", text="Decode requests together, which is always so.")] = True
-
-    def arguments(self) -> dict[str, Any]:
-        """The arguments of `Server`.
-
-        Raises:
-            UsageError: a value is none that there is.
-        """
-        return {
-            "prefill": self.prefill,
-            "tools": self.jinja,
-            "thinking": {"on": True, "off": False, "auto": None}[_one_of(self.thinking, "--reasoning", ("on", "off", "auto"))],
-            "reasoning_in_content": _one_of(self.reasoning_format, "--reasoning-format", ("auto", "deepseek", "none")) == "none",
-            "pooling": None if self.pooling is None else _one_of(self.pooling, "--pooling", ("mean", "cls", "last")),
-        }
-
-    def of_model(self) -> dict[str, Any]:
-        """What `Server` takes for each model.
-
-        Raises:
-            UsageError: there are two templates, or a scale is no number.
-        """
-        plain = [(file, 1.0) for text in self.lora or () for file in _listed(text)]
-        scaled = [parse_scaled(text, ":") for given in self.lora_scaled or () for text in _listed(given)]
-        adapters = [(file, 0.0 if self.lora_without else scale) for file, scale in [*plain, *scaled]]
-        return {
-            "chat_template": self.template(),
-            "max_tokens": None if self.max_tokens < 0 else self.max_tokens,
-            "overflow": "shift" if self.context_shift else None,
-            "adapters": adapters,
-        }
-
-    def template(self) -> str | Path | None:
-        """The template that is meant.
-
-        Raises:
-            UsageError: there are two.
-        """
-        if self.chat_template is not None and self.chat_template_file is not None:
-            message = "`--chat-template` and `--chat-template-file` exclude each other; give one of them"
-            raise UsageError(message)
-        return self.chat_template_file if self.chat_template is None else self.chat_template
-
-
-def _one_of(word: str, flag: str, known: tuple[str, ...]) -> str:
-    if word not in known:
-        message = f"`{flag} {word}` is not known; there are {', '.join(f'`{name}`' for name in known)}"
-        raise UsageError(message)
-    return word
-
-
-def _listed(text: str | None) -> list[str]:
+def listed(text: str | None) -> list[str]:
     """Names that stand between commas."""
     return [name.strip() for name in (text or "").split(",") if name.strip()]

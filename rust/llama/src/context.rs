@@ -183,6 +183,11 @@ impl Context {
         self.resolved.n_threads
     }
 
+    /// Threads that read prompts, unless [`Context::set_threads`] has set another number.
+    pub fn prompt_threads(&self) -> u32 {
+        self.resolved.n_threads_batch
+    }
+
     /// Sets the number of threads that the next decodes use, for prompts too: at least 1, at most the number that the context was made with.
     /// Results of attention over more than 512 tokens may differ in the last bits between numbers of threads, which split its sums
     /// (`ggml_compute_forward_flash_attn_ext_f16` in ggml/src/ggml-cpu/ops.cpp).

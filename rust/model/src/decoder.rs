@@ -44,7 +44,7 @@ impl LlamaDecoder {
     pub fn new(context: Context) -> Self {
         let gauge = ThreadsGauge::default();
         let threads = context.threads() as usize;
-        gauge.set(ThreadsInUse { generation: threads, prompt: threads });
+        gauge.set(ThreadsInUse { generation: threads, prompt: context.prompt_threads() as usize });
         let whole = Memory {
             n_ctx: context.sequence_size(),
             n_cells: context.cells(),
@@ -62,11 +62,12 @@ impl LlamaDecoder {
         }
     }
 
-    /// Takes over a context, and computes with as many threads as are fastest beside what else runs: at most its own number.
-    pub fn with_adapting_threads(context: Context) -> Self {
+    /// Takes over a context, and computes with as many threads as are fastest beside what else runs: at most its own number. Prompts are read by `prompt`
+    /// threads where that is given.
+    pub fn with_adapting_threads(context: Context, prompt: Option<u32>) -> Self {
         let facts = context.model().facts();
         let guess = Guess { bytes: facts.size as f64, weights: facts.parameters as f64 };
-        let threads = ThreadCount::new(context.threads() as usize, guess);
+        let threads = ThreadCount::new(context.threads() as usize, prompt.map(|count| count as usize), guess);
         Self { threads: Some(threads), ..Self::new(context) }
     }
 

@@ -1,33 +1,92 @@
 //! A smaller model that guesses what another one will say.
 
 use std::collections::HashSet;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tabagent_llama::{Batch, Context, ContextConfig, ContextError, TokenId, Vocab};
-use tabagent_runtime::Drafter;
+use tabagent_runtime::{Drafter, Lookup};
 use tabagent_sampling::log_sum_exp;
 
 use crate::error::Error;
 use crate::model::Model;
 use crate::open::Open;
+use crate::value::{Fields, OptionError, Value};
 
-/// A model that drafts for a request of another one, and how many tokens at a time at most.
+/// A model that drafts for a request of another one, and how.
 #[derive(Clone, Debug)]
 pub struct Draft {
     /// The model. Its vocabulary must be the other model's.
     pub model: Model,
-    /// Maximum number of tokens in a step; at least 1.
-    pub max_draft: usize,
+    /// How many tokens at a time, and which.
+    pub limits: DraftLimits,
 }
 
-impl Draft {
-    /// Default of `max_draft`.
-    pub const MAX_DRAFT: usize = 8;
+/// How many tokens a model drafts in a step, and which.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DraftLimits {
+    /// Maximum number of tokens; at least 1.
+    pub max_draft: usize,
+    /// Fewer tokens than this are not decoded, and so many are asked for at least.
+    pub min_draft: usize,
+    /// A token is not drafted that, together with those before it, is less probable than this in the draft model. The first one is drafted in any case.
+    pub min_probability: f64,
+}
+
+impl Default for DraftLimits {
+    fn default() -> Self {
+        Self { max_draft: 8, min_draft: 0, min_probability: 0.3 }
+    }
+}
+
+impl DraftLimits {
+    /// Reads limits by their names; missing ones have their defaults.
+    ///
+    /// # Errors
+    /// [`OptionError`] names the limit that is unknown, or has a wrong type or value.
+    pub fn read(limits: Value) -> Result<Self, OptionError> {
+        let mut given = Fields::new(limits, "draft")?;
+        let default = Self::default();
+        let most = Lookup::MOST;
+        let read = Self {
+            max_draft: given.integer("max_draft", "an integer of at least 1")?.unwrap_or(default.max_draft),
+            min_draft: given.integer("min_draft", "an integer of at least 0")?.unwrap_or(default.min_draft),
+            min_probability: given
+                .number("min_probability")?
+                .map(f64::from)
+                .unwrap_or(default.min_probability),
+        };
+        given.finish()?;
+        if !(1..=most).contains(&read.max_draft) {
+            return Err(OptionError::out_of_range(
+                "max_draft",
+                format!("between 1 and {most}"),
+                &read.max_draft,
+            ));
+        }
+        if read.min_draft > read.max_draft {
+            let range = format!("at most `max_draft`, which is {}", read.max_draft);
+            return Err(OptionError::out_of_range("min_draft", range, &read.min_draft));
+        }
+        if !(0.0..=1.0).contains(&read.min_probability) {
+            return Err(OptionError::out_of_range(
+                "min_probability",
+                "between 0 and 1",
+                &read.min_probability,
+            ));
+        }
+        Ok(read)
+    }
+
+    /// How many tokens are drafted in a step.
+    pub(crate) fn sizes(&self) -> RangeInclusive<usize> {
+        self.min_draft..=self.max_draft
+    }
 }
 
 impl PartialEq for Draft {
     fn eq(&self, other: &Self) -> bool {
-        self.max_draft == other.max_draft && self.model.is_same(&other.model)
+        self.limits == other.limits && self.model.is_same(&other.model)
     }
 }
 
@@ -53,8 +112,6 @@ pub enum DraftError {
 const MOST: usize = 4;
 /// So many tokens that a draft model has not seen are decoded between two steps of the others.
 const SLICE: usize = 256;
-/// A guess that is less likely than this, with those before it, is not made.
-const LIKELY: f64 = 0.3;
 /// By how much the numbers of tokens may differ: files of one family are filled up to other multiples.
 const FILLED: usize = 256;
 
@@ -118,6 +175,7 @@ impl Draft {
             shared,
             tokens: Vec::new(),
             n_vocab,
+            limits: self.limits,
             batch: Batch::new(),
         })))
     }
@@ -161,6 +219,7 @@ struct LlamaDrafter {
     tokens: Vec<TokenId>,
     /// Tokens of the other model.
     n_vocab: usize,
+    limits: DraftLimits,
     batch: Batch,
 }
 
@@ -210,7 +269,7 @@ impl LlamaDrafter {
             likely *= share;
             let is_known = usize::try_from(token).is_ok_and(|token| token < self.n_vocab);
             // The first guess is made in any case, so that it shows how good guesses are.
-            if !is_known || (count > 1 && likely < LIKELY) {
+            if !is_known || (count > 1 && likely < self.limits.min_probability) {
                 break;
             }
             out.push(token);

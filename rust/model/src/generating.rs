@@ -116,7 +116,7 @@ impl Model {
             thought,
             hook,
             lookup: options.lookup,
-            drafter: drafter.zip(options.draft.map(|draft| draft.max_draft)),
+            drafter: drafter.zip(options.draft.map(|draft| draft.limits.sizes())),
             overflow: options.overflow,
             cache_prompt,
             least_reuse,

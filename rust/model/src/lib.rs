@@ -63,7 +63,7 @@ pub use chat::{
 };
 pub use child::run_child;
 pub use decoder::LlamaDecoder;
-pub use draft::{Draft, DraftError};
+pub use draft::{Draft, DraftError, DraftLimits};
 pub use embed::{EmbedOptions, RerankOptions, TextPooling, Vectors};
 pub use error::Error;
 pub use error_kind::ErrorKind;

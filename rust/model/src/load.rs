@@ -51,6 +51,8 @@ pub struct LoadOptions {
     pub disk_cache: Option<DiskCache>,
     /// Threads that compute; by default, as many as are fastest beside what else runs, at most one for each usable core.
     pub threads: Option<u32>,
+    /// Threads that read prompts, if they are to be others.
+    pub prompt_threads: Option<u32>,
     /// Maximum number of tokens decoded at once; 2,048, at most the context.
     pub batch_size: Option<u32>,
     /// Maximum number of tokens computed at once; 512, at most the batch.
@@ -93,6 +95,7 @@ impl Default for LoadOptions {
             cache_bytes: EngineConfig::default().cache_bytes,
             disk_cache: None,
             threads: None,
+            prompt_threads: None,
             batch_size: None,
             micro_batch_size: None,
             cache: CacheOptions::default(),
@@ -143,6 +146,7 @@ impl LoadOptions {
             cache_bytes: given.integer("cache_bytes", COUNT)?.unwrap_or(default.cache_bytes),
             disk_cache: disk_cache(&mut given)?,
             threads: given.integer("threads", COUNT)?,
+            prompt_threads: given.integer("prompt_threads", COUNT)?,
             batch_size: given.integer("batch_size", COUNT)?,
             micro_batch_size: given.integer("micro_batch_size", COUNT)?,
             cache: CacheOptions::read(&mut given)?,
@@ -184,6 +188,7 @@ impl LoadOptions {
             "deterministic": self.deterministic,
             "cache_bytes": self.cache_bytes,
             "threads": self.threads,
+            "prompt_threads": self.prompt_threads,
             "batch_size": self.batch_size,
             "micro_batch_size": self.micro_batch_size,
             "kv_type": [self.cache.kv_types.0.name(), self.cache.kv_types.1.name()],
@@ -260,6 +265,7 @@ impl LoadOptions {
             fits_sequences: self.max_sequences.is_none(),
             max_outputs: Some(MAX_OUTPUTS),
             threads: self.threads.or_else(|| u32::try_from(default_threads(&Hardware::probe())).ok()),
+            prompt_threads: self.prompt_threads,
             ..ContextConfig::default()
         })
     }
@@ -477,7 +483,7 @@ fn load_once(
     match model.create_context_with(context) {
         Ok(context) => {
             let decoder = if options.threads_adapt() {
-                LlamaDecoder::with_adapting_threads(context)
+                LlamaDecoder::with_adapting_threads(context, options.prompt_threads)
             } else {
                 LlamaDecoder::new(context)
             };

@@ -43,8 +43,9 @@ impl Model {
     }
 
     /// It as one that drafts for another one.
-    pub(crate) fn draft(&self, max_draft: usize) -> core::Draft {
-        core::Draft { model: self.core(), max_draft }
+    pub(crate) fn draft(&self, limits: &Bound<'_, PyDict>) -> PyResult<core::Draft> {
+        let limits = core::DraftLimits::read(value_of(limits)?).map_err(|e| e.into_py(limits.py()))?;
+        Ok(core::Draft { model: self.core(), limits })
     }
 
     /// Asks the vocabulary something that it answers at once.
@@ -367,11 +368,11 @@ impl Model {
         hooked: bool,
         changes: Option<Changes<'_>>,
         fork: Option<(PyRef<'_, Stream>, Vec<i32>)>,
-        draft: Option<(PyRef<'_, Model>, usize)>,
+        draft: Option<(PyRef<'_, Model>, Bound<'_, PyDict>)>,
     ) -> PyResult<Stream> {
         let mut options = GenerateOptions::read(value_of(options)?).map_err(|e| e.into_py(py))?;
         options.changes = self.changes(py, changes)?;
-        options.draft = draft.map(|(model, max_draft)| model.draft(max_draft));
+        options.draft = draft.map(|(model, limits)| model.draft(&limits)).transpose()?;
         // Of a fork, the first stream's prompt has told already.
         let name = fork.is_none().then_some("prompt");
         let must_fit = options.overflow == Overflow::Error;

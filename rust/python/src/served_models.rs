@@ -10,8 +10,8 @@ use pyo3::types::{PyDict, PyList};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
-use tabagent_model::{ErrorKind, GenerateOptions, LoadFailure, LoadOptions, PoolSource, Stay};
-use tabagent_server::{AdapterFile, Hub, ModelEntry, Reload};
+use tabagent_model::{DraftLimits, ErrorKind, GenerateOptions, LoadFailure, LoadOptions, PoolSource, Stay};
+use tabagent_server::{AdapterFile, ChatDefaults, ControlFiles, DraftSource, Hub, ModelEntry, Reload};
 
 /// How files are loaded.
 #[derive(Clone)]
@@ -49,8 +49,38 @@ fn entry(given: &Bound<'_, PyDict>) -> PyResult<ModelEntry> {
     let defaults: Bound<'_, PyDict> = item(given, "defaults")?.cast_into::<PyDict>()?;
     entry.defaults = GenerateOptions::read(value_of(&defaults)?).map_err(|e| e.into_py(py))?;
     let adapters: Vec<(PathBuf, f32)> = item(given, "adapters")?.extract()?;
+    let chat = item(given, "chat")?.cast_into::<PyDict>()?;
+    entry.chat = chat_defaults(&chat)?;
+    entry.control = control_files(&item(given, "control")?.cast_into::<PyDict>()?)?;
+    if let Some(draft) = given.get_item("draft")? {
+        entry.draft = Some(draft_source(&draft.cast_into::<PyDict>()?)?);
+    }
     entry.adapters = adapters.into_iter().map(|(path, scale)| AdapterFile { path, scale }).collect();
     Ok(entry)
+}
+
+/// What conversations have that do not say otherwise; `variables` is the text of a JSON object.
+fn chat_defaults(given: &Bound<'_, PyDict>) -> PyResult<ChatDefaults> {
+    let variables: String = item(given, "variables")?.extract()?;
+    Ok(ChatDefaults {
+        variables: serde_json::from_str(&variables)
+            .map_err(|error| PyValueError::new_err(format!("`template_variables`: {error}")))?,
+        budget: item(given, "budget")?.extract()?,
+        budget_message: item(given, "budget_message")?.extract()?,
+    })
+}
+
+fn control_files(given: &Bound<'_, PyDict>) -> PyResult<ControlFiles> {
+    let layers: Option<(u32, u32)> = item(given, "layers")?.extract()?;
+    Ok(ControlFiles { files: item(given, "files")?.extract()?, layers: layers.map(|(from, to)| from..=to) })
+}
+
+/// A model that drafts: one that is there, or a file.
+fn draft_source(given: &Bound<'_, PyDict>) -> PyResult<DraftSource> {
+    let limits = item(given, "limits")?.cast_into::<PyDict>()?;
+    let limits = DraftLimits::read(value_of(&limits)?).map_err(|e| e.into_py(given.py()))?;
+    let path: PathBuf = item(given, "path")?.extract()?;
+    Ok(DraftSource { source: source(given, &path)?, limits })
 }
 
 /// How a model is loaded: not at all (`model`), by functions of Python's (`borrow`, `give_back`), from the hub (`hub`), or from its file.
@@ -131,9 +161,10 @@ pub(crate) fn hub(given: &Bound<'_, PyDict>) -> PyResult<Hub> {
     let plan = plan(&item(given, "load")?.cast_into::<PyDict>()?)?;
     let defaults: Bound<'_, PyDict> = item(given, "defaults")?.cast_into::<PyDict>()?;
     let defaults = GenerateOptions::read(value_of(&defaults)?).map_err(|e| e.into_py(given.py()))?;
+    let chat = chat_defaults(&item(given, "chat")?.cast_into::<PyDict>()?)?;
     let offer = Arc::new(move |name: &str, path: PathBuf| {
         let source = of_file(&plan, path.clone());
-        ModelEntry { defaults: defaults.clone(), ..ModelEntry::new(name, path, source) }
+        ModelEntry { defaults: defaults.clone(), chat: chat.clone(), ..ModelEntry::new(name, path, source) }
     });
     Ok(Hub { command: item(given, "command")?.extract()?, offer })
 }

@@ -84,7 +84,7 @@ impl Server {
 
 fn start_error(error: StartError) -> PyErr {
     match &error {
-        StartError::Prefix(_) | StartError::Tls(_) => value_error(error),
+        StartError::Prefix(_) | StartError::VertexRoute(_) | StartError::Tls(_) => value_error(error),
         StartError::Bind { source, .. } | StartError::AccessLog { source, .. } => match source.raw_os_error()
         {
             Some(code) => numbered(code, error.to_string(), None),

@@ -100,10 +100,10 @@ impl Session {
         sampling: Option<&Bound<'_, PyDict>>,
         grammar: Option<&Grammar>,
         hooked: bool,
-        draft: Option<(PyRef<'_, Model>, usize)>,
+        draft: Option<(PyRef<'_, Model>, Bound<'_, PyDict>)>,
     ) -> PyResult<Stream> {
         let mut options = GenerateOptions::read(value_of(options)?).map_err(|e| e.into_py(py))?;
-        options.draft = draft.map(|(model, max_draft)| model.draft(max_draft));
+        options.draft = draft.map(|(model, limits)| model.draft(&limits)).transpose()?;
         let settings = sampling.map(|sampling| settings(py, sampling)).transpose()?;
         let grammar = grammar.map(|grammar| Arc::clone(&grammar.inner));
         let (stream, worker) = self.run(py, move |session, stop| {

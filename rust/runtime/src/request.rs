@@ -1,6 +1,7 @@
 //! One request: what to continue, how, and when to stop.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::{
@@ -45,8 +46,9 @@ pub struct Request {
     /// Without effect with a `hook`, which sees one row of logits at a time, with [`deterministic`](crate::EngineConfig::deterministic), and where the memory cannot
     /// take tokens back ([`Decoder::can_rewind`](crate::Decoder::can_rewind)).
     pub lookup: Option<Lookup>,
-    /// Decode what this drafter guesses together with the token before, where that is faster, at most so many tokens a step. As `lookup` otherwise, which does not count beside it.
-    pub drafter: Option<(Box<dyn Drafter>, usize)>,
+    /// Decode what this drafter guesses together with the token before, where that is faster, so many tokens a step or none; more than one step has room for are cut. As `lookup` otherwise,
+    /// which does not count beside it.
+    pub drafter: Option<(Box<dyn Drafter>, RangeInclusive<usize>)>,
     /// What to do when the text does not fit the context.
     pub overflow: Overflow,
     /// Begin with what other requests with this option have decoded, and leave this one's tokens for others. Reused tokens were decoded

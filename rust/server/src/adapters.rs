@@ -1,11 +1,12 @@
 //! The adapters of a model, and how much of each requests get.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Value, json};
-use tabagent_model::{Adapter, Changes, Model};
+use tabagent_model::{Adapter, Changes, Error, Model};
 
+use crate::control::{Control, ControlFiles};
 use crate::error::ApiError;
 use crate::fields::{JsonFields, mistyped};
 
@@ -24,23 +25,24 @@ pub(crate) struct Adapters {
     all: Vec<(String, Adapter)>,
     /// How much of each requests get that do not say.
     scales: Mutex<Vec<f32>>,
+    /// What changes the model for all requests.
+    control: Control,
 }
 
 impl Adapters {
     /// Loads adapters. Blocks.
-    pub(crate) fn load(model: &Model, files: &[AdapterFile]) -> Result<Self, ApiError> {
+    pub(crate) fn load(
+        model: &Model,
+        files: &[AdapterFile],
+        control: &ControlFiles,
+    ) -> Result<Self, ApiError> {
         let load = |file: &AdapterFile| {
-            let name =
-                file.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            let loaded = model.load_adapter(&file.path).map_err(|error| {
-                // Clients are told of no folder.
-                let message = error.to_string().replace(&file.path.display().to_string(), &name);
-                ApiError::from_parts(&error, message)
-            });
-            Ok((name, loaded?))
+            let loaded = model.load_adapter(&file.path).map_err(|error| told(&error, &file.path))?;
+            Ok((file_name(&file.path), loaded))
         };
         let all = files.iter().map(load).collect::<Result<_, ApiError>>()?;
-        Ok(Self { all, scales: Mutex::new(files.iter().map(|file| file.scale).collect()) })
+        let control = control.load(model)?;
+        Ok(Self { all, scales: Mutex::new(files.iter().map(|file| file.scale).collect()), control })
     }
 
     fn scales(&self) -> Vec<f32> {
@@ -101,6 +103,20 @@ impl Adapters {
             .filter(|(_, scale)| **scale != 0.0)
             .map(|((_, adapter), scale)| (adapter.clone(), *scale))
             .collect();
-        if used.is_empty() { Ok(Changes::default()) } else { Ok(model.changes(&used, &[], None)?) }
+        let Control { vectors, layers } = &self.control;
+        if used.is_empty() && vectors.is_empty() {
+            return Ok(Changes::default());
+        }
+        Ok(model.changes(&used, vectors, layers.clone())?)
     }
+}
+
+/// What stands in the way of loading a file. Clients are told of no folder.
+pub(crate) fn told(error: &Error, path: &Path) -> ApiError {
+    let message = error.to_string().replace(&path.display().to_string(), &file_name(path));
+    ApiError::from_parts(error, message)
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }

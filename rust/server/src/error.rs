@@ -82,19 +82,7 @@ impl ApiError {
         let problem = match error {
             PoolError::Unknown { .. } => Problem::ModelNotFound,
             PoolError::TooLarge { .. } | PoolError::Closed => Problem::Unavailable,
-            PoolError::Load { failure, .. } => match failure.kind {
-                ErrorKind::OutOfMemory
-                | ErrorKind::ModelLoadCancelled
-                | ErrorKind::Closed
-                | ErrorKind::Forked => Problem::Unavailable,
-                ErrorKind::ModelLoad
-                | ErrorKind::InvalidModel
-                | ErrorKind::ModelNotFound
-                | ErrorKind::UnsupportedModel
-                | ErrorKind::Gguf
-                | ErrorKind::Io => Problem::Invalid,
-                other => problem_of(other),
-            },
+            PoolError::Load { failure, .. } => problem_of_load(failure.kind),
         };
         let mut message = error.to_string();
         if let (Some(folder), false) = (path.parent(), path.as_os_str().is_empty()) {
@@ -104,6 +92,11 @@ impl ApiError {
             }
         }
         Self::new(problem, message)
+    }
+
+    /// A failure to load what a model needs besides itself.
+    pub(crate) fn of_load(kind: ErrorKind, message: String) -> Self {
+        Self::new(problem_of_load(kind), message)
     }
 
     /// A failure of the model in other words.
@@ -184,6 +177,22 @@ impl From<PoolError> for ApiError {
 impl From<EngineError> for ApiError {
     fn from(error: EngineError) -> Self {
         Self::from(Error::from(error))
+    }
+}
+
+/// The kind of problem that a model which cannot be loaded is for a client.
+fn problem_of_load(kind: ErrorKind) -> Problem {
+    match kind {
+        ErrorKind::OutOfMemory | ErrorKind::ModelLoadCancelled | ErrorKind::Closed | ErrorKind::Forked => {
+            Problem::Unavailable
+        }
+        ErrorKind::ModelLoad
+        | ErrorKind::InvalidModel
+        | ErrorKind::ModelNotFound
+        | ErrorKind::UnsupportedModel
+        | ErrorKind::Gguf
+        | ErrorKind::Io => Problem::Invalid,
+        other => problem_of(other),
     }
 }
 

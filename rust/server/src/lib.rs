@@ -28,7 +28,10 @@ mod access_log;
 mod adapters;
 mod anthropic;
 mod app;
+mod chat_defaults;
+mod control;
 mod counts;
+mod drafts;
 mod error;
 mod fields;
 mod figures;
@@ -62,6 +65,8 @@ mod template_variables;
 mod text_request;
 mod timed_io;
 mod tls;
+mod vector_norm;
+mod vertex;
 mod waiting;
 
 #[cfg(test)]
@@ -69,8 +74,13 @@ mod tests;
 
 pub use access_log::AccessLogTarget;
 pub use adapters::AdapterFile;
+pub use chat_defaults::ChatDefaults;
+pub use control::ControlFiles;
+pub use drafts::DraftSource;
 pub use hub::{Hub, Offer};
 pub use models::{ModelEntry, Models, Reload};
 pub use server::{Server, StartError};
 pub use settings::{Address, Settings};
 pub use tls::{TlsError, TlsFiles};
+pub use vector_norm::VectorNorm;
+pub use vertex::VertexRoutes;

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use tabagent_model::{ChatTemplate, Error, Model};
+use tabagent_model::{ChatTemplate, Draft, Error, Model};
 
 use crate::adapters::Adapters;
 use crate::counts::Counts;
+use crate::drafts::DraftSource;
 use crate::error::ApiError;
 use crate::held_slots::HeldSlots;
 use crate::models::ModelEntry;
@@ -30,15 +31,18 @@ pub(crate) struct LoadState {
     pub(crate) held: HeldSlots,
     /// The adapters that requests may have.
     pub(crate) adapters: Adapters,
+    /// The model that drafts for requests.
+    pub(crate) draft: Option<Draft>,
     /// The chat template that was given as a text.
     pub(crate) template: Option<Arc<ChatTemplate>>,
     model: Model,
 }
 
 impl LoadState {
-    /// Of a model that was just loaded. Blocks while adapters are loaded.
+    /// Of a model that was just loaded. Blocks while what belongs to it is loaded.
     pub(crate) fn new(generation: u64, model: Model, entry: &ModelEntry) -> Result<Self, ApiError> {
-        let adapters = Adapters::load(&model, &entry.adapters)?;
+        let adapters = Adapters::load(&model, &entry.adapters, &entry.control)?;
+        let draft = entry.draft.as_ref().map(DraftSource::load).transpose()?;
         let template = entry.template_text.as_ref().map(|text| {
             let (bos, eos) = model.chat_tokens()?;
             Ok::<_, ApiError>(Arc::new(ChatTemplate::new(text, &bos, &eos).map_err(Error::from)?))
@@ -54,6 +58,7 @@ impl LoadState {
             slots: Slots::default(),
             held: HeldSlots::new(count),
             adapters,
+            draft,
             template,
             model,
         })

@@ -12,6 +12,9 @@ use tabagent_model::{
 use tokio::sync::oneshot;
 
 use crate::adapters::AdapterFile;
+use crate::chat_defaults::ChatDefaults;
+use crate::control::ControlFiles;
+use crate::drafts::DraftSource;
 use crate::error::{ApiError, Problem};
 use crate::figures::{Figures, Totals};
 use crate::hub::Hub;
@@ -33,8 +36,14 @@ pub struct ModelEntry {
     pub template: Option<Arc<ChatTemplate>>,
     /// What a request has that does not say otherwise.
     pub defaults: GenerateOptions,
+    /// What a conversation has that does not say otherwise.
+    pub chat: ChatDefaults,
     /// Adapters that are loaded with it.
     pub adapters: Vec<AdapterFile>,
+    /// Control vectors that change it for all requests.
+    pub control: ControlFiles,
+    /// A model that drafts for its requests, loaded with it.
+    pub draft: Option<DraftSource>,
     /// How it is loaded.
     pub source: PoolSource,
     /// The text of a chat template that is parsed when the model is loaded, in place of the file's own.
@@ -58,7 +67,10 @@ impl ModelEntry {
             path: path.into(),
             template: None,
             defaults,
+            chat: ChatDefaults::default(),
             adapters: Vec::new(),
+            control: ControlFiles::default(),
+            draft: None,
             source,
             template_text: None,
             identity: String::new(),
@@ -91,6 +103,11 @@ impl Served {
     /// What a request has that does not say otherwise.
     pub(crate) fn defaults(&self) -> &GenerateOptions {
         &self.entry.defaults
+    }
+
+    /// What a conversation has that does not say otherwise.
+    pub(crate) fn chat_defaults(&self) -> &ChatDefaults {
+        &self.entry.chat
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use tabagent_model::{
-    AfterConstruct, Breaker, GenerateOptions, GrammarOptions, GrammarRequest, GrammarSource, Model,
+    AfterConstruct, Breaker, GenerateOptions, GrammarOptions, GrammarRequest, GrammarSource, Lookup, Model,
     SamplerConfig, Stage, Trigger, TriggerStart,
 };
 
@@ -39,6 +39,7 @@ pub(crate) fn read(fields: &mut JsonFields, served: &Served) -> Result<GenerateO
     if fields.integer("n_indent", 0..=COUNT)?.is_some_and(|indent| indent > 0) {
         return Err(ApiError::field("n_indent", "`n_indent` is not supported by this server; leave it out"));
     }
+    read_drafts(&mut options, fields, served)?;
     options.changes = served.state.adapters.changes(&served.model, fields.list("lora")?)?;
     read_sampler(&mut options.sampling.config, fields)?;
     if let Some(breakers) = fields.list("dry_sequence_breakers")? {
@@ -58,6 +59,37 @@ pub(crate) fn read(fields: &mut JsonFields, served: &Served) -> Result<GenerateO
         options.sampling.config.logit_bias = logit_bias(bias, &served.model)?;
     }
     Ok(options)
+}
+
+/// Whether and how tokens are guessed ahead, in llama-server's fields; no guess is made where at most 0 tokens may be guessed.
+fn read_drafts(
+    options: &mut GenerateOptions,
+    fields: &mut JsonFields,
+    served: &Served,
+) -> Result<(), ApiError> {
+    let most = Lookup::MOST as i64;
+    let size = |value: i64| value.clamp(0, most) as usize;
+    let (max, min) = (
+        fields.integer("speculative.n_max", i64::MIN..=COUNT)?.map(size),
+        fields.integer("speculative.n_min", i64::MIN..=COUNT)?.map(size),
+    );
+    let probable = fields.number("speculative.p_min")?.map(|p| p.clamp(0.0, 1.0));
+    if max == Some(0) {
+        options.lookup = None;
+        return Ok(());
+    }
+    if let (Some(lookup), Some(max)) = (&mut options.lookup, max) {
+        lookup.max_draft = max;
+    }
+    options.draft = served.state.draft.clone().map(|mut draft| {
+        let limits = &mut draft.limits;
+        set(&mut limits.max_draft, max);
+        set(&mut limits.min_draft, min);
+        limits.min_draft = limits.min_draft.min(limits.max_draft);
+        set(&mut limits.min_probability, probable);
+        draft
+    });
+    Ok(())
 }
 
 fn limit(name: &str, given: usize) -> Result<(), ApiError> {

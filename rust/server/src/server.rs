@@ -21,11 +21,12 @@ use crate::error::{ApiError, Problem};
 use crate::guard::guard;
 use crate::listener::{Listener, accept};
 use crate::models::Models;
-use crate::openapi::About;
+use crate::openapi::{About, DOCUMENT};
 use crate::page::page;
 use crate::protocol;
 use crate::settings::{Address, Settings};
 use crate::tls::{TlsError, TlsFiles};
+use crate::vertex::HEALTH;
 
 /// How long connections may take once their streams were ended.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -62,6 +63,9 @@ pub enum StartError {
         /// What the operating system says.
         source: io::Error,
     },
+    /// Vertex AI is to ask at a path that is none, or is another route's.
+    #[error("`predict_route` and `health_route` must begin with `/` and be no other route's, got `{0}`")]
+    VertexRoute(String),
     /// Connections cannot be encrypted.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -109,6 +113,7 @@ impl Server {
         // Whom it answers depends on where it listens.
         let settings = Settings { addresses: addresses.clone(), ..settings };
         let app = App::new(settings, models, log);
+        check_vertex(&app)?;
         let router = router(&app);
         let accepting = listeners
             .into_iter()
@@ -225,19 +230,43 @@ fn open_log(settings: &Settings) -> Result<Option<AccessLog>, StartError> {
     AccessLog::open(target).map(Some).map_err(|source| StartError::AccessLog { path, source })
 }
 
-fn check_prefix(prefix: &str) -> Result<(), StartError> {
+fn is_plain(path: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte);
-    if prefix.is_empty() || (prefix.starts_with('/') && !prefix.ends_with('/') && prefix.bytes().all(plain)) {
+    path.starts_with('/') && !path.ends_with('/') && path.bytes().all(plain)
+}
+
+fn check_prefix(prefix: &str) -> Result<(), StartError> {
+    if prefix.is_empty() || is_plain(prefix) {
         return Ok(());
     }
     Err(StartError::Prefix(prefix.to_owned()))
+}
+
+fn check_vertex(app: &App) -> Result<(), StartError> {
+    let Some(vertex) = &app.settings.vertex else { return Ok(()) };
+    let known = protocol::routes(app);
+    let is_free = |path: &str| is_plain(path) && path != DOCUMENT && !known.has(path);
+    let wrong = |path: &String| Err(StartError::VertexRoute(path.clone()));
+    match &vertex.health {
+        _ if !is_free(&vertex.predict) => wrong(&vertex.predict),
+        Some(health) if health != HEALTH && (*health == vertex.predict || !is_free(health)) => wrong(health),
+        _ => Ok(()),
+    }
 }
 
 /// All routes, behind the guard.
 pub(crate) fn router(app: &App) -> Router {
     let about = About::new("A page to talk with the models").answers(&["text/html"]);
     let all = protocol::routes(app).get(&["/"], page, about);
-    guarded(app, all.with_document(&app.settings))
+    let posts = all.posts();
+    let routes = all.with_document(&app.settings);
+    guarded(
+        app,
+        match &app.settings.vertex {
+            Some(vertex) => vertex.add(routes, &posts, app),
+            None => routes,
+        },
+    )
 }
 
 /// Routes behind the guard.

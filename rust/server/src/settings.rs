@@ -7,6 +7,8 @@ use tabagent_model::{Fields, OptionError, TextPooling, Value};
 
 use crate::access_log::AccessLogTarget;
 use crate::tls::TlsFiles;
+use crate::vector_norm::VectorNorm;
+use crate::vertex::VertexRoutes;
 
 /// This machine alone.
 const HOST: &str = "127.0.0.1";
@@ -94,8 +96,14 @@ pub struct Settings {
     pub thinking: Option<bool>,
     /// What a model thinks stays in the content, where a request does not say.
     pub reasoning_in_content: bool,
+    /// Where Vertex AI asks; `None` where it does not.
+    pub vertex: Option<VertexRoutes>,
     /// How the vectors of a text's tokens become one; `None` for the model's own way.
     pub pooling: Option<TextPooling>,
+    /// Texts have a vector for each of their tokens, as it is, in place of one.
+    pub token_vectors: bool,
+    /// How long vectors are where a request does not say.
+    pub vector_norm: VectorNorm,
 }
 
 impl Default for Settings {
@@ -129,7 +137,10 @@ impl Default for Settings {
             tools: true,
             thinking: None,
             reasoning_in_content: false,
+            vertex: None,
             pooling: None,
+            token_vectors: false,
+            vector_norm: VectorNorm::default(),
         }
     }
 }
@@ -181,7 +192,10 @@ impl Settings {
             tools: given.flag("tools")?.unwrap_or(default.tools),
             thinking: given.flag("thinking")?,
             reasoning_in_content: given.flag("reasoning_in_content")?.unwrap_or(default.reasoning_in_content),
+            vertex: read_vertex(&mut given)?,
             pooling: given.named("pooling", &TextPooling::NAMES)?,
+            token_vectors: given.flag("token_vectors")?.unwrap_or(default.token_vectors),
+            vector_norm: read_norm(&mut given)?.unwrap_or(default.vector_norm),
         };
         given.finish()?;
         for (name, value) in [
@@ -198,6 +212,29 @@ impl Settings {
             }
         }
         Ok(read)
+    }
+}
+
+fn read_norm(given: &mut Fields) -> Result<Option<VectorNorm>, OptionError> {
+    const NAME: &str = "vector_norm";
+    let Some(number) = given.integer::<i64>(NAME, VectorNorm::RANGE)? else { return Ok(None) };
+    let norm = VectorNorm::numbered(number);
+    norm.map(Some).ok_or_else(|| OptionError::OutOfRange {
+        name: NAME.to_owned(),
+        range: VectorNorm::RANGE.to_owned(),
+        got: number.to_string(),
+    })
+}
+
+fn read_vertex(given: &mut Fields) -> Result<Option<VertexRoutes>, OptionError> {
+    match (given.text("predict_route")?, given.text("health_route")?) {
+        (Some(predict), health) => Ok(Some(VertexRoutes { predict, health })),
+        (None, None) => Ok(None),
+        (None, Some(_)) => Err(OptionError::OutOfRange {
+            name: "predict_route".to_owned(),
+            range: "given together with `health_route`".to_owned(),
+            got: "nothing".to_owned(),
+        }),
     }
 }
 

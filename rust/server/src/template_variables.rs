@@ -8,13 +8,17 @@ use tabagent_model::{ChatRequest, ChatTemplateError, Error};
 use crate::error::ApiError;
 use crate::models::Served;
 
-/// Gives the template what llama-server gives it, unless the request did: whether to think, which is yes for templates that can be told and where the server was not told
+/// Gives a conversation what the server was told to give all, and the template what llama-server gives it, unless the request did: whether to think, which is yes for templates that can be told and where the server was not told
 /// otherwise, and the date (`common_chat_templates_apply_jinja` and `common_params_parse_chat_template` of the pinned tree). Has the request use the template that was asked.
 pub(crate) fn supply(
     request: &mut ChatRequest,
     served: &Served,
     thinking: Option<bool>,
 ) -> Result<(), ApiError> {
+    served.chat_defaults().supply(request);
+    if request.thinking.is_none() {
+        request.thinking = served.chat_defaults().thinking();
+    }
     let has_tools = request.conversation.tools.as_ref().is_some_and(|tools| !tools.is_empty());
     let template = match &request.template {
         Some(template) => Arc::clone(template),

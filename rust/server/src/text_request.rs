@@ -107,14 +107,6 @@ impl GivenPrompt {
         Self::Pieces(tokens.into_iter().map(Piece::Token).collect())
     }
 
-    /// Whether nothing is in it.
-    pub(crate) fn is_empty(&self) -> bool {
-        match self {
-            Self::Text(text) => text.is_empty(),
-            Self::Pieces(pieces) => pieces.is_empty(),
-        }
-    }
-
     /// Its tokens: texts with the special tokens that the model wants, tokens as they are.
     pub(crate) fn tokens(&self, model: &Model, add_special: bool) -> Result<Vec<TokenId>, ApiError> {
         match self {

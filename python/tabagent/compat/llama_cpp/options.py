@@ -116,10 +116,6 @@ def with_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
         if settings[name] is not DEFAULTS[name] and settings[name] != DEFAULTS[name]:
             message = f"`{name}={settings[name]!r}` cannot be honoured: {reason}"
             raise ValueError(message)
-    threads, batch_threads = settings["n_threads"], settings["n_threads_batch"]
-    if batch_threads is not None and batch_threads != threads:
-        message = "`n_threads_batch` cannot differ from `n_threads`: leave both out, and each is adapted to the machine while it runs"
-        raise ValueError(message)
     return settings
 
 
@@ -138,6 +134,7 @@ def load_options(path: str | os.PathLike[str], settings: Mapping[str, Any]) -> d
         "batch_size": batch,
         "micro_batch_size": min(batch, settings["n_ubatch"]),
         "threads": settings["n_threads"],
+        "prompt_threads": settings["n_threads_batch"],
         "vocab_only": settings["vocab_only"],
         "use_mmap": settings["use_mmap"],
         "mlock": settings["use_mlock"],

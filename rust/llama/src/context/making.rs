@@ -116,18 +116,21 @@ impl Context {
         unsafe { (model.api().llama_set_abort_callback)(ptr.as_ptr(), Some(should_abort), abort.address()) };
         let threads = resolved.n_threads.max(resolved.n_threads_batch);
         let pool = (!model.is_dry()).then(|| Threadpool::new(&model.here().library, threads)).flatten();
-        if let Some(pool) = &pool {
-            // SAFETY: both are live, and the context is freed before the pool; null means "the same for prompts".
-            unsafe {
-                (model.api().llama_attach_threadpool)(ptr.as_ptr(), pool.as_ptr(), std::ptr::null_mut());
-            };
-        }
+        let pools = pool.map(|pool| {
+            let mut pools = Threadpools::new(pool);
+            let library = &model.here().library;
+            let generation = pools.fit(library, resolved.n_threads);
+            let prompt = pools.fit(library, resolved.n_threads_batch);
+            // SAFETY: all are live, and the context is freed before the pools.
+            unsafe { (model.api().llama_attach_threadpool)(ptr.as_ptr(), generation, prompt) };
+            pools
+        });
         let mut config = config.clone();
         // Builds without the setting always keep the whole window.
         config.full_sliding_window |= !model.here().library.layout().has_context_setting("swa_full");
         let mut context = Self {
             handle,
-            pools: pool.map(Threadpools::new),
+            pools,
             threads_in_use: None,
             model: model.clone(),
             config,

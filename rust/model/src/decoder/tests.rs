@@ -59,7 +59,7 @@ fn generate(
 
 /// A policy that tries two threads next for steps of `n_tokens` tokens, for less time than any step takes: it was told of very short ones.
 fn hasty(n_tokens: usize) -> ThreadCount {
-    let mut threads = ThreadCount::new(2, Guess { bytes: 1.0, weights: 1.0 });
+    let mut threads = ThreadCount::new(2, None, Guess { bytes: 1.0, weights: 1.0 });
     let step = Step { n_tokens, can_redo: true };
     for _ in 0..1000 {
         let choice = threads.choose(step);
@@ -92,7 +92,7 @@ fn adapting_gives_the_same_tokens_and_tells_the_numbers_in_use() {
     let mut fixed = LlamaDecoder::new(context);
     assert_eq!(fixed.gauge().get(), ThreadsInUse { generation: 2, prompt: 2 });
     let expected = generate(&mut fixed, 48, |_, _| ());
-    let mut decoder = LlamaDecoder::with_adapting_threads(fixed.context);
+    let mut decoder = LlamaDecoder::with_adapting_threads(fixed.context, None);
     assert_eq!(generate(&mut decoder, 48, |_, _| ()), expected);
     let ThreadsInUse { generation, prompt } = decoder.gauge().get();
     assert!((1..=2).contains(&generation) && (1..=2).contains(&prompt));
@@ -106,7 +106,7 @@ fn steps_that_are_cut_short_lose_nothing() {
         let Some(context) = context(file) else { return };
         let mut decoder = LlamaDecoder::new(context);
         let expected = generate(&mut decoder, 12, |decoder, _| decoder.context.set_threads(1));
-        let mut decoder = LlamaDecoder::with_adapting_threads(decoder.context);
+        let mut decoder = LlamaDecoder::with_adapting_threads(decoder.context, None);
         let mut n_cut = 0;
         let found = generate(&mut decoder, 12, |decoder, n_tokens| {
             n_cut += usize::from(decoder.threads.as_ref().unwrap().has_cut());
@@ -164,7 +164,7 @@ fn finished_micro_batches_are_kept_unless_their_logits_are_wanted() {
 #[test]
 fn a_step_that_is_no_longer_wanted_is_not_decoded_again() {
     let Some(context) = context(SMOLLM2) else { return };
-    let mut decoder = LlamaDecoder::with_adapting_threads(context);
+    let mut decoder = LlamaDecoder::with_adapting_threads(context, None);
     decoder.threads = Some(hasty(2));
     let batch = rows(0, 0, &[1, 2], 1);
     assert_eq!(decoder.decode(&batch, &|| true), Err(DecoderError::Aborted));

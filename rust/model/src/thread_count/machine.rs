@@ -129,5 +129,5 @@ pub(super) fn adapt(
 
 /// A policy for a machine.
 pub(super) fn policy(machine: &Machine) -> ThreadCount {
-    ThreadCount::new(machine.cores, Guess { bytes: 90e6, weights: 135e6 })
+    ThreadCount::new(machine.cores, None, Guess { bytes: 90e6, weights: 135e6 })
 }

@@ -62,23 +62,28 @@ impl Guess {
 pub(crate) struct ThreadCount {
     generation: Pace,
     prompt: Pace,
+    /// As many threads read prompts, whatever is measured.
+    fixed_prompt: Option<usize>,
     guess: Guess,
 }
 
 impl ThreadCount {
-    /// Chooses from 1 to `most` threads, and begins with `most`.
-    pub(crate) fn new(most: usize, guess: Guess) -> Self {
+    /// Chooses from 1 to `most` threads, and begins with `most`; prompts have `fixed_prompt` threads where that is given.
+    pub(crate) fn new(most: usize, fixed_prompt: Option<usize>, guess: Guess) -> Self {
         let pace = Pace::new(ladder::counts(most));
-        Self { generation: pace.clone(), prompt: pace, guess }
+        Self { generation: pace.clone(), prompt: pace, fixed_prompt, guess }
     }
 
     /// Numbers of threads for steps that generate and for prompts, as of now.
     pub(crate) fn in_use(&self) -> (usize, usize) {
-        (self.generation.threads(), self.prompt.threads())
+        (self.generation.threads(), self.fixed_prompt.unwrap_or_else(|| self.prompt.threads()))
     }
 
     /// How to run the next step.
     pub(crate) fn choose(&self, step: Step) -> Choice {
+        if let Some(threads) = self.fixed(step) {
+            return Choice { threads, limit: None };
+        }
         let pace = if is_generation(step) { &self.generation } else { &self.prompt };
         let threads = pace.threads();
         let limit = (step.can_redo && threads > 1).then(|| {
@@ -89,7 +94,9 @@ impl ThreadCount {
 
     /// Notes that the step, run as chosen, took `seconds`.
     pub(crate) fn note(&mut self, step: Step, seconds: f64) {
-        self.pace(step).note(step, seconds);
+        if self.fixed(step).is_none() {
+            self.pace(step).note(step, seconds);
+        }
     }
 
     /// Notes that the step, run as chosen, was cut short after `seconds`.
@@ -107,6 +114,11 @@ impl ThreadCount {
     #[cfg(test)]
     pub(crate) fn has_cut(&self) -> bool {
         self.generation.has_cut() || self.prompt.has_cut()
+    }
+
+    /// The number of threads that nothing changes, if the step has one.
+    fn fixed(&self, step: Step) -> Option<usize> {
+        self.fixed_prompt.filter(|_| !is_generation(step))
     }
 
     fn pace(&mut self, step: Step) -> &mut Pace {

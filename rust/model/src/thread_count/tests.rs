@@ -141,7 +141,7 @@ fn steps_that_cannot_be_redone_have_no_limit() {
 
 #[test]
 fn generation_and_prompts_are_judged_apart() {
-    let mut policy = ThreadCount::new(2, Guess { bytes: 1e8, weights: 1e8 });
+    let mut policy = ThreadCount::new(2, None, Guess { bytes: 1e8, weights: 1e8 });
     let (token, prompt) = (Step { n_tokens: 1, can_redo: true }, Step { n_tokens: 100, can_redo: true });
     for _ in 0..200 {
         // A prompt gains from two threads, a token loses.
@@ -155,7 +155,7 @@ fn generation_and_prompts_are_judged_apart() {
 
 #[test]
 fn first_step_is_cut_by_a_guess_and_done_with_fewer_threads() {
-    let mut policy = ThreadCount::new(2, Guess { bytes: 1e8, weights: 1e8 });
+    let mut policy = ThreadCount::new(2, None, Guess { bytes: 1e8, weights: 1e8 });
     let step = Step { n_tokens: 8, can_redo: true };
     let choice = policy.choose(step);
     assert_eq!(choice.threads, 2);
@@ -183,4 +183,19 @@ fn any_times_give_a_number_in_range() {
             }
         }
     }
+}
+
+#[test]
+fn prompts_keep_the_number_of_threads_that_they_were_given() {
+    let mut policy = ThreadCount::new(4, Some(3), Guess { bytes: 1e8, weights: 1e8 });
+    let (token, prompt) =
+        (Step { n_tokens: 1, can_redo: true }, Step { n_tokens: 512, can_redo: true });
+    for _ in 0..200 {
+        assert_eq!(policy.choose(prompt), Choice { threads: 3, limit: None });
+        policy.note(prompt, 30.0);
+        // Slower with each thread more, as beside busy neighbours.
+        policy.note(token, 0.01 * policy.choose(token).threads.pow(3) as f64);
+    }
+    assert_eq!(policy.in_use().1, 3);
+    assert!(policy.in_use().0 < 3, "{:?}", policy.in_use());
 }

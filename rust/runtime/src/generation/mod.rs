@@ -106,7 +106,7 @@ impl Generation {
             bans: (!request.ban.is_empty()).then(|| Bans::new(&request.ban, last)),
             recorder: request.record.map(Recorder::new),
             speculator: drafter
-                .map(|(drafter, most)| Speculator::asking(drafter, most))
+                .map(|(drafter, sizes)| Speculator::asking(drafter, sizes))
                 .or_else(|| lookup.map(|lookup| Speculator::looking_up(&lookup, &request.prompt, past))),
             piece: String::new(),
             chooser: Chooser::new(

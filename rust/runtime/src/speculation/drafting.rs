@@ -1,6 +1,7 @@
 //! Guesses of a smaller model, or whatever else costs time to ask.
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
@@ -37,7 +38,8 @@ pub(crate) struct StepCost {
 pub(crate) struct Drafting {
     /// `None` once it has panicked.
     drafter: Option<Box<dyn Drafter>>,
-    max_draft: usize,
+    /// How many guesses one draft has.
+    sizes: RangeInclusive<usize>,
     odds: Odds,
     /// Guesses that were not compared yet.
     guess: VecDeque<TokenId>,
@@ -51,10 +53,11 @@ pub(crate) struct Drafting {
 }
 
 impl Drafting {
-    pub(super) fn new(drafter: Box<dyn Drafter>, max_draft: usize) -> Self {
+    pub(super) fn new(drafter: Box<dyn Drafter>, sizes: RangeInclusive<usize>) -> Self {
+        let most = (*sizes.end()).max(1);
         Self {
             drafter: Some(drafter),
-            max_draft: max_draft.max(1),
+            sizes: (*sizes.start()).min(most)..=most,
             odds: Odds::hopeful(),
             guess: VecDeque::new(),
             n_right: 0,
@@ -89,7 +92,7 @@ impl Drafting {
             self.rest -= 1;
             return;
         }
-        let n = n.min(self.max_draft);
+        let n = n.min(*self.sizes.end());
         let own = self.seconds.map_or(FIRST, |seconds| seconds / cost.token.max(1e-9));
         let mut count = self.odds.best(0, n, cost.drafted + own);
         if count == 0 {
@@ -98,7 +101,9 @@ impl Drafting {
         } else {
             self.back_off = BACK_OFF.0;
         }
-        if count == 0 {
+        let least = *self.sizes.start();
+        count = count.max(least).min(n);
+        if count == 0 || count < least {
             return;
         }
         let (started, n_before) = (Instant::now(), out.len());
@@ -109,6 +114,11 @@ impl Drafting {
         }
         out.truncate(n_before + count);
         let n_drafted = out.len() - n_before;
+        if n_drafted < least {
+            // Its guesses were not sure enough.
+            out.truncate(n_before);
+            return;
+        }
         if n_drafted == 0 {
             // It reads the text, which is no try.
             self.rest = 0;
@@ -142,7 +152,7 @@ mod tests {
 
     /// Drafts a text of `n` tokens that count on; returns how many were drafted, and how many steps it took.
     fn count(wrong: bool, n: usize, cost: StepCost) -> (usize, usize) {
-        let mut drafting = Drafting::new(Box::new(Counter { wrong, n_asked: 0 }), 8);
+        let mut drafting = Drafting::new(Box::new(Counter { wrong, n_asked: 0 }), 0..=8);
         let (mut text, mut n_drafted, mut n_steps) = (vec![0], 0, 0);
         while text.len() < n {
             let mut draft = Vec::new();
@@ -183,6 +193,33 @@ mod tests {
     }
 
     #[test]
+    fn drafts_are_as_long_as_they_have_to_be() {
+        // A guess that takes as long as a token never pays, so that two are tried where nothing says that it must be more.
+        for (least, n, expected) in [(0, 16, 2), (2, 16, 2), (4, 16, 4), (4, 4, 4), (4, 3, 0), (8, 16, 8)] {
+            let mut drafting = Drafting::new(Box::new(Counter { wrong: false, n_asked: 0 }), least..=8);
+            let mut out = Vec::new();
+            drafting.draft(&[0], n, StepCost { drafted: 1.1, token: 1.0 }, &mut out);
+            assert_eq!(out.len(), expected, "{least} {n}");
+        }
+    }
+
+    #[test]
+    fn shorter_drafts_than_wanted_are_not_decoded() {
+        struct Unsure;
+        impl Drafter for Unsure {
+            fn draft(&mut self, _tokens: &[TokenId], n: usize, out: &mut Vec<TokenId>) {
+                out.extend((0..n as TokenId).take(3));
+            }
+        }
+        for (least, expected) in [(3, 3), (4, 0)] {
+            let mut drafting = Drafting::new(Box::new(Unsure), least..=8);
+            let mut out = Vec::new();
+            drafting.draft(&[0], 8, CHEAP, &mut out);
+            assert_eq!(out.len(), expected);
+        }
+    }
+
+    #[test]
     fn drafters_that_panic_are_asked_no_more() {
         struct Broken(usize);
         impl Drafter for Broken {
@@ -193,7 +230,7 @@ mod tests {
                 panic!("broken");
             }
         }
-        let mut drafting = Drafting::new(Box::new(Broken(0)), 8);
+        let mut drafting = Drafting::new(Box::new(Broken(0)), 0..=8);
         for _ in 0..100 {
             let mut out = vec![9];
             drafting.draft(&[1], 8, CHEAP, &mut out);

@@ -16,6 +16,7 @@ mod odds;
 mod past;
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::TokenId;
@@ -67,9 +68,9 @@ impl Speculator {
         Self::LookUp(LookUp::new(lookup, prompt, past))
     }
 
-    /// Asks `drafter` for at most `max_draft` tokens at a time.
-    pub(crate) fn asking(drafter: Box<dyn Drafter>, max_draft: usize) -> Self {
-        Self::Drafting(Drafting::new(drafter, max_draft))
+    /// Asks `drafter` for so many tokens at a time.
+    pub(crate) fn asking(drafter: Box<dyn Drafter>, sizes: RangeInclusive<usize>) -> Self {
+        Self::Drafting(Drafting::new(drafter, sizes))
     }
 
     /// Takes the next token of the text.

@@ -40,7 +40,7 @@ fn drafting(prompt: &[TokenId], n: usize, wrong: usize) -> (Request, Arc<AtomicU
     let n_asked = Arc::new(AtomicUsize::new(0));
     let mut request = request(prompt, n);
     let drafter = Knowing { wrong, slice: 50, n_read: 0, n_asked: Arc::clone(&n_asked) };
-    request.drafter = Some((Box::new(drafter), 8));
+    request.drafter = Some((Box::new(drafter), 0..=8));
     (request, n_asked)
 }
 
@@ -153,7 +153,7 @@ fn drawn_tokens_keep_their_distribution() {
             ..SamplerConfig::default()
         };
         request.sampler = Box::new(Sampler::new(&config, 13).unwrap());
-        request.drafter = Some((Box::new(Counter), 8));
+        request.drafter = Some((Box::new(Counter), 0..=8));
         let outcome = run(&engine, request);
         n_accepted += outcome.finish.usage.accepted_tokens;
         for pair in outcome.tokens().windows(2) {

@@ -1,20 +1,23 @@
 //! `/embedding` and the ranking of documents.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::State;
 use axum::response::Response;
 use serde_json::{Value, json};
-use tabagent_model::{AbortFlag, EmbedOptions, RerankOptions};
+use tabagent_model::{AbortFlag, EmbedOptions, PromptInput, RerankOptions, Vectors};
 
 use crate::app::App;
 use crate::error::ApiError;
 use crate::fields::JsonFields;
+use crate::models::Served;
 use crate::openai::{StopOnDrop, check_enabled, vectors};
 use crate::stream_body::json as json_response;
-use crate::text_request::prompts;
+use crate::text_request::{GivenPrompt, prompts};
+use crate::vector_norm::VectorNorm;
 
-/// Vectors of texts, as llama.cpp has them: a list of vectors for each text.
+/// Vectors of texts, as llama.cpp has them: a list of vectors for each text, one or one of each token.
 pub(crate) async fn embed(State(app): State<App>, mut fields: JsonFields) -> Result<Response, ApiError> {
     check_enabled(&app)?;
     let served = app.model(fields.text("model")?.as_deref()).await?;
@@ -22,25 +25,54 @@ pub(crate) async fn embed(State(app): State<App>, mut fields: JsonFields) -> Res
     let given = given.or_else(|| fields.take("content").map(|value| ("content", value)));
     let (name, value) = given.ok_or_else(|| ApiError::field("content", "`content` is missing"))?;
     let texts = prompts(name, value)?;
-    // 2 is the Euclidean length; -1 leaves vectors as they are. llama.cpp has others, which nobody compares by.
-    let normalize = match fields.integer("embd_normalize", i64::MIN..=i64::MAX)?.unwrap_or(2) {
-        2 => true,
-        -1 => false,
-        other => {
-            let message = format!("`embd_normalize` must be 2 (length 1) or -1 (as they are), got `{other}`");
-            return Err(ApiError::field("embd_normalize", message));
-        }
-    };
-    let (vectors, _) = vectors(
-        &app,
-        served,
-        texts,
-        EmbedOptions { normalize, pooling: app.settings.pooling, ..EmbedOptions::default() },
-    )
-    .await?;
+    let norm = read_norm(&mut fields)?.unwrap_or(app.settings.vector_norm);
+    if app.settings.token_vectors {
+        let all = token_vectors(&app, served, texts).await?;
+        let rows = |one: &Vectors| one.values.chunks_exact(one.width.max(1)).map(Value::from).collect();
+        let entry = |(index, one): (usize, &Vectors)| {
+            let rows: Vec<Value> = rows(one);
+            json!({"index": index, "embedding": rows})
+        };
+        let entries: Value = all.iter().enumerate().map(entry).collect();
+        return Ok(json_response(&entries));
+    }
+    let options = EmbedOptions { pooling: app.settings.pooling, ..EmbedOptions::default() };
+    let (vectors, _) = vectors(&app, served, texts, options, norm).await?;
     let entry = |(index, vector): (usize, &[f32])| json!({"index": index, "embedding": [vector]});
     let entries: Value = vectors.values.chunks_exact(vectors.width.max(1)).enumerate().map(entry).collect();
     Ok(json_response(&entries))
+}
+
+/// How long vectors are to be, where the body says it.
+pub(crate) fn read_norm(fields: &mut JsonFields) -> Result<Option<VectorNorm>, ApiError> {
+    const NAME: &str = "embd_normalize";
+    let Some(number) = fields.integer(NAME, i64::MIN..=i64::MAX)? else { return Ok(None) };
+    let wrong = || ApiError::field(NAME, format!("`{NAME}` must be {}, got `{number}`", VectorNorm::RANGE));
+    VectorNorm::numbered(number).map(Some).ok_or_else(wrong)
+}
+
+/// The vectors of the tokens of each text, as they are.
+async fn token_vectors(
+    app: &App,
+    served: Arc<Served>,
+    texts: Vec<GivenPrompt>,
+) -> Result<Vec<Vectors>, ApiError> {
+    let stop = AbortFlag::new();
+    let _stops = StopOnDrop(stop.clone());
+    app.work(move || {
+        let model = &served.model;
+        let options = EmbedOptions { normalize: false, ..EmbedOptions::default() };
+        let (began, mut counted) = (Instant::now(), 0);
+        let vectors = |text: &GivenPrompt| {
+            let tokens = text.tokens(model, true)?;
+            counted += tokens.len();
+            Ok(model.embed_tokens(PromptInput::<String>::Tokens(tokens), &options, &stop)?)
+        };
+        let all = texts.iter().map(vectors).collect::<Result<Vec<_>, ApiError>>()?;
+        served.state.counts.embedded(counted, texts.len() as u64, began.elapsed());
+        Ok(all)
+    })
+    .await
 }
 
 /// Documents by how well they answer a query: in Jina's form, or with `texts` in that of text-embeddings-inference.

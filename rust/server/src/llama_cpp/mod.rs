@@ -2,7 +2,7 @@
 
 mod completion;
 mod embedding;
-mod health;
+pub(crate) mod health;
 mod infill;
 mod lora;
 mod props;
@@ -18,6 +18,7 @@ use crate::openapi::{About, Endpoints};
 use crate::protocol::{Protocol, plain_status};
 
 pub(crate) use completion::{Told, texts_of};
+pub(crate) use embedding::read_norm;
 pub(crate) use props::written;
 
 /// llama.cpp's clients; every path that no other protocol owns is theirs.

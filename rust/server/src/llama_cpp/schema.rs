@@ -94,7 +94,8 @@ pub(super) struct Embedding {
     model: Option<String>,
     input: Option<Prompts>,
     content: Option<Prompts>,
-    /// 2: vectors of length 1; -1: as they are.
+    /// 2: vectors of length 1; -1: as they are; 0: the largest number is 32760; another p: the p-norm is 1.
+    #[schemars(range(min = -1, max = 1024))]
     embd_normalize: Option<i64>,
 }
 

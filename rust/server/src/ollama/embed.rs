@@ -15,6 +15,7 @@ use crate::fields::JsonFields;
 use crate::openai::{check_enabled, vectors};
 use crate::stream_body::json as json_response;
 use crate::text_request::{GivenPrompt, prompts};
+use crate::vector_norm::VectorNorm;
 
 /// Vectors of length 1.
 pub(crate) async fn embed(State(app): State<App>, mut fields: JsonFields) -> Result<Response, ApiError> {
@@ -34,7 +35,7 @@ pub(crate) async fn embed(State(app): State<App>, mut fields: JsonFields) -> Res
     let options = EmbedOptions { truncate, dimensions, ..EmbedOptions::default() };
     let mut body = json!({"model": name, "embeddings": []});
     if !texts.is_empty() {
-        let (made, tokens) = vectors(&app, served, texts, options).await?;
+        let (made, tokens) = vectors(&app, served, texts, options, VectorNorm::EUCLIDEAN).await?;
         body["embeddings"] = made.values.chunks_exact(made.width.max(1)).map(Value::from).collect();
         body["prompt_eval_count"] = tokens.into();
     }
@@ -53,7 +54,8 @@ pub(crate) async fn embedding(State(app): State<App>, mut fields: JsonFields) ->
     if prompt.is_empty() {
         return Ok(json_response(&json!({"embedding": []})));
     }
-    let options = EmbedOptions { truncate: true, normalize: false, ..EmbedOptions::default() };
-    let (made, _) = vectors(&app, served, vec![GivenPrompt::Text(prompt)], options).await?;
+    let options = EmbedOptions { truncate: true, ..EmbedOptions::default() };
+    let texts = vec![GivenPrompt::Text(prompt)];
+    let (made, _) = vectors(&app, served, texts, options, VectorNorm::NONE).await?;
     Ok(json_response(&json!({"embedding": made.values})))
 }

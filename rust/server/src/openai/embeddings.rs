@@ -11,9 +11,11 @@ use tabagent_model::{AbortFlag, EmbedOptions, PromptInput, TokenId, Vectors};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::fields::JsonFields;
+use crate::llama_cpp;
 use crate::models::Served;
 use crate::stream_body::json as json_response;
 use crate::text_request::{GivenPrompt, prompts};
+use crate::vector_norm::VectorNorm;
 
 /// Raises a flag when it is dropped, so that work for a client that went away ends.
 pub(crate) struct StopOnDrop(pub(crate) AbortFlag);
@@ -32,12 +34,13 @@ pub(crate) fn check_enabled(app: &App) -> Result<(), ApiError> {
     Err(ApiError::not_supported("this server does not embed; start it without `--no-embeddings`"))
 }
 
-/// The vectors of texts, and how many tokens these have.
+/// The vectors of texts, of the length that `norm` says, and how many tokens these have.
 pub(crate) async fn vectors(
     app: &App,
     served: std::sync::Arc<Served>,
     texts: Vec<GivenPrompt>,
     options: EmbedOptions,
+    norm: VectorNorm,
 ) -> Result<(Vectors, usize), ApiError> {
     let stop = AbortFlag::new();
     let _stops = StopOnDrop(stop.clone());
@@ -48,10 +51,12 @@ pub(crate) async fn vectors(
         let counted = tokens.iter().map(Vec::len).sum();
         let inputs: Vec<PromptInput<String>> = tokens.into_iter().map(PromptInput::Tokens).collect();
         let (began, mut steps) = (Instant::now(), 0);
-        let vectors = model.embed(&inputs, &options, &stop, |_, _| {
+        let options = EmbedOptions { normalize: false, ..options };
+        let mut vectors = model.embed(&inputs, &options, &stop, |_, _| {
             steps += 1;
             true
         })?;
+        vectors.values.chunks_exact_mut(vectors.width.max(1)).for_each(|vector| norm.apply(vector));
         served.state.counts.embedded(counted, steps, began.elapsed());
         Ok((vectors, counted))
     })
@@ -67,14 +72,15 @@ fn base64_of(vector: &[f32]) -> String {
 /// Embeds texts.
 pub(crate) async fn embed(State(app): State<App>, mut fields: JsonFields) -> Result<Response, ApiError> {
     check_enabled(&app)?;
+    if app.settings.token_vectors {
+        let message = "this server gives a vector for each token (`--pooling none`), which this path has no form for; ask `/embeddings`";
+        return Err(ApiError::invalid(message));
+    }
     let served = app.model(fields.text("model")?.as_deref()).await?;
     let given = fields.take("input").map(|value| ("input", value));
     let given = given.or_else(|| fields.take("content").map(|value| ("content", value)));
     let (name, value) = given.ok_or_else(|| ApiError::field("input", "`input` is missing"))?;
     let texts = prompts(name, value)?;
-    if let Some(at) = texts.iter().position(GivenPrompt::is_empty) {
-        return Err(ApiError::field(name, format!("`{name}[{at}]` is empty; give it some text")));
-    }
     let as_base64 = match fields.text("encoding_format")?.as_deref() {
         None | Some("float") => false,
         Some("base64") => true,
@@ -85,8 +91,9 @@ pub(crate) async fn embed(State(app): State<App>, mut fields: JsonFields) -> Res
     };
     let dimensions = fields.integer("dimensions", 1..=i64::from(i32::MAX))?.map(|n| n as usize);
     let options = EmbedOptions { dimensions, pooling: app.settings.pooling, ..EmbedOptions::default() };
+    let norm = llama_cpp::read_norm(&mut fields)?.unwrap_or(app.settings.vector_norm);
     let model = served.name.clone();
-    let (vectors, tokens) = vectors(&app, served, texts, options).await?;
+    let (vectors, tokens) = vectors(&app, served, texts, options, norm).await?;
     let written = app.work(move || Ok(list(&model, &vectors, tokens, as_base64))).await?;
     Ok(json_response(&written))
 }

@@ -11,6 +11,9 @@ use super::document;
 use crate::app::App;
 use crate::settings::Settings;
 
+/// Where the document is.
+pub(crate) const DOCUMENT: &str = "/openapi.json";
+
 /// A route as the document tells of it.
 pub(super) struct Described {
     pub(super) group: &'static str,
@@ -89,15 +92,24 @@ impl Endpoints {
         self
     }
 
+    /// Whether there is such a path.
+    pub(crate) fn has(&self, path: &str) -> bool {
+        self.described.iter().any(|route| route.path == path)
+    }
+
+    /// The paths that take a body, first those of the first group.
+    pub(crate) fn posts(&self) -> Vec<&'static str> {
+        self.described.iter().filter(|route| route.method == "post").map(|route| route.path).collect()
+    }
+
     /// The routes, and `/openapi.json`, which tells of them all.
     pub(crate) fn with_document(self, settings: &Settings) -> Router<App> {
-        const PATH: &str = "/openapi.json";
         let Self { router, mut described, .. } = self;
         let about = About::new("All routes, in OpenAPI 3.1");
-        described.push(Described { group: "Server", method: "get", path: PATH, about });
+        described.push(Described { group: "Server", method: "get", path: DOCUMENT, about });
         let document = Bytes::from(document::written(&described, settings).to_string());
         router.route(
-            PATH,
+            DOCUMENT,
             routing::get(move || async move { ([(CONTENT_TYPE, "application/json")], document) }),
         )
     }

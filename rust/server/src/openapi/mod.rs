@@ -6,5 +6,5 @@ mod endpoints;
 mod shared;
 
 pub(crate) use about::About;
-pub(crate) use endpoints::Endpoints;
+pub(crate) use endpoints::{DOCUMENT, Endpoints};
 pub(crate) use shared::{Lora, OneOrMany, Prompts, Sampling, Structure};

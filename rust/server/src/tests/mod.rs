@@ -15,7 +15,7 @@ use tower::ServiceExt;
 
 use crate::app::App;
 use crate::server::{guarded, router};
-use crate::{ModelEntry, Models, Settings};
+use crate::{Address, ModelEntry, Models, Server, Settings, StartError, VertexRoutes};
 
 /// SmolLM2 behind the router.
 fn app(settings: Settings) -> Option<App> {
@@ -111,6 +111,67 @@ fn a_panic_is_an_error_in_the_clients_form() {
             (StatusCode::INTERNAL_SERVER_ERROR, Some(&json!(text))),
             "{path}"
         );
+    }
+}
+
+#[test]
+fn one_body_has_requests_for_other_paths() {
+    let vertex = Some(VertexRoutes { predict: "/predict".to_owned(), health: Some("/alive".to_owned()) });
+    let Some(app) = app(Settings { vertex, ..Settings::default() }) else { return };
+    let router = router(&app);
+    let chat = |text: &str, format: &str| {
+        let messages = json!([{"role": "user", "content": text}]);
+        json!({"@requestFormat": format, "messages": messages, "max_tokens": 2, "stream": true})
+    };
+    let instances = json!([
+        chat("Say hello.", "chatCompletions"),
+        chat("Say hello.", "/v1/chat/completions"),
+        {"@requestFormat": "tokenize", "content": "Hello"},
+        {"@requestFormat": "messages", "messages": [], "max_tokens": 1},
+        chat("Say hello.", "chatCompletion"),
+        {"content": "Hello"},
+        "Hello",
+    ]);
+    let (status, body) = run(ask(&router, "/predict", json!({"instances": instances})));
+    assert_eq!(status, StatusCode::OK);
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    let given = body["predictions"].as_array().unwrap();
+    for answer in &given[..2] {
+        assert_eq!(answer["usage"]["completion_tokens"], 2, "{answer}");
+    }
+    assert!(!given[2]["tokens"].as_array().unwrap().is_empty());
+    // In the form of the path's own clients.
+    assert_eq!(given[3]["type"], "error", "{}", given[3]);
+    for answer in &given[4..] {
+        assert_eq!(answer["error"]["type"], "invalid_request_error", "{answer}");
+    }
+    assert_eq!(given.len(), 7);
+    let many = vec![json!({}); 129];
+    assert_eq!(run(ask(&router, "/predict", json!({"instances": many}))).0, StatusCode::BAD_REQUEST);
+    let alive = Request::get("/alive").header("host", "localhost").body(Body::empty()).unwrap();
+    assert_eq!(run(router.oneshot(alive)).unwrap().status(), StatusCode::OK);
+}
+
+#[test]
+fn other_routes_cannot_be_taken() {
+    for (predict, health) in [
+        ("/v1/models", None),
+        ("predict", None),
+        ("/", None),
+        ("/{a}", None),
+        ("/a", Some("/a")),
+        ("/openapi.json", None),
+        ("/a", Some("/props")),
+    ] {
+        let Some(app) = app(Settings::default()) else { return };
+        let vertex = Some(VertexRoutes { predict: predict.to_owned(), health: health.map(str::to_owned) });
+        let settings = Settings {
+            vertex,
+            addresses: vec![Address::Tcp { host: "127.0.0.1".to_owned(), port: 0 }],
+            ..Settings::default()
+        };
+        let error = Server::start(settings, app.models.clone()).unwrap_err();
+        assert!(matches!(error, StartError::VertexRoute(_)), "{error}");
     }
 }
 
