@@ -40,9 +40,10 @@ class SpeculativeConfig:
     max_draft: int | None = None
     """How many guesses are decoded in one step at most, 1 to 64; None for 16, or for 8 of a draft model."""
     min_draft: int = 0
-    """How many guesses of a draft model are decoded in one step at least, or none, 0 to `max_draft`."""
+    """How many guesses of a draft model are decoded in one step at least, however improbable, 0 to `max_draft`."""
     min_probability: float = 0.3
-    """How probable a guess must be to the draft model, together with those before it in the same step, 0 to 1. The first one is made in any case."""
+    """How probable a guess must be to the draft model, together with those before it in the same step, 0 to 1. The first one, and `min_draft` of
+    them, are made in any case."""
     shared: bool = True
     """Guess from what other requests with `shared` generated, too, where the text itself has no such place, and let others guess from this one. How
     fast a text comes may then tell what others were: turn it off where they must not know of each other."""

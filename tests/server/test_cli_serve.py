@@ -38,6 +38,28 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         (("demo", "--api-key", ","), {}, "give no key"),
         (("demo", "--reasoning", "maybe"), {}, "`--reasoning maybe` is not known"),
         (("demo", "--pooling", "max"), {}, "`--pooling max` is not known"),
+        (("demo", "--chat-template-kwargs", "{"), {}, "`--chat-template-kwargs` is not JSON"),
+        (("demo", "--chat-template-kwargs", "[1]"), {}, "must be a JSON object"),
+        (("demo", "--keep", "4"), {}, "give `--context-shift` too"),
+        (("demo", "--spec-type", "draft-simple"), {}, "needs a draft model; give one with `-md`"),
+        (("demo", "--spec-type", "draft-mtp"), {}, "`--spec-type draft-mtp` is not there"),
+        (("demo", "--spec-type", "ngram"), {}, "`--spec-type ngram` is not known"),
+        (("demo", "--spec-type", "ngram-simple", "-md", "demo"), {}, "both say who guesses"),
+        (("demo", "--spec-draft-n-max", "4"), {}, "nothing guesses"),
+        (("demo", "--spec-type", "lookup", "--spec-draft-n-min", "4"), {}, "are limits of a draft model"),
+        (
+            ("demo", "-md", "demo", "--spec-draft-n-min", "9", "--spec-draft-n-max", "4"),
+            {},
+            "`--spec-draft-n-min 9` is more than `--spec-draft-n-max 4`",
+        ),
+        (("demo", "-ngld", "4"), {}, "say where a draft model goes"),
+        (("demo", "--override-kv", "a=b"), {}, "is no `KEY=TYPE:VALUE`"),
+        (("demo", "--override-kv", "a=int:b"), {}, "is no `KEY=TYPE:VALUE`"),
+        (("demo", "--rope-scaling", "cubic"), {}, "`--rope-scaling cubic` is not known"),
+        (("demo", "--rope-scale", "2", "--rope-freq-scale", "0.5"), {}, "say the same"),
+        (("-hf", "owner/name", "--rope-scale", "2"), {}, "need a model that is here"),
+        (("demo", "--fit", "maybe"), {}, "`--fit maybe` is not known"),
+        (("demo",), {"LLAMA_ARG_SPEC_TYPE": "ngram"}, "`--spec-type ngram` is not known"),
         (("demo", "--chat-template", "chatml", "--chat-template-file", "x"), {}, "exclude each other"),
     ],
 )
@@ -103,6 +125,24 @@ def test_a_service_manager_is_told_of_start_and_end(smollm2_path: Path, tmp_path
             process.terminate()
             assert manager.recv(100) == b"STOPPING=1"
             assert process.wait(60) == 0
+
+
+@pytest.mark.model
+def test_vertex_ai_says_where_it_asks(smollm2_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    vertex = {"AIP_MODE": "PREDICTION", "AIP_HTTP_PORT": str(port), "AIP_PREDICT_ROUTE": "/ask", "AIP_HEALTH_ROUTE": "/alive"}
+    command = (*TABAGENT, "serve", str(smollm2_path), "-t", "1", "-c", "512")
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **vertex}) as process:
+        assert process.stderr is not None
+        assert f":{port}" in process.stderr.readline()
+        body = json.dumps({"instances": [{"@requestFormat": "completion", "prompt": "Once", "n_predict": 2}]}).encode()
+        with urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{port}/ask", body), timeout=60) as reply:
+            assert json.load(reply)["predictions"][0]["tokens_predicted"] == 2
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/alive", timeout=60) as reply:
+            assert reply.status == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
 
 
 @pytest.mark.model

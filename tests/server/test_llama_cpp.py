@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from server.http import ask
+from tabagent import Server
 
 if TYPE_CHECKING:
-    from tabagent import Model, Server
+    from tabagent import Model
 
 pytestmark = pytest.mark.model
 
@@ -166,7 +167,36 @@ def test_vectors_in_llama_cpps_form(minilm_server: Server, minilm: Model) -> Non
     assert np.allclose([entry["embedding"][0] for entry in reply], here, atol=1e-6)
     raw = ask(minilm_server, "POST", "/embeddings", {"content": "Hello", "embd_normalize": -1}).json()[0]["embedding"][0]
     assert np.allclose(raw, minilm.embed(["Hello"], normalize=False)[0], atol=1e-5)
-    assert ask(minilm_server, "POST", "/embedding", {"content": "Hello", "embd_normalize": 7}).status == 400
+    assert ask(minilm_server, "POST", "/embedding", {"content": "Hello", "embd_normalize": -2}).status == 400
+
+
+@pytest.mark.parametrize("norm", [-1, 0, 1, 2, 3])
+def test_vectors_have_the_length_that_is_asked_for(minilm_server: Server, minilm: Model, norm: int) -> None:
+    plain = minilm.embed(["Hello"], normalize=False)[0].astype(np.float64)
+    length = {-1: 1.0, 0: np.abs(plain).max() / 32760, 1: np.abs(plain).sum(), 2: np.linalg.norm(plain), 3: np.linalg.norm(plain, 3)}[norm]
+    body = {"content": "Hello", "embd_normalize": norm}
+    assert np.allclose(ask(minilm_server, "POST", "/embeddings", body).json()[0]["embedding"][0], plain / length, rtol=1e-4, atol=1e-6)
+    openai = ask(minilm_server, "POST", "/v1/embeddings", {"input": "Hello", "embd_normalize": norm}).json()
+    assert np.allclose(openai["data"][0]["embedding"], plain / length, rtol=1e-4, atol=1e-6)
+    with Server(minilm, port=0, embedding_norm=norm) as server:
+        assert np.allclose(ask(server, "POST", "/embedding", {"content": "Hello"}).json()[0]["embedding"][0], plain / length, rtol=1e-4, atol=1e-6)
+
+
+def test_an_empty_text_has_the_vector_of_its_special_tokens(minilm_server: Server, minilm: Model) -> None:
+    expected = minilm.embed([minilm.tokenize("")])[0]
+    for path, body in (("/v1/embeddings", {"input": ["", "Hello"]}), ("/v1/embeddings", {"input": ""})):
+        data = ask(minilm_server, "POST", path, body).json()["data"]
+        assert np.allclose(data[0]["embedding"], expected, atol=1e-5)
+
+
+def test_without_pooling_there_is_a_vector_for_each_token(minilm: Model) -> None:
+    with Server(minilm, port=0, pooling="none") as server:
+        both = ask(server, "POST", "/embeddings", {"input": ["Hello there", "Hello"], "embd_normalize": 2}).json()
+        for answer, text in zip(both, ("Hello there", "Hello"), strict=True):
+            assert np.allclose(answer["embedding"], minilm.embed_tokens(text, normalize=False), atol=1e-4)
+        refused = ask(server, "POST", "/v1/embeddings", {"input": "Hello"})
+        assert refused.status == 400
+        assert "`/embeddings`" in refused.json()["error"]["message"]
 
 
 def test_ranking_needs_a_model_for_it(minilm_server: Server) -> None:

@@ -162,9 +162,7 @@ def test_vectors_are_those_of_the_model(embedder: OpenAI, minilm: Model, minilm_
     assert len(short.data[0].embedding) == 64
 
 
-@pytest.mark.parametrize(
-    "body", [{}, {"input": []}, {"input": ""}, {"input": ["a", ""]}, {"input": "a", "encoding_format": "hex"}, {"input": "a", "dimensions": 100000}]
-)
+@pytest.mark.parametrize("body", [{}, {"input": []}, {"input": "a", "encoding_format": "hex"}, {"input": "a", "dimensions": 100000}])
 def test_a_wrong_request_for_vectors_is_refused(minilm_server: Server, body: dict[str, Any]) -> None:
     reply = ask(minilm_server, "POST", "/v1/embeddings", body)
     assert (reply.status, reply.json()["error"]["type"]) == (400, "invalid_request_error"), reply.body

@@ -18,6 +18,7 @@ GUESSES: Final = "Guessing ahead"
 LOOKUP: Final = "lookup"
 KINDS: Final = {"none": None, "draft-simple": "draft", "lookup": LOOKUP, "ngram-simple": LOOKUP}
 """The ways that there are, by llama-server's names and ours."""
+MOST: Final = 64
 OTHERS: Final = ("draft-eagle3", "draft-mtp", "draft-dflash", "draft-dspark", "ngram-map-k", "ngram-map-k4v", "ngram-mod", "ngram-cache")
 """llama-server's other ways."""
 
@@ -51,7 +52,7 @@ class GuessOptions:
         str | None,
         option(GUESSES, "-hfd", "--hf-repo-draft", "--spec-draft-hf", metavar="OWNER/REPO", text="The same, from the Hugging Face Hub."),
     ] = None
-    draft_max: Annotated[
+    max_draft: Annotated[
         int | None,
         option(
             GUESSES,
@@ -60,17 +61,17 @@ class GuessOptions:
             "--draft-max",
             metavar="N",
             min=1,
-            max=64,
+            max=MOST,
             text="Most tokens to guess in a step (default 16, of a draft model 8).",
         ),
     ] = None
-    draft_min: Annotated[
+    min_draft: Annotated[
         int | None,
         option(
-            GUESSES, "--spec-draft-n-min", "--draft-min", metavar="N", min=0, max=64, text="Fewest tokens that a draft model guesses (default 0)."
+            GUESSES, "--spec-draft-n-min", "--draft-min", metavar="N", min=0, max=MOST, text="Fewest tokens that a draft model guesses (default 0)."
         ),
     ] = None
-    draft_probability: Annotated[
+    min_probability: Annotated[
         float | None,
         option(
             GUESSES,
@@ -85,7 +86,7 @@ class GuessOptions:
     ngram_size: Annotated[
         int | None,
         option(
-            GUESSES, "--spec-ngram-simple-size-n", metavar="N", min=1, max=64, text="How many last tokens must have come before (default 2 to 4)."
+            GUESSES, "--spec-ngram-simple-size-n", metavar="N", min=1, max=MOST, text="How many last tokens must have come before (default 2 to 4)."
         ),
     ] = None
     draft_gpu_layers: Annotated[
@@ -163,8 +164,8 @@ class GuessOptions:
         Raises:
             UsageError: nothing guesses, or in another way.
         """
-        of_draft = {"min_draft": self.draft_min, "min_probability": self.draft_probability}
-        given: dict[str, Any] = {"max_draft": self.draft_max, **(of_draft if kind != LOOKUP else {})}
+        of_draft = {"min_draft": self.min_draft, "min_probability": self.min_probability}
+        given: dict[str, Any] = {"max_draft": self.max_draft, **(of_draft if kind != LOOKUP else {})}
         given = {name: value for name, value in given.items() if value is not None}
         if self.ngram_size is not None:
             given |= {"min_match": self.ngram_size, "max_match": self.ngram_size}
@@ -176,6 +177,9 @@ class GuessOptions:
             raise UsageError(message)
         if kind is None or (kind == "draft" and not given):
             return None
+        if given.get("min_draft", 0) > given.get("max_draft", MOST):
+            message = f"`--spec-draft-n-min {self.min_draft}` is more than `--spec-draft-n-max {self.max_draft}`; give a smaller one"
+            raise UsageError(message)
         from tabagent import SpeculativeConfig  # noqa: PLC0415 (not needed for `--help`)
 
         most = {} if kind == LOOKUP or "max_draft" in given else {"max_draft": max(8, given.get("min_draft", 0))}

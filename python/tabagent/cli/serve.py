@@ -106,9 +106,6 @@ def _with_draft(served: dict[str, Any], settings: dict[str, Any], stack: context
     draft = served["draft_model"]
     if draft is None:
         return served
-    if settings.get("isolation") is not None:
-        message = "`-md` and `--isolation process` exclude each other: the two models are to be in one process; leave one of them out"
-        raise UsageError(message)
     options = {"variant": settings["variant"], "context_size": 256, "max_sequences": 1} | draft
     path = options.pop("path")
     path = fetched(ModelSource.parse(path, None, None)) if path.startswith("hf:") else path

@@ -12,16 +12,20 @@ from tabagent.cli.failure import UsageError
 from tabagent.cli.gguf_summary import summarize
 from tabagent.cli.guess_options import GuessOptions
 from tabagent.cli.load_options import LoadOptions
+from tabagent.cli.model_source import model_path
+from tabagent.cli.output import write_note
 from tabagent.cli.override_options import with_architecture
 from tabagent.cli.sampler_options import SamplerOptions
 from tabagent.cli.server_config import Given, merged, read_preset
 from tabagent.cli.server_options import ServerOptions
+from tabagent.errors import TabagentError
 
 if TYPE_CHECKING:
     from tabagent import SamplerConfig
 
 __all__ = ["ModelOptions", "ServedModels", "default_sampling", "load_settings"]
 
+POSITIONS: Final = "position_embd.weight"
 MIB: Final = 1 << 20
 PART: Final = 256
 """llama.cpp rounds the part of a request up to a multiple of this (`llama_context` in its src/llama-context.cpp)."""
@@ -152,6 +156,8 @@ def load_settings(path: str, server: ServerOptions, answers: AnswerOptions, mach
             message = "`-c 0` needs a model that is here; give the number of tokens"
             raise UsageError(message)
         settings["context_size"] = summarize(path).context_length
+    elif settings["context_size"] is not None and not path.startswith("hf:"):
+        settings["context_size"] = _within_positions(path, settings["context_size"])
     settings = with_architecture(settings, path)
     size = settings["context_size"]
     if size is not None and server.parallel is not None and machine.kv_unified is None:
@@ -159,6 +165,21 @@ def load_settings(path: str, server: ServerOptions, answers: AnswerOptions, mach
         part = -(-(size // server.parallel) // PART) * PART
         settings["sequence_size"] = max(PART, min(part, size))
     return settings
+
+
+def _within_positions(path: str, size: int) -> int:
+    """The size of a context, cut to the positions of a model that has learned each of them, as llama-server does; says so."""
+    from tabagent import gguf  # noqa: PLC0415 (not needed for `--help`)
+
+    try:
+        positions = next((tensor.shape[0] for tensor in gguf.open(model_path(path)).tensors if tensor.name == POSITIONS), None)
+    except (TabagentError, OSError):
+        # Who loads it is told why.
+        return size
+    if positions is None or size <= positions:
+        return size
+    write_note(f"`-c {size}` is more than the {positions} positions that the model has learned; its context has {positions} tokens")
+    return positions
 
 
 def default_sampling(options: SamplerOptions) -> "SamplerConfig | None":

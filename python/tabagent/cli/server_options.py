@@ -14,7 +14,7 @@ from tabagent.cli.options import option
 from tabagent.cli.output import write_error
 from tabagent.cli.server_config import GIVEN, Given, config_of, defaults_of, typed_of
 
-__all__ = ["ServeCommand", "ServerOptions", "listed", "refuse_unknown_variables"]
+__all__ = ["ServeCommand", "ServerOptions", "listed", "refuse_unknown_variables", "vertex_arguments"]
 
 SERVER: Final = "Server"
 MODELS: Final = "Several models"
@@ -123,6 +123,7 @@ class ServeCommand(ExamplesCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Take what a file of configuration says for what neither the command line nor a variable does."""
+        args = [_with_dashes(argument) for argument in args]
         models: Mapping[str, Mapping[str, Any]] = {}
         file = config_of(args)
         if file is not None:
@@ -143,6 +144,14 @@ class ServeCommand(ExamplesCommand):
             return super().invoke(ctx)
         finally:
             GIVEN.reset(token)
+
+
+def _with_dashes(argument: str) -> str:
+    """An option with dashes where llama-server lets underscores stand."""
+    if not argument.startswith("--"):
+        return argument
+    name, equals, value = argument.partition("=")
+    return name.replace("_", "-") + equals + value
 
 
 def refuse_unknown_variables(environment: Mapping[str, str] = os.environ) -> None:
@@ -264,9 +273,14 @@ class ServerOptions:
         if self.slot_save_path is not None and not self.slot_save_path.is_dir():
             message = f"`--slot-save-path {self.slot_save_path}` is no folder"
             raise UsageError(message)
+        vertex = vertex_arguments(os.environ)
+        if vertex and self.port is not None and self.port != vertex["port"]:
+            message = f"`AIP_HTTP_PORT` says port {vertex['port']}, and `--port` {self.port}; leave one of them out"
+            raise UsageError(message)
         return {
             "host": hosts or None,
             "port": self.port,
+            **vertex,
             "unix_path": unix_path,
             "inherit_sockets": inherits,
             "slot_save_path": self.slot_save_path,
@@ -310,6 +324,27 @@ class ServerOptions:
             message = "`--api-key` and `--api-key-file` give no key, and anybody could ask; give one, or leave them out"
             raise UsageError(message)
         return keys
+
+
+def vertex_arguments(environment: Mapping[str, str]) -> dict[str, Any]:
+    """The arguments of `Server` that the variables of Google's Vertex AI ask for.
+
+    https://cloud.google.com/vertex-ai/docs/predictions/custom-container-requirements lists them.
+
+    Raises:
+        UsageError: the port is none.
+    """
+    if environment.get("AIP_MODE") != "PREDICTION":
+        return {}
+    port = environment.get("AIP_HTTP_PORT") or "8080"
+    if not (port.isdecimal() and 0 < int(port) < 1 << 16):
+        message = f"`AIP_HTTP_PORT` is `{port}`, which is no port"
+        raise UsageError(message)
+    return {
+        "port": int(port),
+        "predict_route": environment.get("AIP_PREDICT_ROUTE") or "/predict",
+        "health_route": environment.get("AIP_HEALTH_ROUTE") or None,
+    }
 
 
 def listed(text: str | None) -> list[str]:

@@ -27,9 +27,9 @@ pub struct Draft {
 pub struct DraftLimits {
     /// Maximum number of tokens; at least 1.
     pub max_draft: usize,
-    /// Fewer tokens than this are not decoded, and so many are asked for at least.
+    /// So many tokens are drafted, however improbable, or none where there is no room for them.
     pub min_draft: usize,
-    /// A token is not drafted that, together with those before it, is less probable than this in the draft model. The first one is drafted in any case.
+    /// A token is not drafted that, together with those before it, is less probable than this in the draft model. The first one, and `min_draft` of them, are drafted in any case.
     pub min_probability: f64,
 }
 
@@ -269,7 +269,8 @@ impl LlamaDrafter {
             likely *= share;
             let is_known = usize::try_from(token).is_ok_and(|token| token < self.n_vocab);
             // The first guess is made in any case, so that it shows how good guesses are.
-            if !is_known || (count > 1 && likely < self.limits.min_probability) {
+            let is_sure = count <= self.limits.min_draft.max(1) || likely >= self.limits.min_probability;
+            if !is_known || !is_sure {
                 break;
             }
             out.push(token);

@@ -188,8 +188,7 @@ fn any_times_give_a_number_in_range() {
 #[test]
 fn prompts_keep_the_number_of_threads_that_they_were_given() {
     let mut policy = ThreadCount::new(4, Some(3), Guess { bytes: 1e8, weights: 1e8 });
-    let (token, prompt) =
-        (Step { n_tokens: 1, can_redo: true }, Step { n_tokens: 512, can_redo: true });
+    let (token, prompt) = (Step { n_tokens: 1, can_redo: true }, Step { n_tokens: 512, can_redo: true });
     for _ in 0..200 {
         assert_eq!(policy.choose(prompt), Choice { threads: 3, limit: None });
         policy.note(prompt, 30.0);
