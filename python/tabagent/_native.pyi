@@ -708,7 +708,7 @@ class Model:
         cache_prompt, progress (events of the prompt), overflow (error, stop, shift, or a mapping of keep and discard),
         speculative (None, or a mapping of min_match, max_match, max_draft), priority, timeout (seconds), collect (the whole text in one event)."""
     def session(self, sampling: Mapping[str, Any], changes: _Changes | None = None) -> Session: ...
-    def load_session(self, path: str) -> tuple[Session, str]:
+    def load_session(self, path: str, changes: _Changes | None = None) -> tuple[Session, str]:
         """The session of a file, with the default sampling, and its note."""
     def score(self, prompt: Sequence[int], continuations: Sequence[Sequence[int]], cache_prompt: bool, changes: _Changes | None = None) -> Stream:
         """A stream with one event for each continuation, without text: its tokens with their log-probabilities."""

@@ -326,22 +326,31 @@ class Generator(Vocabulary):
         changes = as_changes(adapters, control_vector, control_layers)
         return Session(self, self._native.session(config.to_dict(), changes), config)
 
-    def load_session(self, path: str | os.PathLike[str]) -> Session:
+    def load_session(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        adapters: Adapters = None,
+        control_vector: ControlVectors = None,
+        control_layers: tuple[int, int] | None = None,
+    ) -> Session:
         """The session of a file that `Session.save` wrote, in this process or another one: it goes on as if it had never been saved.
 
         With a seed, its text is the same as that of the session that was saved, to the last bit of every logit, where both models are loaded
         alike (with the same `threads`, too) and nothing else runs beside them. The file may come from anywhere: it is checked as a whole before
-        anything of it is used.
+        anything of it is used. The adapters and control vectors of the session must be given again: the same ones, with the same scales.
 
         Raises:
+            TypeError, ValueError: an adapter or a control vector is none.
             OSError: the file cannot be read.
-            StateError: it is none, is damaged, or belongs to another model, to another build of llama.cpp or to other options of `load`; the
-                text says which.
+            StateError: it is none, is damaged, or belongs to another model, to another build of llama.cpp, to other options of `load` or to
+                other adapters; the text says which.
             ContextFullError: it has more tokens than this model's context holds.
             ValueError: it has tokens that this model's vocabulary does not have.
             ClosedError, ForkedError, UnsupportedModelError: as `session`.
         """
-        return load(self, self._native.load_session(as_path(path, "path")))
+        changes = as_changes(adapters, control_vector, control_layers)
+        return load(self, self._native.load_session(as_path(path, "path"), changes))
 
     def generate_batch(
         self,

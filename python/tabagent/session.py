@@ -114,12 +114,11 @@ class Session:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a file that `Model.load_session` reads, in this process or another one: tokens, sampler and cells.
 
-        The file is there as a whole or not at all. Its size is that of the tokens' cells. The session goes on as before. A session with adapters
-        or control vectors cannot be saved.
+        The file is there as a whole or not at all. Its size is that of the tokens' cells. The session goes on as before. Of adapters
+        and control vectors it says which they were; `load_session` gets them again.
 
         Raises:
             OSError: the file cannot be written; one that was there before is as it was.
-            ValueError: the session has adapters or control vectors.
             RuntimeError: a text of the session is being generated.
         """
         self._check_idle()

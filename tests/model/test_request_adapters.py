@@ -17,7 +17,7 @@ from near_ties import assert_alike
 from support.gguf_image import U32, array
 from support.tiny_lora import tiny_adapter, tiny_adapters, untied_llama
 from support.tiny_models import WIDTH
-from tabagent import Adapter, AdapterError, ClosedError, Model, SamplerConfig
+from tabagent import Adapter, AdapterError, ClosedError, Model, SamplerConfig, StateError
 
 GREEDY: Final = SamplerConfig.greedy()
 PROMPT: Final = [1, *range(40, 72)]
@@ -63,6 +63,14 @@ def changes_of(model: Model, folder: Path) -> dict[str, dict[str, Any]]:
         "vector back": {"control_vector": {vector: -1}, "control_layers": (1, 1)},
         "one and vector": {"adapters": one, "control_vector": (vector,)},
     }
+
+
+def write_named(folder: Path, seed: int) -> Path:
+    """An adapter whose file has the same name in each folder."""
+    folder.mkdir()
+    path = folder / "adapter.gguf"
+    path.write_bytes(tiny_adapter(untied_llama(), seed=seed).to_bytes())
+    return path
 
 
 def by_hand(model: Model, changes: dict[str, Any]) -> list[int]:
@@ -387,9 +395,38 @@ def test_sessions_have_adapters_of_their_own(model: Model, tmp_path: Path) -> No
             assert parts[1].usage.cached_tokens == len(PROMPT) + LENGTH // 2 - 1
             with pytest.raises(ValueError, match="a session has its own adapters"):
                 model.generate(session, **(changes["half"] | {"max_tokens": 1}))
-            if name == "base":
-                session.save(tmp_path / "one.session")
-            else:
-                with pytest.raises(ValueError, match="a session with adapters or control vectors cannot be saved"):
-                    session.save(tmp_path / "two.session")
-    assert not (tmp_path / "two.session").exists()
+
+
+def test_saved_sessions_go_on_with_their_adapters(model: Model, tmp_path: Path) -> None:
+    changes = changes_of(model, tmp_path)
+    path = tmp_path / "a.session"
+    for name in ("base", "one", "vector", "one and vector"):
+        with model.session(sampling=GREEDY, **changes[name]) as session:
+            session.append(PROMPT, add_special=False)
+            first = session.generate(max_tokens=LENGTH // 2, ignore_eos=True).result()
+            session.save(path)
+        with model.load_session(path, **changes[name]) as loaded:
+            second = loaded.generate(max_tokens=LENGTH // 2, ignore_eos=True).result()
+            assert [*first.tokens, *second.tokens] == by_hand(model, changes[name])
+            assert second.usage.cached_tokens == len(PROMPT) + LENGTH // 2 - 1
+        for other in changes.keys() - {name}:
+            with pytest.raises(StateError, match="the saved session was computed with"):
+                model.load_session(path, **changes[other])
+
+
+def test_adapters_of_a_saved_session_are_told_apart_by_what_they_are(model: Model, tmp_path: Path) -> None:
+    """Not by their names, and in another load of the model as well."""
+    file = write_named(tmp_path / "one", seed=1)
+    with model.load_adapter(file) as one, model.session(sampling=GREEDY, adapters={one: 0.5}) as session:
+        session.append(PROMPT, add_special=False)
+        session.save(tmp_path / "a.session")
+    again = write_named(tmp_path / "two", seed=1)
+    with model.load_adapter(again) as same:
+        model.load_session(tmp_path / "a.session", adapters=[(same, 0.5)]).close()
+        with pytest.raises(StateError, match=r"`adapter\.gguf` at scale 0\.5, and `adapter\.gguf` at scale 1 is given; give `load_session` the same"):
+            model.load_session(tmp_path / "a.session", adapters=same)
+    other = write_named(tmp_path / "three", seed=2)
+    with model.load_adapter(other) as different, pytest.raises(StateError, match="give `load_session` the same adapters"):
+        model.load_session(tmp_path / "a.session", adapters=[(different, 0.5)])
+    with pytest.raises(StateError, match="and nothing that changes the model is given"):
+        model.load_session(tmp_path / "a.session")

@@ -18,6 +18,7 @@ use crate::capture::TensorTap;
 use crate::context::Context;
 use crate::context_config::ContextConfig;
 use crate::context_error::ContextError;
+use crate::fingerprint::Fingerprint;
 use crate::guard::guarded;
 use crate::log;
 use crate::model::Model;
@@ -77,6 +78,8 @@ pub struct AdapterFacts {
     pub ignored: Vec<String>,
     /// The most that a product of its matrices is multiplied with at scale 1.
     pub strength: f64,
+    /// A digest (SHA-256) of what llama.cpp read: its length, its beginning, its end and samples between. It is the same for the same adapter, wherever its file lies.
+    pub digest: [u8; 32],
 }
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
@@ -245,9 +248,12 @@ impl Model {
             invocation_tokens: loadable.invocation_tokens().to_vec(),
             ignored: loadable.ignored().to_vec(),
             strength: loadable.strength(),
+            digest: [0; 32],
         };
+        let (ptr, digest) = self.init_adapter(path, &loadable)?;
+        let facts = AdapterFacts { digest, ..facts };
         let adapter = Adapter(Arc::new(Inner {
-            ptr: Some(self.init_adapter(path, &loadable)?),
+            ptr: Some(ptr),
             model: self.clone(),
             facts,
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
@@ -264,16 +270,17 @@ impl Model {
         }
     }
 
-    /// Has llama.cpp read `adapter`, from a file that is gone afterwards.
+    /// Has llama.cpp read `adapter`, from a file that is gone afterwards; returns a digest of it, too.
     fn init_adapter(
         &self,
         path: &Path,
         adapter: &LoadableAdapter,
-    ) -> Result<NonNull<llama_adapter_lora>, AdapterError> {
+    ) -> Result<(NonNull<llama_adapter_lora>, [u8; 32]), AdapterError> {
         let no_folder = |source| AdapterError::NoFolder { path: std::env::temp_dir(), source };
         let folder = tempfile::Builder::new().prefix("tabagent-adapter-").tempdir().map_err(no_folder)?;
         let file = folder.path().join("adapter.gguf");
         adapter.write_to(&file)?;
+        let digest = Fingerprint::of_file(&file).map_err(no_folder)?.0;
         let c_path = strings::of_path(&file).ok_or_else(|| {
             no_folder(std::io::Error::other(format!("its path {}", strings::path_problem(&file))))
         })?;
@@ -289,7 +296,8 @@ impl Model {
         });
         // One for each tensor whose weights the CPU module has packed anew; its matrices are as well off in ordinary memory.
         log::retract_warnings("cannot use buft");
-        NonNull::new(ptr).ok_or_else(|| AdapterError::Refused { path: path.to_owned(), log })
+        let ptr = NonNull::new(ptr).ok_or_else(|| AdapterError::Refused { path: path.to_owned(), log })?;
+        Ok((ptr, digest))
     }
 }
 

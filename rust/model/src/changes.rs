@@ -1,5 +1,7 @@
 //! What changes a model for a request.
 
+use serde_json::{Value as Json, json};
+use sha2::{Digest, Sha256};
 use tabagent_llama::{Adapter, AdapterError, Context, ControlSum, Model as LlamaModel};
 use tabagent_runtime::{DecoderError, Group};
 
@@ -27,7 +29,6 @@ impl Changes {
     }
 
     /// The adapters, each with its scale.
-    #[cfg_attr(not(unix), expect(dead_code, reason = "there are no processes of models"))]
     pub(crate) fn adapters(&self) -> &[(Adapter, f32)] {
         self.adapters.as_slice()
     }
@@ -41,6 +42,29 @@ impl Changes {
     /// Whether nothing is changed.
     pub fn is_empty(&self) -> bool {
         self.adapters.is_empty() && self.control.is_empty()
+    }
+
+    /// What tells them from others in another process, too: null where nothing is changed.
+    pub(crate) fn identity(&self) -> Json {
+        if self.is_empty() {
+            return Json::Null;
+        }
+        let told = |(adapter, scale): &(Adapter, f32)| {
+            let facts = adapter.facts();
+            (facts.digest, json!({"name": facts.name, "digest": facts.digest, "scale": scale.to_bits()}))
+        };
+        let mut adapters: Vec<_> = self.adapters().iter().map(told).collect();
+        adapters.sort_by_key(|(digest, _)| *digest);
+        let adapters: Vec<Json> = adapters.into_iter().map(|(_, told)| told).collect();
+        let control = self.control.numbers().map(|(numbers, layers)| {
+            let mut hash = Sha256::new();
+            for number in numbers {
+                hash.update(number.to_le_bytes());
+            }
+            let digest: [u8; 32] = hash.finalize().into();
+            json!({"digest": digest, "first": layers.start(), "last": layers.end()})
+        });
+        json!({"adapters": adapters, "control": control})
     }
 
     /// Refuses adapters of other models.

@@ -51,10 +51,7 @@ impl DraftLimits {
         let read = Self {
             max_draft: given.integer("max_draft", "an integer of at least 1")?.unwrap_or(default.max_draft),
             min_draft: given.integer("min_draft", "an integer of at least 0")?.unwrap_or(default.min_draft),
-            min_probability: given
-                .number("min_probability")?
-                .map(f64::from)
-                .unwrap_or(default.min_probability),
+            min_probability: given.number("min_probability")?.map_or(default.min_probability, f64::from),
         };
         given.finish()?;
         if !(1..=most).contains(&read.max_draft) {

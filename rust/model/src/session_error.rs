@@ -19,11 +19,16 @@ pub enum SessionError {
         /// How many there are.
         n_tokens: usize,
     },
-    /// It is computed with what only this process knows.
+    /// It was computed with other adapters or control vectors.
     #[error(
-        "a session with adapters or control vectors cannot be saved, as its cells depend on them; save its `tokens` instead"
+        "the saved session was computed with {found}, and {given} given; give `load_session` the same adapters, scales and control vectors"
     )]
-    Changed,
+    OtherChanges {
+        /// Those of the session.
+        found: String,
+        /// Those that were given to load it.
+        given: String,
+    },
     /// The file is something else.
     #[error("this is not a saved session: {reason}")]
     NotASession {

@@ -23,12 +23,9 @@ impl Session {
     /// whether they fit a model. `note` is kept as it is. The file appears whole or not at all.
     ///
     /// # Errors
-    /// [`SessionError::Changed`], [`SessionError::File`], and those of [`tokens`](Self::tokens).
+    /// [`SessionError::File`], and those of [`tokens`](Self::tokens).
     pub fn save(&mut self, path: &Path, note: &str, stop: &AbortFlag) -> Result<(), Error> {
         self.settle(stop)?;
-        if !self.changes.is_empty() {
-            return Err(SessionError::Changed.into());
-        }
         let open = self.model.open()?;
         let cells = self.cells(&open, stop)?;
         let (n_cells, cells) = cells.unwrap_or_default();
@@ -37,6 +34,7 @@ impl Session {
         header["cells"] = json!({ "tokens": n_cells, "bytes": cells.len() });
         header["sampler"] = self.draws.as_ref().map(Draws::to_json).unwrap_or_default();
         header["note"] = json!(note);
+        header["changes"] = self.changes.identity();
         let contents = SessionFile { header, tokens: self.tokens.clone(), cells };
         let head = contents.head();
         let parts = [&head[..], &contents.token_bytes(), &contents.cells];
@@ -65,18 +63,24 @@ impl Session {
 }
 
 impl Model {
-    /// The session of a file that [`Session::save`] wrote, and its note. It has the default settings; [`Session::set_sampling`] gives it those that it had.
+    /// The session of a file that [`Session::save`] wrote, and its note. `changes` are those that it was computed with. It has the default settings; [`Session::set_sampling`] gives it those that it had.
     ///
     /// # Errors
     /// [`Error::Session`] if the file is damaged, or is of another model, build or way of loading the model; [`Error::Request`] if the session does not fit the context; those of
     /// [`session`](Self::session).
-    pub fn load_session(&self, path: &Path, stop: &AbortFlag) -> Result<(Session, String), Error> {
+    pub fn load_session(
+        &self,
+        path: &Path,
+        changes: Changes,
+        stop: &AbortFlag,
+    ) -> Result<(Session, String), Error> {
         let open = self.open()?;
         open.engine()?;
         let file = read(path, &open)?;
+        check_changes(&file.header["changes"], &changes.identity())?;
         let (note, draws, n_cells) = (file.note()?.to_owned(), file.sampler()?, file.n_cells()?);
         let SessionFile { tokens, cells, .. } = file;
-        let mut session = self.session(SamplerSettings::default(), Changes::default())?;
+        let mut session = self.session(SamplerSettings::default(), changes)?;
         session.begin_with(tokens, draws)?;
         if n_cells > 0 {
             let stream = open.engine()?.import(session.cells_of(n_cells), cells)?;
@@ -138,6 +142,36 @@ fn check_identity(found: &Json, expected: &Json) -> Result<(), SessionError> {
         });
     }
     Ok(())
+}
+
+/// Refuses other changes than those that cells were computed with; what a file says of their names does not count.
+fn check_changes(found: &Json, given: &Json) -> Result<(), SessionError> {
+    let known = |of: &Json| {
+        let adapters = of["adapters"].as_array().cloned().unwrap_or_default();
+        let adapter = |one: &Json| json!([one["digest"], one["scale"]]);
+        (adapters.iter().map(adapter).collect::<Vec<_>>(), of["control"].clone())
+    };
+    if known(found) == known(given) {
+        return Ok(());
+    }
+    let (found, given) = (words(found), words(given));
+    let given = if given.contains(" and ") { format!("{given} are") } else { format!("{given} is") };
+    Err(SessionError::OtherChanges { found, given })
+}
+
+/// Changes as people call them: the names of adapters with their scales.
+fn words(of: &Json) -> String {
+    const LONGEST: usize = 100;
+    let adapter = |one: &Json| {
+        let name: String = one["name"].as_str().unwrap_or_default().chars().take(LONGEST).collect();
+        let bits = one["scale"].as_u64().and_then(|bits| u32::try_from(bits).ok()).unwrap_or_default();
+        format!("`{name}` at scale {}", f32::from_bits(bits))
+    };
+    let mut all: Vec<String> = of["adapters"].as_array().into_iter().flatten().map(adapter).collect();
+    if of["control"].is_object() {
+        all.push("control vectors".to_owned());
+    }
+    if all.is_empty() { "nothing that changes the model".to_owned() } else { all.join(" and ") }
 }
 
 /// Waits for a transfer of cells.

@@ -404,8 +404,16 @@ impl Model {
             .map(Session::new)
     }
 
-    fn load_session(&self, py: Python<'_>, path: PathBuf) -> PyResult<(Session, String)> {
-        let (session, note) = self.run(py, true, move |model, stop| model.load_session(&path, stop))?;
+    #[pyo3(signature = (path, changes=None))]
+    fn load_session(
+        &self,
+        py: Python<'_>,
+        path: PathBuf,
+        changes: Option<Changes<'_>>,
+    ) -> PyResult<(Session, String)> {
+        let changes = self.changes(py, changes)?;
+        let work = move |model: &core::Model, stop: &AbortFlag| model.load_session(&path, changes, stop);
+        let (session, note) = self.run(py, true, work)?;
         Ok((Session::new(session), note))
     }
 

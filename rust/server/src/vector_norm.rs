@@ -20,7 +20,7 @@ impl VectorNorm {
 
     /// By llama.cpp's number: -1 for none, 0 for a largest number of 32760, 1 for a sum of 1, 2 for a Euclidean length of 1, p above 2 for the p-norm. `None` if there is no such one.
     pub fn numbered(number: i64) -> Option<Self> {
-        (-1..=Self::MOST).contains(&number).then(|| Self(number as i32))
+        (-1..=Self::MOST).contains(&number).then_some(Self(number as i32))
     }
 
     /// Scales a vector in place. One of zeros stays.
@@ -40,7 +40,9 @@ impl VectorNorm {
             }
         };
         if length > 0.0 {
-            vector.iter_mut().for_each(|number| *number = (f64::from(*number) / length) as f32);
+            for number in vector.iter_mut() {
+                *number = (f64::from(*number) / length) as f32;
+            }
         }
     }
 }

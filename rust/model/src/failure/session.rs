@@ -10,12 +10,13 @@ use crate::session_error::SessionError;
 impl Failure for SessionError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Running | Self::TooFar { .. } | Self::Changed => ErrorKind::Value,
+            Self::Running | Self::TooFar { .. } => ErrorKind::Value,
             Self::NotASession { .. }
             | Self::Damaged
             | Self::OtherModel
             | Self::OtherBuild { .. }
             | Self::OtherSettings { .. }
+            | Self::OtherChanges { .. }
             | Self::Cells => ErrorKind::State,
             Self::Closed => ErrorKind::Closed,
             Self::File(error) => error.kind(),
@@ -28,12 +29,12 @@ impl Failure for SessionError {
             Self::Running
             | Self::Closed
             | Self::TooFar { .. }
-            | Self::Changed
             | Self::NotASession { .. }
             | Self::Damaged
             | Self::OtherModel
             | Self::OtherBuild { .. }
             | Self::OtherSettings { .. }
+            | Self::OtherChanges { .. }
             | Self::Cells => None,
         }
     }

@@ -7,7 +7,7 @@ use axum::extract::{Path as UrlPath, Request, State};
 use axum::http::Uri;
 use axum::response::Response;
 use serde_json::{Value, json};
-use tabagent_model::{AbortFlag, Changes, Session};
+use tabagent_model::{AbortFlag, Session};
 
 use crate::app::App;
 use crate::error::{ApiError, Problem};
@@ -154,16 +154,18 @@ fn save(served: &Served, held: &mut Held, number: usize, path: &Path) -> Result<
 }
 
 fn session(served: &Served, tokens: Vec<i32>) -> Result<Session, ApiError> {
-    let mut session = served.model.session(served.defaults().sampling.clone(), Changes::default())?;
-    session.replace(tokens, Changes::default(), &AbortFlag::new())?;
+    let changes = served.state.adapters.changes(&served.model, None)?;
+    let mut session = served.model.session(served.defaults().sampling.clone(), changes.clone())?;
+    session.replace(tokens, changes, &AbortFlag::new())?;
     Ok(session)
 }
 
 /// Reads what was saved into a slot.
 fn restore(served: &Served, held: &mut Held, path: &Path) -> Result<(usize, u64), ApiError> {
     let stop = AbortFlag::new();
+    let changes = served.state.adapters.changes(&served.model, None)?;
     let (mut session, _) =
-        served.model.load_session(path, &stop).map_err(|error| about_file(&error, path))?;
+        served.model.load_session(path, changes, &stop).map_err(|error| about_file(&error, path))?;
     let tokens = session.tokens(&stop)?.len();
     held.session = Some(session);
     held.erased = false;

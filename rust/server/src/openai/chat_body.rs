@@ -50,9 +50,7 @@ impl ChatBody {
             return Err(ApiError::field("tools", message));
         }
         request.structure = read_structure(&mut fields)?;
-        if let Some(budget) = read_budget(&mut fields, served)? {
-            request.thinking = budget;
-        }
+        read_budget(&mut fields, served, &mut request)?;
         let stays = app.settings.reasoning_in_content;
         // Calls have to be read.
         let has_tools = request.conversation.tools.as_ref().is_some_and(|tools| !tools.is_empty());
@@ -290,18 +288,19 @@ fn read_structure(fields: &mut JsonFields) -> Result<Option<GrammarRequest>, Api
     }
 }
 
-/// How many tokens the thoughts may have, in llama-server's fields; below 0 as many as they like. `None` where the body says nothing of it.
-fn read_budget(fields: &mut JsonFields, served: &Served) -> Result<Option<Option<ThinkingBudget>>, ApiError> {
+/// How many tokens the thoughts may have, in llama-server's fields; below 0 as many as they like.
+fn read_budget(fields: &mut JsonFields, served: &Served, request: &mut ChatRequest) -> Result<(), ApiError> {
     let names = ["reasoning_budget_tokens", "thinking_budget_tokens"];
     let tokens = fields.integer_of(&names, -1..=i64::from(i32::MAX))?;
     let message = fields.text("reasoning_budget_message")?;
     if tokens.is_none() && message.is_none() {
-        return Ok(None);
+        return Ok(());
     }
     let default = served.chat_defaults();
     let max_tokens = tokens.map_or(default.budget, |tokens| usize::try_from(tokens).ok());
     let message = message.unwrap_or_else(|| default.budget_message.clone());
-    Ok(Some(max_tokens.map(|max_tokens| ThinkingBudget { max_tokens, message })))
+    request.thinking = max_tokens.map(|max_tokens| ThinkingBudget { max_tokens, message });
+    Ok(())
 }
 
 /// Whether the reasoning stays in the content.
