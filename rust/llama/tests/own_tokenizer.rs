@@ -7,6 +7,7 @@ mod common;
 use common::{GEMMA, SMOLLM2, library, vocab_dir};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use tabagent_gguf::{GgufFile, GgufWriter};
 use tabagent_llama::{Model, ModelConfig};
 use tabagent_tokenizer::Tokenizer;
 
@@ -218,4 +219,127 @@ fn tokens_are_the_same_as_llama_cpps() {
             }
         }
     }
+}
+
+/// The names of pre-tokenizers in the pinned `src/llama-vocab.cpp`.
+fn pre_tokenizers() -> Vec<String> {
+    let Some(tree) = tabagent_material::tree() else { return Vec::new() };
+    let source = std::fs::read_to_string(tree.join("src/llama-vocab.cpp")).unwrap();
+    let names = source.split("tokenizer_pre == \"").skip(1).filter_map(|rest| rest.split('"').next());
+    let mut names: Vec<String> = names.map(str::to_owned).collect();
+    names.sort();
+    names.dedup();
+    assert!(names.len() > 80, "{}", names.len());
+    names
+}
+
+/// A file with a vocabulary alone.
+fn writer(model: &str) -> GgufWriter {
+    let mut writer = GgufWriter::new()
+        .add("general.architecture", "llama")
+        .add("llama.attention.layer_norm_rms_epsilon", 1e-5_f32)
+        .add("tokenizer.ggml.model", model);
+    for (key, value) in [
+        ("context_length", 64_u32),
+        ("embedding_length", 32),
+        ("block_count", 1),
+        ("feed_forward_length", 32),
+        ("attention.head_count", 1),
+        ("rope.dimension_count", 32),
+    ] {
+        writer = writer.add(&format!("llama.{key}"), value);
+    }
+    writer
+}
+
+fn strings(path: &Path, key: &str) -> Vec<String> {
+    let file = GgufFile::open(path).unwrap();
+    let array = file.metadata().get(key).unwrap().as_array().unwrap();
+    array.strings().unwrap().map(|text| text.to_str().unwrap().to_owned()).collect()
+}
+
+fn compare_written(writer: &GgufWriter, name: &str, n: usize, faults: &mut String) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("vocabulary.gguf");
+    std::fs::write(&path, writer.to_bytes().unwrap()).unwrap();
+    let (model, own) = (load(&path), Tokenizer::from_file(&path).unwrap());
+    let (n_different, shown) = compare(&model, &own, n, 5);
+    if n_different > 0 {
+        write!(faults, "\n{name}: {n_different} of {}{shown}", 2 * n).unwrap();
+    }
+}
+
+#[test]
+fn every_pre_tokenizer_splits_as_llama_cpps() {
+    let names = pre_tokenizers();
+    let Some(models) = vocab_dir().filter(|_| !names.is_empty()) else { return };
+    let mut faults = String::new();
+    for name in names {
+        // Those that read characters in place of bytes have another vocabulary.
+        let reads_characters =
+            ["gemma4", "granite-embed-multi-311m", "sarvam-moe", "whitespace"].contains(&name.as_str());
+        let file =
+            models.join(format!("ggml-vocab-{}.gguf", if reads_characters { "gemma-4" } else { "gpt-2" }));
+        let model = if name == "whitespace" { "whitespace" } else { "gpt2" };
+        let writer = writer(model)
+            .add("tokenizer.ggml.pre", name.as_str())
+            .add("tokenizer.ggml.tokens", strings(&file, "tokenizer.ggml.tokens"))
+            .add("tokenizer.ggml.merges", strings(&file, "tokenizer.ggml.merges"))
+            .add("tokenizer.ggml.bos_token_id", 11_u32);
+        compare_written(&writer, &name, 150, &mut faults);
+    }
+    assert!(faults.is_empty(), "{faults}");
+}
+
+/// Families of which the pinned tree has no file.
+#[test]
+fn written_vocabularies_have_llama_cpps_tokens() {
+    if library().is_none() {
+        return;
+    }
+    let mut faults = String::new();
+    let mut tokens: Vec<String> = ["<s>", "</s>", "<unk>"].map(str::to_owned).into();
+    tokens.extend((0..256).map(|byte| format!("\\x{byte:02x}")));
+    tokens.extend(["ab", "the", " the", "hello", "日本", "\\n\\n", "e\\'s", "\\x20\\x20"].map(str::to_owned));
+    let rwkv = writer("rwkv").add("tokenizer.ggml.tokens", tokens);
+    compare_written(&rwkv, "rwkv", 300, &mut faults);
+
+    let mut tokens: Vec<String> =
+        ["<|plamo:unk|>", "<|plamo:bos|>", "<|plamo:eos|>"].map(str::to_owned).into();
+    tokens.extend((0..256).map(|byte| format!("<0x{byte:02X}>")));
+    let mut types = vec![3_i32, 3, 3];
+    types.extend([6; 256]);
+    let mut scores = vec![-1000.0_f32; 259];
+    for (at, text) in [
+        " ",
+        "a",
+        "b",
+        "ab",
+        "the",
+        " the",
+        "he",
+        "hello",
+        "HELL",
+        "日本語",
+        "日",
+        "本語",
+        "e\u{301}",
+        "\n",
+        "1",
+        "12",
+        "123",
+    ]
+    .iter()
+    .enumerate()
+    {
+        tokens.push((*text).to_owned());
+        types.push(1);
+        scores.push(-1.25 - at as f32 * 0.37);
+    }
+    let plamo2 = writer("plamo2")
+        .add("tokenizer.ggml.tokens", tokens)
+        .add("tokenizer.ggml.token_type", types)
+        .add("tokenizer.ggml.scores", scores);
+    compare_written(&plamo2, "plamo2", 300, &mut faults);
+    assert!(faults.is_empty(), "{faults}");
 }

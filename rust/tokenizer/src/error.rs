@@ -1,7 +1,5 @@
 //! What can be wrong with a tokenizer's file, a text or tokens.
 
-use std::path::PathBuf;
-
 use tabagent_gguf::{ConvertError, GgufError};
 
 use crate::output::TokenId;
@@ -15,14 +13,6 @@ pub enum TokenizerError {
     /// A `tokenizer.json` cannot be read.
     #[error(transparent)]
     Json(#[from] ConvertError),
-    /// The operating system refused to read a file.
-    #[error("cannot read `{}`: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the operating system said.
-        source: std::io::Error,
-    },
     /// The model has no tokenizer.
     #[error("this model has no tokenizer; pass token ids instead of text")]
     NoTokenizer,

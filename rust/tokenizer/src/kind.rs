@@ -25,6 +25,20 @@ pub enum TokenizerKind {
     Plamo2,
 }
 
+impl TokenizerKind {
+    /// Its name, as Python has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SentencePiece => "sentencepiece",
+            Self::Bpe => "bpe",
+            Self::WordPiece => "wordpiece",
+            Self::Unigram => "unigram",
+            Self::Rwkv => "rwkv",
+            Self::Plamo2 => "plamo2",
+        }
+    }
+}
+
 /// What a file says about its tokenizer, besides the tokens.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings<'a> {
