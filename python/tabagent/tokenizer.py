@@ -36,7 +36,7 @@ class Tokenizer:
     def from_file(cls, path: str | PathLike[str]) -> Tokenizer:
         """Read the tokenizer of a GGUF file, or of a `tokenizer.json` with the files beside it.
 
-        Of a `tokenizer.json`, llama.cpp must have the pre-tokenizer and the algorithm: byte-level BPE, BPE made of SentencePiece, or WordPiece.
+        A `tokenizer.json` may hold BPE, Unigram or WordPiece; its pre-tokenizer must be one of those that `tabagent convert` knows.
 
         Raises:
             OSError: the file cannot be read.

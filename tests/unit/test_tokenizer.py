@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,8 @@ def test_offsets_are_parts_of_the_text(tmp_path: Path, kind: str) -> None:
     assert offsets == sorted(offsets)
     for token, (start, end) in zip(tokens, offsets, strict=True):
         spelled = made.token_to_bytes(token, special=False)
-        part = TEXT[start:end].encode()
+        # WordPiece drops accents.
+        part = (unicodedata.normalize("NFD", TEXT[start:end]) if kind == "wpm" else TEXT[start:end]).encode()
         assert spelled.strip() in part or not spelled, (token, spelled, part)
     if kind not in {"wpm", "ugm"}:
         covered = {at for start, end in offsets for at in range(start, end)}
@@ -96,7 +98,7 @@ def test_wrong_arguments_are_refused(bpe: Tokenizer, tmp_path: Path) -> None:
         Tokenizer.from_file(tmp_path / "missing.json")
     with pytest.raises(TypeError, match="`text`"):
         bpe.tokenize(b"a")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="surrogate|U\\+D800"):
+    with pytest.raises(ValueError, match=r"U\+D800"):
         bpe.tokenize("\ud800")
     with pytest.raises(ValueError, match="ids go from 0 to 260"):
         bpe.detokenize([0, 261])

@@ -154,7 +154,7 @@ impl Tokenizer {
 fn characters(text: &[u8], spans: &[Range<usize>]) -> Vec<(usize, usize)> {
     // How many characters begin before a byte.
     let mut count = (0, 0);
-    let mut before = |from: &mut (usize, usize), byte: usize| {
+    let before = |from: &mut (usize, usize), byte: usize| {
         let begins = |byte: &&u8| **byte & 0xc0 != 0x80;
         if byte < from.0 {
             *from = (0, 0);

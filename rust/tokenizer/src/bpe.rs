@@ -89,7 +89,9 @@ impl Bpe {
             for (rank, text) in merges.enumerate() {
                 if let Some((left, right, symbol)) = symbols.merge(text) {
                     pairs.insert(left, right, Merge { rank: rank as u32, symbol });
-                    seams.note(symbols.table.get(symbol));
+                    if pre.escape_spaces {
+                        seams.note(symbols.table.get(symbol));
+                    }
                 }
                 if symbols.table.n_bytes() > MAX_BYTES {
                     let problem = format!("hold more than {MAX_BYTES} bytes; the file is damaged");
@@ -120,7 +122,7 @@ impl Bpe {
         }
     }
 
-    /// Adds the tokens of `span` of `text`. `is_new` if the fragment before it was of another text.
+    /// Adds the tokens of `span` of `text`.
     pub(crate) fn tokenize(
         &self,
         text: &[u8],

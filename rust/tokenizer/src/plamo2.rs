@@ -150,8 +150,9 @@ impl Plamo2 {
             if step.token >= 0 {
                 work.out.push(step.token, places[at], places[next]);
             } else {
-                for place in places[at]..places[at + 1] {
-                    work.out.push(self.bytes[usize::from(text[place])], place, place + 1);
+                let character = &text[places[at]..places[at + 1]];
+                for (place, byte) in (places[at]..).zip(character) {
+                    work.out.push(self.bytes[usize::from(*byte)], place, place + 1);
                 }
             }
             at = next;

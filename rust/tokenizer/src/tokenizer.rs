@@ -311,8 +311,7 @@ impl Tokenizer {
         let eos = self.roles.eos.filter(|_| self.add_eos);
         match self.kind {
             TokenizerKind::WordPiece => (self.roles.bos, self.roles.separator),
-            TokenizerKind::SentencePiece | TokenizerKind::Bpe => (bos, eos),
-            TokenizerKind::Unigram => (bos, eos),
+            TokenizerKind::SentencePiece | TokenizerKind::Bpe | TokenizerKind::Unigram => (bos, eos),
             TokenizerKind::Rwkv | TokenizerKind::Plamo2 => (None, None),
         }
     }

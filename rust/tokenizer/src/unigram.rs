@@ -141,7 +141,7 @@ impl Unigram {
             match path.last_mut() {
                 // Unknown characters beside each other are one token.
                 Some((token, start, _)) if *token == self.unknown && step.token == self.unknown => {
-                    *start = from
+                    *start = from;
                 }
                 _ => path.push((step.token, from, end)),
             }

@@ -88,6 +88,7 @@ const CJK: Stage = runs(Lead::None, set::CJK);
 
 impl PreTokenizer {
     /// The one of this name; `None` if there is none.
+    #[expect(clippy::too_many_lines, reason = "a list of names")]
     pub(crate) fn named(name: &str) -> Option<Self> {
         let of = |stages: &'static [Stage]| PreTokenizer { stages, ..PLAIN };
         Some(match name {
@@ -162,7 +163,9 @@ impl PreTokenizer {
             }
             "whitespace" => PreTokenizer { is_byte_level: false, ..of(const { &[] }) },
             "qwen2" | "deepseek-r1-qwen" | "kormo" | "f2llmv2" | "stablelm2" | "megrez" | "hunyuan"
-            | "grok-2" | "solar-open" => of(const { &[Stage::Pattern(&QWEN2)] }),
+            | "grok-2" | "solar-open" | "bailingmoe" | "bailingmoe2" | "llada-moe" => {
+                of(const { &[Stage::Pattern(&QWEN2)] })
+            }
             "laguna" => of(const { &[Stage::Lines, Stage::Pattern(&QWEN2)] }),
             "qwen35" => of(const { &[Stage::Pattern(&QWEN35)] }),
             "poro-chat" | "bloom" | "gpt3-finnish" => of(const { &[BLOOM] }),
@@ -194,7 +197,6 @@ impl PreTokenizer {
             }
             "tiny_aya" | "cohere2moe" => of(const { &[Stage::DigitsFromEnd, Stage::Pattern(&AYA)] }),
             "superbpe" => of(const { &[runs(Lead::None, set::NUMBERS), Stage::BeforeThrees] }),
-            "bailingmoe" | "bailingmoe2" | "llada-moe" => of(const { &[Stage::Pattern(&QWEN2)] }),
             "seed-coder" => of(const { &[Stage::Pattern(&SEED)] }),
             "kimi-k2" => of(const { &[Stage::Kimi] }),
             "ufakzeka" => of(const { &[Stage::Pattern(&UFAKZEKA)] }),

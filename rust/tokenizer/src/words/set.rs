@@ -16,7 +16,7 @@ pub(crate) enum Set {
     PunctuationAndAscii,
     /// Everything but white space and these.
     NoneOf(&'static [char]),
-    /// These ranges, which hold no white space. They are in order where it is not said otherwise.
+    /// These ranges, in the order of their first characters.
     Ranges(&'static [(u32, u32)]),
 }
 
@@ -54,68 +54,69 @@ impl Set {
             // White space that is not ASCII is a vertical tab there (`unicode_regex_split`).
             Self::Ranges(ranges) => {
                 let (character, _) = decode(piece.text, at);
-                class != SPACE && ranges.iter().any(|(first, last)| (*first..=*last).contains(&character))
+                let mut below = ranges.iter().take_while(|(first, _)| *first <= character);
+                class != SPACE && below.any(|(_, last)| character <= *last)
             }
         }
     }
 }
 
-/// `[一-龥ࠀ-一가-퟿]`: of DeepSeek's first tokenizers.
-pub(super) const DEEPSEEK_CJK: Set = Set::Ranges(&[(0x4e00, 0x9fa5), (0x800, 0x4e00), (0xac00, 0xd7ff)]);
+/// `[一-龥ࠀ-一가-퟿]`: of `DeepSeek`'s first tokenizers.
+pub(super) const DEEPSEEK_CJK: Set = Set::Ranges(&[(0x800, 0x4e00), (0x4e00, 0x9fa5), (0xac00, 0xd7ff)]);
 
 /// `[一-龥぀-ゟ゠-ヿ]`
-pub(super) const CJK: Set = Set::Ranges(&[(0x4e00, 0x9fa5), (0x3040, 0x309f), (0x30a0, 0x30ff)]);
+pub(super) const CJK: Set = Set::Ranges(&[(0x3040, 0x309f), (0x30a0, 0x30ff), (0x4e00, 0x9fa5)]);
 
-/// DeepSeek's punctuation.
+/// `DeepSeek`'s punctuation.
 pub(super) const DEEPSEEK_PUNCTUATION: Set = Set::Ranges(&[
     (0x21, 0x2f),
     (0x3a, 0x7e),
-    (0xff01, 0xff0f),
-    (0xff1a, 0xff5e),
     (0x2018, 0x201f),
     (0x3000, 0x3002),
+    (0xff01, 0xff0f),
+    (0xff1a, 0xff5e),
 ]);
 
 /// Youtu's sets: Korean, punctuation, Bopomofo, Chinese and Japanese.
 pub(super) const YOUTU: &[Set] = &[
-    Set::Ranges(&[(0xac00, 0xd7a3), (0x3131, 0x318e)]),
+    Set::Ranges(&[(0x3131, 0x318e), (0xac00, 0xd7a3)]),
     Set::Ranges(&[
-        (0xff01, 0xff01),
-        (0x2026, 0x2026),
-        (0x201c, 0x201d),
-        (0x2018, 0x2019),
         (0x2014, 0x2014),
-        (0xff1a, 0xff1b),
-        (0xff0c, 0xff0c),
+        (0x2018, 0x2019),
+        (0x201c, 0x201d),
+        (0x2026, 0x2026),
         (0x3001, 0x303f),
         (0xfe30, 0xfe4f),
+        (0xff01, 0xff01),
+        (0xff0c, 0xff0c),
+        (0xff1a, 0xff1b),
     ]),
     Set::Ranges(&[(0x3105, 0x312f)]),
     CJK,
 ];
 
-/// AFMoE's Asian scripts. llama.cpp writes U+8C48 for U+F900, so that the third range is longer than the original's.
+/// `AFMoE`'s Asian scripts. llama.cpp writes U+8C48 for U+F900, so that the third range is longer than the original's.
 pub(super) const AFMOE: Set = Set::Ranges(&[
-    (0x4e00, 0x9fff),
-    (0x3400, 0x4dbf),
-    (0x8c48, 0xfaff),
-    (0x3040, 0x30ff),
-    (0xff65, 0xff9f),
-    (0x2f00, 0x2fdf),
     (0x0e40, 0x0eff),
-    (0x1780, 0x17ff),
     (0x1000, 0x109f),
-    (0xaa60, 0xaa7f),
-    (0xa9e0, 0xa9ff),
-    (0xac00, 0xd7af),
     (0x1100, 0x11ff),
+    (0x1780, 0x17ff),
+    (0x2f00, 0x2fdf),
+    (0x3040, 0x30ff),
+    (0x3400, 0x4dbf),
+    (0x4e00, 0x9fff),
+    (0x8c48, 0xfaff),
+    (0xa9e0, 0xa9ff),
+    (0xaa60, 0xaa7f),
+    (0xac00, 0xd7af),
+    (0xff65, 0xff9f),
 ]);
 
 /// What ends BLOOM's words, besides white space.
 pub(super) const BLOOM: Set =
     Set::NoneOf(&['(', '|', '.', ',', '!', '?', '…', '。', '，', '、', '।', '۔', '،', ')']);
 
-/// Letters of alphabets with upper and lower case, of DeepSeek's first tokenizer.
+/// Letters of alphabets with upper and lower case, of `DeepSeek`'s first tokenizer.
 pub(super) const DEEPSEEK_LETTERS: Set = Set::Ranges(&[
     (0x41, 0x5a),
     (0x61, 0x7a),
@@ -202,3 +203,17 @@ pub(super) const DEEPSEEK_LETTERS: Set = Set::Ranges(&[
     (0x118a0, 0x118df),
     (0x1e900, 0x1e943),
 ]);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_in_order() {
+        let sets = [DEEPSEEK_CJK, CJK, DEEPSEEK_PUNCTUATION, AFMOE, DEEPSEEK_LETTERS];
+        for set in sets.iter().chain(YOUTU) {
+            let Set::Ranges(ranges) = set else { panic!("{set:?}") };
+            assert!(ranges.is_sorted() && ranges.iter().all(|(first, last)| first <= last), "{ranges:x?}");
+        }
+    }
+}

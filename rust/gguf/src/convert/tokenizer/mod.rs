@@ -9,6 +9,7 @@ mod protobuf;
 mod sentence_piece;
 mod special_tokens;
 mod standalone;
+mod unigram;
 mod vocabulary;
 
 use crate::owned::{OwnedArray, OwnedValue};

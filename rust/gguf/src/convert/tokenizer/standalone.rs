@@ -10,7 +10,7 @@ use crate::convert::json::Object;
 use crate::writer::GgufWriter;
 
 use super::special_tokens::SpecialTokens;
-use super::{Tokenizer, TokenizerFiles, base, sentence_piece};
+use super::{Tokenizer, TokenizerFiles, base, sentence_piece, unigram};
 
 /// The metadata that the tokenizer of a `tokenizer.json` has in a model's file, as the bytes of a GGUF file without tensors. What the other files of
 /// its folder say of the tokenizer counts, too (`tokenizer_config.json`, `special_tokens_map.json`, `config.json`).
@@ -20,10 +20,11 @@ use super::{Tokenizer, TokenizerFiles, base, sentence_piece};
 pub fn tokenizer_metadata(path: &Path) -> Result<Vec<u8>, ConvertError> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut files = TokenizerFiles::read(folder)?;
+    std::fs::metadata(path).map_err(|source| ConvertError::Read { path: path.to_owned(), source })?;
     let Some(tokenizer) = Object::read(path)? else {
-        return Err(ConvertError::source(path, "there is no such file"));
+        return Err(ConvertError::source(path, "it is gone"));
     };
-    files.tokenizer = Some(tokenizer);
+    files.tokenizer = Some(tokenizer.clone());
     let config_path = folder.join("config.json");
     let mut config = Object::read(&config_path)?.unwrap_or_else(|| Object::empty(&config_path));
     config.raise("text_config");
@@ -34,18 +35,22 @@ pub fn tokenizer_metadata(path: &Path) -> Result<Vec<u8>, ConvertError> {
             (Family::Llama, sentence_piece::from_tokenizer(&files, &config)?)
         }
         "BPE" => (Family::Llama, base::bpe(&files, &config, None)?),
+        "Unigram" => (Family::Llama, unigram::vocabulary(&tokenizer, &config)?),
         _ => {
-            let problem = format!("key `model.type` is `{kind}`; only `BPE` and `WordPiece` can be read");
+            let problem =
+                format!("key `model.type` is `{kind}`; only `BPE`, `Unigram` and `WordPiece` can be read");
             return Err(ConvertError::source(path, problem));
         }
     };
-    let is_sentence_piece = vocabulary.model == "llama";
-    let puts_space = files.tokenizer.as_ref().is_some_and(puts_space);
+    let model = vocabulary.model;
     let special = SpecialTokens::read(&files);
-    let tokenizer = Tokenizer { vocabulary, special, files, family };
-    let mut writer = tokenizer.add(GgufWriter::new(), &config)?;
-    if is_sentence_piece {
-        writer = writer.set("tokenizer.ggml.add_space_prefix", puts_space);
+    let read = Tokenizer { vocabulary, special, files, family };
+    let mut writer = read.add(GgufWriter::new(), &config)?;
+    if matches!(model, "llama" | "t5") {
+        writer = writer.set("tokenizer.ggml.add_space_prefix", puts_space(&tokenizer));
+    }
+    if model == "t5" {
+        writer = unigram::add(writer, &tokenizer)?;
     }
     Ok(writer.to_bytes()?)
 }
