@@ -37,6 +37,7 @@ __all__ = [
     "Stream",
     "TokenEvent",
     "TokenLogprob",
+    "Tokenizer",
     "TopLogprob",
     "__version__",
     "chat_template_names",

@@ -103,11 +103,10 @@ impl Bpe {
         }
         let Symbols { table, tokens, singles, .. } = symbols;
         let merger = WordMerger {
-            whole: WordMerger::unknown(tokens.len()),
+            whole: WordMerger::whole(&tokens, pre.ignore_merges),
             symbols: table,
             tokens,
             rule: Rule::Pairs(pairs),
-            ignore_merges: pre.ignore_merges,
             bytes: byte_tokens(vocabulary, pre.is_byte_level),
             singles,
         };

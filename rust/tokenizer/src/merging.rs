@@ -8,8 +8,8 @@ use crate::pair_table::Merge;
 /// Words of up to this many symbols are searched for their best pair; longer ones keep their pairs in a heap.
 const FEW: usize = 48;
 const NONE: u32 = u32::MAX;
-/// How many merges of a long word are done between two checks of whether to stop.
-const BETWEEN_LOOKS: usize = 1 << 14;
+/// How many steps of a long word are done between two checks of whether to stop.
+pub(crate) const BETWEEN_LOOKS: usize = 1 << 14;
 
 /// A symbol of a word: bytes `start..end` of the text.
 #[derive(Clone, Copy, Debug)]
@@ -126,6 +126,9 @@ impl Merging {
             }
         };
         for at in 0..last {
+            if (at as usize).is_multiple_of(BETWEEN_LOOKS) && is_stopped() {
+                return false;
+            }
             look(symbols, heap, at, at + 1);
         }
         let mut n_done = 0_usize;

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::error::TokenizerError;
+use crate::output::TokenId;
 use crate::spaces::{self, Seams};
 use crate::text_table::TextTable;
 use crate::vocabulary::{TOKENS, Vocabulary};
@@ -43,12 +44,12 @@ impl SentencePiece {
                 }
             })
             .collect::<Result<_, _>>()?;
+        let tokens: Vec<TokenId> = vocabulary.ids().collect();
         let merger = WordMerger {
-            whole: WordMerger::unknown(vocabulary.len()),
+            whole: WordMerger::whole(&tokens, false),
             symbols,
-            tokens: vocabulary.ids().collect(),
+            tokens,
             rule: Rule::Texts(vocabulary.scores.iter().map(|score| rank(*score)).collect()),
-            ignore_merges: false,
             bytes,
             singles: None,
         };

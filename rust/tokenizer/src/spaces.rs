@@ -70,13 +70,19 @@ impl Seams {
 
     /// Gives the pieces of `span` that can be tokenized apart to `take`, until it wants no more.
     pub(crate) fn split(&self, text: &[u8], span: Range<usize>, take: &mut dyn FnMut(usize, usize) -> bool) {
-        let mut from = span.start;
-        for at in memchr::memmem::find_iter(&text[span.clone()], SPACE).map(|at| span.start + at) {
-            if at > from && self.is_seam(text, at) {
-                if !take(from, at) {
-                    return;
+        let (mut from, mut at) = (span.start, span.start + 1);
+        // Words are short, so looking at each byte is faster than searching.
+        while at + SPACE.len() <= span.end {
+            if text[at] == SPACE[0] && text[at..].starts_with(SPACE) {
+                if self.is_seam(text, at) {
+                    if !take(from, at) {
+                        return;
+                    }
+                    from = at;
                 }
-                from = at;
+                at += SPACE.len();
+            } else {
+                at += 1;
             }
         }
         if from < span.end {

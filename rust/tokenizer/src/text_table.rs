@@ -10,8 +10,8 @@ const EMPTY: u32 = u32::MAX;
 pub(crate) struct TextTable {
     keys: HashKeys,
     bytes: Vec<u8>,
-    /// Where each text ends in `bytes`.
-    ends: Vec<u32>,
+    /// Where each text begins in `bytes`, and where the last one ends.
+    starts: Vec<u32>,
     /// Half of a hash, and a number.
     slots: Vec<(u32, u32)>,
     longest: usize,
@@ -23,7 +23,11 @@ impl TextTable {
         Self {
             keys: HashKeys::new(),
             bytes: Vec::new(),
-            ends: Vec::with_capacity(n),
+            starts: {
+                let mut starts = Vec::with_capacity(n + 1);
+                starts.push(0);
+                starts
+            },
             slots: vec![(0, EMPTY); table_size(n)],
             longest: 0,
         }
@@ -31,7 +35,7 @@ impl TextTable {
 
     /// How many texts there are.
     pub(crate) fn len(&self) -> usize {
-        self.ends.len()
+        self.starts.len() - 1
     }
 
     /// Bytes of the longest text.
@@ -42,8 +46,7 @@ impl TextTable {
     /// The text with this number.
     pub(crate) fn get(&self, number: u32) -> &[u8] {
         let number = number as usize;
-        let start = number.checked_sub(1).map_or(0, |before| self.ends[before] as usize);
-        &self.bytes[start..self.ends[number] as usize]
+        &self.bytes[self.starts[number] as usize..self.starts[number + 1] as usize]
     }
 
     /// The hash of a text, for [`TextTable::find_hashed`].
@@ -82,7 +85,7 @@ impl TextTable {
             return Err(known);
         }
         let number = self.push(text);
-        if self.ends.len() * 2 > self.slots.len() {
+        if self.len() * 2 > self.slots.len() {
             self.grow();
         } else {
             self.place(hash, number);
@@ -93,9 +96,9 @@ impl TextTable {
     /// Adds a text that is not to be found.
     pub(crate) fn push(&mut self, text: &[u8]) -> u32 {
         self.bytes.extend_from_slice(text);
-        self.ends.push(self.bytes.len() as u32);
+        self.starts.push(self.bytes.len() as u32);
         self.longest = self.longest.max(text.len());
-        self.ends.len() as u32 - 1
+        self.len() as u32 - 1
     }
 
     /// Bytes of all texts.
@@ -114,8 +117,8 @@ impl TextTable {
 
     fn grow(&mut self) {
         let old = std::mem::take(&mut self.slots);
-        self.slots = vec![(0, EMPTY); table_size(self.ends.len())];
-        let last = self.ends.len() as u32 - 1;
+        self.slots = vec![(0, EMPTY); table_size(self.len())];
+        let last = self.len() as u32 - 1;
         let known = old.iter().map(|(_, number)| *number).filter(|number| *number != EMPTY);
         for number in known.chain([last]) {
             self.place(self.keys.text(self.get(number)), number);

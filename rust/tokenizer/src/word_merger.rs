@@ -1,9 +1,10 @@
 //! Words to tokens by merging symbols: what byte-pair encoding and `SentencePiece` have in common.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use crate::characters::width;
+use crate::merging::BETWEEN_LOOKS;
 use crate::output::TokenId;
 use crate::pair_table::{Merge, PairTable};
 use crate::text_table::TextTable;
@@ -14,10 +15,10 @@ const NO_SYMBOL: u32 = u32::MAX;
 /// A symbol that is no token.
 pub(crate) const NO_TOKEN: TokenId = -1;
 
-/// Whether a word that is a token is merged to that token: not known yet.
-const UNKNOWN: u8 = 0;
-const WHOLE: u8 = 1;
-const PARTS: u8 = 2;
+/// Whether a word that is a token is merged to that token is not known yet.
+const UNKNOWN: TokenId = -1;
+/// It is merged to others.
+const PARTS: TokenId = -2;
 
 /// Symbols and how they merge.
 #[derive(Debug)]
@@ -27,14 +28,13 @@ pub(crate) struct WordMerger {
     /// The token of each symbol, or [`NO_TOKEN`].
     pub(crate) tokens: Vec<TokenId>,
     pub(crate) rule: Rule,
-    /// Takes words that are tokens as they are.
-    pub(crate) ignore_merges: bool,
     /// The tokens of each byte of a symbol that is no token.
     pub(crate) bytes: Vec<Vec<TokenId>>,
     /// The symbol of each byte, where bytes are the smallest symbols; else these are characters.
     pub(crate) singles: Option<Vec<u32>>,
-    /// What is known of words that are tokens. All threads find the same, so it does not matter who writes it first.
-    pub(crate) whole: Vec<AtomicU8>,
+    /// For a word that is a symbol, the token that it becomes as a whole, or one of the constants above. All threads find the same, so it does not
+    /// matter who writes it first.
+    pub(crate) whole: Vec<AtomicI32>,
 }
 
 /// Which symbols merge.
@@ -47,9 +47,14 @@ pub(crate) enum Rule {
 }
 
 impl WordMerger {
-    /// Nothing is known yet of so many symbols.
-    pub(crate) fn unknown(n: usize) -> Vec<AtomicU8> {
-        (0..n).map(|_| AtomicU8::new(UNKNOWN)).collect()
+    /// What is known of the symbols of these tokens at the start: nothing, unless words that are tokens are taken as they are.
+    pub(crate) fn whole(tokens: &[TokenId], ignore_merges: bool) -> Vec<AtomicI32> {
+        let known = |token: &TokenId| match *token {
+            NO_TOKEN => PARTS,
+            token if ignore_merges => token,
+            _ => UNKNOWN,
+        };
+        tokens.iter().map(known).map(AtomicI32::new).collect()
     }
 
     /// Adds the tokens of the word `span` of `text`.
@@ -61,16 +66,12 @@ impl WordMerger {
         if word.len() <= self.symbols.longest()
             && let Some(symbol) = self.symbols.find_hashed(word, hash)
         {
-            let token = self.tokens[symbol as usize];
-            if token != NO_TOKEN {
-                let state = &self.whole[symbol as usize];
-                let is_whole = self.ignore_merges || state.load(Ordering::Relaxed) == WHOLE;
-                if is_whole {
-                    work.out.push(token, span.start, span.end);
-                    return;
-                }
-                known = Some(state);
+            let token = self.whole[symbol as usize].load(Ordering::Relaxed);
+            if token >= 0 {
+                work.out.push(token, span.start, span.end);
+                return;
             }
+            known = (token == UNKNOWN).then_some(symbol as usize);
         }
         if let Some((tokens, start)) = work.cache.find(text, word, hash) {
             work.out.repeat(tokens, span.start - start);
@@ -78,36 +79,42 @@ impl WordMerger {
         }
         let before = work.out.tokens.len();
         self.merge(text, span.clone(), work);
-        if let Some(state) = known {
+        if let Some(symbol) = known {
             let is_whole = work.merging.symbols.len() == 1;
-            state.store(if is_whole { WHOLE } else { PARTS }, Ordering::Relaxed);
+            let token = if is_whole { self.tokens[symbol] } else { PARTS };
+            self.whole[symbol].store(token, Ordering::Relaxed);
         }
         work.cache.keep(span, hash, before..work.out.tokens.len());
     }
 
+    /// The smallest symbol at `at`, and where it ends.
+    #[inline]
+    fn smallest(&self, text: &[u8], at: usize, end: usize) -> (usize, u32) {
+        if let Some(singles) = &self.singles {
+            return (at + 1, singles[usize::from(text[at])]);
+        }
+        let end = (at + width(text[at])).min(end);
+        // Where texts merge, it does not matter which symbols they are.
+        let symbol = match self.rule {
+            Rule::Pairs(_) => self.symbols.find(&text[at..end]).unwrap_or(NO_SYMBOL),
+            Rule::Texts(_) => NO_SYMBOL,
+        };
+        (end, symbol)
+    }
+
     fn merge(&self, text: &[u8], span: Range<usize>, work: &mut Work<'_>) {
+        let stop = work.stop;
         work.merging.clear();
         let mut at = span.start;
-        match &self.singles {
-            Some(singles) => {
-                for at in span.clone() {
-                    work.merging.push(at, at + 1, singles[usize::from(text[at])]);
-                }
+        while at < span.end {
+            if work.merging.symbols.len() % BETWEEN_LOOKS == BETWEEN_LOOKS - 1 && stop() {
+                work.end();
+                return;
             }
-            None => {
-                while at < span.end {
-                    let end = (at + width(text[at])).min(span.end);
-                    // Where texts merge, it does not matter which symbols they are.
-                    let symbol = match self.rule {
-                        Rule::Pairs(_) => self.symbols.find(&text[at..end]).unwrap_or(NO_SYMBOL),
-                        Rule::Texts(_) => NO_SYMBOL,
-                    };
-                    work.merging.push(at, end, symbol);
-                    at = end;
-                }
-            }
+            let (end, symbol) = self.smallest(text, at, span.end);
+            work.merging.push(at, end, symbol);
+            at = end;
         }
-        let stop = work.stop;
         let is_done = match &self.rule {
             Rule::Pairs(pairs) => work.merging.run(|left, right| pairs.get(left.id, right.id), stop),
             Rule::Texts(ranks) => work.merging.run(

@@ -124,12 +124,18 @@ impl Characters {
 
     /// Its lower case, of one character; the character itself if there is none.
     pub(crate) fn lowercase(&self, character: u32) -> u32 {
+        if let Ok(byte @ ..0x80) = u8::try_from(character) {
+            return byte.to_ascii_lowercase().into();
+        }
         let found = self.lowercase.binary_search_by_key(&character, |(from, _)| *from);
         found.map_or(character, |at| self.lowercase[at].1)
     }
 
     /// The first character of its canonical decomposition (`unicode_cpts_normalize_nfd` in `src/unicode.cpp`, which drops the others).
     pub(crate) fn decomposed(&self, character: u32) -> u32 {
+        if character < 0x80 {
+            return character;
+        }
         let after = self.decompositions.partition_point(|(first, ..)| *first <= character);
         match after.checked_sub(1).map(|at| self.decompositions[at]) {
             Some((_, last, to)) if character <= last => to,
