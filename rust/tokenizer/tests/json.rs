@@ -2,11 +2,12 @@
 // Helpers outside `#[test]` functions may fail as tests do.
 #![allow(clippy::unwrap_used)]
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use tabagent_gguf::GgufFile;
-use tabagent_tokenizer::Tokenizer;
+use tabagent_gguf::{ConvertError, GgufFile};
+use tabagent_tokenizer::{Tokenizer, TokenizerError};
 
 const TEXTS: [&str; 6] = [
     "Hello,  world! It's 12,345.\n\n don't",
@@ -110,4 +111,25 @@ fn base64(bytes: &[u8]) -> String {
         }
     }
     text
+}
+
+#[test]
+fn a_file_that_is_missing_or_no_tokenizer_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokenizer.json");
+    let is_missing = |error: &TokenizerError| matches!(error, TokenizerError::Json(ConvertError::Read { source, .. }) if source.kind() == ErrorKind::NotFound);
+    assert!(is_missing(&Tokenizer::from_file(&path).unwrap_err()));
+    for (text, words) in [
+        ("[", "not valid JSON"),
+        ("[]", "JSON object"),
+        ("{}", "merges"),
+        (r#"{"model": {"type": "WordLevel"}}"#, "WordLevel"),
+        (r#"{"model": {"type": "Unigram", "vocab": [["a"]]}}"#, "scores"),
+        (r#"{"model": {"type": "Unigram", "vocab": []}}"#, "0 tokens"),
+        (r#"{"model": {"type": "BPE", "vocab": {"a": 0, "b": 0}, "merges": ["a b"]}}"#, "pre_tokenizer"),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        let error = Tokenizer::from_file(&path).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
 }
