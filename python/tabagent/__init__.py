@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from tabagent.session import Session
     from tabagent.speculation import SpeculativeConfig
     from tabagent.stream import TokenEvents, TokenStream
+    from tabagent.tokenizer import Tokenizer
     from tabagent.tools import Tool
     from tabagent.variants import Build, Gpu, Variant, auto_select_variant, get_cpu_variant, list_available_variants
 
@@ -154,6 +155,7 @@ __all__ = [
     "TokenEvents",
     "TokenLogprob",
     "TokenStream",
+    "Tokenizer",
     "Tool",
     "ToolArgumentsError",
     "ToolCall",
@@ -241,6 +243,7 @@ _HOMES = {
     "TokenEvents": "stream",
     "TokenLogprob": "_native",
     "TokenStream": "stream",
+    "Tokenizer": "tokenizer",
     "Tool": "tools",
     "ToolCall": "chat_message",
     "TopLogprob": "_native",

@@ -37,6 +37,7 @@ __all__ = [
     "Stream",
     "TokenEvent",
     "TokenLogprob",
+    "Tokenizer",
     "TopLogprob",
     "__version__",
     "chat_template_names",
@@ -251,6 +252,30 @@ class GgufArray:
     def to_list(self, start: int, stop: int) -> list[Any]: ...
     def numpy(self) -> NDArray[Any] | None:
         """A copy; None for strings and arrays."""
+
+@final
+class Tokenizer:
+    """A file's tokenizer, without an engine. Long work runs in a thread and ends soon after a signal."""
+
+    @staticmethod
+    def from_file(path: str) -> Tokenizer:
+        """Reads the metadata of a GGUF file, or a `tokenizer.json`."""
+    @property
+    def kind(self) -> str: ...
+    def vocab_size(self) -> int: ...
+    def special_tokens(self) -> tuple[int | None, int | None, int | None]:
+        """BOS, EOS and the token of a line break."""
+    def additions(self) -> tuple[bool, bool]:
+        """Whether BOS and EOS are added to texts."""
+    def is_eog(self, token: int) -> bool: ...
+    def token_text(self, token: int) -> str: ...
+    def token_to_bytes(self, token: int, special: bool) -> bytes: ...
+    def tokenize(self, text: str, add_special: bool, parse_special: bool) -> list[int]: ...
+    def tokenize_batch(self, texts: Sequence[str], add_special: bool, parse_special: bool) -> list[list[int]]: ...
+    def offsets(self, text: str, add_special: bool, parse_special: bool) -> list[tuple[int, int]]:
+        """Of each token the first character that it stands for, and the one behind its last."""
+    def detokenize(self, tokens: Sequence[int], remove_special: bool, unparse_special: bool) -> str: ...
+    def detokenize_batch(self, lists: Sequence[Sequence[int]], remove_special: bool, unparse_special: bool) -> list[str]: ...
 
 @final
 class GgufFile:

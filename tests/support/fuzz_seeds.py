@@ -18,7 +18,7 @@ from support.tiny_adapters import write_peft
 from support.tiny_control_vectors import tiny_control_vector
 from support.tiny_embedders import tiny_embedder
 from support.tiny_lora import tiny_adapter, untied_llama
-from support.tiny_models import tiny_llama
+from support.tiny_models import VOCABULARIES, tiny_llama, vocabulary_file
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 SEEDS: Final = ROOT / "rust/fuzz/seeds"
@@ -54,6 +54,17 @@ def models() -> None:
     put("control_vector", "tiny", tiny_control_vector().to_bytes())
     put("lora", "all", tiny_adapter(model).to_bytes())
     put("lora", "no-adapter", tiny_control_vector().to_bytes())
+
+
+def tokenizers() -> None:
+    """Vocabularies of each kind, and a `tokenizer.json`."""
+    for kind in (*VOCABULARIES, "plamo2"):
+        put("tokenizer", kind, vocabulary_file(kind).to_bytes())
+    with tempfile.TemporaryDirectory() as name:
+        for maker in (tiny_checkpoints.smollm, tiny_checkpoints.bert, tiny_checkpoints.mistral):
+            file = maker().write(Path(name) / maker.__name__) / "tokenizer.json"
+            if file.is_file():
+                put("tokenizer_json", maker.__name__, file.read_bytes())
 
 
 def checkpoints() -> None:
@@ -171,6 +182,7 @@ def libraries() -> None:
 
 if __name__ == "__main__":
     models()
+    tokenizers()
     checkpoints()
     importances()
     chats()

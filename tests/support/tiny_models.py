@@ -52,6 +52,9 @@ def vocabulary(kind: str) -> list[tuple[str, Value]]:
         tokens = ["<pad>", "</s>", "<unk>", "▁", *(chr(c) for c in range(33, 127)), "▁a", "ab"]
         types = [CONTROL, CONTROL, UNKNOWN] + [NORMAL] * (len(tokens) - 3)
         return _tables("t5", tokens, types, scores=[0.0] * 3 + [-float(i) for i in range(len(tokens) - 3)])
+    if kind == "plamo2":
+        tokens = [*special, *(f"<0x{byte:02X}>" for byte in range(256)), " ", "a", " a", "ab"]
+        return _tables("plamo2", tokens, [UNKNOWN, CONTROL, CONTROL, *[BYTE] * 256, *[NORMAL] * 4], scores=[-1000.0] * 259 + [-1.0, -2.0, -3.0, -4.0])
     assert kind == "rwkv"
     tokens = ["<s>", *(f"\\x{byte:02x}" for byte in range(256)), "ab"]
     return _tables("rwkv", tokens, [CONTROL] + [NORMAL] * 257)
@@ -72,6 +75,11 @@ def _tables(model: str, tokens: list[str], types: list[int], scores: list[float]
         ("tokenizer.ggml.add_bos_token", number(BOOL, 1)),
     ]
     return entries
+
+
+def vocabulary_file(kind: str) -> Image:
+    """A file that has a vocabulary and no weights."""
+    return Image([("general.architecture", text("llama")), *vocabulary(kind)])
 
 
 def token_count(image: Image) -> int:

@@ -11,6 +11,7 @@ ALLOWED = {
     "tabagent-sys": set(),
     "tabagent-gguf": set(),
     "tabagent-material": set(),
+    "tabagent-tokenizer": {"tabagent-gguf"},
     "tabagent-sampling": set(),
     "tabagent-variants": set(),
     "tabagent-llama": {"tabagent-sys", "tabagent-gguf"},
@@ -22,9 +23,10 @@ ALLOWED = {
         "tabagent-llama",
         "tabagent-runtime",
         "tabagent-sampling",
+        "tabagent-tokenizer",
         "tabagent-variants",
     },
-    "tabagent-fuzz": {"tabagent-chat", "tabagent-gguf", "tabagent-model", "tabagent-sys"},
+    "tabagent-fuzz": {"tabagent-chat", "tabagent-gguf", "tabagent-model", "tabagent-sys", "tabagent-tokenizer"},
     "tabagent-server": {"tabagent-chat", "tabagent-model"},
     "tabagent-python": {
         "tabagent-chat",
@@ -32,6 +34,7 @@ ALLOWED = {
         "tabagent-model",
         "tabagent-sampling",
         "tabagent-server",
+        "tabagent-tokenizer",
         "tabagent-variants",
     },
 }

@@ -65,6 +65,7 @@ HANDLES = {
     "Session",
     "TokenEvents",
     "TokenStream",
+    "Tokenizer",
     "Tool",
     "Turn",
 }

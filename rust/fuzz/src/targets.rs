@@ -11,6 +11,7 @@ use tabagent_gguf::{
     convert, convert_adapter, no_progress,
 };
 use tabagent_model::{MemoryKind, SessionError, SessionFile, StateShape};
+use tabagent_tokenizer::Tokenizer;
 
 /// A parser, as a function of bytes.
 #[derive(Debug)]
@@ -22,7 +23,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 15] = [
+pub const TARGETS: [Target; 17] = [
     Target { name: "adapter_folder", run: adapter_folder },
     Target { name: "binary", run: binary },
     Target { name: "chat_output", run: chat_output },
@@ -38,6 +39,8 @@ pub const TARGETS: [Target; 15] = [
     Target { name: "sequence_state", run: sequence_state },
     Target { name: "session", run: session },
     Target { name: "template", run: template },
+    Target { name: "tokenizer", run: tokenizer },
+    Target { name: "tokenizer_json", run: tokenizer_json },
 ];
 
 /// What stands between the files of a folder in an input: the name of the next one follows, up to the end of the line.
@@ -100,6 +103,33 @@ fn gguf(input: &[u8]) {
     let Ok(file) = GgufFile::from_bytes(input.to_vec()) else { return };
     look_through(&file);
     let _ = check_model(&file);
+}
+
+fn tokenizer(input: &[u8]) {
+    let Ok(file) = GgufFile::from_bytes(input.to_vec()) else { return };
+    tokenize_with(file.metadata());
+}
+
+fn tokenizer_json(input: &[u8]) {
+    as_file(input, "tokenizer.json", |file| {
+        let Ok(bytes) = tabagent_gguf::tokenizer_metadata(file) else { return };
+        tokenize_with(GgufFile::from_bytes(bytes).expect("it was just written").metadata());
+    });
+}
+
+/// Tokenizes some texts with whatever tokenizer there is, and back.
+fn tokenize_with(metadata: &tabagent_gguf::Metadata) {
+    let Ok(tokenizer) = Tokenizer::from_metadata(metadata) else { return };
+    let text = " Hello, hello ab a<s>b\n\n123 \u{e9}\u{301}\u{65e5}\u{1f600} ▁\0".repeat(40);
+    for (add_special, parse_special) in [(true, true), (false, false)] {
+        // A table that does not fit a text is an error.
+        let Ok(encoding) = tokenizer.encode(&text, add_special, parse_special) else { return };
+        assert!(encoding.spans.iter().all(|span| span.start <= span.end && span.end <= text.len()));
+        tokenizer.detokenize(&encoding.tokens, true, true).expect("they are its own tokens");
+    }
+    for token in 0..tokenizer.len().min(1000) as i32 {
+        tokenizer.token_bytes(token, true).expect("it exists");
+    }
 }
 
 fn gguf_beginning(input: &[u8]) {

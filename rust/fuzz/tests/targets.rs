@@ -44,5 +44,5 @@ macro_rules! each {
 
 each! {
     adapter_folder binary chat_output chat_request checkpoint control_vector gguf gguf_beginning imatrix lora options protocol sequence_state session
-    template
+    template tokenizer tokenizer_json
 }

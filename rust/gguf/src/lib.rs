@@ -47,7 +47,7 @@ mod writer;
 pub use array::{Array, ArrayIter};
 pub use check::{ARCHITECTURES, check_data, check_model, check_model_with, check_parts};
 pub use control_vector::ControlVectorFile;
-pub use convert::{ConvertError, ConvertOptions, Converted, OutType, convert};
+pub use convert::{ConvertError, ConvertOptions, Converted, OutType, convert, tokenizer_metadata};
 pub use diff::{Deviation, Difference, diff_models, diff_models_with};
 pub use edit::{Edit, Edited, edit_metadata, edit_metadata_to, edited};
 pub use error::{GgufError, Subject};

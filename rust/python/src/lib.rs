@@ -41,6 +41,7 @@ mod server;
 mod session;
 mod stream;
 mod summary;
+mod tokenizer;
 mod trace;
 mod value;
 mod variants;
@@ -75,6 +76,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<server::Server>()?;
     module.add_class::<session::Session>()?;
     module.add_class::<stream::Stream>()?;
+    module.add_class::<tokenizer::Tokenizer>()?;
     module.add_function(wrap_pyfunction!(chat_template::chat_template_names, module)?)?;
     module.add_function(wrap_pyfunction!(errors::error_kinds, module)?)?;
     module.add_function(wrap_pyfunction!(job::stop_jobs, module)?)?;

@@ -37,6 +37,7 @@ use tokenizer::{Tokenizer, TokenizerFiles};
 
 pub use error::ConvertError;
 pub use out_type::OutType;
+pub use tokenizer::tokenizer_metadata;
 
 /// How a model is converted.
 #[derive(Debug, Clone, Default)]

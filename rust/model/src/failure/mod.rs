@@ -8,6 +8,7 @@ mod llama;
 mod runtime;
 mod sampling;
 mod session;
+mod tokenizer;
 mod variants;
 
 use std::io;

@@ -126,7 +126,7 @@ fn sessions() -> Vec<Sample> {
         Running => Value, "read its stream to the end, or close it first";
         Closed => Closed, "make or load another one";
         TooFar { n: 9, n_tokens: 7 } => Value, "cannot take 9 tokens back: the session has 7";
-        Changed => Value, "save its `tokens` instead";
+        OtherChanges { found: "`a.gguf` at scale 1".to_owned(), given: "nothing that changes the model is".to_owned() } => State, "give `load_session` the same adapters";
         NotASession { reason: "it is cut off" } => State, "it is cut off";
         Damaged => State, "its digest does not match its contents";
         OtherModel => State, "load it with the model file that it was saved with";

@@ -8,6 +8,8 @@ mod pre_tokenizer;
 mod protobuf;
 mod sentence_piece;
 mod special_tokens;
+mod standalone;
+mod unigram;
 mod vocabulary;
 
 use crate::owned::{OwnedArray, OwnedValue};
@@ -19,6 +21,7 @@ use super::json::Object;
 
 pub(super) use files::TokenizerFiles;
 use special_tokens::SpecialTokens;
+pub use standalone::tokenizer_metadata;
 use vocabulary::Vocabulary;
 
 /// The tokenizer of a model, ready to be written.
