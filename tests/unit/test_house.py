@@ -10,6 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ALLOWED = {
     "tabagent-sys": set(),
     "tabagent-gguf": set(),
+    "tabagent-kernels": {"tabagent-gguf"},
     "tabagent-material": set(),
     "tabagent-sampling": set(),
     "tabagent-variants": set(),
@@ -47,6 +48,8 @@ UNSAFE_MODULES = (
     "rust/gguf/src/mmap/",
     "rust/gguf/src/quants/simd/",
     "rust/gguf/tests/ggml/",
+    "rust/kernels/src/pool/job.rs",
+    "rust/kernels/src/simd/",
     "rust/python/src/gguf/view.rs",
     "rust/python/src/interpreter.rs",
     "rust/python/src/logits_view.rs",
