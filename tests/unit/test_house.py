@@ -11,6 +11,7 @@ ALLOWED = {
     "tabagent-sys": set(),
     "tabagent-gguf": set(),
     "tabagent-kernels": {"tabagent-gguf"},
+    "tabagent-engine": {"tabagent-gguf", "tabagent-kernels", "tabagent-runtime"},
     "tabagent-material": set(),
     "tabagent-sampling": set(),
     "tabagent-variants": set(),
