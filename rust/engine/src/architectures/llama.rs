@@ -6,7 +6,6 @@ use crate::keys::Keys;
 
 pub(super) fn describe(keys: &Keys<'_>) -> Result<Blueprint, LoadError> {
     let model = Blueprint::transformer(keys, Norm::rms(keys)?, false)?.with_rope_factors();
-    let model = model.with_attention_scale(keys.positive_if_any("attention.scale")?);
     match Blueprint::n_experts(keys)? {
         0 => Ok(model),
         n => model.with_experts(keys, n, true, 0),

@@ -1,6 +1,7 @@
 //! Both engines over the same file.
 #![allow(dead_code)]
 
+pub(crate) mod tiny;
 
 
 use std::path::Path;
