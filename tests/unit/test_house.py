@@ -50,6 +50,7 @@ UNSAFE_MODULES = (
     "rust/gguf/src/quants/simd/",
     "rust/gguf/tests/ggml/",
     "rust/kernels/src/pool/job.rs",
+    "rust/kernels/src/pool/windows.rs",
     "rust/kernels/src/simd/",
     "rust/python/src/gguf/view.rs",
     "rust/python/src/interpreter.rs",

@@ -28,8 +28,13 @@ mod kv_page;
 mod matrix;
 mod multiply;
 mod norm;
+mod packed;
+mod plain;
 mod pool;
+mod quantized;
 mod rope;
+mod simd;
+mod singles;
 
 pub use activations::Activations;
 pub use attention::{Attention, Query, attention};
@@ -40,7 +45,8 @@ pub use elementwise::{
 pub use error::KernelError;
 pub use kv_page::{KvPage, KvShape};
 pub use matrix::Matrix;
-pub use multiply::{multiply, multiply_all};
+pub use multiply::{multiply, multiply_all, multiply_with};
 pub use norm::{layer_norm, rms_norm, rms_norm_in_place};
 pub use pool::Pool;
 pub use rope::{Rope, RopeAngles, RopeKind, RopeOptions, Yarn};
+pub use simd::Isa;

@@ -1,8 +1,9 @@
 //! The weights of a linear map.
 
-use tabagent_gguf::{GgmlType, quants};
+use tabagent_gguf::{GgmlType, QuantError};
 
 use crate::KernelError;
+use crate::packed::{BLOCK, Floats, FormName, Quants, TILE};
 
 /// The weights of a linear map from `n_cols` values to `n_rows`, packed for [`multiply`](crate::multiply).
 ///
@@ -12,7 +13,14 @@ pub struct Matrix {
     kind: GgmlType,
     n_cols: usize,
     n_rows: usize,
-    weights: Vec<f32>,
+    weights: Weights,
+}
+
+/// Weights in tiles.
+#[derive(Debug, Clone)]
+pub(crate) enum Weights {
+    Quants(Quants),
+    Floats(Floats),
 }
 
 impl Matrix {
@@ -31,10 +39,24 @@ impl Matrix {
         if n_cols == 0 || !(n_cols as u64).is_multiple_of(kind.block_size()) {
             return Err(KernelError::PartialBlock { kind, n_cols, block_size: kind.block_size() });
         }
-        let n_weights = n_cols.checked_mul(n_rows).filter(|n| n.checked_mul(8).is_some());
-        let n_weights = n_weights.ok_or(KernelError::TooLarge { n_cols, n_rows })?;
-        let mut weights = vec![0.0; n_weights];
-        quants::dequantize(kind, bytes, &mut weights)?;
+        let n_weights =
+            n_cols.checked_mul(n_rows.next_multiple_of(TILE)).filter(|n| n.checked_mul(8).is_some());
+        n_weights.ok_or(KernelError::TooLarge { n_cols, n_rows })?;
+        let expected = kind.n_bytes((n_cols * n_rows) as u64);
+        if expected != Some(bytes.len() as u64) {
+            let expected = expected.unwrap_or(u64::MAX);
+            return Err(QuantError::WrongLength {
+                ty: kind,
+                n_weights: n_cols * n_rows,
+                expected,
+                found: bytes.len(),
+            }
+            .into());
+        }
+        let weights = match FormName::of(kind) {
+            Some(form) => Weights::Quants(Quants::pack(form, kind, n_cols / BLOCK, n_rows, bytes)),
+            None => Weights::Floats(Floats::pack(kind, n_cols, n_rows, bytes)?),
+        };
         Ok(Self { kind, n_cols, n_rows, weights })
     }
 
@@ -55,7 +77,10 @@ impl Matrix {
 
     /// Bytes of memory that the packed weights take.
     pub fn n_bytes(&self) -> usize {
-        self.weights.len() * size_of::<f32>()
+        match &self.weights {
+            Weights::Quants(weights) => weights.n_bytes(),
+            Weights::Floats(weights) => weights.n_bytes(),
+        }
     }
 
     /// Decodes row `row` into `out`, which has [`Self::n_cols`] values: the look-up of an embedding.
@@ -68,11 +93,22 @@ impl Matrix {
             return Err(KernelError::WrongValue { what: "the row of a matrix", found: row.to_string() });
         }
         KernelError::check_length("the row's buffer", self.n_cols, out.len())?;
-        out.copy_from_slice(self.plain_row(row));
+        match &self.weights {
+            Weights::Quants(weights) => weights.row(row, out),
+            Weights::Floats(weights) => weights.row(row, out),
+        }
         Ok(())
     }
 
-    pub(crate) fn plain_row(&self, row: usize) -> &[f32] {
-        &self.weights[row * self.n_cols..][..self.n_cols]
+    pub(crate) fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    /// Bytes of a tile.
+    pub(crate) fn tile_bytes(&self) -> usize {
+        match &self.weights {
+            Weights::Quants(weights) => weights.tile_bytes(),
+            Weights::Floats(weights) => weights.tile_bytes(),
+        }
     }
 }

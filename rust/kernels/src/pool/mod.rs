@@ -1,6 +1,7 @@
 //! Threads that share the work of a step.
 
 mod job;
+mod windows;
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -9,6 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use job::Job;
+pub(crate) use windows::{Window, Windows};
 
 use crate::KernelError;
 

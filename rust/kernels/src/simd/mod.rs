@@ -1,0 +1,126 @@
+//! The kernels with vector instructions, chosen when they run. Memory is read and written through slices; `unsafe` are the loads and stores, whose
+//! lengths the types give, and the calls for which the processor must have the instructions.
+
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+mod avx2;
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+mod avx512;
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+mod kernels;
+
+use std::sync::LazyLock;
+
+use crate::packed::{Floats, Quants, for_float, for_form};
+use crate::plain;
+use crate::pool::Window;
+use crate::quantized::{Entry, Quantized};
+use crate::singles::Singles;
+
+/// A set of vector instructions that the kernels are written for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Isa {
+    /// What every processor of the architecture has.
+    Plain,
+    /// AVX2, FMA and F16C.
+    Avx2,
+    /// AVX-512 F, BW, VL and VNNI.
+    Avx512Vnni,
+}
+
+impl Isa {
+    /// The sets that this processor has, the fastest last.
+    pub fn available() -> &'static [Self] {
+        static AVAILABLE: LazyLock<Vec<Isa>> = LazyLock::new(|| {
+            let all = [Isa::Plain, Isa::Avx2, Isa::Avx512Vnni];
+            all.into_iter().filter(|isa| isa.is_there()).collect()
+        });
+        &AVAILABLE
+    }
+
+    /// The fastest set that this processor has.
+    pub fn best() -> Self {
+        *Self::available().last().unwrap_or(&Self::Plain)
+    }
+
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    fn is_there(self) -> bool {
+        let avx2 = is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("f16c");
+        let avx512 = avx2
+            && is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512vnni");
+        match self {
+            Self::Plain => true,
+            Self::Avx2 => avx2,
+            Self::Avx512Vnni => avx512,
+        }
+    }
+
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    fn is_there(self) -> bool {
+        self == Self::Plain
+    }
+}
+
+/// Runs `$function` of the instructions' module with a type.
+macro_rules! dispatch {
+    ($isa:expr, $function:ident::<$form:ident>($($arg:expr),*)) => {{
+        assert!(Isa::available().contains(&$isa), "the processor has the instructions");
+        match $isa {
+            #[cfg(all(target_arch = "x86_64", not(miri)))]
+            // SAFETY: the function is safe but for its instructions, and the line above has seen that the processor has them.
+            Isa::Avx512Vnni => unsafe { avx512::$function::<$form>($($arg),*) },
+            #[cfg(all(target_arch = "x86_64", not(miri)))]
+            // SAFETY: as above.
+            Isa::Avx2 => unsafe { avx2::$function::<$form>($($arg),*) },
+            _ => plain::$function::<$form>($($arg),*),
+        }
+    }};
+}
+
+/// Multiplies the tiles of a window with the tokens of a window; it begins with whole tiles and groups.
+pub(crate) fn quants(isa: Isa, weights: &Quants, input: &Quantized, window: &mut Window<'_, f32>) {
+    for_form!(weights.form, F => dispatch!(isa, quants::<F>(weights, input, window)));
+}
+
+/// As [`quants`], for floats.
+pub(crate) fn floats(isa: Isa, weights: &Floats, input: &Singles, window: &mut Window<'_, f32>) {
+    for_float!(weights.form, F => dispatch!(isa, floats::<F>(weights, input, window)));
+}
+
+/// Makes a function that the compiler may use AVX2 or AVX-512 in, around `$inner`, which is inlined into each copy.
+macro_rules! widened {
+    ($(#[$meta:meta])* $name:ident, $inner:path, ($($arg:ident: $type:ty),*) $(-> $result:ty)?) => {
+        $(#[$meta])*
+        pub(crate) fn $name($($arg: $type),*) $(-> $result)? {
+            #[cfg(all(target_arch = "x86_64", not(miri)))]
+            {
+                #[target_feature(enable = "avx2,fma,f16c")]
+                fn avx2($($arg: $type),*) $(-> $result)? {
+                    $inner($($arg),*)
+                }
+                #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
+                fn avx512($($arg: $type),*) $(-> $result)? {
+                    $inner($($arg),*)
+                }
+                match Isa::best() {
+                    // SAFETY: the function is safe but for its instructions, which `Isa::best` has found.
+                    Isa::Avx512Vnni => return unsafe { avx512($($arg),*) },
+                    // SAFETY: as above.
+                    Isa::Avx2 => return unsafe { avx2($($arg),*) },
+                    Isa::Plain => {}
+                }
+            }
+            $inner($($arg),*)
+        }
+    };
+}
+
+widened! {
+    /// [`crate::quantized::quantize_group`].
+    quantize_group, crate::quantized::quantize_group, (values: &[f32], n_cols: usize, entries: &mut [Entry])
+}
