@@ -275,7 +275,9 @@ impl Blueprint {
             return self;
         }
         let width = self.width;
-        self.with_attention(|_, attention| attention.scale = 1.0 / ((width / attention.n_heads) as f32).sqrt())
+        self.with_attention(|_, attention| {
+            attention.scale = 1.0 / ((width / attention.n_heads) as f32).sqrt()
+        })
     }
 
     /// The blueprint with embeddings that are multiplied with the root of their size.
@@ -360,7 +362,8 @@ impl Blueprint {
         Ok(self.with_layers(|layer| {
             if let Feed::Gated { width, activation, .. } = layer.feed {
                 let width = if own == 0 { width } else { own };
-                layer.feed = Feed::Experts { n, n_used, width, activation, is_normalized, scale, shared_width };
+                layer.feed =
+                    Feed::Experts { n, n_used, width, activation, is_normalized, scale, shared_width };
             }
         }))
     }
@@ -421,7 +424,9 @@ fn head_size(keys: &Keys<'_>, width: usize, n_heads: usize) -> Result<usize, Loa
     let key = keys.number_or("attention.key_length", width / n_heads, 1..=most)?;
     let value = keys.number_or("attention.value_length", width / n_heads, 1..=most)?;
     if key == 0 || key > most {
-        let text = format!("is `{n_heads}`, so that a head has `{key}` numbers, but must give heads of `1` to `{most}`");
+        let text = format!(
+            "is `{n_heads}`, so that a head has `{key}` numbers, but must give heads of `1` to `{most}`"
+        );
         return Err(keys.error("attention.head_count", text));
     }
     if key != value {

@@ -63,7 +63,8 @@ impl<D: Device> EngineDecoder<D> {
         options.check(model.blueprint())?;
         if vocabulary.n_tokens() != model.n_vocab() {
             let (given, known) = (vocabulary.n_tokens(), model.n_vocab());
-            let text = format!("the vocabulary has {given} tokens, but the model {known}; give the model's own");
+            let text =
+                format!("the vocabulary has {given} tokens, but the model {known}; give the model's own");
             return Err(LoadError::System(text));
         }
         let Blueprint { ropes, .. } = model.blueprint();
@@ -105,7 +106,8 @@ impl<D: Device> EngineDecoder<D> {
         let mut more: Vec<(u32, usize)> = Vec::new();
         let mut rows = Vec::with_capacity(batch.len());
         for &BatchToken { seq, pos, token, .. } in batch {
-            let Some(token) = usize::try_from(token).ok().filter(|token| *token < self.model.n_vocab()) else {
+            let Some(token) = usize::try_from(token).ok().filter(|token| *token < self.model.n_vocab())
+            else {
                 return Err(DecoderError::Failed(format!("there is no token {token}")));
             };
             if self.memory.get(seq).is_none() {
@@ -170,9 +172,7 @@ impl<D: Device> Decoder for EngineDecoder<D> {
         self.output_of.clear();
         let (rows, more) = self.rows(batch)?;
         let (model, device) = (&*self.model, &mut self.device);
-        self.memory
-            .reserve(&more, || Self::new_leaf(model, device))
-            .map_err(|Full| DecoderError::NoSpace)?;
+        self.memory.reserve(&more, || Self::new_leaf(model, device)).map_err(|Full| DecoderError::NoSpace)?;
         let wanted = batch.iter().enumerate().filter(|(_, row)| row.logits);
         let outputs: Vec<usize> = wanted.map(|(index, _)| index).collect();
         let memory = &mut self.memory;
@@ -227,7 +227,8 @@ impl<D: Device> Decoder for EngineDecoder<D> {
         if !self.can_shift() {
             return false;
         }
-        let moved = shift::moved(&self.model, &mut self.device, &self.turning_ropes, &self.memory, seq, keep, n);
+        let moved =
+            shift::moved(&self.model, &mut self.device, &self.turning_ropes, &self.memory, seq, keep, n);
         moved.is_some_and(|moved| self.memory.replace(seq, moved))
     }
 

@@ -1,6 +1,6 @@
 //! Why a model could not be loaded.
 
-use tabagent_gguf::{GgufError, GgmlType, QuantError};
+use tabagent_gguf::{GgmlType, GgufError, QuantError};
 
 /// What to do about a model that this engine cannot load.
 const HINT: &str = "`engine=\"llama.cpp\"` may load it";
@@ -44,7 +44,9 @@ pub enum LoadError {
         source: QuantError,
     },
     /// The engine has no kernels for a number type.
-    #[error("tensor `{name}` is of type `{ggml_type}`, which the engine does not compute with: {reason}; {HINT}")]
+    #[error(
+        "tensor `{name}` is of type `{ggml_type}`, which the engine does not compute with: {reason}; {HINT}"
+    )]
     Type {
         /// The tensor.
         name: String,

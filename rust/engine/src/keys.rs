@@ -101,9 +101,7 @@ impl<'a> Keys<'a> {
     pub(crate) fn bool_or(&self, name: &str, default: bool) -> Result<bool, LoadError> {
         let key = self.key(name);
         let Some(value) = self.metadata.get(&key) else { return Ok(default) };
-        value
-            .as_bool()
-            .ok_or_else(|| problem(key, format!("is `{}`, but must be a bool", shown(&value))))
+        value.as_bool().ok_or_else(|| problem(key, format!("is `{}`, but must be a bool", shown(&value))))
     }
 
     /// One of some words, or the first of them if it is missing.

@@ -103,10 +103,7 @@ impl<D: Device> LoadedModel<D> {
     }
 }
 
-fn rope_factors(
-    blueprint: &Blueprint,
-    file: &GgufModel,
-) -> Result<Vec<(&'static str, Vec<f32>)>, LoadError> {
+fn rope_factors(blueprint: &Blueprint, file: &GgufModel) -> Result<Vec<(&'static str, Vec<f32>)>, LoadError> {
     let mut found = Vec::new();
     let Some(rope) = blueprint.ropes.iter().find(|rope| rope.has_factors) else { return Ok(found) };
     let n_pairs = rope.options.n_dims / 2;
@@ -162,6 +159,9 @@ fn place_matrices<D: Device>(
     device.spread(needs.len(), &place).map_err(|error| LoadError::System(error.0))?;
     if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
         return Err(error);
+    }
+    if is_cancelled.into_inner() {
+        return Err(LoadError::Cancelled);
     }
     placed.into_iter().map(|matrix| matrix.into_inner().ok_or(LoadError::Cancelled)).collect()
 }

@@ -61,8 +61,7 @@ impl RopePlan {
             attn_factor /= 1.0 + 0.1 * factor.ln();
         }
         let kind = if is_neox { RopeKind::NeoX } else { RopeKind::Normal };
-        let options =
-            RopeOptions { freq_scale, attn_factor, yarn, ..RopeOptions::new(kind, n_dims, base) };
+        let options = RopeOptions { freq_scale, attn_factor, yarn, ..RopeOptions::new(kind, n_dims, base) };
         Ok(Self { options, context, has_factors: false })
     }
 

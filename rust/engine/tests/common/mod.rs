@@ -3,7 +3,6 @@
 
 pub(crate) mod tiny;
 
-
 use std::path::Path;
 use std::sync::Arc;
 
@@ -77,7 +76,8 @@ pub(crate) fn theirs(library: &Library, path: &Path) -> Model {
 }
 
 pub(crate) fn context(model: &Model, n_ctx: u32) -> Context {
-    let config = ContextConfig { max_sequences: 4, ..ContextConfig::new().with_context_size(n_ctx).with_threads(1) };
+    let config =
+        ContextConfig { max_sequences: 4, ..ContextConfig::new().with_context_size(n_ctx).with_threads(1) };
     model.create_context_with(&config).unwrap()
 }
 
