@@ -20,6 +20,7 @@ ALLOWED = {
     "tabagent-chat": {"tabagent-sampling"},
     "tabagent-model": {
         "tabagent-chat",
+        "tabagent-engine",
         "tabagent-gguf",
         "tabagent-llama",
         "tabagent-runtime",

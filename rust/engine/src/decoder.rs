@@ -96,6 +96,12 @@ impl<D: Device> EngineDecoder<D> {
         &self.model
     }
 
+    /// Bytes that the memory of sequences takes when all of it is in use.
+    pub fn memory_bytes(&self) -> usize {
+        let leaf = Self::new_leaf(&self.model, &self.device);
+        self.memory.n_pages() * leaf.iter().map(D::page_bytes).sum::<usize>()
+    }
+
     /// Checks a batch, and returns its rows and how many each sequence gets, in the order of their first rows.
     fn rows(&self, batch: &[BatchToken]) -> Result<(Vec<Row>, Vec<(u32, usize)>), DecoderError> {
         let n_outputs = batch.iter().filter(|row| row.logits).count();

@@ -47,6 +47,11 @@ impl<P: Clone> Memory<P> {
         self.sequences.len()
     }
 
+    /// The most pages that sequences can hold.
+    pub(crate) fn n_pages(&self) -> usize {
+        self.n_pages
+    }
+
     pub(crate) fn get(&self, seq: u32) -> Option<&Sequence<P>> {
         self.sequences.get(seq as usize)
     }

@@ -129,10 +129,7 @@ impl Finder<'_> {
         let name = |part: &str| format!("blk.{index}.{part}");
         let attention = &layer.attention;
         let (query, kv, head) = (attention.query_width(), attention.kv_width(), attention.head);
-        let norm = match layer.has_norms_before {
-            true => Some(self.norm(&name("attn_norm"), width)?),
-            false => None,
-        };
+        let norm = layer.has_norms_before.then(|| self.norm(&name("attn_norm"), width)).transpose()?;
         let second_norm = match layer.arrangement {
             Arrangement::Parallel if self.has(&name("attn_norm_2.weight")) => {
                 Some(self.norm(&name("attn_norm_2"), width)?)
