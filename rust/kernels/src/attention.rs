@@ -2,7 +2,14 @@
 
 use std::ops::Range;
 
-use crate::{KernelError, KvPage, KvShape, Pool};
+use crate::elementwise::{exponentials, largest};
+use crate::kv_page::N_SLOTS;
+use crate::math::exp;
+use crate::pool::Windows;
+use crate::{Isa, KernelError, KvPage, KvShape, Pool, simd};
+
+/// Tokens that go through the pages together.
+const BLOCK: usize = 16;
 
 /// What is the same for all tokens of a batch.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -42,6 +49,23 @@ pub fn attention(
     out: &mut [f32],
     pool: &Pool,
 ) -> Result<(), KernelError> {
+    attention_with(Isa::best(), options, q, queries, out, pool)
+}
+
+/// As [`attention`], with the products done with the instructions given: for comparisons.
+///
+/// # Errors
+///
+/// As for [`attention`]; [`KernelError::WrongValue`] if this processor has no such instructions.
+pub fn attention_with(
+    isa: Isa,
+    options: &Attention,
+    q: &[f32],
+    queries: &[Query<'_>],
+    out: &mut [f32],
+    pool: &Pool,
+) -> Result<(), KernelError> {
+    isa.check()?;
     let KvShape { n_kv_heads, k_dim, v_dim } = options.kv;
     let n_heads = options.n_heads;
     if n_kv_heads == 0 || n_heads == 0 || !n_heads.is_multiple_of(n_kv_heads) || k_dim == 0 || v_dim == 0 {
@@ -59,66 +83,139 @@ pub fn attention(
                 found: format!("{options:?}"),
             });
         }
-        if query.visible.end > query.pages.len() * KvPage::N_TOKENS {
+        if !query.visible.is_empty() && query.visible.end > query.pages.len() * N_SLOTS {
             return Err(KernelError::WrongValue {
                 what: "the tokens that a query sees",
                 found: format!("{:?}", query.visible),
             });
         }
     }
-    let n_grouped = n_heads / n_kv_heads;
-    pool.each_chunk(out, v_dim, &|at, out| {
-        let (query, head) = (&queries[at / n_heads], at % n_heads);
-        attend(options, &q[at * k_dim..][..k_dim], query, head / n_grouped, out);
+    let blocks = blocks(queries);
+    // Windows of the same head follow each other, token by token.
+    let windows = Windows::new(out, n_heads * v_dim, 1, n_heads / n_kv_heads * v_dim);
+    pool.run(blocks.len() * n_kv_heads, &|at| {
+        let (block, kv_head) = (&blocks[at % blocks.len()], at / blocks.len());
+        let mut state = State::new(options, q, block.clone(), kv_head);
+        state.attend(isa, options, &queries[block.clone()], kv_head);
+        for (token, results) in block.clone().zip(state.results(options)) {
+            if let Some(mut window) = windows.take(kv_head * queries.len() + token) {
+                let out = window.row_mut(token).chunks_exact_mut(v_dim);
+                for (out, result) in out.zip(results.chunks_exact(options.kv.padded_v_dim())) {
+                    out.copy_from_slice(&result[..v_dim]);
+                }
+            }
+        }
     })
 }
 
-/// One head of one token.
-fn attend(options: &Attention, q: &[f32], query: &Query<'_>, kv_head: usize, out: &mut [f32]) {
-    let (mut max, mut sum) = (f32::NEG_INFINITY, 0.0f32);
-    out.fill(0.0);
-    let Range { start, end } = query.visible;
-    if start >= end {
-        return;
-    }
-    for at in start / KvPage::N_TOKENS..end.div_ceil(KvPage::N_TOKENS) {
-        let (page, first) = (query.pages[at], at * KvPage::N_TOKENS);
-        let mut scores = [0.0f32; KvPage::N_TOKENS];
-        for (q, keys) in q.iter().zip(page.keys(kv_head)) {
-            for (score, key) in scores.iter_mut().zip(keys) {
-                *score += q * key.to_f32();
+/// Neighbouring queries of the same pages, up to [`BLOCK`] together.
+fn blocks(queries: &[Query<'_>]) -> Vec<Range<usize>> {
+    let mut blocks: Vec<Range<usize>> = Vec::new();
+    for (at, query) in queries.iter().enumerate() {
+        match blocks.last_mut() {
+            Some(block) if block.len() < BLOCK && std::ptr::eq(queries[block.start].pages, query.pages) => {
+                block.end = at + 1;
             }
+            _ => blocks.push(at..at + 1),
         }
-        for (slot, score) in scores.iter_mut().enumerate() {
-            *score *= options.scale;
+    }
+    blocks
+}
+
+/// What is known after some pages, for the heads of a block's tokens that share keys and values: a row for each token and head.
+#[derive(Debug)]
+struct State {
+    /// Queries, scaled.
+    queries: Vec<f32>,
+    /// The largest score so far.
+    max: Vec<f32>,
+    /// The sum of `exp(score - max)`.
+    sum: Vec<f32>,
+    /// Values, weighted so.
+    values: Vec<f32>,
+    scores: Vec<[f32; N_SLOTS]>,
+    n_grouped: usize,
+}
+
+impl State {
+    fn new(options: &Attention, q: &[f32], tokens: Range<usize>, kv_head: usize) -> Self {
+        let n_grouped = options.n_heads / options.kv.n_kv_heads;
+        let n_rows = tokens.len() * n_grouped;
+        let k_dim = options.kv.k_dim;
+        let mut queries = Vec::with_capacity(n_rows * k_dim);
+        for token in tokens {
+            let heads = &q[(token * options.n_heads + kv_head * n_grouped) * k_dim..][..n_grouped * k_dim];
+            queries.extend(heads.iter().map(|x| x * options.scale));
+        }
+        Self {
+            queries,
+            max: vec![f32::NEG_INFINITY; n_rows],
+            sum: vec![0.0; n_rows],
+            values: vec![0.0; n_rows * options.kv.padded_v_dim()],
+            scores: vec![[0.0; N_SLOTS]; n_rows],
+            n_grouped,
+        }
+    }
+
+    /// Goes through the pages that any of the tokens sees.
+    fn attend(&mut self, isa: Isa, options: &Attention, queries: &[Query<'_>], kv_head: usize) {
+        let seen = queries.iter().filter(|query| !query.visible.is_empty());
+        let start = seen.clone().map(|query| query.visible.start).min().unwrap_or(0);
+        let end = seen.map(|query| query.visible.end).max().unwrap_or(0);
+        let v_dim = options.kv.padded_v_dim();
+        for at in start / N_SLOTS..end.div_ceil(N_SLOTS) {
+            let (page, first) = (queries[0].pages[at], at * N_SLOTS);
+            simd::page_scores(isa, &self.queries, options.kv.k_dim, page.keys(kv_head), &mut self.scores);
             if let Some(cap) = options.soft_cap {
-                *score = cap * (*score / cap).tanh();
+                simd::soft_cap(self.scores.as_flattened_mut(), cap);
             }
-            if !query.visible.contains(&(first + slot)) {
-                *score = f32::NEG_INFINITY;
+            for (row, scores) in self.scores.iter_mut().enumerate() {
+                let visible = &queries[row / self.n_grouped].visible;
+                let clip = |at: usize| at.clamp(first, first + N_SLOTS) - first;
+                let slots = clip(visible.start)..clip(visible.end);
+                if slots.len() < N_SLOTS {
+                    scores[..slots.start.min(slots.end)].fill(f32::NEG_INFINITY);
+                    scores[slots.end..].fill(f32::NEG_INFINITY);
+                }
+                let (fade, sum) = simd::online_softmax(scores, self.max[row]);
+                if let Some((max, fade)) = fade {
+                    self.max[row] = max;
+                    self.sum[row] *= fade;
+                    self.values[row * v_dim..][..v_dim].iter_mut().for_each(|x| *x *= fade);
+                }
+                self.sum[row] += sum;
             }
-        }
-        let higher = scores.iter().copied().fold(max, f32::max);
-        if higher == f32::NEG_INFINITY {
-            continue;
-        }
-        let fade = (max - higher).exp();
-        sum *= fade;
-        out.iter_mut().for_each(|x| *x *= fade);
-        max = higher;
-        for (slot, score) in scores.iter().enumerate() {
-            if !query.visible.contains(&(first + slot)) {
-                continue;
-            }
-            let weight = (score - max).exp();
-            sum += weight;
-            for (out, value) in out.iter_mut().zip(page.value(kv_head, slot)) {
-                *out += weight * value.to_f32();
-            }
+            let slots = start.max(first) - first..end.min(first + N_SLOTS) - first;
+            simd::page_values(isa, &self.scores, slots, page.values(kv_head), v_dim, &mut self.values);
         }
     }
-    if sum > 0.0 {
-        let factor = 1.0 / sum;
-        out.iter_mut().for_each(|x| *x *= factor);
+
+    /// The results, token by token.
+    fn results(&mut self, options: &Attention) -> impl Iterator<Item = &[f32]> {
+        let v_dim = options.kv.padded_v_dim();
+        for (values, sum) in self.values.chunks_exact_mut(v_dim).zip(&self.sum) {
+            // A token that saw nothing has a sum of zero and zeros for values.
+            let factor = if *sum == 0.0 { 0.0 } else { 1.0 / sum };
+            values.iter_mut().for_each(|x| *x *= factor);
+        }
+        self.values.chunks_exact(self.n_grouped * v_dim)
     }
+}
+
+/// Turns the scores of a page into weights `exp(score - max)`; gives their sum and, if the largest score `max` so far was exceeded, the new one with
+/// the factor for what was summed up before.
+#[inline(always)]
+pub(crate) fn online_softmax_inner(scores: &mut [f32; N_SLOTS], max: f32) -> (Option<(f32, f32)>, f32) {
+    let higher = largest(scores, max);
+    if higher == f32::NEG_INFINITY {
+        // Nothing is visible yet, or nothing but NaN.
+        let mut sum = 0.0;
+        for score in scores.iter_mut() {
+            *score = if score.is_nan() { f32::NAN } else { 0.0 };
+            sum += *score;
+        }
+        return (None, sum);
+    }
+    let fade = if higher > max { Some((higher, exp(max - higher))) } else { None };
+    (fade, exponentials(scores, higher))
 }

@@ -1,63 +1,87 @@
 //! Activation functions and what else is done number by number.
 
+use crate::math::{exp, sigmoid, tanh};
+use crate::simd;
+
 /// `x / (1 + exp(-x))`.
+#[inline(always)]
 fn silu_of(x: f32) -> f32 {
-    x / (1.0 + (-x).exp())
+    x * sigmoid(x)
 }
 
 /// GELU by its usual approximation with a hyperbolic tangent (`ggml_gelu`).
+#[inline(always)]
 fn gelu_of(x: f32) -> f32 {
     const ROOT: f32 = 0.797_884_6; // sqrt(2 / pi)
-    0.5 * x * (1.0 + (ROOT * x * (1.0 + 0.044_715 * x * x)).tanh())
+    0.5 * x * (1.0 + tanh(ROOT * x * (1.0 + 0.044_715 * x * x)))
 }
 
 /// `x * sigmoid(1.702 x)` (`ggml_gelu_quick`).
+#[inline(always)]
 fn gelu_quick_of(x: f32) -> f32 {
-    x / (1.0 + (-1.702 * x).exp())
+    x * sigmoid(1.702 * x)
 }
 
 /// GELU by the error function (`ggml_gelu_erf`).
+#[inline(always)]
 fn gelu_erf_of(x: f32) -> f32 {
     0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))
 }
 
+#[inline(always)]
 fn relu_of(x: f32) -> f32 {
-    x.max(0.0)
+    if x < 0.0 { 0.0 } else { x }
 }
 
+#[inline(always)]
 fn relu_squared_of(x: f32) -> f32 {
-    let x = x.max(0.0);
-    x * x
+    relu_of(x) * relu_of(x)
 }
 
-/// The error function, with an absolute error below 2e-7: Abramowitz and Stegun, 7.1.26, in double precision.
+/// The error function, with an absolute error below 6e-7: Abramowitz and Stegun, 7.1.26.
+#[inline(always)]
 fn erf(x: f32) -> f32 {
-    let x = f64::from(x);
     let t = 1.0 / (1.0 + 0.327_591_1 * x.abs());
-    let poly = t
-        * (0.254_829_592
-            + t * (-0.284_496_736 + t * (1.421_413_741 + t * (-1.453_152_027 + t * 1.061_405_429))));
-    (1.0 - poly * (-x * x).exp()).copysign(x) as f32
+    let mut sum = 1.061_405_4f32;
+    for coefficient in [-1.453_152, 1.421_413_7, -0.284_496_74, 0.254_829_6] {
+        sum = sum * t + coefficient;
+    }
+    (1.0 - sum * t * exp(-x * x)).copysign(x)
 }
 
 /// A function over a slice, and the same as a gate: the function of one slice times the other.
 macro_rules! functions {
-    ($($name:ident, $gate:ident = $of:ident, $text:literal;)+) => {$(
-        #[doc = concat!("Puts ", $text, " in place of every value.")]
-        pub fn $name(values: &mut [f32]) {
-            values.iter_mut().for_each(|x| *x = $of(*x));
-        }
+    ($($name:ident, $gate:ident = $of:ident, $text:literal;)+) => {
+        /// The loops; `simd` has copies of them for wider vectors.
+        pub(crate) mod inner {$(
+            #[inline(always)]
+            pub(crate) fn $name(values: &mut [f32]) {
+                values.iter_mut().for_each(|x| *x = super::$of(*x));
+            }
 
-        #[doc = concat!("Puts ", $text, " of `gate`, times `up`, into `gate`.")]
-        ///
-        /// # Panics
-        ///
-        /// If the two differ in length.
-        pub fn $gate(gate: &mut [f32], up: &[f32]) {
-            assert_eq!(gate.len(), up.len(), "as many factors as gates");
-            gate.iter_mut().zip(up).for_each(|(x, up)| *x = $of(*x) * up);
-        }
-    )+};
+            #[inline(always)]
+            pub(crate) fn $gate(gate: &mut [f32], up: &[f32]) {
+                gate.iter_mut().zip(up).for_each(|(x, up)| *x = super::$of(*x) * up);
+            }
+        )+}
+
+        $(
+            #[doc = concat!("Puts ", $text, " in place of every value.")]
+            pub fn $name(values: &mut [f32]) {
+                simd::$name(values);
+            }
+
+            #[doc = concat!("Puts ", $text, " of `gate`, times `up`, into `gate`.")]
+            ///
+            /// # Panics
+            ///
+            /// If the two differ in length.
+            pub fn $gate(gate: &mut [f32], up: &[f32]) {
+                assert_eq!(gate.len(), up.len(), "as many factors as gates");
+                simd::$gate(gate, up);
+            }
+        )+
+    };
 }
 
 functions! {
@@ -86,21 +110,57 @@ pub fn scale(values: &mut [f32], factor: f32) {
 
 /// Puts `cap * tanh(x / cap)` in place of every value: the soft cap of Gemma 2's logits.
 pub fn soft_cap(values: &mut [f32], cap: f32) {
-    values.iter_mut().for_each(|x| *x = cap * (*x / cap).tanh());
+    simd::soft_cap(values, cap);
 }
 
 /// Makes shares of one out of a row: `exp(x - max) / sum`. A row of nothing but negative infinity becomes zeros.
 pub fn softmax(row: &mut [f32]) {
-    let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    simd::softmax(row);
+}
+
+/// [`soft_cap`].
+#[inline(always)]
+pub(crate) fn soft_cap_inner(values: &mut [f32], cap: f32) {
+    values.iter_mut().for_each(|x| *x = cap * tanh(*x / cap));
+}
+
+/// [`softmax`].
+#[inline(always)]
+pub(crate) fn softmax_inner(row: &mut [f32]) {
+    let max = largest(row, f32::NEG_INFINITY);
     if max == f32::NEG_INFINITY {
-        row.fill(0.0);
+        // NaN is no number that is larger, but a row with NaN among such values is no row of shares either.
+        row.iter_mut().for_each(|x| *x = if x.is_nan() { f32::NAN } else { 0.0 });
         return;
     }
-    let mut sum = 0.0f64;
-    for x in &mut *row {
-        *x = (*x - max).exp();
-        sum += f64::from(*x);
-    }
-    let factor = (1.0 / sum) as f32;
+    let factor = 1.0 / exponentials(row, max);
     row.iter_mut().for_each(|x| *x *= factor);
+}
+
+/// The largest value, or `least` if that is larger; NaN is left out.
+#[inline(always)]
+pub(crate) fn largest(row: &[f32], least: f32) -> f32 {
+    let mut lanes = [least; 16];
+    let (chunks, rest) = row.as_chunks::<16>();
+    for chunk in chunks {
+        for (lane, x) in lanes.iter_mut().zip(chunk) {
+            *lane = if *x > *lane { *x } else { *lane };
+        }
+    }
+    lanes.iter().chain(rest).fold(least, |a, b| if *b > a { *b } else { a })
+}
+
+/// Puts `exp(x - max)` in place of every value; their sum.
+#[inline(always)]
+pub(crate) fn exponentials(row: &mut [f32], max: f32) -> f32 {
+    let mut lanes = [0.0f32; 16];
+    let (chunks, rest) = row.as_chunks_mut::<16>();
+    for chunk in chunks {
+        for (lane, x) in lanes.iter_mut().zip(chunk) {
+            *x = exp(*x - max);
+            *lane += *x;
+        }
+    }
+    rest.iter_mut().for_each(|x| *x = exp(*x - max));
+    lanes.iter().sum::<f32>() + rest.iter().sum::<f32>()
 }

@@ -1,6 +1,7 @@
 //! Pages of a key-value cache.
 
 use half::f16;
+use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 
 /// The shape of a layer's keys and values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -13,6 +14,16 @@ pub struct KvShape {
     pub v_dim: usize,
 }
 
+/// Tokens in a page.
+pub(crate) const N_SLOTS: usize = 32;
+
+impl KvShape {
+    /// Values in a head of the value as pages keep them: whole vectors.
+    pub(crate) fn padded_v_dim(&self) -> usize {
+        self.v_dim.next_multiple_of(16)
+    }
+}
+
 /// Keys and values of [`KvPage::N_TOKENS`] tokens of one layer, in F16.
 ///
 /// A sequence's cache is a list of pages: the token at index `i` of the sequence is in page `i / N_TOKENS`, slot `i % N_TOKENS`. Pages may belong to
@@ -20,24 +31,20 @@ pub struct KvShape {
 #[derive(Debug, Clone)]
 pub struct KvPage {
     shape: KvShape,
-    /// By head, dimension, slot: so that the keys of neighbouring tokens meet in one vector.
-    keys: Vec<f16>,
-    /// By head, slot, dimension.
-    values: Vec<f16>,
+    /// Bits of F16 by head, dimension, slot: so that the keys of neighbouring tokens meet in one vector.
+    keys: Vec<u16>,
+    /// Bits of F16 by head, slot, dimension; dimensions that fill up a vector are zeros.
+    values: Vec<u16>,
 }
 
 impl KvPage {
     /// Tokens in a page.
-    pub const N_TOKENS: usize = 32;
+    pub const N_TOKENS: usize = N_SLOTS;
 
     /// An empty page: zeros.
     pub fn new(shape: KvShape) -> Self {
         let heads = shape.n_kv_heads * Self::N_TOKENS;
-        Self {
-            shape,
-            keys: vec![f16::ZERO; heads * shape.k_dim],
-            values: vec![f16::ZERO; heads * shape.v_dim],
-        }
+        Self { shape, keys: vec![0; heads * shape.k_dim], values: vec![0; heads * shape.padded_v_dim()] }
     }
 
     /// The shape.
@@ -62,23 +69,28 @@ impl KvPage {
         assert!(slot < Self::N_TOKENS, "a slot of the page");
         assert_eq!(key.len(), n_kv_heads * k_dim, "a key for each head");
         assert_eq!(value.len(), n_kv_heads * v_dim, "a value for each head");
-        for (at, x) in key.iter().enumerate() {
-            self.keys[at * Self::N_TOKENS + slot] = f16::from_f32(*x);
+        for (slots, x) in self.keys.as_chunks_mut::<N_SLOTS>().0.iter_mut().zip(key) {
+            slots[slot] = f16::from_f32(*x).to_bits();
         }
-        for (at, x) in value.iter().enumerate() {
-            let (head, dim) = (at / v_dim, at % v_dim);
-            self.values[(head * Self::N_TOKENS + slot) * v_dim + dim] = f16::from_f32(*x);
+        if v_dim == 0 {
+            return;
+        }
+        let padded = self.shape.padded_v_dim();
+        let heads = self.values.chunks_exact_mut(N_SLOTS * padded).zip(value.chunks_exact(v_dim));
+        for (head, value) in heads {
+            head[slot * padded..][..v_dim].reinterpret_cast_mut::<f16>().convert_from_f32_slice(value);
         }
     }
 
     /// The keys of a head: for each dimension, [`Self::N_TOKENS`] numbers.
-    pub(crate) fn keys(&self, head: usize) -> &[[f16; Self::N_TOKENS]] {
-        let len = self.shape.k_dim * Self::N_TOKENS;
+    pub(crate) fn keys(&self, head: usize) -> &[[u16; N_SLOTS]] {
+        let len = self.shape.k_dim * N_SLOTS;
         self.keys[head * len..][..len].as_chunks().0
     }
 
-    /// The value of a head in `slot`.
-    pub(crate) fn value(&self, head: usize, slot: usize) -> &[f16] {
-        &self.values[(head * Self::N_TOKENS + slot) * self.shape.v_dim..][..self.shape.v_dim]
+    /// The values of a head: for each slot, [`KvShape::padded_v_dim`] numbers.
+    pub(crate) fn values(&self, head: usize) -> &[u16] {
+        let len = self.shape.padded_v_dim() * N_SLOTS;
+        &self.values[head * len..][..len]
     }
 }

@@ -25,6 +25,7 @@ mod attention;
 mod elementwise;
 mod error;
 mod kv_page;
+mod math;
 mod matrix;
 mod multiply;
 mod norm;
@@ -37,7 +38,7 @@ mod simd;
 mod singles;
 
 pub use activations::Activations;
-pub use attention::{Attention, Query, attention};
+pub use attention::{Attention, Query, attention, attention_with};
 pub use elementwise::{
     add, gelu, gelu_erf, gelu_erf_mul, gelu_mul, gelu_quick, gelu_quick_mul, relu, relu_mul, relu_squared,
     relu_squared_mul, scale, silu, silu_mul, soft_cap, softmax,

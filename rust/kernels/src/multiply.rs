@@ -55,12 +55,7 @@ pub fn multiply_with(
     outs: &mut [&mut [f32]],
     pool: &Pool,
 ) -> Result<(), KernelError> {
-    if !Isa::available().contains(&isa) {
-        return Err(KernelError::WrongValue {
-            what: "the instructions of this processor",
-            found: format!("{isa:?}"),
-        });
-    }
+    isa.check()?;
     KernelError::check_length("the list of outputs", matrices.len(), outs.len())?;
     for (matrix, out) in matrices.iter().zip(outs.iter()) {
         KernelError::check_length("a row of the activations", matrix.n_cols(), input.n_cols())?;

@@ -1,5 +1,7 @@
 //! Norms over rows.
 
+use crate::simd;
+
 /// Divides each row of `n_cols` values by the root of its mean square: `out = x / sqrt(mean(x²) + eps) * weight`.
 ///
 /// # Panics
@@ -18,14 +20,7 @@ pub fn rms_norm(values: &[f32], n_cols: usize, weight: Option<&[f32]>, eps: f32,
 /// As [`rms_norm`].
 pub fn rms_norm_in_place(values: &mut [f32], n_cols: usize, weight: Option<&[f32]>, eps: f32) {
     check_rows(values, n_cols, weight);
-    for row in values.chunks_exact_mut(n_cols) {
-        let mean = sum_by(row, |x| x * x) / n_cols as f32;
-        let factor = 1.0 / (mean + eps).sqrt();
-        match weight {
-            Some(weight) => row.iter_mut().zip(weight).for_each(|(x, w)| *x = *x * factor * w),
-            None => row.iter_mut().for_each(|x| *x *= factor),
-        }
-    }
+    simd::rms_norm(values, n_cols, weight, eps);
 }
 
 /// Takes the mean from each row of `n_cols` values and divides by the standard deviation:
@@ -45,20 +40,8 @@ pub fn layer_norm(
     assert_eq!(values.len(), out.len(), "as many results as values");
     check_rows(values, n_cols, weight);
     check_rows(values, n_cols, bias);
-    for (row, out) in values.chunks_exact(n_cols).zip(out.chunks_exact_mut(n_cols)) {
-        let mean = sum_by(row, |x| x) / n_cols as f32;
-        let variance = sum_by(row, |x| (x - mean) * (x - mean)) / n_cols as f32;
-        let factor = 1.0 / (variance + eps).sqrt();
-        for (out, x) in out.iter_mut().zip(row) {
-            *out = (x - mean) * factor;
-        }
-        if let Some(weight) = weight {
-            out.iter_mut().zip(weight).for_each(|(x, w)| *x *= w);
-        }
-        if let Some(bias) = bias {
-            out.iter_mut().zip(bias).for_each(|(x, b)| *x += b);
-        }
-    }
+    out.copy_from_slice(values);
+    simd::layer_norm(out, n_cols, weight, bias, eps);
 }
 
 fn check_rows(values: &[f32], n_cols: usize, weight: Option<&[f32]>) {
@@ -66,10 +49,48 @@ fn check_rows(values: &[f32], n_cols: usize, weight: Option<&[f32]>) {
     assert!(weight.is_none_or(|w| w.len() == n_cols), "weights for one row");
 }
 
-/// The sum of `of(x)` in 16 lanes that are added up in the end.
+/// [`rms_norm_in_place`].
+#[inline(always)]
+pub(crate) fn rms_norm_inner(values: &mut [f32], n_cols: usize, weight: Option<&[f32]>, eps: f32) {
+    for row in values.chunks_exact_mut(n_cols) {
+        let mean = sum_by(row, |x| x * x) / n_cols as f32;
+        let factor = 1.0 / (mean + eps).sqrt();
+        match weight {
+            Some(weight) => row.iter_mut().zip(weight).for_each(|(x, w)| *x = *x * factor * w),
+            None => row.iter_mut().for_each(|x| *x *= factor),
+        }
+    }
+}
+
+/// [`layer_norm`], in place.
+#[inline(always)]
+pub(crate) fn layer_norm_inner(
+    values: &mut [f32],
+    n_cols: usize,
+    weight: Option<&[f32]>,
+    bias: Option<&[f32]>,
+    eps: f32,
+) {
+    for row in values.chunks_exact_mut(n_cols) {
+        let mean = sum_by(row, |x| x) / n_cols as f32;
+        row.iter_mut().for_each(|x| *x -= mean);
+        let variance = sum_by(row, |x| x * x) / n_cols as f32;
+        let factor = 1.0 / (variance + eps).sqrt();
+        match weight {
+            Some(weight) => row.iter_mut().zip(weight).for_each(|(x, w)| *x = *x * factor * w),
+            None => row.iter_mut().for_each(|x| *x *= factor),
+        }
+        if let Some(bias) = bias {
+            row.iter_mut().zip(bias).for_each(|(x, b)| *x += b);
+        }
+    }
+}
+
+/// The sum of `of(x)` in 32 lanes that are added up in the end.
+#[inline(always)]
 fn sum_by(values: &[f32], of: impl Fn(f32) -> f32) -> f32 {
-    let mut lanes = [0.0; 16];
-    let (chunks, rest) = values.as_chunks::<16>();
+    let mut lanes = [0.0; 32];
+    let (chunks, rest) = values.as_chunks::<32>();
     for chunk in chunks {
         for (lane, x) in lanes.iter_mut().zip(chunk) {
             *lane += of(*x);

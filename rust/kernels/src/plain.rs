@@ -1,5 +1,10 @@
 //! Products without vector instructions: what others are compared with, and what processors without them use.
 
+use std::ops::Range;
+
+use half::f16;
+
+use crate::kv_page::N_SLOTS;
 use crate::packed::{
     BLOCK, FloatForm, FloatName, Floats, Form, Line, Quants, TILE, float_at, lanes, row_scales,
 };
@@ -85,5 +90,40 @@ fn store(results: [f32; TILE], tile: usize, token: usize, window: &mut Window<'_
     let col = tile * TILE - window.cols().start;
     for (out, result) in window.row_mut(token)[col..].iter_mut().zip(results) {
         *out = result;
+    }
+}
+
+/// Products of queries, rows of `k_dim`, with all keys of a page.
+pub(crate) fn page_scores(
+    queries: &[f32],
+    k_dim: usize,
+    keys: &[[u16; N_SLOTS]],
+    scores: &mut [[f32; N_SLOTS]],
+) {
+    for (query, scores) in queries.chunks_exact(k_dim).zip(scores) {
+        *scores = [0.0; N_SLOTS];
+        for (x, keys) in query.iter().zip(keys) {
+            for (score, key) in scores.iter_mut().zip(keys) {
+                *score += f16::from_bits(*key).to_f32() * x;
+            }
+        }
+    }
+}
+
+/// Adds the values of the page's `slots` (rows of `v_dim`), weighted, to rows of results.
+pub(crate) fn page_values(
+    weights: &[[f32; N_SLOTS]],
+    slots: Range<usize>,
+    values: &[u16],
+    v_dim: usize,
+    out: &mut [f32],
+) {
+    for (weights, out) in weights.iter().zip(out.chunks_exact_mut(v_dim)) {
+        for (weight, values) in weights[slots.clone()].iter().zip(values[slots.start * v_dim..].chunks(v_dim))
+        {
+            for (out, value) in out.iter_mut().zip(values) {
+                *out += f16::from_bits(*value).to_f32() * weight;
+            }
+        }
     }
 }

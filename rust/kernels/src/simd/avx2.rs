@@ -3,8 +3,11 @@
 #![allow(clippy::wildcard_imports, reason = "the names of the instructions are long and many")]
 
 use std::arch::x86_64::*;
+use std::ops::Range;
 
+use super::attention_kernels::attention_kernels;
 use super::kernels::kernels;
+use crate::kv_page::N_SLOTS;
 use crate::packed::{
     Bits, FloatForm, FloatName, Floats as FloatWeights, Form, Half, Line, Quants, SUPER, Scales, TILE,
 };
@@ -20,7 +23,13 @@ const PARTS: usize = 2;
 /// Tokens for which a block's digits stay in registers.
 const MOST: usize = 4;
 
+/// Numbers in a vector.
+const WIDTH: usize = 8;
+/// Queries that a page's keys meet at once.
+const MOST_ROWS: usize = 2;
+
 kernels!(#[target_feature(enable = "avx2,fma,f16c")]);
+attention_kernels!(#[target_feature(enable = "avx2,fma,f16c")]);
 
 /// Makes functions with this module's instructions.
 macro_rules! with_features {
@@ -123,6 +132,21 @@ with_features! {
             }
             _ => _mm256_setzero_si256(),
         }
+    }
+
+    fn load_halves(halves: &[u16; WIDTH]) -> Floats {
+        // SAFETY: 16 bytes that may be read; this load asks for no alignment.
+        _mm256_cvtph_ps(unsafe { _mm_loadu_si128(halves.as_ptr().cast()) })
+    }
+
+    fn load_floats(floats: &[f32; WIDTH]) -> Floats {
+        // SAFETY: 32 bytes that may be read; this load asks for no alignment.
+        unsafe { _mm256_loadu_ps(floats.as_ptr()) }
+    }
+
+    fn store_floats(floats: Floats, to: &mut [f32; WIDTH]) -> () {
+        // SAFETY: 32 bytes that may be written; this store asks for no alignment.
+        unsafe { _mm256_storeu_ps(to.as_mut_ptr(), floats) };
     }
 
     fn to_floats(ints: Ints) -> Floats {

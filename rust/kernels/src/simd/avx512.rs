@@ -3,8 +3,11 @@
 #![allow(clippy::wildcard_imports, reason = "the names of the instructions are long and many")]
 
 use std::arch::x86_64::*;
+use std::ops::Range;
 
+use super::attention_kernels::attention_kernels;
 use super::kernels::kernels;
+use crate::kv_page::N_SLOTS;
 use crate::packed::{
     Bits, FloatForm, FloatName, Floats as FloatWeights, Form, Half, Line, Quants, SUPER, Scales, TILE,
 };
@@ -20,7 +23,13 @@ const PARTS: usize = 1;
 /// Tokens for which a block's digits stay in registers.
 const MOST: usize = 8;
 
+/// Numbers in a vector.
+const WIDTH: usize = 16;
+/// Queries that a page's keys meet at once.
+const MOST_ROWS: usize = 8;
+
 kernels!(#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]);
+attention_kernels!(#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]);
 
 /// Makes a function with this module's instructions.
 macro_rules! with_features {
@@ -126,6 +135,21 @@ with_features! {
             Some(power) => _mm512_sll_epi32(_mm512_set1_epi32(less), _mm_cvtsi32_si128(power as i32)),
             None => _mm512_setzero_si512(),
         }
+    }
+
+    fn load_halves(halves: &[u16; WIDTH]) -> Floats {
+        // SAFETY: 32 bytes that may be read; this load asks for no alignment.
+        _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(halves.as_ptr().cast()) })
+    }
+
+    fn load_floats(floats: &[f32; WIDTH]) -> Floats {
+        // SAFETY: 64 bytes that may be read; this load asks for no alignment.
+        unsafe { _mm512_loadu_ps(floats.as_ptr()) }
+    }
+
+    fn store_floats(floats: Floats, to: &mut [f32; WIDTH]) -> () {
+        // SAFETY: 64 bytes that may be written; this store asks for no alignment.
+        unsafe { _mm512_storeu_ps(to.as_mut_ptr(), floats) };
     }
 
     fn to_floats(ints: Ints) -> Floats {

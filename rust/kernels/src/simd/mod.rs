@@ -2,19 +2,26 @@
 //! lengths the types give, and the calls for which the processor must have the instructions.
 
 #[cfg(all(target_arch = "x86_64", not(miri)))]
+mod attention_kernels;
+#[cfg(all(target_arch = "x86_64", not(miri)))]
 mod avx2;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod avx512;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod kernels;
+mod widened;
 
+use std::ops::Range;
 use std::sync::LazyLock;
 
+pub(crate) use widened::*;
+
+use crate::kv_page::N_SLOTS;
 use crate::packed::{Floats, Quants, for_float, for_form};
-use crate::plain;
 use crate::pool::Window;
-use crate::quantized::{Entry, Quantized};
+use crate::quantized::Quantized;
 use crate::singles::Singles;
+use crate::{KernelError, plain};
 
 /// A set of vector instructions that the kernels are written for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -43,6 +50,17 @@ impl Isa {
         *Self::available().last().unwrap_or(&Self::Plain)
     }
 
+    /// An error if this processor lacks the instructions.
+    pub(crate) fn check(self) -> Result<(), KernelError> {
+        if Self::available().contains(&self) {
+            return Ok(());
+        }
+        Err(KernelError::WrongValue {
+            what: "the instructions of this processor",
+            found: format!("{self:?}"),
+        })
+    }
+
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     fn is_there(self) -> bool {
         let avx2 = is_x86_feature_detected!("avx2")
@@ -66,18 +84,18 @@ impl Isa {
     }
 }
 
-/// Runs `$function` of the instructions' module with a type.
+/// Runs `$function` of the instructions' module, with a type or none.
 macro_rules! dispatch {
-    ($isa:expr, $function:ident::<$form:ident>($($arg:expr),*)) => {{
+    ($isa:expr, $function:ident $(::<$form:ident>)? ($($arg:expr),*)) => {{
         assert!(Isa::available().contains(&$isa), "the processor has the instructions");
         match $isa {
             #[cfg(all(target_arch = "x86_64", not(miri)))]
             // SAFETY: the function is safe but for its instructions, and the line above has seen that the processor has them.
-            Isa::Avx512Vnni => unsafe { avx512::$function::<$form>($($arg),*) },
+            Isa::Avx512Vnni => unsafe { avx512::$function$(::<$form>)?($($arg),*) },
             #[cfg(all(target_arch = "x86_64", not(miri)))]
             // SAFETY: as above.
-            Isa::Avx2 => unsafe { avx2::$function::<$form>($($arg),*) },
-            _ => plain::$function::<$form>($($arg),*),
+            Isa::Avx2 => unsafe { avx2::$function$(::<$form>)?($($arg),*) },
+            _ => plain::$function$(::<$form>)?($($arg),*),
         }
     }};
 }
@@ -92,35 +110,25 @@ pub(crate) fn floats(isa: Isa, weights: &Floats, input: &Singles, window: &mut W
     for_float!(weights.form, F => dispatch!(isa, floats::<F>(weights, input, window)));
 }
 
-/// Makes a function that the compiler may use AVX2 or AVX-512 in, around `$inner`, which is inlined into each copy.
-macro_rules! widened {
-    ($(#[$meta:meta])* $name:ident, $inner:path, ($($arg:ident: $type:ty),*) $(-> $result:ty)?) => {
-        $(#[$meta])*
-        pub(crate) fn $name($($arg: $type),*) $(-> $result)? {
-            #[cfg(all(target_arch = "x86_64", not(miri)))]
-            {
-                #[target_feature(enable = "avx2,fma,f16c")]
-                fn avx2($($arg: $type),*) $(-> $result)? {
-                    $inner($($arg),*)
-                }
-                #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
-                fn avx512($($arg: $type),*) $(-> $result)? {
-                    $inner($($arg),*)
-                }
-                match Isa::best() {
-                    // SAFETY: the function is safe but for its instructions, which `Isa::best` has found.
-                    Isa::Avx512Vnni => return unsafe { avx512($($arg),*) },
-                    // SAFETY: as above.
-                    Isa::Avx2 => return unsafe { avx2($($arg),*) },
-                    Isa::Plain => {}
-                }
-            }
-            $inner($($arg),*)
-        }
-    };
+/// Products of queries, rows of `k_dim`, with all keys of a page.
+pub(crate) fn page_scores(
+    isa: Isa,
+    queries: &[f32],
+    k_dim: usize,
+    keys: &[[u16; N_SLOTS]],
+    scores: &mut [[f32; N_SLOTS]],
+) {
+    dispatch!(isa, page_scores(queries, k_dim, keys, scores));
 }
 
-widened! {
-    /// [`crate::quantized::quantize_group`].
-    quantize_group, crate::quantized::quantize_group, (values: &[f32], n_cols: usize, entries: &mut [Entry])
+/// Adds the values of the page's `slots` (rows of `v_dim`, a multiple of 16), weighted, to rows of results.
+pub(crate) fn page_values(
+    isa: Isa,
+    weights: &[[f32; N_SLOTS]],
+    slots: Range<usize>,
+    values: &[u16],
+    v_dim: usize,
+    out: &mut [f32],
+) {
+    dispatch!(isa, page_values(weights, slots, values, v_dim, out));
 }
