@@ -620,7 +620,8 @@ class Model:
         """Loads on a thread of its own. `progress` gets the part loaded, 0 to 1, on the calling thread; returning False, or raising,
         stops the load (`ModelLoadCancelledError`, or the exception itself).
 
-        `options`: engine (auto, llama.cpp or rust), gpu_layers, context_size, sequence_size, max_sequences, max_queue, deterministic, cache_bytes, cache_disk, cache_disk_bytes,
+        `options`: engine (auto, llama.cpp or rust), gpu_layers, context_size, sequence_size, max_sequences, max_queue, deterministic, cache_bytes,
+        cache_disk, cache_disk_bytes,
         threads, batch_size, micro_batch_size, kv_type (a name, or a list of two: of keys and of values), flash_attention (auto, on or off),
         full_sliding_window, kv_unified, offload_kv, offload_ops, use_mmap, mlock, vocab_only, check_tensors, metadata_overrides, fit (the fewest
         tokens of a context that may be taken in place of one that does not fit), trial (program, verdicts, always), isolation (program, on_crash,
