@@ -122,10 +122,21 @@ fn blocks(queries: &[Query<'_>]) -> Vec<Range<usize>> {
     blocks
 }
 
+/// Rows in runs of 8, then one of 4, of 2 and of 1: those that a kernel does at once.
+pub(crate) fn runs(n_rows: usize) -> impl Iterator<Item = Range<usize>> {
+    let mut first = 0;
+    std::iter::from_fn(move || {
+        let left = (n_rows - first).min(8);
+        let run = first..first + (1 << left.checked_ilog2()?);
+        first = run.end;
+        Some(run)
+    })
+}
+
 /// What is known after some pages, for the heads of a block's tokens that share keys and values: a row for each token and head.
 #[derive(Debug)]
 struct State {
-    /// Queries, scaled.
+    /// Queries, scaled: for each of [`runs`] dimension after dimension.
     queries: Vec<f32>,
     /// The largest score so far.
     max: Vec<f32>,
@@ -142,10 +153,18 @@ impl State {
         let n_grouped = options.n_heads / options.kv.n_kv_heads;
         let n_rows = tokens.len() * n_grouped;
         let k_dim = options.kv.k_dim;
-        let mut queries = Vec::with_capacity(n_rows * k_dim);
-        for token in tokens {
-            let heads = &q[(token * options.n_heads + kv_head * n_grouped) * k_dim..][..n_grouped * k_dim];
-            queries.extend(heads.iter().map(|x| x * options.scale));
+        let query = |row: usize| {
+            let (token, head) = (tokens.start + row / n_grouped, kv_head * n_grouped + row % n_grouped);
+            &q[(token * options.n_heads + head) * k_dim..][..k_dim]
+        };
+        let mut queries = vec![0.0; n_rows * k_dim];
+        for run in runs(n_rows) {
+            let queries = &mut queries[run.start * k_dim..run.end * k_dim];
+            for (at, row) in run.clone().enumerate() {
+                for (to, x) in queries[at..].iter_mut().step_by(run.len()).zip(query(row)) {
+                    *to = x * options.scale;
+                }
+            }
         }
         Self {
             queries,
@@ -177,14 +196,8 @@ impl State {
                     scores[..slots.start.min(slots.end)].fill(f32::NEG_INFINITY);
                     scores[slots.end..].fill(f32::NEG_INFINITY);
                 }
-                let (fade, sum) = simd::online_softmax(scores, self.max[row]);
-                if let Some((max, fade)) = fade {
-                    self.max[row] = max;
-                    self.sum[row] *= fade;
-                    self.values[row * v_dim..][..v_dim].iter_mut().for_each(|x| *x *= fade);
-                }
-                self.sum[row] += sum;
             }
+            simd::online_softmax(&mut self.scores, &mut self.max, &mut self.sum, &mut self.values);
             let slots = start.max(first) - first..end.min(first + N_SLOTS) - first;
             simd::page_values(isa, &self.scores, slots, page.values(kv_head), v_dim, &mut self.values);
         }
@@ -202,20 +215,33 @@ impl State {
     }
 }
 
-/// Turns the scores of a page into weights `exp(score - max)`; gives their sum and, if the largest score `max` so far was exceeded, the new one with
-/// the factor for what was summed up before.
+/// Turns the scores of a page into weights `exp(score - max)`, row by row, adds them to the sums, and fades sums and values where the largest score
+/// so far was exceeded.
 #[inline(always)]
-pub(crate) fn online_softmax_inner(scores: &mut [f32; N_SLOTS], max: f32) -> (Option<(f32, f32)>, f32) {
-    let higher = largest(scores, max);
-    if higher == f32::NEG_INFINITY {
-        // Nothing is visible yet, or nothing but NaN.
-        let mut sum = 0.0;
-        for score in scores.iter_mut() {
-            *score = if score.is_nan() { f32::NAN } else { 0.0 };
-            sum += *score;
+pub(crate) fn online_softmax_inner(
+    scores: &mut [[f32; N_SLOTS]],
+    maxima: &mut [f32],
+    sums: &mut [f32],
+    values: &mut [f32],
+) {
+    let v_dim = values.len() / scores.len().max(1);
+    let rows = scores.iter_mut().zip(maxima).zip(sums).zip(values.chunks_exact_mut(v_dim.max(1)));
+    for (((scores, max), sum), values) in rows {
+        let higher = largest(scores, *max);
+        if higher == f32::NEG_INFINITY {
+            // Nothing is visible yet, or nothing but NaN.
+            for score in scores.iter_mut() {
+                *score = if score.is_nan() { f32::NAN } else { 0.0 };
+                *sum += *score;
+            }
+            continue;
         }
-        return (None, sum);
+        if higher > *max {
+            let fade = exp(*max - higher);
+            *sum *= fade;
+            values.iter_mut().for_each(|x| *x *= fade);
+            *max = higher;
+        }
+        *sum += exponentials(scores, higher);
     }
-    let fade = if higher > max { Some((higher, exp(max - higher))) } else { None };
-    (fade, exponentials(scores, higher))
 }

@@ -147,7 +147,8 @@ pub(crate) fn largest(row: &[f32], least: f32) -> f32 {
             *lane = if *x > *lane { *x } else { *lane };
         }
     }
-    lanes.iter().chain(rest).fold(least, |a, b| if *b > a { *b } else { a })
+    let lanes = fold(lanes, |a, b| if a > b { a } else { b });
+    rest.iter().fold(lanes, |a, b| if *b > a { *b } else { a })
 }
 
 /// Puts `exp(x - max)` in place of every value; their sum.
@@ -162,5 +163,16 @@ pub(crate) fn exponentials(row: &mut [f32], max: f32) -> f32 {
         }
     }
     rest.iter_mut().for_each(|x| *x = exp(*x - max));
-    lanes.iter().sum::<f32>() + rest.iter().sum::<f32>()
+    fold(lanes, |a, b| a + b) + rest.iter().sum::<f32>()
+}
+
+/// All lanes in one: halves of them meet each other.
+#[inline(always)]
+fn fold(mut lanes: [f32; 16], with: impl Fn(f32, f32) -> f32) -> f32 {
+    for half in [8, 4, 2, 1] {
+        for at in 0..half {
+            lanes[at] = with(lanes[at], lanes[at + half]);
+        }
+    }
+    lanes[0]
 }

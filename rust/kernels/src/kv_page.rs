@@ -69,8 +69,13 @@ impl KvPage {
         assert!(slot < Self::N_TOKENS, "a slot of the page");
         assert_eq!(key.len(), n_kv_heads * k_dim, "a key for each head");
         assert_eq!(value.len(), n_kv_heads * v_dim, "a value for each head");
-        for (slots, x) in self.keys.as_chunks_mut::<N_SLOTS>().0.iter_mut().zip(key) {
-            slots[slot] = f16::from_f32(*x).to_bits();
+        let dims = self.keys.as_chunks_mut::<N_SLOTS>().0;
+        for (dims, key) in dims.chunks_mut(64).zip(key.chunks(64)) {
+            let mut halves = [f16::ZERO; 64];
+            halves[..key.len()].convert_from_f32_slice(key);
+            for (slots, half) in dims.iter_mut().zip(halves) {
+                slots[slot] = half.to_bits();
+            }
         }
         if v_dim == 0 {
             return;

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use half::f16;
 
+use crate::attention::runs;
 use crate::kv_page::N_SLOTS;
 use crate::packed::{
     BLOCK, FloatForm, FloatName, Floats, Form, Line, Quants, TILE, float_at, lanes, row_scales,
@@ -93,18 +94,21 @@ fn store(results: [f32; TILE], tile: usize, token: usize, window: &mut Window<'_
     }
 }
 
-/// Products of queries, rows of `k_dim`, with all keys of a page.
+/// Products of queries with all keys of a page; `queries` has them in [`runs`], dimension after dimension.
 pub(crate) fn page_scores(
     queries: &[f32],
     k_dim: usize,
     keys: &[[u16; N_SLOTS]],
     scores: &mut [[f32; N_SLOTS]],
 ) {
-    for (query, scores) in queries.chunks_exact(k_dim).zip(scores) {
-        *scores = [0.0; N_SLOTS];
-        for (x, keys) in query.iter().zip(keys) {
-            for (score, key) in scores.iter_mut().zip(keys) {
-                *score += f16::from_bits(*key).to_f32() * x;
+    for run in runs(scores.len()) {
+        let queries = &queries[run.start * k_dim..run.end * k_dim];
+        for (at, scores) in scores[run.clone()].iter_mut().enumerate() {
+            *scores = [0.0; N_SLOTS];
+            for (x, keys) in queries[at..].iter().step_by(run.len()).zip(keys) {
+                for (score, key) in scores.iter_mut().zip(keys) {
+                    *score += f16::from_bits(*key).to_f32() * x;
+                }
             }
         }
     }

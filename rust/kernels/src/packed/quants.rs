@@ -85,22 +85,33 @@ impl Quants {
     }
 }
 
-/// Puts a row's digits into the planes of a block.
+/// Puts a row's digits into the planes of a block, four of them at a time as the bytes of a number.
 fn put_digits(bits: Bits, lines: &mut [Line], row: usize, digits: &[u8; BLOCK]) {
-    for (col, digit) in digits.iter().enumerate() {
-        let (j, byte) = (col / 4, 4 * row + col % 4);
-        let mut put = |line: usize, shift: usize, value: u8| lines[line].0[byte] |= value << shift;
-        match bits {
-            Bits::Two | Bits::Three => put(j / 4, 2 * (j % 4), digit & 3),
-            Bits::Four | Bits::Five | Bits::Six => put(j % 4, j / 4 * 4, digit & 15),
-            Bits::Eight => put(j, 0, *digit),
-        }
-        match bits {
-            Bits::Three => put(2, j, digit >> 2),
-            Bits::Five => put(4, j, digit >> 4),
-            Bits::Six => put(4 + j / 4, 2 * (j % 4), digit >> 4),
-            Bits::Two | Bits::Four | Bits::Eight => {}
-        }
+    let mut words = [0u32; BLOCK / 4];
+    for (word, four) in words.iter_mut().zip(digits.as_chunks::<4>().0) {
+        *word = u32::from_le_bytes(*four);
+    }
+    let mut put = |line: usize, word: u32| {
+        lines[line].0.as_chunks_mut::<4>().0[row] = word.to_le_bytes();
+    };
+    // The bits from `from` of four vectors, two bits of each.
+    let pairs = |line: usize, from: usize| {
+        (0..4).fold(0, |sum, k| sum | (((words[4 * line + k] >> from) & 0x0303_0303) << (2 * k)))
+    };
+    // Bit `from` of all vectors.
+    let singles = |from: usize| (0..8).fold(0, |sum, j| sum | (((words[j] >> from) & 0x0101_0101) << j));
+    match bits {
+        Bits::Two | Bits::Three => (0..2).for_each(|line| put(line, pairs(line, 0))),
+        Bits::Four | Bits::Five | Bits::Six => (0..4).for_each(|line| {
+            put(line, (words[line] & 0x0f0f_0f0f) | ((words[line + 4] & 0x0f0f_0f0f) << 4));
+        }),
+        Bits::Eight => (0..8).for_each(|line| put(line, words[line])),
+    }
+    match bits {
+        Bits::Three => put(2, singles(2)),
+        Bits::Five => put(4, singles(4)),
+        Bits::Six => (0..2).for_each(|line| put(4 + line, pairs(line, 4))),
+        Bits::Two | Bits::Four | Bits::Eight => {}
     }
 }
 

@@ -2,48 +2,47 @@
 
 /// Makes `page_scores` and `page_values` for the instructions of the module that calls it.
 ///
-/// The module has `WIDTH`, the numbers in a vector, and the small functions that are called here.
+/// The module has `WIDTH`, the numbers in a vector, `SLOTS`, how many vectors of tokens are done at once, and the small functions that are called here.
 macro_rules! attention_kernels {
     ($(#[$features:meta])*) => {
-        /// Vectors that a page's tokens take.
-        const SLOTS: usize = N_SLOTS / WIDTH;
-
-        /// Products of `R` queries with all keys of a page.
+        /// Products of `R` queries, of which `queries` has dimension after dimension, with all keys of a page.
         #[inline]
         $(#[$features])*
-        fn scores_of<const R: usize>(queries: &[f32], k_dim: usize, keys: &[[u16; N_SLOTS]], scores: &mut [[f32; N_SLOTS]]) {
-            let mut sums = [[splat(0.0); SLOTS]; R];
-            for (dim, keys) in keys.iter().enumerate() {
-                let keys = keys.as_chunks::<WIDTH>().0;
-                for slot in 0..SLOTS {
-                    let key = load_halves(&keys[slot]);
-                    for r in 0..R {
-                        sums[r][slot] = fma(key, splat(queries[r * k_dim + dim]), sums[r][slot]);
+        fn scores_of<const R: usize>(queries: &[f32], keys: &[[u16; N_SLOTS]], scores: &mut [[f32; N_SLOTS]]) {
+            let queries = queries.as_chunks::<R>().0;
+            let Some(scores) = scores.first_chunk_mut::<R>() else { return };
+            for at in (0..N_SLOTS / WIDTH).step_by(SLOTS) {
+                let mut sums = [[splat(0.0); SLOTS]; R];
+                for (query, keys) in queries.iter().zip(keys) {
+                    let keys = keys.as_chunks::<WIDTH>().0;
+                    for slot in 0..SLOTS {
+                        let key = load_halves(&keys[at + slot]);
+                        for r in 0..R {
+                            sums[r][slot] = fma(key, splat(query[r]), sums[r][slot]);
+                        }
                     }
                 }
-            }
-            for r in 0..R {
-                let scores = scores[r].as_chunks_mut::<WIDTH>().0;
-                for slot in 0..SLOTS {
-                    store_floats(sums[r][slot], &mut scores[slot]);
+                for r in 0..R {
+                    let scores = scores[r].as_chunks_mut::<WIDTH>().0;
+                    for slot in 0..SLOTS {
+                        store_floats(sums[r][slot], &mut scores[at + slot]);
+                    }
                 }
             }
         }
 
-        /// Products of queries, rows of `k_dim`, with all keys of a page.
+        /// Products of queries with all keys of a page; `queries` has 8, 4, 2 and 1 of them as [`crate::attention::runs`] tells, dimension after dimension.
         $(#[$features])*
         pub(super) fn page_scores(queries: &[f32], k_dim: usize, keys: &[[u16; N_SLOTS]], scores: &mut [[f32; N_SLOTS]]) {
-            let mut first = 0;
-            while first < scores.len() {
-                let (queries, left) = (&queries[first * k_dim..], scores.len() - first);
-                let scores = &mut scores[first..];
-                match left.min(MOST_ROWS) {
-                    8.. => scores_of::<8>(&queries[..8 * k_dim], k_dim, keys, scores),
-                    4.. => scores_of::<4>(&queries[..4 * k_dim], k_dim, keys, scores),
-                    2.. => scores_of::<2>(&queries[..2 * k_dim], k_dim, keys, scores),
-                    _ => scores_of::<1>(&queries[..k_dim], k_dim, keys, scores),
+            for run in runs(scores.len()) {
+                let queries = &queries[run.start * k_dim..run.end * k_dim];
+                let scores = &mut scores[run.clone()];
+                match run.len() {
+                    8 => scores_of::<8>(queries, keys, scores),
+                    4 => scores_of::<4>(queries, keys, scores),
+                    2 => scores_of::<2>(queries, keys, scores),
+                    _ => scores_of::<1>(queries, keys, scores),
                 }
-                first += 1 << left.min(MOST_ROWS).ilog2();
             }
         }
 
@@ -51,10 +50,13 @@ macro_rules! attention_kernels {
         #[inline]
         $(#[$features])*
         fn values_of<const R: usize>(weights: &[[f32; N_SLOTS]], slots: Range<usize>, values: &[u16], v_dim: usize, out: &mut [f32]) {
+            let Some(weights) = weights.first_chunk::<R>() else { return };
+            let (start, end) = (slots.start, slots.end.min(N_SLOTS));
             for dim in (0..v_dim).step_by(WIDTH) {
                 let mut sums = [splat(0.0); R];
-                for slot in slots.clone() {
-                    let Some(value) = values[slot * v_dim + dim..].first_chunk::<WIDTH>() else { return };
+                let rows = values[start * v_dim..].chunks_exact(v_dim);
+                for (slot, row) in (start..end).zip(rows) {
+                    let Some(value) = row[dim..].first_chunk::<WIDTH>() else { return };
                     let value = load_halves(value);
                     for r in 0..R {
                         sums[r] = fma(value, splat(weights[r][slot]), sums[r]);
@@ -70,18 +72,14 @@ macro_rules! attention_kernels {
         /// Adds the values of the page's `slots` (rows of `v_dim`, a multiple of 16), weighted, to rows of results.
         $(#[$features])*
         pub(super) fn page_values(weights: &[[f32; N_SLOTS]], slots: Range<usize>, values: &[u16], v_dim: usize, out: &mut [f32]) {
-            let mut first = 0;
-            while first < weights.len() {
-                let (out, left) = (&mut out[first * v_dim..], weights.len() - first);
-                let weights = &weights[first..];
-                let slots = slots.clone();
-                match left.min(8) {
-                    8.. => values_of::<8>(&weights[..8], slots, values, v_dim, out),
-                    4.. => values_of::<4>(&weights[..4], slots, values, v_dim, out),
-                    2.. => values_of::<2>(&weights[..2], slots, values, v_dim, out),
-                    _ => values_of::<1>(&weights[..1], slots, values, v_dim, out),
+            for run in runs(weights.len()) {
+                let (out, weights, slots) = (&mut out[run.start * v_dim..], &weights[run.clone()], slots.clone());
+                match run.len() {
+                    8 => values_of::<8>(weights, slots, values, v_dim, out),
+                    4 => values_of::<4>(weights, slots, values, v_dim, out),
+                    2 => values_of::<2>(weights, slots, values, v_dim, out),
+                    _ => values_of::<1>(weights, slots, values, v_dim, out),
                 }
-                first += 1 << left.min(8).ilog2();
             }
         }
     };

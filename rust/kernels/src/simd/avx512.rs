@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use super::attention_kernels::attention_kernels;
 use super::kernels::kernels;
+use crate::attention::runs;
 use crate::kv_page::N_SLOTS;
 use crate::packed::{
     Bits, FloatForm, FloatName, Floats as FloatWeights, Form, Half, Line, Quants, SUPER, Scales, TILE,
@@ -25,8 +26,8 @@ const MOST: usize = 8;
 
 /// Numbers in a vector.
 const WIDTH: usize = 16;
-/// Queries that a page's keys meet at once.
-const MOST_ROWS: usize = 8;
+/// Vectors of a page's tokens that meet queries at once.
+const SLOTS: usize = 2;
 
 kernels!(#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]);
 attention_kernels!(#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]);

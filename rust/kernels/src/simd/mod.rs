@@ -110,7 +110,7 @@ pub(crate) fn floats(isa: Isa, weights: &Floats, input: &Singles, window: &mut W
     for_float!(weights.form, F => dispatch!(isa, floats::<F>(weights, input, window)));
 }
 
-/// Products of queries, rows of `k_dim`, with all keys of a page.
+/// Products of queries with all keys of a page; `queries` has them in [`crate::attention::runs`], dimension after dimension.
 pub(crate) fn page_scores(
     isa: Isa,
     queries: &[f32],

@@ -63,7 +63,8 @@ widened! {
 
 widened! {
     /// [`online_softmax_inner`].
-    online_softmax, online_softmax_inner, (scores: &mut [f32; N_SLOTS], max: f32) -> (Option<(f32, f32)>, f32)
+    online_softmax, online_softmax_inner,
+    (scores: &mut [[f32; N_SLOTS]], maxima: &mut [f32], sums: &mut [f32], values: &mut [f32])
 }
 
 /// The activation functions and their gates.
