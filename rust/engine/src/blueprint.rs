@@ -182,7 +182,7 @@ impl Norm {
 }
 
 impl Blueprint {
-    /// What most models are: gated feed-forward parts with SiLU, norms before, attention over all positions, one rotation for all layers. Pairs are
+    /// What most models are: gated feed-forward parts with `SiLU`, norms before, attention over all positions, one rotation for all layers. Pairs are
     /// neighbours or, with `is_neox`, half a head apart.
     pub(crate) fn transformer(keys: &Keys<'_>, norm: Norm, is_neox: bool) -> Result<Self, LoadError> {
         let n_layers = keys.n_layers()?;
@@ -276,7 +276,7 @@ impl Blueprint {
         }
         let width = self.width;
         self.with_attention(|_, attention| {
-            attention.scale = 1.0 / ((width / attention.n_heads) as f32).sqrt()
+            attention.scale = 1.0 / ((width / attention.n_heads) as f32).sqrt();
         })
     }
 
@@ -306,13 +306,12 @@ impl Blueprint {
         rope: RopePlan,
     ) -> Result<Self, LoadError> {
         let name = "attention.sliding_window_pattern";
-        let flags = match keys.flags(name, self.layers.len())? {
-            Some(flags) => flags,
-            None => {
-                let every = keys.number_or(name, every, 0..=self.layers.len().max(every))?;
-                let is_windowed = |layer: usize| every == 0 || layer % every < every - 1;
-                (0..self.layers.len()).map(is_windowed).collect()
-            }
+        let flags = if let Some(flags) = keys.flags(name, self.layers.len())? {
+            flags
+        } else {
+            let every = keys.number_or(name, every, 0..=self.layers.len().max(every))?;
+            let is_windowed = |layer: usize| every == 0 || layer % every < every - 1;
+            (0..self.layers.len()).map(is_windowed).collect()
         };
         if window == 0 && flags.contains(&true) {
             return Err(keys.error("attention.sliding_window", "is `0`, but layers have windows".to_owned()));

@@ -38,7 +38,7 @@ pub struct EngineDecoder<D: Device> {
     vocabulary: Arc<dyn Vocabulary>,
     options: DecoderOptions,
     ropes: Vec<D::Rope>,
-    /// The rotations without the factor of YaRN, which keys have already.
+    /// The rotations without the factor of `YaRN`, which keys have already.
     turning_ropes: Vec<D::Rope>,
     memory: Memory<D::Page>,
     buffers: Buffers<D::Buffer>,
@@ -47,6 +47,9 @@ pub struct EngineDecoder<D: Device> {
     /// Which of them each token of that batch has.
     output_of: Vec<Option<usize>>,
 }
+
+/// Sequences, and how many tokens each gets.
+type Additions = Vec<(u32, usize)>;
 
 impl<D: Device> EngineDecoder<D> {
     /// A decoder of `model` with an empty memory, which computes on `device`.
@@ -103,13 +106,13 @@ impl<D: Device> EngineDecoder<D> {
     }
 
     /// Checks a batch, and returns its rows and how many each sequence gets, in the order of their first rows.
-    fn rows(&self, batch: &[BatchToken]) -> Result<(Vec<Row>, Vec<(u32, usize)>), DecoderError> {
+    fn rows(&self, batch: &[BatchToken]) -> Result<(Vec<Row>, Additions), DecoderError> {
         let n_outputs = batch.iter().filter(|row| row.logits).count();
         if batch.is_empty() || batch.len() > self.options.n_batch || n_outputs > self.options.n_outputs_max {
             let text = format!("a batch of {} tokens with {n_outputs} outputs is out of range", batch.len());
             return Err(DecoderError::Failed(text));
         }
-        let mut more: Vec<(u32, usize)> = Vec::new();
+        let mut more = Additions::new();
         let mut rows = Vec::with_capacity(batch.len());
         for &BatchToken { seq, pos, token, .. } in batch {
             let Some(token) = usize::try_from(token).ok().filter(|token| *token < self.model.n_vocab())
@@ -119,13 +122,10 @@ impl<D: Device> EngineDecoder<D> {
             if self.memory.get(seq).is_none() {
                 return Err(DecoderError::Failed(format!("there is no sequence {seq}")));
             }
-            let index = match more.iter().position(|(known, _)| *known == seq) {
-                Some(index) => index,
-                None => {
-                    more.push((seq, 0));
-                    more.len() - 1
-                }
-            };
+            let index = more.iter().position(|(known, _)| *known == seq).unwrap_or_else(|| {
+                more.push((seq, 0));
+                more.len() - 1
+            });
             let next = self.memory.n_tokens(seq) + more[index].1;
             if pos != next {
                 let text = format!("position {pos} of sequence {seq} comes after {next} tokens");

@@ -321,8 +321,8 @@ impl Finder<'_> {
         };
         let shape = tensor.info.shape;
         let fits = |(index, n): (usize, &usize)| shape.dim(index) == *n as u64;
-        let rest = expected.iter().fold(Some(1_u64), |product, n| product?.checked_mul(*n as u64));
-        if expected.iter().enumerate().all(fits) && rest == Some(shape.n_elements()) {
+        let n_elements = expected.iter().try_fold(1_u64, |product, n| product.checked_mul(*n as u64));
+        if expected.iter().enumerate().all(fits) && n_elements == Some(shape.n_elements()) {
             return Ok(());
         }
         error(format!("has shape `{shape}`, but must have `{expected:?}`"))

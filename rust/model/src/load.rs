@@ -344,7 +344,7 @@ impl Model {
         progress: impl Fn(f32) -> bool + Send + Sync + 'static,
     ) -> Result<Open, Error> {
         if options.engine == EngineChoice::Rust && !options.vocab_only {
-            return own_engine::open(path, library, module, options, progress);
+            return own_engine::open(&path, library, module, options, progress);
         }
         if let Some(isolation) = &options.isolation {
             return isolation::load(path, library, module, options, isolation, &progress);

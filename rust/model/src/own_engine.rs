@@ -73,20 +73,20 @@ impl EngineChoice {
 
 /// Loads a file's vocabulary by llama.cpp and its weights here, and starts its decode thread.
 pub(crate) fn open(
-    path: PathBuf,
+    path: &Path,
     library: &Path,
     module: Option<String>,
     options: &LoadOptions,
     progress: impl Fn(f32) -> bool + Send + Sync + 'static,
 ) -> Result<Open, Error> {
     check(options)?;
-    let failed = |source| OwnEngineError::Load { path: path.clone(), source };
+    let failed = |source| OwnEngineError::Load { path: path.to_owned(), source };
     let library = open_library(library, module)?;
     let vocabulary = LoadOptions { vocab_only: true, ..options.clone() };
-    let mut config = vocabulary.model_config(path.clone())?;
+    let mut config = vocabulary.model_config(path.to_owned())?;
     trial::hold(&library, &mut config, &vocabulary, || progress(0.0))?;
     let model = LlamaModel::load(&library, config)?;
-    let file = GgufModel::open(&path).map_err(|error| failed(error.into()))?;
+    let file = GgufModel::open(path).map_err(|error| failed(error.into()))?;
     let threads = options.threads.map_or_else(|| default_threads(&Hardware::probe()), |n| n as usize);
     let started = |DeviceError(text)| failed(LoadError::System(text));
     let cpu = Cpu::new(threads).map_err(started)?;

@@ -1,4 +1,4 @@
-//! Llama 2 and 3, Mistral, Mixtral, SmolLM and others of their shape (`llama.cpp`).
+//! Llama 2 and 3, Mistral, Mixtral, `SmolLM` and others of their shape (`llama.cpp`).
 
 use crate::blueprint::{Blueprint, Norm};
 use crate::error::LoadError;

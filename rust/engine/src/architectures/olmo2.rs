@@ -1,4 +1,4 @@
-//! OLMo 2 and 3: norms only after each part, and over all heads together (`olmo2.cpp`).
+//! `OLMo` 2 and 3: norms only after each part, and over all heads together (`olmo2.cpp`).
 
 use crate::blueprint::{Blueprint, HeadNorm, Norm};
 use crate::error::LoadError;
