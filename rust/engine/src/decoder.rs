@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use tabagent_kernels::RopeOptions;
-use tabagent_runtime::{BatchToken, Decoder, DecoderError, Stop, Vocabulary};
+use tabagent_runtime::{BatchToken, Decoder, DecoderError, Group, Stop, Vocabulary};
 
 use crate::blueprint::Blueprint;
 use crate::device::{Device, DeviceError};
 use crate::error::LoadError;
 use crate::forward::{Buffers, Interrupted, Row, Step, heads};
 use crate::loaded_model::LoadedModel;
+use crate::lora::LoraMix;
 use crate::memory::{Full, Memory};
 use crate::options::DecoderOptions;
 use crate::saved_cells::{self, SavedCells};
@@ -41,6 +42,8 @@ pub struct EngineDecoder<D: Device> {
     /// The rotations without the factor of `YaRN`, which keys have already.
     turning_ropes: Vec<D::Rope>,
     memory: Memory<D::Page>,
+    /// The adapters of the group that is decoded.
+    adapters: Option<LoraMix<D>>,
     buffers: Buffers<D::Buffer>,
     /// Rows of logits of the last batch.
     logits: Vec<f32>,
@@ -88,6 +91,7 @@ impl<D: Device> EngineDecoder<D> {
             ropes,
             turning_ropes,
             memory,
+            adapters: None,
             buffers: Buffers::default(),
             logits: Vec::new(),
             output_of: Vec::new(),
@@ -173,6 +177,25 @@ impl<D: Device> Decoder for EngineDecoder<D> {
         Arc::clone(&self.vocabulary)
     }
 
+    fn enter(&mut self, group: &Group) -> Result<(), DecoderError> {
+        self.adapters = None;
+        if group.is_default() {
+            return Ok(());
+        }
+        match group.content::<LoraMix<D>>() {
+            Some(mix) if mix.is_for(&self.model) => self.adapters = Some(mix.clone()),
+            Some(_) => {
+                return Err(DecoderError::Failed("an adapter was loaded for another model".to_owned()));
+            }
+            None => {
+                return Err(DecoderError::Failed(
+                    "this engine decodes with adapters of its own alone".to_owned(),
+                ));
+            }
+        }
+        Ok(())
+    }
+
     fn decode(&mut self, batch: &[BatchToken], stop: Stop<'_>) -> Result<(), DecoderError> {
         self.logits.clear();
         self.output_of.clear();
@@ -183,7 +206,8 @@ impl<D: Device> Decoder for EngineDecoder<D> {
         let outputs: Vec<usize> = wanted.map(|(index, _)| index).collect();
         let memory = &mut self.memory;
         let ropes = &self.ropes;
-        let mut step = Step { model, device, ropes, memory, rows: &rows, outputs: &outputs, stop };
+        let adapters = self.adapters.as_ref();
+        let mut step = Step { model, device, ropes, memory, adapters, rows: &rows, outputs: &outputs, stop };
         if let Err(interrupted) = step.run(&mut self.buffers) {
             // The tokens were not counted in yet.
             for (seq, _) in more {

@@ -1,6 +1,6 @@
 //! Why a model could not be loaded.
 
-use tabagent_gguf::{GgmlType, GgufError, QuantError};
+use tabagent_gguf::{GgmlType, GgufError, LoraError, QuantError};
 
 /// What to do about a model that this engine cannot load.
 const HINT: &str = "`engine=\"llama.cpp\"` may load it";
@@ -11,6 +11,9 @@ pub enum LoadError {
     /// The file could not be read.
     #[error(transparent)]
     Gguf(#[from] GgufError),
+    /// An adapter could not be read, or is not for the model.
+    #[error(transparent)]
+    Adapter(#[from] LoraError),
     /// No description of the architecture is there.
     #[error("the engine has no description of architecture `{architecture}`, only of {known}; {HINT}")]
     Architecture {

@@ -4,6 +4,7 @@ use crate::blueprint::{Activation, Arrangement, Attention, Feed, HeadNorm, Layer
 use crate::device::{Device, DeviceError, Heads, PlacedNorm, Sight};
 use crate::experts;
 use crate::loaded_model::LoadedModel;
+use crate::lora::LoraMix;
 use crate::memory::Memory;
 use crate::weights_plan::{FeedWeights, LayerWeights, Linear, NormWeights, Projection};
 
@@ -35,6 +36,8 @@ pub(crate) struct Step<'a, D: Device> {
     pub(crate) device: &'a mut D,
     pub(crate) ropes: &'a [D::Rope],
     pub(crate) memory: &'a mut Memory<D::Page>,
+    /// Added to what matrices give.
+    pub(crate) adapters: Option<&'a LoraMix<D>>,
     pub(crate) rows: &'a [Row],
     /// The rows whose logits are wanted, in order.
     pub(crate) outputs: &'a [usize],
@@ -357,6 +360,9 @@ impl<D: Device> Step<'_, D> {
         for (linear, out) in linears.iter().zip(outs) {
             if let Some(scale) = linear.scale {
                 self.device.scale(scale, out);
+            }
+            if let Some(adapters) = self.adapters {
+                adapters.add(self.device, linear.matrix, input, out)?;
             }
             if let Some(bias) = linear.bias {
                 self.device.add_bias(self.model.vector(bias), out);

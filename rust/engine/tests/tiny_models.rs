@@ -193,6 +193,22 @@ models! {
         .tensor("ffn_down.scale", &[1]);
 }
 
+/// Both engines round activations to 8 bits for most of these, in blocks of 32; llama.cpp's kernels for batches and for single tokens do so differently, too.
+#[test]
+fn number_types_are_multiplied_as_in_llama_cpp() {
+    use tabagent_gguf::GgmlType::{BF16, F16, IQ4_NL, MXFP4, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
+    let Some(library) = library() else { return };
+    for ggml_type in [F16, BF16, Q8_0, Q5_1, Q5_0, Q4_1, Q4_0, IQ4_NL, MXFP4] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = Tiny::new("llama").of_type(ggml_type).write(folder.path(), 2);
+        let tokens = Random(2).tokens(N_TOKENS);
+        let expected = their_logits(&mut context(&theirs(&library, &path), 256), &tokens);
+        let found = our_logits(&mut decoder(&ours(&path), 256), 0, &tokens);
+        let error = distance(&found, &expected);
+        assert!(error.relative < 0.03, "{ggml_type}: {error:?}");
+    }
+}
+
 #[test]
 fn there_is_a_tiny_model_of_each_architecture() {
     let source = include_str!("tiny_models.rs");

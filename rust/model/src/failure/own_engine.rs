@@ -12,7 +12,7 @@ impl Failure for OwnEngineError {
         match self {
             Self::Option { .. } => ErrorKind::Value,
             Self::Load { source, .. } => match source {
-                LoadError::Gguf(_) | LoadError::Numbers { .. } => ErrorKind::InvalidModel,
+                LoadError::Gguf(_) | LoadError::Adapter(_) | LoadError::Numbers { .. } => ErrorKind::InvalidModel,
                 LoadError::Architecture { .. }
                 | LoadError::Key { .. }
                 | LoadError::Tensor { .. }
