@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::elementwise::{exponentials, largest};
+use crate::elementwise::{exponentials, largest, scale};
 use crate::kv_page::N_SLOTS;
 use crate::math::exp;
 use crate::pool::Windows;
@@ -209,7 +209,7 @@ impl State {
         for (values, sum) in self.values.chunks_exact_mut(v_dim).zip(&self.sum) {
             // A token that saw nothing has a sum of zero and zeros for values.
             let factor = if *sum == 0.0 { 0.0 } else { 1.0 / sum };
-            values.iter_mut().for_each(|x| *x *= factor);
+            scale(values, factor);
         }
         self.values.chunks_exact(self.n_grouped * v_dim)
     }
@@ -239,7 +239,9 @@ pub(crate) fn online_softmax_inner(
         if higher > *max {
             let fade = exp(*max - higher);
             *sum *= fade;
-            values.iter_mut().for_each(|x| *x *= fade);
+            for x in values {
+                *x *= fade;
+            }
             *max = higher;
         }
         *sum += exponentials(scores, higher);

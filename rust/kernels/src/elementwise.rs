@@ -56,12 +56,16 @@ macro_rules! functions {
         pub(crate) mod inner {$(
             #[inline(always)]
             pub(crate) fn $name(values: &mut [f32]) {
-                values.iter_mut().for_each(|x| *x = super::$of(*x));
+                for x in values {
+                    *x = super::$of(*x);
+                }
             }
 
             #[inline(always)]
             pub(crate) fn $gate(gate: &mut [f32], up: &[f32]) {
-                gate.iter_mut().zip(up).for_each(|(x, up)| *x = super::$of(*x) * up);
+                for (x, up) in gate.iter_mut().zip(up) {
+                    *x = super::$of(*x) * up;
+                }
             }
         )+}
 
@@ -100,12 +104,17 @@ functions! {
 /// If the two differ in length.
 pub fn add(values: &mut [f32], more: &[f32]) {
     assert_eq!(values.len(), more.len(), "as many summands as values");
-    values.iter_mut().zip(more).for_each(|(x, y)| *x += y);
+    for (x, y) in values.iter_mut().zip(more) {
+        *x += y;
+    }
 }
 
 /// Multiplies all values by `factor`.
+#[inline]
 pub fn scale(values: &mut [f32], factor: f32) {
-    values.iter_mut().for_each(|x| *x *= factor);
+    for x in values {
+        *x *= factor;
+    }
 }
 
 /// Puts `cap * tanh(x / cap)` in place of every value: the soft cap of Gemma 2's logits.
@@ -121,7 +130,9 @@ pub fn softmax(row: &mut [f32]) {
 /// [`soft_cap`].
 #[inline(always)]
 pub(crate) fn soft_cap_inner(values: &mut [f32], cap: f32) {
-    values.iter_mut().for_each(|x| *x = cap * tanh(*x / cap));
+    for x in values {
+        *x = cap * tanh(*x / cap);
+    }
 }
 
 /// [`softmax`].
@@ -130,11 +141,13 @@ pub(crate) fn softmax_inner(row: &mut [f32]) {
     let max = largest(row, f32::NEG_INFINITY);
     if max == f32::NEG_INFINITY {
         // NaN is no number that is larger, but a row with NaN among such values is no row of shares either.
-        row.iter_mut().for_each(|x| *x = if x.is_nan() { f32::NAN } else { 0.0 });
+        for x in row {
+            *x = if x.is_nan() { f32::NAN } else { 0.0 };
+        }
         return;
     }
     let factor = 1.0 / exponentials(row, max);
-    row.iter_mut().for_each(|x| *x *= factor);
+    scale(row, factor);
 }
 
 /// The largest value, or `least` if that is larger; NaN is left out.
@@ -162,7 +175,9 @@ pub(crate) fn exponentials(row: &mut [f32], max: f32) -> f32 {
             *lane += *x;
         }
     }
-    rest.iter_mut().for_each(|x| *x = exp(*x - max));
+    for x in &mut *rest {
+        *x = exp(*x - max);
+    }
     fold(lanes, |a, b| a + b) + rest.iter().sum::<f32>()
 }
 

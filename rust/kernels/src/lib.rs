@@ -20,6 +20,11 @@
 //! # Ok::<(), tabagent_kernels::KernelError>(())
 //! ```
 
+#![allow(
+    clippy::inline_always,
+    reason = "only inlined code gets the vector instructions of its caller; see `simd`"
+)]
+
 mod activations;
 mod attention;
 mod elementwise;

@@ -73,7 +73,9 @@ pub(crate) fn layer_norm_inner(
 ) {
     for row in values.chunks_exact_mut(n_cols) {
         let mean = sum_by(row, |x| x) / n_cols as f32;
-        row.iter_mut().for_each(|x| *x -= mean);
+        for x in &mut *row {
+            *x -= mean;
+        }
         let variance = sum_by(row, |x| x * x) / n_cols as f32;
         let factor = 1.0 / (variance + eps).sqrt();
         match weight {

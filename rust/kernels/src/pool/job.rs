@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
 
 use crate::KernelError;
 
@@ -26,6 +27,17 @@ pub(super) struct Job {
     caller: Thread,
 }
 
+/// How long the caller worked and waited.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times {
+    /// From the first piece to the end of the caller's last one.
+    pub(super) worked: Duration,
+    /// From then to the end of all pieces.
+    pub(super) waited: Duration,
+    /// Pieces that others did.
+    pub(super) n_helped: usize,
+}
+
 impl std::fmt::Debug for Job {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Job").field("n_pieces", &self.n_pieces).finish_non_exhaustive()
@@ -38,7 +50,7 @@ pub(super) fn with(
     n_helpers: usize,
     work: &(dyn Fn(usize) + Sync),
     show: impl FnOnce(&Arc<Job>),
-) -> Result<(), KernelError> {
+) -> Result<Times, KernelError> {
     // SAFETY: only the lifetime changes. The closure is called through `Job::help` alone, for a claimed piece, and this function does not return
     // (nor unwind: `help` catches every panic, and `show` is called before any piece is claimed here) before all `n_pieces` claimed pieces have ended.
     // Threads that keep the job longer find no piece left to claim and never touch the closure.
@@ -55,11 +67,14 @@ pub(super) fn with(
         caller: thread::current(),
     });
     show(&job);
-    job.help();
+    let begun = Instant::now();
+    let n_own = job.help();
+    let worked = begun.elapsed();
     job.wait();
+    let times = Times { worked, waited: begun.elapsed() - worked, n_helped: n_pieces - n_own };
     match job.message.lock().unwrap_or_else(PoisonError::into_inner).take() {
         Some(message) => Err(KernelError::Panicked { message }),
-        None => Ok(()),
+        None => Ok(times),
     }
 }
 
@@ -69,19 +84,23 @@ impl Job {
         self.n_helpers
     }
 
-    /// Claims and does pieces until none is left.
-    pub(super) fn help(&self) {
+    /// Claims and does pieces until none is left; how many it did.
+    pub(super) fn help(&self) -> usize {
+        let mut n_own = 0;
         loop {
             let piece = self.next.fetch_add(1, Ordering::Relaxed);
             if piece >= self.n_pieces {
-                return;
+                return n_own;
             }
+            n_own += 1;
             if !self.has_panicked.load(Ordering::Relaxed)
                 && let Err(panic) = catch_unwind(AssertUnwindSafe(|| (self.work)(piece)))
             {
                 self.has_panicked.store(true, Ordering::Relaxed);
                 let mut message = self.message.lock().unwrap_or_else(PoisonError::into_inner);
                 message.get_or_insert_with(|| text_of(&*panic));
+                // Dropping the panic's payload runs code of others, which may panic in turn.
+                std::mem::forget(panic);
             }
             if self.n_done.fetch_add(1, Ordering::AcqRel) + 1 == self.n_pieces {
                 self.caller.unpark();

@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use job::Job;
+use job::{Job, Times};
 pub(crate) use windows::{Window, Windows};
 
 use crate::KernelError;
@@ -17,17 +17,51 @@ use crate::KernelError;
 /// How long a worker without work looks for more before it sleeps: longer than the gap between two products of a step.
 const WATCH: Duration = Duration::from_micros(50);
 
+/// How much longer than it worked the caller waits for the others before it counts as held up.
+const HELD_UP: Duration = Duration::from_micros(50);
+
 /// Threads that share work. Whoever calls [`Pool::run`] is one of them; the others sleep between steps.
 ///
 /// Work is claimed piece by piece, so a thread that the system takes off its core holds up one piece only, and one that comes late finds
-/// nothing left to do.
+/// nothing left to do. When the caller has to wait for such a thread, it works alone for a while, so that a busy neighbour makes no step much longer
+/// than one thread would take.
 #[derive(Debug)]
 pub struct Pool {
     shared: Arc<Shared>,
     workers: Mutex<Vec<JoinHandle<()>>>,
     n_threads: AtomicUsize,
     /// Held during a parallel run.
-    turn: Mutex<()>,
+    turn: Mutex<Rest>,
+}
+
+/// When the workers are left alone, since the caller had to wait for one of them: another program has its core.
+#[derive(Debug, Default)]
+struct Rest {
+    until: Option<Instant>,
+    /// How often in a row the caller had to wait soon after a rest.
+    n_held_up: u32,
+}
+
+impl Rest {
+    /// True while the workers are left alone.
+    fn is_on(&mut self) -> bool {
+        let is_on = self.until.is_some_and(|until| Instant::now() < until);
+        if !is_on {
+            self.until = None;
+        }
+        is_on
+    }
+
+    /// Begins a rest if the caller, after its last piece, waited for longer than all its pieces had taken. The time lost so is a small share of the
+    /// rest, and a smaller one each time in a row.
+    fn note(&mut self, times: Times) {
+        if times.waited > times.worked + HELD_UP {
+            self.n_held_up = (self.n_held_up + 1).min(4);
+            self.until = Some(Instant::now() + times.waited * (10 << self.n_held_up));
+        } else if self.n_held_up > 0 && times.n_helped > 0 {
+            self.n_held_up -= 1;
+        }
+    }
 }
 
 /// What the pool and its workers look at.
@@ -108,12 +142,17 @@ impl Pool {
     /// [`KernelError::Panicked`] if a call panicked; pieces that had not begun then are left out.
     pub fn run(&self, n_pieces: usize, work: &(dyn Fn(usize) + Sync)) -> Result<(), KernelError> {
         let n_threads = self.n_threads().min(n_pieces);
-        let turn = if n_threads > 1 { self.turn.try_lock().ok() } else { None };
-        job::with(n_pieces, n_threads.saturating_sub(1), work, |job| {
-            if turn.is_some() {
+        let mut turn = if n_threads > 1 { self.turn.try_lock().ok() } else { None };
+        let is_shared = turn.as_mut().is_some_and(|rest| !rest.is_on());
+        let times = job::with(n_pieces, n_threads.saturating_sub(1), work, |job| {
+            if is_shared {
                 self.shared.put_up(job);
             }
-        })
+        })?;
+        if is_shared && let Some(rest) = &mut turn {
+            rest.note(times);
+        }
+        Ok(())
     }
 
     /// Calls `work` with each `chunk_len` of `data` and its number; the last chunk may be shorter.
@@ -267,6 +306,30 @@ mod tests {
                 });
             }
         });
+    }
+
+    #[test]
+    fn a_worker_that_holds_the_caller_up_is_left_alone_for_a_while() {
+        let pool = Pool::new(2).unwrap();
+        let caller = thread::current().id();
+        let has_helped = AtomicBool::new(false);
+        pool.run(2, &|_| {
+            if thread::current().id() == caller {
+                while !has_helped.load(Ordering::Acquire) {
+                    thread::yield_now();
+                }
+            } else {
+                has_helped.store(true, Ordering::Release);
+                // What a core taken away looks like.
+                let begun = Instant::now();
+                while begun.elapsed() < Duration::from_millis(20) {
+                    thread::yield_now();
+                }
+            }
+        })
+        .unwrap();
+        pool.run(100, &|_| assert_eq!(thread::current().id(), caller)).unwrap();
+        assert!(lock(&pool.turn).is_on());
     }
 
     #[test]

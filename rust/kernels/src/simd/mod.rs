@@ -1,14 +1,16 @@
 //! The kernels with vector instructions, chosen when they run. Memory is read and written through slices; `unsafe` are the loads and stores, whose
 //! lengths the types give, and the calls for which the processor must have the instructions.
 
-#[cfg(all(target_arch = "x86_64", not(miri)))]
+#[cfg(all(any(target_arch = "x86_64", all(target_arch = "aarch64", target_endian = "little")), not(miri)))]
 mod attention_kernels;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod avx2;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod avx512;
-#[cfg(all(target_arch = "x86_64", not(miri)))]
+#[cfg(all(any(target_arch = "x86_64", all(target_arch = "aarch64", target_endian = "little")), not(miri)))]
 mod kernels;
+#[cfg(all(target_arch = "aarch64", target_endian = "little", not(miri)))]
+mod neon;
 mod widened;
 
 use std::ops::Range;
@@ -33,13 +35,15 @@ pub enum Isa {
     Avx2,
     /// AVX-512 F, BW, VL and VNNI.
     Avx512Vnni,
+    /// NEON with the dot products of ARMv8.2.
+    NeonDot,
 }
 
 impl Isa {
     /// The sets that this processor has, the fastest last.
     pub fn available() -> &'static [Self] {
         static AVAILABLE: LazyLock<Vec<Isa>> = LazyLock::new(|| {
-            let all = [Isa::Plain, Isa::Avx2, Isa::Avx512Vnni];
+            let all = [Isa::Plain, Isa::NeonDot, Isa::Avx2, Isa::Avx512Vnni];
             all.into_iter().filter(|isa| isa.is_there()).collect()
         });
         &AVAILABLE
@@ -75,10 +79,23 @@ impl Isa {
             Self::Plain => true,
             Self::Avx2 => avx2,
             Self::Avx512Vnni => avx512,
+            Self::NeonDot => false,
         }
     }
 
-    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    #[cfg(all(target_arch = "aarch64", target_endian = "little", not(miri)))]
+    fn is_there(self) -> bool {
+        match self {
+            Self::Plain => true,
+            Self::NeonDot => std::arch::is_aarch64_feature_detected!("dotprod"),
+            Self::Avx2 | Self::Avx512Vnni => false,
+        }
+    }
+
+    #[cfg(not(any(
+        all(target_arch = "x86_64", not(miri)),
+        all(target_arch = "aarch64", target_endian = "little", not(miri))
+    )))]
     fn is_there(self) -> bool {
         self == Self::Plain
     }
@@ -95,6 +112,9 @@ macro_rules! dispatch {
             #[cfg(all(target_arch = "x86_64", not(miri)))]
             // SAFETY: as above.
             Isa::Avx2 => unsafe { avx2::$function$(::<$form>)?($($arg),*) },
+            #[cfg(all(target_arch = "aarch64", target_endian = "little", not(miri)))]
+            // SAFETY: as above.
+            Isa::NeonDot => unsafe { neon::$function$(::<$form>)?($($arg),*) },
             _ => plain::$function$(::<$form>)?($($arg),*),
         }
     }};

@@ -1,5 +1,6 @@
 //! Plain loops, compiled once for each set of vector instructions.
 
+#[cfg(all(target_arch = "x86_64", not(miri)))]
 use super::Isa;
 use crate::attention::online_softmax_inner;
 use crate::elementwise::{inner, soft_cap_inner, softmax_inner};
@@ -27,7 +28,7 @@ macro_rules! widened {
                     Isa::Avx512Vnni => return unsafe { avx512($($arg),*) },
                     // SAFETY: as above.
                     Isa::Avx2 => return unsafe { avx2($($arg),*) },
-                    Isa::Plain => {}
+                    Isa::Plain | Isa::NeonDot => {}
                 }
             }
             $inner($($arg),*)
