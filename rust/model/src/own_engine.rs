@@ -56,7 +56,7 @@ pub enum OwnEngineError {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: LoadError,
+        source: Box<LoadError>,
     },
 }
 
@@ -80,7 +80,7 @@ pub(crate) fn open(
     progress: impl Fn(f32) -> bool + Send + Sync + 'static,
 ) -> Result<Open, Error> {
     check(options)?;
-    let failed = |source| OwnEngineError::Load { path: path.to_owned(), source };
+    let failed = |source| OwnEngineError::Load { path: path.to_owned(), source: Box::new(source) };
     let library = open_library(library, module)?;
     let vocabulary = LoadOptions { vocab_only: true, ..options.clone() };
     let mut config = vocabulary.model_config(path.to_owned())?;

@@ -11,8 +11,10 @@ impl Failure for OwnEngineError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Option { .. } => ErrorKind::Value,
-            Self::Load { source, .. } => match source {
-                LoadError::Gguf(_) | LoadError::Adapter(_) | LoadError::Numbers { .. } => ErrorKind::InvalidModel,
+            Self::Load { source, .. } => match &**source {
+                LoadError::Gguf(_) | LoadError::Adapter(_) | LoadError::Numbers { .. } => {
+                    ErrorKind::InvalidModel
+                }
                 LoadError::Architecture { .. }
                 | LoadError::Key { .. }
                 | LoadError::Tensor { .. }
@@ -26,8 +28,19 @@ impl Failure for OwnEngineError {
 
     fn gguf(&self) -> Option<&GgufError> {
         match self {
-            Self::Load { source: LoadError::Gguf(error), .. } => Some(error),
-            Self::Load { .. } | Self::Option { .. } => None,
+            Self::Load { source, .. } => match &**source {
+                LoadError::Gguf(error) => Some(error),
+                LoadError::Adapter(_)
+                | LoadError::Architecture { .. }
+                | LoadError::Key { .. }
+                | LoadError::Tensor { .. }
+                | LoadError::Numbers { .. }
+                | LoadError::Type { .. }
+                | LoadError::Option { .. }
+                | LoadError::Cancelled
+                | LoadError::System(_) => None,
+            },
+            Self::Option { .. } => None,
         }
     }
 }
