@@ -8,7 +8,7 @@ const HINT: &str = "`engine=\"llama.cpp\"` may load it";
 /// Why [`LoadedModel::load`](crate::LoadedModel::load) or [`EngineDecoder::new`](crate::EngineDecoder::new) failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// The file could not be read.
+    /// The file could not be read, or has weights that are NaN or infinite.
     #[error(transparent)]
     Gguf(#[from] GgufError),
     /// An adapter could not be read, or is not for the model.
@@ -38,7 +38,7 @@ pub enum LoadError {
         /// What it is, and what it may be.
         problem: String,
     },
-    /// A tensor has numbers that are NaN or infinite, or bytes that are no whole blocks.
+    /// A tensor's bytes are no whole blocks.
     #[error("tensor `{name}`: {source}; fetch or convert the file again")]
     Numbers {
         /// The tensor.

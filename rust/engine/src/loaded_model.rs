@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use sha2::{Digest, Sha256};
-use tabagent_gguf::{GgufModel, Progress, quants};
+use tabagent_gguf::{GgufError, GgufModel, Progress, check_data};
 use tabagent_kernels::RopeOptions;
 
 use crate::blueprint::Blueprint;
@@ -48,6 +48,10 @@ impl<D: Device> LoadedModel<D> {
         }
         let blueprint = Blueprint::read(file.metadata())?;
         let plan = WeightsPlan::new(&blueprint, file)?;
+        check_data(file, &|_, _| progress(0, file.file_size())).map_err(|error| match error {
+            GgufError::Cancelled => LoadError::Cancelled,
+            other => LoadError::Gguf(other),
+        })?;
         let factors = rope_factors(&blueprint, file)?;
         let matrices = place_matrices(&plan, file, device, progress)?;
         let place = |(name, n): &(String, usize)| {
@@ -179,6 +183,5 @@ fn place_matrix<D: Device>(need: &MatrixNeed, file: &GgufModel, device: &D) -> R
         return Err(failed(format!("its bytes cannot be divided among `{}` experts", need.n_parts)));
     }
     let part = bytes.get(need.part * n_bytes..).and_then(|rest| rest.get(..n_bytes)).unwrap_or_default();
-    quants::check(ggml_type, part).map_err(|source| LoadError::Numbers { name: name(), source })?;
     device.place_matrix(ggml_type, need.n_cols, need.n_rows, part).map_err(|error| failed(error.0))
 }

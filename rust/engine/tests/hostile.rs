@@ -87,8 +87,8 @@ fn weights_that_are_no_numbers_are_found() {
         let mut spoiled = bytes.clone();
         spoiled[start + 40..start + 44].copy_from_slice(&f32::NAN.to_le_bytes());
         let error = load_bytes(spoiled).unwrap_err();
-        assert!(matches!(&error, LoadError::Numbers { name: found, .. } if found == name), "{error}");
-        assert!(error.to_string().contains(name));
+        assert!(matches!(error, LoadError::Gguf(_)), "{error}");
+        assert!(error.to_string().contains(&format!("`{name}`")), "{error}");
     }
 }
 
@@ -98,7 +98,7 @@ fn loading_tells_how_far_it_is_and_stops_when_told() {
     let file = GgufModel::from_parts(vec![GgufFile::from_bytes(bytes).unwrap()]).unwrap();
     let (most, calls) = (AtomicU64::new(0), AtomicU64::new(0));
     let progress = |done: u64, total: u64| {
-        assert!(done <= total);
+        assert!(done <= total && total > 0);
         most.fetch_max(done * 1000 / total, Ordering::Relaxed);
         calls.fetch_add(1, Ordering::Relaxed);
         true
