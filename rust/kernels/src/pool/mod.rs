@@ -286,7 +286,7 @@ mod tests {
             pool.run(4, &|_| {
                 done.fetch_add(1, Ordering::Relaxed);
             })
-            .unwrap()
+            .unwrap();
         })
         .unwrap();
         assert_eq!(done.into_inner(), 16);

@@ -31,7 +31,7 @@ macro_rules! attention_kernels {
             }
         }
 
-        /// Products of queries with all keys of a page; `queries` has 8, 4, 2 and 1 of them as [`crate::attention::runs`] tells, dimension after dimension.
+        /// Products of queries with all keys of a page; `queries` has them in [`crate::attention::runs`], dimension after dimension.
         $(#[$features])*
         pub(super) fn page_scores(queries: &[f32], k_dim: usize, keys: &[[u16; N_SLOTS]], scores: &mut [[f32; N_SLOTS]]) {
             for run in runs(scores.len()) {
@@ -40,6 +40,7 @@ macro_rules! attention_kernels {
                 match run.len() {
                     8 => scores_of::<8>(queries, keys, scores),
                     4 => scores_of::<4>(queries, keys, scores),
+                    3 => scores_of::<3>(queries, keys, scores),
                     2 => scores_of::<2>(queries, keys, scores),
                     _ => scores_of::<1>(queries, keys, scores),
                 }
@@ -77,6 +78,7 @@ macro_rules! attention_kernels {
                 match run.len() {
                     8 => values_of::<8>(weights, slots, values, v_dim, out),
                     4 => values_of::<4>(weights, slots, values, v_dim, out),
+                    3 => values_of::<3>(weights, slots, values, v_dim, out),
                     2 => values_of::<2>(weights, slots, values, v_dim, out),
                     _ => values_of::<1>(weights, slots, values, v_dim, out),
                 }
