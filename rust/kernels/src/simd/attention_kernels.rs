@@ -33,7 +33,7 @@ macro_rules! attention_kernels {
 
         /// Products of queries with all keys of a page; `queries` has them in [`crate::attention::runs`], dimension after dimension.
         $(#[$features])*
-        pub(super) fn page_scores(queries: &[f32], k_dim: usize, keys: &[[u16; N_SLOTS]], scores: &mut [[f32; N_SLOTS]]) {
+        pub(in crate::simd) fn page_scores(queries: &[f32], k_dim: usize, keys: &[[u16; N_SLOTS]], scores: &mut [[f32; N_SLOTS]]) {
             for run in runs(scores.len()) {
                 let queries = &queries[run.start * k_dim..run.end * k_dim];
                 let scores = &mut scores[run.clone()];
@@ -72,7 +72,7 @@ macro_rules! attention_kernels {
 
         /// Adds the values of the page's `slots` (rows of `v_dim`, a multiple of 16), weighted, to rows of results.
         $(#[$features])*
-        pub(super) fn page_values(weights: &[[f32; N_SLOTS]], slots: Range<usize>, values: &[u16], v_dim: usize, out: &mut [f32]) {
+        pub(in crate::simd) fn page_values(weights: &[[f32; N_SLOTS]], slots: Range<usize>, values: &[u16], v_dim: usize, out: &mut [f32]) {
             for run in runs(weights.len()) {
                 let (out, weights, slots) = (&mut out[run.start * v_dim..], &weights[run.clone()], slots.clone());
                 match run.len() {
