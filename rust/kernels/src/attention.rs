@@ -122,14 +122,18 @@ fn blocks(queries: &[Query<'_>]) -> Vec<Range<usize>> {
     blocks
 }
 
-/// Rows in runs of 8, then one of 4, of 2 and of 1: those that a kernel does at once.
+/// Rows in runs of 8, then one of 4, and the rest: those that a kernel does at once.
 pub(crate) fn runs(n_rows: usize) -> impl Iterator<Item = Range<usize>> {
     let mut first = 0;
     std::iter::from_fn(move || {
-        let left = (n_rows - first).min(8);
-        let run = first..first + (1 << left.checked_ilog2()?);
-        first = run.end;
-        Some(run)
+        let n_run = match n_rows - first {
+            0 => return None,
+            8.. => 8,
+            4.. => 4,
+            left => left,
+        };
+        first += n_run;
+        Some(first - n_run..first)
     })
 }
 

@@ -4,7 +4,7 @@
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
     const ROUNDER: f32 = 12_582_912.0; // 1.5 * 2^23: adding and taking it off rounds to a whole number
-    const LN_2_HIGH: f32 = 0.693_359_375;
+    const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
     // Comparisons and not `clamp`, so that NaN stays NaN.
     let clamped = if x > 88.7 { 88.7 } else { x };
@@ -14,7 +14,7 @@ pub(crate) fn exp(x: f32) -> f32 {
     let r = (clamped - n * LN_2_HIGH) - n * LN_2_LOW;
     // exp(r) for |r| <= ln(2) / 2, as in Cephes' `expf`.
     let mut sum = 1.987_569_1e-4f32;
-    for coefficient in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_1e-1] {
+    for coefficient in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
         sum = sum * r + coefficient;
     }
     let sum = sum * (r * r) + r + 1.0;

@@ -1,5 +1,7 @@
 //! Norms, rotations and activation functions against their formulas in double precision.
 
+#![allow(clippy::float_cmp, reason = "the results compared so are exact")]
+
 use tabagent_kernels::*;
 
 /// Numbers of all sizes that occur, of both signs.
@@ -67,10 +69,14 @@ fn erf(x: f64) -> f64 {
     sum * 2.0 / std::f64::consts::PI.sqrt()
 }
 
+type Plain = fn(&mut [f32]);
+type Gate = fn(&mut [f32], &[f32]);
+type Formula = Box<dyn Fn(f64) -> f64>;
+
 #[test]
 fn activation_functions_are_close_to_their_formulas() {
     let root = (2.0 / std::f64::consts::PI).sqrt();
-    let cases: [(fn(&mut [f32]), fn(&mut [f32], &[f32]), Box<dyn Fn(f64) -> f64>); 6] = [
+    let cases: [(Plain, Gate, Formula); 6] = [
         (silu, silu_mul, Box::new(|x| x / (1.0 + (-x).exp()))),
         (gelu, gelu_mul, Box::new(move |x| 0.5 * x * (1.0 + (root * (x + 0.044_715 * x.powi(3))).tanh()))),
         (gelu_quick, gelu_quick_mul, Box::new(|x| x / (1.0 + (-1.702 * x).exp()))),

@@ -71,7 +71,7 @@ pub(super) fn with(
     let n_own = job.help();
     let worked = begun.elapsed();
     job.wait();
-    let times = Times { worked, waited: begun.elapsed() - worked, n_helped: n_pieces - n_own };
+    let times = Times { worked, waited: begun.elapsed().saturating_sub(worked), n_helped: n_pieces - n_own };
     match job.message.lock().unwrap_or_else(PoisonError::into_inner).take() {
         Some(message) => Err(KernelError::Panicked { message }),
         None => Ok(times),

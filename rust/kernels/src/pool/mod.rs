@@ -4,6 +4,7 @@ mod job;
 mod windows;
 
 use std::num::NonZeroUsize;
+use std::process;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -32,6 +33,8 @@ pub struct Pool {
     n_threads: AtomicUsize,
     /// Held during a parallel run.
     turn: Mutex<Rest>,
+    /// The process that has the workers: a forked child has none of them.
+    process: u32,
 }
 
 /// When the workers are left alone, since the caller had to wait for one of them: another program has its core.
@@ -98,9 +101,15 @@ impl Pool {
             workers: Mutex::default(),
             n_threads: AtomicUsize::new(1),
             turn: Mutex::default(),
+            process: process::id(),
         };
         pool.set_threads(n_threads)?;
         Ok(pool)
+    }
+
+    /// False in a forked child.
+    fn has_workers(&self) -> bool {
+        process::id() == self.process
     }
 
     /// How many threads share the work.
@@ -115,6 +124,10 @@ impl Pool {
     /// [`KernelError::NoThread`]; the pool then has as many threads as the system gave.
     pub fn set_threads(&self, n_threads: usize) -> Result<(), KernelError> {
         let n_threads = n_threads.max(1);
+        if !self.has_workers() {
+            self.n_threads.store(n_threads, Ordering::Relaxed);
+            return Ok(());
+        }
         let mut workers = lock(&self.workers);
         while workers.len() + 1 < n_threads {
             let index = workers.len();
@@ -135,14 +148,15 @@ impl Pool {
 
     /// Calls `work` for each number below `n_pieces`, once, in any order and on any of the threads, and returns when all calls have ended.
     ///
-    /// Within a piece, and while another thread's run goes on, all pieces are done on the calling thread.
+    /// Within a piece, while another thread's run goes on, and in a forked child, all pieces are done on the calling thread.
     ///
     /// # Errors
     ///
     /// [`KernelError::Panicked`] if a call panicked; pieces that had not begun then are left out.
     pub fn run(&self, n_pieces: usize, work: &(dyn Fn(usize) + Sync)) -> Result<(), KernelError> {
         let n_threads = self.n_threads().min(n_pieces);
-        let mut turn = if n_threads > 1 { self.turn.try_lock().ok() } else { None };
+        let can_share = n_threads > 1 && self.has_workers();
+        let mut turn = if can_share { self.turn.try_lock().ok() } else { None };
         let is_shared = turn.as_mut().is_some_and(|rest| !rest.is_on());
         let times = job::with(n_pieces, n_threads.saturating_sub(1), work, |job| {
             if is_shared {
@@ -234,6 +248,12 @@ impl Shared {
 
 impl Drop for Pool {
     fn drop(&mut self) {
+        if !self.has_workers() {
+            // There is nobody to wait for, and a worker may have had the lock when the process forked.
+            let workers = self.workers.get_mut().unwrap_or_else(PoisonError::into_inner);
+            workers.drain(..).for_each(std::mem::forget);
+            return;
+        }
         self.shared.stop.store(true, Ordering::Release);
         {
             let _board = lock(&self.shared.board);
@@ -286,7 +306,7 @@ mod tests {
             pool.run(4, &|_| {
                 done.fetch_add(1, Ordering::Relaxed);
             })
-            .unwrap()
+            .unwrap();
         })
         .unwrap();
         assert_eq!(done.into_inner(), 16);

@@ -31,15 +31,16 @@ macro_rules! attention_kernels {
             }
         }
 
-        /// Products of queries with all keys of a page; `queries` has 8, 4, 2 and 1 of them as [`crate::attention::runs`] tells, dimension after dimension.
+        /// Products of queries with all keys of a page; `queries` has them in [`crate::attention::runs`], dimension after dimension.
         $(#[$features])*
-        pub(super) fn page_scores(queries: &[f32], k_dim: usize, keys: &[[u16; N_SLOTS]], scores: &mut [[f32; N_SLOTS]]) {
+        pub(in crate::simd) fn page_scores(queries: &[f32], k_dim: usize, keys: &[[u16; N_SLOTS]], scores: &mut [[f32; N_SLOTS]]) {
             for run in runs(scores.len()) {
                 let queries = &queries[run.start * k_dim..run.end * k_dim];
                 let scores = &mut scores[run.clone()];
                 match run.len() {
                     8 => scores_of::<8>(queries, keys, scores),
                     4 => scores_of::<4>(queries, keys, scores),
+                    3 => scores_of::<3>(queries, keys, scores),
                     2 => scores_of::<2>(queries, keys, scores),
                     _ => scores_of::<1>(queries, keys, scores),
                 }
@@ -71,12 +72,13 @@ macro_rules! attention_kernels {
 
         /// Adds the values of the page's `slots` (rows of `v_dim`, a multiple of 16), weighted, to rows of results.
         $(#[$features])*
-        pub(super) fn page_values(weights: &[[f32; N_SLOTS]], slots: Range<usize>, values: &[u16], v_dim: usize, out: &mut [f32]) {
+        pub(in crate::simd) fn page_values(weights: &[[f32; N_SLOTS]], slots: Range<usize>, values: &[u16], v_dim: usize, out: &mut [f32]) {
             for run in runs(weights.len()) {
                 let (out, weights, slots) = (&mut out[run.start * v_dim..], &weights[run.clone()], slots.clone());
                 match run.len() {
                     8 => values_of::<8>(weights, slots, values, v_dim, out),
                     4 => values_of::<4>(weights, slots, values, v_dim, out),
+                    3 => values_of::<3>(weights, slots, values, v_dim, out),
                     2 => values_of::<2>(weights, slots, values, v_dim, out),
                     _ => values_of::<1>(weights, slots, values, v_dim, out),
                 }

@@ -1,4 +1,4 @@
-//! AVX2: the rows of a tile in two vectors of eight. And the same with the products of VNNI in vectors of this width.
+//! AVX2: the rows of a tile in two vectors of eight.
 
 #![allow(clippy::wildcard_imports, reason = "the names of the instructions are long and many")]
 
@@ -16,13 +16,13 @@ use crate::pool::Window;
 use crate::quantized::{Entry, GROUP, Quantized};
 use crate::singles;
 
-type Ints = __m256i;
-type Floats = __m256;
+pub(super) type Ints = __m256i;
+pub(super) type Floats = __m256;
 
 /// Vectors in which the rows of a tile lie.
-const PARTS: usize = 2;
+pub(super) const PARTS: usize = 2;
 /// Tokens for which a block's digits stay in registers.
-const MOST: usize = 4;
+pub(super) const MOST: usize = 4;
 
 /// Numbers in a vector.
 const WIDTH: usize = 8;
@@ -38,7 +38,7 @@ macro_rules! with_features {
         $(#[$meta])*
         #[inline]
         #[target_feature(enable = "avx2,fma,f16c")]
-        fn $name $(<$generic: $bound>)? ($($arg)*) -> $result $body
+        pub(super) fn $name $(<$generic: $bound>)? ($($arg)*) -> $result $body
     )+};
 }
 
@@ -210,7 +210,7 @@ fn dot<F: Form, const FROM: usize, const TO: usize>(
 /// Stores the results of a tile, as many of them as `out` has room for.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn store(results: [Floats; PARTS], out: &mut [f32]) {
+pub(super) fn store(results: [Floats; PARTS], out: &mut [f32]) {
     let mut all = [0.0f32; TILE];
     for (eight, result) in all.as_chunks_mut::<8>().0.iter_mut().zip(results) {
         // SAFETY: 32 bytes that may be written; this store asks for no alignment.

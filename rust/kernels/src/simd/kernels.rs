@@ -162,7 +162,7 @@ macro_rules! kernels {
 
         /// Multiplies the tiles of a window with the tokens of a window; it begins with whole tiles and groups.
         $(#[$features])*
-        pub(super) fn quants<F: Form>(weights: &Quants, input: &Quantized, window: &mut Window<'_, f32>) {
+        pub(in crate::simd) fn quants<F: Form>(weights: &Quants, input: &Quantized, window: &mut Window<'_, f32>) {
             for tile_at in window.cols().start / TILE..window.cols().end.div_ceil(TILE) {
                 for group in window.rows().start / GROUP..window.rows().end.div_ceil(GROUP) {
                     let (_, width) = input.group(group);
@@ -271,7 +271,7 @@ macro_rules! kernels {
 
         /// As [`quants`], for floats.
         $(#[$features])*
-        pub(super) fn floats<F: FloatForm>(
+        pub(in crate::simd) fn floats<F: FloatForm>(
             weights: &FloatWeights,
             input: &singles::Singles,
             window: &mut Window<'_, f32>,

@@ -11,6 +11,8 @@ mod avx512;
 mod kernels;
 #[cfg(all(target_arch = "aarch64", target_endian = "little", not(miri)))]
 mod neon;
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+mod vnni256;
 mod widened;
 
 use std::ops::Range;
@@ -33,6 +35,8 @@ pub enum Isa {
     Plain,
     /// AVX2, FMA and F16C.
     Avx2,
+    /// AVX2, FMA and F16C, with AVX-VNNI or the same instructions of AVX-512.
+    Vnni256,
     /// AVX-512 F, BW, VL and VNNI.
     Avx512Vnni,
     /// NEON with the dot products of ARMv8.2.
@@ -43,7 +47,7 @@ impl Isa {
     /// The sets that this processor has, the fastest last.
     pub fn available() -> &'static [Self] {
         static AVAILABLE: LazyLock<Vec<Isa>> = LazyLock::new(|| {
-            let all = [Isa::Plain, Isa::NeonDot, Isa::Avx2, Isa::Avx512Vnni];
+            let all = [Isa::Plain, Isa::NeonDot, Isa::Avx2, Isa::Vnni256, Isa::Avx512Vnni];
             all.into_iter().filter(|isa| isa.is_there()).collect()
         });
         &AVAILABLE
@@ -78,6 +82,7 @@ impl Isa {
         match self {
             Self::Plain => true,
             Self::Avx2 => avx2,
+            Self::Vnni256 => avx512 || (avx2 && is_x86_feature_detected!("avxvnni")),
             Self::Avx512Vnni => avx512,
             Self::NeonDot => false,
         }
@@ -88,7 +93,7 @@ impl Isa {
         match self {
             Self::Plain => true,
             Self::NeonDot => std::arch::is_aarch64_feature_detected!("dotprod"),
-            Self::Avx2 | Self::Avx512Vnni => false,
+            Self::Avx2 | Self::Vnni256 | Self::Avx512Vnni => false,
         }
     }
 
@@ -109,6 +114,14 @@ macro_rules! dispatch {
             #[cfg(all(target_arch = "x86_64", not(miri)))]
             // SAFETY: the function is safe but for its instructions, and the line above has seen that the processor has them.
             Isa::Avx512Vnni => unsafe { avx512::$function$(::<$form>)?($($arg),*) },
+            #[cfg(all(target_arch = "x86_64", not(miri)))]
+            // SAFETY: as above, and the guard has seen AVX-VNNI.
+            Isa::Vnni256 if is_x86_feature_detected!("avxvnni") => unsafe {
+                vnni256::of_avx::$function$(::<$form>)?($($arg),*)
+            },
+            #[cfg(all(target_arch = "x86_64", not(miri)))]
+            // SAFETY: as above; without AVX-VNNI it is AVX-512 that makes `Isa::Vnni256` available.
+            Isa::Vnni256 => unsafe { vnni256::of_avx512::$function$(::<$form>)?($($arg),*) },
             #[cfg(all(target_arch = "x86_64", not(miri)))]
             // SAFETY: as above.
             Isa::Avx2 => unsafe { avx2::$function$(::<$form>)?($($arg),*) },

@@ -27,7 +27,7 @@ macro_rules! widened {
                     // SAFETY: the function is safe but for its instructions, which `Isa::best` has found.
                     Isa::Avx512Vnni => return unsafe { avx512($($arg),*) },
                     // SAFETY: as above.
-                    Isa::Avx2 => return unsafe { avx2($($arg),*) },
+                    Isa::Avx2 | Isa::Vnni256 => return unsafe { avx2($($arg),*) },
                     Isa::Plain | Isa::NeonDot => {}
                 }
             }
