@@ -87,6 +87,29 @@ impl KvPage {
         }
     }
 
+    /// Reads a token's key and value from `slot`, in the order of [`Self::write`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::write`].
+    pub fn read(&self, slot: usize, key: &mut [f32], value: &mut [f32]) {
+        let KvShape { n_kv_heads, k_dim, v_dim } = self.shape;
+        assert!(slot < Self::N_TOKENS, "a slot of the page");
+        assert_eq!(key.len(), n_kv_heads * k_dim, "a key for each head");
+        assert_eq!(value.len(), n_kv_heads * v_dim, "a value for each head");
+        for (slots, x) in self.keys.as_chunks::<N_SLOTS>().0.iter().zip(key) {
+            *x = f16::from_bits(slots[slot]).to_f32();
+        }
+        if v_dim == 0 {
+            return;
+        }
+        let padded = self.shape.padded_v_dim();
+        let heads = self.values.chunks_exact(N_SLOTS * padded).zip(value.chunks_exact_mut(v_dim));
+        for (head, value) in heads {
+            head[slot * padded..][..v_dim].reinterpret_cast::<f16>().convert_to_f32_slice(value);
+        }
+    }
+
     /// The keys of a head: for each dimension, [`Self::N_TOKENS`] numbers.
     pub(crate) fn keys(&self, head: usize) -> &[[u16; N_SLOTS]] {
         let len = self.shape.k_dim * N_SLOTS;
