@@ -85,7 +85,9 @@ fn only_wanted_rows_have_logits() {
     let all = our_logits(&mut decoder(&model, 64), 0, &tokens);
     let mut decoder = decoder(&model, 64);
     let mut rows = batch(0, 0, &tokens);
-    rows.iter_mut().for_each(|row| row.logits = row.pos % 4 == 3);
+    for row in &mut rows {
+        row.logits = row.pos % 4 == 3;
+    }
     decoder.decode(&rows, NEVER).unwrap();
     for (index, row) in rows.iter().enumerate() {
         if row.logits {
