@@ -137,8 +137,8 @@ fn damaged_metadata_never_panics() {
         let mut random = Random(6);
         for _ in 0..100 {
             let mut spoiled = bytes.clone();
-            for _ in 0..1 + (random.next() + 1.0) as usize {
-                let place = ((random.next() + 1.0) / 2.0 * end as f32) as usize;
+            for _ in 0..=((random.next() + 1.0) as usize) {
+                let place = ((random.next() + 1.0) * 0.5 * end as f32) as usize;
                 spoiled[place.min(end - 1)] ^= 1 << (((random.next() + 1.0) * 4.0) as u32).min(7);
             }
             let Ok(model) = load_bytes(spoiled) else {

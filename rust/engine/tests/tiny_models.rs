@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::tiny::{EXPERTS, FEED, HEAD, HEADS, KV_HEADS, N_VOCAB, Random, Tiny, WIDTH};
+use common::tiny::{FEED, HEAD, HEADS, KV_HEADS, Random, Tiny, WIDTH};
 use common::{
     best, context, decoder, distance, lead, library, our_logits, our_logits_singly, ours, their_logits,
     their_logits_singly, theirs,
@@ -216,5 +216,4 @@ fn there_is_a_tiny_model_of_each_architecture() {
         let is_made = |maker| source.contains(&format!("{maker}(\"{name}\")"));
         assert!(is_made("Tiny::new") || is_made("gemma"), "there is no tiny model of `{name}`");
     }
-    assert!(EXPERTS > 2 && N_VOCAB > 0);
 }
