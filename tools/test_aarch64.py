@@ -25,7 +25,7 @@ from test_windows import lay_out, model_folder
 AARCH64: Final = TARGETS[1]
 MODULES: Final = ("ggml-cpu-armv8.0_1", "ggml-cpu-armv8.2_2", "ggml-rpc")
 """The plainest CPU module, and one with dot products."""
-CRATES: Final = ("gguf", "sampling", "variants", "chat", "runtime", "server", "sys", "llama", "model")
+CRATES: Final = ("gguf", "kernels", "sampling", "variants", "chat", "runtime", "server", "sys", "llama", "model")
 """Not `fuzz`, whose limit for each input is a time, nor `python`, which has no tests in Rust."""
 LEFT_OUT: Final = (
     # GCC makes fused operations of ggml's products and sums there, so that the bytes that ggml encodes are others than on x86-64. Ours are the

@@ -16,6 +16,7 @@ __all__ = ["cache_options", "gpu_layers_of", "load_options", "optional_int"]
 
 def load_options(
     *,
+    engine: object = "auto",
     gpu_layers: object,
     placement: Mapping[str, Any],
     context_size: int | None,
@@ -52,6 +53,7 @@ def load_options(
         # What the load does not survive ends the model's process, which is an error already.
         tried = None
     return {
+        "engine": as_text(engine, "engine"),
         "gpu_layers": gpu_layers_of(gpu_layers),
         **placement,
         "context_size": optional_int(context_size, "context_size", 1),

@@ -645,7 +645,8 @@ class Model:
         """Loads on a thread of its own. `progress` gets the part loaded, 0 to 1, on the calling thread; returning False, or raising,
         stops the load (`ModelLoadCancelledError`, or the exception itself).
 
-        `options`: gpu_layers, context_size, sequence_size, max_sequences, max_queue, deterministic, cache_bytes, cache_disk, cache_disk_bytes,
+        `options`: engine (auto, llama.cpp or rust), gpu_layers, context_size, sequence_size, max_sequences, max_queue, deterministic, cache_bytes,
+        cache_disk, cache_disk_bytes,
         threads, batch_size, micro_batch_size, kv_type (a name, or a list of two: of keys and of values), flash_attention (auto, on or off),
         full_sliding_window, kv_unified, offload_kv, offload_ops, use_mmap, mlock, vocab_only, check_tensors, metadata_overrides, fit (the fewest
         tokens of a context that may be taken in place of one that does not fit), trial (program, verdicts, always), isolation (program, on_crash,
@@ -662,7 +663,7 @@ class Model:
     def moved_to_cpu(self) -> str | None:
         """How the process of the model ended after which the model was moved from its devices to the CPU; None if it was not."""
     def facts(self) -> dict[str, Any]:
-        """description, architecture, name, quantization, parameters, size, context_train_size, embedding_dim, layers, heads, kv_heads,
+        """description, architecture, name, engine, quantization, parameters, size, context_train_size, embedding_dim, layers, heads, kv_heads,
         sliding_window, has_encoder, has_decoder, recurrent, hybrid, layers_on_gpu, vocab_size, vocab_kind, context_size, max_sequences,
         batch_size, threads (the last four are 0 with vocab_only), adds_bos, adds_eos, kv_types (of keys and of values), memory (bytes: mapped,
         weights, cache, compute, vocabulary), fitted (None, or asked and taken, each as `predict_memory` gives it), rewritten

@@ -94,6 +94,8 @@ class ModelInfo:
     """How many weights it has."""
     size: int
     """The weights' size."""
+    engine: str
+    """What computes it: `llama.cpp` or `rust`."""
     quantization: str
     """The type of most weights, such as `Q4_K_M`."""
     context_train_size: int

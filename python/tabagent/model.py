@@ -87,6 +87,7 @@ class Model(Chatter, Infiller, Scorer, Embedder):
         cls,
         path: str | os.PathLike[str],
         *,
+        engine: Literal["auto", "llama.cpp", "rust"] = "auto",
         variant: str | os.PathLike[str] = "auto",
         gpu_layers: int | Literal["auto"] = "auto",
         devices: Sequence[str] | None = None,
@@ -135,6 +136,9 @@ class Model(Chatter, Infiller, Scorer, Embedder):
 
         Args:
             path: the file; `~` is the home directory.
+            engine: what computes the model: `llama.cpp`, or `rust`, the project's own engine on the processor, for the architectures in
+                `docs/engine.md`, with llama.cpp for the vocabulary; no adapters, vectors, contexts of one's own or isolation then. `auto` is
+                llama.cpp.
             variant: the llama.cpp to use: `auto`, a CPU module such as `haswell`, or the path of a library directory. One per process. With `auto`
                 and without `devices`, this and the defaults of `threads` and `micro_batch_size` are what `tabagent variants --benchmark` measured
                 to be fastest for such models, where it was run; `info.adjustments` says so.
@@ -225,6 +229,7 @@ class Model(Chatter, Infiller, Scorer, Embedder):
         )
         isolation = chosen_isolation(isolation, on_gpu_failure, placement["devices"])
         options = load_options(
+            engine=engine,
             gpu_layers=gpu_layers,
             placement=placement,
             context_size=context_size,

@@ -10,6 +10,8 @@ ROOT = Path(__file__).resolve().parents[2]
 ALLOWED = {
     "tabagent-sys": set(),
     "tabagent-gguf": set(),
+    "tabagent-kernels": {"tabagent-gguf"},
+    "tabagent-engine": {"tabagent-gguf", "tabagent-kernels", "tabagent-runtime"},
     "tabagent-material": set(),
     "tabagent-tokenizer": {"tabagent-gguf"},
     "tabagent-sampling": set(),
@@ -19,6 +21,7 @@ ALLOWED = {
     "tabagent-chat": {"tabagent-sampling"},
     "tabagent-model": {
         "tabagent-chat",
+        "tabagent-engine",
         "tabagent-gguf",
         "tabagent-llama",
         "tabagent-runtime",
@@ -50,6 +53,9 @@ UNSAFE_MODULES = (
     "rust/gguf/src/mmap/",
     "rust/gguf/src/quants/simd/",
     "rust/gguf/tests/ggml/",
+    "rust/kernels/src/pool/job.rs",
+    "rust/kernels/src/pool/windows.rs",
+    "rust/kernels/src/simd/",
     "rust/python/src/gguf/view.rs",
     "rust/python/src/interpreter.rs",
     "rust/python/src/logits_view.rs",

@@ -110,7 +110,9 @@ pub enum ContextError {
     #[error(transparent)]
     Config(#[from] ContextConfigError),
     /// The model holds no weights.
-    #[error("the model was loaded with `vocab_only`; load it with its weights to decode")]
+    #[error(
+        "llama.cpp has the vocabulary of this model alone, which was loaded with `vocab_only` or `engine=\"rust\"`; load it with its weights to decode"
+    )]
     VocabOnly,
     /// The model cannot generate.
     #[error("`{architecture}` models do not generate text: {reason}")]

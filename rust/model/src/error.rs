@@ -15,6 +15,7 @@ use tabagent_sampling::{ConfigError, SampleError};
 
 use crate::draft::DraftError;
 use crate::memory::MemoryShortage;
+use crate::own_engine::OwnEngineError;
 use crate::rewritten::RewriteError;
 use crate::session_error::SessionError;
 use crate::trial::TrialError;
@@ -35,6 +36,9 @@ pub enum Error {
     /// It was tried in a child process, which it took down.
     #[error(transparent)]
     Trial(#[from] TrialError),
+    /// The project's own engine does not compute it.
+    #[error(transparent)]
+    OwnEngine(#[from] OwnEngineError),
     /// It has tensors of a fork of llama.cpp, and could not be rewritten.
     #[error(transparent)]
     Rewrite(#[from] RewriteError),

@@ -32,6 +32,7 @@ mod memory;
 mod model;
 mod offload;
 mod open;
+mod own_engine;
 mod placement_options;
 mod pool;
 mod prefix_folder;
@@ -82,6 +83,7 @@ pub use memory::{Fitted, MemoryPrediction, MemoryShortage};
 pub use model::Model;
 pub use offload::Offload;
 pub use open::ContextSizes;
+pub use own_engine::{EngineChoice, OwnEngine, OwnEngineError};
 pub use pool::{
     LoadFailure, ModelPool, PoolError, PoolLease, PoolModel, PoolOptions, PoolPhase, PoolSource, PoolTicket,
     Pooled, Stay, Watch,

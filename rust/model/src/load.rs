@@ -20,6 +20,7 @@ use crate::memory::{self, Fitted, MemoryPrediction};
 use crate::model::Model;
 use crate::offload::Offload;
 use crate::open::{NoEngine, Open};
+use crate::own_engine::{self, EngineChoice};
 use crate::placement_options;
 use crate::prefix_folder::{DISK_BYTES, DiskCache};
 use crate::rewritten::load_rewriting;
@@ -29,6 +30,8 @@ use crate::value::{COUNT, Fields, OptionError, Value, text};
 /// How to load a model. A field that is `None` is fitted to the model and the machine.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoadOptions {
+    /// Which engine computes.
+    pub engine: EngineChoice,
     /// Layers on GPUs, with the output as one of them; as many as fit.
     pub gpu_layers: Option<u32>,
     /// Where the parts of the model go.
@@ -84,6 +87,7 @@ pub struct LoadOptions {
 impl Default for LoadOptions {
     fn default() -> Self {
         Self {
+            engine: EngineChoice::default(),
             gpu_layers: None,
             placement: Placement::default(),
             added: AddedBackends::default(),
@@ -115,13 +119,19 @@ impl Default for LoadOptions {
 
 /// Maximum number of tokens per decode whose logits the decode thread's context gives. With fewer, scoring takes longer; each takes a row of 4
 /// bytes per token of the vocabulary.
-const MAX_OUTPUTS: u32 = 32;
+pub(crate) const MAX_OUTPUTS: u32 = 32;
 /// Tokens of the longest text of a model that only embeds and does not say with how many it was trained.
 const DEFAULT_TEXT: u32 = 512;
 /// Default number of requests that are decoded together, if they fit.
 const SEQUENCES: u32 = 8;
 /// Sequences of the decode thread's context beside those, for what requests leave behind.
 const LEFTOVERS: u32 = 24;
+
+/// How many requests are decoded together, and how many sequences a memory without parts has for them and for what they leave behind.
+pub(crate) fn sequences(options: &LoadOptions) -> (u32, u32) {
+    let running = options.max_sequences.unwrap_or(SEQUENCES);
+    (running, running.saturating_add(LEFTOVERS))
+}
 
 impl LoadOptions {
     /// Reads options by their names; missing ones have their defaults.
@@ -132,6 +142,7 @@ impl LoadOptions {
         let mut given = Fields::new(options, "options")?;
         let default = Self::default();
         let read = Self {
+            engine: given.named("engine", &EngineChoice::NAMES)?.unwrap_or(default.engine),
             gpu_layers: given.integer("gpu_layers", COUNT)?,
             placement: placement_options::read(&mut given)?,
             added: AddedBackends {
@@ -211,7 +222,7 @@ impl LoadOptions {
         told
     }
 
-    fn model_config(&self, path: PathBuf) -> Result<ModelConfig, ModelError> {
+    pub(crate) fn model_config(&self, path: PathBuf) -> Result<ModelConfig, ModelError> {
         let mut config = ModelConfig::new(path)?
             .with_mmap(self.use_mmap)
             .with_mlock(self.mlock)
@@ -338,6 +349,9 @@ impl Model {
         options: &LoadOptions,
         progress: impl Fn(f32) -> bool + Send + Sync + 'static,
     ) -> Result<Open, Error> {
+        if options.engine == EngineChoice::Rust && !options.vocab_only {
+            return own_engine::open(&path, library, module, options, progress);
+        }
         if let Some(isolation) = &options.isolation {
             return isolation::load(path, library, module, options, isolation, &progress);
         }

@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::memory::Fitted;
 use crate::offload::Offload;
 use crate::open::{ContextSizes, Open};
+use crate::own_engine::OwnEngine;
 use crate::rewritten::Rewritten;
 use crate::threads_in_use::ThreadsInUse;
 use crate::value::Value;
@@ -128,6 +129,14 @@ impl Model {
     /// [`Error::Engine`].
     pub fn offload(&self) -> Result<Offload, Error> {
         Ok(self.open()?.offload.clone())
+    }
+
+    /// What is known of it where the project's own engine computes it; `None` where llama.cpp does.
+    ///
+    /// # Errors
+    /// [`Error::Engine`].
+    pub fn own_engine(&self) -> Result<Option<OwnEngine>, Error> {
+        Ok(self.open()?.own_engine)
     }
 
     /// The file of the cache that was loaded in place of one with tensors of Microsoft's BitNet fork; `None` for any other.

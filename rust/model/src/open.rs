@@ -21,6 +21,7 @@ use crate::isolation::Host;
 use crate::load::LoadOptions;
 use crate::memory::Fitted;
 use crate::offload::Offload;
+use crate::own_engine::OwnEngine;
 use crate::prefix_folder::{self, PrefixFolder};
 use crate::rewritten::Rewritten;
 use crate::settings::SamplerSettings;
@@ -46,6 +47,8 @@ pub(crate) struct Open {
     /// The process that the model is in, if that is another one.
     pub(crate) host: Option<Arc<Host>>,
     pub(crate) offload: Offload,
+    /// What is known of it where the project's own engine computes it.
+    pub(crate) own_engine: Option<OwnEngine>,
     /// What was loaded in its place.
     pub(crate) rewritten: Option<Rewritten>,
     /// Zeros with `vocab_only`.
@@ -219,6 +222,7 @@ impl Open {
             fitted: None,
             host: None,
             offload: Offload::default(),
+            own_engine: None,
             rewritten: None,
             threads: ThreadsGauge::default(),
             end_tokens,
@@ -243,6 +247,11 @@ impl Open {
     /// Remembers how many layers went to devices, and why not all.
     pub(crate) fn offloaded(self, offload: Offload) -> Self {
         Self { offload, ..self }
+    }
+
+    /// Remembers that the project's own engine computes it.
+    pub(crate) fn computed_by(self, own: OwnEngine) -> Self {
+        Self { own_engine: Some(own), ..self }
     }
 
     /// Remembers which file was loaded in its place.

@@ -166,6 +166,12 @@ impl Model {
         let offload = self.core.offload().map_err(|e| e.into_py(py))?;
         dict.set_item("gpu_layers", offload.layers)?;
         dict.set_item("why_fewer_gpu_layers", offload.why_fewer)?;
+        let own = self.core.own_engine().map_err(|e| e.into_py(py))?;
+        dict.set_item("engine", if own.is_some() { "rust" } else { "llama.cpp" })?;
+        if let Some(own) = own {
+            dict.set_item("parameters", own.parameters)?;
+            dict.set_item("size", own.size)?;
+        }
         let rewritten = self.core.rewritten().map_err(|e| e.into_py(py))?;
         dict.set_item("rewritten", rewritten.map(|file| (file.path, file.is_new)))?;
         let used: Vec<String> = llama.devices().iter().map(tabagent_model::Device::user_name).collect();

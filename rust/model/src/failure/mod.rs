@@ -5,6 +5,7 @@ mod chat;
 mod draft;
 mod gguf;
 mod llama;
+mod own_engine;
 mod runtime;
 mod sampling;
 mod session;
@@ -62,6 +63,7 @@ impl Failure for Error {
             Self::Load(error) => error.kind(),
             Self::Trial(error) => error.kind(),
             Self::Rewrite(error) => error.kind(),
+            Self::OwnEngine(error) => error.kind(),
             Self::NoIsolation { .. } | Self::OtherChild { .. } => ErrorKind::ModelLoad,
             Self::Elsewhere(error) => error.kind(),
             Self::Rpc(error) => error.kind(),
@@ -106,6 +108,7 @@ impl Failure for Error {
             | Self::Load(_)
             | Self::Trial(_)
             | Self::Rewrite(_)
+            | Self::OwnEngine(_)
             | Self::NoIsolation { .. }
             | Self::OtherChild { .. }
             | Self::IsolationUnsupported
@@ -155,6 +158,7 @@ impl Failure for Error {
         match self {
             Self::Load(error) => error.gguf(),
             Self::Rewrite(error) => error.gguf(),
+            Self::OwnEngine(error) => error.gguf(),
             Self::Adapter(error) => error.gguf(),
             Self::ControlVector(error) => error.gguf(),
             Self::Option(_)

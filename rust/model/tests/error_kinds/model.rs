@@ -1,10 +1,11 @@
 //! Errors of a loaded model, its decode thread, its samplers and its grammars, and of the choice of a variant.
 
 use tabagent_chat::{ChatTemplateError, Fault, Message, ToolDefinition};
+use tabagent_engine::LoadError;
 use tabagent_model::{
     ContextError, DraftError, EngineError, Error, ErrorKind, KvType, MemoryNeed, MemoryPrediction,
-    MemoryShortage, ModelError, OptionError, RequestError, RewriteError, RpcError, SessionError, StateError,
-    TrialError, VariantError, VocabError,
+    MemoryShortage, ModelError, OptionError, OwnEngineError, RequestError, RewriteError, RpcError,
+    SessionError, StateError, TrialError, VariantError, VocabError,
 };
 use tabagent_sampling::constraint::GrammarError;
 use tabagent_sampling::{ConfigError, SampleError};
@@ -18,6 +19,7 @@ pub(crate) fn samples() -> Vec<Sample> {
         options(),
         variants(),
         engines(),
+        own_engine(),
         drafts(),
         sessions(),
         requests(),
@@ -29,6 +31,18 @@ pub(crate) fn samples() -> Vec<Sample> {
     .into_iter()
     .flatten()
     .collect()
+}
+
+fn own_engine() -> Vec<Sample> {
+    let architecture =
+        LoadError::Architecture { architecture: "mamba".to_owned(), known: "`llama`".to_owned() };
+    let load = |source| OwnEngineError::Load { path: "/x/m.gguf".into(), source: Box::new(source) };
+    let mut samples = samples!(OwnEngineError {
+        Option { option: "mlock", reason: "has packed weights in memory of its own" } => Value, "`mlock` does not go with";
+        Load { path: "/x/m.gguf".into(), source: Box::new(architecture) } => UnsupportedModel, "`engine=\"llama.cpp\"` may load it";
+    });
+    samples.push(sample("Load", load(LoadError::Cancelled), ErrorKind::ModelLoadCancelled, "cancelled"));
+    samples
 }
 
 fn errors() -> Vec<Sample> {
@@ -44,6 +58,7 @@ fn errors() -> Vec<Sample> {
         Library(tabagent_model::LibraryError::BadPath("/a\0b".into())) => LibraryLoad, "NUL byte";
         Trial(TrialError::Hung { path: "/x/m.gguf".into(), seconds: 30, words: String::new() }) => InvalidModel, "hangs with `/x/m.gguf`";
         Rewrite(RewriteError::NoCache { path: "/x/m.gguf".into() }) => ModelLoad, "set `TABAGENT_CACHE`";
+        OwnEngine(OwnEngineError::Option { option: "mlock", reason: "has none" }) => Value, "leave it away";
         Load(ModelError::NoLibrary) => ModelLoad, "set `TABAGENT_LIBRARY_PATH`";
         Context(tabagent_model::ContextError::VocabOnly) => UnsupportedModel, "load it with its weights";
         Adapter(tabagent_model::AdapterError::VocabOnly) => UnsupportedModel, "load it with its weights";
