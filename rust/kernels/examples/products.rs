@@ -64,12 +64,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             continue;
         }
         for &isa in &Isa::available()[1..] {
-            let [cached, far] = [512, 96 * 1024].map(|n_rows| {
-                let n_rows = if n_rows > 512 {
-                    (128 << 20) * 8 / N_COLS / (kind.block_bytes() * 8 / kind.block_size()).max(2) as usize
-                } else {
-                    n_rows
-                };
+            // 128 MiB, far more than any cache has.
+            let many = (128 << 20) / (N_COLS * kind.block_bytes() as usize / kind.block_size() as usize);
+            let [cached, far] = [512, many].map(|n_rows| {
                 let n_bytes = kind.n_bytes((N_COLS * n_rows) as u64).map_or(0, |n| n as usize);
                 let matrix = Matrix::pack(kind, N_COLS, n_rows, &vec![0x22; n_bytes]);
                 matrix.map(|matrix| {
@@ -83,7 +80,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                     loaded.map(|()| matrix.n_bytes() as f64 / seconds / 1e9)
                 })
             });
-            let n_rows = 1024;
+            let n_rows = 128;
             let n_bytes = kind.n_bytes((N_COLS * n_rows) as u64).map_or(0, |n| n as usize);
             let matrix = Matrix::pack(kind, N_COLS, n_rows, &vec![0x22; n_bytes])?;
             let values: Vec<f32> = (0..512 * N_COLS).map(|i| (i as f32).sin()).collect();
