@@ -69,7 +69,7 @@ def test_chat_constraints_scores_and_sessions_work_over_it(ours: Model, tmp_path
     ],
 )
 def test_what_needs_the_weights_in_llama_cpp_says_so(ours: Model, call: Any) -> None:
-    with pytest.raises(UnsupportedModelError, match='`engine="rust"`'):
+    with pytest.raises(UnsupportedModelError, match="`engine='rust'`"):
         call(ours)
 
 
@@ -105,5 +105,5 @@ def test_unknown_engines_and_architectures_are_named(tmp_path: Path) -> None:
     with Model.load(path, engine="rust") as model:
         assert len(model.generate("a", max_tokens=3, ignore_eos=True).result().tokens) == 3
     path.write_bytes(tiny_context("recurrent").to_bytes())
-    with pytest.raises(UnsupportedModelError, match=r'architecture `mamba`.*`engine="llama.cpp"`'):
+    with pytest.raises(UnsupportedModelError, match=r"architecture `mamba`.*`engine='llama.cpp'`"):
         Model.load(path, engine="rust")

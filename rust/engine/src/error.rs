@@ -3,7 +3,7 @@
 use tabagent_gguf::{GgmlType, GgufError, LoraError, QuantError};
 
 /// What to do about a model that this engine cannot load.
-const HINT: &str = "`engine=\"llama.cpp\"` may load it";
+const HINT: &str = "`engine='llama.cpp'` may load it";
 
 /// Why [`LoadedModel::load`](crate::LoadedModel::load) or [`EngineDecoder::new`](crate::EngineDecoder::new) failed.
 #[derive(Debug, thiserror::Error)]

@@ -28,7 +28,7 @@ fn assert_refused(tiny: &Tiny, subject: &str, problem: &str) {
     let text = error.to_string();
     assert!(text.contains(&format!("`{subject}`")), "{text}");
     assert!(text.contains(problem), "{text}");
-    assert!(text.contains("engine=\"llama.cpp\""), "{text}");
+    assert!(text.contains("engine='llama.cpp'"), "{text}");
 }
 
 #[test]

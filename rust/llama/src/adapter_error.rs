@@ -24,7 +24,7 @@ pub enum AdapterError {
     ModelFileChanged(PathBuf),
     /// The model has no weights.
     #[error(
-        "llama.cpp has the vocabulary of this model alone, which was loaded with `vocab_only` or `engine=\"rust\"`; load it with its weights to use adapters"
+        "llama.cpp has the vocabulary of this model alone, which was loaded with `vocab_only` or `engine='rust'`; load it with its weights to use adapters"
     )]
     VocabOnly,
     /// llama.cpp would pass over some of the adapter.

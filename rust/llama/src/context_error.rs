@@ -111,7 +111,7 @@ pub enum ContextError {
     Config(#[from] ContextConfigError),
     /// The model holds no weights.
     #[error(
-        "llama.cpp has the vocabulary of this model alone, which was loaded with `vocab_only` or `engine=\"rust\"`; load it with its weights to decode"
+        "llama.cpp has the vocabulary of this model alone, which was loaded with `vocab_only` or `engine='rust'`; load it with its weights to decode"
     )]
     VocabOnly,
     /// The model cannot generate.

@@ -42,7 +42,7 @@ pub struct OwnEngine {
 pub enum OwnEngineError {
     /// An option that it does not have.
     #[error(
-        "`{option}` does not go with `engine=\"rust\"`, which {reason}; leave it away, or load with `engine=\"llama.cpp\"`"
+        "`{option}` does not go with `engine='rust'`, which {reason}; leave it away, or load with `engine='llama.cpp'`"
     )]
     Option {
         /// The option.
@@ -51,7 +51,7 @@ pub enum OwnEngineError {
         reason: &'static str,
     },
     /// The model.
-    #[error("cannot load `{}` with `engine=\"rust\"`: {source}", path.display())]
+    #[error("cannot load `{}` with `engine='rust'`: {source}", path.display())]
     Load {
         /// The file.
         path: PathBuf,

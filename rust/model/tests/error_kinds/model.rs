@@ -39,7 +39,7 @@ fn own_engine() -> Vec<Sample> {
     let load = |source| OwnEngineError::Load { path: "/x/m.gguf".into(), source: Box::new(source) };
     let mut samples = samples!(OwnEngineError {
         Option { option: "mlock", reason: "has packed weights in memory of its own" } => Value, "`mlock` does not go with";
-        Load { path: "/x/m.gguf".into(), source: Box::new(architecture) } => UnsupportedModel, "`engine=\"llama.cpp\"` may load it";
+        Load { path: "/x/m.gguf".into(), source: Box::new(architecture) } => UnsupportedModel, "`engine='llama.cpp'` may load it";
     });
     samples.push(sample("Load", load(LoadError::Cancelled), ErrorKind::ModelLoadCancelled, "cancelled"));
     samples
