@@ -58,6 +58,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         (("demo", "--rope-scaling", "cubic"), {}, "`--rope-scaling cubic` is not known"),
         (("demo", "--rope-scale", "2", "--rope-freq-scale", "0.5"), {}, "say the same"),
         (("-hf", "owner/name", "--rope-scale", "2"), {}, "need a model that is here"),
+        (("demo", "--engine", "c"), {}, "`--engine c` is not known"),
         (("demo", "--fit", "maybe"), {}, "`--fit maybe` is not known"),
         (("demo",), {"LLAMA_ARG_SPEC_TYPE": "ngram"}, "`--spec-type ngram` is not known"),
         (("demo", "--chat-template", "chatml", "--chat-template-file", "x"), {}, "exclude each other"),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["LoadOptions", "fetched", "layers_of", "load"]
 
 FLASH_ATTENTION: Final = ("auto", "on", "off")
+ENGINES: Final = ("auto", "llama.cpp", "rust")
 FIT_CONTEXT: Final = 4096
 ON_CRASH: Final = ("error", "replay")
 LENGTH: Final = "Length"
@@ -77,6 +78,12 @@ class LoadOptions(PlacementOptions, OverrideOptions):
             metavar="NAME",
             autocompletion=_variants,
             text="Which build of llama.cpp: a name of `tabagent variants`, or a path (default auto).",
+        ),
+    ] = "auto"
+    engine: Annotated[
+        str,
+        option(
+            HARDWARE, "--engine", metavar="NAME", text="What computes the model: `llama.cpp`, `rust` (the engine of our own), or `auto` (default)."
         ),
     ] = "auto"
     threads: Annotated[
@@ -184,6 +191,7 @@ class LoadOptions(PlacementOptions, OverrideOptions):
         return {
             **super().settings(),
             "variant": self.variant,
+            "engine": self._engine(),
             "gpu_layers": layers_of(self.gpu_layers, "-ngl"),
             "context_size": self.context_size,
             "max_sequences": 1,
@@ -204,6 +212,17 @@ class LoadOptions(PlacementOptions, OverrideOptions):
             **({} if self.fit is None else {"fit": self._fits(), "min_context_size": self.fit_context or FIT_CONTEXT}),
             **self._isolation(),
         }
+
+    def _engine(self) -> str:
+        """The engine that is meant.
+
+        Raises:
+            UsageError: there is none of that name.
+        """
+        if self.engine not in ENGINES:
+            message = f"`--engine {self.engine}` is not known; there are {', '.join(f'`{name}`' for name in ENGINES)}"
+            raise UsageError(message)
+        return self.engine
 
     def _fits(self) -> bool:
         """Whether a smaller context may be taken.

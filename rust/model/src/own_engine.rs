@@ -149,6 +149,7 @@ fn check(options: &LoadOptions) -> Result<(), OwnEngineError> {
         (options.cache.kv_types != f16, "kv_type", "keeps keys and values in `f16`"),
         (!options.cache.unified, "kv_unified", "has one memory for all sequences"),
         (options.mlock, "mlock", in_memory),
+        (options.prompt_threads.is_some(), "prompt_threads", "computes all with the same threads"),
         (options.fit.is_some(), "fit", "takes its context as asked"),
     ] {
         if is_given {
