@@ -24,7 +24,7 @@ SECONDS_EACH ?= 300
 SECONDS_OF_LOAD ?= 600
 MINUTES ?= 60
 
-.PHONY: help demo dev test test-fast wheel bench bench-serving load schemathesis fuzz fuzz-models soak fmt lint clean test-material test-env every-module
+.PHONY: help demo dev test test-fast wheel bench bench-engine bench-serving load schemathesis fuzz fuzz-models soak fmt lint clean test-material test-env every-module
 .PHONY: companion-cuda companion-vulkan test-gpu test-variants check-targets test-windows test-aarch64
 .PHONY: check-rust-style check-rust check-python-style check-types check-python
 
@@ -186,6 +186,10 @@ load: dev test-material ## ask a server for everything from 64 clients for ten m
 
 schemathesis: dev test-material ## make up requests from /openapi.json for an hour (MINUTES=N), and look for a 500, a hang or a crash
 	$(TEST_ENV) $(BIN)/python tests/made_up.py --minutes $(MINUTES) "$(CACHE)/models/smollm2-135m-instruct-q4_1.gguf"
+
+bench-engine: dev test-material ## compare the engine of our own with llama.cpp
+	$(RELEASE)
+	$(BENCH_ENV) $(BIN)/python benches/engine.py
 
 bench-serving: dev test-material ## compare several streams at once with llama-server
 	$(RELEASE)

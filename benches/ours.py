@@ -16,7 +16,7 @@ def main() -> None:
     """Runs the job given as JSON in the first argument."""
     job = Job(**json.loads(sys.argv[1]))
     start = time.perf_counter()
-    model = Model.load(job.model, context_size=job.context_size, threads=job.threads, max_sequences=1, variant=job.library)
+    model = Model.load(job.model, context_size=job.context_size, threads=job.threads, max_sequences=1, variant=job.library, engine=job.engine)
     loaded = time.perf_counter() - start
 
     start = time.perf_counter()
@@ -24,9 +24,9 @@ def main() -> None:
     first_token = time.perf_counter() - start
 
     tokens = model.tokenize(LONG_TEXT)[: job.prompt_tokens]
-    # `llama-bench` warms up with a run of its own.
-    model.generate(tokens, max_tokens=1, ignore_eos=True).result()
-    done = model.generate(tokens, max_tokens=1, ignore_eos=True).result()
+    # `llama-bench` warms up with a run of its own, and keeps nothing of it.
+    model.generate(tokens, max_tokens=1, ignore_eos=True, cache_prompt=False).result()
+    done = model.generate(tokens, max_tokens=1, ignore_eos=True, cache_prompt=False).result()
     prompt_rate = len(tokens) / done.timings.prompt_s
 
     stream = iter(model.generate(SHORT_PROMPT, max_tokens=job.new_tokens + 1, ignore_eos=True).events())

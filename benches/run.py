@@ -85,10 +85,11 @@ def report(title: str, results: list[dict[str, Figures]]) -> None:
             values = [r[name][column] for r in results if column in r[name]]
             cells.append(f"{statistics.median(values):.1f}" if values else "")
         print(f"| {name} | " + " | ".join(cells) + " |")
-    for peer in list(results[0])[1:]:
+    first, *peers = results[0]
+    for peer in peers:
         cells = []
         for column in COLUMNS:
-            ratios = [r["tabagent"][column] / r[peer][column] for r in results if column in r[peer]]
+            ratios = [r[first][column] / r[peer][column] for r in results if column in r[peer]]
             mark = "↓" if column in LESS_IS_BETTER else "↑"
             cells.append(f"{statistics.median(ratios):.3f} {mark}" if ratios else "")
         print(f"| ratio to {peer} | " + " | ".join(cells) + " |")

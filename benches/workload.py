@@ -28,6 +28,7 @@ class Job:
     context_size: int = 1024
     prompt_tokens: int = 512
     new_tokens: int = 128
+    engine: str = "auto"
 
 
 def print_figures(*, imported: float, loaded: float, first_token: float, prompt_rate: float, decode_rate: float, tokenize_rate: float) -> None:
