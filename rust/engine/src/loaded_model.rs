@@ -52,6 +52,9 @@ impl<D: Device> LoadedModel<D> {
             GgufError::Cancelled => LoadError::Cancelled,
             other => LoadError::Gguf(other),
         })?;
+        for tensor in file.tensors() {
+            tensor.file.let_go(tensor.info, 0..usize::MAX);
+        }
         let factors = rope_factors(&blueprint, file)?;
         let matrices = place_matrices(&plan, file, device, progress)?;
         let place = |(name, n): &(String, usize)| {
@@ -183,5 +186,9 @@ fn place_matrix<D: Device>(need: &MatrixNeed, file: &GgufModel, device: &D) -> R
         return Err(failed(format!("its bytes cannot be divided among `{}` experts", need.n_parts)));
     }
     let part = bytes.get(need.part * n_bytes..).and_then(|rest| rest.get(..n_bytes)).unwrap_or_default();
-    device.place_matrix(ggml_type, need.n_cols, need.n_rows, part).map_err(|error| failed(error.0))
+    let placed =
+        device.place_matrix(ggml_type, need.n_cols, need.n_rows, part).map_err(|error| failed(error.0));
+    // What is placed need not be in memory twice.
+    tensor.file.let_go(tensor.info, need.part * n_bytes..(need.part + 1) * n_bytes);
+    placed
 }

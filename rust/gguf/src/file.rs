@@ -161,6 +161,14 @@ impl GgufFile {
         range.unwrap_or_default()
     }
 
+    /// Takes a part of a tensor's data, a range of its bytes, out of this process's memory where it is mapped from the file: for whoever copies weights and
+    /// does not read them again. Reading them again is possible and slower.
+    pub fn let_go(&self, tensor: &TensorInfo, part: Range<usize>) {
+        let Some(data) = self.data_range(tensor) else { return };
+        let start = data.start.saturating_add(part.start).min(data.end);
+        self.bytes.let_go(start..data.start.saturating_add(part.end).clamp(start, data.end));
+    }
+
     /// Start of the tensor data, in bytes from the start of the file.
     pub fn data_offset(&self) -> u64 {
         self.data_offset

@@ -7,6 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use memmap2::Mmap;
+#[cfg(unix)]
+use memmap2::UncheckedAdvice;
 
 use crate::file_id::FileId;
 
@@ -55,6 +57,24 @@ impl Bytes {
             Self::Mapped(_, id) => id.as_ref(),
             Self::Owned(_) | Self::Foreign(_) => None,
         }
+    }
+
+    /// Takes the pages of `range` out of this process's memory; whoever reads them has them mapped again. Does nothing for bytes in memory, and where the system cannot.
+    pub(crate) fn let_go(&self, range: Range<usize>) {
+        #[cfg(unix)]
+        if let Self::Mapped(map, _) = self
+            && range.end <= map.len()
+            && !range.is_empty()
+        {
+            let (start, n) = (range.start, range.len());
+            // SAFETY: nothing writes through this mapping, so a page that is dropped has the file's bytes, and is read from the file again: what others see of
+            // it does not change.
+            let advised = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, n) };
+            // Memory that stays is no failure.
+            drop(advised);
+        }
+        #[cfg(not(unix))]
+        drop(range);
     }
 
     /// All bytes.
