@@ -102,7 +102,7 @@ def test_options_reach_the_model(fake: FakeModel) -> None:
         "-n 7 -c 512 --temp 0.5 --top-k 3 --top-p 0.5 --min-p 0.25 --typical 0.5 --repeat-penalty 1.5 --repeat-last-n 9 --frequency-penalty 0.5"
         " --presence-penalty 0.25 --mirostat 2 --mirostat-lr 0.5 --mirostat-ent 3 -s 5 --stop A --stop B --ignore-eos -ngl 0 --backend haswell"
         " -t 2 -b 64 -ub 32 -ctk Q8_0 -ctv f16 -fa on --swa-full -no-kvu -nkvo --no-op-offload --no-mmap --mlock --check-tensors"
-        " -dev cuda:0,cuda:1 -sm row -mg 1 -ts 3,1 -ot ffn_(up|down)=CPU,attn=CUDA0 -ncmoe 4"
+        " -tb 3 --override-kv a.b=int:4 -dev cuda:0,cuda:1 -sm row -mg 1 -ts 3,1 -ot ffn_(up|down)=CPU,attn=CUDA0 -ncmoe 4"
     )
     assert main(["run", "m.gguf", "-p", "x", *flags.split()]) == 0
     sampling = SamplerConfig(
@@ -125,6 +125,9 @@ def test_options_reach_the_model(fake: FakeModel) -> None:
     assert callable(options.pop("progress"))
     assert options == {
         "variant": "haswell",
+        "engine": "auto",
+        "prompt_threads": 3,
+        "metadata_overrides": {"a.b": 4},
         "gpu_layers": 0,
         "devices": ["cuda:0", "cuda:1"],
         "split_mode": "row",
