@@ -33,9 +33,10 @@ pub(crate) async fn list(State(app): State<App>, uri: Uri) -> Result<Response, A
     if idle == 0 && query::value(&uri, "fail_on_no_slot").is_some() {
         return Err(ApiError::new(Problem::Unavailable, "no slot is free"));
     }
+    let guesses = served.state.draft.is_some() || served.defaults().lookup.is_some();
     let slot = |number: usize| {
         let mut slot = json!({
-            "id": number, "n_ctx": sizes.sequence_size, "speculative": false, "is_processing": running.contains_key(&number),
+            "id": number, "n_ctx": sizes.sequence_size, "speculative": guesses, "is_processing": running.contains_key(&number),
         });
         if let Some(request) = running.get(&number) {
             let remain = request.max_tokens.map_or(-1, |most| most.saturating_sub(request.decoded) as i64);
