@@ -10,7 +10,7 @@ from typing import Any, Final
 from tabagent._arguments import as_bool, as_float, as_int, as_path, as_text, as_texts, type_name
 from tabagent.overflow import overflow_options
 from tabagent.sampling import SamplerConfig
-from tabagent.speculation import SpeculativeConfig, speculation
+from tabagent.speculation import SpeculativeConfig, limits_of, speculation
 
 __all__ = ["ANSWERS", "ANSWER_KEYS", "chat_defaults", "control_files", "draft_limits", "generation_defaults", "scaled_files"]
 
@@ -71,7 +71,7 @@ def draft_limits(given: Mapping[str, Any]) -> dict[str, Any]:
             "`draft_model` and `speculative` both say who guesses; beside a `draft_model`, `speculative` may be a SpeculativeConfig for its limits"
         )
         raise ValueError(message)
-    return asked.draft_limits()
+    return limits_of(asked)
 
 
 def chat_defaults(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -71,9 +71,10 @@ class SpeculativeConfig:
             message = f"`max_match` must be at least `min_match`, got {self.max_match} with `min_match={self.min_match}`"
             raise ValueError(message)
 
-    def draft_limits(self) -> dict[str, Any]:
-        """The limits of a draft model, by name."""
-        return {name: getattr(self, name) for name in _LIMITS}
+
+def limits_of(config: SpeculativeConfig) -> dict[str, Any]:
+    """The limits of a draft model, by name."""
+    return {name: getattr(config, name) for name in _LIMITS}
 
 
 def speculation(asked: object) -> tuple[dict[str, Any] | None, tuple[_native.Model, dict[str, Any]] | None]:
@@ -88,7 +89,7 @@ def speculation(asked: object) -> tuple[dict[str, Any] | None, tuple[_native.Mod
         asked = SpeculativeConfig(draft_model=asked) if isinstance(asked, Model) else asked
     if isinstance(asked, SpeculativeConfig):
         if asked.draft_model is not None:
-            return None, (asked.draft_model._native, asked.draft_limits())  # noqa: SLF001 (its own other half)
+            return None, (asked.draft_model._native, limits_of(asked))  # noqa: SLF001 (its own other half)
         return {name: getattr(asked, name) for name in _LOOKUP}, None
     got = repr(asked) if isinstance(asked, str) else type_name(asked)
     message = f"`speculative` must be 'lookup', a Model, a SpeculativeConfig or None, got {got}"

@@ -48,12 +48,13 @@ def test_dropped_stream_frees_the_slot(smollm2: Model) -> None:
 
 
 def test_exception_in_the_consumer_frees_the_slot_and_spares_neighbours(smollm2: Model) -> None:
-    wanted = smollm2.generate(PROMPT, max_tokens=24, sampling=GREEDY).result().text
+    wanted = smollm2.generate(PROMPT, max_tokens=24, sampling=GREEDY).result().tokens
     neighbour = smollm2.generate(PROMPT, max_tokens=24, sampling=GREEDY)
     with pytest.raises(KeyError), smollm2.generate("Another", sampling=GREEDY, ignore_eos=True) as stream:
         raise KeyError(next(stream))
     assert stream.finish_reason == "cancelled"
-    assert neighbour.result().text == wanted
+    # It was decoded in batches of other shapes.
+    assert_alike(smollm2, PROMPT, neighbour.result().tokens, wanted)
     wait_until_idle(smollm2)
 
 

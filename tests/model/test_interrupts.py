@@ -87,6 +87,11 @@ WAITS_FOR_ANOTHER: Final = {
     "Turn.__next__": "TokenStream.__next__; tools are Python functions",
     "Turn.result": "TokenStream.result; tools are Python functions",
     "Tool.call": "a Python function",
+    "Tokenizer.detokenize": "a worker, as Tokenizer.tokenize",
+    "Tokenizer.detokenize_batch": "a worker, as Tokenizer.tokenize",
+    "Tokenizer.encode": "Tokenizer.tokenize",
+    "Tokenizer.from_file": "a worker, as gguf.open",
+    "Tokenizer.offsets": "a worker, as Tokenizer.tokenize",
     # They work on the calling thread, where the other calls' way of striking at work sees nothing.
     "ChatTemplate.parse": "hears signals between pieces of the text; tests/unit/test_hostile_templates.py",
     "ChatTemplate.render": "hears signals between steps; tests/unit/test_hostile_templates.py",
@@ -110,6 +115,8 @@ SHORT: Final = {
     *("Conversation.branch", "Conversation.load", "Conversation.save", "Conversation.send", "Conversation.undo", "Model.conversation"),
     *("Tool.acall", "Tool.as_dict", "Tool.read", "Turn.aevents", "Turn.aresult", "Turn.cancel", "Turn.events"),
     *("TokenStream.aresults", "TokenStream.beside"),
+    *("Tokenizer.is_eog", "Tokenizer.token_bos", "Tokenizer.token_eos", "Tokenizer.token_nl", "Tokenizer.token_text"),
+    *("Tokenizer.token_to_bytes", "Tokenizer.vocab_size"),
     *("TokenStream.aclose", "TokenStream.aresult", "TokenStream.cancel", "TokenStream.close", "TokenStream.events"),
 }
 """Calls that are done in a moment, or let an event loop go on."""

@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from tabagent import Context, Model, SamplerConfig, gguf
+from tabagent import Context, Model, SamplerConfig, Tokenizer, gguf
 from waiting import until
 
 Call = Callable[[], object]
@@ -88,6 +88,15 @@ def with_vocabulary(make: Callable[[Model, list[int]], Call]) -> Callable[[Path,
         model = loaded(path, vocab_only=True)
         few = model.tokenize("Hello world")
         return make(model, few), lambda: expect((model.tokenize("Hello world"), model.detokenize(few)), (few, "Hello world"))
+
+    return pair
+
+
+def with_tokenizer(make: Callable[[Tokenizer], Call]) -> Callable[[Path, Path], Pair]:
+    def pair(path: Path, _folder: Path) -> Pair:
+        tokenizer = Tokenizer.from_file(path)
+        few = tokenizer.tokenize("Hello world")
+        return make(tokenizer), lambda: expect(tokenizer.tokenize("Hello world"), few)
 
     return pair
 
@@ -252,6 +261,8 @@ CASES: Final[dict[str, Callable[[Path, Path], Pair]]] = {
     "Model.load": load,
     "Model.tokenize": with_vocabulary(lambda model, _: lambda: model.tokenize(WORDS * 200_000)),
     "Model.tokenize_batch": with_vocabulary(lambda model, _: lambda: model.tokenize_batch([WORDS * 1000] * 300)),
+    "Tokenizer.tokenize": with_tokenizer(lambda tokenizer: lambda: tokenizer.tokenize(WORDS * 2_000_000)),
+    "Tokenizer.tokenize_batch": with_tokenizer(lambda tokenizer: lambda: tokenizer.tokenize_batch([WORDS * 1000] * 2000)),
     "Model.detokenize": with_vocabulary(lambda model, few: lambda: model.detokenize(few * 8_000_000)),
     "Model.detokenize_batch": with_vocabulary(lambda model, few: lambda: model.detokenize_batch([few * 10_000] * 1000)),
     "Model.generate": with_model(lambda model: lambda: model.generate(WORDS * 200_000)),
